@@ -1,0 +1,1 @@
+"""What to expect at the next hospital: estimates per site, with intervals."""

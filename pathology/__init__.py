@@ -1,0 +1,1 @@
+"""Whole-slide images: tile features, bags, aggregators, SC-MIL."""

@@ -1,0 +1,1 @@
+"""From raw files to model-ready input: cohorts, slides, fundus photographs, quality."""

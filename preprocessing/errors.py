@@ -1,0 +1,83 @@
+"""Errors that say which file, row and column is at fault, and what to do about it."""
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input or settings that cannot be used.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in one sentence without a full stop.
+    remedy : str
+        What the user can do about it.
+    file, row, column : optional
+        Where it is. ``row`` counts as a spreadsheet does: the header is row 1.
+    code : str
+        A short, stable, lower-case name of the kind of fault, for tables and tests.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        file: str | Path | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        code: str = "unusable_input",
+    ) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.file = None if file is None else str(file)
+        self.row = row
+        self.column = column
+        self.code = code
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        place = [self.file] if self.file else []
+        if self.row is not None:
+            place.append(f"row {self.row}")
+        if self.column is not None:
+            place.append(f"column '{self.column}'")
+        where = ", ".join(place)
+        return f"{where + ': ' if where else ''}{self.problem}. {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default rebuilds from ``args`` alone and would lose the keywords between processes.
+        return (_rebuild, (type(self), self.__dict__))
+
+
+def _rebuild(cls: type[InputError], state: dict[str, object]) -> InputError:
+    error = cls.__new__(cls)
+    ValueError.__init__(error, state["problem"])
+    error.__dict__.update(state)
+    return error
+
+
+class InputErrors(InputError):
+    """Several faults found in one pass, so that a table is mended once and not fault by fault."""
+
+    def __init__(self, faults: list[InputError]) -> None:
+        if not faults:
+            raise ValueError("InputErrors needs at least one fault")
+        first = faults[0]
+        super().__init__(
+            first.problem,
+            remedy=first.remedy,
+            file=first.file,
+            row=first.row,
+            column=first.column,
+            code=first.code,
+        )
+        self.faults = faults
+
+    def __str__(self) -> str:
+        shown = [str(fault) for fault in self.faults[:20]]
+        if len(self.faults) > len(shown):
+            shown.append(
+                f"... and {len(self.faults) - len(shown)} more faults of this kind or others"
+            )
+        return "\n".join(shown)

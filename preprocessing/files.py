@@ -1,0 +1,95 @@
+"""Files that are either whole or absent, and digests that say whether an input changed."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_BLOCK = 1 << 20
+_WHOLE_FILE_LIMIT = 256 << 20
+_SAMPLED_BLOCKS = 64
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it takes the name, on error it goes.
+
+    A reader sees the old file or the new one, never a part. The file is synced to disk first,
+    so a power cut leaves no empty file under the final name.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp"
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; non-finite numbers are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's whole content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: str | Path) -> str:
+    """A digest (hex) that changes when a file's content does; cheap also for huge slides.
+
+    Files up to 256 MiB are hashed whole, so copying or touching them changes nothing. Larger ones
+    are known by size, modification time and 64 blocks of 1 MiB spread evenly over them.
+    """
+    file_path = Path(path)
+    stat = file_path.stat()
+    if stat.st_size <= _WHOLE_FILE_LIMIT:
+        return file_digest(file_path)
+    digest = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
+    with file_path.open("rb") as file:
+        for index in range(_SAMPLED_BLOCKS):
+            file.seek(index * (stat.st_size - _BLOCK) // (_SAMPLED_BLOCKS - 1))
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Fundus photographs: datasets, backbones, DECO and its baselines."""

@@ -1,0 +1,20 @@
+"""Fixtures that every room's tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two test processes share two cores: one thread each is faster than four that fight.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+DATA = Path(os.environ.get("OFFSITE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images; tests that need it skip where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data at {DATA} (set OFFSITE_DATA)")
+    return DATA

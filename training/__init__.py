@@ -1,0 +1,1 @@
+"""Samplers, losses, schedules, one fit loop, checkpoints."""

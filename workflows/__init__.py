@@ -1,0 +1,1 @@
+"""The offsite command, its settings, the model package, batch prediction, the workflow."""
