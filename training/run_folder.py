@@ -1,0 +1,108 @@
+"""The folder of one training run: what it was made from, whether it is finished, what is stale."""
+
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, read_json, write_json
+
+RECORD = "run.json"
+OWNED = (
+    "settings.json", "splits.parquet", "curves.jsonl", "weights.safetensors", "excluded.csv",
+    "predictions.parquet", "embeddings.npy", "logits.npy", RECORD,
+)  # fmt: skip
+OWNED_FOLDERS = ("checkpoint", "evaluation", "package")
+PACKAGES = ("offsite", "torch", "numpy", "pandas", "scikit-learn", "openslide-python", "monai")
+
+
+class RunFolder:
+    """One run on disk. It is the same run as long as its inputs and settings are the same.
+
+    ``run.json`` holds ``status`` (``running`` or ``done``), ``key`` (digest of ``inputs``),
+    ``inputs``, ``versions`` and, once done, ``facts``.
+
+    Parameters
+    ----------
+    path : path
+        The folder; made when the run begins.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def begin(self, inputs: dict[str, Any]) -> bool:
+        """Say whether there is work to do, and clear away a run of other inputs.
+
+        Parameters
+        ----------
+        inputs : dict
+            JSON-able: settings, seeds and digests of everything the result depends on.
+
+        Returns
+        -------
+        bool
+            False if the folder holds the finished run of the same inputs. True otherwise: either
+            afresh, or to go on where a killed run of the same inputs stopped.
+
+        Raises
+        ------
+        InputError
+            The folder holds files that are not a run's: nothing is deleted there.
+        """
+        key = digest_of(inputs)
+        record = self.record()
+        if record is None:
+            self._check_empty()
+        elif record["key"] != key:
+            self.clear()
+        elif record["status"] == "done":
+            return False
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(
+            self.path / RECORD,
+            {"status": "running", "key": key, "inputs": inputs, "versions": versions()},
+        )
+        return True
+
+    def finish(self, **facts: Any) -> None:
+        """Mark the run as done, with what is worth telling about it (JSON-able)."""
+        record = self.record()
+        if record is None:
+            raise RuntimeError("a run is finished that never began")
+        write_json(self.path / RECORD, {**record, "status": "done", "facts": facts})
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the content of ``run.json``, or None where no run has begun."""
+        file = self.path / RECORD
+        return read_json(file) if file.exists() else None
+
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else."""
+        for name in OWNED_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in OWNED:  # run.json last: a clearing that is cut short begins anew
+            (self.path / name).unlink(missing_ok=True)
+
+    def _check_empty(self) -> None:
+        present = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        foreign = sorted(set(present) - set(OWNED) - set(OWNED_FOLDERS))
+        if foreign:
+            raise InputError(
+                f"the folder holds other files ({', '.join(foreign[:5])})",
+                file=self.path,
+                remedy="Name a new or empty folder for the run",
+            )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
