@@ -1,0 +1,51 @@
+# Each target sets itself up from nothing: Python 3.11, pip and make are all it takes.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.ready
+DEMO ?= demo
+export MLFLOW_DISABLE_TELEMETRY = true
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint check slow lock clean help
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(SETUP)  ## make synthetic cohorts of several hospitals and do the whole job on them
+	$(BIN)/offsite demo pathology --output $(DEMO)/pathology
+
+test: $(SETUP) lint  ## style, types, layers and all tests but the slow ones
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+lint: $(SETUP)  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+slow: $(SETUP)  ## statistical truth, kills at random moments, large inputs: about an hour
+	$(BIN)/pytest -n 2 --dist loadfile -m slow --timeout 1800
+
+# torch first, with the needs of whichever build the index gives; then the pinned rest as it is.
+$(SETUP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "offsite needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
+	test ! -e .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
+	.venv-lock/bin/python -m pip install -q -e '.[mlflow,workflow,dicom,dev]'
+	.venv-lock/bin/python -m pip install -q --no-deps confidenceinterval
+	{ grep '^#' requirements.lock; .venv-lock/bin/python -m pip freeze --exclude-editable \
+	  | grep -vE '^(setuptools|nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/'; } > .lock.tmp
+	mv .lock.tmp requirements.lock
+	rm -rf .venv-lock
+
+clean:  ## remove the environment, the demo and all caches
+	rm -rf .venv $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
