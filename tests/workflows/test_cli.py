@@ -1,0 +1,57 @@
+"""The command line: light to start, clear when refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROBE = """
+import sys
+from workflows.cli import app
+try:
+    app({arguments!r})
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+heavy = {{"torch", "mlflow", "monai", "albumentations", "pandas", "matplotlib"}} & set(sys.modules)
+print("heavy:", sorted(heavy), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(arguments=arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "heavy: []" in done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows", "cohort", "check", str(tmp_path / "none.csv")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no such cohort table" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.svs", "c.svs"):
+        (tmp_path / name).touch()
+    table = tmp_path / "cohort.csv"
+    table.write_text(
+        "image,patient,site,label\na.svs,p1,north,low\nb.svs,p1,north,high\nc.svs,p2,south,\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows", "cohort", "check", str(table)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["north", "2", "1", "1", "1", "0"], ["south", "1", "1", "0", "0", "1"],
+    ]  # fmt: skip

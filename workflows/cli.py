@@ -1,0 +1,52 @@
+"""The ``offsite`` command.
+
+Exit codes: 0 done; 1 internal error; 2 unusable input or settings; 3 done, but some items failed;
+4 model refused; 130 interrupted. Data goes to files or standard output, messages to standard error.
+"""
+
+import os
+import sys
+
+import typer
+
+from preprocessing.errors import InputError
+from workflows.commands import cohort
+
+app = typer.Typer(
+    name="offsite",
+    help="Medical-imaging models that hold up at hospitals they were never trained on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cohort.app, name="cohort")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("offsite"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    # Hospital networks: nothing is sent anywhere, and standard output stays data.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+def main() -> None:
+    """Run the command; an unusable input is a sentence on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        typer.secho(str(error), fg="red", err=True)
+        sys.exit(2)
