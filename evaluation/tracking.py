@@ -1,0 +1,321 @@
+"""MLflow as a sink: a stage writes its files, then one writer logs them in batches.
+
+Nothing here decides anything: whatever MLflow shows stands in the run folder and the evaluation
+folder too. A job that is run again finds its MLflow run again by its key.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evaluation.tracking_keys import bounded, curve_metrics, finite, per_site_metrics, slugs
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, file_digest, replacing
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+JOB_KEY = "offsite.job_key"
+_CONTENT = "offsite.content"
+_STARTED = "offsite.logging_started_ms"
+_SQLITE = "sqlite:///"
+_METRICS_A_BATCH = 1000
+_PARAMS_A_BATCH = 100
+_PARAM_CHARACTERS = 6000
+_TAG_CHARACTERS = 5000
+
+
+def initialise(uri: str) -> str:
+    """Make a tracking store ready; call it before anything runs in parallel (or from everything).
+
+    A fresh SQLite database is migrated once, under a lock and a temporary name: processes that
+    start together wait for the first, and a killed one leaves nothing half made.
+
+    Parameters
+    ----------
+    uri : str
+        ``sqlite:///path/mlflow.db`` (relative to the working folder, or absolute with four
+        slashes) or the address of an MLflow server.
+
+    Returns
+    -------
+    str
+        The URI with an absolute path.
+
+    Raises
+    ------
+    InputError
+        The URI is of another kind, or the database is of another MLflow version.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    database = database_path(uri)
+    with _locked(database):
+        if not database.exists() or database.stat().st_size == 0:
+            _quiet_mlflow()
+            from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+            with replacing(database) as temporary:
+                engine = create_sqlalchemy_engine(f"{_SQLITE}{temporary}")
+                _initialize_tables(engine)
+                engine.dispose()
+    return f"{_SQLITE}{database}"
+
+
+def client_of(uri: str) -> "MlflowClient":
+    """An MLflow client on an initialised store, with telemetry and printing off."""
+    ready = initialise(uri)
+    _quiet_mlflow()
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=ready, registry_uri=ready)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        if "schema" in str(error).lower():
+            raise InputError(
+                "the tracking database was made by another version of MLflow",
+                remedy=f"Run: mlflow db upgrade {ready} (after a copy of the file)",
+                file=ready,
+                code="tracking_schema",
+            ) from error
+        raise
+    return client
+
+
+def log_run(
+    uri: str,
+    experiment: str,
+    run_name: str,
+    *,
+    job_key: str,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    curves: Sequence[Mapping[str, Any]] | str | Path = (),
+    per_site: pd.DataFrame | None = None,
+    artifacts: Sequence[str | Path] = (),
+    parent: str | None = None,
+) -> str:
+    """Log one run whole, and return its MLflow run identifier.
+
+    Parameters
+    ----------
+    uri : str
+        Tracking store, see :func:`initialise`.
+    experiment, run_name : str
+        What the tracking page calls them.
+    job_key : str
+        Digest of the job's inputs and settings. The same key finds the same run: a finished one
+        with the same content is left alone, an unfinished one is completed, none is doubled.
+    params : mapping, optional
+        Settings; nested groups are joined by a dot. They never change within a job key.
+    tags : mapping of str to str, optional
+        Further tags.
+    curves : list of mappings, or path
+        A mapping for each epoch, or the ``curves.jsonl`` of a run. ``epoch`` is the step.
+    per_site : pandas.DataFrame, optional
+        The per-site table; logged as keys (see ``tracking_keys``) and whole as an artifact.
+    artifacts : list of paths
+        Files and folders to keep with the run, under their own names.
+    parent : str, optional
+        Identifier of the run that this one is shown under.
+
+    Raises
+    ------
+    InputError
+        Two sites have one slug, an artifact is missing, or the job key was used with other
+        parameters.
+    """
+    client = client_of(uri)
+    epochs = _epochs(curves)
+    wanted = _params(params or {})
+    paths = [Path(path) for path in artifacts]
+    _check_present(paths)
+    final, left_out = bounded({} if per_site is None else per_site_metrics(per_site))
+    content = digest_of(
+        [
+            wanted,
+            [[step, values] for step, values in epochs],
+            final,
+            dict(tags or {}),
+            [_artifact_digest(p) for p in paths],
+        ]
+    )
+    run = _run(client, uri, experiment, run_name, job_key, parent)
+    identifier = str(run.info.run_id)
+    if run.info.status == "FINISHED" and run.data.tags.get(_CONTENT) == content:
+        return identifier
+    _check_same_params(run, wanted, job_key)
+    # One timestamp for all attempts at the same content makes a repeated metric the same row.
+    started = run.data.tags.get(_STARTED) if run.data.tags.get(_CONTENT) == content else None
+    moment = int(started or time.time() * 1000)
+    site_tags = {} if per_site is None else _site_tags(per_site)
+    texts = {**site_tags, **(tags or {}), _CONTENT: content, _STARTED: str(moment)}
+    if left_out:
+        texts["offsite.metric_keys_left_out"] = str(left_out)
+    _log_texts(client, identifier, texts, wanted, set(run.data.params))
+    _log_metrics(client, identifier, epochs, final, moment)
+    if per_site is not None:
+        client.log_text(identifier, per_site.to_csv(index=False), "per_site.csv")
+    for path in paths:
+        if path.is_dir():
+            client.log_artifacts(identifier, str(path), path.name)
+        else:
+            client.log_artifact(identifier, str(path))
+    client.set_terminated(identifier, "FINISHED")
+    return identifier
+
+
+def database_path(uri: str) -> Path:
+    """The file of a SQLite URI, absolute.
+
+    Raises
+    ------
+    InputError
+        The URI is not a SQLite one.
+    """
+    if not uri.startswith(_SQLITE) or uri == _SQLITE:
+        raise InputError(
+            f"'{uri}' is not a tracking store that offsite uses",
+            remedy="Give sqlite:///path/mlflow.db, or the http address of an MLflow server",
+            code="tracking_uri",
+        )
+    return Path(uri.removeprefix(_SQLITE)).absolute()
+
+
+@contextlib.contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, also by a crash
+        yield
+
+
+def _quiet_mlflow() -> None:
+    # The environment is read while MLflow is imported; its loggers are set up by the import.
+    os.environ.update(
+        MLFLOW_DISABLE_TELEMETRY="true",
+        DO_NOT_TRACK="true",
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+    )
+    import mlflow.tracking  # noqa: F401
+
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _run(
+    client: "MlflowClient", uri: str, experiment: str, name: str, job_key: str, parent: str | None
+) -> "Run":
+    guard = contextlib.nullcontext() if uri.startswith("http") else _locked(database_path(uri))
+    with guard:
+        place = _experiment(client, uri, experiment)
+        key = job_key.replace("'", "")
+        known = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=1)
+        if known:
+            return known[0]
+        tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
+        return client.create_run(place, tags=tags, run_name=name)
+
+
+def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
+    return str(client.create_experiment(name, None if location is None else location.as_uri()))
+
+
+def _epochs(curves: Sequence[Mapping[str, Any]] | str | Path) -> list[tuple[int, dict[str, float]]]:
+    if isinstance(curves, str | Path):
+        lines = Path(curves).read_text(encoding="utf-8").splitlines()
+        curves = [json.loads(line) for line in lines if line.strip()]
+    return [(int(row.get("epoch", step)), curve_metrics(row)) for step, row in enumerate(curves)]
+
+
+def _params(params: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in params.items():
+        key = re.sub(r"[^\w\-. :/]", "_", f"{above}{name}")[:250]
+        if isinstance(value, Mapping) and value:
+            found |= _params(value, f"{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            found[key] = text[:_PARAM_CHARACTERS]
+    return found
+
+
+def _check_present(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                "no such artifact", file=path, remedy="Log a run after its files are written"
+            )
+
+
+def _artifact_digest(path: Path) -> list[str]:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [f"{file.relative_to(path.parent)} {file_digest(file)}" for file in files]
+
+
+def _check_same_params(run: "Run", wanted: Mapping[str, str], job_key: str) -> None:
+    for key, value in run.data.params.items():
+        if key in wanted and wanted[key] != value:
+            raise InputError(
+                f"job {job_key[:12]} was logged with {key} = {value}, now it is {wanted[key]}",
+                remedy="The job key must be a digest of all settings, so that it changes with them",
+                code="job_key_reused",
+            )
+
+
+def _site_tags(per_site: pd.DataFrame) -> dict[str, str]:
+    names = slugs(per_site["site"].astype(str))
+    return {f"site.{key}": name for name, key in names.items() if not name.startswith("_")}
+
+
+def _log_texts(
+    client: "MlflowClient",
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    known: set[str],
+) -> None:
+    from mlflow.entities import Param, RunTag
+
+    labels = [RunTag(key, str(value)[:_TAG_CHARACTERS]) for key, value in tags.items()]
+    fresh = [Param(key, value) for key, value in params.items() if key not in known]
+    for start in range(0, max(len(labels), len(fresh)), _PARAMS_A_BATCH):
+        part = slice(start, start + _PARAMS_A_BATCH)
+        client.log_batch(run_id, params=fresh[part], tags=labels[part])
+
+
+def _log_metrics(
+    client: "MlflowClient",
+    run_id: str,
+    epochs: list[tuple[int, dict[str, float]]],
+    final: Mapping[str, float],
+    moment: int,
+) -> None:
+    from mlflow.entities import Metric
+
+    rows: list[Metric] = [Metric(key, value, moment, 0) for key, value in final.items()]
+    rows += [
+        Metric(key, value, moment, step)
+        for step, values in epochs
+        for key, value in values.items()
+        if finite(value) is not None
+    ]
+    for start in range(0, len(rows), _METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=rows[start : start + _METRICS_A_BATCH])

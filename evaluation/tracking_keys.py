@@ -1,0 +1,137 @@
+"""The names under which numbers reach MLflow: a small grammar, a bounded set, finite values only.
+
+``<split>/<site>/<metric>[.lo|.hi]`` for a per-site table, where ``<site>`` is a slug or one of
+``_pooled``, ``_worst``, ``_gap``; ``train/<loss>`` and ``val/<score>`` for the curves of a run.
+"""
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from preprocessing.errors import InputError
+
+KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
+# The tracking page grows unusable with thousands of columns; the whole table is an artifact.
+MAX_KEYS = 1000
+_SLUG_LENGTH = 60
+
+
+def slug(name: str) -> str:
+    """Lower-case ASCII letters, digits and single underscores; never empty, never ``_`` first.
+
+    A name without any such character, or a very long one, is known by a digest of itself.
+
+    >>> slug("Hôpital Saint-Louis")
+    'hopital_saint_louis'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    if not text:
+        return f"x{digest}"
+    return text if len(text) <= _SLUG_LENGTH else f"{text[: _SLUG_LENGTH - 9].rstrip('_')}_{digest}"
+
+
+def slugs(names: Iterable[str], what: str = "site") -> dict[str, str]:
+    """The slug of each name; names that begin with ``_`` (``_pooled``) stay as they are.
+
+    Raises
+    ------
+    InputError
+        Two names have one slug, so that their numbers would be mixed.
+    """
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        key = name if re.fullmatch(r"_[a-z0-9][a-z0-9_]*", name) else slug(name)
+        if key in found.values():
+            other = next(known for known, value in found.items() if value == key)
+            raise InputError(
+                f"the {what} names '{other}' and '{name}' both become '{key}' in MLflow",
+                remedy=f"Rename one {what} so that they differ in letters or digits",
+                code="name_collision",
+            )
+        found[name] = key
+    return found
+
+
+def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """The metrics of a per-site table by key: value, bounds and counts, where finite.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``split, site, metric, value, low, high`` and, where present, ``n`` and
+        ``n_positive``.
+    """
+    sites = slugs(table["site"].astype(str))
+    names = slugs(table["metric"].astype(str), "metric")
+    found: dict[str, float] = {}
+    for row in table.to_dict("records"):
+        place = f"{slug(str(row['split']))}/{sites[str(row['site'])]}"
+        key = f"{place}/{names[str(row['metric'])]}"
+        _put(found, key, row.get("value"))
+        _put(found, f"{key}.lo", row.get("low"))
+        _put(found, f"{key}.hi", row.get("high"))
+        for count in ("n", "n_positive"):
+            # Metrics of one site may rest on different numbers of images: the largest is the site.
+            number = finite(row.get(count))
+            if number is not None and number >= found.get(f"{place}/{count}", 0):
+                found[f"{place}/{count}"] = number
+    return found
+
+
+def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one epoch by key; nested groups are joined by ``/``, text is left out."""
+    found: dict[str, float] = {}
+    for name, value in _flat(epoch):
+        if name != ("epoch",):
+            parts = [slug(part) for piece in name for part in piece.split("/") if part]
+            parts = ["train", *parts] if len(parts) == 1 else parts
+            _put(found, "/".join([parts[0], "_".join(parts[1:])]), value)
+    return found
+
+
+def bounded(metrics: Mapping[str, float], limit: int = MAX_KEYS) -> tuple[dict[str, float], int]:
+    """At most ``limit`` keys, and how many were left out.
+
+    Bounds go first, then sites; the summaries (``_pooled``, ``_worst``, ``_gap``) stay longest.
+    """
+
+    def rank(key: str) -> tuple[bool, bool, str]:
+        return ("/_" not in key, key.endswith((".lo", ".hi")), key)
+
+    kept = set(sorted(metrics, key=rank)[:limit])
+    return {key: value for key, value in metrics.items() if key in kept}, len(metrics) - len(kept)
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float where it is a finite number, else ``None``."""
+    if value is None or isinstance(value, str | bytes | bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # MLflow stores NaN as 0 with a mark and silently replaces infinities: neither is ever sent.
+    return number if math.isfinite(number) else None
+
+
+def _put(found: dict[str, float], key: str, value: Any) -> None:
+    number = finite(value)
+    if number is not None and KEY.fullmatch(key):
+        found[key] = number
+
+
+def _flat(
+    value: Mapping[str, Any], above: tuple[str, ...] = ()
+) -> Iterable[tuple[tuple[str, ...], Any]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, (*above, str(name)))
+        else:
+            yield (*above, str(name)), item
