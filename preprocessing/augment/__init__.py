@@ -1,0 +1,1 @@
+"""Training-time augmentation; the only place that imports albumentations."""

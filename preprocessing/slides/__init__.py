@@ -1,0 +1,1 @@
+"""Whole-slide images: opening, scale, and exact reading of regions."""

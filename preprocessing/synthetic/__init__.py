@@ -1,0 +1,1 @@
+"""Synthetic cohorts with known truth, for demonstration and tests; never for science."""
