@@ -1,0 +1,49 @@
+"""Exact intervals of a proportion, also where a patient gives several rows."""
+
+import numpy as np
+from scipy.stats import beta, t
+
+
+def exact_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's (1934) interval of ``successes`` out of ``n`` > 0; neither need be whole.
+
+    >>> low, high = exact_interval(0, 10)
+    >>> round(low, 3), round(high, 3)
+    (0.0, 0.308)
+    """
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, successes, n - successes + 1) if successes > 0 else 0.0
+    high = beta.ppf(1 - tail, successes + 1, n - successes) if successes < n else 1.0
+    return float(low), float(high)
+
+
+def clustered_interval(
+    hits: np.ndarray, clusters: np.ndarray, level: float = 0.95
+) -> tuple[float, float]:
+    """Exact interval of the mean of ``hits`` at the effective sample size of the clusters.
+
+    Korn and Graubard (1998): n is divided by the design effect, with their t correction, and
+    never grows. Where all hits agree, the design effect is unknown and the number of clusters
+    counts as n (our construction, on the careful side).
+
+    Parameters
+    ----------
+    hits : numpy.ndarray
+        N booleans or 0/1.
+    clusters : numpy.ndarray
+        N cluster (patient) names or numbers.
+    """
+    values = np.asarray(hits, dtype=np.float64)
+    codes = np.unique(clusters, return_inverse=True)[1]
+    n, groups = len(values), int(codes.max()) + 1
+    mean = values.mean()
+    if groups == n:
+        return exact_interval(values.sum(), n, level)
+    if mean in (0.0, 1.0) or groups < 2:
+        return exact_interval(mean * groups, groups, level)
+    sums = np.bincount(codes, weights=values - mean)
+    variance = groups / (groups - 1) * (sums**2).sum() / n**2
+    tail = (1 - level) / 2
+    ratio = (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
+    effective = float(n) if variance == 0 else min(n, mean * (1 - mean) / variance * ratio)
+    return exact_interval(mean * effective, effective, level)

@@ -1,0 +1,108 @@
+"""What a detector is: fitted on training rows, scores others, and stores itself as arrays."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self
+
+import numpy as np
+
+from evaluation.ood.settings import OodSettings
+from preprocessing.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """The last linear layer: ``logits = embeddings @ weight.T + bias``.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        C x E.
+    bias : numpy.ndarray
+        C.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """Logits, N x C."""
+        return embeddings @ self.weight.T + self.bias
+
+
+class Detector(ABC):
+    """A fitted detector. Subclasses are frozen dataclasses whose fields are all arrays.
+
+    ``needs`` names what ``fit`` and ``score`` use: ``embeddings``, ``logits``, ``probabilities``
+    (logits up to a constant of each row will do), ``head``.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Fit on training rows of training sites.
+
+        Parameters
+        ----------
+        embeddings, logits : numpy.ndarray
+            N x E and N x C.
+        labels : numpy.ndarray
+            N class indices, -1 where unknown.
+        head : Head, optional
+            The model's last layer, where there is one.
+        settings : OodSettings, optional
+            Hyper-parameters.
+        """
+
+    @abstractmethod
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores, float64; larger is more out of distribution."""
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything that was fitted, as arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Back from ``to_arrays``."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise InputError(
+                f"detector '{cls.name}' lacks {', '.join(missing)}",
+                remedy="Write its arrays by to_arrays",
+            )
+        return cls(**{name: np.asarray(arrays[name]) for name in names})
+
+
+def recover_head(
+    embeddings: np.ndarray, logits: np.ndarray, *, tolerance: float = 1e-3
+) -> Head | None:
+    """The linear head between embeddings and logits, or ``None`` where there is not one.
+
+    Least squares on the even rows must explain the odd rows to within ``tolerance`` of their
+    variance; so a non-linear head, or too few rows to know, gives ``None``. Our construction: a
+    predictions table need not carry the weights for the scores that use them.
+    """
+    if len(embeddings) < 4:
+        return None
+    design = np.column_stack([np.asarray(embeddings, np.float64), np.ones(len(embeddings))])
+    target = np.asarray(logits, np.float64)
+    solution = np.linalg.lstsq(design[::2], target[::2], rcond=1e-9)[0]
+    error = ((design[1::2] @ solution - target[1::2]) ** 2).sum()
+    spread = ((target[1::2] - target[1::2].mean(axis=0)) ** 2).sum()
+    if error > tolerance * spread:
+        return None
+    solution = np.linalg.lstsq(design, target, rcond=1e-9)[0]
+    return Head(weight=solution[:-1].T, bias=solution[-1])

@@ -1,0 +1,140 @@
+"""Fit every detector that a predictions table allows, on the training sites alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.ood.detector import Detector, Head, recover_head
+from evaluation.ood.reference import ReferencedDetector
+from evaluation.ood.registry import DETECTORS
+from evaluation.ood.settings import OodSettings
+from evaluation.predictions import Predictions
+from evaluation.roles import patient_folds, roles_of
+
+VALIDATION = "validation"
+CROSS_FITTED = "cross_fitted"
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted:
+    """One detector of a table: fitted and referenced, or the reason why not.
+
+    Attributes
+    ----------
+    name : str
+        Registry name.
+    detector : ReferencedDetector or None
+        ``None`` where the table lacks what the detector needs.
+    threshold_from : str
+        ``validation`` or ``cross_fitted``; empty without a detector.
+    reason : str
+        ``ok``, ``no_samples``, ``no_embeddings``, ``no_logits`` or ``no_head``.
+    """
+
+    name: str
+    detector: ReferencedDetector | None
+    threshold_from: str = ""
+    reason: str = "ok"
+
+
+def usable_logits(predictions: Predictions) -> np.ndarray:
+    """The logits, or log probabilities in their stead (equal up to a constant of each row)."""
+    if predictions.logits is not None:
+        return predictions.logits
+    return np.log(np.maximum(predictions.probabilities, _TINY))
+
+
+def usable_embeddings(predictions: Predictions) -> np.ndarray:
+    """The embeddings, or N x 0 where there are none."""
+    if predictions.embeddings is not None:
+        return predictions.embeddings
+    return np.empty((len(predictions), 0))
+
+
+def fit_detectors(
+    predictions: Predictions, settings: OodSettings, head: Head | None = None
+) -> list[Fitted]:
+    """Fit the detectors named in the settings and freeze their thresholds.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Training rows of training sites fit; their validation rows set threshold and percentiles.
+        Where there are none, scores of patient-grouped folds stand in. Held-out sites and test
+        rows take no part.
+    settings : OodSettings
+        Which detectors, and their hyper-parameters.
+    head : Head, optional
+        The model's last layer; recovered from embeddings and logits where they are linear.
+    """
+    roles = roles_of(predictions.table)
+    train = predictions.select(roles.fit)
+    held = predictions.select(roles.calibrate)
+    if head is None and train.embeddings is not None and train.logits is not None:
+        head = recover_head(train.embeddings, train.logits)
+    return [_fit_one(name, train, held, head, settings) for name in settings.detectors]
+
+
+def _fit_one(
+    name: str,
+    train: Predictions,
+    held: Predictions,
+    head: Head | None,
+    settings: OodSettings,
+) -> Fitted:
+    kind = DETECTORS[name]
+    reason = _lacking(kind, train, head, settings)
+    if reason != "ok":
+        return Fitted(name=name, detector=None, reason=reason)
+    detector = _fit(kind, train, head, settings)
+    if len(held) >= settings.minimum_rows:
+        scores, source = _score(detector, held), VALIDATION
+    else:
+        scores, source = _cross_fitted(kind, train, head, settings), CROSS_FITTED
+    return Fitted(
+        name=name,
+        detector=ReferencedDetector.of(detector, scores, settings.kept),
+        threshold_from=source,
+    )
+
+
+def _lacking(
+    kind: type[Detector], train: Predictions, head: Head | None, settings: OodSettings
+) -> str:
+    labelled = int((train.labels >= 0).sum())
+    if min(len(train), labelled) < settings.minimum_rows:
+        return "no_samples" if labelled == 0 else "too_few"
+    if "embeddings" in kind.needs and train.embeddings is None:
+        return "no_embeddings"
+    if "logits" in kind.needs and train.logits is None:
+        return "no_logits"
+    if "head" in kind.needs and head is None:
+        return "no_head"
+    return "ok"
+
+
+def _fit(
+    kind: type[Detector], rows: Predictions, head: Head | None, settings: OodSettings
+) -> Detector:
+    return kind.fit(usable_embeddings(rows), usable_logits(rows), rows.labels, head, settings)
+
+
+def _score(detector: Detector, rows: Predictions) -> np.ndarray:
+    return detector.score(usable_embeddings(rows), usable_logits(rows))
+
+
+def _cross_fitted(
+    kind: type[Detector], train: Predictions, head: Head | None, settings: OodSettings
+) -> np.ndarray:
+    folds = patient_folds(train.table["patient"].to_numpy(str), settings.folds, settings.seed)
+    scores = np.full(len(train), np.nan)
+    for fold in np.unique(folds):
+        own = folds == fold
+        rest = train.select(~own)
+        if (rest.labels >= 0).any():
+            scores[own] = _score(_fit(kind, rest, head, settings), train.select(own))
+    # A single patient leaves nothing to fit on: then the seen rows are all there is.
+    if np.isnan(scores).all():
+        return _score(_fit(kind, train, head, settings), train)
+    return scores[~np.isnan(scores)]

@@ -1,0 +1,232 @@
+"""Detectors that follow from one ``FeatureStats``: Mahalanobis, relative, residual and ViM."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.special import logsumexp
+
+from evaluation.feature_stats import FeatureStats
+from evaluation.ood.detector import Detector, Head
+from evaluation.ood.settings import OodSettings
+from preprocessing.errors import InputError
+
+_BLOCK = 8192
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mahalanobis(Detector):
+    """``min_c (z - mu_c)' S^-1 (z - mu_c)``, S within classes, OAS-shrunk (Lee et al. 2018).
+
+    With fewer rows than dimensions the plain inverse, or a fixed ridge, is at chance; shrinkage
+    by Chen et al. (2010) holds there.
+    """
+
+    means: np.ndarray
+    whitener: np.ndarray
+    name: ClassVar[str] = "mahalanobis"
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    @classmethod
+    def of(cls, stats: FeatureStats) -> Self:
+        """From statistics, of however many batches and sites merged."""
+        whitener = inverse_root(stats.within_covariance())
+        return cls(means=stats.means[stats.present], whitener=whitener)
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Class means and the shrunk covariance within classes; absent classes take no part."""
+        return cls.of(_stats(embeddings, labels))
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N squared distances."""
+        return _nearest(embeddings, self.means, self.whitener)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RelativeMahalanobis(Detector):
+    """``min_c d_c(z) - d_0(z)``, d_0 from the pooled mean and covariance (Ren et al. 2021)."""
+
+    means: np.ndarray
+    whitener: np.ndarray
+    mean: np.ndarray
+    total_whitener: np.ndarray
+    name: ClassVar[str] = "relative_mahalanobis"
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    @classmethod
+    def of(cls, stats: FeatureStats) -> Self:
+        """From statistics, of however many batches and sites merged."""
+        return cls(
+            means=stats.means[stats.present],
+            whitener=inverse_root(stats.within_covariance()),
+            mean=stats.mean(),
+            total_whitener=inverse_root(stats.total_covariance()),
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Both covariances are OAS-shrunk."""
+        return cls.of(_stats(embeddings, labels))
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N differences of squared distances; may be negative."""
+        background = _nearest(embeddings, self.mean[None], self.total_whitener)
+        return _nearest(embeddings, self.means, self.whitener) - background
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residual(Detector):
+    """``||R'(z - u)||``: the part of a feature outside the principal space (Wang et al. 2022).
+
+    R holds the eigenvectors of ``(Z - u)'(Z - u) / N`` but for the d largest; u is
+    ``-pinv(W) b`` where a linear head is known, else the mean. d never exceeds the rank, so the
+    result does not hang on how a solver orders a null space.
+    """
+
+    origin: np.ndarray
+    basis: np.ndarray
+    name: ClassVar[str] = "residual"
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    @classmethod
+    def of(
+        cls, stats: FeatureStats, head: Head | None = None, principal: int | None = None
+    ) -> Self:
+        """From statistics, of however many batches and sites merged."""
+        origin, basis = residual_space(stats, head, principal)
+        return cls(origin=origin, basis=basis)
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Labels are not used: every row counts."""
+        stats = FeatureStats.of(embeddings, None, 1)
+        return cls.of(stats, head, (settings or OodSettings()).principal)
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N norms, non-negative."""
+        return _residual_norm(embeddings, self.origin, self.basis)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vim(Detector):
+    """``alpha ||R'(z - u)|| - log sum_c exp(l_c)`` (Wang et al. 2022, ViM, section 4).
+
+    ``alpha = mean(max_c l_c) / mean(||R'(z - u)||)`` over the training rows; origin and basis as
+    in ``Residual``. Our construction where the paper is silent: a vanishing training residual
+    (no rank left) gives alpha 0, energy alone; and where the mean of ``max_c l_c`` is negative,
+    which would turn the score round, logits are taken about the mean of their row.
+    """
+
+    origin: np.ndarray
+    basis: np.ndarray
+    alpha: np.ndarray
+    name: ClassVar[str] = "vim"
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Labels are not used: every row counts."""
+        stats = FeatureStats.of(embeddings, None, 1)
+        origin, basis = residual_space(stats, head, (settings or OodSettings()).principal)
+        residual = _residual_norm(embeddings, origin, basis).mean()
+        vanishing = residual <= 1e-9 * np.sqrt(np.trace(stats.within) / stats.n)
+        alpha = 0.0 if vanishing else _logit_scale(logits) / residual
+        return cls(origin=origin, basis=basis, alpha=np.array(alpha))
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores."""
+        virtual = self.alpha * _residual_norm(embeddings, self.origin, self.basis)
+        return virtual - logsumexp(np.asarray(logits, np.float64), axis=1)
+
+
+def inverse_root(covariance: np.ndarray) -> np.ndarray:
+    """W with ``W'W`` the inverse covariance (inverse Cholesky factor), D x D."""
+    try:
+        root = cholesky(covariance, lower=True)
+    except LinAlgError as error:
+        raise InputError(
+            "features do not vary", remedy="Give more training rows, or look for a collapsed model"
+        ) from error
+    return solve_triangular(root, np.eye(len(covariance)), lower=True)
+
+
+def residual_space(
+    stats: FeatureStats, head: Head | None, principal: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Origin (D) and an orthonormal basis (D x (D - d)) of the space outside the principal one."""
+    origin = stats.mean() if head is None else -np.linalg.pinv(head.weight) @ head.bias
+    values, vectors = np.linalg.eigh(stats.scatter_about(origin) / stats.n)
+    dimensions = stats.dimensions
+    rank = int((values > values[-1] * dimensions * np.finfo(np.float64).eps).sum())
+    wanted = _default_principal(dimensions) if principal is None else principal
+    kept = min(wanted, rank, dimensions - 1)
+    return origin, vectors[:, : dimensions - kept]
+
+
+def _logit_scale(logits: np.ndarray) -> float:
+    values = np.asarray(logits, np.float64)
+    scale = values.max(axis=1).mean()
+    return float(scale if scale > 0 else scale - values.mean())
+
+
+def _default_principal(dimensions: int) -> int:
+    if dimensions >= 1500:
+        return 1000
+    return 512 if dimensions >= 768 else dimensions // 2
+
+
+def _stats(embeddings: np.ndarray, labels: np.ndarray) -> FeatureStats:
+    labels = np.asarray(labels)
+    return FeatureStats.of(embeddings, labels, int(labels.max(initial=0)) + 1)
+
+
+def _nearest(embeddings: np.ndarray, means: np.ndarray, whitener: np.ndarray) -> np.ndarray:
+    """Squared distance to the nearest mean after whitening; blocks bound the memory."""
+    centre = means.mean(axis=0)
+    whitened_means = (means - centre) @ whitener.T
+    nearest = np.empty(len(embeddings))
+    for start in range(0, len(embeddings), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows = (np.asarray(embeddings[part], np.float64) - centre) @ whitener.T
+        distances = [((rows - mean) ** 2).sum(axis=1) for mean in whitened_means]
+        nearest[part] = np.min(distances, axis=0)
+    return nearest
+
+
+def _residual_norm(embeddings: np.ndarray, origin: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    norms = np.empty(len(embeddings))
+    for start in range(0, len(embeddings), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows = (np.asarray(embeddings[part], np.float64) - origin) @ basis
+        norms[part] = np.sqrt((rows**2).sum(axis=1))
+    return norms

@@ -1,0 +1,149 @@
+"""Detectors of logits: MSP, maximum logit, energy, GEN, and ReAct's clipped energy."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from evaluation.ood import scores
+from evaluation.ood.detector import Detector, Head
+from evaluation.ood.settings import OodSettings
+from preprocessing.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Msp(Detector):
+    """``-max_c p_c`` (Hendrycks and Gimpel 2017, "A baseline for detecting misclassified ...")."""
+
+    name: ClassVar[str] = "msp"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Nothing is fitted."""
+        return cls()
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores in [-1, -1/C]."""
+        return scores.msp(logits)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxLogit(Detector):
+    """``-max_c l_c`` (Hendrycks et al. 2022, "Scaling out-of-distribution detection ...")."""
+
+    name: ClassVar[str] = "max_logit"
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Nothing is fitted."""
+        return cls()
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores."""
+        return scores.max_logit(logits)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Energy(Detector):
+    """``-T log sum_c exp(l_c / T)`` (Liu et al. 2020, "Energy-based out-of-distribution ...")."""
+
+    temperature: np.ndarray
+    name: ClassVar[str] = "energy"
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Only the temperature is kept."""
+        return cls(temperature=np.array((settings or OodSettings()).temperature))
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores."""
+        return scores.energy(logits, float(self.temperature))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gen(Detector):
+    """``sum_c p_c^g (1 - p_c)^g`` (Liu, Lochman and Zach 2023, "GEN: pushing the limits ...")."""
+
+    power: np.ndarray
+    name: ClassVar[str] = "gen"
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """Only the exponent is kept."""
+        return cls(power=np.array((settings or OodSettings()).gen_power))
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores, non-negative."""
+        return scores.gen(logits, float(self.power))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class React(Detector):
+    """Energy of ``W min(z, c) + b``, c a quantile of all training activations (Sun et al. 2021).
+
+    Made for features behind a ReLU; where features are signed it clips the upper tail only.
+    """
+
+    ceiling: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    temperature: np.ndarray
+    name: ClassVar[str] = "react"
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "head"})
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: np.ndarray,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        head: Head | None = None,
+        settings: OodSettings | None = None,
+    ) -> Self:
+        """The ceiling is the ``react_quantile`` of every activation of every row."""
+        if head is None:
+            raise InputError("ReAct needs the linear head", remedy="Give head=Head(weight, bias)")
+        chosen = settings or OodSettings()
+        return cls(
+            ceiling=np.array(np.quantile(embeddings, chosen.react_quantile)),
+            weight=head.weight,
+            bias=head.bias,
+            temperature=np.array(chosen.temperature),
+        )
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores; the given logits are not used."""
+        clipped = np.minimum(np.asarray(embeddings, np.float64), self.ceiling)
+        return scores.energy(clipped @ self.weight.T + self.bias, float(self.temperature))
