@@ -1,0 +1,142 @@
+"""``card.md``: the model card, generated from ``model.json``; what only people know is left open."""
+
+from collections.abc import Iterable, Sequence
+
+from workflows.package.schema import POOLED, ModelRecord, OperatingPoint, SiteResult
+
+NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
+_TO_FILL = "_To be filled in by the people responsible for the use of this model._"
+
+
+def card_text(record: ModelRecord) -> str:
+    """Return the card as Markdown."""
+    parts = [
+        f"# {_plain(record.name)}{' ' + _plain(record.version) if record.version else ''}",
+        f"**{NOTICE}**",
+        _what(record),
+        "## Intended use\n\n" + _TO_FILL + "\n\n- Users:\n- Patients and images it is meant for:\n"
+        "- Place in the clinical pathway:\n- Uses that are ruled out:",
+        "## Made from\n\n" + _cohort(record),
+        "## How it does, site by site\n\n" + _results(record),
+        "## When it decides\n\n" + _decisions(record),
+        "## Limits\n\n" + _limits(record),
+        "## Provenance\n\n" + _provenance(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(record: ModelRecord) -> str:
+    scale = f"{record.mpp:g} um per px" if record.mpp else ""
+    scale = f"{record.field_of_view:g} degrees" if record.field_of_view else scale
+    lines = [
+        ("Reads", f"{record.task}{', ' + scale if scale else ''}"),
+        ("Answers", f"{_plain(record.target)}: {', '.join(map(_plain, record.classes))}"),
+        ("Classes are grades", "yes, from mild to severe" if record.ordinal else "no"),
+        ("Network", _plain(record.architecture.name)),
+        ("Training sites", ", ".join(map(_plain, record.training_sites))),
+        ("Patients trained on", str(record.patients)),
+    ]
+    return _table(("", ""), lines)
+
+
+def _cohort(record: ModelRecord) -> str:
+    if not record.cohort:
+        return "No counts were recorded."
+    rows = [
+        (
+            c.site,
+            c.role.replace("_", " "),
+            c.images,
+            c.patients,
+            *(c.classes.get(name, 0) for name in (*record.classes, "")),
+        )
+        for c in record.cohort
+    ]
+    return _table(("site", "role", "images", "patients", *record.classes, "unlabelled"), rows)
+
+
+def _results(record: ModelRecord) -> str:
+    if not record.results:
+        return "No evaluation was recorded: nothing is known of this model at any site."
+    rows = [
+        (r.split, r.site, r.site_role.replace("_", " "), r.metric, estimate_text(r), r.n or "")
+        for r in record.results
+    ]
+    header = ("split", "site", "role", "metric", "estimate (95 % interval)", "n")
+    return _table(header, rows) + (
+        "\n\nIntervals are over patients. A site that is not in this table is a site at which"
+        " nothing is known."
+    )
+
+
+def estimate_text(result: SiteResult) -> str:
+    """Return a value with its interval, or why there is none."""
+    if result.value is None:
+        return f"undefined ({result.reason.replace('_', ' ')})"
+    if result.low is None or result.high is None:
+        return f"{result.value:.3f}"
+    return f"{result.value:.3f} ({result.low:.3f} to {result.high:.3f})"
+
+
+def _decisions(record: ModelRecord) -> str:
+    rules = record.decision
+    rows = []
+    for site, profile in sorted(record.profiles.items(), key=lambda pair: pair[0] != POOLED):
+        shown = "every other site" if site == POOLED else site
+        for what, point in (("referral", profile.referral), ("urgent", profile.urgent)):
+            if point is not None:
+                rows.append((shown, what, f"{point.threshold:.4f}", _achieved(point), point.origin))
+    text = (
+        f"Referral for {_list(rules.positive)}"
+        + (f"; urgent for {_list(rules.urgent)}" if rules.urgent else "")
+        + f". A person must look at images at or over the {rules.ood_percentile:g}th percentile of"
+        f" distance from the training images, and where the {rules.ambiguous_level} % prediction"
+        " set holds both answers or none."
+    )
+    if rules.uncalibrated_site == "review":
+        text += " At a site without a profile of its own, 'no referral' goes to a person."
+    if not rows:
+        return text + "\n\nNo threshold could be fitted."
+    return text + "\n\n" + _table(("site", "for", "threshold", "sensitivity there", "origin"), rows)
+
+
+def _achieved(point: OperatingPoint) -> str:
+    found = point.sensitivity
+    if found is None:
+        return "unknown"
+    if found.low is None or found.high is None:
+        return f"{found.value:.3f}"
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _limits(record: ModelRecord) -> str:
+    lines = [
+        "It was measured at the sites above; at any other hospital, camera or scanner its"
+        " sensitivity is unknown until local cases are read (`offsite calibrate`).",
+        *record.limits,
+        *(f"{site}: {note}" for site, p in sorted(record.profiles.items()) for note in p.notes),
+    ]
+    return "\n".join(f"- {_plain(line)}" for line in lines) + "\n- Known biases: " + _TO_FILL
+
+
+def _provenance(record: ModelRecord) -> str:
+    rows = [("made", record.created)]
+    rows += sorted(record.fingerprints.items())
+    rows += [(f"version of {name}", value) for name, value in sorted(record.versions.items())]
+    return _table(("", ""), rows)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(map(_plain, names))
+
+
+def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_plain(str(cell)) for cell in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown or HTML would take as markup, so that a name stays a name."""
+    for character in ("\\", "|", "`", "*", "[", "]"):
+        text = text.replace(character, "\\" + character)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
