@@ -1,0 +1,96 @@
+"""A small problem that trains in milliseconds: two moons of points, a net with dropout."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.algorithm import Algorithm, Output
+from training.fit_settings import FitSettings
+from training.losses.classification import cross_entropy
+from training.samplers.plans import PlannedSource, RandomBatches
+
+
+@dataclass(frozen=True)
+class Points:
+    pixels: Tensor
+    labels: Tensor
+    sites: Tensor
+
+    def to(self, device):
+        return Points(self.pixels.to(device), self.labels.to(device), self.sites.to(device))
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def points(n=48, seed=0, n_sites=2):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    sites = rng.integers(0, n_sites, n)
+    centres = np.array([[0, 2, 0, 0], [2, 0, 0, 0], [-2, -2, 0, 0]])
+    pixels = centres[labels] + rng.normal(0, 0.7, (n, 4)) + 0.5 * sites[:, None]
+    return Points(
+        torch.tensor(pixels, dtype=torch.float32), torch.tensor(labels), torch.tensor(sites)
+    )
+
+
+class Net(Algorithm):
+    def __init__(self, dropout=0.3, norm=True, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        layers = [nn.Linear(4, 16), nn.BatchNorm1d(16) if norm else nn.Identity(), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Dropout(dropout))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, batch):
+        embedding = self.body(batch.pixels)
+        return Output(self.head(embedding), embedding)
+
+    def step(self, batch, progress):
+        loss = cross_entropy(self(batch).logits, batch.labels)
+        return {"loss": loss, "progress": torch.tensor(progress)}
+
+
+def source(data, batch_size=8, seed=0, after=None):
+    """``after(epoch, step)`` runs before a batch is given out."""
+    plan = RandomBatches(len(data), batch_size, seed)
+
+    def load(indices, epoch):
+        at = torch.from_numpy(indices)
+        return Points(data.pixels[at], data.labels[at], data.sites[at])
+
+    planned = PlannedSource(plan, load)
+    if after is None:
+        return planned
+    return Watched(planned, after)
+
+
+class Watched:
+    def __init__(self, planned, after):
+        self.planned, self.after = planned, after
+
+    def steps(self, epoch):
+        return self.planned.steps(epoch)
+
+    def batches(self, epoch, start=0):
+        for step, batch in enumerate(self.planned.batches(epoch, start), start=start):
+            self.after(epoch, step)
+            yield batch
+
+
+def validator(data):
+    def validate(algorithm, epoch):
+        assert not algorithm.training
+        logits = algorithm(data).logits
+        loss = float(cross_entropy(logits, data.labels))
+        accuracy = float((logits.argmax(1) == data.labels).float().mean())
+        return {"loss": loss, "accuracy": accuracy, "undefined": None}
+
+    return validate
+
+
+def settings(**changes):
+    given = {"epochs": 4, "learning_rate": 0.02, "device": "cpu", "prefetch": 0, "warmup": 0.1}
+    return FitSettings(**(given | changes))

@@ -1,0 +1,143 @@
+"""What several processes share: shards of a batch, gathered rows with gradients, sums.
+
+Outside a process group every function is the identity, so the same code serves one process.
+
+A global batch is dealt out like cards: rank ``r`` of ``world`` gets items ``r, r + world, ...``.
+`gather` puts the rows back in that order, so a loss on gathered rows is the one-process loss to
+the last item, and draws made for the global batch (`draw_together`) fall on the same items.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Items = TypeVar("Items", np.ndarray, Tensor)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes; (0, 1) outside a group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def shard(items: Items) -> Items:
+    """Return this rank's items of a global batch (first axis)."""
+    rank, world = rank_and_world()
+    return items[rank::world]
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks in the order of the global batch, with gradients.
+
+    Parameters
+    ----------
+    rows : Tensor
+        n_r x ..., this rank's rows; n_r may differ between ranks, the other axes may not.
+
+    Returns
+    -------
+    Tensor
+        n x ..., equal on every rank. In backward each rank receives, for its own rows, the sum of
+        the gradients of all ranks; divided by the world size, as DDP does, this is the gradient of
+        the one-process loss.
+    """
+    if rank_and_world()[1] == 1:
+        return rows
+    return cast(Tensor, _Gather.apply(rows))
+
+
+def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
+    """Return this rank's share of random numbers drawn once for the global batch.
+
+    ``draw(n)`` gives n rows. Rank 0 draws; called before any other use of torch's generator in a
+    step, the numbers are those of the one-process run.
+    """
+    rank, world = rank_and_world()
+    if world == 1:
+        return draw(n_local)
+    counts = _counts(n_local, torch.device("cpu") if dist.get_backend() == "gloo" else _device())
+    drawn = draw(sum(counts))
+    dist.broadcast(drawn, src=0)
+    order = _order(counts, drawn.device)
+    start = sum(counts[:rank])
+    return drawn[order[start : start + n_local]]
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum over ranks, without gradient."""
+    total = values.detach().clone()
+    if rank_and_world()[1] > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def from_rank_zero(value: Any) -> Any:
+    """Return rank 0's JSON-able value on every rank."""
+    rank, world = rank_and_world()
+    if world == 1:
+        return value
+    device = torch.device("cpu") if dist.get_backend() == "gloo" else _device()
+    data = json.dumps(value).encode() if rank == 0 else b""
+    size = torch.tensor([len(data)], device=device)
+    dist.broadcast(size, src=0)
+    text = torch.zeros(int(size), dtype=torch.uint8, device=device)
+    if rank == 0:
+        text.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    dist.broadcast(text, src=0)
+    return json.loads(bytes(text.cpu().numpy()).decode())
+
+
+def wait_for_all() -> None:
+    """Return once every rank has come here."""
+    if rank_and_world()[1] > 1:
+        dist.barrier()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _counts(n_local: int, device: torch.device) -> list[int]:
+    world = rank_and_world()[1]
+    counts = torch.zeros(world, dtype=torch.int64, device=device)
+    counts[rank_and_world()[0]] = n_local
+    dist.all_reduce(counts)
+    return [int(count) for count in counts]
+
+
+def _order(counts: list[int], device: torch.device) -> Tensor:
+    """Place in the global batch of each row of the ranks' concatenation."""
+    item = np.concatenate([np.arange(count) for count in counts])
+    rank = np.repeat(np.arange(len(counts)), counts)
+    place = np.empty(len(item), dtype=np.int64)
+    place[np.lexsort((rank, item))] = np.arange(len(item))
+    return torch.from_numpy(place).to(device)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        counts = _counts(len(rows), rows.device)
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        joined = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        order = _order(counts, rows.device)
+        start = sum(counts[: rank_and_world()[0]])
+        ctx.mine = order[start : start + len(rows)]
+        gathered = torch.empty_like(joined)
+        gathered[order] = joined
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.mine]

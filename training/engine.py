@@ -1,0 +1,162 @@
+"""One training step on any device and any number of processes, by Lightning Fabric."""
+
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from preprocessing.errors import InputError
+from training import distributed
+from training.algorithm import Algorithm
+from training.fit_settings import FitSettings
+from training.randomness import seed_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Engine:
+    """Device, precision, optimiser and gradient exchange; under ``torchrun`` one of many ranks.
+
+    Gradients are those of the mean over the *global* batch, whatever the shards' sizes: each
+    rank's loss is weighted by its share of the items before DDP averages.
+    """
+
+    def __init__(self, algorithm: Algorithm, settings: FitSettings) -> None:
+        self.settings = settings
+        fabric = _fabric(settings)
+        fabric.launch()
+        self.rank, self.world = distributed.rank_and_world()
+        self.parameters = [p for p in algorithm.parameters() if p.requires_grad]
+        self.optimiser = _optimiser(self.parameters, settings)
+        self.stepper = fabric.setup_module(_Stepper(algorithm))
+        self.fabric = fabric
+        self.device: torch.device = fabric.device
+
+    def step(
+        self, batch: Any, progress: float, epoch: int, step: int
+    ) -> tuple[dict[str, Tensor], int]:
+        """Do one step; return its losses by name and the number of items on this rank."""
+        torch.manual_seed(seed_of(self.settings.seed, epoch, step, self.rank))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate_at(progress)
+        items = len(batch)
+        losses = self.stepper(_Sealed(batch.to(self.device)), progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(losses["loss"] * self._share(items))
+        if self.settings.gradient_clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.optimiser.step()
+        return losses, items
+
+    def _share(self, items: int) -> Tensor | float:
+        if self.world == 1:
+            return 1.0
+        mine = torch.tensor(float(items), device=self.device)
+        return mine * self.world / distributed.sum_over_ranks(mine)
+
+    def ahead(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches, read by a thread up to ``prefetch`` of them ahead."""
+        if self.settings.prefetch == 0:
+            yield from batches
+            return
+        ready: queue.Queue[tuple[str, Any]] = queue.Queue(self.settings.prefetch)
+        left = threading.Event()
+
+        def put(item: tuple[str, Any]) -> bool:
+            while not left.is_set():
+                try:
+                    ready.put(item, timeout=0.2)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        def read() -> None:
+            try:
+                for batch in batches:
+                    if not put(("batch", batch)):
+                        return
+                put(("end", None))
+            except BaseException as error:
+                put(("error", error))
+
+        thread = threading.Thread(target=read, name="read-ahead", daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get())[0] == "batch":
+                yield item[1]
+            if item[0] == "error":
+                raise item[1]
+        finally:
+            left.set()
+            thread.join()
+
+
+class _Sealed:
+    """Keeps Fabric and DDP from walking into a batch: frozen dataclasses make them fail."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+
+class _Stepper(nn.Module):
+    """Makes `Algorithm.step` the forward pass, which DDP and autocast act on."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+
+    def forward(self, sealed: _Sealed, progress: float) -> dict[str, Tensor]:
+        return self.algorithm.step(sealed.batch, progress)
+
+
+def _optimiser(parameters: list[nn.Parameter], settings: FitSettings) -> optim.Optimizer:
+    if settings.optimiser == "adamw":
+        return optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    return optim.SGD(
+        parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+    )
+
+
+def _fabric(settings: FitSettings) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    accelerator, _, index = settings.device.partition(":")
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if not available.get(accelerator, torch.backends.mps.is_available()):
+        raise InputError(
+            f"this machine has no device '{settings.device}'",
+            remedy="Set device to auto or cpu",
+            code="unknown_device",
+        )
+    if index and world > 1:
+        raise InputError(
+            f"device '{settings.device}' names one device, but {world} processes train",
+            remedy="Set device to cuda; each process takes the device of its local rank",
+            code="unknown_device",
+        )
+    # Unused parameters are legal: a warm-up may leave out a head.
+    strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    return Fabric(
+        accelerator=accelerator,
+        devices=[int(index)] if index else local,
+        num_nodes=max(1, world // local),
+        strategy=strategy,
+        precision="bf16-mixed" if settings.precision == "bfloat16" else "32-true",
+    )

@@ -1,0 +1,84 @@
+"""Settings of the fit loop."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from preprocessing.files import digest_of
+from preprocessing.settings import Settings
+from training.schedules import scheduled, warmed_up
+
+# Settings that change how a run is carried out and not what comes of it.
+_OUTWARD = {"device", "checkpoint_every_steps", "checkpoint_every_seconds", "prefetch"}
+
+
+class FitSettings(Settings):
+    """How an algorithm is fitted. Equal settings, data and seed give equal weights."""
+
+    epochs: int = Field(20, ge=1, description="Passes of the batch source (epochs)")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate (per step)")
+    weight_decay: float = Field(1e-4, ge=0, description="Decoupled (adamw) or L2 (sgd) decay")
+    optimiser: Literal["adamw", "sgd"] = Field(
+        "adamw", description="AdamW, or SGD with Nesterov momentum"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd; unused by adamw")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine", description="Course of the learning rate over progress"
+    )
+    step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.5,), description="Progress at which schedule 'step' divides the rate by ten"
+    )
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="Share of progress of linear warm-up of the learning rate"
+    )
+    gradient_clip: float = Field(
+        0.0, ge=0, description="Largest L2 norm of the gradient; 0 = no clipping"
+    )
+    averaging: Literal["none", "ema", "swad"] = Field(
+        "none", description="Weights that are validated and kept: raw, moving average, or SWAD"
+    )
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the moving average, per step")
+    swad_by: str = Field("loss", description="Validation score that SWAD takes as its loss")
+    swad_converged: int = Field(3, ge=1, description="Epochs without a lower loss that open SWAD")
+    swad_patience: int = Field(6, ge=1, description="Epochs above tolerance that close SWAD")
+    swad_tolerance: float = Field(0.3, ge=0, description="Rise of the loss (share) that SWAD bears")
+    select_by: str = Field("loss", description="Validation score that selects the weights")
+    mode: Literal["max", "min"] = Field("min", description="Whether a higher or lower score wins")
+    select_after: float = Field(
+        0.0, ge=0, le=1, description="Progress before which no weights may be selected"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better score after which training stops"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 = autocast; weights stay float32"
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where the run computes"
+    )
+    checkpoint_every_steps: int | None = Field(
+        None, ge=1, description="Steps between checkpoints, counted over the run"
+    )
+    checkpoint_every_seconds: float = Field(
+        60.0, ge=0, description="Seconds between checkpoints; 0 = after every step"
+    )
+    prefetch: int = Field(2, ge=0, le=64, description="Batches read ahead by a thread; 0 = none")
+    seed: int = Field(0, ge=0, description="Seed of everything random in training")
+
+    @model_validator(mode="after")
+    def _selects_something(self) -> Self:
+        if list(self.step_at) != sorted(self.step_at):
+            raise ValueError("step_at must rise")
+        return self
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Return the learning rate at ``progress`` in [0, 1]."""
+        if self.schedule == "step":
+            course = 0.1 ** sum(progress >= at for at in self.step_at)
+        else:
+            course = scheduled(self.schedule, progress)
+        return self.learning_rate * course * warmed_up(progress, self.warmup)
+
+    def outcome_digest(self) -> str:
+        """Return a digest of the settings that the weights depend on."""
+        return digest_of(self.model_dump(mode="json", exclude=_OUTWARD))

@@ -1,0 +1,304 @@
+"""The one fit loop. It knows no algorithm by name and resumes to the same weights and curves."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, file_digest, read_json, write_json
+from training import checkpoint as store
+from training import distributed
+from training.algorithm import Algorithm
+from training.averaging import holding, weight_average
+from training.engine import Engine
+from training.fit_settings import FitSettings as FitSettings
+from training.loss_means import LossMeans
+from training.selection import Selection
+
+Validate = Callable[[Algorithm, int], dict[str, float | None]]
+
+# In several processes the clock of rank 0 is asked, which costs a broadcast: not at every step.
+_CLOCK_EVERY = 16
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of (seed, epoch); in several processes each rank's shards."""
+
+    def steps(self, epoch: int) -> int:
+        """Return the number of batches of an epoch, equal on every rank."""
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """Yield the batches of an epoch from number ``start`` on."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit ended with.
+
+    Attributes
+    ----------
+    weights : Path
+        ``weights.safetensors``: ``inference_state()`` of the selected epoch (or the SWAD mean).
+    epoch : int
+        The selected epoch, from 0.
+    score : float or None
+        Its value of ``select_by``; None without validation or where no epoch had one.
+    epochs : int
+        Epochs trained, fewer than set where patience ran out.
+    reason : str
+        Why these weights: ``"best"``, ``"swad"``, ``"no validation"``, ``"no score defined"``.
+    """
+
+    weights: Path
+    epoch: int
+    score: float | None
+    epochs: int
+    reason: str
+
+
+def fit(
+    algorithm: Algorithm,
+    source: BatchSource,
+    settings: FitSettings,
+    folder: str | Path,
+    validate: Validate | None = None,
+    fingerprint: str = "",
+) -> FitResult:
+    """Fit an algorithm, or go on with a fit that was cut off.
+
+    The caller builds the algorithm under a fixed seed; with the same first weights, settings and
+    source a run killed at any moment ends with the weights and curves of an undisturbed one. Before
+    each step torch's generator is seeded from (seed, epoch, step, rank), so dropout and every draw
+    inside `Algorithm.step` repeat too. A finished run returns at once.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+        Moved to the device and left with its last weights; load the result's file to use it.
+    source : BatchSource
+        Where the batches come from.
+    settings : FitSettings
+        How to fit.
+    folder : path
+        Gets ``curves.jsonl``, ``checkpoint/`` (removed at the end), ``weights.safetensors`` and
+        ``fit.json``.
+    validate : callable, optional
+        ``validate(algorithm, epoch)`` gives the scores of an epoch, None where one is undefined.
+        Called on rank 0 alone, in eval mode and without gradients, so it must not communicate.
+    fingerprint : str
+        Digest of all else that the weights depend on (data, architecture). A checkpoint or result
+        of another fingerprint or other settings is discarded.
+
+    Raises
+    ------
+    InputError
+        Code ``diverged`` (a loss is not finite), ``no_batches``, ``no_score`` (``validate`` does
+        not give ``select_by``), ``unknown_device``.
+    """
+    path = Path(folder)
+    digest = digest_of([settings.outcome_digest(), fingerprint])
+    finished = distributed.from_rank_zero(_finished(path, digest))
+    if finished:
+        return FitResult(**{**finished, "weights": path / "weights.safetensors"})
+    fitting = _Fitting(algorithm, source, settings, path, validate, digest)
+    fitting.resume()
+    while fitting.epoch < settings.epochs and not fitting.selection.patience_is_out:
+        fitting.train_epoch()
+        fitting.close_epoch()
+    return fitting.finish()
+
+
+def _finished(folder: Path, digest: str) -> dict[str, Any] | None:
+    try:
+        record = read_json(folder / "fit.json")
+        whole = file_digest(folder / "weights.safetensors") == record["weights_digest"]
+        return dict(record["result"]) if whole and record["digest"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class _Fitting:
+    """The state of one fit."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        source: BatchSource,
+        settings: FitSettings,
+        folder: Path,
+        validate: Validate | None,
+        digest: str,
+    ) -> None:
+        self.algorithm, self.source, self.settings = algorithm, source, settings
+        self.folder, self.validate, self.digest = folder, validate, digest
+        counts = [source.steps(epoch) for epoch in range(settings.epochs)]
+        if min(counts) < 1:
+            raise InputError(
+                "an epoch holds no batch",
+                remedy="Give at least one labelled training item",
+                code="no_batches",
+            )
+        self.first_step = [sum(counts[:epoch]) for epoch in range(settings.epochs)]
+        self.counts, self.total_steps = counts, sum(counts)
+        self.engine = Engine(algorithm, settings)
+        self.average = weight_average(settings)
+        self.selection = Selection(settings, validates=validate is not None)
+        self.losses = LossMeans(self.engine.device)
+        self.epoch = self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Tensor] = {}
+        self.saved_at = self.since = time.monotonic()
+
+    def progress(self) -> float:
+        """Share of the training done before the next step; the last step is at 1."""
+        return (self.first_step[self.epoch] + self.step) / max(1, self.total_steps - 1)
+
+    def train_epoch(self) -> None:
+        self.since = time.monotonic()
+        self.algorithm.train()
+        batches = self.source.batches(self.epoch, start=self.step)
+        for batch in self.engine.ahead(batches):
+            self.losses.add(*self.engine.step(batch, self.progress(), self.epoch, self.step))
+            self.average.update(self.algorithm)
+            self.step += 1
+            if self.step < self.counts[self.epoch] and self._save_is_due():
+                self.save()
+        if self.step != self.counts[self.epoch]:
+            raise RuntimeError(
+                f"epoch {self.epoch} gave {self.step} batches, not {self.counts[self.epoch]}"
+            )
+
+    def close_epoch(self) -> None:
+        """Validate, select, write the epoch's line and, where due, a checkpoint."""
+        rate = self.settings.learning_rate_at(self._progress_of_last_step())
+        means = self.losses.means()
+        progress = (self.epoch + 1) / self.settings.epochs
+        with holding(self.algorithm, self.average.validated()):
+            scores = self._scores()
+            if self.selection.take(self.epoch, progress, scores):
+                state = self.algorithm.inference_state()
+                self.best = {name: t.detach().cpu().clone() for name, t in state.items()}
+        self.average.close_epoch(scores)
+        line = {
+            "epoch": self.epoch,
+            "progress": progress,
+            "losses": means,
+            "learning_rate": rate,
+            "scores": scores,
+            "seconds": round(self.seconds + time.monotonic() - self.since, 3),
+        }
+        if self.engine.rank == 0:
+            with (self.folder / "curves.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        self.losses.clear()
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.since = time.monotonic()
+        if self._save_is_due():
+            self.save()
+
+    def _progress_of_last_step(self) -> float:
+        self.step -= 1
+        progress = self.progress()
+        self.step += 1
+        return progress
+
+    def _scores(self) -> dict[str, float | None]:
+        scores: dict[str, float | None] = {}
+        if self.validate is not None and self.engine.rank == 0:
+            self.algorithm.eval()
+            with torch.no_grad():
+                raw = self.validate(self.algorithm, self.epoch)
+            scores = {
+                name: float(value) if value is not None and math.isfinite(value) else None
+                for name, value in raw.items()
+            }
+        return dict(distributed.from_rank_zero(scores))
+
+    def _save_is_due(self) -> bool:
+        done = self.total_steps if self.epoch == self.settings.epochs else self._steps_done()
+        every = self.settings.checkpoint_every_steps
+        if every is not None and done % every == 0:
+            return True
+        if self.engine.world > 1 and done % _CLOCK_EVERY:
+            return False
+        late = time.monotonic() - self.saved_at >= self.settings.checkpoint_every_seconds
+        return bool(distributed.from_rank_zero(late))
+
+    def _steps_done(self) -> int:
+        return self.first_step[self.epoch] + self.step
+
+    def save(self) -> None:
+        losses = self.losses.state()  # summed over ranks, so every rank takes part
+        if self.engine.rank == 0:
+            state = {f"model.{n}": t for n, t in self.algorithm.state_dict().items()}
+            moments = store.optimiser_tensors(self.engine.optimiser)
+            state |= {f"optimiser.{n}": t for n, t in moments.items()}
+            state |= {f"average.{n}": t for n, t in self.average.tensors().items()}
+            facts = {
+                "digest": self.digest,
+                "epoch": self.epoch,
+                "step": self.step,
+                "seconds": self.seconds + time.monotonic() - self.since,
+                "losses": losses,
+                "average": self.average.facts(),
+                "selection": self.selection.facts(),
+                "best_epoch": self.selection.epoch,
+            }
+            store.save_checkpoint(self.folder / "checkpoint", state, self.best, facts)
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint, or to the start; cut the curves to match."""
+        checkpoint_folder = self.folder / "checkpoint"
+        found = None
+        if self.engine.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            found = store.load_checkpoint(checkpoint_folder, self.digest)
+            store.keep_lines(self.folder / "curves.jsonl", found.facts["epoch"] if found else 0)
+            for stale in ("fit.json", "weights.safetensors"):
+                (self.folder / stale).unlink(missing_ok=True)
+        if not distributed.from_rank_zero(found is not None):
+            return
+        found = found or store.load_checkpoint(checkpoint_folder, self.digest)
+        if found is None:
+            raise RuntimeError(f"{checkpoint_folder} is not seen by every process")
+        self.algorithm.load_state_dict(store.part(found.tensors, "model"))
+        store.load_optimiser_tensors(self.engine.optimiser, store.part(found.tensors, "optimiser"))
+        on_device = {
+            name: tensor.to(self.engine.device)
+            for name, tensor in store.part(found.tensors, "average").items()
+        }
+        self.average.load(on_device, found.facts["average"])
+        self.selection.load(found.facts["selection"])
+        self.losses.load(found.facts["losses"], take=self.engine.rank == 0)
+        self.best = found.best
+        self.epoch, self.step = found.facts["epoch"], found.facts["step"]
+        self.seconds = found.facts["seconds"]
+
+    def finish(self) -> FitResult:
+        reason, weights = self.selection.reason, self.best
+        final = self.average.final()
+        with holding(self.algorithm, final):
+            if final is not None:
+                reason, weights = "swad", self.algorithm.inference_state()
+            path = self.folder / "weights.safetensors"
+            if self.engine.rank == 0:
+                store.save_tensors(path, weights)
+        result = FitResult(path, self.selection.epoch, self.selection.score, self.epoch, reason)
+        if self.engine.rank == 0:
+            record = {
+                "digest": self.digest,
+                "weights_digest": file_digest(path),
+                "result": {**result.__dict__, "weights": path.name},
+            }
+            write_json(self.folder / "fit.json", record)
+            store.remove_checkpoint(self.folder / "checkpoint")
+        distributed.wait_for_all()
+        return result

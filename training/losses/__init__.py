@@ -1,0 +1,1 @@
+"""Losses for imbalanced classes and ordered grades, as plain functions of logits or embeddings."""
