@@ -36,22 +36,26 @@ truth/       per slide an .npz of boolean masks at {raster} um per px:
 class SyntheticSlideSettings(Settings):
     """What the cohort holds."""
 
-    sites: tuple[SiteProfile, ...] = Field(SITES, min_length=1, description="The sites.")
-    patients: int = Field(36, ge=1, description="Patients over all sites.")
+    sites: tuple[SiteProfile, ...] = Field(default=SITES, min_length=1, description="The sites.")
+    patients: int = Field(default=36, ge=1, description="Patients over all sites.")
     slides_per_patient: tuple[int, int] = Field(
-        (1, 3), description="Fewest and most slides of a patient."
+        default=(1, 3), description="Fewest and most slides of a patient."
     )
     class_shares: tuple[float, float, float] = Field(
-        (6.0, 3.0, 1.5), description=f"Relative frequency of {', '.join(CLASSES)}."
+        default=(6.0, 3.0, 1.5), description=f"Relative frequency of {', '.join(CLASSES)}."
     )
-    width_um: float = Field(1024.0, ge=100, description="Width of the scanned glass, um.")
-    height_um: float = Field(960.0, ge=100, description="Height of the scanned glass, um.")
-    tissue_share: float = Field(0.5, gt=0, lt=0.9, description="Share of the glass under tissue.")
+    width_um: float = Field(default=1024.0, ge=100, description="Width of the scanned glass, um.")
+    height_um: float = Field(default=960.0, ge=100, description="Height of the scanned glass, um.")
+    tissue_share: float = Field(
+        default=0.5, gt=0, lt=0.9, description="Share of the glass under tissue."
+    )
     lesion_share: tuple[float, float] = Field(
-        (0.3, 0.7), description="Bounds of the epithelium's share with the class's pattern."
+        default=(0.3, 0.7), description="Bounds of the epithelium's share with the class's pattern."
     )
-    artefacts: bool = Field(True, description="Pen marks, folds and blur at the sites' rates.")
-    seed: int = Field(0, ge=0, description="Seed of everything.")
+    artefacts: bool = Field(
+        default=True, description="Pen marks, folds and blur at the sites' rates."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything.")
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def make_slide(
         artefacts = sample_artefacts(generator, biology, profile)
     if truth is not None:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **truth_masks(biology, artefacts))
+        np.savez_compressed(buffer, allow_pickle=False, **truth_masks(biology, artefacts))
         write_bytes(truth, buffer.getvalue())
     write_slide(
         path,

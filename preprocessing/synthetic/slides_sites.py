@@ -12,27 +12,35 @@ class SiteProfile(Settings):
 
     name: str = Field(description="Name of the site.")
     scanner: str = Field(description="Name of the scanner, as its file would give it.")
-    flavour: str = Field("aperio", description="File flavour: aperio or generic.")
-    mpp: float = Field(0.5, gt=0.1, lt=2, description="um per px of the full resolution.")
-    magnification: int = Field(20, gt=0, description="Nominal objective power.")
+    flavour: str = Field(default="aperio", description="File flavour: aperio or generic.")
+    mpp: float = Field(default=0.5, gt=0.1, lt=2, description="um per px of the full resolution.")
+    magnification: int = Field(default=20, gt=0, description="Nominal objective power.")
     haematoxylin: Vector = Field(
-        (0.65, 0.70, 0.29), description="Optical density of unit haematoxylin in R, G, B."
+        default=(0.65, 0.70, 0.29), description="Optical density of unit haematoxylin in R, G, B."
     )
-    eosin: Vector = Field((0.08, 0.92, 0.32), description="Optical density of unit eosin.")
-    gain_h: float = Field(1.0, gt=0, description="Strength of the haematoxylin.")
-    gain_e: float = Field(1.0, gt=0, description="Strength of the eosin.")
-    white: Vector = Field((243, 242, 244), description="Grey values of empty glass (R, G, B).")
-    blur_um: float = Field(0.35, ge=0, description="Standard deviation of the optics, um.")
-    noise: float = Field(1.5, ge=0, description="Standard deviation of sensor noise, grey values.")
-    jpeg_quality: int = Field(85, ge=20, le=100, description="JPEG quality.")
-    subsampling: str = Field("420", description="JPEG colour subsampling: 420, 422 or 444.")
-    tile_px: int = Field(256, ge=64, description="Native tile size of the file, px.")
+    eosin: Vector = Field(default=(0.08, 0.92, 0.32), description="Optical density of unit eosin.")
+    gain_h: float = Field(default=1.0, gt=0, description="Strength of the haematoxylin.")
+    gain_e: float = Field(default=1.0, gt=0, description="Strength of the eosin.")
+    white: Vector = Field(
+        default=(243, 242, 244), description="Grey values of empty glass (R, G, B)."
+    )
+    blur_um: float = Field(default=0.35, ge=0, description="Standard deviation of the optics, um.")
+    noise: float = Field(
+        default=1.5, ge=0, description="Standard deviation of sensor noise, grey values."
+    )
+    jpeg_quality: int = Field(default=85, ge=20, le=100, description="JPEG quality.")
+    subsampling: str = Field(default="420", description="JPEG colour subsampling: 420, 422 or 444.")
+    tile_px: int = Field(default=256, ge=64, description="Native tile size of the file, px.")
     prevalence: tuple[float, ...] = Field(
-        (1.0, 1.0, 1.0), description="Factor on each class's share at this site."
+        default=(1.0, 1.0, 1.0), description="Factor on each class's share at this site."
     )
-    pen_rate: float = Field(0.1, ge=0, le=1, description="Share of slides with pen marks.")
-    fold_rate: float = Field(0.1, ge=0, le=1, description="Share of slides with a tissue fold.")
-    blur_rate: float = Field(0.1, ge=0, le=1, description="Share of slides with a blurred patch.")
+    pen_rate: float = Field(default=0.1, ge=0, le=1, description="Share of slides with pen marks.")
+    fold_rate: float = Field(
+        default=0.1, ge=0, le=1, description="Share of slides with a tissue fold."
+    )
+    blur_rate: float = Field(
+        default=0.1, ge=0, le=1, description="Share of slides with a blurred patch."
+    )
 
 
 SITES = (

@@ -1,0 +1,165 @@
+"""Open a slide, or say in a sentence why not."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import openslide
+
+from preprocessing.errors import InputError
+from preprocessing.slides.openslide_reader import OpenSlideReader
+from preprocessing.slides.region import Region, RegionReader
+from preprocessing.slides.scale import Scale, resolve_scale
+
+READERS = ("auto", "openslide", "direct")
+MAX_SIDE_PX = 10_000_000
+_REMEDY_FORMAT = (
+    "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
+    " convert it, for example to a pyramidal JPEG-tiled TIFF"
+)
+
+
+class Slide:
+    """An open slide; a context manager.
+
+    Attributes
+    ----------
+    path : str
+    dimensions : (int, int)
+        Width and height of level 0, px.
+    level_dimensions, level_downsamples
+        Per level; factors to level 0.
+    mpp : float
+        um per px of level 0.
+    mpp_source : str
+        Where that comes from (``preprocessing.slides.scale.Scale``).
+    vendor : str
+    reader : str
+        Which reader decodes the pixels.
+    reader_reason : str
+        Why this reader.
+    properties : mapping of str to str
+        What OpenSlide tells about the file.
+    bounds_offset : (int, int)
+        Where the scanned area begins within level 0 (MRXS); QuPath counts from there.
+    """
+
+    def __init__(
+        self, record: OpenSlideReader, reader: RegionReader, reason: str, path: str, scale: Scale
+    ) -> None:
+        handle = record.handle
+        self.path = path
+        self.dimensions: tuple[int, int] = handle.dimensions
+        self.level_dimensions: tuple[tuple[int, int], ...] = handle.level_dimensions
+        self.level_downsamples: tuple[float, ...] = handle.level_downsamples
+        self.properties: Mapping[str, str] = dict(handle.properties)
+        self.mpp = scale.mpp
+        self.mpp_source = scale.source
+        self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+        self.reader = reader.name
+        self.reader_reason = reason
+        self.bounds_offset = (
+            int(self.properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
+            int(self.properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
+        )
+        self._record = record
+        self._reader = reader
+
+    def read_region(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+        """Read a rectangle; corner and size in px *of the level*, outside is no data.
+
+        Raises
+        ------
+        UnreadableRegion
+            The file is damaged there; the slide can still be used.
+        """
+        return self._reader.read(x, y, level, width, height)
+
+    def icc_profile_bytes(self) -> int:
+        """Size of the embedded colour profile; 0 if there is none."""
+        return int(self.properties.get("openslide.icc-size", 0))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._reader.close()
+        self._record.close()
+
+    def __enter__(self) -> "Slide":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_slide(path: str | Path, *, mpp: float | None = None, reader: str = "auto") -> Slide:
+    """Open a slide.
+
+    Parameters
+    ----------
+    path : path
+        The file (for DICOM one file of the series, for MRXS the ``.mrxs``).
+    mpp : float, optional
+        um per px of level 0, instead of what the file says.
+    reader : str
+        ``openslide``, ``direct`` (decodes the native JPEG tiles itself) or ``auto``: direct where
+        its pixels are proved equal to OpenSlide's.
+
+    Raises
+    ------
+    InputError
+        Code ``no_such_file``, ``unsupported_format``, ``cannot_open``, ``mpp_missing``,
+        ``mpp_implausible``, ``mpp_anisotropic`` or ``reader_unsuitable``.
+    """
+    file = str(path)
+    record = _open_record(file)
+    try:
+        _check_dimensions(record, file)
+        scale = resolve_scale(record.handle.properties, override=mpp, file=file)
+        return Slide(record, *_choose_reader(record, file, reader), file, scale)
+    except BaseException:
+        record.close()
+        raise
+
+
+def _open_record(file: str) -> OpenSlideReader:
+    if not Path(file).is_file():
+        raise InputError(
+            "no such slide", file=file, remedy="Name an existing file", code="no_such_file"
+        )
+    try:
+        return OpenSlideReader(file)
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise InputError(
+            "not a slide format that OpenSlide knows",
+            file=file, remedy=f"{_REMEDY_FORMAT}, or fetch it again if it is cut short",
+            code="unsupported_format",
+        ) from error  # fmt: skip
+    except openslide.OpenSlideError as error:
+        reason = str(error).replace(file, "the file")
+        raise InputError(
+            f"the slide cannot be opened ({reason})",
+            file=file, remedy=_REMEDY_FORMAT, code="cannot_open",
+        ) from error  # fmt: skip
+
+
+def _check_dimensions(record: OpenSlideReader, file: str) -> None:
+    for width, height in record.handle.level_dimensions:
+        if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
+            raise InputError(
+                f"a level of {width} x {height} px is not plausible",
+                file=file, remedy="Fetch the file again; its header is damaged",
+                code="cannot_open",
+            )  # fmt: skip
+
+
+def _choose_reader(record: OpenSlideReader, file: str, wanted: str) -> tuple[RegionReader, str]:
+    if wanted not in READERS:
+        raise InputError(
+            f"no reader '{wanted}'", remedy=f"Use {', '.join(READERS)}", code="unknown_reader"
+        )
+    return record, "asked for"

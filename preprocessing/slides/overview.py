@@ -1,0 +1,81 @@
+"""A whole slide at a coarse scale, read in blocks so that memory stays bounded."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from preprocessing.slides.geometry import choose_level
+from preprocessing.slides.opening import Slide
+from preprocessing.slides.region import UnreadableRegion
+
+_BLOCK_PX = 2048
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A slide at a coarse scale.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        H x W x 3, uint8, RGB; white where there is no data.
+    valid : numpy.ndarray
+        H x W, bool: where the slide holds data that can be decoded.
+    damaged : numpy.ndarray
+        H x W, bool: where it cannot be decoded.
+    step : float
+        Level-0 px per px; the top left corners coincide.
+    mpp : float
+        um per px.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray
+    damaged: np.ndarray
+    step: float
+    mpp: float
+
+
+def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
+    """Read the slide area-averaged to about ``mpp`` um per px, or coarser to hold to ``max_px``.
+
+    The scale depends on the slide alone, never on the memory that happens to be free.
+    """
+    width, height = slide.dimensions
+    bound = slide.mpp * (width * height / max_px) ** 0.5
+    wanted = max(mpp, bound, slide.mpp)
+    level = choose_level(slide.mpp, slide.level_downsamples, wanted)
+    level_mpp = slide.mpp * slide.level_downsamples[level]
+    factor = max(int(np.ceil(bound / level_mpp)), round(wanted / level_mpp), 1)
+    columns, rows = (max(side // factor, 1) for side in slide.level_dimensions[level])
+    pixels = np.full((rows, columns, 3), 255, np.uint8)
+    valid = np.zeros((rows, columns), bool)
+    damaged = np.zeros((rows, columns), bool)
+    block = max(_BLOCK_PX // factor, 1)
+    for top in range(0, rows, block):
+        for left in range(0, columns, block):
+            part = np.s_[top : min(top + block, rows), left : min(left + block, columns)]
+            shape = pixels[part].shape[:2]
+            try:
+                region = slide.read_region(
+                    left * factor, top * factor, level, shape[1] * factor, shape[0] * factor
+                )
+            except UnreadableRegion:
+                damaged[part] = True
+                continue
+            pixels[part] = area_reduced(region.pixels, (shape[1], shape[0]))
+            valid[part] = True
+            if region.valid is not None:
+                share = area_reduced(region.valid.astype(np.uint8) * 255, (shape[1], shape[0]))
+                valid[part] = share > 127
+    step = factor * slide.level_downsamples[level]
+    return Overview(pixels, valid, damaged, step, slide.mpp * step)
+
+
+def area_reduced(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring an image to ``size`` (width, height) by area averaging; unchanged if it has it."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    smaller = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)

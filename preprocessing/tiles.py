@@ -1,0 +1,178 @@
+"""The tiles of a slide as coordinates: settings, record, and the files that hold them."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, read_json, replacing, write_json
+from preprocessing.settings import Settings
+from preprocessing.tissue import TissueSettings
+
+VERSION = 1
+"""Goes up when the same settings and slide would give other tiles."""
+
+FOLDER = "tiles"
+KEPT = "kept"
+
+
+class TileSettings(Settings):
+    """Which tiles of a slide are taken."""
+
+    tile_px: int = Field(default=224, ge=16, le=4096, description="Side of a tile, px.")
+    mpp: float = Field(default=0.5, gt=0.05, lt=20, description="Scale of a tile, um per px.")
+    stride_px: int | None = Field(
+        default=None, ge=8, description="Step between tiles, px; the side if not given."
+    )
+    min_tissue: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of a tile that is tissue."
+    )
+    max_upsampling: float = Field(
+        default=1.1, ge=1, description="A slide coarser than the tiles by more is refused."
+    )
+    max_unreadable: float = Field(
+        default=0.1, ge=0, le=1,
+        description="A slide with a larger share of unreadable tiles fails.",
+    )  # fmt: skip
+    reader: str = Field(default="auto", description="auto, openslide or direct.")
+    tissue: TissueSettings = Field(
+        default=TissueSettings(), description="How tissue is told from glass."
+    )
+
+
+class SlideRecord(Settings):
+    """What became of a slide; the JSON beside its tiles.
+
+    ``status`` is ``done``, ``no_tissue`` or ``failed``; ``code`` and ``message`` say why.
+    """
+
+    slide: str
+    image: str
+    status: str
+    code: str = ""
+    message: str = ""
+    fingerprint: str = ""
+    settings_digest: str = ""
+    mpp_override: float | None = None
+    width: int | None = None
+    height: int | None = None
+    vendor: str = ""
+    scanner: str = ""
+    mpp: float | None = None
+    mpp_source: str = ""
+    magnification: str = ""
+    reader: str = ""
+    reader_reason: str = ""
+    icc_profile: bool = False
+    bounds_offset: tuple[int, int] = (0, 0)
+    requested_mpp: float | None = None
+    actual_mpp: float | None = None
+    tile_px: int | None = None
+    size: int | None = None
+    stride: int | None = None
+    level: int | None = None
+    read_px: int | None = None
+    downsample: float | None = None
+    tissue_mm2: float | None = None
+    white: tuple[float, float, float] | None = None
+    counts: dict[str, int] = Field(default_factory=dict)
+    rates: dict[str, float | None] = Field(default_factory=dict)
+    tiles_digest: str = ""
+    version: int = VERSION
+
+    @property
+    def kept(self) -> int:
+        """Number of tiles to be used."""
+        return self.counts.get(KEPT, 0)
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """The tiles of a slide.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
+        px, top left), ``tissue`` (0..1), quality columns, ``status`` (``kept`` or why not).
+    record : SlideRecord
+    """
+
+    table: pd.DataFrame
+    record: SlideRecord
+
+    def kept(self) -> pd.DataFrame:
+        """The tiles to be used, numbered from 0."""
+        return self.table[self.table["status"] == KEPT].reset_index(drop=True)
+
+
+def tiles_digest(table: pd.DataFrame, record: SlideRecord) -> str:
+    """SHA-256 (hex) of what tile features depend on: the kept tiles and their geometry."""
+    kept = table[table["status"] == KEPT]
+    coordinates = np.ascontiguousarray(kept[["x", "y"]].to_numpy(np.int64))
+    geometry = [record.tile_px, record.size, record.level, record.read_px, record.fingerprint]
+    return hashlib.sha256(digest_of(geometry).encode() + coordinates.tobytes()).hexdigest()
+
+
+def table_path(out: str | Path, slide: str) -> Path:
+    """Where the tiles of a slide are."""
+    return Path(out) / FOLDER / f"{slide}.parquet"
+
+
+def record_path(out: str | Path, slide: str) -> Path:
+    """Where the record of a slide is."""
+    return Path(out) / FOLDER / f"{slide}.json"
+
+
+def save_tiles(out: str | Path, tiles: SlideTiles) -> None:
+    """Write table, then record; the record's presence says that both are whole."""
+    with replacing(table_path(out, tiles.record.slide)) as temporary:
+        tiles.table.to_parquet(temporary, index=False)
+    write_json(record_path(out, tiles.record.slide), tiles.record.model_dump(mode="json"))
+
+
+def load_record(out: str | Path, slide: str) -> SlideRecord | None:
+    """The record of a slide, or None if there is none or it is of another version."""
+    path = record_path(out, slide)
+    if not path.is_file():
+        return None
+    try:
+        record = SlideRecord.model_validate(read_json(path))
+    except (ValueError, ValidationError):
+        return None
+    return record if record.version == VERSION else None
+
+
+def load_tiles(out: str | Path, slide: str) -> SlideTiles:
+    """Read the tiles of a slide.
+
+    Raises
+    ------
+    InputError
+        ``not_tiled`` where there is no record, ``slide_failed`` where the slide failed.
+    """
+    record = load_record(out, slide)
+    if record is None:
+        raise InputError(
+            f"slide '{slide}' has not been tiled", file=record_path(out, slide),
+            remedy="Run `offsite tile` first", code="not_tiled",
+        )  # fmt: skip
+    if record.status == "failed":
+        raise InputError(
+            f"slide '{slide}' failed: {record.message}", file=record.image,
+            remedy="Mend or remove the slide", code="slide_failed",
+        )  # fmt: skip
+    return SlideTiles(pd.read_parquet(table_path(out, slide)), record)
+
+
+def summary_row(record: SlideRecord) -> dict[str, Any]:
+    """The slide's row of ``tiles.csv``."""
+    row = record.model_dump(exclude={"counts", "rates", "bounds_offset", "white", "version"})
+    row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}
+    row |= {f"tiles_{name}": count for name, count in record.counts.items() if name != KEPT}
+    return row | {f"rate_{name}": rate for name, rate in record.rates.items()}

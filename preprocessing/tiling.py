@@ -1,0 +1,298 @@
+"""From slides to tiles: one slide, or a whole cohort with a row for every slide."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+from preprocessing.files import fingerprint, replacing
+from preprocessing.slides.geometry import TileGeometry, lay_tiles
+from preprocessing.slides.opening import Slide, open_slide
+from preprocessing.slides.overview import Overview, read_overview
+from preprocessing.slides.region import UnreadableRegion
+from preprocessing.tile_reading import read_tile
+from preprocessing.tiles import (
+    KEPT,
+    SlideRecord,
+    SlideTiles,
+    TileSettings,
+    load_record,
+    save_tiles,
+    summary_row,
+    table_path,
+    tiles_digest,
+)
+from preprocessing.tissue import tissue_mask, white_point
+
+TABLE = "tiles.csv"
+_LOG = logging.getLogger(__name__)
+Progress = Callable[[SlideRecord], None]
+
+
+def tile_slide(
+    image: str | Path, slide: str, out: str | Path, settings: TileSettings, mpp: float | None = None
+) -> SlideRecord:
+    """Tile one slide into ``out/tiles``; what is there and still true is kept.
+
+    Never raises for a bad slide: the record says what is wrong with it.
+
+    Parameters
+    ----------
+    slide : str
+        Identifier; names the files.
+    mpp : float, optional
+        um per px, instead of what the file says.
+    """
+    mark = ""
+    with suppress(OSError):  # opening says what is wrong
+        mark = fingerprint(image)
+    digest = settings.digest()
+    old = load_record(out, slide)
+    if (
+        old is not None
+        and old.status != "failed"  # what failed may have been mended
+        and mark
+        and (old.fingerprint, old.settings_digest, old.mpp_override) == (mark, digest, mpp)
+        and table_path(out, slide).is_file()
+    ):
+        return old
+    base = SlideRecord(
+        slide=slide, image=str(image), status="failed", fingerprint=mark,
+        settings_digest=digest, mpp_override=mpp,
+    )  # fmt: skip
+    try:
+        with open_slide(image, mpp=mpp, reader=settings.reader) as opened:
+            tiles = _tiles_of(opened, base, settings)
+    except InputError as error:
+        why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
+    except Exception as error:  # a fault of ours must not end a night's batch
+        _LOG.exception("slide %s", slide)
+        why = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+    else:
+        save_tiles(out, tiles)
+        return tiles.record
+    record = base.model_copy(update=why)
+    save_tiles(out, SlideTiles(_empty_table(), record))
+    return record
+
+
+def tile_cohort(
+    cohort: Cohort,
+    out: str | Path,
+    settings: TileSettings,
+    *,
+    workers: int = 1,
+    part: tuple[int, int] = (1, 1),
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Tile every slide of a cohort; a row per slide, failed ones included.
+
+    Parameters
+    ----------
+    workers : int
+        Slides at a time (threads: decoding frees the interpreter).
+    part : (int, int)
+        Which part of how many, from 1: slides ``part[0] - 1, part[0] - 1 + part[1], ...``.
+    progress : callable, optional
+        Called with each record as it is done.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of the cohort; also written to ``tiles.csv``, or for one of several parts to
+        ``tiles.part-i-of-n.csv``.
+    """
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise InputError(
+            f"part {number} of {parts} does not exist", remedy=f"Use 1/{parts} to {parts}/{parts}"
+        )
+    table = cohort.table.iloc[number - 1 :: parts]
+    paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
+    scales = [None if np.isnan(value) else float(value) for value in table["mpp"].to_numpy(float)]
+    jobs = [(paths[name], name, mpp) for name, mpp in zip(table["slide"], scales, strict=True)]
+    records: dict[str, SlideRecord] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [
+            pool.submit(tile_slide, image, name, out, settings, mpp) for image, name, mpp in jobs
+        ]
+        for future in as_completed(futures):
+            record = future.result()
+            records[record.slide] = record
+            if progress is not None:
+                progress(record)
+    summary = pd.DataFrame([summary_row(records[name]) for name in table["slide"]])
+    summary.insert(1, "site", table["site"].to_numpy())
+    counts = [
+        name for name in summary.columns if name.startswith("tiles_") and name != "tiles_digest"
+    ]
+    summary[counts] = summary[counts].fillna(0).astype(int)
+    name = TABLE if parts == 1 else f"tiles.part-{number}-of-{parts}.csv"
+    with replacing(Path(out) / name) as temporary:
+        summary.to_csv(temporary, index=False, lineterminator="\n")
+    return summary
+
+
+def _tiles_of(slide: Slide, base: SlideRecord, settings: TileSettings) -> SlideTiles:
+    _check_resolution(slide, settings)
+    geometry = lay_tiles(
+        slide.dimensions, slide.level_downsamples, slide.mpp, tile_px=settings.tile_px,
+        wanted_mpp=settings.mpp, stride_px=settings.stride_px,
+    )  # fmt: skip
+    record = base.model_copy(update=_facts(slide, geometry))
+    overview = read_overview(slide, mpp=settings.tissue.mpp, max_px=settings.tissue.max_px)
+    if not overview.valid.any() and overview.damaged.any():
+        raise InputError(
+            "no part of the slide can be decoded", code="unreadable_slide", file=slide.path,
+            remedy="Fetch the file again from the archive or the scanner",
+        )  # fmt: skip
+    mask = tissue_mask(overview.pixels, overview.valid, overview.mpp, settings.tissue)
+    table, background = _candidates(mask, overview, geometry, settings)
+    statuses = []
+    for x, y in table[["x", "y"]].itertuples(index=False):
+        try:
+            read_tile(slide, record, x, y)
+            statuses.append(KEPT)
+        except UnreadableRegion:
+            statuses.append("unreadable")
+    table["status"] = pd.Series(statuses, dtype=str)
+    counts = {KEPT: 0, "background": background, "unreadable": 0}
+    counts |= {str(k): int(v) for k, v in table["status"].value_counts().items()}
+    record = record.model_copy(
+        update={
+            **_outcome(table, geometry),
+            "counts": counts,
+            "tissue_mm2": float(mask.sum() * overview.mpp**2 / 1e6),
+            "white": tuple(white_point(overview.pixels, overview.valid).tolist()),
+        }
+    )
+    record = _judge(record, len(table), settings)
+    record = record.model_copy(update={"tiles_digest": tiles_digest(table, record)})
+    return SlideTiles(table, record)
+
+
+def _outcome(table: pd.DataFrame, geometry: TileGeometry) -> dict[str, str]:
+    if len(table):
+        return {"status": "done"}
+    if not geometry.columns or not geometry.rows:
+        return {
+            "status": "no_tissue",
+            "code": "smaller_than_a_tile",
+            "message": "The slide is smaller than one tile",
+        }
+    return {
+        "status": "no_tissue",
+        "code": "no_tissue",
+        "message": "No tile holds enough tissue; look at the thumbnail",
+    }
+
+
+def _check_resolution(slide: Slide, settings: TileSettings) -> None:
+    if slide.mpp > settings.mpp * settings.max_upsampling:
+        raise InputError(
+            f"the slide has {slide.mpp:.4g} um per px, too coarse for tiles of {settings.mpp:g}",
+            remedy="Tile at a coarser scale, or leave the slide out", code="resolution_too_low",
+            file=slide.path,
+        )  # fmt: skip
+
+
+def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
+    keys = (
+        "aperio.ScanScope ID",
+        "hamamatsu.Product",
+        "leica.device-model",
+        "dicom.ManufacturerModelName",
+    )
+    return {
+        "width": slide.dimensions[0],
+        "height": slide.dimensions[1],
+        "vendor": slide.vendor,
+        "scanner": next((slide.properties[key] for key in keys if key in slide.properties), ""),
+        "mpp": slide.mpp,
+        "mpp_source": slide.mpp_source,
+        "magnification": slide.properties.get("openslide.objective-power", ""),
+        "reader": slide.reader,
+        "reader_reason": slide.reader_reason,
+        "icc_profile": slide.icc_profile_bytes() > 0,
+        "bounds_offset": slide.bounds_offset,
+        "requested_mpp": geometry.requested_mpp,
+        "actual_mpp": geometry.actual_mpp,
+        "tile_px": geometry.tile_px,
+        "size": geometry.size,
+        "stride": geometry.stride,
+        "level": geometry.level,
+        "read_px": geometry.read_px,
+        "downsample": geometry.downsample,
+    }
+
+
+def _candidates(
+    mask: np.ndarray, overview: Overview, geometry: TileGeometry, settings: TileSettings
+) -> tuple[pd.DataFrame, int]:
+    """The tiles with enough tissue, row by row, and how many have not."""
+    share = cell_means(mask, overview.step, geometry)
+    rows, columns = np.nonzero(share >= max(settings.min_tissue, 1e-6))
+    x, y = geometry.origins()
+    table = pd.DataFrame(
+        {"x": x[columns], "y": y[rows], "tissue": share[rows, columns].astype(np.float32)}
+    )
+    return table, int(share.size - len(table))
+
+
+def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.ndarray:
+    """Mean of an overview's map over every tile (rows x columns), by an integral image.
+
+    ``step`` is level-0 px per px of the map. Fractions of a map px at a tile's border count by
+    their area, so the mean is exact.
+    """
+    integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
+    x, y = geometry.origins()
+
+    def interpolated(axis: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        place = np.clip(positions / step, 0, values.shape[axis])
+        low = np.minimum(place.astype(int), values.shape[axis] - 1)
+        return low, low + 1, place - low
+
+    def along_rows(positions: np.ndarray) -> np.ndarray:
+        low, high, part = interpolated(0, positions)
+        return integral[low] * (1 - part)[:, None] + integral[high] * part[:, None]
+
+    def along_columns(table: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        low, high, part = interpolated(1, positions)
+        return table[:, low] * (1 - part) + table[:, high] * part
+
+    band = along_rows(y + geometry.size) - along_rows(y)
+    sums = along_columns(band, x + geometry.size) - along_columns(band, x)
+    return np.clip(sums / (geometry.size / step) ** 2, 0, 1)
+
+
+def _judge(record: SlideRecord, candidates: int, settings: TileSettings) -> SlideRecord:
+    unreadable = record.counts["unreadable"]
+    if unreadable <= settings.max_unreadable * candidates:
+        return record
+    return record.model_copy(
+        update={
+            "status": "failed",
+            "code": "too_many_unreadable_tiles",
+            "message": f"{unreadable} of {candidates} tiles cannot be decoded."
+            " Fetch the file again from the archive or the scanner",
+        }
+    )
+
+
+def _empty_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "x": pd.Series(dtype=np.int64),
+            "y": pd.Series(dtype=np.int64),
+            "tissue": pd.Series(dtype=np.float32),
+            "status": pd.Series(dtype=str),
+        }
+    )
