@@ -90,7 +90,7 @@ def _decisions(record: ModelRecord) -> str:
         f"Referral for {_list(rules.positive)}"
         + (f"; urgent for {_list(rules.urgent)}" if rules.urgent else "")
         + f". A person must look at images at or over the {rules.ood_percentile:g}th percentile of"
-        f" distance from the training images, and where the {rules.ambiguous_level} % prediction"
+        f" distance from the training images, and where the {rules.ambiguous_set} % prediction"
         " set holds both answers or none."
     )
     if rules.uncalibrated_site == "review":

@@ -27,7 +27,7 @@ class DecisionRules(Settings):
         99.0, gt=50, le=100,
         description="Percentile of the training distribution at or over which a person must look",
     )  # fmt: skip
-    ambiguous_level: Literal[90, 95] = Field(
+    ambiguous_set: Literal[90, 95] = Field(
         90, description="Level (%) of the prediction set that must not hold both answers"
     )
     uncalibrated_site: Literal["review", "warn"] = Field(

@@ -1,0 +1,113 @@
+"""What the reader is told to do: every rule, and that no doubt ends as 'no referral'."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
+from workflows.predict.codes import Code, Decision, Status
+from workflows.predict.decisions import Evidence, Verdict, decide
+from workflows.predict.rollup import patients_of
+
+RULES = DecisionRules(positive=("moderate", "severe"), urgent=("severe",), ood_percentile=99)
+PROFILE = SiteProfile(
+    role="training",
+    n=50,
+    referral=OperatingPoint(threshold=0.3, origin="validation"),
+    urgent=OperatingPoint(threshold=0.6, origin="validation"),
+)
+
+
+def verdict(rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **values: Any) -> Verdict:
+    known: dict[str, Any] = {
+        "positive": 0.1, "urgent": 0.05, "sets": {90: ("none",), 95: ("none", "moderate")},
+        "ood_percentile": 50.0, "calibrated_site": True,
+    }  # fmt: skip
+    return decide(Evidence(**{**known, **values}), rules, profile)
+
+
+@pytest.mark.parametrize(
+    ("values", "decision", "code"),
+    [
+        ({}, "no_referral", "ok"),
+        ({"positive": 0.2999}, "no_referral", "ok"),
+        ({"positive": 0.3, "sets": {90: ("moderate",)}}, "refer", "ok"),
+        ({"positive": 0.9, "urgent": 0.6, "sets": {90: ("severe",)}}, "urgent", "ok"),
+        ({"ood_percentile": 99.0}, "human_review", "out_of_distribution"),
+        ({"ood_percentile": None}, "no_referral", "ok"),
+        ({"sets": {90: ()}}, "human_review", "empty_set"),
+        ({"sets": {90: ("none", "moderate")}}, "human_review", "ambiguous"),
+        ({"sets": {90: ("moderate", "severe")}, "positive": 0.9}, "refer", "ok"),
+        ({"sets": {90: None}}, "no_referral", "ok"),
+        ({"calibrated_site": False}, "human_review", "uncalibrated_site"),
+        ({"calibrated_site": False, "positive": 0.9, "sets": {90: ("severe",)}}, "refer", "ok"),
+        ({"urgent": 0.7, "ood_percentile": 100.0}, "urgent", "out_of_distribution"),
+    ],
+)
+def test_each_rule(values: dict[str, Any], decision: str, code: str) -> None:
+    found = verdict(**values)
+    assert (found.decision, found.code) == (decision, code)
+    assert (found.status is Status.OK) == (code == "ok")
+    assert found.reasons
+
+
+def test_no_doubt_ever_ends_as_no_referral() -> None:
+    for percentile, chosen, local in itertools.product(
+        (None, 50.0, 99.5), (None, (), ("none",), ("none", "severe")), (True, False)
+    ):
+        found = verdict(sets={90: chosen}, ood_percentile=percentile, calibrated_site=local)
+        doubtful = percentile == 99.5 or chosen in ((), ("none", "severe")) or not local
+        assert (found.decision is Decision.NO_REFERRAL) == (not doubtful)
+
+
+def test_without_a_threshold_a_person_decides() -> None:
+    found = verdict(profile=SiteProfile(role="pooled", n=0), positive=0.01)
+    assert (found.decision, found.code) == (Decision.HUMAN_REVIEW, Code.NO_THRESHOLD)
+    assert (found.referable, found.urgent) == ("indeterminate", "indeterminate")
+
+
+def test_a_model_may_only_warn_at_a_new_site() -> None:
+    found = verdict(RULES.model_copy(update={"uncalibrated_site": "warn"}), calibrated_site=False)
+    assert found.decision is Decision.NO_REFERRAL
+    assert "not locally calibrated" in found.reasons
+
+
+def record(case: str, decision: str, **changes: Any) -> dict[str, Any]:
+    status = {"retake": "excluded"}.get(decision, "ok")
+    return {
+        "case": case, "patient": "p", "site": "s", "eye": "", "decision": decision,
+        "status": status, "referable_probability": 0.5, "duplicate_of": "", **changes,
+    }  # fmt: skip
+
+
+def outcome(*records: dict[str, Any], task: str = "photographs") -> dict[str, Any]:
+    (row,) = patients_of(records, task)
+    return row
+
+
+def test_the_worst_eye_is_the_patient() -> None:
+    row = outcome(
+        record("a", "no_referral", eye="left"),
+        record("b", "refer", eye="right", referable_probability=0.6),
+        record("c", "refer", eye="right", referable_probability=0.8),
+    )
+    assert (row["decision"], row["worst_case"], row["images"]) == ("refer", "c", 3)
+
+
+def test_ungradable_is_never_negative() -> None:
+    left, right = record("a", "no_referral", eye="left"), record("b", "retake", eye="right")
+    assert outcome(left, right)["decision"] == "retake"
+    assert outcome(right)["decision"] == "retake"
+    broken = record("b", "human_review", status="error")
+    assert outcome(left, broken)["decision"] == "retake"
+    assert outcome(record("a", "no_referral"), broken, task="slides")["decision"] == "human_review"
+    again = record("c", "no_referral", eye="right")
+    assert outcome(left, right, again)["decision"] == "no_referral"
+    assert outcome(record("a", "urgent", eye="left"), right)["decision"] == "urgent"
+
+
+def test_a_copy_counts_once_and_the_nameless_are_left_out() -> None:
+    row = outcome(record("a", "refer"), record("b", "refer", duplicate_of="a"))
+    assert (row["images"], row["copies"]) == (1, 1)
+    assert patients_of([record("a", "refer", patient="")], "slides") == []

@@ -1,0 +1,78 @@
+"""From images to eyes, from eyes or slides to patients: the worst counts, and a gap is no answer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflows.predict.codes import Decision, Status
+
+
+@dataclass
+class _Group:
+    images: int = 0
+    answered: int = 0
+    repeated: int = 0
+    worst: tuple[int, float, str] = (len(Decision), 0.0, "")
+    sites: set[str] = field(default_factory=set)
+    eyes: dict[str, "_Group"] = field(default_factory=dict)
+
+    def add(self, decision: Decision, probability: float, case: str, answered: bool) -> None:
+        self.images += 1
+        self.answered += answered
+        # An image without an answer says nothing of its eye as long as another one has one.
+        if answered:
+            self.worst = min(self.worst, (decision.rank, -probability, case))
+
+    def decision(self) -> Decision:
+        return list(Decision)[self.worst[0]] if self.answered else Decision.RETAKE
+
+
+def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
+    """Return a row for each patient, the most pressing first.
+
+    An eye (or, of slides, a slide) is as bad as its worst answered image. A patient is as bad as
+    the worst eye; an eye without any answered image makes 'no referral' a retake (photographs) or
+    a human review (slides). A copy of an image counts once. Records without a patient are
+    left out.
+    """
+    groups: dict[str, _Group] = {}
+    for record in records:
+        if not record["patient"]:
+            continue
+        patient = groups.setdefault(record["patient"], _Group())
+        if record["duplicate_of"]:
+            patient.repeated += 1
+            continue
+        decision = Decision(record["decision"])
+        answered = record["status"] in (Status.OK, Status.REVIEW)
+        probability = record["referable_probability"] or 0.0
+        patient.sites.add(record["site"])
+        patient.add(decision, probability, record["case"], answered)
+        # Without the side, each image may be the only one of its eye.
+        place = record["eye"] if task == "photographs" and record["eye"] else record["case"]
+        eye = patient.eyes.setdefault(place, _Group())
+        eye.add(decision, probability, record["case"], answered)
+    rows = [_row(name, group, task) for name, group in groups.items()]
+    return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, row["patient"]))
+
+
+def _row(name: str, group: _Group, task: str) -> dict[str, Any]:
+    missing = sum(not eye.answered for eye in group.eyes.values())
+    decision = group.decision()
+    what = "eyes or images" if task == "photographs" else "slides"
+    reason = f"worst of {group.answered} answered"
+    if missing:
+        reason += f"; {missing} {what} without an answer"
+        if decision in (Decision.NO_REFERRAL, Decision.RETAKE):
+            decision = Decision.RETAKE if task == "photographs" else Decision.HUMAN_REVIEW
+    return {
+        "patient": name,
+        "site": "; ".join(sorted(group.sites)),
+        "decision": decision.value,
+        "reason": reason,
+        "images": group.images,
+        "answered": group.answered,
+        "without_answer": missing,
+        "copies": group.repeated,
+        "worst_case": group.worst[2],
+    }
