@@ -1,0 +1,1 @@
+"""Shift between sites: of features, of prevalence and of performance, with tests."""

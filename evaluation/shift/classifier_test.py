@@ -1,0 +1,179 @@
+"""Can the site be told from the features? Classifier tests with patients kept together.
+
+The classifier is ridge regression: its out-of-fold predictions are linear in the targets, so all
+permutations of the null cost one product with the observed labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from evaluation.ood.metrics import patient_weights, percentile_interval, separation
+from evaluation.roles import patient_folds
+from evaluation.shift.two_sample import TwoSample, patient_assignments
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifierTest:
+    """Outcome of a classifier two-sample test.
+
+    Attributes
+    ----------
+    test : TwoSample
+        Of the out-of-fold AUROC (.5: no shift seen).
+    low, high : float or None
+        95 % interval of the AUROC over patients, for the fitted classifiers.
+    """
+
+    test: TwoSample
+    low: float | None
+    high: float | None
+
+
+def classifier_test(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_patients: np.ndarray,
+    second_patients: np.ndarray,
+    *,
+    permutations: int,
+    resamples: int,
+    folds: int = 5,
+    ridge: float = 0.1,
+    seed: int = 0,
+) -> ClassifierTest | None:
+    """Classifier two-sample test (Lopez-Paz and Oquab 2017), grouped by patient.
+
+    Folds split by image would measure how well a patient is recognised. The statistic is the
+    AUROC of out-of-fold scores; its null permutes whole patients and refits (our construction).
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        n x D and m x D features.
+    first_patients, second_patients : numpy.ndarray
+        n and m names.
+    permutations, resamples : int
+        For the null and for the interval.
+    folds : int
+        Patient-grouped folds.
+    ridge : float
+        Penalty as a share of the mean squared norm of the standardised features.
+    seed : int
+        Of folds, permutations and resamples.
+
+    Returns
+    -------
+    ClassifierTest or None
+        ``None`` where a side has fewer than two patients.
+    """
+    pooled = np.concatenate([first, second])
+    inside = np.arange(len(pooled)) < len(first)
+    patients = np.concatenate([first_patients, second_patients]).astype(str)
+    if min(len(np.unique(first_patients)), len(np.unique(second_patients))) < 2:
+        return None
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    assignments = patient_assignments(inside, patients, permutations, generator)
+    fold_of = patient_folds(patients, folds, seed)
+    scores = out_of_fold(pooled, assignments.astype(np.float64), fold_of, ridge)
+    test = TwoSample.of(_auroc_columns(scores, assignments))
+    if test is None:
+        return None
+    weights = np.hstack(
+        [patient_weights(rows, resamples, generator) for rows in (first_patients, second_patients)]
+    )
+    interval = percentile_interval(separation(scores[:, 0], inside, weights).auroc)
+    low, high = interval or (None, None)
+    return ClassifierTest(test=test, low=low, high=high)
+
+
+def site_predictability(
+    features: np.ndarray,
+    sites: np.ndarray,
+    patients: np.ndarray,
+    *,
+    permutations: int,
+    folds: int = 5,
+    ridge: float = 0.1,
+    seed: int = 0,
+) -> TwoSample | None:
+    """Balanced accuracy of the site told from features, patients kept together.
+
+    One ridge regression for each site, the largest output decides; the null permutes sites over
+    patients and refits. Chance is one over the number of sites.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        N x D.
+    sites, patients : numpy.ndarray
+        N names each; a patient's rows of one site move together.
+    permutations, folds, ridge, seed
+        As in ``classifier_test``.
+
+    Returns
+    -------
+    TwoSample or None
+        ``None`` with fewer than two sites, or fewer patients than folds.
+    """
+    names, codes = np.unique(sites, return_inverse=True)
+    joint = np.unique(patients, return_inverse=True)[1] * len(names) + codes
+    units, first_rows, unit_of = np.unique(joint, return_index=True, return_inverse=True)
+    if len(names) < 2 or len(units) < folds:
+        return None
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    truth = codes[first_rows]
+    columns = [truth, *(generator.permutation(truth) for _ in range(permutations))]
+    assigned = np.stack(columns, axis=1)[unit_of]
+    targets = assigned[:, :, None] == np.arange(len(names))
+    fold_of = patient_folds(patients, folds, seed)
+    flat = targets.reshape(len(features), -1).astype(np.float64)
+    outputs = out_of_fold(features, flat, fold_of, ridge).reshape(targets.shape)
+    right = outputs.argmax(axis=2) == assigned
+    hits = (targets & right[:, :, None]).sum(axis=0)
+    return TwoSample.of((hits / targets.sum(axis=0)).mean(axis=1))
+
+
+def out_of_fold(
+    features: np.ndarray, targets: np.ndarray, folds: np.ndarray, ridge: float
+) -> np.ndarray:
+    """Ridge predictions of N x T targets for rows outside the fold that is fitted, N x T.
+
+    Features are standardised over all rows (no target is involved) and targets centred over all
+    rows, so that the mean of a fold tells nothing about its left-out rows.
+    """
+    spread = features.std(axis=0)
+    rows = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    centred = targets - targets.mean(axis=0)
+    penalty = ridge * max(float((rows**2).sum()) / len(rows), 1e-12)
+    dual = rows.shape[1] >= len(rows)
+    gram = rows @ rows.T if dual else None
+    predictions = np.zeros_like(centred)
+    for fold in np.unique(folds):
+        left, kept = folds == fold, folds != fold
+        if gram is not None:
+            solution = _solve(gram[np.ix_(kept, kept)], penalty, centred[kept])
+            predictions[left] = gram[np.ix_(left, kept)] @ solution
+        else:
+            moments = rows[kept].T @ rows[kept]
+            solution = _solve(moments, penalty, rows[kept].T @ centred[kept])
+            predictions[left] = rows[left] @ solution
+    return predictions
+
+
+def _solve(matrix: np.ndarray, penalty: float, right: np.ndarray) -> np.ndarray:
+    matrix = matrix.copy()
+    matrix[np.diag_indices_from(matrix)] += penalty
+    return cho_solve(cho_factor(matrix, lower=True), right)
+
+
+def _auroc_columns(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """AUROC of each column of N x B continuous scores by ranks; NaN without both classes."""
+    order = np.argsort(scores, axis=0, kind="stable")
+    ranked = np.take_along_axis(positive, order, axis=0)
+    n = positive.sum(axis=0).astype(np.float64)
+    m = len(positive) - n
+    ranks = (np.arange(1, len(scores) + 1)[:, None] * ranked).sum(axis=0)
+    pairs = np.where((n > 0) & (m > 0), n * m, np.nan)
+    return (ranks - n * (n + 1) / 2) / pairs

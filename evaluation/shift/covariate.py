@@ -1,0 +1,199 @@
+"""Covariate shift of a site: what its features look like, labels or not."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from evaluation.shift.classifier_test import classifier_test
+from evaluation.shift.distances import (
+    Distance,
+    against_null,
+    coral_distance,
+    frechet_distance,
+    principal_directions,
+    whitened_mean_distance,
+)
+from evaluation.shift.record import ShiftRow, blank, undefined
+from evaluation.shift.settings import ShiftSettings
+from evaluation.shift.sides import Comparison, Side
+from evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
+
+KIND = "covariate"
+DISTANCES: dict[str, Distance] = {
+    "frechet": frechet_distance,
+    "coral": coral_distance,
+    "whitened_mean": whitened_mean_distance,
+}
+
+
+def mmd_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    """The headline: squared maximum mean discrepancy of embeddings, with its test."""
+    row = blank(pair, KIND, "mmd2")
+    reason = why_not(pair, settings)
+    if reason != "ok":
+        return undefined(row, reason)
+    generator = np.random.default_rng(np.random.SeedSequence(settings.seed))
+    own, reference = _samples(pair, settings)
+    test = mmd_test(
+        own[0],
+        reference[0],
+        own[1],
+        reference[1],
+        permutations=settings.permutations,
+        generator=generator,
+    )
+    return _tested(row, test)
+
+
+def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
+    """Energy distance, classifier test and Gaussian distances, each against its null."""
+    names = ("energy", "c2st_auroc", *DISTANCES, "within_class_mmd2")
+    reason = why_not(pair, settings)
+    if reason != "ok":
+        return [undefined(blank(pair, KIND, name), reason) for name in names]
+    own, reference = _samples(pair, settings)
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 1]))
+    energy = energy_test(
+        own[0],
+        reference[0],
+        own[1],
+        reference[1],
+        permutations=settings.permutations,
+        generator=generator,
+    )
+    return [
+        _tested(blank(pair, KIND, "energy"), energy),
+        _classifier_row(pair, own, reference, settings),
+        *_distance_rows(pair, own, reference, settings),
+        _within_class_row(pair, settings),
+    ]
+
+
+def why_not(pair: Comparison, settings: ShiftSettings) -> str:
+    """Why embeddings cannot be compared, or ``ok``."""
+    fewest = min(len(pair.own), len(pair.reference))
+    if fewest == 0:
+        return "no_samples"
+    if pair.own.rows.embeddings is None:
+        return "no_embeddings"
+    patients = min(len(np.unique(side.patients)) for side in (pair.own, pair.reference))
+    return "ok" if fewest >= settings.minimum_rows and patients >= 4 else "too_few"
+
+
+def _samples(
+    pair: Comparison, settings: ShiftSettings
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 2]))
+    return (
+        _features(pair.own, pair.own.sample(settings.max_rows, generator)),
+        _features(pair.reference, pair.reference.sample(settings.max_rows, generator)),
+    )
+
+
+def _features(side: Side, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    assert side.rows.embeddings is not None  # why_not has seen to it
+    return side.rows.embeddings[rows], side.patients[rows]
+
+
+def _tested(row: ShiftRow, test: TwoSample | None) -> ShiftRow:
+    if test is None:
+        return undefined(row, "too_few")
+    return replace(row, value=test.statistic, null_high=test.null_high, p_value=test.p_value)
+
+
+def _classifier_row(
+    pair: Comparison,
+    own: tuple[np.ndarray, np.ndarray],
+    reference: tuple[np.ndarray, np.ndarray],
+    settings: ShiftSettings,
+) -> ShiftRow:
+    row = blank(pair, KIND, "c2st_auroc")
+    result = classifier_test(
+        own[0],
+        reference[0],
+        own[1],
+        reference[1],
+        permutations=settings.permutations,
+        resamples=settings.resamples,
+        folds=settings.folds,
+        ridge=settings.ridge,
+        seed=settings.seed,
+    )
+    if result is None:
+        return undefined(row, "too_few")
+    return replace(_tested(row, result.test), low=result.low, high=result.high)
+
+
+def _distance_rows(
+    pair: Comparison,
+    own: tuple[np.ndarray, np.ndarray],
+    reference: tuple[np.ndarray, np.ndarray],
+    settings: ShiftSettings,
+) -> list[ShiftRow]:
+    axes = principal_directions(np.concatenate([own[0], reference[0]]), settings.components)
+    found = against_null(
+        own[0] @ axes,
+        reference[0] @ axes,
+        own[1],
+        reference[1],
+        DISTANCES,
+        splits=settings.null_splits,
+        seed=settings.seed,
+    )
+    rows = []
+    for name, (to_site, to_itself) in found.items():
+        value = float(to_site.mean())
+        p_value = float((1 + (to_itself >= value).sum()) / (1 + len(to_itself)))
+        rows.append(
+            replace(
+                blank(pair, KIND, name),
+                value=value,
+                null_high=float(np.quantile(to_itself, 0.95)),
+                p_value=p_value,
+            )
+        )
+    return rows
+
+
+def _within_class_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    """MMD class by class, averaged by the site's rows: shift that prevalence cannot explain."""
+    row = blank(pair, KIND, "within_class_mmd2")
+    if not (pair.own.labelled.any() and pair.reference.labelled.any()):
+        return undefined(row, "no_labels")
+    tests, sizes = [], []
+    for label in range(len(pair.own.rows.classes)):
+        test, size = _class_test(pair, label, settings)
+        if test is not None:
+            tests.append(test)
+            sizes.append(size)
+    if not tests:
+        return undefined(row, "too_few")
+    share = np.array(sizes) / np.sum(sizes)
+    length = min(len(test.null) for test in tests)
+    null = share @ np.stack([test.null[:length] for test in tests])
+    value = float(share @ np.array([test.statistic for test in tests]))
+    return _tested(row, TwoSample.of(np.r_[value, null]))
+
+
+def _class_test(
+    pair: Comparison, label: int, settings: ShiftSettings
+) -> tuple[TwoSample | None, int]:
+    chosen = [np.flatnonzero(side.rows.labels == label) for side in (pair.own, pair.reference)]
+    if min(len(rows) for rows in chosen) < settings.minimum_rows:
+        return None, 0
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 3, label]))
+    cut = [
+        np.sort(generator.choice(rows, size=min(len(rows), settings.max_rows // 2), replace=False))
+        for rows in chosen
+    ]
+    own, own_patients = _features(pair.own, cut[0])
+    reference, reference_patients = _features(pair.reference, cut[1])
+    test = mmd_test(
+        own,
+        reference,
+        own_patients,
+        reference_patients,
+        permutations=settings.permutations,
+        generator=generator,
+    )
+    return test, len(chosen[0])

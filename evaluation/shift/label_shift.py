@@ -1,0 +1,163 @@
+"""The class prior of a site without labels: EM, BBSE, and probabilities corrected by it.
+
+What uses a site's unlabelled rows to estimate something is transductive, and marked so.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BiasCorrectedTemperature:
+    """``softmax(scale * log p + bias)``: the calibration that EM needs (Alexandari et al. 2020).
+
+    Attributes
+    ----------
+    scale : float
+        Positive; one over the temperature.
+    bias : numpy.ndarray
+        C, of sum 0.
+    """
+
+    scale: float
+    bias: np.ndarray
+
+    @classmethod
+    def fit(cls, probabilities: np.ndarray, labels: np.ndarray) -> "BiasCorrectedTemperature":
+        """Least log loss on labelled rows, with a slight pull (one pseudo-row) to the identity."""
+        logs = np.log(np.maximum(probabilities, _TINY))
+        rows, classes = np.arange(len(labels)), logs.shape[1]
+        truth = np.eye(classes)[labels]
+
+        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            scale = np.exp(theta[0])
+            logits = scale * logs + theta[1:]
+            value = -log_softmax(logits, axis=1)[rows, labels].sum() + 0.5 * (theta**2).sum()
+            error = softmax(logits, axis=1) - truth
+            gradient = np.r_[scale * (error * logs).sum(), error.sum(axis=0)] + theta
+            return float(value) / len(rows), gradient / len(rows)
+
+        theta = minimize(loss, np.zeros(classes + 1), jac=True, method="L-BFGS-B").x
+        return cls(scale=float(np.exp(theta[0])), bias=theta[1:] - theta[1:].mean())
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, N x C."""
+        logs = np.log(np.maximum(probabilities, _TINY))
+        return softmax(self.scale * logs + self.bias, axis=1)
+
+
+def em_prior(
+    probabilities: np.ndarray,
+    source_prior: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    iterations: int = 500,
+    tolerance: float = 1e-6,
+) -> np.ndarray:
+    """Class prior of unlabelled rows by expectation maximisation (Saerens et al. 2002).
+
+    ``q_c <- mean_x (q_c / pi_c) p_c(x) / sum_j (q_j / pi_j) p_j(x)`` from ``q = pi``; assumes that
+    p is calibrated for the source and that only the prior has changed.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        N x C, calibrated on the source.
+    source_prior : numpy.ndarray
+        pi, C, sum 1. A class the source lacks stays at 0.
+    weights : numpy.ndarray, optional
+        B x N, one estimate for each row of weights (bootstrap draws).
+
+    Returns
+    -------
+    numpy.ndarray
+        C, or B x C with weights; each sums to 1.
+    """
+    drawn = np.ones((1, len(probabilities))) if weights is None else np.asarray(weights, float)
+    total = drawn.sum(axis=1, keepdims=True)
+    known = source_prior > 0
+    inverse = np.where(known, 1 / np.where(known, source_prior, 1), 0.0)
+    prior = np.tile(np.asarray(source_prior, dtype=np.float64), (len(drawn), 1))
+    for _ in range(iterations):
+        ratio = prior * inverse
+        evidence = np.maximum(ratio @ probabilities.T, _TINY)
+        updated = ratio * ((drawn / evidence) @ probabilities) / total
+        updated /= updated.sum(axis=1, keepdims=True)
+        step = np.abs(updated - prior).max()
+        prior = updated
+        if step < tolerance:
+            break
+    return prior[0] if weights is None else prior
+
+
+def bbse_prior(
+    source_predicted: np.ndarray,
+    source_labels: np.ndarray,
+    target_predicted: np.ndarray,
+    classes: int,
+    *,
+    smallest: float = 1e-3,
+) -> np.ndarray | None:
+    """Class prior by black-box shift estimation (Lipton, Wang and Smola 2018).
+
+    Solves ``C w = mu`` with ``C_ij = P_source(yhat = i, y = j)`` and ``mu_i = P_target(yhat = i)``,
+    then ``q = w pi``, negative entries cut to 0.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        C; ``None`` where the confusion matrix of the source's classes is singular (its smallest
+        singular value under ``smallest``), so that the answer would be noise.
+    """
+    confusion = np.zeros((classes, classes))
+    np.add.at(confusion, (source_predicted, source_labels), 1 / len(source_labels))
+    target = np.bincount(target_predicted, minlength=classes) / len(target_predicted)
+    prior = confusion.sum(axis=0)
+    seen = prior > 0
+    if np.linalg.svd(confusion[:, seen], compute_uv=False)[-1] < smallest:
+        return None
+    ratio = np.zeros(classes)
+    ratio[seen] = np.maximum(np.linalg.lstsq(confusion[:, seen], target, rcond=None)[0], 0)
+    estimate = ratio * prior
+    return None if estimate.sum() <= 0 else estimate / estimate.sum()
+
+
+def prior_corrected(
+    probabilities: np.ndarray, source_prior: np.ndarray, target_prior: np.ndarray
+) -> np.ndarray:
+    """Probabilities re-weighted from one prior to another: ``p_c q_c / pi_c``, normalised."""
+    known = source_prior > 0
+    ratio = np.where(known, target_prior / np.where(known, source_prior, 1), 0.0)
+    weighted = probabilities * ratio
+    total = weighted.sum(axis=1, keepdims=True)
+    # A row all of whose mass lies on classes the target lacks says nothing; it is left as it was.
+    return np.where(total > 0, weighted / np.where(total > 0, total, 1), probabilities)
+
+
+def total_variation(first: np.ndarray, second: np.ndarray) -> float:
+    """Half the sum of absolute differences of two distributions, 0..1."""
+    return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
+
+
+def histogram_statistics(
+    predicted: np.ndarray, classes: int, assignments: np.ndarray
+) -> np.ndarray:
+    """Chi-square statistic of predicted class by sample, for each of N x B assignments.
+
+    With ``patient_assignments`` a permutation test of label shift (BBSE's test, with patients
+    as the units); classes that nobody is predicted to have count nothing.
+    """
+    onehot = np.eye(classes)[predicted]
+    first = assignments.astype(np.float64).T @ onehot
+    everyone = onehot.sum(axis=0)
+    n = first.sum(axis=1, keepdims=True)
+    share = n / len(predicted)
+    expected = share * everyone
+    used = everyone > 0
+    gap = (first - expected)[:, used] ** 2
+    return (gap / (expected[:, used] * (1 - share))).sum(axis=1)

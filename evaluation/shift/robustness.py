@@ -1,0 +1,126 @@
+"""The robustness index: whether neighbours in feature space share the class or the site."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.ood.metrics import patient_weights, percentile_interval
+from evaluation.ood.neighbour_detectors import unit
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RobustnessIndex:
+    """The index and what it was counted from.
+
+    Attributes
+    ----------
+    value : float
+        1: informative neighbours share the class and come from other sites; 0: they share the
+        site and not the class.
+    low, high : float or None
+        95 % interval over patients.
+    neighbours : int
+        k, the count that classifies best among those tried.
+    accuracy : float
+        Balanced accuracy of that k-nearest-neighbour classification.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    neighbours: int
+    accuracy: float
+
+
+def robustness_index(
+    features: np.ndarray,
+    labels: np.ndarray,
+    sites: np.ndarray,
+    patients: np.ndarray,
+    *,
+    neighbours: tuple[int, ...] = (5, 10, 20, 40),
+    resamples: int = 500,
+    seed: int = 0,
+) -> RobustnessIndex | None:
+    """``SO / (SO + OS)`` over the k nearest neighbours of each row (PathoROB, Kömen et al. 2025).
+
+    SO counts neighbours of the same class from another site, OS those of another class from the
+    same site; cosine similarity, rows of the same patient (or slide) left out. k is the one of
+    ``neighbours`` with the best balanced accuracy of k-nearest-neighbour classification.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        N x D.
+    labels : numpy.ndarray
+        N class indices, all known.
+    sites, patients : numpy.ndarray
+        N names each; ``patients`` may be slides, where the rows are tiles.
+
+    Returns
+    -------
+    RobustnessIndex or None
+        ``None`` with fewer than two sites, fewer than two classes, or where no neighbour is of
+        either kind.
+    """
+    site_codes = np.unique(sites, return_inverse=True)[1]
+    patient_codes = np.unique(patients, return_inverse=True)[1]
+    if len(features) == 0 or site_codes.max() == 0 or len(np.unique(labels)) < 2:
+        return None
+    nearest = _nearest(features, patient_codes, max(neighbours))
+    best, accuracy = _best_count(nearest, labels, neighbours)
+    near = nearest[:, :best]
+    known = near >= 0
+    same_class = labels[near] == labels[:, None]
+    same_site = site_codes[near] == site_codes[:, None]
+    so = (known & same_class & ~same_site).sum(axis=1).astype(np.float64)
+    os = (known & ~same_class & same_site).sum(axis=1).astype(np.float64)
+    if so.sum() + os.sum() == 0:
+        return None
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    weights = patient_weights(patients, resamples, generator)
+    drawn_so, drawn_os = weights @ so, weights @ os
+    total = drawn_so + drawn_os
+    draws = np.where(total > 0, drawn_so / np.where(total > 0, total, 1), np.nan)
+    low, high = percentile_interval(draws) or (None, None)
+    return RobustnessIndex(
+        value=float(so.sum() / (so.sum() + os.sum())),
+        low=low,
+        high=high,
+        neighbours=best,
+        accuracy=accuracy,
+    )
+
+
+def _nearest(features: np.ndarray, patients: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the most similar rows of other patients, N x k, -1 where there are no more."""
+    rows = unit(features).astype(np.float32)
+    count = min(count, len(rows) - 1)
+    nearest = np.empty((len(rows), count), dtype=np.int64)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        similarity = rows[part] @ rows.T
+        similarity[patients[part, None] == patients[None]] = -np.inf
+        top = np.argpartition(similarity, -count, axis=1)[:, -count:]
+        values = np.take_along_axis(similarity, top, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        top, values = np.take_along_axis(top, order, 1), np.take_along_axis(values, order, 1)
+        nearest[part] = np.where(np.isfinite(values), top, -1)
+    return nearest
+
+
+def _best_count(
+    nearest: np.ndarray, labels: np.ndarray, candidates: tuple[int, ...]
+) -> tuple[int, float]:
+    classes = np.unique(labels)
+    votes = (labels[nearest][:, :, None] == classes) & (nearest >= 0)[:, :, None]
+    running = votes.cumsum(axis=1, dtype=np.int32)
+    best, accuracy = 0, -1.0
+    for count in sorted({min(count, nearest.shape[1]) for count in candidates}):
+        predicted = classes[running[:, count - 1].argmax(axis=1)]
+        recall = [float((predicted[labels == value] == value).mean()) for value in classes]
+        if np.mean(recall) > accuracy:
+            best, accuracy = count, float(np.mean(recall))
+    return best, accuracy

@@ -1,0 +1,122 @@
+"""The shift tables: three rows for each site, and every other statistic behind them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from evaluation.predictions import Predictions
+from evaluation.shift import covariate, performance, prevalence
+from evaluation.shift.classifier_test import site_predictability
+from evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
+from evaluation.shift.robustness import robustness_index
+from evaluation.shift.settings import ShiftSettings
+from evaluation.shift.sides import Side, comparisons, test_rows
+
+POOLED = "_pooled"
+
+
+def shift_table(predictions: Predictions, settings: ShiftSettings) -> pd.DataFrame:
+    """Three rows for each test site: covariate, prevalence, performance.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Rows of all splits; validation rows of training sites calibrate what EM needs, test rows
+        are compared.
+    settings : ShiftSettings
+        Permutations, resamples, level and seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in ``docs/evaluation/ood_and_shift.md``. A site with one class, a dozen
+        patients or no labels has its rows, with a reason in place of what is undefined.
+    """
+    pairs = comparisons(predictions)
+    covariates = with_alarms([covariate.mmd_row(pair, settings) for pair in pairs], settings.level)
+    priors = with_alarms([prevalence.prior_row(pair, settings) for pair in pairs], settings.level)
+    changes = [_worse(performance.auroc_change_row(pair, settings)) for pair in pairs]
+    return frame(row for rows in zip(covariates, priors, changes, strict=True) for row in rows)
+
+
+def shift_details(predictions: Predictions, settings: ShiftSettings) -> pd.DataFrame:
+    """Every statistic of every test site, and two of the features of all sites together."""
+    rows: list[ShiftRow] = []
+    for pair in comparisons(predictions):
+        rows.append(covariate.mmd_row(pair, settings))
+        rows.extend(covariate.detail_rows(pair, settings))
+        rows.append(prevalence.prior_row(pair, settings))
+        rows.extend(prevalence.detail_rows(pair, settings))
+        rows.append(performance.auroc_change_row(pair, settings))
+        rows.extend(performance.detail_rows(pair, settings))
+    side = test_rows(predictions)
+    rows.append(_predictability_row(side, settings))
+    rows.append(_robustness_row(side, settings))
+    return frame(rows)
+
+
+def _worse(row: ShiftRow) -> ShiftRow:
+    return row if row.high is None else replace(row, flagged=row.high < 0)
+
+
+def _pooled_row(statistic: str, side: Side, rows: np.ndarray) -> ShiftRow:
+    return ShiftRow(
+        site=POOLED,
+        site_role="",
+        kind="features",
+        statistic=statistic,
+        n=len(rows),
+        n_patients=len(np.unique(side.patients[rows])),
+    )
+
+
+def _even_sample(side: Side, usable: np.ndarray, settings: ShiftSettings) -> np.ndarray:
+    """Rows of each site in equal number where it has them, twice ``max_rows`` in all."""
+    sites = side.rows.table["site"].to_numpy(str)
+    names = np.unique(sites[usable])
+    share = max(1, 2 * settings.max_rows // max(len(names), 1))
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 8]))
+    chosen = []
+    for name in names:
+        own = np.flatnonzero(usable & (sites == name))
+        chosen.append(generator.choice(own, size=min(share, len(own)), replace=False))
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+
+
+def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
+    rows = _even_sample(side, np.ones(len(side), dtype=bool), settings)
+    row = _pooled_row("site_balanced_accuracy", side, rows)
+    if side.rows.embeddings is None or len(rows) < settings.minimum_rows:
+        return undefined(row, "no_embeddings" if side.rows.embeddings is None else "too_few")
+    result = site_predictability(
+        side.rows.embeddings[rows],
+        side.rows.table["site"].to_numpy(str)[rows],
+        side.patients[rows],
+        permutations=min(settings.permutations, 200),
+        folds=settings.folds,
+        ridge=settings.ridge,
+        seed=settings.seed,
+    )
+    if result is None:
+        return undefined(row, "too_few")
+    return replace(row, value=result.statistic, null_high=result.null_high, p_value=result.p_value)
+
+
+def _robustness_row(side: Side, settings: ShiftSettings) -> ShiftRow:
+    rows = _even_sample(side, side.labelled, settings)
+    row = _pooled_row("robustness_index", side, rows)
+    if side.rows.embeddings is None or len(rows) < settings.minimum_rows:
+        return undefined(row, "no_embeddings" if side.rows.embeddings is None else "too_few")
+    result = robustness_index(
+        side.rows.embeddings[rows],
+        side.rows.labels[rows],
+        side.rows.table["site"].to_numpy(str)[rows],
+        side.patients[rows],
+        neighbours=settings.neighbours,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    if result is None:
+        return undefined(row, "single_class")
+    return replace(row, value=result.value, low=result.low, high=result.high)
