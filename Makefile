@@ -40,7 +40,7 @@ lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environ
 	test ! -e .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
-	.venv-lock/bin/python -m pip install -q -e '.[mlflow,workflow,dicom,dev]'
+	.venv-lock/bin/python -m pip install -q -e '.[mlflow,server,workflow,slurm,dicom,dev]'
 	.venv-lock/bin/python -m pip install -q --no-deps confidenceinterval
 	{ grep '^#' requirements.lock; .venv-lock/bin/python -m pip freeze --exclude-editable \
 	  | grep -vE '^(setuptools|nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/'; } > .lock.tmp
