@@ -1,0 +1,1 @@
+"""Fundus photographs made ready: field of view, crop, size, enhancement, quality."""

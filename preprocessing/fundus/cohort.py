@@ -1,0 +1,212 @@
+"""Prepare all photographs of a cohort: cached, resumable, every one accounted for."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+from preprocessing.files import (
+    file_digest,
+    fingerprint,
+    read_json,
+    replacing,
+    write_bytes,
+    write_json,
+)
+from preprocessing.fundus.photograph import FundusSettings, prepare_photograph, read_photograph
+
+VERSION = 1
+"""Goes up when the same photograph and settings would give another picture."""
+
+TABLE = "prepared.csv"
+_KEPT = ("image", "slide", "patient", "site", "label")
+
+
+def prepare_cohort(
+    cohort: Cohort,
+    out: str | Path,
+    settings: FundusSettings,
+    *,
+    workers: int | None = None,
+    part: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Prepare every photograph; what is there and still valid is kept.
+
+    A photograph is redone when its content, the settings or the code version changed, or when the
+    prepared picture is damaged. One that cannot be read, or shows no field of view, becomes a row
+    with its status and the rest goes on.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The photographs.
+    out : path
+        Gets ``images/<slide>.png`` with ``images/<slide>.json`` beside each, and ``prepared.csv``.
+    workers : int, optional
+        Threads; one per core by default.
+    part : (int, int), optional
+        (k, n): only every n-th photograph from the k-th on, k from 0. The table is then returned
+        and not written; a later call without ``part`` gathers all.
+    progress : callable, optional
+        Called with (done, all) after each photograph.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per photograph in the cohort's order: ``image, slide, patient, site, label``,
+        ``status`` (``ok``, ``failed``), ``code``, ``message``, ``file`` (relative to ``out``),
+        ``gradable, score, reasons``, ``method, coverage, warnings``, ``width, height`` (px of the
+        photograph), ``fingerprint``, ``prepared_digest``.
+    """
+    root = Path(out)
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    number, count = part or (0, 1)
+    if not 0 <= number < count:
+        raise InputError(
+            f"part {number} of {count} does not exist", remedy="Count parts from 0", code="part"
+        )
+    table = cohort.table.iloc[number::count]
+    sources = [cohort.path.parent / image for image in table["image"]]
+    digest = settings.digest()
+    records: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        jobs = pool.map(
+            lambda pair: _prepare_one(pair[0], root, pair[1], settings, digest),
+            zip(sources, table["slide"], strict=True),
+        )
+        for done, record in enumerate(jobs, start=1):
+            records.append(record)
+            if progress is not None:
+                progress(done, len(table))
+    rows = [_row(record) for record in records]
+    found = pd.concat([table[list(_KEPT)].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
+    if part is None:
+        _drop_others(root, set(table["slide"]))
+        with replacing(root / TABLE) as temporary:
+            found.to_csv(temporary, index=False, lineterminator="\n")
+        write_json(root / "prepared.json", {"settings": settings.model_dump(), "version": VERSION})
+    return found
+
+
+def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:
+    """Return ``prepared.csv`` (types restored) and the settings that made it.
+
+    Raises
+    ------
+    InputError
+        Code ``not_prepared``: the folder holds no prepared cohort.
+    """
+    root = Path(folder)
+    if not (root / TABLE).is_file() or not (root / "prepared.json").is_file():
+        raise InputError(
+            "no prepared photographs here", file=root, code="not_prepared",
+            remedy="Prepare the cohort first (offsite prepare)",
+        )  # fmt: skip
+    text = [*_KEPT, "status", "code", "message", "file", "reasons", "warnings", "method"]
+    table = pd.read_csv(
+        root / TABLE,
+        dtype=dict.fromkeys([*text, "fingerprint", "prepared_digest"], str),
+        keep_default_na=False,
+        na_values={"score": [""], "coverage": [""]},
+    )
+    table["gradable"] = table["gradable"].astype(str) == "True"
+    return table, FundusSettings(**read_json(root / "prepared.json")["settings"])
+
+
+def _prepare_one(
+    source: Path, root: Path, slide: str, settings: FundusSettings, digest: str
+) -> dict[str, Any]:
+    picture = root / "images" / f"{slide}.png"
+    sidecar = root / "images" / f"{slide}.json"
+    made_from: dict[str, Any] = {"settings": digest, "version": VERSION}
+    try:
+        made_from["fingerprint"] = fingerprint(source)
+    except OSError:
+        made_from["fingerprint"] = ""
+    old = _valid(sidecar, picture, made_from)
+    if old is not None:
+        return old
+    record = {**made_from, **_prepared(source, picture, settings)}
+    write_json(sidecar, record)
+    return record
+
+
+def _valid(sidecar: Path, picture: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        record = read_json(sidecar)
+        if any(record[name] != value for name, value in made_from.items()):
+            return None
+        if record["status"] == "ok" and file_digest(picture) != record["prepared_digest"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(record)
+
+
+def _prepared(source: Path, picture: Path, settings: FundusSettings) -> dict[str, Any]:
+    try:
+        pixels = read_photograph(source)
+        prepared = prepare_photograph(pixels, settings)
+    except InputError as error:
+        picture.unlink(missing_ok=True)
+        return {
+            "status": "failed",
+            "code": error.code,
+            "message": f"{error.problem}. {error.remedy}",
+        }
+    done, data = cv2.imencode(
+        ".png", cv2.cvtColor(prepared.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
+    if not done:
+        raise RuntimeError("OpenCV could not encode a PNG")
+    write_bytes(picture, bytes(data))
+    return {
+        "status": "ok",
+        "code": "",
+        "message": "",
+        "file": f"images/{picture.name}",
+        "gradable": prepared.quality.gradable,
+        "score": prepared.quality.score,
+        "reasons": list(prepared.quality.reasons),
+        "measures": prepared.quality.measures,
+        "method": prepared.field.method,
+        "coverage": round(prepared.field.coverage, 4),
+        "warnings": list(prepared.warnings),
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "prepared_digest": file_digest(picture),
+    }
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "status": record["status"],
+        "code": record["code"],
+        "message": record["message"],
+        "file": record.get("file", ""),
+        "gradable": record.get("gradable", False),
+        "score": record.get("score", np.nan),
+        "reasons": " ".join(record.get("reasons", [])),
+        "method": record.get("method", ""),
+        "coverage": record.get("coverage", np.nan),
+        "warnings": " ".join(record.get("warnings", [])),
+        "width": record.get("width", 0),
+        "height": record.get("height", 0),
+        "fingerprint": record["fingerprint"],
+        "prepared_digest": record.get("prepared_digest", ""),
+    }
+
+
+def _drop_others(root: Path, slides: set[str]) -> None:
+    """Remove what earlier calls prepared for photographs that left the cohort."""
+    for file in (root / "images").iterdir():
+        if file.suffix in (".png", ".json") and file.stem not in slides:
+            file.unlink()
