@@ -21,14 +21,15 @@ _RIM = 0.985  # the outermost ring mixes retina and background
 class FundusSettings(Settings):
     """How a photograph is made ready. All sites must be made ready alike."""
 
-    px: int = Field(256, ge=16, le=2048, description="Side of the prepared picture, px.")
+    px: int = Field(default=256, ge=16, le=2048, description="Side of the prepared picture, px.")
     enhancement: Literal["none", "graham", "clahe"] = Field(
-        "none",
+        default="none",
         description="none: as photographed; graham: four times the difference from the local mean,"
         " on grey; clahe: local histogram equalisation of the lightness.",
     )
     already_cropped: bool = Field(
-        False, description="Take the whole picture as the field of view where no disc is found."
+        default=False,
+        description="Take the whole picture as the field of view where no disc is found.",
     )
 
     @property

@@ -39,14 +39,18 @@ images/      JPEG files; true_label is the grade that was drawn, label what the 
 class SyntheticFundusSettings(Settings):
     """What the cohort holds. With all three switches off the clinics differ in name alone."""
 
-    clinics: tuple[ClinicProfile, ...] = Field(CLINICS, min_length=1, description="The sites.")
-    patients_per_site: int = Field(44, ge=1, description="Patients of each site.")
-    eyes: tuple[int, int] = Field((1, 2), description="Fewest and most photographs of a patient.")
-    px: int = Field(144, ge=32, le=2048, description="Diameter of the field of view, px.")
-    style: bool = Field(True, description="The clinics' cameras differ.")
-    prevalence: bool = Field(True, description="The clinics' shares of the grades differ.")
-    graders: bool = Field(True, description="The clinics' graders differ.")
-    seed: int = Field(0, ge=0, description="Seed of everything.")
+    clinics: tuple[ClinicProfile, ...] = Field(
+        default=CLINICS, min_length=1, description="The sites."
+    )
+    patients_per_site: int = Field(default=44, ge=1, description="Patients of each site.")
+    eyes: tuple[int, int] = Field(
+        default=(1, 2), description="Fewest and most photographs of a patient."
+    )
+    px: int = Field(default=144, ge=32, le=2048, description="Diameter of the field of view, px.")
+    style: bool = Field(default=True, description="The clinics' cameras differ.")
+    prevalence: bool = Field(default=True, description="The clinics' shares of the grades differ.")
+    graders: bool = Field(default=True, description="The clinics' graders differ.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything.")
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,7 @@ def _plan(settings: SyntheticFundusSettings) -> list[_Photograph]:
     return found
 
 
-def _grades(
-    generator: np.random.Generator, count: int, shares: tuple[float, ...]
-) -> list[int]:
+def _grades(generator: np.random.Generator, count: int, shares: tuple[float, ...]) -> list[int]:
     """Grades of a site's patients: each once if there is room, the rest by largest remainder."""
     quota = np.array(shares) / np.sum(shares) * count
     counts = np.maximum(np.floor(quota), 1 if count >= len(GRADES) else 0).astype(int)

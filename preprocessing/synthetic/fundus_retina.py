@@ -111,9 +111,7 @@ def _somewhere(generator: np.random.Generator, reach: float) -> tuple[float, flo
 def _scattered(
     generator: np.random.Generator, count: int, radii: tuple[float, float], reach: float
 ) -> Spots:
-    return [
-        (*_somewhere(generator, reach), float(generator.uniform(*radii))) for _ in range(count)
-    ]
+    return [(*_somewhere(generator, reach), float(generator.uniform(*radii))) for _ in range(count)]
 
 
 def _clustered(generator: np.random.Generator, count: int) -> Spots:

@@ -18,35 +18,49 @@ Triple = tuple[float, float, float]
 class CameraProfile(Settings):
     """How a camera turns a retina into a picture. The neutral camera changes nothing."""
 
-    tint: Triple = Field((1.0, 1.0, 1.0), description="Gain of red, green, blue")
-    saturation: float = Field(1.0, ge=0, description="Colour saturation; 1 = as the retina is")
-    gamma: float = Field(1.0, gt=0, description="Exponent on light in [0, 1]")
-    contrast: float = Field(1.0, gt=0, description="Gain about the mean of the picture")
-    brightness: float = Field(0.0, description="Light added, in [-1, 1]")
-    vignette: float = Field(0.25, ge=0, le=1, description="Loss of light at the rim, share")
-    tilt: float = Field(0.0, ge=0, le=1, description="Loss of light from one side to the other")
-    haze: float = Field(0.0, ge=0, le=1, description="Veil of a cloudy lens, share of the light")
-    blur: float = Field(0.0, ge=0, description="Blur, sd in thousandths of the field's diameter")
-    noise: float = Field(0.008, ge=0, description="Sensor noise, sd in light of [0, 1]")
-    background: float = Field(0.0, ge=0, le=0.3, description="Light outside the field of view")
-    frame: Literal["square", "landscape", "portrait", "cut"] = Field(
-        "square", description="Shape of the picture; 'cut' loses the field's top and bottom"
+    tint: Triple = Field(default=(1.0, 1.0, 1.0), description="Gain of red, green, blue")
+    saturation: float = Field(
+        default=1.0, ge=0, description="Colour saturation; 1 = as the retina is"
     )
-    notch: bool = Field(False, description="A notch at the rim marks the orientation")
-    text: bool = Field(False, description="A line of text is burnt into a corner")
-    jpeg_quality: int = Field(92, ge=1, le=100, description="JPEG quality, 1 to 100")
+    gamma: float = Field(default=1.0, gt=0, description="Exponent on light in [0, 1]")
+    contrast: float = Field(default=1.0, gt=0, description="Gain about the mean of the picture")
+    brightness: float = Field(default=0.0, description="Light added, in [-1, 1]")
+    vignette: float = Field(default=0.25, ge=0, le=1, description="Loss of light at the rim, share")
+    tilt: float = Field(
+        default=0.0, ge=0, le=1, description="Loss of light from one side to the other"
+    )
+    haze: float = Field(
+        default=0.0, ge=0, le=1, description="Veil of a cloudy lens, share of the light"
+    )
+    blur: float = Field(
+        default=0.0, ge=0, description="Blur, sd in thousandths of the field's diameter"
+    )
+    noise: float = Field(default=0.008, ge=0, description="Sensor noise, sd in light of [0, 1]")
+    background: float = Field(
+        default=0.0, ge=0, le=0.3, description="Light outside the field of view"
+    )
+    frame: Literal["square", "landscape", "portrait", "cut"] = Field(
+        default="square", description="Shape of the picture; 'cut' loses the field's top and bottom"
+    )
+    notch: bool = Field(default=False, description="A notch at the rim marks the orientation")
+    text: bool = Field(default=False, description="A line of text is burnt into a corner")
+    jpeg_quality: int = Field(default=92, ge=1, le=100, description="JPEG quality, 1 to 100")
 
 
 class ClinicProfile(Settings):
     """A clinic: its camera, whom it sees, and how its grader grades."""
 
     name: str = Field(description="Site name")
-    camera: CameraProfile = Field(CameraProfile(), description="The camera")
+    camera: CameraProfile = Field(default=CameraProfile(), description="The camera")
     prevalence: tuple[float, float, float, float, float] = Field(
-        EVEN_PREVALENCE, description="Relative frequency of the five grades"
+        default=EVEN_PREVALENCE, description="Relative frequency of the five grades"
     )
-    undergrades: float = Field(0.0, ge=0, le=1, description="Chance that a grade is one too low")
-    overgrades: float = Field(0.0, ge=0, le=1, description="Chance that a grade is one too high")
+    undergrades: float = Field(
+        default=0.0, ge=0, le=1, description="Chance that a grade is one too low"
+    )
+    overgrades: float = Field(
+        default=0.0, ge=0, le=1, description="Chance that a grade is one too high"
+    )
 
 
 CLINICS = (
