@@ -1,0 +1,1 @@
+"""Metrics as kernels over counts, with a leading axis of resamples."""

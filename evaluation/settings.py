@@ -1,0 +1,99 @@
+"""Settings of the per-site tables."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from preprocessing.settings import Settings
+
+
+class TaskSettings(Settings):
+    """A grouping of classes into positive and negative, such as referable retinopathy."""
+
+    positive_classes: tuple[str, ...] = Field(
+        min_length=1, description="Names of the classes that count as positive"
+    )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Stated threshold (0..1): positive where the summed probability is at or over it",
+    )
+    target_sensitivity: float = Field(
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="Sensitivity (0..1) that the threshold chosen on training sites must reach",
+    )
+    reference_prevalence: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Prevalence (0..1) at which sites are compared; unset: that of the "
+        "training sites' validation rows, or of all test rows where there are none",
+    )
+    cost_false_negative: float = Field(
+        default=10.0, ge=0, description="Cost of a missed positive, in units of your choice"
+    )
+    cost_false_positive: float = Field(
+        default=1.0, ge=0, description="Cost of a false alarm, in the same units"
+    )
+
+
+class EvaluationSettings(Settings):
+    """How the per-site tables are made."""
+
+    tasks: dict[str, TaskSettings] = Field(
+        default_factory=dict,
+        description="Named binary tasks over the classes; unset with two classes: the second class",
+    )
+    resamples: int = Field(default=1000, ge=100, le=20_000, description="Bootstrap draws (number)")
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="Confidence of intervals (0..1)"
+    )
+    unit: Literal["patient", "image"] = Field(
+        default="patient",
+        description="What is drawn: patients with all their images, or single images",
+    )
+    stratified: bool = Field(
+        default=False,
+        description="Draw within classes (a patient's highest class), so that each draw has all "
+        "of them; the interval is then for the site's own prevalence",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the draws")
+    minimum_rows: int = Field(
+        default=10, ge=2, description="Fewest labelled images of a site for a metric to be given"
+    )
+    minimum_of_class: int = Field(
+        default=2,
+        ge=1,
+        description="Fewest images of a class, and of all others, for a metric of that class",
+    )
+    minimum_defined: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share (0..1) of draws in which a metric must be defined to have an interval",
+    )
+    calibration_bins: int = Field(
+        default=15, ge=2, le=100, description="Bins of equal mass in calibration errors (number)"
+    )
+    calibration_simulations: int = Field(
+        default=500,
+        ge=50,
+        description="Simulated label sets of a perfectly calibrated model, for its band (number)",
+    )
+    net_benefit_thresholds: tuple[float, ...] = Field(
+        default=tuple(round(0.05 * step, 2) for step in range(1, 19)),
+        min_length=1,
+        description="Threshold probabilities (0..1) of the decision curves",
+    )
+
+    @model_validator(mode="after")
+    def _task_names(self) -> "EvaluationSettings":
+        for name in self.tasks:
+            if not name or "/" in name or name.startswith("_"):
+                raise ValueError(f"task name '{name}': use letters, without '/' or a leading '_'")
+        if any(not 0 < value < 1 for value in self.net_benefit_thresholds):
+            raise ValueError("net_benefit_thresholds lie strictly between 0 and 1")
+        return self
