@@ -7,6 +7,7 @@ from types import TracebackType
 import openslide
 
 from preprocessing.errors import InputError
+from preprocessing.slides.direct_reader import DirectReader, NotEligible
 from preprocessing.slides.openslide_reader import OpenSlideReader
 from preprocessing.slides.region import Region, RegionReader
 from preprocessing.slides.scale import Scale, resolve_scale
@@ -162,4 +163,14 @@ def _choose_reader(record: OpenSlideReader, file: str, wanted: str) -> tuple[Reg
         raise InputError(
             f"no reader '{wanted}'", remedy=f"Use {', '.join(READERS)}", code="unknown_reader"
         )
-    return record, "asked for"
+    if wanted == "openslide":
+        return record, "asked for"
+    try:
+        return DirectReader(file, record), "tiled JPEG; probe tiles equal OpenSlide's"
+    except NotEligible as error:
+        if wanted == "direct":
+            raise InputError(
+                f"the slide cannot be read directly: {error}",
+                file=file, remedy="Use the reader 'auto' or 'openslide'", code="reader_unsuitable",
+            ) from error  # fmt: skip
+        return record, str(error)

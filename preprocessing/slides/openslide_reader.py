@@ -21,7 +21,7 @@ class OpenSlideReader:
         self._path = path
         self._lock = threading.Lock()
         self._handle: openslide.OpenSlide | None = openslide.OpenSlide(path)
-        self._downsamples = self._handle.level_downsamples
+        self.downsamples = self._handle.level_downsamples
 
     @property
     def handle(self) -> openslide.OpenSlide:
@@ -33,7 +33,7 @@ class OpenSlideReader:
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         """Read a rectangle; coordinates and size in px of the level."""
-        factor = self._downsamples[level]
+        factor = self.downsamples[level]
         handle = self.handle
         try:
             image = handle.read_region(
