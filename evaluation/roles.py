@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from evaluation.predictions import Predictions
+
 TRAINING = "training"
 HELD_OUT = "held_out"
 
@@ -60,6 +62,12 @@ def roles_of(table: pd.DataFrame) -> Roles:
         reference=inside & test,
         site_role=role,
     )
+
+
+def patients_of(predictions: Predictions) -> np.ndarray:
+    """The patient of each row, N strings; an image without a patient is its own."""
+    patients = predictions.table["patient"].to_numpy(dtype=str)
+    return np.where(patients == "", predictions.table["image"].to_numpy(dtype=str), patients)
 
 
 def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from evaluation.ood.reference import ReferencedDetector
 from evaluation.ood.registry import DETECTORS
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
-from evaluation.roles import patient_folds, roles_of
+from evaluation.roles import patient_folds, patients_of, roles_of
 
 VALIDATION = "validation"
 CROSS_FITTED = "cross_fitted"
@@ -127,7 +127,7 @@ def _score(detector: Detector, rows: Predictions) -> np.ndarray:
 def _cross_fitted(
     kind: type[Detector], train: Predictions, head: Head | None, settings: OodSettings
 ) -> np.ndarray:
-    folds = patient_folds(train.table["patient"].to_numpy(str), settings.folds, settings.seed)
+    folds = patient_folds(patients_of(train), settings.folds, settings.seed)
     scores = np.full(len(train), np.nan)
     for fold in np.unique(folds):
         own = folds == fold

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.resampling import draw_counts
+
 _BLOCK = 64
 
 
@@ -95,15 +97,8 @@ def patient_weights(
     patients: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Bootstrap weights of rows, B x N float32: whole patients drawn with replacement."""
-    codes = np.unique(patients, return_inverse=True)[1]
-    count = int(codes.max(initial=-1)) + 1
-    if count == 0:
-        return np.zeros((resamples, 0), dtype=np.float32)
-    # Drawing patients and counting them is several times faster than a multinomial draw.
-    drawn = generator.integers(count, size=(resamples, count))
-    drawn += np.arange(resamples)[:, None] * count
-    times = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
-    return times.astype(np.float32)[:, codes]
+    names, codes = np.unique(patients, return_inverse=True)
+    return draw_counts(len(names), resamples, generator).astype(np.float32)[:, codes]
 
 
 def percentile_interval(

@@ -8,31 +8,32 @@ import numpy as np
 import pandas as pd
 
 from evaluation.binomial import clustered_interval
+from evaluation.frames import nullable_frame
 from evaluation.ood.detector import Head
 from evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
 from evaluation.ood.metrics import Separation, patient_weights, percentile_interval, separation
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
-from evaluation.roles import HELD_OUT, TRAINING, roles_of
+from evaluation.roles import HELD_OUT, TRAINING, patients_of, roles_of
 from preprocessing.errors import InputError
 
-COLUMNS = (
-    "detector",
-    "category",
-    "site",
-    "site_role",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "n",
-    "n_positive",
-    "n_patients",
-    "n_reference",
-    "threshold",
-    "threshold_from",
-    "reason",
-)
+COLUMNS = {
+    "detector": "str",
+    "category": "str",
+    "site": "str",
+    "site_role": "str",
+    "metric": "str",
+    "value": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "n": "Int64",
+    "n_positive": "Int64",
+    "n_patients": "Int64",
+    "n_reference": "Int64",
+    "threshold": "Float64",
+    "threshold_from": "str",
+    "reason": "str",
+}
 SEPARATIONS = ("auroc", "fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught")
 POOLED = "_pooled"
 _ROLE_OF = {"in_distribution": TRAINING, "covariate_shifted": HELD_OUT}
@@ -49,7 +50,7 @@ class _Group:
 
     @property
     def patients(self) -> np.ndarray:
-        return _units(self.rows)
+        return patients_of(self.rows)
 
 
 def ood_table(
@@ -84,7 +85,7 @@ def ood_table(
     records: list[dict[str, Any]] = []
     for fitted in fit_detectors(predictions, settings, head):
         records.extend(_rows_of(fitted, groups, settings))
-    return pd.DataFrame(records, columns=list(COLUMNS))
+    return nullable_frame(records, COLUMNS)
 
 
 def _check_same_model(predictions: Predictions, other: Predictions | None) -> None:
@@ -126,17 +127,10 @@ def _groups(
             category=category,
             site=site,
             rows=rows,
-            weights=patient_weights(_units(rows), settings.resamples, generator),
+            weights=patient_weights(patients_of(rows), settings.resamples, generator),
         )
         for category, site, rows in sets
     ]
-
-
-def _units(rows: Predictions) -> np.ndarray:
-    """Patient names; a row without one is its own patient."""
-    patients = rows.table["patient"].to_numpy(str)
-    images = rows.table["image"].to_numpy(str)
-    return np.where(patients == "", images, patients)
 
 
 def _rows_of(

@@ -1,11 +1,12 @@
 """One row of the shift tables."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from evaluation.frames import nullable_frame
 from evaluation.shift.sides import Comparison
 
 
@@ -30,7 +31,23 @@ class ShiftRow:
     reason: str = "ok"
 
 
-COLUMNS = tuple(field.name for field in fields(ShiftRow))
+COLUMNS = {
+    "site": "str",
+    "site_role": "str",
+    "kind": "str",
+    "statistic": "str",
+    "value": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "null_high": "Float64",
+    "p_value": "Float64",
+    "flagged": "boolean",
+    "transductive": "boolean",
+    "n": "Int64",
+    "n_patients": "Int64",
+    "n_reference": "Int64",
+    "reason": "str",
+}
 
 
 def blank(pair: Comparison, kind: str, statistic: str) -> ShiftRow:
@@ -52,13 +69,8 @@ def undefined(row: ShiftRow, reason: str) -> ShiftRow:
 
 
 def frame(rows: Iterable[ShiftRow]) -> pd.DataFrame:
-    """Rows as a table of ``COLUMNS``; an empty cell is ``None``."""
-    values = [[getattr(row, name) for name in COLUMNS] for row in rows]
-    table = pd.DataFrame(values, columns=list(COLUMNS))
-    return table.astype(
-        dict.fromkeys(("value", "low", "high", "null_high", "p_value"), "Float64")
-        | {"flagged": "boolean", "transductive": bool}
-    )
+    """Rows as a table of ``COLUMNS``."""
+    return nullable_frame((asdict(row) for row in rows), COLUMNS)
 
 
 def with_alarms(rows: list[ShiftRow], level: float) -> list[ShiftRow]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.predictions import Predictions
-from evaluation.roles import TRAINING, Roles, roles_of
+from evaluation.roles import TRAINING, Roles, patients_of, roles_of
 from evaluation.shift.label_shift import BiasCorrectedTemperature
 
 
@@ -87,8 +87,6 @@ def test_rows(predictions: Predictions) -> Side:
 
 
 def _whole(predictions: Predictions, roles: Roles) -> Side:
-    patients = predictions.table["patient"].to_numpy(str)
-    images = predictions.table["image"].to_numpy(str)
     probabilities = predictions.probabilities
     known = roles.calibrate & (predictions.labels >= 0)
     if known.sum() >= 10 * len(predictions.classes):
@@ -96,7 +94,7 @@ def _whole(predictions: Predictions, roles: Roles) -> Side:
         probabilities = calibration(probabilities)
     return Side(
         rows=predictions,
-        patients=np.where(patients == "", images, patients),
+        patients=patients_of(predictions),
         calibrated=probabilities,
     )
 
