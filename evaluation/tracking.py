@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evaluation.tracking_keys import bounded, curve_metrics, finite, per_site_metrics, slugs
+from evaluation.tracking_keys import bounded, curve_metrics, finite, per_site_metrics, site_slugs
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, file_digest, replacing
 
@@ -281,7 +281,7 @@ def _check_same_params(run: "Run", wanted: Mapping[str, str], job_key: str) -> N
 
 
 def _site_tags(per_site: pd.DataFrame) -> dict[str, str]:
-    names = slugs(per_site["site"].astype(str))
+    names = site_slugs(per_site["site"].astype(str))
     return {f"site.{key}": name for name, key in names.items() if not name.startswith("_")}
 
 

@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 
 from preprocessing.errors import InputError
 
+_SUMMARY = re.compile(r"_[a-z0-9][a-z0-9_]*")
 KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
 # The tracking page grows unusable with thousands of columns; the whole table is an artifact.
 MAX_KEYS = 1000
@@ -31,32 +33,47 @@ def slug(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     if not text:
-        return f"x{digest}"
-    return text if len(text) <= _SLUG_LENGTH else f"{text[: _SLUG_LENGTH - 9].rstrip('_')}_{digest}"
+        return f"x{_digest(name)}"
+    if len(text) <= _SLUG_LENGTH:
+        return text
+    return f"{text[: _SLUG_LENGTH - 9].rstrip('_')}_{_digest(name)}"
 
 
-def slugs(names: Iterable[str], what: str = "site") -> dict[str, str]:
-    """The slug of each name; names that begin with ``_`` (``_pooled``) stay as they are.
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def site_slugs(names: Iterable[str]) -> dict[str, str]:
+    """The slug of each site; summaries that begin with ``_`` (``_pooled``) stay as they are.
 
     Raises
     ------
     InputError
-        Two names have one slug, so that their numbers would be mixed.
+        Two sites have one slug, so that their numbers would be mixed.
     """
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        key = name if re.fullmatch(r"_[a-z0-9][a-z0-9_]*", name) else slug(name)
+        key = name if _SUMMARY.fullmatch(name) else slug(name)
         if key in found.values():
             other = next(known for known, value in found.items() if value == key)
             raise InputError(
-                f"the {what} names '{other}' and '{name}' both become '{key}' in MLflow",
-                remedy=f"Rename one {what} so that they differ in letters or digits",
+                f"the site names '{other}' and '{name}' both become '{key}' in MLflow",
+                remedy="Rename one site so that they differ in letters or digits",
                 code="name_collision",
             )
         found[name] = key
     return found
+
+
+def metric_slugs(names: Iterable[str]) -> dict[str, str]:
+    """The slug of each metric; classes that differ only in signs (``G1+``, ``G1-``) get a digest."""
+    distinct = list(dict.fromkeys(names))
+    taken = Counter(slug(name) for name in distinct)
+    return {
+        name: slug(name) if taken[slug(name)] == 1 else f"{slug(name)}_{_digest(name)}"
+        for name in distinct
+    }
 
 
 def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
@@ -65,14 +82,19 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``split, site, metric, value, low, high`` and, where present, ``n`` and
-        ``n_positive``.
+        Columns ``split, site, metric, value, low, high`` and, where present, ``site_role``, ``n``
+        and ``n_positive``.
+
+    Raises
+    ------
+    InputError
+        Two sites have one slug.
     """
-    sites = slugs(table["site"].astype(str))
-    names = slugs(table["metric"].astype(str), "metric")
+    sites = site_slugs(table["site"].astype(str))
+    names = metric_slugs(table["metric"].astype(str))
     found: dict[str, float] = {}
     for row in table.to_dict("records"):
-        place = f"{slug(str(row['split']))}/{sites[str(row['site'])]}"
+        place = f"{slug(str(row['split']))}/{_place(sites[str(row['site'])], row.get('site_role'))}"
         key = f"{place}/{names[str(row['metric'])]}"
         _put(found, key, row.get("value"))
         _put(found, f"{key}.lo", row.get("low"))
@@ -83,6 +105,13 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
             if number is not None and number >= found.get(f"{place}/{count}", 0):
                 found[f"{place}/{count}"] = number
     return found
+
+
+def _place(site: str, role: Any) -> str:
+    """``_pooled`` over all sites, ``_pooled_held_out`` over those of a role."""
+    if not site.startswith("_") or not isinstance(role, str) or role in ("", "all"):
+        return site
+    return f"{site}_{slug(role)}"
 
 
 def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,38 @@
+"""Whose images a predictions table holds: a row per site and split, with the labels counted."""
+
+import pandas as pd
+
+from evaluation.predictions import Predictions
+from evaluation.roles import roles_of
+
+
+def cohort_table(predictions: Predictions) -> pd.DataFrame:
+    """Images, patients and labels by site and split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``site, site_role, split, n, n_patients, n_labelled`` and ``label_<class>`` for every
+        class; training sites first, splits in the order train, val, test.
+    """
+    columns = ["site", "split", "patient", "label"]
+    table = predictions.table[columns].assign(site_role=roles_of(predictions.table).site_role)
+    order = {"train": 0, "val": 1, "test": 2}
+    rows = []
+    for (site, role, split), part in table.groupby(["site", "site_role", "split"], sort=True):
+        counts = part["label"].value_counts()
+        rows.append(
+            {
+                "site": site,
+                "site_role": role,
+                "split": split,
+                "n": len(part),
+                "n_patients": part["patient"].nunique(),
+                "n_labelled": int((part["label"] != "").sum()),
+                **{f"label_{name}": int(counts.get(name, 0)) for name in predictions.classes},
+            }
+        )
+    rows.sort(
+        key=lambda row: (row["site_role"] != "training", row["site"], order.get(row["split"], 3))
+    )
+    return pd.DataFrame(rows)

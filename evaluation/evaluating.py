@@ -1,0 +1,203 @@
+"""One call from predictions to the evaluation folder: every table, the figures, the report."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from evaluation.cohort_table import cohort_table
+from evaluation.per_site import per_site_table
+from evaluation.predictions import Predictions, load_predictions
+from evaluation.report.page import write_report
+from evaluation.report.reading import read_table
+from evaluation.settings import EvaluationSettings
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, read_json, replacing, write_json
+from preprocessing.settings import Settings
+
+RECORD = "evaluation.json"
+_VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
+
+
+class ReportSettings(Settings):
+    """Everything that decides what stands in an evaluation folder."""
+
+    title: str = Field(default="Evaluation", description="Title of the report")
+    primary_metric: str | None = Field(
+        default=None, description="Metric that the summary is about; unset: the usual one"
+    )
+    limits: tuple[str, ...] = Field(
+        default=(), description="Known limits to print in the report, a sentence each"
+    )
+    metrics: EvaluationSettings = Field(
+        default_factory=EvaluationSettings, description="The per-site tables"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A finished evaluation folder.
+
+    Attributes
+    ----------
+    folder, report : pathlib.Path
+        The folder, and the page in it.
+    per_site : pandas.DataFrame
+        The per-site table.
+    key : str
+        Digest of predictions and settings: the same key, the same numbers.
+    """
+
+    folder: Path
+    report: Path
+    per_site: pd.DataFrame
+    key: str
+
+
+def evaluate(
+    predictions: Predictions | str | Path,
+    out: str | Path,
+    settings: ReportSettings | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    extra_tables: Mapping[str, pd.DataFrame] | None = None,
+) -> Evaluation:
+    """Measure a model at every site, and write the evaluation folder.
+
+    Parameters
+    ----------
+    predictions : Predictions or path
+        Predictions of all splits, a predictions file, or a run folder that holds one.
+    out : path
+        The evaluation folder. With the same predictions and settings it is left as it is;
+        with others every table is made anew.
+    settings : ReportSettings, optional
+        What to measure and how.
+    facts : mapping, optional
+        Further provenance for the page, JSON-able: ``inputs``, ``model``, ``seeds``.
+    extra_tables : mapping of str to pandas.DataFrame, optional
+        Tables made elsewhere: ``cohort_flow`` (``stage, site, outcome, reason, n``) and
+        ``quality`` (``site, measure, rate, n``).
+
+    Returns
+    -------
+    Evaluation
+        The folder, its page and the per-site table.
+
+    Raises
+    ------
+    InputError
+        The predictions cannot be used, or a task does not fit the classes.
+    """
+    chosen = settings or ReportSettings()
+    rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
+    _check_names(rows)
+    given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
+    folder = Path(out)
+    version = importlib.metadata.version("offsite")
+    more = dict(facts or {})
+    key = digest_of([predictions_digest(rows), chosen.digest(), version, more, _digests(given)])
+    if not _finished(folder, key):
+        _clear(folder)
+        write_json(folder / RECORD, {"status": "running", "key": key})
+        for name, table in (_tables(rows, chosen) | given).items():
+            write_table(folder / f"{name}.csv", table)
+        record = {**_record(predictions, rows, chosen), **more}
+        write_report(folder, record)
+        write_json(folder / RECORD, {"status": "done", "key": key, **record})
+    return Evaluation(
+        folder=folder,
+        report=folder / "report.html",
+        per_site=read_table(folder / "per_site.csv"),
+        key=key,
+    )
+
+
+def predictions_digest(predictions: Predictions) -> str:
+    """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
+    digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
+    columns = [name for name in ("image", "patient", "site", "site_role", "split", "label")
+               if name in predictions.table]  # fmt: skip
+    digest.update(predictions.table[columns].to_csv(index=False).encode())
+    for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; an undefined number is an empty cell."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _check_names(rows: Predictions) -> None:
+    odd = sorted({site for site in rows.table["site"] if site.startswith("_") or not site.strip()})
+    if odd:
+        raise InputError(
+            f"'{odd[0]}' cannot be the name of a site",
+            column="site",
+            remedy="Name every site, without a leading '_': such names stand for summaries",
+            code="site_name",
+        )
+
+
+def _tables(rows: Predictions, settings: ReportSettings) -> dict[str, pd.DataFrame]:
+    makers: dict[str, Callable[[], pd.DataFrame]] = {
+        "cohort": lambda: cohort_table(rows),
+        "per_site": lambda: per_site_table(rows, settings.metrics),
+    }
+    return {name: make() for name, make in makers.items()}
+
+
+def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
+        for name, table in tables.items()
+    }
+
+
+def _record(
+    source: Predictions | str | Path, rows: Predictions, settings: ReportSettings
+) -> dict[str, Any]:
+    named = "predictions" if isinstance(source, Predictions) else Path(source).name
+    return {
+        "title": settings.title,
+        "primary_metric": settings.primary_metric,
+        "classes": list(rows.classes),
+        "limits": list(settings.limits),
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "inputs": {named: f"sha256 {predictions_digest(rows)}", "rows": len(rows)},
+        "seeds": {"bootstrap": settings.metrics.seed},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _VERSIONS},
+        "settings": settings.model_dump(mode="json", exclude={"title", "limits"}),
+    }
+
+
+def _finished(folder: Path, key: str) -> bool:
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    whole = (folder / "report.html").is_file() and (folder / "per_site.csv").is_file()
+    return whole and record.get("status") == "done" and record.get("key") == key
+
+
+def _clear(folder: Path) -> None:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / RECORD).is_file():
+        raise InputError(
+            "the folder holds other files, and no evaluation",
+            file=folder,
+            remedy="Name a new or empty folder for the evaluation",
+            code="folder_in_use",
+        )
+    for file in [*folder.glob("*.csv"), *(folder / "figures").glob("*.svg")]:
+        file.unlink()
+    (folder / "report.html").unlink(missing_ok=True)

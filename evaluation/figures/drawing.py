@@ -1,0 +1,126 @@
+"""What every figure shares: a restrained style, and SVG that can stand in a page beside others."""
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+INK = "#1b2a33"
+QUIET = "#66757f"
+RULE = "#c9d1d6"
+ACCENT = "#0b5c73"
+# Dark to light, so that the order survives a grey printer; lines differ in dashes as well.
+SERIES = ("#0b5c73", "#b3541e", "#5b6770", "#7a9a2b", "#8a5a9e", "#2f8fb0", "#c08a1e", "#333333")
+DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), (0, (1, 2)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<")
+WIDTH_IN = 7.6
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a site may be called "$x$"
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A drawn figure.
+
+    Attributes
+    ----------
+    name : str
+        File name without suffix, also the prefix of the ids inside.
+    svg : str
+        An ``<svg>`` element, without XML prolog, of relative width.
+    title : str
+        What it shows, in a few words: its accessible name.
+    description : str
+        What can be read from it, in words, for those who do not see it.
+    caption : str
+        How to read it: what the marks stand for.
+    """
+
+    name: str
+    svg: str
+    title: str
+    description: str
+    caption: str = ""
+
+
+@contextmanager
+def canvas(width: float, height: float, **layout: object) -> Iterator["Canvas"]:
+    """A matplotlib figure (inches) in the report's style; nothing global is changed."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with mpl.rc_context(_STYLE):
+        yield Canvas(figsize=(width, height), layout="constrained", **layout)  # type: ignore[arg-type]
+
+
+def finished(
+    figure: "Canvas", name: str, title: str, description: str, caption: str = ""
+) -> Figure:
+    """Turn a drawn canvas into an element of the page.
+
+    The same data give the same bytes: no date, ids from the name alone.
+    """
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.S)
+    text = re.sub(r'(?<=\sid=")', f"{name}-", text)
+    text = re.sub(r'(?<=href="#)|(?<=url\(#)', f"{name}-", text)
+    head, rest = text.split(">", 1)
+    head = re.sub(r'\s(width|height|xmlns:xlink|version)="[^"]*"', "", head)
+    return Figure(
+        name=name, svg=f"{head}>{rest}", title=title, description=description, caption=caption
+    )
+
+
+def quiet_axes(axes: "Axes", *, grid: str | None = None) -> None:
+    """Take away what carries no information."""
+    axes.tick_params(length=3)
+    if grid:
+        axes.grid(axis=grid, zorder=0)  # type: ignore[arg-type]
+        axes.set_axisbelow(True)
+
+
+def short(name: str, limit: int = 28) -> str:
+    """A site's name for an axis; the whole name stands in the table."""
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"

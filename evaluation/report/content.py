@@ -1,0 +1,88 @@
+"""What a page is made of: sections of sentences, tables and figures. No HTML here."""
+
+from dataclasses import dataclass
+
+from evaluation.figures.drawing import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    text : str
+        The value.
+    note : str
+        What stands smaller under or behind it: an interval, a count, a reason.
+    kind : str
+        Empty, ``undefined`` (there is no value) or ``caution`` (marked, also in grey).
+    """
+
+    text: str
+    note: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column's heading; numbers stand right, words left."""
+
+    heading: str
+    note: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows under one heading; the first cell of each row names it."""
+
+    rows: tuple[tuple[Cell, ...], ...]
+    heading: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with a caption that says what is in it."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    folded: str = ""
+    """Where not empty, the table stands behind a line with this text that opens it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    Attributes
+    ----------
+    anchor, title : str
+        Its address in the page, and its heading.
+    lead : tuple of str
+        Paragraphs before tables and figures.
+    points : tuple of Point
+        Findings as a list.
+    figures, tables : tuple
+        What it shows.
+    notes : tuple of str
+        How to read it, after the tables.
+    """
+
+    anchor: str
+    title: str
+    lead: tuple[str, ...] = ()
+    points: tuple["Point", ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A finding: a word or two that are set apart, and the sentence."""
+
+    subject: str
+    sentence: str
+    caution: bool = False

@@ -1,0 +1,138 @@
+"""The page: which sections there are, in which order, and the template that shows them."""
+
+import html
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from evaluation.figures.drawing import Figure
+from evaluation.report.content import Point, Section
+from evaluation.report.findings import Findings
+from evaluation.report.reading import Evaluated, read_evaluation
+from evaluation.report.sections import cohort, provenance, sites, summary
+from preprocessing.files import write_text
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the template is given."""
+
+    title: str
+    subtitle: str
+    facts: tuple[Point, ...]
+    sections: tuple[Section, ...]
+    version: str
+
+
+def write_report(folder: str | Path, facts: Mapping[str, Any] | None = None) -> Path:
+    """Write ``report.html`` and ``figures/`` from the tables of an evaluation folder.
+
+    The page is one file: its style and figures stand inside, it asks the network for nothing and
+    holds no script. The same tables give the same bytes.
+
+    Parameters
+    ----------
+    folder : path
+        An evaluation folder with at least ``per_site.csv``.
+    facts : mapping, optional
+        Title and provenance; by default what ``evaluation.json`` holds.
+
+    Returns
+    -------
+    pathlib.Path
+        ``report.html`` in the folder.
+
+    Raises
+    ------
+    InputError
+        There is no per-site table.
+    """
+    page = build_page(read_evaluation(folder, facts))
+    target = Path(folder) / "report.html"
+    for part in page.sections:
+        for figure in part.figures:
+            write_text(Path(folder) / "figures" / f"{figure.name}.svg", standalone(figure))
+    write_text(target, render(page))
+    return target
+
+
+def build_page(evaluated: Evaluated) -> Page:
+    """Every section whose tables are there; one without says nothing but in the known limits."""
+    findings = Findings(evaluated)
+    found: list[Section | None] = [
+        sites.section(evaluated, findings),
+        cohort.section(evaluated),
+        provenance.limits(evaluated, findings),
+        provenance.section(evaluated),
+    ]
+    points = tuple(sites.points(evaluated, findings))
+    return Page(
+        title=str(evaluated.facts.get("title") or "Evaluation"),
+        subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
+        facts=_facts(evaluated, findings),
+        sections=(summary.section(findings, points), *(part for part in found if part)),
+        version=importlib.metadata.version("offsite"),
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML; everything that comes from data is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = drawing
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    context: Mapping[str, Any] = {"page": page, "style": Markup(style)}  # noqa: S704  ours
+    return environment.get_template("report.html.j2").render(context)
+
+
+def drawing(figure: Figure) -> Markup:
+    """The figure's ``<svg>`` with its accessible name; matplotlib has escaped the text inside."""
+    return Markup(_named(figure))  # noqa: S704
+
+
+def standalone(figure: Figure) -> str:
+    """The figure as a file of its own."""
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{_named(figure)}\n'
+
+
+def _named(figure: Figure) -> str:
+    title, description = html.escape(figure.title), html.escape(figure.description)
+    head, rest = figure.svg.split(">", 1)
+    names = f'role="img" aria-labelledby="{figure.name}-t {figure.name}-d"'
+    texts = f'<title id="{figure.name}-t">{title}</title><desc id="{figure.name}-d">{description}</desc>'
+    return f"{head} {names}>{texts}{rest}"
+
+
+def _subtitle(findings: Findings) -> str:
+    counts = {role: len(findings.sites(role)) for role in findings.roles}
+    names = {"training": "training", "held_out": "held-out", "unknown": "unnamed"}
+    parts = [f"{count} {names.get(role, role)}" for role, count in counts.items()]
+    return f"Test images of {' and '.join(parts)} site{'' if sum(counts.values()) == 1 else 's'}"
+
+
+def _facts(evaluated: Evaluated, findings: Findings) -> tuple[Point, ...]:
+    rows = [findings.size(site) for site in findings.sites()]
+    patients = [row.n_patients for row in rows if row.n_patients is not None]
+    found = [Point(subject="Test images, labelled", sentence=f"{sum(row.n for row in rows):,}")]
+    if patients:
+        found.append(Point(subject="Patients", sentence=f"{sum(patients):,}"))
+    found.append(Point(subject="Sites", sentence=str(len(rows))))
+    held_out = len(findings.sites("held_out"))
+    found.append(Point(subject="of them held out", sentence=str(held_out)))
+    classes = evaluated.facts.get("classes")
+    if classes:
+        found.append(Point(subject="Classes", sentence=", ".join(map(str, classes))))
+    return tuple(found)

@@ -1,0 +1,78 @@
+"""The tables of an evaluation folder, as the page reads them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from preprocessing.errors import InputError
+from preprocessing.files import read_json
+
+TEXT = (
+    "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
+    "label", "true_class", "predicted_class", "kind", "statistic", "detector", "category", "scale",
+    "stage", "outcome", "calibrated_at", "threshold_from", "measure",
+)  # fmt: skip
+SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What an evaluation folder holds.
+
+    Attributes
+    ----------
+    tables : dict of str to pandas.DataFrame
+        By file name without suffix; an absent table is absent here too.
+    facts : dict
+        ``evaluation.json``: title, provenance, settings, primary metric.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A table with at least one row, or ``None``."""
+        found = self.tables.get(name)
+        return None if found is None or found.empty else found
+
+    @property
+    def per_site(self) -> pd.DataFrame:
+        """The per-site table."""
+        return self.tables["per_site"]
+
+
+def read_evaluation(folder: str | Path, facts: Mapping[str, Any] | None = None) -> Evaluated:
+    """Read every table of an evaluation folder, and its facts where none are given.
+
+    Raises
+    ------
+    InputError
+        There is no per-site table.
+    """
+    place = Path(folder)
+    if not (place / "per_site.csv").is_file():
+        raise InputError(
+            "not an evaluation folder: there is no per_site.csv",
+            file=place,
+            remedy="Give the folder that 'offsite evaluate' wrote",
+        )
+    record = place / "evaluation.json"
+    if facts is None:
+        facts = read_json(record) if record.is_file() else {}
+    return Evaluated(
+        tables={file.stem: read_table(file) for file in sorted(place.glob("*.csv"))},
+        facts=facts,
+    )
+
+
+def read_table(file: str | Path) -> pd.DataFrame:
+    """Read one table: text stays text (also a site called ``NA`` or ``007``), no number is NaN."""
+    path = Path(file)
+    header = pd.read_csv(path, nrows=0).columns
+    text = {name: str for name in header if name in TEXT}
+    numbers = {name: [""] for name in header if name not in text}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
+    return table.fillna(dict.fromkeys(text, ""))

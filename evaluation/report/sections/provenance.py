@@ -1,0 +1,99 @@
+"""Known limits, and where every number comes from."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evaluation.report.content import Cell, Column, Group, Section, Table
+from evaluation.report.findings import FEW_PATIENTS, Findings
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import counted, listed
+
+_HEADINGS = {
+    "inputs": "Inputs",
+    "model": "Model",
+    "seeds": "Seeds",
+    "versions": "Versions",
+    "settings": "Settings",
+}
+
+
+def limits(evaluated: Evaluated, findings: Findings) -> Section:
+    """What the page cannot say: found in the tables, then what its makers add."""
+    lead = [
+        "The results are retrospective, on the images named here, with the labels they came with; "
+        "errors of the labels count as errors of the model. They say nothing about effect on care."
+    ]
+    held_out = findings.sites("held_out")
+    if not held_out:
+        lead.append(
+            "No held-out site: every site was seen in training, so nothing here tells of a "
+            "hospital that was not."
+        )
+    elif len(held_out) < 3:
+        lead.append(
+            f"Only {counted(len(held_out), 'held-out site')}: other hospitals may differ more than "
+            "these do."
+        )
+    few = [site for site in findings.sites() if findings.size(site).few and findings.size(site).n]
+    if few:
+        lead.append(f"Fewer than {FEW_PATIENTS} patients at {listed(few)}.")
+    absent = [words for name, words in _EXPECTED.items() if evaluated.table(name) is None]
+    if absent:
+        lead.append(f"Not measured in this evaluation: {listed(absent)}.")
+    lead.extend(str(text) for text in evaluated.facts.get("limits", ()))
+    return Section(anchor="limits", title="Known limits", lead=tuple(lead))
+
+
+_EXPECTED = {
+    "calibration": "calibration",
+    "operating_points": "thresholds carried between sites",
+    "shift": "shift between sites",
+    "ood": "detection of foreign images",
+    "conformal": "prediction sets",
+}
+
+
+def section(evaluated: Evaluated) -> Section:
+    """Inputs by digest, versions, seeds and settings."""
+    groups = []
+    for name, heading in _HEADINGS.items():
+        content = evaluated.facts.get(name)
+        if content not in (None, {}, []):
+            rows = tuple(
+                (Cell(text=key or heading), Cell(text=value)) for key, value in _flat(content)
+            )
+            groups.append(Group(heading=heading, rows=rows))
+    if not groups:
+        return Section(
+            anchor="provenance",
+            title="Provenance",
+            lead=("Not recorded: the folder holds no evaluation.json.",),
+        )
+    return Section(
+        anchor="provenance",
+        title="Provenance",
+        lead=(f"Made {evaluated.facts.get('created', 'at an unknown time')}.",),
+        tables=(
+            Table(
+                caption="Inputs, versions, seeds and settings",
+                columns=(
+                    Column(heading="Item", numeric=False),
+                    Column(heading="Value", numeric=False),
+                ),
+                groups=tuple(groups),
+            ),
+        ),
+    )
+
+
+def _flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{above}.{key}" if above else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{above}[{index}]")
+    elif isinstance(value, list | tuple):
+        yield above, ", ".join(str(item) for item in value)
+    else:
+        yield above, "" if value is None else str(value)

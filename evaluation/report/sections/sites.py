@@ -1,0 +1,199 @@
+"""What the model does at each site: the table, the forest plot, the next hospital."""
+
+from evaluation.figures.drawing import Figure
+from evaluation.figures.forest import ForestRow, forest_plot
+from evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from evaluation.report.findings import Findings, SiteEstimate
+from evaluation.report.metrics import described, headline_metrics
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import counted, interval, number, present, reason
+
+GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
+_SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section:
+    """The first table of the page, its forest plot, and every metric behind a fold."""
+    chosen = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
+    notes = [
+        "Under each value stands its 95\u202f% interval. It is drawn over patients, so that two eyes "
+        "or ten slides of one patient do not count as two or ten. The worst site is a minimum over "
+        "noisy values and so looks worse the smaller the sites are."
+    ]
+    lower = [described(name).label for name in chosen if not described(name).higher]
+    if lower:
+        notes.append(f"Less is better for {', '.join(lower)}; more is better for the others.")
+    return Section(
+        anchor="sites",
+        title="What it does at each site",
+        tables=(_headline(findings, chosen), _everything(findings)),
+        figures=(_forest(evaluated, findings),) if findings.primary else (),
+        notes=tuple(notes),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """What to expect at a hospital that is in none of the tables."""
+    row = _expected(evaluated, findings.primary)
+    if row is None:
+        return []
+    low, high = present(row["prediction_low"]), present(row["prediction_high"])
+    sites = int(present(row["sites"]) or 0)
+    if low is None or high is None:
+        return [
+            Point(
+                subject="The next hospital",
+                sentence=(
+                    f"No range can be given: {counted(sites, 'site')} with a usable estimate, and "
+                    "fewer than three say nothing of how hospitals differ."
+                ),
+                caution=True,
+            )
+        ]
+    return [
+        Point(
+            subject="The next hospital",
+            sentence=(
+                f"If it resembles these {sites} sites, expect {findings.metric.label} between "
+                f"{number(low)} and {number(high)} (95\u202f% prediction interval)."
+            ),
+        )
+    ]
+
+
+def _headline(findings: Findings, chosen: list[str]) -> Table:
+    groups = [
+        Group(
+            heading=GROUPS.get(role, "Sites"),
+            rows=tuple(_row(findings, site, chosen) for site in findings.sites(role)),
+        )
+        for role in findings.roles
+    ]
+    for role in [*findings.roles, "all"]:
+        rows = tuple(
+            row for name in _SUMMARIES if (row := _summary_row(findings, name, role, chosen))
+        )
+        if rows and (role != "all" or len(findings.roles) > 1):
+            groups.append(Group(heading=f"Over {GROUPS.get(role, 'all sites').lower()}", rows=rows))
+    return Table(
+        caption="Results by site, the worst first",
+        columns=(
+            Column(heading="Site", numeric=False),
+            Column(heading="Labelled images", note="patients"),
+            *(Column(heading=described(name).short) for name in chosen),
+        ),
+        groups=tuple(groups),
+    )
+
+
+def _row(findings: Findings, site: str, chosen: list[str]) -> tuple[Cell, ...]:
+    size = findings.size(site)
+    patients = "" if size.n_patients is None else f"{size.n_patients:,}"
+    count = Cell(text=f"{size.n:,}", note=patients, kind="caution" if size.few else "")
+    cells = [value_cell(findings.at(site, name)) for name in chosen]
+    return (Cell(text=site), count, *cells)
+
+
+def _summary_row(
+    findings: Findings, name: str, role: str, chosen: list[str]
+) -> tuple[Cell, ...] | None:
+    found = [findings.summary(name, role, metric) for metric in chosen]
+    if not any(found):
+        return None
+    size = max((row.n for row in found if row), default=0)
+    count = Cell(text=f"{size:,}") if name == "_pooled" else Cell(text="")
+    cells = [value_cell(row) if row else Cell(text="") for row in found]
+    return (Cell(text=_SUMMARIES[name]), count, *cells)
+
+
+def value_cell(row: SiteEstimate) -> Cell:
+    """A value with its interval, or why there is none."""
+    if row.value is None:
+        return Cell(text=reason(row.reason), kind="undefined")
+    bounds = interval(row.low, row.high)
+    return Cell(text=number(row.value), note=bounds or "no interval")
+
+
+def _everything(findings: Findings) -> Table:
+    groups = []
+    for role in findings.roles:
+        for site in findings.sites(role):
+            rows = tuple(_full_row(findings.at(site, name), name) for name in findings.metrics)
+            groups.append(Group(heading=f"{site} · {GROUPS.get(role, 'site').lower()}", rows=rows))
+    return Table(
+        caption="Every metric at every site",
+        columns=(
+            Column(heading="Metric", numeric=False),
+            Column(heading="Value"),
+            Column(heading="95\u202f% interval"),
+            Column(heading="Images"),
+            Column(heading="Positive"),
+            Column(heading="Patients"),
+            Column(heading="Remark", numeric=False),
+        ),
+        groups=tuple(groups),
+        folded="Every metric at every site (per_site.csv)",
+    )
+
+
+def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
+    undefined = row.value is None
+    remark = row.detail if row.reason == "ok" else reason(row.reason)
+    return (
+        Cell(text=described(metric).label),
+        Cell(text="not defined" if undefined else number(row.value, 3), kind="undefined" if undefined else ""),
+        Cell(text=interval(row.low, row.high, 3)),
+        Cell(text=f"{row.n:,}"),
+        Cell(text="" if row.n_positive is None else f"{row.n_positive:,}"),
+        Cell(text="" if row.n_patients is None else f"{row.n_patients:,}"),
+        Cell(text=remark),
+    )  # fmt: skip
+
+
+def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
+    rows = []
+    largest = max((findings.at(site, findings.primary).n for site in findings.sites()), default=1)
+    for role in findings.roles:
+        for site in findings.sites(role):
+            row = findings.at(site, findings.primary)
+            rows.append(_forest_row(site, row, role, row.n / max(largest, 1)))
+    pooled = findings.summary("_pooled", "all", findings.primary)
+    if pooled is not None and len(rows) > 1:
+        rows.append(_forest_row("All rows pooled", pooled, "pooled", 1.0))
+    expected = _expected(evaluated, findings.primary)
+    if expected is not None and present(expected["prediction_low"]) is not None:
+        low, high = present(expected["prediction_low"]), present(expected["prediction_high"])
+        note = interval(low, high)
+        rows.append(
+            ForestRow(
+                label="A new hospital", note=note, value=None, low=low, high=high, kind="prediction"
+            )
+        )
+    label = findings.metric.label
+    return forest_plot(rows, label[0].upper() + label[1:], limits=findings.metric.limits)
+
+
+def _forest_row(label: str, row: SiteEstimate, kind: str, weight: float) -> ForestRow:
+    bounds = interval(row.low, row.high)
+    if row.value is None:
+        note = f"not defined: {reason(row.reason)}"
+    else:
+        note = (
+            f"{number(row.value)}  ({bounds})" if bounds else f"{number(row.value)}  (no interval)"
+        )
+    return ForestRow(
+        label=label, note=note, value=row.value, low=row.low, high=row.high,
+        weight=weight, kind=kind,
+    )  # fmt: skip
+
+
+def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:
+    table = evaluated.table("meta")
+    if table is None:
+        return None
+    rows = table[table["metric"] == metric]
+    for role in ("all", "held_out", "training", ""):
+        chosen = rows[rows["site_role"] == role] if "site_role" in rows else rows
+        if len(chosen):
+            return dict(chosen.iloc[0])
+    return None

@@ -1,0 +1,123 @@
+"""The summary in words, the worst site first: generated from the tables, never more than they say."""
+
+from evaluation.report.content import Point, Section
+from evaluation.report.findings import FEW_PATIENTS, Findings, SiteEstimate
+from evaluation.report.wording import ROLES, counted, estimate, interval, listed, number, reason
+
+_GROUPS = {"training": "Training sites", "held_out": "Held-out sites"}
+
+
+def section(findings: Findings, points: tuple[Point, ...]) -> Section:
+    """The summary: the worst site, the groups of sites, then the findings of other parts.
+
+    Parameters
+    ----------
+    findings : Findings
+        The per-site table.
+    points : tuple of Point
+        What the page's other sections contribute.
+    """
+    own = [
+        *(_group(findings, role) for role in findings.roles),
+        *_too_few(findings),
+        *_undefined(findings),
+    ]
+    return Section(
+        anchor="summary", title="Summary", lead=(_worst(findings),), points=(*own, *points)
+    )
+
+
+def _worst(findings: Findings) -> str:
+    defined = _defined(findings, findings.sites())
+    if not defined:
+        return "No metric is defined at any site: the page can only say what is missing."
+    firm = [row for row in defined if not row.few] or defined
+    worst, best = firm[0], firm[-1]
+    sentence = f"At the weakest site, {_at(worst)}, {findings.metric.label} was {_value(worst)}."
+    if defined[0] is not worst:
+        sentence += (
+            f" {defined[0].site} is lower still ({number(defined[0].value)}), on too few patients "
+            "to judge."
+        )
+    if len(firm) == 1:
+        return f"{sentence} Nothing firm is known of other sites."
+    return f"{sentence} At the strongest, {_at(best)}, it was {_value(best)}."
+
+
+def _defined(findings: Findings, sites: list[str]) -> list[SiteEstimate]:
+    rows = [findings.at(site, findings.primary) for site in sites]
+    return [row for row in rows if row.value is not None]
+
+
+def _at(row: SiteEstimate) -> str:
+    return f"{row.site} ({ROLES.get(row.role, 'site')}, {_size(row)})"
+
+
+def _value(row: SiteEstimate) -> str:
+    return estimate(row.value, row.low, row.high)
+
+
+def _group(findings: Findings, role: str) -> Point:
+    sites = findings.sites(role)
+    defined = _defined(findings, sites)
+    subject = _GROUPS.get(role, "Sites")
+    told = " (never trained on)" if role == "held_out" else ""
+    pooled = findings.summary("_pooled", role, findings.primary)
+    sentence = f"{counted(len(sites), 'site')}{told}"
+    if pooled is not None and pooled.value is not None:
+        bounds = estimate(pooled.value, pooled.low, pooled.high)
+        sentence += f"; pooled {findings.metric.label} {bounds}"
+    if len(defined) > 1:
+        low, high = defined[0], defined[-1]
+        sentence += (
+            f"; from {number(low.value)} at {low.site} to {number(high.value)} at {high.site}"
+        )
+        gap = findings.summary("_gap", role, findings.primary)
+        bounds = interval(gap.low, gap.high) if gap else ""
+        if gap is not None and bounds:
+            sentence += f", a gap of {number(gap.value)} ({bounds})"
+    return Point(subject=subject, sentence=f"{sentence}.")
+
+
+def _too_few(findings: Findings) -> list[Point]:
+    found = []
+    for site in findings.sites():
+        size = findings.size(site)
+        if size.n and size.few:
+            found.append(
+                Point(
+                    subject=site,
+                    sentence=(
+                        f"has {_size(size)}, fewer than {FEW_PATIENTS} patients: its numbers are "
+                        "shown, but no conclusion should rest on them."
+                    ),
+                    caution=True,
+                )
+            )
+    return found
+
+
+def _undefined(findings: Findings) -> list[Point]:
+    missing: dict[str, list[str]] = {}
+    for site in findings.sites():
+        row = findings.at(site, findings.primary)
+        if row.value is None:
+            missing.setdefault(row.reason, []).append(site)
+    return [
+        Point(
+            subject=listed(sites),
+            sentence=(
+                f"{'has' if len(sites) == 1 else 'have'} no {findings.metric.label} "
+                f"({reason(code)}): how the model does there is not known."
+            ),
+            caution=True,
+        )
+        for code, sites in missing.items()
+    ]
+
+
+def _size(row: SiteEstimate) -> str:
+    images = counted(row.n, "image")
+    if row.n_patients is None:
+        return images
+    return f"{images} of {counted(row.n_patients, 'patient')}"

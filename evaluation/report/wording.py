@@ -1,0 +1,81 @@
+"""Numbers and reasons as words: one way of writing them on the whole page."""
+
+import math
+from typing import Any
+
+REASONS = {
+    "no_samples": "no images",
+    "no_labels": "no labels",
+    "single_class": "one class only",
+    "too_few": "too few images",
+    "interval_unstable": "interval not stable",
+    "no_embeddings": "no embeddings",
+    "no_logits": "no logits",
+}
+MINUS = "\u2212"
+ROLES = {"training": "training site", "held_out": "held-out site", "unknown": "site"}
+
+
+def present(value: Any) -> float | None:
+    """A table's number, or ``None`` where the cell is empty."""
+    if value is None or value == "":
+        return None
+    number = float(value)
+    return None if math.isnan(number) else number
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """``0.87``, with a true minus sign; an empty string for no value.
+
+    A value that only rounding would turn into 1 or 0 keeps the digits that show it is not.
+
+    >>> number(0.8714), number(-0.2), number(0.9996)
+    ('0.87', '−0.20', '>0.99')
+    """
+    if value is None:
+        return ""
+    text = f"{value:.{digits}f}"
+    if digits == 2 and 0.995 <= value < 1:
+        return ">0.99"
+    if digits == 2 and 0 < value < 0.005:
+        return "<0.01"
+    text = text.removeprefix("-") if float(text) == 0 else text
+    return text.replace("-", MINUS)
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """``0.81–0.92``; ``to`` takes the dash's place where a bound is negative."""
+    if low is None or high is None:
+        return ""
+    joint = " to " if min(low, high) < 0 else "–"
+    return f"{number(low, digits)}{joint}{number(high, digits)}"
+
+
+def percent(value: float | None) -> str:
+    """``87 %`` (with a narrow no-break space)."""
+    return "" if value is None else f"{100 * value:.0f}\u202f%"
+
+
+def estimate(value: float | None, low: float | None, high: float | None) -> str:
+    """``0.87 (95 % interval 0.81–0.92)`` for a sentence."""
+    bounds = interval(low, high)
+    return (
+        f"{number(value)} (95\u202f% interval {bounds})"
+        if bounds
+        else f"{number(value)} (no interval)"
+    )
+
+
+def reason(code: str) -> str:
+    """Why there is no value, in words."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """``1 image``, ``1,204 images``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(items: list[str]) -> str:
+    """``A``, ``A and B``, ``A, B and C``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
