@@ -1,21 +1,40 @@
 """From the draws of a metric to an estimate with its interval, or the reason why not."""
 
+from typing import Any
+
 import numpy as np
+from scipy.stats import norm, t
 
 from evaluation.binomial import clustered_interval
+from evaluation.delong import auroc_interval
 from evaluation.estimates import Estimate, Reason
-from evaluation.metrics.catalogue import Measured
+from evaluation.metrics.measured import Measured
 from evaluation.settings import EvaluationSettings
 
 
 def percentile_interval(
-    draws: np.ndarray, confidence: float, minimum_defined: float
+    draws: np.ndarray, units: int, confidence: float = 0.95, minimum_defined: float = 0.8
 ) -> tuple[float, float] | None:
-    """Percentile interval of the defined draws; ``None`` where too few are defined."""
+    """Expanded percentile interval of the defined draws; ``None`` where too few are defined.
+
+    With few units a bootstrap is too narrow, by the factor between the normal law with variance
+    over n and Student's with variance over n - 1; the quantiles are moved outwards by it
+    (Hesterberg 2015, "What teachers should know about the bootstrap", section 4.2).
+
+    Parameters
+    ----------
+    draws : numpy.ndarray
+        B values, NaN where a draw left the metric undefined.
+    units : int
+        Units (patients) that were drawn from.
+    confidence, minimum_defined : float
+        Confidence, and the least share of defined draws.
+    """
     defined = draws[np.isfinite(draws)]
     if len(draws) == 0 or len(defined) < minimum_defined * len(draws):
         return None
-    tail = (1 - confidence) / 2
+    student = t.ppf((1 - confidence) / 2, max(units - 1, 1))
+    tail = norm.cdf(student * np.sqrt(units / max(units - 1, 1)))
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -23,8 +42,9 @@ def percentile_interval(
 def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Estimate:
     """The estimate of a metric whose first value is the point and whose others are draws.
 
-    Shares get the exact interval at the effective sample size of their clusters, which keeps
-    its coverage where all rows agree; other metrics the percentile interval of the draws.
+    Shares get the exact interval at the effective sample size of their clusters and an AUROC
+    the logit interval of its placement values by cluster: both keep their coverage at small
+    sites and where all rows agree. Other metrics get the expanded percentile interval.
 
     Parameters
     ----------
@@ -36,7 +56,7 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
         Confidence and the least share of defined draws.
     """
     point = float(measured.values[0])
-    facts = {
+    facts: dict[str, Any] = {
         "n": measured.n,
         "n_positive": measured.n_positive,
         "n_patients": units,
@@ -49,8 +69,11 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
         low, high = clustered_interval(measured.hits, measured.units, settings.confidence)
         facts["n_patients"] = len(np.unique(measured.units))
         return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
+    if measured.placements is not None:
+        low, high = auroc_interval(measured.placements, settings.confidence)
+        return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
     interval = percentile_interval(
-        measured.values[1:], settings.confidence, settings.minimum_defined
+        measured.values[1:], units, settings.confidence, settings.minimum_defined
     )
     if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from evaluation.estimates import Estimate, Reason
-from evaluation.intervals import estimate, percentile_interval
-from evaluation.metrics.catalogue import Measured, Request, measure
+from evaluation.intervals import estimate
+from evaluation.metrics.catalogue import measure, metric_names
+from evaluation.metrics.measured import Measured, Request
 from evaluation.predictions import Predictions
-from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
-from evaluation.sites import GAP, WORST, Site, groups_of, pooled, request_of, test_sites
+from evaluation.sites import Site, groups_of, pooled, request_of, sites_of
+from evaluation.summaries import worst_and_gap
 
 COLUMNS = (
     "split",
@@ -51,42 +52,65 @@ def per_site_table(predictions: Predictions, settings: EvaluationSettings) -> pd
         A task does not fit the classes.
     """
     request = request_of(predictions, settings)
-    sites = test_sites(predictions, settings)
-    if not sites:
-        return _frame([])
-    measured = [_measure(site, request, settings) for site in sites]
+    sites = sites_of(predictions, settings)
+    measured = [(site, measured_site(site, request, settings)) for site in sites]
     records: list[dict[str, Any]] = []
-    for site, found in zip(sites, measured, strict=True):
+    for site, found in measured:
         records.extend(_site_rows(site, found, request, settings))
-    for role, members in groups_of(sites):
+    for role, members in groups_of(sites) if sites else []:
         whole = pooled(role, members)
-        records.extend(_site_rows(whole, _measure(whole, request, settings), request, settings))
-        own = [
-            (site, found) for site, found in zip(sites, measured, strict=True) if site in members
-        ]
-        records.extend(_summary_rows(role, own, request, settings))
+        found = measured_site(whole, request, settings)
+        records.extend(_site_rows(whole, found, request, settings))
+        own = [pair for pair in measured if pair[0] in members]
+        for name in metric_names(request):
+            for summary in worst_and_gap(name, own, settings):
+                records.append(
+                    _record(summary.name, role, name, summary.estimate, detail=summary.detail)
+                    | {"sites_defined": summary.sites_defined, "sites": summary.sites}
+                )
     return _frame(records)
 
 
-def metric_names(request: Request) -> list[str]:
-    """Names of all metrics of a request, in the order of the tables."""
-    classes = len(request.classes)
-    one_row = Sample(
-        labels=np.zeros(1, dtype=np.int64),
-        probabilities=np.full((1, classes), 1 / classes),
-        units=np.zeros(1, dtype=np.int64),
-        n_units=1,
-    )
-    return [found.name for found in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)]
+def confusion_table(predictions: Predictions) -> pd.DataFrame:
+    """Counts of true by called class, a row per site and pair of classes; test rows."""
+    classes = predictions.classes
+    records = []
+    sites = sites_of(predictions, EvaluationSettings(), resamples=0)
+    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+    for site in [*sites, *groups]:
+        called = site.sample.probabilities.argmax(axis=1)
+        cells = site.sample.labels * len(classes) + called
+        counts = np.bincount(cells, minlength=len(classes) ** 2).reshape(len(classes), -1)
+        for true, row in zip(classes, counts, strict=True):
+            for name, count in zip(classes, row, strict=True):
+                records.append(
+                    {
+                        "site": site.name,
+                        "site_role": site.role,
+                        "true_class": true,
+                        "predicted_class": name,
+                        "count": int(count),
+                        "share": count / row.sum() if row.sum() else None,
+                    }
+                )
+    names = ["site", "site_role", "true_class", "predicted_class", "count", "share"]
+    return pd.DataFrame(records, columns=names).astype({"share": "float64"})
 
 
-def _measure(
+def measured_site(
     site: Site, request: Request, settings: EvaluationSettings
 ) -> dict[str, Measured] | None:
     """The site's metrics by name; ``None`` where it has too few labelled rows."""
     if site.sample.n < settings.minimum_rows:
         return None
     return {found.name: found for found in measure(site.sample, site.counts, request)}
+
+
+def why_not_measured(site: Site) -> Reason:
+    """Why :func:`measured_site` is ``None``."""
+    if site.images == 0:
+        return Reason.NO_SAMPLES
+    return Reason.TOO_FEW if site.sample.n else Reason.NO_LABELS
 
 
 def _site_rows(
@@ -96,10 +120,8 @@ def _site_rows(
     settings: EvaluationSettings,
 ) -> Iterator[dict[str, Any]]:
     if measured is None:
-        reason = _reason_of(site)
-        nothing = Estimate(
-            value=None, n=site.sample.n, n_patients=site.sample.n_units, reason=reason
-        )
+        n, units = site.sample.n, site.sample.n_units
+        nothing = Estimate(value=None, n=n, n_patients=units, reason=why_not_measured(site))
         for name in metric_names(request):
             yield _record(site.name, site.role, name, nothing)
         return
@@ -108,85 +130,8 @@ def _site_rows(
         yield _record(site.name, site.role, name, value, detail=found.detail)
 
 
-def _reason_of(site: Site) -> Reason:
-    if site.images == 0:
-        return Reason.NO_SAMPLES
-    return Reason.TOO_FEW if site.sample.n else Reason.NO_LABELS
-
-
-def _summary_rows(
-    role: str,
-    measured: list[tuple[Site, dict[str, Measured] | None]],
-    request: Request,
-    settings: EvaluationSettings,
-) -> Iterator[dict[str, Any]]:
-    for name in metric_names(request):
-        found = [(site, own[name]) for site, own in measured if own is not None and name in own]
-        if found and found[0][1].higher_is_better is None:
-            continue
-        defined = [(site, own) for site, own in found if np.isfinite(own.values[0])]
-        counts = {"sites_defined": len(defined), "sites": len(measured)}
-        if not defined:
-            reason = Reason.TOO_FEW if found else _no_site_reason(measured)
-            nothing = Estimate(value=None, reason=reason)
-            yield _record(WORST, role, name, nothing, **counts)
-            yield _record(GAP, role, name, nothing, **counts)
-            continue
-        yield from _worst_and_gap(role, name, defined, counts, settings)
-
-
-def _no_site_reason(measured: list[tuple[Site, dict[str, Measured] | None]]) -> Reason:
-    labelled = any(site.sample.n for site, _ in measured)
-    return Reason.TOO_FEW if labelled else Reason.NO_LABELS
-
-
-def _worst_and_gap(
-    role: str,
-    name: str,
-    defined: list[tuple[Site, Measured]],
-    counts: dict[str, int],
-    settings: EvaluationSettings,
-) -> Iterator[dict[str, Any]]:
-    sign = 1.0 if defined[0][1].higher_is_better else -1.0
-    values = sign * np.stack([own.values for _, own in defined], axis=1)
-    low, high = values.min(axis=1), values.max(axis=1)
-    worst, best = int(values[0].argmin()), int(values[0].argmax())
-    site, own = defined[worst]
-    facts = {
-        "n": own.n,
-        "n_positive": own.n_positive,
-        "n_patients": site.sample.n_units,
-        "classes_defined": own.classes_defined,
-        "classes": own.classes,
-    }
-    yield _record(
-        WORST, role, name, _of_draws(sign * low, facts, settings), detail=site.name, **counts
-    )
-    if len(defined) < 2:
-        nothing = Estimate(value=None, reason=Reason.TOO_FEW)
-        yield _record(GAP, role, name, nothing, **counts)
-        return
-    both = f"{defined[best][0].name} > {site.name}"
-    spread = {"n": sum(own.n for _, own in defined)}
-    yield _record(GAP, role, name, _of_draws(high - low, spread, settings), detail=both, **counts)
-
-
-def _of_draws(values: np.ndarray, facts: dict[str, Any], settings: EvaluationSettings) -> Estimate:
-    interval = percentile_interval(values[1:], settings.confidence, settings.minimum_defined)
-    if interval is None:
-        return Estimate(value=float(values[0]), reason=Reason.INTERVAL_UNSTABLE, **facts)
-    return Estimate(value=float(values[0]), low=interval[0], high=interval[1], **facts)
-
-
 def _record(
-    site: str,
-    role: str,
-    metric: str,
-    value: Estimate,
-    *,
-    detail: str = "",
-    sites_defined: int | None = None,
-    sites: int | None = None,
+    site: str, role: str, metric: str, value: Estimate, *, detail: str = ""
 ) -> dict[str, Any]:
     return {
         "split": "test",
@@ -201,8 +146,8 @@ def _record(
         "n_patients": value.n_patients,
         "classes_defined": value.classes_defined,
         "classes": value.classes,
-        "sites_defined": sites_defined,
-        "sites": sites,
+        "sites_defined": None,
+        "sites": None,
         "reason": value.reason.value,
         "detail": detail,
     }

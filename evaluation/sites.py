@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics.catalogue import Request
+from evaluation.metrics.measured import Request
 from evaluation.predictions import Predictions
 from evaluation.resampling import generator_of, sample_counts, with_point
 from evaluation.roles import HELD_OUT, TRAINING, Roles, roles_of
@@ -39,8 +39,14 @@ class Site:
     counts: np.ndarray
 
 
-def test_sites(predictions: Predictions, settings: EvaluationSettings) -> list[Site]:
-    """Every site with a test image, training sites first; draws hang on seed and site alone."""
+def sites_of(
+    predictions: Predictions, settings: EvaluationSettings, resamples: int | None = None
+) -> list[Site]:
+    """Every site with a test image, training sites first; draws hang on seed and site alone.
+
+    ``resamples`` overrides the number of draws of the settings.
+    """
+    draws = settings.resamples if resamples is None else resamples
     roles = roles_of(predictions.table)
     names = predictions.table["site"].to_numpy(dtype=str)
     found = []
@@ -49,9 +55,7 @@ def test_sites(predictions: Predictions, settings: EvaluationSettings) -> list[S
         own = predictions.select(rows)
         sample = sample_of(own, settings.unit)
         generator = generator_of(settings.seed, "site", name)
-        counts = sample_counts(
-            sample, settings.resamples, generator, stratified=settings.stratified
-        )
+        counts = sample_counts(sample, draws, generator, stratified=settings.stratified)
         found.append(
             Site(
                 name=name,

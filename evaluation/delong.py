@@ -1,0 +1,146 @@
+"""AUROC with its variance from placement values, also where patients give several rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata, t
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placements:
+    """AUROC and the parts of its variance.
+
+    Attributes
+    ----------
+    auroc : float
+        Area under the curve, 0..1.
+    positive, negative : numpy.ndarray
+        float64, per unit: sums over its positive (negative) rows of placement value minus AUROC,
+        divided by the number of positive (negative) rows of all.
+    has_positive, has_negative : numpy.ndarray
+        Whether the unit has such rows.
+    """
+
+    auroc: float
+    positive: np.ndarray
+    negative: np.ndarray
+    has_positive: np.ndarray
+    has_negative: np.ndarray
+
+
+def placements(
+    scores: np.ndarray, positive: np.ndarray, units: np.ndarray | None = None
+) -> Placements:
+    """AUROC by mid-ranks (Sun and Xu 2014) with sums of placement values per unit.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        N, larger for the positive side.
+    positive : numpy.ndarray
+        N booleans, some of each.
+    units : numpy.ndarray, optional
+        N unit numbers 0..U-1; rows are units of their own where not given.
+
+    Raises
+    ------
+    ValueError
+        One side is absent.
+    """
+    positive = np.asarray(positive, dtype=bool)
+    units = np.arange(len(scores)) if units is None else np.asarray(units)
+    m, n = int(positive.sum()), int((~positive).sum())
+    if m == 0 or n == 0:
+        raise ValueError("an AUROC needs positive and negative rows")
+    ranks = rankdata(scores)
+    of_positive = (ranks[positive] - rankdata(scores[positive])) / n
+    of_negative = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
+    area, count = float(of_positive.mean()), int(units.max()) + 1
+    return Placements(
+        auroc=area,
+        positive=np.bincount(units[positive], (of_positive - area) / m, count),
+        negative=np.bincount(units[~positive], (of_negative - area) / n, count),
+        has_positive=np.bincount(units[positive], minlength=count) > 0,
+        has_negative=np.bincount(units[~positive], minlength=count) > 0,
+    )
+
+
+def covariance(one: Placements, other: Placements) -> float:
+    """Covariance of two AUROCs on the same rows and units; of one with itself its variance.
+
+    DeLong, DeLong and Clarke-Pearson (1988); with several rows per unit Obuchowski (1997).
+    """
+    parts = (
+        (one.positive @ other.positive, one.has_positive),
+        (one.negative @ other.negative, one.has_negative),
+        (
+            one.positive @ other.negative + one.negative @ other.positive,
+            one.has_positive | one.has_negative,
+        ),
+    )
+    return float(sum(total * _corrected(int(units.sum())) for total, units in parts))
+
+
+def _corrected(units: int) -> float:
+    return units / (units - 1) if units > 1 else 1.0
+
+
+def degrees_of_freedom(found: Placements) -> int:
+    """Units of the rarer side, less one: what the variance estimate rests on (our construction)."""
+    return max(int(min(found.has_positive.sum(), found.has_negative.sum())) - 1, 1)
+
+
+def auroc_interval(found: Placements, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of an AUROC, on the logit scale, so that it stays inside (0, 1).
+
+    Where the area is 0 or 1, or its estimated variance is 0, Newcombe's (2006) score interval
+    for the number of units takes over.
+    """
+    variance = covariance(found, found)
+    if not 0 < found.auroc < 1 or variance <= 0:
+        return newcombe_interval(
+            found.auroc,
+            int(found.has_positive.sum()),
+            int(found.has_negative.sum()),
+            confidence,
+        )
+    width = t.ppf((1 + confidence) / 2, degrees_of_freedom(found)) * np.sqrt(variance)
+    centre, step = logit(found.auroc), width / (found.auroc * (1 - found.auroc))
+    return float(expit(centre - step)), float(expit(centre + step))
+
+
+def newcombe_interval(
+    auroc: float, positives: int, negatives: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Score interval of an AUROC from its value and the numbers of units (Newcombe 2006, method 5).
+
+    The bounds solve |auroc - x| = z sqrt(V(x)), with Hanley and McNeil's variance at the mean
+    group size.
+
+    >>> low, high = newcombe_interval(1.0, 20, 20)
+    >>> round(low, 3), high
+    (0.899, 1.0)
+    """
+    z = float(norm.ppf((1 + confidence) / 2))
+    size = (positives + negatives) / 2
+
+    def gap(x: float) -> float:
+        shape = 1 + (size - 1) * ((1 - x) / (2 - x) + x / (1 + x))
+        return (auroc - x) ** 2 - z**2 * x * (1 - x) * shape / (positives * negatives)
+
+    edge = 1e-12
+    low = 0.0 if auroc <= edge else brentq(gap, 0.0, auroc - edge * (auroc < 1) - edge)
+    high = 1.0 if auroc >= 1 - edge else brentq(gap, auroc + edge, 1.0)
+    return float(low), float(high)
+
+
+def paired_test(one: Placements, other: Placements) -> tuple[float, float, float]:
+    """Difference of two AUROCs on the same rows (other minus one), its standard error, p-value."""
+    difference = other.auroc - one.auroc
+    variance = covariance(one, one) + covariance(other, other) - 2 * covariance(one, other)
+    if variance <= 1e-16:
+        return difference, 0.0, 1.0 if abs(difference) < 1e-12 else 0.0
+    error = float(np.sqrt(variance))
+    return difference, error, float(2 * norm.sf(abs(difference) / error))

@@ -1,0 +1,98 @@
+"""Metrics over the classes of a model, for the point estimate and every draw."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from evaluation.metrics import confusion, scoring
+from evaluation.metrics.measured import Measured, Request, included_classes, macro, share
+from evaluation.metrics.ranking import Ranking, auroc_and_precision
+from evaluation.metrics.separation import separation
+from evaluation.resampling import weighted_sums
+from evaluation.samples import Sample
+
+
+def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+    """AUROC and average precision: of the second of two classes, else one class against the rest."""
+    minimum = request.minimum_of_class
+    if sample.classes == 2:
+        scores, positive = sample.probabilities[:, 1], sample.labels == 1
+        yield from separation(("auroc", "auprc"), sample, counts, scores, positive, minimum)
+        return
+    included = included_classes(sample, minimum)
+    by_class = [
+        separation(
+            (f"auroc/{label}", f"auprc/{label}"),
+            sample,
+            counts,
+            sample.probabilities[:, index],
+            sample.labels == index,
+            minimum,
+        )
+        for index, label in enumerate(request.classes)
+    ]
+    for name, found in zip(("auroc", "auprc"), zip(*by_class, strict=True), strict=True):
+        values = np.stack([each.values for each in found], axis=1)
+        yield macro(name, confusion.mean_over(values, included), sample, included)
+        yield from found
+    yield macro("auroc_ovo", _one_against_one(sample, counts, included), sample, included)
+
+
+def _one_against_one(sample: Sample, counts: np.ndarray, included: np.ndarray) -> np.ndarray:
+    """Hand and Till's (2001) M over the included classes."""
+    pairs = list(combinations(np.flatnonzero(included), 2))
+    total = np.zeros(len(counts))
+    for one, other in pairs:
+        rows = np.isin(sample.labels, (one, other))
+        for positive in (one, other):
+            ranking = Ranking.of(
+                sample.probabilities[rows, positive],
+                sample.labels[rows] == positive,
+                sample.units[rows],
+            )
+            total += auroc_and_precision(ranking, counts)[0]
+    return total / (2 * len(pairs)) if pairs else np.full(len(counts), np.nan)
+
+
+def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+    """Accuracy, kappas, F1, sensitivities and prevalences, from the most probable class."""
+    called = sample.probabilities.argmax(axis=1)
+    cells = confusion.cell_indicators(sample.labels, called, sample.classes)
+    shape = (len(counts), sample.classes, sample.classes)
+    table = weighted_sums(counts, sample.unit_sums(cells)).reshape(shape)
+    present = sample.class_counts > 0
+    several = present if present.sum() >= 2 else np.zeros_like(present)
+    right = called == sample.labels
+    yield share("accuracy", confusion.accuracy(table), right, sample.units)
+    for name, function in (
+        ("balanced_accuracy", confusion.balanced_accuracy),
+        ("macro_f1", confusion.macro_f1),
+    ):
+        yield macro(name, function(table, several), sample, present)
+    if sample.classes > 2:
+        for name, power in (("quadratic_weighted_kappa", 2), ("linear_weighted_kappa", 1)):
+            kappa = confusion.weighted_kappa(table, power)
+            yield Measured(name=name, values=kappa, n=sample.n)
+    sensitivities = confusion.sensitivities(table)
+    shares = table.sum(axis=-1) / np.maximum(table.sum(axis=(-2, -1)), 1)[:, None]
+    for index, label in enumerate(request.classes):
+        own = sample.labels == index
+        yield share(f"sensitivity/{label}", sensitivities[:, index], right[own], sample.units[own])
+        yield share(f"prevalence/{label}", shares[:, index], own, sample.units, better=None)
+
+
+def of_probabilities(sample: Sample, counts: np.ndarray) -> Iterator[Measured]:
+    """Brier score and log loss."""
+    rows = np.stack(
+        [
+            scoring.brier_rows(sample.probabilities, sample.labels),
+            scoring.log_loss_rows(sample.probabilities, sample.labels),
+            np.ones(sample.n),
+        ],
+        axis=1,
+    )
+    sums = weighted_sums(counts, sample.unit_sums(rows))
+    for place, name in enumerate(("brier", "log_loss")):
+        values = confusion.ratio(sums[:, place], sums[:, 2])
+        yield Measured(name=name, values=values, n=sample.n, higher_is_better=False)
