@@ -1,0 +1,228 @@
+"""One run from inputs to a folder that can be opened: the engine with everything around it."""
+
+import fcntl
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from preprocessing.errors import InputError
+from workflows.package.folder import Package
+from workflows.predict.case_files import CaseFiles
+from workflows.predict.codes import Status
+from workflows.predict.engine import Engine, EngineOptions
+from workflows.predict.inputs import Inputs, Item, part_of
+from workflows.predict.judgement import Judge
+from workflows.predict.monitor import monitor_for
+from workflows.predict.pages.writing import PageModel, write_cases, write_worklist
+from workflows.predict.predictor import Predictor
+from workflows.predict.rollup import patients_of
+from workflows.predict.run_record import RunRecord, counts_of, is_ours, now
+from workflows.predict.tables import records_of, write_patients, write_tables
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 3, 130
+_REFRESH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How a batch is carried out.
+
+    Attributes
+    ----------
+    output : Path
+        Folder of the results.
+    workers : int
+        Threads that read and prepare.
+    part : str
+        ``i/n``: only this share, into ``parts/<i>-of-<n>``; a run without it gathers all.
+    fail_fast, resume, json_log : bool
+        Stop at the first error; reuse what still holds; log as JSON lines.
+    """
+
+    output: Path
+    workers: int = 2
+    part: str = ""
+    fail_fast: bool = False
+    resume: bool = True
+    json_log: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    exit_code: int
+    folder: Path
+    counts: dict[str, dict[str, int]]
+    facts: dict[str, Any]
+
+
+def run_batch(
+    package: Package, predictor: Predictor, inputs: Inputs, options: BatchOptions, device: str = ""
+) -> Outcome:
+    """Predict all inputs and write the results; see docs/predict.md for the files.
+
+    Raises
+    ------
+    InputError
+        The output folder is in use, or holds something else.
+    """
+    items = part_of(inputs.items, options.part) if options.part else inputs.items
+    folder = output_folder(options)
+    with _locked(options.output, options.part):
+        publication = _Publication(package, predictor, items, folder, options)
+        record = RunRecord(folder, _facts(package, predictor, inputs, items, options, device))
+        engine = publication.engine(predictor)
+        status, fault = "done", None
+        try:
+            with publication.monitor, _stoppable():
+                engine.run(items)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        except BaseException as error:
+            status, fault = "failed", error
+        counts = publication.write(finished=now())
+        facts = {**asdict(engine.tally), "device_idle_share": engine.tally.idle_share()}
+        record.finish(status, counts=counts, timing=facts)
+    if fault is not None:
+        raise fault
+    failed = counts["status"].get(Status.ERROR, 0) + counts["status"].get(Status.PENDING, 0)
+    code = INTERRUPTED if status == "interrupted" else SOME_FAILED if failed else DONE
+    return Outcome(exit_code=code, folder=folder, counts=counts, facts=facts)
+
+
+def output_folder(options: BatchOptions) -> Path:
+    """Make the folder of the tables; a part has its own, the cases are shared."""
+    output = options.output
+    if output.exists() and not output.is_dir():
+        raise InputError("the output is a file", file=output, remedy="Name a folder")
+    known = {"cases", "parts", "assets"}
+    if output.is_dir() and not is_ours(output):
+        present = {path.name for path in output.iterdir() if not path.name.startswith(".lock")}
+        foreign = sorted(present - known)
+        if foreign:
+            raise InputError(
+                f"the output folder holds other files ({', '.join(foreign[:5])})",
+                file=output,
+                remedy="Name a new or empty folder",
+                code="folder_in_use",
+            )
+    folder = output / "parts" / options.part.replace("/", "-of-") if options.part else output
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class _Publication:
+    """Everything that is made from the cases on disk, again and again while a run goes on."""
+
+    def __init__(
+        self, package: Package, predictor: Predictor, items: Sequence[Item], folder: Path,
+        options: BatchOptions,
+    ) -> None:  # fmt: skip
+        self._package, self._items, self._folder, self._options = package, items, folder, options
+        self._next = time.monotonic() + _REFRESH_SECONDS
+        settings = {"model": package.digest, "predictor": predictor.describe()}
+        self._files = CaseFiles(options.output, settings)
+        self.monitor = monitor_for(len(items), json_log=options.json_log)
+
+    def engine(self, predictor: Predictor) -> Engine:
+        options = self._options
+        chosen = EngineOptions(
+            workers=options.workers,
+            fail_fast=options.fail_fast,
+            resume=options.resume,
+            refresh=self._refresh,
+        )
+        return Engine(predictor, Judge(self._package), self._files, self.monitor, chosen)
+
+    def write(self, finished: str) -> dict[str, dict[str, int]]:
+        """Write tables and pages from the cases as they stand."""
+        record = self._package.record
+        model = {
+            "model": record.name,
+            "model_version": record.version,
+            "model_sha256": self._package.digest,
+        }
+
+        def records() -> Iterator[dict[str, Any]]:
+            return records_of(self._items, files)
+
+        files = self._files
+        write_tables(records(), self._folder, record.classes, model)
+        patients = patients_of(records(), record.task)
+        write_patients(patients, self._folder)
+        if not self._options.part:  # pages show everything: a part has none
+            page = PageModel(
+                record=record, sha256=self._package.digest, software=version("offsite")
+            )
+            order = write_worklist(records(), patients, self._folder, page, finished)
+            write_cases(records(), order, self._folder, page)
+        return counts_of(records())
+
+    def _refresh(self) -> None:
+        # A power cut leaves a worklist that is at most this old; its cost stays under a tenth.
+        if time.monotonic() > self._next:
+            start = time.monotonic()
+            self.write(finished="")
+            self._next = time.monotonic() + max(_REFRESH_SECONDS, 10 * (time.monotonic() - start))
+
+
+def _facts(
+    package: Package, predictor: Predictor, inputs: Inputs, items: Sequence[Item],
+    options: BatchOptions, device: str,
+) -> dict[str, Any]:  # fmt: skip
+    record = package.record
+    return {
+        "model": {
+            "name": record.name, "version": record.version, "task": record.task,
+            "sha256": package.digest,
+        },
+        "device": device,
+        "workers": options.workers,
+        "part": options.part,
+        "settings": predictor.describe(),
+        "inputs": len(items),
+        "inputs_repeated": inputs.repeated,
+        "files_ignored": inputs.ignored,
+    }  # fmt: skip
+
+
+@contextmanager
+def _locked(output: Path, part: str) -> Iterator[None]:
+    """Two runs never write the same rows: a second one is told so at once."""
+    output.mkdir(parents=True, exist_ok=True)
+    name = f".lock-{part.replace('/', '-of-')}" if part else ".lock"
+    with (output / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                "another run is writing to this folder",
+                file=output,
+                remedy="Wait for it, or name another folder",
+                code="folder_in_use",
+            ) from None
+        yield
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Make a polite kill (SIGTERM, as schedulers send it) the same as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,245 @@
+"""The pipeline: inputs are read and prepared in threads, inferred in batches, written in a thread.
+
+Never more than a fixed number of inputs is in flight, so memory does not grow with their number.
+Inputs are taken in order, so that two runs see the same batches. A fault of one input is that
+input's row, and the rest goes on.
+"""
+
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from workflows.predict.case_files import CaseFiles, content_of
+from workflows.predict.codes import Code, Status
+from workflows.predict.inputs import Item
+from workflows.predict.judgement import Judge
+from workflows.predict.monitor import Monitor
+from workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
+from workflows.predict.predictor import Predictor, Rejected
+
+# Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
+LONGEST_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How a batch is carried out; nothing here changes a result.
+
+    ``workers`` threads prepare; ``ahead`` batches may be prepared and not yet inferred.
+    """
+
+    workers: int = 2
+    ahead: int = 2
+    fail_fast: bool = False
+    resume: bool = True
+    refresh: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass
+class Tally:
+    """What a run did."""
+
+    finished: int = 0
+    resumed: int = 0
+    errors: int = 0
+    inferred: int = 0
+    device_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    memory_halvings: int = 0
+
+    def idle_share(self) -> float | None:
+        """Share of the run in which the device had nothing to do."""
+        return None if not self.wall_seconds else 1 - self.device_seconds / self.wall_seconds
+
+
+class Engine:
+    """Runs a predictor over many inputs."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        judge: Judge,
+        files: CaseFiles,
+        monitor: Monitor,
+        options: EngineOptions,
+    ) -> None:
+        self._predictor = predictor
+        self._judge = judge
+        self._files = files
+        self._monitor = monitor
+        self._options = options
+        self.tally = Tally()
+
+    def run(self, items: Sequence[Item]) -> Tally:
+        """Run all inputs; what ``KeyboardInterrupt`` cuts off stays as it was before."""
+        start = time.monotonic()
+        writer = _Writer(self._write)
+        pool = ThreadPoolExecutor(self._options.workers, thread_name_prefix="prepare")
+        try:
+            for batch in self._batches(self._prepared(pool, items)):
+                for passage in self._inferred(batch):
+                    writer.put(passage)
+                if writer.stopped or (self._options.fail_fast and any(p.failed for p in batch)):
+                    break
+                self._options.refresh()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            writer.close()
+            self.tally.wall_seconds = time.monotonic() - start
+        writer.raise_fault()
+        return self.tally
+
+    def _prepared(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[Passage]:
+        window = self._options.workers + self._options.ahead * self._predictor.batch_size
+        pending: deque[Future[Passage]] = deque()
+        upcoming = iter(items)
+        while True:
+            while len(pending) < window and (item := next(upcoming, None)) is not None:
+                pending.append(pool.submit(self._prepare, item))
+            if not pending:
+                return
+            yield pending.popleft().result()
+
+    def _prepare(self, item: Item) -> Passage:
+        passage, start = Passage(item), time.monotonic()
+        try:
+            if item.fault:
+                raise Rejected(*item.fault)
+            check_file(item)
+            passage.content = content_of(item)
+            passage.key = self._files.key(item, passage.content)
+            if self._options.resume:
+                passage.stored = self._files.current(item, passage.key)
+            if passage.stored is None:
+                passage.prepared = self._predictor.prepare(item)
+                passage.view = passage.prepared.view
+                quality = passage.prepared.quality
+                if not quality.gradable:
+                    passage.fault = Code.UNGRADABLE, "; ".join(quality.reasons) or "poor quality"
+        except Rejected as verdict:
+            passage.fault, passage.view = (verdict.code, verdict.message), verdict.view
+        except Exception as error:
+            passage.blame(error)
+        passage.seconds = time.monotonic() - start
+        return passage
+
+    def _batches(self, stream: Iterator[Passage]) -> Iterator[list[Passage]]:
+        """Batches of what must be inferred; what needs no inference goes along in its place."""
+        batch: list[Passage] = []
+        waiting = 0
+        for passage in stream:
+            batch.append(passage)
+            waiting += passage.wants_inference
+            if waiting == self._predictor.batch_size or len(batch) >= LONGEST_BATCH:
+                yield batch
+                batch, waiting = [], 0
+        if batch:
+            yield batch
+
+    def _inferred(self, batch: list[Passage]) -> list[Passage]:
+        chosen = [passage for passage in batch if passage.wants_inference]
+        if chosen:
+            start = time.monotonic()
+            self._infer(chosen)
+            took = time.monotonic() - start
+            self.tally.device_seconds += took
+            for passage in chosen:
+                passage.seconds += took / len(chosen)
+                passage.drop_payload()
+        return batch
+
+    def _infer(self, chosen: list[Passage]) -> None:
+        """Infer a batch; where it does not go as a whole, its halves, down to the one at fault."""
+        inputs = [passage.prepared for passage in chosen if passage.prepared is not None]
+        failure: Exception | None = None
+        try:
+            findings = self._predictor.infer(inputs)
+        except Exception as error:
+            failure = error
+        if failure is not None:
+            self._infer_less(chosen, failure)
+            return
+        for passage, finding in zip(chosen, findings, strict=True):
+            if np.isfinite(finding.logits).all():
+                passage.finding = finding
+            else:
+                passage.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
+        self.tally.inferred += len(findings)
+
+    def _infer_less(self, chosen: list[Passage], failure: Exception) -> None:
+        short = is_out_of_memory(failure)
+        if short:
+            self.tally.memory_halvings += 1
+            self._monitor.note("out of memory, going on with less", inputs=len(chosen))
+        if len(chosen) > 1:
+            failure.__traceback__ = None  # its frames hold the tensors of the batch
+            middle = (len(chosen) + 1) // 2
+            self._infer(chosen[:middle])
+            self._infer(chosen[middle:])
+        elif short and self._predictor.shrink():
+            failure.__traceback__ = None
+            self._infer(chosen)
+        else:
+            chosen[0].blame(failure)
+
+    def _write(self, passage: Passage) -> None:
+        record, resumed = passage.stored, passage.stored is not None
+        if record is None:
+            record = self._written(passage)
+        self.tally.finished += 1
+        self.tally.resumed += resumed
+        self.tally.errors += record["status"] == Status.ERROR
+        self._monitor.finished(passage.item.number, record, resumed)
+
+    def _written(self, passage: Passage) -> dict[str, Any]:
+        save = passage.finding.save if passage.finding else None
+        try:
+            return self._files.write(passage.item, passage.record(self._judge), passage.view, save)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (28, 122, 30):
+                raise  # a full or read-only disk is not one case's fault
+            passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
+            passage.detail = traceback.format_exc()
+            return self._files.write(passage.item, passage.record(self._judge), None, None)
+
+
+class _Writer:
+    """One thread that writes, with a short queue: a slow disk holds the pipeline back."""
+
+    def __init__(self, write: Callable[[Passage], None]) -> None:
+        self._write = write
+        self._queue: queue.Queue[Passage | None] = queue.Queue(maxsize=16)
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="write")
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        return self._fault is not None
+
+    def put(self, passage: Passage) -> None:
+        self._queue.put(passage)
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _work(self) -> None:
+        while (passage := self._queue.get()) is not None:
+            if self._fault is None:
+                try:
+                    self._write(passage)
+                except BaseException as error:
+                    self._fault = error

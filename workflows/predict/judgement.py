@@ -1,0 +1,91 @@
+"""From logits to calibrated probabilities, prediction sets, OOD percentile and a decision."""
+
+from typing import Any
+
+import numpy as np
+
+from evaluation.ood.reference import ReferencedDetector
+from workflows.package.folder import Package
+from workflows.package.schema import POOLED, OperatingPoint
+from workflows.predict.decisions import Evidence, Verdict, decide
+from workflows.predict.predictor import Finding
+
+LEVELS = (90, 95)
+
+
+class Judge:
+    """Everything in a package that stands between the network's answer and the reader.
+
+    Parameters
+    ----------
+    package : Package
+        A verified package. What it lacks is not made up: without calibration the probabilities
+        are the softmax and said to be uncalibrated, without a detector there is no percentile.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self.record = package.record
+        arrays = package.arrays("ood")
+        self._detector = ReferencedDetector.from_arrays(arrays) if arrays else None
+
+    def judge(self, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
+        """Judge one finding at one site; returns the columns of the result and the verdict."""
+        logits = np.asarray(finding.logits, dtype=np.float64)[None]
+        name, profile = self.record.profile_of(site)
+        probabilities, calibrated = self._probabilities(logits, profile.calibration)
+        sets = self._sets(probabilities, name)
+        rules, classes = self.record.decision, self.record.classes
+        positive = self._share(probabilities, rules.positive)
+        urgent = self._share(probabilities, rules.urgent) if rules.urgent else None
+        evidence = Evidence(
+            positive=positive,
+            urgent=urgent,
+            sets=sets,
+            ood_percentile=self._percentile(finding, logits),
+            calibrated_site=name != POOLED,
+        )
+        verdict = decide(evidence, rules, profile)
+        columns = {
+            "site_profile": name,
+            "prediction": classes[int(probabilities.argmax())],
+            "probabilities": dict(zip(classes, map(_rounded, probabilities), strict=True)),
+            "calibrated": calibrated,
+            "referable": verdict.referable,
+            "referable_probability": _rounded(positive),
+            **_point("referable", profile.referral),
+            "urgent": verdict.urgent,
+            "urgent_probability": None if urgent is None else _rounded(urgent),
+            **_point("urgent", profile.urgent),
+            **{f"set_{level}": sets[level] for level in LEVELS},
+            "ood_percentile": evidence.ood_percentile,
+        }
+        return columns, verdict
+
+    def _probabilities(self, logits: np.ndarray, calibration: str) -> tuple[np.ndarray, bool]:
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (shifted / shifted.sum(axis=1, keepdims=True))[0], False
+
+    def _sets(self, probabilities: np.ndarray, site: str) -> dict[int, tuple[str, ...] | None]:
+        return dict.fromkeys(LEVELS)
+
+    def _share(self, probabilities: np.ndarray, names: tuple[str, ...]) -> float:
+        return float(sum(probabilities[self.record.classes.index(name)] for name in names))
+
+    def _percentile(self, finding: Finding, logits: np.ndarray) -> float | None:
+        if self._detector is None or finding.embedding is None:
+            return None
+        embedding = np.asarray(finding.embedding, dtype=np.float64)[None]
+        score = self._detector.score(embedding, logits)
+        return round(float(self._detector.percentile(score)[0]), 2)
+
+
+def _rounded(value: float) -> float:
+    # Six decimals: what another batch size or machine may change lies below them.
+    return round(float(value), 6)
+
+
+def _point(name: str, point: OperatingPoint | None) -> dict[str, Any]:
+    return {
+        f"{name}_threshold": point.threshold if point else None,
+        f"{name}_threshold_origin": point.origin if point else "",
+    }

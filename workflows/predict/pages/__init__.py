@@ -1,0 +1,1 @@
+"""The pages a clinician opens: one folder, no network, plain files."""

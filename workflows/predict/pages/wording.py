@@ -1,0 +1,103 @@
+"""What the pages say of a record, in words and without markup."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workflows.package.card import estimate_text
+from workflows.package.schema import POOLED, ModelRecord, SiteResult
+from workflows.predict.codes import Decision
+
+LABELS: dict[Decision, tuple[str, str]] = {
+    Decision.URGENT: ("Urgent referral", "‼"),
+    Decision.REFER: ("Refer", "→"),
+    Decision.HUMAN_REVIEW: ("Human review", "?"),
+    Decision.RETAKE: ("Retake", "↻"),
+    Decision.NO_REFERRAL: ("No referral", "✓"),
+}
+# What a reader asks of a model at a site, before everything else that was measured.
+_FIRST = ("sensitivity", "specificity", "auroc", "quadratic_weighted_kappa", "ece")
+_ROWS = 12
+_FACT_NAMES = {
+    "width": "Width (px)", "height": "Height (px)", "mpp": "um per px", "mpp_source": "Scale from",
+    "tiles": "Tiles", "vendor": "Format",
+}  # fmt: skip
+
+
+def decision_words() -> dict[str, dict[str, str]]:
+    """Return label and mark of each decision, the most pressing first."""
+    return {d.value: {"label": label, "mark": mark} for d, (label, mark) in LABELS.items()}
+
+
+def set_text(names: Sequence[str] | None) -> str:
+    """Return a prediction set in words."""
+    if names is None:
+        return "not available: too few calibration cases"
+    return ", ".join(names) if names else "empty: no class fits"
+
+
+def quality_text(record: Mapping[str, Any]) -> str:
+    """Return the quality of an image in words."""
+    word = str(record.get("quality", "not_assessed")).replace("_", " ")
+    score = record.get("quality_score")
+    reasons = "; ".join(record.get("quality_reasons") or [])
+    return (
+        word
+        + (f" ({score:.2f})" if score is not None else "")
+        + (f": {reasons}" if reasons else "")
+    )
+
+
+def profile_text(record: Mapping[str, Any], model: ModelRecord) -> str:
+    """Return whose calibration and threshold were used, in words."""
+    name = record.get("site_profile", POOLED)
+    if name == POOLED:
+        return "pooled over the training sites: this site was never checked"
+    profile = model.profiles[name]
+    how = "local cases" if profile.role == "onboarded" else "its cases in validation"
+    return f"{name}: {how}, n = {profile.n}"
+
+
+def known_at(site: str, model: ModelRecord) -> dict[str, Any]:
+    """Return what was measured at a site; where nothing was, at those it had never seen."""
+    own = [row for row in model.results if row.site == site and site]
+    if own:
+        return {"heading": f"at {site}", "text": "", "warn": False, "rows": _rows(own)}
+    if not model.results:
+        text = "Nothing: no evaluation came with this model."
+        return {"heading": "at this site", "text": text, "warn": True, "rows": []}
+    other = [row for row in model.results if row.site_role == "held_out" and row.site[:1] != "_"]
+    worst = [row for row in model.results if row.site in ("_worst", "_pooled")]
+    text = "Nothing was ever measured here. " + (
+        "At hospitals that it had not been trained on, it did this:"
+        if other
+        else "This is what was measured elsewhere:"
+    )
+    return {
+        "heading": "at this site", "text": text, "warn": True,
+        "rows": _rows(other or worst or list(model.results)),
+    }  # fmt: skip
+
+
+def fact_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts of a record that a reader may want, by name."""
+    facts = record.get("facts") or {}
+    return [(label, str(facts[name])) for name, label in _FACT_NAMES.items() if name in facts]
+
+
+def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
+    def rank(row: SiteResult) -> tuple[int, str, str]:
+        short = row.metric.rsplit("/", 1)[-1]
+        place = _FIRST.index(short) if short in _FIRST else len(_FIRST)
+        return place, row.metric, row.site
+
+    chosen = [row for row in sorted(results, key=rank) if rank(row)[0] < len(_FIRST)]
+    return [
+        {
+            "site": {"_worst": "worst site", "_pooled": "all together"}.get(row.site, row.site),
+            "role": row.site_role.replace("_", " "),
+            "metric": row.metric.replace("/", ": ").replace("_", " "),
+            "estimate": estimate_text(row),
+            "n": "" if row.n is None else str(row.n),
+        }
+        for row in (chosen or list(results))[:_ROWS]
+    ]

@@ -1,0 +1,137 @@
+"""One input on its way through the pipeline, its faults, and the record that comes of it."""
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from preprocessing.errors import InputError
+from workflows.predict.codes import Code, Decision, Status, status_of
+from workflows.predict.inputs import Item
+from workflows.predict.judgement import Judge
+from workflows.predict.predictor import Finding, Prepared, Rejected
+
+
+@dataclass(eq=False)
+class Passage:
+    """One input on its way through the pipeline.
+
+    ``stored`` is the record of an earlier run that still holds; ``fault`` is why there is no
+    answer; ``detail`` is a traceback, for the record of the case alone.
+    """
+
+    item: Item
+    key: str = ""
+    content: str = ""
+    prepared: Prepared | None = None
+    finding: Finding | None = None
+    stored: dict[str, Any] | None = None
+    fault: tuple[Code, str] | None = None
+    view: np.ndarray | None = None
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def wants_inference(self) -> bool:
+        """Whether the model has yet to see it."""
+        return self.stored is None and self.fault is None and self.prepared is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ends as an error."""
+        return self.fault is not None and status_of(self.fault[0]) is Status.ERROR
+
+    def blame(self, error: Exception) -> None:
+        """Make an error the reason why there is no answer."""
+        if is_out_of_memory(error):
+            self.fault = Code.OUT_OF_MEMORY, "it does not fit into memory, not even alone"
+        elif isinstance(error, InputError):
+            self.fault = Code.UNREADABLE, error.problem
+        elif isinstance(error, OSError):
+            self.fault = Code.UNREADABLE, sentence(error)
+        else:
+            self.fault = Code.INTERNAL_ERROR, f"offsite failed on it ({type(error).__name__})"
+            self.detail = "".join(traceback.format_exception(error))
+
+    def drop_payload(self) -> None:
+        """Let the pixels go once the model has seen them."""
+        if self.prepared is not None:
+            kept = self.prepared
+            self.prepared = Prepared(
+                payload=None, view=kept.view, quality=kept.quality, facts=kept.facts
+            )
+
+    def record(self, judge: Judge) -> dict[str, Any]:
+        """Return what ``case.json`` says of the input."""
+        item, prepared = self.item, self.prepared
+        record: dict[str, Any] = {
+            "case": item.case, "key": self.key, "input": item.name, "patient": item.patient,
+            "site": item.site, "eye": item.eye, "input_sha256": self.content,
+        }  # fmt: skip
+        if prepared is not None:
+            quality = prepared.quality
+            record["quality"] = _quality_word(quality.assessed, quality.gradable)
+            record |= {"quality_score": quality.score, "quality_reasons": list(quality.reasons)}
+            record["facts"] = prepared.facts
+        if self.finding is not None:
+            columns, verdict = judge.judge(self.finding, item.site)
+            record |= columns
+            record |= {
+                "status": verdict.status, "code": verdict.code, "decision": verdict.decision,
+                "reasons": list(verdict.reasons),
+            }  # fmt: skip
+            record["facts"] = {**record.get("facts", {}), **self.finding.facts}
+        else:
+            record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
+        if self.detail:
+            record["detail"] = self.detail
+        return {**record, "seconds": round(self.seconds, 3)}
+
+
+def unanswered(code: Code, message: str) -> dict[str, Any]:
+    """Return what the record of a case without an answer says; it is never 'no referral'."""
+    decision = Decision.RETAKE if code is Code.UNGRADABLE else Decision.HUMAN_REVIEW
+    return {
+        "status": status_of(code), "code": code, "decision": decision, "reasons": [message],
+        "referable": "indeterminate", "referable_probability": None,
+    }  # fmt: skip
+
+
+def check_file(item: Item) -> None:
+    """Refuse what cannot be read at all, before any library sees it."""
+    try:
+        if not item.path.is_file():
+            found = item.path.exists()
+            text = "it is not a plain file" if found else "there is no such file"
+            raise Rejected(Code.UNSUPPORTED if found else Code.NOT_FOUND, text)
+        with item.path.open("rb") as file:
+            if not file.read(1):
+                raise Rejected(Code.EMPTY_FILE, "the file is empty")
+    except PermissionError:
+        raise Rejected(Code.PERMISSION_DENIED, "the file may not be read") from None
+    except OSError as error:
+        raise Rejected(Code.UNREADABLE, sentence(error)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the host or on a device."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("out of memory" in text or "alloc" in text))
+    )
+
+
+def sentence(error: Exception) -> str:
+    """Return why an error happened, without the name of any file."""
+    # The text of an OSError ends with the file's name; its reason alone names nobody.
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or type(error).__name__
+
+
+def _quality_word(assessed: bool, gradable: bool) -> str:
+    if not assessed:
+        return "not_assessed"
+    return "gradable" if gradable else "ungradable"
