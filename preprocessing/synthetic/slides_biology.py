@@ -6,11 +6,11 @@ nuclei and lumina cover, and how dark they are, is the same for all, so colour d
 Our construction.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 RASTER_UM = 2.0
 """um per px of the region maps and of the truth masks."""
@@ -18,9 +18,19 @@ RASTER_UM = 2.0
 CLASSES = ("normal", "low_grade", "high_grade")
 """The three patterns, from round nuclei in regular glands to large ones in sheets."""
 
-NUCLEAR_COVER = 0.22
-LUMEN_COVER = 0.07
-EPITHELIUM_SHARE = 0.6
+NUCLEAR_COVER = (0.17, 0.26)
+LUMEN_COVER = (0.03, 0.09)
+EPITHELIUM_SHARE = (0.5, 0.75)
+TISSUE_FACTOR = (0.8, 1.15)
+CONTRAST = {
+    "thickness": (0.08, 0.26),
+    "fibre": (0.06, 0.26),
+    "grain": (0.5, 1.8),
+    "chromatin": (0.12, 0.4),
+    "softness": (0.5, 1.5),
+}
+"""Bounds between which slides differ whatever their class."""
+
 _COUNTING_UM = 1.0
 
 
@@ -61,6 +71,8 @@ class Biology:
         M x 5, float64: x, y, a, b (um), angle (degrees); holes in the tissue.
     noise : dict of str to numpy.ndarray
         Coarse grids of standard normal numbers; ``noise_um`` has their spacing.
+    contrast : dict of str to float
+        How strongly each noise shows; ``softness``: how gradually nuclei end.
     """
 
     label: str
@@ -73,6 +85,7 @@ class Biology:
     lumina: np.ndarray
     noise: dict[str, np.ndarray]
     noise_um: dict[str, tuple[float, float]]
+    contrast: dict[str, float]
 
 
 def grow(
@@ -103,37 +116,39 @@ def grow(
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     person = np.random.default_rng(np.random.SeedSequence(patient_seed or seed))
     size = float(np.clip(person.normal(1.0, 0.04), 0.9, 1.1))
+    nuclear_cover = generator.uniform(*NUCLEAR_COVER)
+    lumen_cover = generator.uniform(*LUMEN_COVER)
+    darkness = (generator.uniform(0.35, 0.6), generator.uniform(0.8, 1.0))
     shape = (round(height_um / RASTER_UM), round(width_um / RASTER_UM))
-    tissue = _blobs(generator, shape, 150.0, tissue_share)
+    tissue = _blobs(generator, shape, 150.0, tissue_share * generator.uniform(*TISSUE_FACTOR))
     inside = tissue > 0
-    epithelium = _quantile_map(generator, shape, 70.0, inside, EPITHELIUM_SHARE)
+    epithelium = _quantile_map(generator, shape, 70.0, inside, generator.uniform(*EPITHELIUM_SHARE))
     share = generator.uniform(*lesion_share)
     lesion = _quantile_map(generator, shape, 110.0, inside & (epithelium > 0), share)
     if label == CLASSES[0]:
         lesion = np.full(shape, -1.0, np.float32)
     lesion = np.minimum(lesion, np.minimum(epithelium, tissue))
 
-    def where(region: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda points: _lookup(region, points)
-
     healthy = inside & (epithelium > 0) & (lesion <= 0)
     regions = [
-        (PATTERNS[CLASSES[0]], healthy, NUCLEAR_COVER, LUMEN_COVER),
-        (PATTERNS[label], lesion > 0, NUCLEAR_COVER, LUMEN_COVER),
+        (PATTERNS[CLASSES[0]], healthy, nuclear_cover, lumen_cover),
+        (PATTERNS[label], lesion > 0, nuclear_cover, lumen_cover),
         (_STROMA, inside & (epithelium <= 0), 0.045, 0.0),
     ]
     nuclei, lumina = [], []
-    for pattern, region, nuclear_cover, lumen_cover in regions:
+    for pattern, region, cell_share, hole_share in regions:
         cells, holes = _arrange(generator, pattern, size, (height_um, width_um))
-        holes = _until_covered(holes[where(region)(holes)], region, lumen_cover)
-        cells = _until_covered(cells[where(region)(cells)], region, nuclear_cover)
-        nuclei.append(np.column_stack([cells, generator.uniform(0.55, 1.0, len(cells))]))
+        holes = _until_covered(holes[_lookup(region, holes)], region, hole_share)
+        cells = _outside(cells[_lookup(region, cells)], holes)
+        cells = _until_covered(cells, region, cell_share)
+        nuclei.append(np.column_stack([cells, generator.uniform(*darkness, len(cells))]))
         lumina.append(holes)
     noise, noise_um = _noise_grids(generator, width_um, height_um)
     return Biology(
         label=label, width_um=width_um, height_um=height_um, tissue=tissue,
         epithelium=epithelium, lesion=lesion, nuclei=np.concatenate(nuclei),
         lumina=np.concatenate(lumina), noise=noise, noise_um=noise_um,
+        contrast={name: generator.uniform(*bounds) for name, bounds in CONTRAST.items()},
     )  # fmt: skip
 
 
@@ -175,6 +190,14 @@ def _lookup(region: np.ndarray, ellipses: np.ndarray) -> np.ndarray:
     columns = np.clip((ellipses[:, 0] / RASTER_UM).astype(int), 0, region.shape[1] - 1)
     rows = np.clip((ellipses[:, 1] / RASTER_UM).astype(int), 0, region.shape[0] - 1)
     return region[rows, columns]
+
+
+def _outside(cells: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Cells that overlap no hole (both taken as discs)."""
+    if not len(holes) or not len(cells):
+        return cells
+    distance, nearest = cKDTree(holes[:, :2]).query(cells[:, :2])
+    return cells[distance > holes[nearest, 2:4].max(axis=1) + cells[:, 3]]
 
 
 def _arrange(

@@ -99,13 +99,13 @@ def render(
         thicker = 1 + 1.3 * cv2.GaussianBlur(inside, (0, 0), 1.5 / step)
         haematoxylin *= thicker
         eosin *= thicker
-    day = np.exp(generator.normal(0, 0.12, 2))
+    day = np.exp(generator.normal(0, (0.12, 0.12, 0.35)))  # both stains, and the focus
     haematoxylin *= profile.gain_h * day[0]
     eosin *= profile.gain_e * day[1]
     image = _light(haematoxylin, eosin, profile)
     for colour, points, width in marks.pen:
         _ink(image, colour, points, width, step)
-    image = cv2.GaussianBlur(image, (0, 0), max(profile.blur_um / step, 0.1))
+    image = cv2.GaussianBlur(image, (0, 0), max(profile.blur_um * day[2] / step, 0.1))
     for x, y, radius, sigma in marks.blur:
         _defocus(image, x, y, radius, sigma, step)
     return _sense(image, profile.noise, generator)
@@ -153,18 +153,22 @@ def _concentrations(
     tissue = _sample(edge, raster, mpp, size)
     gland = _sample((biology.epithelium > 0).astype(np.float32), raster, mpp, size)
     fibres = np.maximum(noise("fibre"), noise("fibre_across"))
-    thickness = 1 + 0.18 * noise("thickness")
-    eosin = thickness * (0.52 + (1 - gland) * (0.13 + 0.17 * fibres) + 0.05 * noise("grain"))
-    haematoxylin = thickness * (0.10 + 0.07 * gland + 0.03 * noise("grain"))
+    contrast = {name: np.float32(value) for name, value in biology.contrast.items()}
+    grain = contrast["grain"] * noise("grain")
+    thickness = 1 + contrast["thickness"] * noise("thickness")
+    stroma = (1 - gland) * (0.13 + contrast["fibre"] * fibres)
+    eosin = thickness * (0.52 + stroma + 0.05 * grain)
+    haematoxylin = thickness * (0.10 + 0.07 * gland + 0.03 * grain)
     holes = np.zeros((size[1], size[0]), np.uint8)
     draw_ellipses(holes, biology.lumina, mpp, 255)
     present = tissue * (1 - holes.astype(np.float32) / 255)
     nuclei = np.zeros((size[1], size[0]), np.uint8)
-    for scale, share in ((1.0, 0.5), (0.86, 0.8), (0.68, 1.0)):  # soft in proportion to the size
+    for depth, share in ((0.0, 0.4), (0.12, 0.65), (0.26, 0.85), (0.42, 1.0)):
+        scale = float(1 - depth * contrast["softness"])  # soft in proportion to the size
         shade = np.rint(255 * share * biology.nuclei[:, 5]).astype(int)
         draw_ellipses(nuclei, biology.nuclei, mpp, shade, scale)
     dark = nuclei.astype(np.float32) / 255
-    chromatin = 1 + 0.28 * noise("chromatin")
+    chromatin = 1 + contrast["chromatin"] * noise("chromatin")
     eosin *= present * (1 - 0.55 * dark)
     haematoxylin *= present
     haematoxylin += dark * chromatin * tissue

@@ -51,6 +51,8 @@ def write_slide(
             level = image if factor == 1 else _reduced(image, factor)
             streams = list(_tiles(level, tile_px, quality, subsampling, photometric))
             tags = []
+            if photometric == "rgb" and not shared_tables:
+                streams = [_without_jfif(stream) for stream in streams]
             if shared_tables:
                 tables, _ = split_tables(streams[0])
                 streams = [split_tables(stream)[1] for stream in streams]
@@ -61,6 +63,7 @@ def write_slide(
                 dtype=np.uint8,
                 tile=(tile_px, tile_px),
                 compression="jpeg",
+                compressionargs={"outcolorspace": photometric},  # or the tag would say YCbCr
                 photometric=photometric,
                 subsampling=_SAMPLING[subsampling] if photometric == "ycbcr" else None,
                 subfiletype=0 if number == 0 or flavour == "aperio" else 1,
@@ -91,6 +94,11 @@ def split_tables(stream: bytes) -> tuple[bytes, bytes]:
         at += 2 + length
         if marker == 0xFFDA:
             return b"\xff\xd8" + tables + b"\xff\xd9", b"\xff\xd8" + rest + stream[at:]
+
+
+def _without_jfif(stream: bytes) -> bytes:
+    tables, rest = split_tables(stream)
+    return tables[:-2] + rest[2:]
 
 
 def encode_tile(tile: np.ndarray, quality: int, subsampling: str, photometric: str) -> bytes:
