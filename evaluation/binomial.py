@@ -34,16 +34,31 @@ def clustered_interval(
         N cluster (patient) names or numbers.
     """
     values = np.asarray(hits, dtype=np.float64)
+    n, groups, mean = len(values), len(np.unique(clusters)), float(values.mean())
+    size = _size(values, clusters)
+    if groups < n and groups > 1 and mean not in (0.0, 1.0):
+        tail = (1 - level) / 2
+        size = size * (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
+    size = min(float(n), size)
+    return exact_interval(mean * size, size, level)
+
+
+def effective_size(hits: np.ndarray, clusters: np.ndarray) -> float:
+    """How many independent rows would tell as much: n over the design effect, at most n.
+
+    Where all hits agree, the number of clusters; parameters as in :func:`clustered_interval`.
+    """
+    values = np.asarray(hits, dtype=np.float64)
+    return min(float(len(values)), _size(values, clusters))
+
+
+def _size(values: np.ndarray, clusters: np.ndarray) -> float:
     codes = np.unique(clusters, return_inverse=True)[1]
-    n, groups = len(values), int(codes.max()) + 1
-    mean = values.mean()
+    n, groups, mean = len(values), int(codes.max()) + 1, float(values.mean())
     if groups == n:
-        return exact_interval(values.sum(), n, level)
+        return float(n)
     if mean in (0.0, 1.0) or groups < 2:
-        return exact_interval(mean * groups, groups, level)
+        return float(groups)
     sums = np.bincount(codes, weights=values - mean)
-    variance = groups / (groups - 1) * (sums**2).sum() / n**2
-    tail = (1 - level) / 2
-    ratio = (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
-    effective = float(n) if variance == 0 else min(n, mean * (1 - mean) / variance * ratio)
-    return exact_interval(mean * effective, effective, level)
+    variance = groups / (groups - 1) * float((sums**2).sum()) / n**2
+    return np.inf if variance == 0 else mean * (1 - mean) / variance

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evaluation.effects import effect_of
 from evaluation.estimates import Estimate, Reason
 from evaluation.intervals import estimate
 from evaluation.metrics.catalogue import measure, metric_names
@@ -32,7 +33,10 @@ COLUMNS = (
     "sites",
     "reason",
     "detail",
+    "effect",
+    "effect_error",
 )
+_NUMBERS = ("value", "low", "high", "effect", "effect_error")
 _COUNTS = ("n", "n_positive", "n_patients", "classes_defined", "classes", "sites_defined", "sites")
 
 
@@ -127,7 +131,11 @@ def _site_rows(
         return
     for name, found in measured.items():
         value = estimate(found, site.sample.n_units, settings)
-        yield _record(site.name, site.role, name, value, detail=found.detail)
+        effect, error = effect_of(found, site.sample.n_units) or (None, None)
+        yield _record(site.name, site.role, name, value, detail=found.detail) | {
+            "effect": effect,
+            "effect_error": error,
+        }
 
 
 def _record(
@@ -150,10 +158,12 @@ def _record(
         "sites": None,
         "reason": value.reason.value,
         "detail": detail,
+        "effect": None,
+        "effect_error": None,
     }
 
 
 def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(records, columns=list(COLUMNS))
-    kinds = dict.fromkeys(("value", "low", "high"), "float64") | dict.fromkeys(_COUNTS, "Int64")
+    kinds = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "Int64")
     return frame.astype(kinds)

@@ -1,0 +1,82 @@
+"""Estimates on a scale without bounds, where sites can be combined."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit, logit
+
+from evaluation.binomial import effective_size
+from evaluation.delong import auroc_interval, covariance
+from evaluation.metrics.measured import Measured
+
+Transform = Callable[[np.ndarray], np.ndarray]
+SCALES: dict[str, tuple[Transform, Transform]] = {
+    "logit": (logit, expit),
+    "fisher": (np.arctanh, np.tanh),
+    "log": (np.log, np.exp),
+}
+_Z = 1.959963984540054
+
+
+def scale_of(metric: str) -> str:
+    """``fisher`` for kappas, ``log`` for losses, ``logit`` for shares and areas."""
+    last = (
+        metric.rsplit("/", 1)[-1] if not metric.startswith(("sensitivity/", "prevalence/")) else ""
+    )
+    if last.endswith("weighted_kappa"):
+        return "fisher"
+    return "log" if last in ("brier", "log_loss") else "logit"
+
+
+def effect_of(measured: Measured, units: int) -> tuple[float, float] | None:
+    """A metric and its standard error on its scale; ``None`` where either is not defined.
+
+    Parameters
+    ----------
+    measured : Measured
+        Point estimate and draws, with what its interval rests on.
+    units : int
+        Patients (or images) behind the sample.
+    """
+    point = float(measured.values[0])
+    if not np.isfinite(point) or units < 2:
+        return None
+    if measured.hits is not None and measured.units is not None:
+        return _share(measured.hits, measured.units)
+    if measured.placements is not None:
+        return _area(measured)
+    return _of_draws(measured, units)
+
+
+def _share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+    """Empirical logit with half a success and half a failure more (Haldane, Anscombe)."""
+    size = effective_size(hits, units)
+    successes = float(hits.mean()) * size
+    yes, no = successes + 0.5, size - successes + 0.5
+    return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
+
+
+def _area(measured: Measured) -> tuple[float, float] | None:
+    found = measured.placements
+    assert found is not None
+    variance = covariance(found, found)
+    if 0 < found.auroc < 1 and variance > 0:
+        spread = found.auroc * (1 - found.auroc)
+        return float(logit(found.auroc)), float(np.sqrt(variance) / spread)
+    # At 0 or 1 there is no logit: the middle and half width of the finite side of the interval.
+    low, high = auroc_interval(found)
+    edge = 1 / (4 * max(len(found.positive), 2) ** 2)
+    low, high = logit(np.clip([low, high], edge, 1 - edge))
+    return float((low + high) / 2), float((high - low) / (2 * _Z))
+
+
+def _of_draws(measured: Measured, units: int) -> tuple[float, float] | None:
+    scale = scale_of(measured.name)
+    values = measured.values[np.isfinite(measured.values)]
+    edge = 1 / (4 * max(measured.n, 2))
+    bounds = {"logit": (edge, 1 - edge), "fisher": (edge - 1, 1 - edge), "log": (edge**2, np.inf)}
+    scaled = SCALES[scale][0](np.clip(values, *bounds[scale]))
+    if len(scaled) < 0.5 * len(measured.values) or len(scaled) < 3:
+        return None
+    error = float(scaled[1:].std(ddof=1) * np.sqrt(units / (units - 1)))
+    return (float(scaled[0]), error) if error > 0 else None
