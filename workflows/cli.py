@@ -10,7 +10,7 @@ import sys
 import typer
 
 from preprocessing.errors import InputError
-from workflows.commands import cohort
+from workflows.commands import cohort, evaluate, stages
 
 app = typer.Typer(
     name="offsite",
@@ -21,6 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cohort.app, name="cohort")
+for command in (stages.tile, stages.embed, stages.train, evaluate.evaluate):
+    app.command()(command)
 
 
 def _version(asked: bool) -> None:

@@ -1,16 +1,16 @@
 """What a person sees on the terminal: messages on standard error, data on standard output."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
 messages = Console(stderr=True, highlight=False)
 data = Console(highlight=False)
 
-Progress = Callable[[int, int], None]
+Advance = Callable[..., None]
 
 
 def say(text: str) -> None:
@@ -19,23 +19,22 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def stage(name: str) -> Iterator[Progress]:
-    """Announce a stage and time it; yields ``progress(done, total)``.
+def stage(name: str, total: int) -> Iterator[Advance]:
+    """Announce a stage of ``total`` items and time it; yields a function to call for each item.
 
-    On a terminal one line is updated in place; elsewhere a line is written at each tenth.
+    On a terminal one line is kept up to date; elsewhere a line is written at each quarter.
     """
     start = time.monotonic()
-    shown = [-1]
+    done = 0
 
-    def progress(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
+    def advance(*_: Any) -> None:
+        nonlocal done
+        done += 1
         if messages.is_terminal:
-            messages.print(f"{name:<10} {done}/{total}", end="\r")
-        elif tenth != shown[0]:
-            shown[0] = tenth
-            say(f"{name:<10} {done}/{total}")
+            messages.print(f"{name:<9} {done} of {total}", end="\r")
+        elif 4 * done // total > 4 * (done - 1) // total and done < total:
+            say(f"{name:<9} {done} of {total}")
 
-    say(f"[bold]{name}[/bold]") if not messages.is_terminal else None
-    yield progress
-    say(f"[bold]{name:<10}[/bold] done in {time.monotonic() - start:.1f} s")
-    sys.stderr.flush()
+    yield advance
+    seconds = time.monotonic() - start
+    say(f"[bold]{name:<9}[/bold] {total} done in {seconds:.1f} s")

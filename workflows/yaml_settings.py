@@ -34,6 +34,11 @@ def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str]
     values = _read(file)
     for override in overrides:
         _apply(values, override)
+    return validate(values, model, file)
+
+
+def validate(values: dict[str, Any], model: type[Model], file: Path) -> Model:
+    """Check settings that were read from ``file``; faults are named as by `load_settings`."""
     try:
         return TypeAdapter(model).validate_python(values)
     except ValidationError as error:

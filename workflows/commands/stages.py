@@ -1,0 +1,70 @@
+"""``offsite tile``, ``embed``, ``prepare``, ``train``: the stages of a job, each resumable."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflows.commands.options import Config, Overrides, Part, Workers, cores, parse_part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOME_FAILED = 3
+
+
+def tile(
+    config: Config, workers: Workers = 0, part: Part = "1/1", overrides: Overrides = None
+) -> None:
+    """Find the tissue of each slide and lay tiles of a physical size over it."""
+    from workflows import pathology_stages
+    from workflows.job import Job
+
+    job = Job.load(config, overrides or ())
+    _end(pathology_stages.tile(job, cores(workers), parse_part(part)))
+
+
+def embed(
+    config: Config, workers: Workers = 0, part: Part = "1/1", overrides: Overrides = None
+) -> None:
+    """Encode the tiles of each slide as features."""
+    from workflows import pathology_stages
+    from workflows.job import Job
+
+    job = Job.load(config, overrides or ())
+    _end(pathology_stages.embed(job, cores(workers), parse_part(part)))
+
+
+def train(
+    config: Config,
+    method: Annotated[str | None, typer.Option(help="Method; default: the first of cells.")] = None,
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="Site to hold out; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed; default: the first.")] = None,
+    all_cells: Annotated[
+        bool, typer.Option("--all", help="Every method x held-out site x seed of the job.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train a run, or go on with a killed one; prints the run's folder."""
+    from workflows.job import Job
+    from workflows.training_stage import train as train_cell
+
+    job = Job.load(config, overrides or ())
+    cells = job.cells() if all_cells else [job.cell(method, held_out, seed)]
+    for cell in cells:
+        typer.echo(train_cell(job, cell))
+
+
+def _end(table: "pd.DataFrame") -> None:
+    """Say what failed, a line for each kind of reason, and leave with exit code 3 if any did."""
+    from workflows.console import say
+
+    failed = table[table["status"] == "failed"]
+    why = "message" if "message" in table.columns else "reason"
+    for (code, reason), rows in failed.groupby(["code", why]):
+        named = ", ".join(rows["slide"].astype(str).head(5))
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        say(f"[red]{code}[/red]: {reason} ({named}{more})")
+    if len(failed):
+        raise typer.Exit(SOME_FAILED)

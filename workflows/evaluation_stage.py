@@ -1,0 +1,118 @@
+"""The evaluation of one run: tables, report, and the run as MLflow shows it."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from evaluation.tracking import log_run
+from preprocessing.errors import InputError
+from preprocessing.files import read_json
+from training.run_folder import RunFolder
+from workflows.configurations import Configuration, validate_configuration
+from workflows.console import say
+from workflows.training_stage import CELL, CONFIGURATION
+from workflows.yaml_settings import load_settings
+
+EVALUATION = "evaluation"
+
+
+def evaluate_run(folder: str | Path) -> Evaluation:
+    """Write the evaluation of a finished run into its folder.
+
+    Raises
+    ------
+    InputError
+        The folder holds no finished run.
+    """
+    path = Path(folder)
+    record, configuration = finished_run(path), configuration_of(path)
+    say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
+    return evaluate(
+        path, path / EVALUATION, configuration.report_settings(),
+        facts={
+            "model": {"run": record["key"], "method": read_json(path / CELL)["method"],
+                      **record["facts"]},
+            "seeds": {"training": read_json(path / CELL)["seed"]},
+        },
+        extra_tables={"cohort_flow": cohort_flow(path)},
+    )  # fmt: skip
+
+
+def track_run(folder: str | Path, uri: str, experiment: str) -> str:
+    """Log an evaluated run to MLflow; return the MLflow run's identifier.
+
+    The run's key is its job key: logged twice it is the same MLflow run.
+    """
+    path = Path(folder)
+    record, cell = finished_run(path), read_json(path / CELL)
+    evaluation = path / EVALUATION
+    per_site = evaluation / "per_site.csv"
+    if not per_site.is_file():
+        raise InputError(
+            "the run has not been evaluated", file=path, remedy="Run `offsite evaluate` on it first"
+        )
+    return log_run(
+        uri, experiment, cell["name"],
+        job_key=record["key"],
+        params={**record["inputs"]["settings"], "held_out": ", ".join(cell["held_out"]) or "none"},
+        tags={"method": cell["method"], "seed": str(cell["seed"]),
+              **{f"version.{name}": text for name, text in record["versions"].items()}},
+        curves=path / "curves.jsonl",
+        per_site=pd.read_csv(per_site),
+        artifacts=[evaluation],
+    )  # fmt: skip
+
+
+def finished_run(path: Path) -> dict[str, Any]:
+    """Return the record of a finished run.
+
+    Raises
+    ------
+    InputError
+        There is no run, or it is not finished.
+    """
+    record = RunFolder(path).record()
+    if record is None or not (path / CELL).is_file():
+        raise InputError(
+            "not a run folder", file=path, remedy="Give a folder that `offsite train` printed"
+        )
+    if record["status"] != "done":
+        raise InputError(
+            "the run is not finished", file=path, remedy="Run `offsite train` again: it goes on"
+        )
+    return record
+
+
+def configuration_of(path: Path) -> Configuration:
+    """Return the configuration that a run was trained with."""
+    return validate_configuration(read_json(path / CONFIGURATION), path / CONFIGURATION)
+
+
+def cohort_flow(path: Path) -> pd.DataFrame:
+    """Return, for each site, how many images were predicted and why others were not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``stage, site, outcome, reason, n``.
+    """
+    predicted = pd.read_parquet(path / "predictions.parquet", columns=["site"])
+    predicted = predicted.assign(outcome="predicted", reason="")
+    excluded = pd.read_csv(path / "excluded.csv", keep_default_na=False)
+    why = "code" if "code" in excluded.columns else "reason"
+    left_out = pd.DataFrame(
+        {"site": excluded["site"], "outcome": "excluded", "reason": excluded[why]}
+    )
+    everything = pd.concat([predicted, left_out], ignore_index=True)
+    counts = everything.groupby(["site", "outcome", "reason"]).size().rename("n").reset_index()
+    counts.insert(0, "stage", "prediction")
+    return counts
+
+
+def evaluate_table(table: Path, output: Path | None, settings: Path | None) -> Path:
+    """Evaluate predictions that offsite need not have made; return the report's path."""
+    chosen = load_settings(settings, ReportSettings) if settings else ReportSettings()
+    folder = output or table.with_name(f"{table.stem}-evaluation")
+    return evaluate(table, folder, chosen).report

@@ -1,0 +1,45 @@
+"""The training of one run of a job, whatever its modality."""
+
+from pathlib import Path
+
+from preprocessing.cohort import Cohort
+from preprocessing.files import write_json
+from preprocessing.splits import split_cohort
+from workflows.console import say
+from workflows.job import Cell, Job
+
+CONFIGURATION = "configuration.json"
+CELL = "cell.json"
+
+
+def train(job: Job, cell: Cell) -> Path:
+    """Train one run and write its predictions; a finished one is left as it is.
+
+    Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
+    ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
+    """
+    from pathology.training import train_pathology
+
+    folder = job.run_folder(cell)
+    say(f"[bold]train[/bold]     {cell.name}")
+    settings = job.configuration.training
+    settings = settings.model_copy(
+        update={
+            "method": cell.method,
+            "fit": settings.fit.model_copy(update={"seed": cell.seed}),
+        }
+    )
+    train_pathology(split_of(job, cell), job.features, settings, folder)
+    write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
+    write_json(
+        folder / CELL,
+        {"method": cell.method, "held_out": list(cell.held_out), "seed": cell.seed,
+         "name": cell.name, "configuration": str(job.file)},
+    )  # fmt: skip
+    return folder
+
+
+def split_of(job: Job, cell: Cell) -> Cohort:
+    """Divide the cohort as a run wants it; the division has its own seed, equal for all runs."""
+    settings = job.configuration.splits.model_copy(update={"held_out_sites": cell.held_out})
+    return split_cohort(job.cohort, settings)
