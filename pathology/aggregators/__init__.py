@@ -1,0 +1,1 @@
+"""Aggregators: from the instances of a bag to one embedding, on packed bags."""

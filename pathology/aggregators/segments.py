@@ -1,0 +1,42 @@
+"""Sums, maxima and softmaxes over the bags of a packed batch, in float32 also under autocast."""
+
+import torch
+from torch import Tensor
+
+
+def segment_index(offsets: Tensor) -> Tensor:
+    """Return the bag of each row (N, int64)."""
+    sizes = offsets[1:] - offsets[:-1]
+    return torch.repeat_interleave(torch.arange(len(sizes), device=offsets.device), sizes)
+
+
+def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the sum over each bag (B x ...) of ``values`` (N x ...), accumulated in float32."""
+    out = values.new_zeros((len(offsets) - 1, *values.shape[1:]), dtype=torch.float32)
+    return out.index_add(0, segment_index(offsets), values.float())
+
+
+def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the mean over each bag; bags are not empty."""
+    sizes = (offsets[1:] - offsets[:-1]).float()
+    return segment_sum(values, offsets) / sizes.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def segment_max(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the maximum over each bag (B x ...)."""
+    index = segment_index(offsets).reshape(-1, *[1] * (values.ndim - 1)).expand_as(values)
+    out = values.new_full((len(offsets) - 1, *values.shape[1:]), -torch.inf)
+    return out.scatter_reduce(0, index, values, "amax")
+
+
+def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:
+    """Return the softmax of ``scores`` (N or N x H) over each bag, float32.
+
+    The maximum of each bag is taken off first, so large scores do not overflow.
+    """
+    values = scores.float()
+    index = segment_index(offsets)
+    with torch.no_grad():
+        highest = segment_max(values, offsets)
+    weights = torch.exp(values - highest[index])
+    return weights / segment_sum(weights, offsets)[index]

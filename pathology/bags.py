@@ -1,0 +1,198 @@
+"""Bags of instances: packed, never padded; drawn anew in every epoch, whole at evaluation."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pathology.store import FeatureStore
+from training.randomness import generator
+
+
+@dataclass(frozen=True)
+class Bags:
+    """A batch of bags.
+
+    Attributes
+    ----------
+    rows : Tensor
+        N x D: the instances of all bags, one bag after the other.
+    offsets : Tensor
+        B + 1, int64: bag b owns rows ``offsets[b]:offsets[b + 1]``; no bag is empty.
+    labels : Tensor
+        B, int64; -1 = unlabelled.
+    """
+
+    rows: Tensor
+    offsets: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> "Bags":
+        """Return the batch on another device."""
+        return replace(
+            self,
+            rows=self.rows.to(device, non_blocking=True),
+            offsets=self.offsets.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def pack(cls, bags: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> "Bags":
+        """Pack bags given one by one (each n x D).
+
+        Raises
+        ------
+        ValueError
+            A bag is empty.
+        """
+        sizes = [len(bag) for bag in bags]
+        if not sizes or min(sizes) == 0:
+            raise ValueError("a batch needs bags, and a bag needs instances")
+        edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.empty((edges[-1], bags[0].shape[1]), np.float32)
+        for bag, start in zip(bags, edges, strict=False):
+            rows[start : start + len(bag)] = bag  # casts and copies at once
+        given = [-1] * len(sizes) if labels is None else list(labels)
+        return cls(torch.from_numpy(rows), torch.from_numpy(edges), torch.tensor(given))
+
+
+@dataclass(frozen=True)
+class BagTable:
+    """Which slides make each bag, and its label.
+
+    Attributes
+    ----------
+    names : tuple of str
+        A bag's slide, or its patient where slides are united.
+    slides : tuple of tuple of int
+        Numbers of the bag's slides in the store.
+    labels : numpy.ndarray
+        int64; -1 = unlabelled.
+    """
+
+    names: tuple[str, ...]
+    slides: tuple[tuple[int, ...], ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def sizes(self, store: FeatureStore) -> np.ndarray:
+        """Return the number of instances of each bag."""
+        counts = store.counts
+        return np.array([sum(counts[s] for s in slides) for slides in self.slides], dtype=np.int64)
+
+
+class BagLoader:
+    """Loads bags of a store: some instances for training, all for evaluation.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Where the instances are.
+    table : BagTable
+        The bags.
+    instances : int, optional
+        K, the most instances of a bag in training; None = all.
+    views : int
+        Disjoint subsets of each bag in a training batch. A bag of fewer than ``views * K``
+        instances is divided evenly; one of fewer than ``views`` is repeated whole.
+    seed : int
+        Seed of the draws; each is a pure function of (seed, epoch, bag).
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        table: BagTable,
+        *,
+        instances: int | None = None,
+        views: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.store, self.table, self.instances = store, table, instances
+        self.views, self.seed = views, seed
+        self.keys = [zlib.crc32(name.encode()) for name in table.names]
+        self.sizes = table.sizes(store)
+
+    def training_batch(self, indices: np.ndarray, epoch: int) -> Bags:
+        """Return a batch of drawn instances; a bag's views stand next to each other."""
+        bags: list[np.ndarray] = []
+        labels: list[int] = []
+        seen: dict[int, int] = {}
+        for bag in indices.tolist():
+            time = seen[bag] = seen.get(bag, -1) + 1  # a bag that comes twice is drawn twice
+            rng = generator(self.seed, epoch, self.keys[bag], time)
+            for which in draw_views(int(self.sizes[bag]), self.instances, self.views, rng):
+                bags.append(self._rows(bag, which))
+                labels.append(int(self.table.labels[bag]))
+        return Bags.pack(bags, labels)
+
+    def evaluation_batches(self, max_rows: int = 65_536) -> Iterator[tuple[np.ndarray, Bags]]:
+        """Yield (indices, batch) over all bags with all instances.
+
+        A batch holds at most ``max_rows`` rows, or one bag that alone is larger.
+        """
+        for indices in by_total_rows(self.sizes, max_rows):
+            rows = [self._rows(int(bag), None) for bag in indices]
+            yield indices, Bags.pack(rows, self.table.labels[indices].tolist())
+
+    def _rows(self, bag: int, which: np.ndarray | None) -> np.ndarray:
+        slides = self.table.slides[bag]
+        if which is None:
+            parts = [self.store.rows(slide) for slide in slides]
+            return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(slides) == 1:
+            return self.store.rows(slides[0], which)
+        starts = np.concatenate([[0], np.cumsum(self.store.counts[list(slides)])])
+        places = np.searchsorted(which, starts)  # which is sorted, so each slide's rows adjoin
+        return np.concatenate(
+            [
+                self.store.rows(slide, which[low:high] - start)
+                for slide, start, low, high in zip(
+                    slides, starts[:-1], places[:-1], places[1:], strict=True
+                )
+            ]
+        )
+
+
+def draw_views(
+    size: int, instances: int | None, views: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Draw subsets of ``range(size)``, sorted, disjoint where there is enough for all.
+
+    Parameters
+    ----------
+    size : int
+        Instances of the bag, >= 1.
+    instances : int, optional
+        The most in a subset; None = all.
+    views : int
+        Number of subsets.
+    """
+    if size < views:
+        return [np.arange(size) for _ in range(views)]
+    each = size // views if instances is None else min(instances, size // views)
+    if views == 1 and each == size:
+        return [np.arange(size)]
+    drawn = rng.choice(size, each * views, replace=False)
+    return [np.sort(drawn[view * each : (view + 1) * each]) for view in range(views)]
+
+
+def by_total_rows(sizes: np.ndarray, max_rows: int) -> list[np.ndarray]:
+    """Group bags in order so that a group has at most ``max_rows`` rows, or one bag."""
+    groups: list[list[int]] = []
+    total = 0
+    for bag, size in enumerate(sizes.tolist()):
+        if not groups or total + size > max_rows:
+            groups.append([])
+            total = 0
+        groups[-1].append(bag)
+        total += size
+    return [np.array(group, dtype=np.int64) for group in groups]

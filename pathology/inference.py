@@ -1,0 +1,133 @@
+"""The one way from bags to answers: validation, evaluation and the clinician all take it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pathology.bags import BagLoader, Bags
+from pathology.sc_mil import ScMil, ScMilSettings
+from preprocessing.errors import InputError
+
+MAX_ROWS = 65_536
+"""Instances that go through the network at once; larger bags stream in several passes."""
+
+
+@dataclass(frozen=True)
+class BagPrediction:
+    """What the model says of one bag.
+
+    Attributes
+    ----------
+    logits, probabilities : numpy.ndarray
+        C, float32 and float64; before and after the softmax.
+    embedding : numpy.ndarray
+        E, float32.
+    attention : numpy.ndarray
+        n, float32: weight of each instance; they sum to 1.
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    embedding: np.ndarray
+    attention: np.ndarray
+
+
+def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> ScMil:
+    """Build a model from its description and load its weights; in eval mode.
+
+    Parameters
+    ----------
+    weights : path
+        ``weights.safetensors`` of a run or a model package.
+    architecture : mapping
+        ``dimensions``, ``n_classes``, ``settings`` (of `ScMilSettings`), as `describe` gives them.
+
+    Raises
+    ------
+    InputError
+        The weights are not those of the architecture.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    settings = ScMilSettings.model_validate(architecture["settings"])
+    model = ScMil(int(architecture["dimensions"]), int(architecture["n_classes"]), settings)
+    try:
+        found = load_file(weights)
+        missing, unexpected = model.load_state_dict(found, strict=False)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise _foreign_weights(weights) from error
+    if unexpected or any(not name.startswith("projection.") for name in missing):
+        raise _foreign_weights(weights)
+    return model.eval()
+
+
+def describe(model: ScMil) -> dict[str, Any]:
+    """Return what `load_slide_model` needs beside the weights (JSON-able)."""
+    return {
+        "name": "sc_mil",
+        "dimensions": len(model.centre),
+        "n_classes": model.n_classes,
+        "settings": model.settings.model_dump(mode="json"),
+    }
+
+
+def predict_bag(model: ScMil, rows: np.ndarray, *, max_rows: int = MAX_ROWS) -> BagPrediction:
+    """Predict one bag (rows n x D, n >= 1)."""
+    return predict_bags(model, Bags.pack([rows]), max_rows=max_rows)[0]
+
+
+def predict_all(
+    model: ScMil, loader: BagLoader, *, max_rows: int = MAX_ROWS
+) -> Iterator[BagPrediction]:
+    """Yield the predictions of a loader's bags in order, each with all its instances."""
+    for _, batch in loader.evaluation_batches(max_rows):
+        yield from predict_bags(model, batch, max_rows=max_rows)
+
+
+@torch.inference_mode()
+def predict_bags(model: ScMil, batch: Bags, *, max_rows: int = MAX_ROWS) -> list[BagPrediction]:
+    """Predict the bags of a batch, on the model's device and in eval mode.
+
+    A single bag of more than ``max_rows`` instances goes through in chunks, several times over:
+    the result is the same, the memory bounded.
+    """
+    trained = model.training
+    model.eval()
+    try:
+        device = model.centre.device
+        if len(batch) == 1 and len(batch.rows) > max_rows:
+
+            def chunks() -> Iterator[Tensor]:
+                for part in batch.rows.split(max_rows):
+                    yield model.instances(part.to(device))
+
+            pooled = model.aggregator.stream(chunks)
+        else:
+            batch = batch.to(device)
+            pooled = model.aggregator(model.instances(batch.rows), batch.offsets)
+        logits = model.classifier(pooled.embedding)
+    finally:
+        model.train(trained)
+    return _split(logits, pooled.embedding, pooled.attention, batch.offsets)
+
+
+def _split(
+    logits: Tensor, embedding: Tensor, attention: Tensor, offsets: Tensor
+) -> list[BagPrediction]:
+    probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+    raw, inner = logits.float().cpu().numpy(), embedding.float().cpu().numpy()
+    weights = np.split(attention.float().cpu().numpy(), offsets[1:-1].cpu().numpy())
+    return [BagPrediction(raw[b], probabilities[b], inner[b], weights[b]) for b in range(len(raw))]
+
+
+def _foreign_weights(weights: str | Path) -> InputError:
+    return InputError(
+        "these are not the weights of the model that is described", file=weights,
+        remedy="Take the weights and the description from the same run", code="foreign_weights",
+    )  # fmt: skip

@@ -1,0 +1,155 @@
+"""Which slides take part in a run, in which bags, and which are left out and why."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pathology.bags import BagTable
+from pathology.embedding import EMBEDDED, TABLE
+from pathology.features import feature_path, read_origin
+from pathology.store import FeatureStore, pack_features
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+
+STORE = "packed"
+COLUMNS = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+
+
+@dataclass(frozen=True)
+class SlidesOfRun:
+    """The slides of a run.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        The cohort's rows that have features, in its order; ``bag`` is the row's bag.
+    excluded : pandas.DataFrame
+        The other rows, with ``status, code, reason``.
+    store : FeatureStore
+    bags : BagTable
+        A bag per slide, or per patient where slides are united.
+    splits, roles : numpy.ndarray
+        Split and site role of each bag (text).
+    """
+
+    table: pd.DataFrame
+    excluded: pd.DataFrame
+    store: FeatureStore
+    bags: BagTable
+    splits: np.ndarray
+    roles: np.ndarray
+
+    def training_bags(self) -> np.ndarray:
+        """Numbers of the labelled bags to train on."""
+        return self._labelled("train")
+
+    def validation_bags(self) -> np.ndarray:
+        """Numbers of the labelled validation bags of training sites."""
+        return self._labelled("val")
+
+    def _labelled(self, split: str) -> np.ndarray:
+        chosen = (self.splits == split) & (self.roles == "training") & (self.bags.labels >= 0)
+        return np.flatnonzero(chosen)
+
+    def subset(self, chosen: np.ndarray) -> BagTable:
+        """Return some of the bags."""
+        return BagTable(
+            tuple(self.bags.names[bag] for bag in chosen),
+            tuple(self.bags.slides[bag] for bag in chosen),
+            self.bags.labels[chosen],
+        )
+
+
+def select_slides(
+    cohort: Cohort, features_folder: str | Path, pooling: str, resident_gib: float
+) -> SlidesOfRun:
+    """Find the features of a cohort and group its slides into bags.
+
+    Parameters
+    ----------
+    pooling : str
+        ``patient_union`` makes one bag of a patient's slides; its label is the most severe.
+    resident_gib : float
+        Features up to this size (GiB) are held in memory; larger ones are packed into
+        ``packed/`` of the features folder and memory-mapped.
+
+    Raises
+    ------
+    InputError
+        The cohort has no splits, no slide has features, or a class has no training bag.
+    """
+    folder = Path(features_folder)
+    _check_splits(cohort)
+    table = cohort.table[COLUMNS].assign(class_index=cohort.label_indices)
+    present = np.array([_usable(folder, slide) for slide in table["slide"]])
+    excluded = _excluded(table[~present], folder)
+    table = table[present].reset_index(drop=True)
+    files = {slide: feature_path(folder, slide) for slide in table["slide"]}
+    size = sum(path.stat().st_size for path in files.values())
+    mapped = folder / STORE if size > resident_gib * 2**30 else None
+    store = pack_features(files, mapped)
+    groups = table["patient"] if pooling == "patient_union" else table["slide"]
+    table["bag"], names = pd.factorize(groups)
+    slides = tuple(
+        tuple(np.flatnonzero(table["bag"].to_numpy() == bag).tolist()) for bag in range(len(names))
+    )
+    first = np.array([members[0] for members in slides])
+    labels = table.groupby("bag")["class_index"].max().to_numpy(np.int64)
+    chosen = SlidesOfRun(
+        table=table,
+        excluded=excluded,
+        store=store,
+        bags=BagTable(tuple(map(str, names)), slides, labels),
+        splits=table["split"].to_numpy(object)[first],
+        roles=table["site_role"].to_numpy(object)[first],
+    )
+    _check_classes(cohort, chosen)
+    return chosen
+
+
+def _check_splits(cohort: Cohort) -> None:
+    missing = [name for name in ("split", "site_role") if name not in cohort.table.columns]
+    if missing:
+        raise InputError(
+            f"the cohort has no {' and no '.join(missing)}", file=cohort.path,
+            remedy="Split it first", code="no_splits",
+        )  # fmt: skip
+
+
+def _usable(folder: Path, slide: str) -> bool:
+    try:
+        read_origin(feature_path(folder, slide))
+    except InputError:
+        return False
+    return True
+
+
+def _excluded(missing: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Rows without features, with the reason that embedding gave where it gave one."""
+    reasons: dict[str, tuple[str, str, str]] = {}
+    if (folder / TABLE).is_file():
+        found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
+        reasons = {
+            row.slide: (row.status, row.code, row.reason)
+            for row in found.itertuples()
+            if row.status != EMBEDDED
+        }
+    unknown = ("missing", "not_embedded", "There is no usable feature file for the slide")
+    rows = [reasons.get(slide, unknown) for slide in missing["slide"]]
+    excluded = missing[COLUMNS].reset_index(drop=True)
+    for number, name in enumerate(("status", "code", "reason")):
+        excluded[name] = [row[number] for row in rows]
+    return excluded
+
+
+def _check_classes(cohort: Cohort, chosen: SlidesOfRun) -> None:
+    counts = np.bincount(chosen.bags.labels[chosen.training_bags()], minlength=len(cohort.classes))
+    missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]
+    if missing:
+        raise InputError(
+            f"no training slide of class {', '.join(missing)} has features", file=cohort.path,
+            remedy="Embed its slides, split with another seed, or name fewer classes",
+            code="class_without_training",
+        )  # fmt: skip

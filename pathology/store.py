@@ -1,0 +1,206 @@
+"""The features of many slides in one float16 array with offsets, resident or memory-mapped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pathology.features import FeatureOrigin, SlideFeatures, read_features, read_origin
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of, fingerprint, read_json, replacing, write_json
+
+VERSION = 1
+_ROWS, _COORDS, _RECORD = "features.npy", "coords.npy", "store.json"
+Reader = Callable[[Path], SlideFeatures]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Packed features of slides.
+
+    Attributes
+    ----------
+    slides : tuple of str
+        Identifiers, in the order of the rows.
+    features : numpy.ndarray
+        N x D, float16: all slides' rows one after the other; a memory map or resident.
+    coords : numpy.ndarray
+        N x 2, int64, level-0 px.
+    offsets : numpy.ndarray
+        S + 1, int64: slide s owns rows ``offsets[s]:offsets[s + 1]``.
+    digest : str
+        SHA-256 (hex) of slides and contents; another feature gives another digest.
+    encoder, encoder_digest : str
+        What made them.
+    """
+
+    slides: tuple[str, ...]
+    features: np.ndarray
+    coords: np.ndarray
+    offsets: np.ndarray
+    digest: str
+    encoder: str
+    encoder_digest: str
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return int(self.features.shape[1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows of each slide."""
+        return np.diff(self.offsets)
+
+    def index(self, slide: str) -> int:
+        """Return the number of a slide; KeyError where it is not in the store."""
+        try:
+            return self.slides.index(slide)
+        except ValueError:
+            raise KeyError(slide) from None
+
+    def rows(self, slide: int, which: np.ndarray | None = None) -> np.ndarray:
+        """Return a slide's features, all or the rows ``which`` of it (float16)."""
+        start, stop = self.offsets[slide], self.offsets[slide + 1]
+        whole = self.features[start:stop]
+        return whole if which is None else whole[which]
+
+    def slide_coords(self, slide: int) -> np.ndarray:
+        """Return the coordinates of a slide's rows."""
+        return self.coords[self.offsets[slide] : self.offsets[slide + 1]]
+
+
+def pack_features(
+    files: Mapping[str, Path], folder: str | Path | None = None, read: Reader = read_features
+) -> FeatureStore:
+    """Pack the feature files of slides into a store.
+
+    Parameters
+    ----------
+    files : mapping of str to path
+        Feature file of each slide.
+    folder : path, optional
+        Where to keep the packed array. With it the store is memory-mapped, and it is packed again
+        only when a file has changed. Without it the store is resident.
+    read : callable
+        Reads one file; other layouts have their own readers.
+
+    Raises
+    ------
+    InputError
+        There is no file, one is unusable, or two come from different encoders.
+    """
+    if not files:
+        raise InputError(
+            "there are no features to pack", remedy="Embed the slides first", code="no_features"
+        )
+    contents = {slide: content_digest(path) for slide, path in files.items()}
+    digest = digest_of([VERSION, list(contents.items())])
+    if folder is not None and (kept := _load(Path(folder), digest)) is not None:
+        return kept
+    shapes = {slide: _shape(path, read) for slide, path in files.items()}
+    counts = np.array([rows for rows, _, _ in shapes.values()], dtype=np.int64)
+    width, origin = _common(shapes, files)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    facts = {
+        "digest": digest, "slides": list(files), "offsets": offsets.tolist(),
+        "encoder": origin.encoder, "encoder_digest": origin.encoder_digest,
+    }  # fmt: skip
+    if folder is None:
+        rows = np.empty((offsets[-1], width), np.float16)
+        coords = np.empty((offsets[-1], 2), np.int64)
+        _fill(rows, coords, offsets, files, read)
+        return _store(facts, rows, coords)
+    _write(Path(folder), facts, offsets, width, files, read)
+    stored = _load(Path(folder), digest)
+    assert stored is not None
+    return stored
+
+
+def content_digest(path: str | Path) -> str:
+    """Return the digest a feature file carries, or its fingerprint where it carries none."""
+    try:
+        return read_origin(path)[1] or fingerprint(path)
+    except InputError:
+        return fingerprint(path)
+
+
+def _shape(path: Path, read: Reader) -> tuple[int, int, FeatureOrigin]:
+    if read is read_features:
+        origin, _ = read_origin(path)
+        with h5py.File(path, "r") as file:
+            rows, columns = file["features"].shape
+        return int(rows), int(columns), origin
+    slide = read(path)
+    return (*slide.features.shape, slide.origin)
+
+
+def _common(
+    shapes: Mapping[str, tuple[int, int, FeatureOrigin]], files: Mapping[str, Path]
+) -> tuple[int, FeatureOrigin]:
+    first = next(iter(shapes))
+    width, origin = shapes[first][1:]
+    for slide, (_, other_width, other) in shapes.items():
+        if other_width != width or other.encoder_digest != origin.encoder_digest:
+            raise InputError(
+                f"slides '{first}' and '{slide}' have features of different encoders"
+                f" ({origin.encoder}, {width} numbers; {other.encoder}, {other_width})",
+                file=files[slide], remedy="Embed all slides with one encoder",
+                code="mixed_encoders",
+            )  # fmt: skip
+    return width, origin
+
+
+def _fill(
+    rows: np.ndarray,
+    coords: np.ndarray,
+    offsets: np.ndarray,
+    files: Mapping[str, Path],
+    read: Reader,
+) -> None:
+    for number, path in enumerate(files.values()):
+        slide = read(path)
+        rows[offsets[number] : offsets[number + 1]] = slide.features
+        coords[offsets[number] : offsets[number + 1]] = slide.coords
+
+
+def _write(
+    folder: Path, facts: dict[str, object], offsets: np.ndarray, width: int,
+    files: Mapping[str, Path], read: Reader,
+) -> None:  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _RECORD).unlink(missing_ok=True)  # until the end there is no store
+    with replacing(folder / _ROWS) as new_rows, replacing(folder / _COORDS) as new_coords:
+        shape = (int(offsets[-1]), width)
+        rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
+        coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
+        _fill(rows, coords, offsets, files, read)
+        rows.flush()
+        coords.flush()
+        del rows, coords
+    write_json(folder / _RECORD, facts)
+
+
+def _load(folder: Path, digest: str) -> FeatureStore | None:
+    if not (folder / _RECORD).is_file():
+        return None
+    facts = read_json(folder / _RECORD)
+    if facts.get("digest") != digest:
+        return None
+    rows = np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False)
+    coords = np.load(folder / _COORDS, mmap_mode="r", allow_pickle=False)
+    return _store(facts, rows, coords)
+
+
+def _store(facts: Mapping[str, object], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:
+    return FeatureStore(
+        slides=tuple(facts["slides"]),  # type: ignore[arg-type]
+        features=rows,
+        coords=coords,
+        offsets=np.asarray(facts["offsets"], np.int64),
+        digest=str(facts["digest"]),
+        encoder=str(facts["encoder"]),
+        encoder_digest=str(facts["encoder_digest"]),
+    )

@@ -1,0 +1,1 @@
+"""Encoders that turn the pixels of a tile into a feature vector."""

@@ -1,0 +1,214 @@
+"""Measurements on one normalised density image of a tile; each gives a short float vector."""
+
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+Measured = np.ndarray
+
+SCALES_UM = (1.2, 1.6, 2.1, 2.8, 3.7, 5.0, 6.6, 8.8)
+OPENINGS_UM = (1, 2, 3, 4, 5, 6, 8)
+HOLE_OPENINGS_UM = (1, 2, 3, 4, 6, 8, 11)
+SPECTRUM_BINS = 14
+_QUANTILES = (0.5, 0.75, 0.9, 0.97)
+_CLIP = 4.0
+_FINE = 3
+
+
+def normalised(density: np.ndarray) -> np.ndarray:
+    """Shift and scale a density by its own quantiles: 0 at the 20th and 1 at the 95th percentile.
+
+    A tile without contrast (glass, a blank) gives zeros and not amplified noise.
+    """
+    low, high = _quantiles(density, (0.2, 0.95))
+    spread = max(high - low, 0.04)
+    return np.clip((density - low) / spread, -_CLIP, _CLIP)
+
+
+def _quantiles(image: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    flat = np.sort(image[::2, ::2], axis=None)  # a quarter of the pixels says as much
+    return flat[[min(int(share * len(flat)), len(flat) - 1) for share in shares]]
+
+
+def scale_space(image: np.ndarray) -> list[np.ndarray]:
+    """Differences of Gaussians at ``SCALES_UM``, positive on dark blobs.
+
+    Each blur starts from the one before it; from the fourth scale on at half the resolution.
+    """
+    blurred, done, step = [], 0.0, 1.0
+    for number, sigma in enumerate((*SCALES_UM, SCALES_UM[-1] * 1.33)):
+        image = cv2.GaussianBlur(image, (0, 0), np.sqrt(sigma**2 - done**2) / step)
+        blurred.append(image)
+        done = sigma
+        if number == _FINE:
+            image, step = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2.0
+            blurred.append(image)
+    return [a - b for a, b in zip(blurred, blurred[1:], strict=False) if a.shape == b.shape]
+
+
+def blobs(image: np.ndarray, mpp: float) -> list[Measured]:
+    """Blob sizes: energy by scale, and blobs by the scale at which they answer most."""
+    levels = scale_space(image)
+    energy = np.sqrt([float((np.maximum(level, 0) ** 2).mean()) + 1e-8 for level in levels])
+    size = image.shape[::-1]
+    responses = np.stack(
+        [level if level.shape == image.shape else cv2.resize(level, size) for level in levels]
+    )
+    strongest = responses.max(axis=0)
+    peaks = (strongest == cv2.dilate(strongest, np.ones((5, 5), np.uint8))) & (strongest > 0.06)
+    scale = responses[:, peaks].argmax(axis=0)
+    weight = strongest[peaks]
+    counts = np.bincount(scale, minlength=len(SCALES_UM)).astype(float)
+    area_mm2 = image.size * (mpp / 1000) ** 2
+    total = counts.sum()
+    share = (counts + 0.5) / (total + 0.5 * len(counts))
+    sizes = np.log(np.array(SCALES_UM))
+    mean = (share * sizes).sum()
+    summary = [np.log1p(total / area_mm2 / 100), mean, np.sqrt((share * (sizes - mean) ** 2).sum())]
+    strength = weight.mean() if total else 0.0
+    return [
+        np.log(energy),
+        np.log(energy / energy.mean()),
+        np.log(share),
+        np.array([*summary, strength]),
+        neighbours(np.argwhere(peaks) * mpp),
+    ]
+
+
+def neighbours(points: np.ndarray) -> Measured:
+    """Spacing of points (um): log of nearest distances, their spread, and crowding around each."""
+    if len(points) < 8:
+        return np.array([np.log(40.0), np.log(40.0), 0.0, 0.0, np.log(60.0), 0.0])
+    distance, _ = cKDTree(points).query(points, k=7)
+    nearest, sixth = distance[:, 1], distance[:, 6]
+    low, middle, high = np.quantile(nearest, (0.1, 0.5, 0.9))
+    return np.array(
+        [
+            np.log(low + 1), np.log(middle + 1), np.log((high + 1) / (low + 1)),
+            nearest.std() / nearest.mean(), np.log(np.median(sixth) + 1),
+            sixth.std() / sixth.mean(),
+        ]
+    )  # fmt: skip
+
+
+def nuclei(image: np.ndarray, mpp: float) -> list[Measured]:
+    """Size, shape and cover of the dark regions of an Otsu mask."""
+    scaled = np.clip((image + 0.5) * 110, 0, 255).astype(np.uint8)
+    smooth = cv2.GaussianBlur(scaled, (0, 0), 0.8)
+    _, mask = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= 4] if count > 1 else stats[:0]
+    depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    inside = depth[depth > 0]
+    depths = np.quantile(inside, _QUANTILES) if len(inside) else np.zeros(len(_QUANTILES))
+    return [
+        np.array([mask.mean(), np.log1p(len(stats) / mask.size * 1e4)]),
+        _shapes(stats, mpp),
+        np.log1p(depths * mpp),
+        openings(mask, OPENINGS_UM, mpp),
+    ]
+
+
+def _shapes(stats: np.ndarray, mpp: float) -> Measured:
+    if not len(stats):
+        return np.zeros(6)
+    area = stats[:, cv2.CC_STAT_AREA].astype(float)
+    width, height = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
+    extent = area / (width * height)
+    elongation = np.maximum(width, height) / np.minimum(width, height)
+    quarter, middle, most = np.quantile(area * mpp**2, (0.25, 0.5, 0.9))
+    # Weighted by area: many specks of noise must not outvote the nuclei.
+    typical = (area**2).sum() / area.sum() * mpp**2
+    sizes = np.log1p([quarter, middle, most, typical])
+    return np.array(
+        [*sizes, np.average(extent, weights=area), np.average(elongation, weights=area)]
+    )
+
+
+def openings(mask: np.ndarray, radii_um: tuple[int, ...], mpp: float) -> Measured:
+    """Granulometry: share of the mask that survives opening with a disk of each radius."""
+    total = max(int(mask.sum()), 1)
+    left = []
+    for radius in radii_um:
+        side = 2 * max(round(radius / mpp), 1) + 1
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        left.append(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk).sum() / total)
+    return np.array(left)
+
+
+def holes(density: np.ndarray, mpp: float) -> list[Measured]:
+    """Lumina and glass: cover, number and sizes of what light passes freely."""
+    brightest, middle = _quantiles(density, (0.01, 0.5))
+    limit = brightest + max(0.35 * (middle - brightest), 0.02)
+    smooth = cv2.GaussianBlur(density, (0, 0), 1.0)
+    mask = (smooth < limit).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    area = stats[1:, cv2.CC_STAT_AREA] * mpp**2 if count > 1 else np.zeros(0)
+    area = area[area >= 8]
+    typical = np.log1p((area**2).sum() / area.sum()) if len(area) else 0.0
+    return [
+        np.array([mask.mean(), np.log1p(len(area)), typical]),
+        openings(mask, HOLE_OPENINGS_UM, mpp),
+    ]
+
+
+def spectrum(image: np.ndarray) -> Measured:
+    """Log share of power by wavelength (logarithmic bins from 4 um to the tile)."""
+    window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None]
+    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2
+    rows = np.fft.fftfreq(image.shape[0])[:, None]
+    columns = np.fft.rfftfreq(image.shape[1])[None]
+    frequency = np.hypot(rows, columns)
+    edges = np.geomspace(1 / 90, 1 / 4, SPECTRUM_BINS + 1)
+    place = np.digitize(frequency, edges)
+    binned = np.bincount(place.ravel(), power.ravel(), SPECTRUM_BINS + 2)[1:-1] + 1e-6
+    return np.log(binned / binned.sum())
+
+
+def orientation(image: np.ndarray) -> list[Measured]:
+    """Coherence of the structure tensor at two scales, and how one direction prevails."""
+    dx = cv2.Sobel(image, cv2.CV_32F, 1, 0)
+    dy = cv2.Sobel(image, cv2.CV_32F, 0, 1)
+    products = cv2.merge([dx * dx, dy * dy, dx * dy])
+    measured = []
+    for sigma, step in ((3.0, 2), (8.0, 4)):  # at a coarser grid: blurred, they hold no more
+        size = (image.shape[1] // step, image.shape[0] // step)
+        coarse = cv2.resize(products, size, interpolation=cv2.INTER_AREA)
+        xx, yy, xy = cv2.split(cv2.GaussianBlur(coarse, (0, 0), sigma / step))
+        strength = xx + yy + 1e-3
+        coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / strength
+        quantiles = _quantiles(coherence, (0.25, 0.5, 0.75))
+        measured.append([*quantiles, float(np.average(coherence, weights=strength))])
+    xx, yy, xy = cv2.mean(products)[:3]
+    whole = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / (xx + yy + 1e-3)
+    return [np.concatenate(measured), np.array([whole])]
+
+
+def binary_patterns(image: np.ndarray, radius: int) -> Measured:
+    """Histogram of rotation-invariant uniform local binary patterns of 8 neighbours (10 bins)."""
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.6 * radius)
+    r, height, width = radius, *image.shape
+    centre = smooth[r : height - r, r : width - r] + 0.02
+    ring = [(-r, -r), (-r, 0), (-r, r), (0, r), (r, r), (r, 0), (r, -r), (0, -r)]
+    bits = [smooth[r + y : height - r + y, r + x : width - r + x] > centre for y, x in ring]
+    code = np.zeros(centre.shape, np.uint8)
+    for number, bit in enumerate(bits):
+        code |= bit.astype(np.uint8) << number
+    counts = np.bincount(_UNIFORM[code].ravel(), minlength=10)
+    return np.sqrt(counts / counts.sum())
+
+
+def _uniform_table() -> np.ndarray:
+    """Pattern class of each of the 256 codes: number of ones if at most two changes, else 9."""
+    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
+    changes = (bits != np.roll(bits, 1, axis=1)).sum(axis=1)
+    return np.where(changes <= 2, bits.sum(axis=1), 9)
+
+
+_UNIFORM = _uniform_table()
+
+
+def energies(image: np.ndarray) -> Measured:
+    """Log energy by scale, relative to their mean: texture, whatever its contrast."""
+    energy = np.sqrt([float((level**2).mean()) + 1e-8 for level in scale_space(image)])
+    return np.log(energy / energy.mean())

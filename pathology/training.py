@@ -1,0 +1,218 @@
+"""One run: from a split cohort and its features to weights and a predictions table."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from pathology.bags import BagLoader
+from pathology.inference import describe, load_slide_model, predict_all
+from pathology.methods import METHODS, MethodName
+from pathology.run_outputs import write_excluded, write_predictions
+from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.slides_of_run import SlidesOfRun, select_slides
+from pathology.validation import validation_scores
+from preprocessing.cohort import Cohort
+from preprocessing.files import digest_of, replacing, write_json
+from preprocessing.settings import Settings
+from training import distributed
+from training.algorithm import Algorithm
+from training.fitting import FitSettings, fit
+from training.run_folder import RunFolder
+from training.samplers.class_aware import ClassAwareBatches
+from training.samplers.plans import BatchPlan, PlannedSource, RandomBatches
+
+VERSION = 1
+"""Goes up when the same inputs would give another run."""
+
+_STANDARDISE_ROWS = 2_000_000
+
+
+class PathologySettings(Settings):
+    """How a model of slides is trained."""
+
+    method: MethodName = Field("sc_mil", description="Method, by name")
+    model: ScMilSettings = Field(
+        ScMilSettings(), description="Network and losses; the method decides about contrast"
+    )
+    batch_size: int = Field(16, ge=2, le=4096, description="Bags in a batch")
+    instances: int = Field(
+        512, ge=1, description="Most instances of a bag in a training step, over its views"
+    )
+    views: int = Field(
+        2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
+    )
+    pooling: Literal["slide", "patient_union", "patient_late"] = Field(
+        "slide",
+        description="What is classified: each slide; a patient's slides as one bag; or each slide,"
+        " a patient's probabilities being the mean over its slides",
+    )
+    resident_gib: float = Field(
+        4.0, ge=0, description="Features up to this size (GiB) are held in memory, else mapped"
+    )
+    fit: FitSettings = Field(
+        FitSettings(epochs=40, learning_rate=5e-4), description="How the weights are fitted"
+    )
+
+
+def train_pathology(
+    cohort: Cohort, features_folder: str | Path, settings: PathologySettings, run_folder: str | Path
+) -> pd.DataFrame:
+    """Train a model of slides and predict every slide that has features.
+
+    A finished run of the same inputs is read back; a killed one goes on; other inputs or settings
+    begin anew. Weights are selected on the ``val`` slides of training sites alone.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With ``split`` and ``site_role``, as `preprocessing.splits.split_cohort` gives them.
+    features_folder : path
+        Where `pathology.embedding.embed_cohort` wrote.
+    run_folder : path
+        See docs/architecture.md; slides without features are listed in ``excluded.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The predictions, a row per slide in the order of the cohort.
+
+    Raises
+    ------
+    InputError
+        A split is missing, no training slide has features, or a class has none.
+    """
+    slides = select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
+    run = RunFolder(run_folder)
+    inputs = {
+        "task": "pathology",
+        "version": VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "classes": list(cohort.classes),
+        "features": slides.store.digest,
+        "slides": digest_of(slides.table.astype(str).to_dict("list")),
+        "excluded": digest_of(slides.excluded.astype(str).to_dict("list")),
+    }
+    first = distributed.rank_and_world()[0] == 0
+    if not distributed.from_rank_zero(run.begin(inputs) if first else None):
+        return pd.read_parquet(run.path / "predictions.parquet")
+    if first:
+        _write_beginning(run.path, settings, slides, cohort)
+    torch.manual_seed(settings.fit.seed)
+    model = build_model(slides, settings, len(cohort.classes))
+    source = batch_source(slides, settings)
+    result = fit(
+        model, source, _fit_settings(settings), run.path,
+        validate=_validator(slides, settings, len(cohort.classes)),
+        fingerprint=digest_of(inputs),
+    )  # fmt: skip
+    architecture = describe(model)
+    table = pd.DataFrame()
+    if distributed.rank_and_world()[0] == 0:
+        best = load_slide_model(result.weights, architecture)
+        loader = BagLoader(slides.store, slides.bags)
+        predictions = list(predict_all(best.to(model.centre.device), loader))
+        table = write_predictions(run.path, slides, cohort.classes, predictions, settings.pooling)
+        run.finish(**_facts(slides, settings, architecture, result.__dict__))
+    distributed.wait_for_all()
+    return table if len(table) else pd.read_parquet(run.path / "predictions.parquet")
+
+
+def build_model(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> ScMil:
+    """Return the method's network with fresh weights, its input scale fitted on training bags."""
+    contrast = METHODS[settings.method].contrast
+    model_settings = settings.model.model_copy(update={"contrast": contrast})
+    model = ScMil(slides.store.dimensions, n_classes, model_settings)
+    model.standardise(*_mean_and_deviation(slides))
+    return model
+
+
+def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSource:
+    """Return the training batches of the method."""
+    method = METHODS[settings.method]
+    training = slides.subset(slides.training_bags())
+    views = settings.views if method.contrast else 1
+    loader = BagLoader(
+        slides.store,
+        training,
+        instances=max(settings.instances // views, 1),
+        views=views,
+        seed=settings.fit.seed,
+    )
+    plan: BatchPlan = RandomBatches(len(training), settings.batch_size, settings.fit.seed)
+    if method.batches == "class_aware":
+        plan = ClassAwareBatches(training.labels, settings.batch_size, settings.fit.seed)
+    return PlannedSource(plan, loader.training_batch)
+
+
+def _fit_settings(settings: PathologySettings) -> FitSettings:
+    """Keep selection from opening before the classifier carries half of the loss."""
+    model = settings.model.model_copy(update={"contrast": METHODS[settings.method].contrast})
+    opens = max(settings.fit.select_after, model.classifier_leads_from())
+    return settings.fit.model_copy(update={"select_after": opens})
+
+
+def _validator(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> Any:
+    """Return the scores of an epoch on the labelled validation bags, or None without such bags."""
+    chosen = slides.validation_bags()
+    if not len(chosen):
+        return None
+    validation = slides.subset(chosen)
+    loader = BagLoader(slides.store, validation)
+
+    def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
+        assert isinstance(algorithm, ScMil)
+        logits = np.stack([found.logits for found in predict_all(algorithm, loader)])
+        return validation_scores(logits, validation.labels, n_classes)
+
+    return validate
+
+
+def _mean_and_deviation(slides: SlidesOfRun) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the instances of training slides; each slide has the same weight."""
+    wanted = [s for bag in slides.training_bags() for s in slides.bags.slides[bag]]
+    each = max(_STANDARDISE_ROWS // len(wanted), 1)
+    means, squares = [], []
+    for slide in wanted:
+        rows = slides.store.rows(slide)
+        step = -(-len(rows) // each)
+        part = np.asarray(rows[::step], np.float64)
+        means.append(part.mean(axis=0))
+        squares.append((part**2).mean(axis=0))
+    mean = np.mean(means, axis=0)
+    return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))
+
+
+def _write_beginning(
+    folder: Path, settings: PathologySettings, slides: SlidesOfRun, cohort: Cohort
+) -> None:
+    write_json(folder / "settings.json", settings.model_dump(mode="json"))
+    columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+    with replacing(folder / "splits.parquet") as temporary:
+        cohort.table[columns].to_parquet(temporary, index=False)
+    write_excluded(folder, slides.excluded)
+
+
+def _facts(
+    slides: SlidesOfRun,
+    settings: PathologySettings,
+    architecture: dict[str, Any],
+    result: dict[str, Any],
+) -> dict[str, Any]:
+    training = slides.bags.labels[slides.training_bags()]
+    return {
+        "architecture": architecture,
+        "encoder": slides.store.encoder,
+        "encoder_digest": slides.store.encoder_digest,
+        "pooling": settings.pooling,
+        "selected_epoch": result["epoch"],
+        "selected_because": result["reason"],
+        "selection_score": result["score"],
+        "epochs": result["epochs"],
+        "training_bags": np.bincount(training, minlength=architecture["n_classes"]).tolist(),
+        "slides_predicted": len(slides.table),
+        "slides_excluded": len(slides.excluded),
+    }
