@@ -22,43 +22,38 @@ def clustered_interval(
 ) -> tuple[float, float]:
     """Exact interval of the mean of ``hits`` at the effective sample size of the clusters.
 
-    Korn and Graubard (1998): n is divided by the design effect, with their t correction, and
-    never grows. Where all hits agree, the design effect is unknown and the number of clusters
-    counts as n (our construction, on the careful side).
-
     Parameters
     ----------
     hits : numpy.ndarray
-        N booleans or 0/1.
+        N > 0 booleans or 0/1.
     clusters : numpy.ndarray
         N cluster (patient) names or numbers.
+    level : float
+        Confidence.
+    """
+    return exact_interval(*effective_counts(hits, clusters, level), level)
+
+
+def effective_counts(
+    hits: np.ndarray, clusters: np.ndarray, level: float = 0.95
+) -> tuple[float, float]:
+    """Successes and trials worth as much as N rows that come in clusters; not whole numbers.
+
+    Korn and Graubard (1998): n is divided by the design effect, with their t correction for
+    ``level``, and never grows. Where all hits agree, the design effect is unknown and the number
+    of clusters counts as n (our construction, on the careful side).
     """
     values = np.asarray(hits, dtype=np.float64)
-    n, groups, mean = len(values), len(np.unique(clusters)), float(values.mean())
-    size = _size(values, clusters)
-    if groups < n and groups > 1 and mean not in (0.0, 1.0):
-        tail = (1 - level) / 2
-        size = size * (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
-    size = min(float(n), size)
-    return exact_interval(mean * size, size, level)
-
-
-def effective_size(hits: np.ndarray, clusters: np.ndarray) -> float:
-    """How many independent rows would tell as much: n over the design effect, at most n.
-
-    Where all hits agree, the number of clusters; parameters as in :func:`clustered_interval`.
-    """
-    values = np.asarray(hits, dtype=np.float64)
-    return min(float(len(values)), _size(values, clusters))
-
-
-def _size(values: np.ndarray, clusters: np.ndarray) -> float:
     codes = np.unique(clusters, return_inverse=True)[1]
-    n, groups, mean = len(values), int(codes.max()) + 1, float(values.mean())
+    n, groups = len(values), int(codes.max()) + 1
+    mean = float(values.mean())
     if groups == n:
-        return float(n)
+        return float(values.sum()), float(n)
     if mean in (0.0, 1.0) or groups < 2:
-        return float(groups)
+        return mean * groups, float(groups)
     sums = np.bincount(codes, weights=values - mean)
-    variance = groups / (groups - 1) * float((sums**2).sum()) / n**2
-    return np.inf if variance == 0 else mean * (1 - mean) / variance
+    variance = groups / (groups - 1) * (sums**2).sum() / n**2
+    tail = (1 - level) / 2
+    ratio = (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
+    effective = float(n) if variance == 0 else min(n, mean * (1 - mean) / variance * ratio)
+    return mean * effective, effective

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from evaluation.binomial import clustered_interval
 from evaluation.frames import nullable_frame
-from evaluation.ood.metrics import patient_weights, percentile_interval
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights
 from evaluation.predictions import Predictions
 from evaluation.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
 from preprocessing.settings import Settings
@@ -264,8 +265,9 @@ def _intrinsic(
         )
         for start in range(0, len(weights), _BLOCK)
     ]
+    units = len(np.unique(cases.patients))
     for name, value in point.items():
-        interval = percentile_interval(np.concatenate([part[name] for part in parts]))
+        interval = percentile_interval(np.concatenate([part[name] for part in parts]), units)
         low, high = interval or (None, None)
         reason = "ok" if interval else "interval_unstable"
         yield cases.record(name, reason, value=float(value[0]), low=low, high=high)

@@ -51,46 +51,80 @@ def separation(
     share : float
         The 95 % of the two rates.
     """
+    values, mask = np.asarray(scores), np.asarray(positive, dtype=bool)
     if weights is None:
-        weights = np.ones((1, len(scores)), dtype=np.float32)
-    order = np.argsort(scores, kind="stable")
-    ordered = np.asarray(scores)[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    mask = np.asarray(positive, dtype=bool)[order]
-    columns = [
-        _block(weights[start : start + _BLOCK][:, order], mask, starts, share)
+        weights = np.ones((1, len(values)), dtype=np.float32)
+    sides = _Sides.of(values, mask)
+    parts = [
+        _block(sides, weights[start : start + _BLOCK], share)
         for start in range(0, len(weights), _BLOCK)
     ]
-    auroc, kept, caught = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    auroc, kept, caught = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Separation(auroc=auroc, fpr_ood_at_95_id_kept=kept, fpr_id_at_95_ood_caught=caught)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sides:
+    """Negatives and positives, each in increasing order of score; ``at`` are their row numbers."""
+
+    inside: np.ndarray
+    inside_at: np.ndarray
+    ood: np.ndarray
+    ood_at: np.ndarray
+    under: np.ndarray
+    upto: np.ndarray
+
+    @classmethod
+    def of(cls, scores: np.ndarray, positive: np.ndarray) -> "_Sides":
+        negatives, positives = np.flatnonzero(~positive), np.flatnonzero(positive)
+        inside_at = negatives[np.argsort(scores[negatives], kind="stable")]
+        ood_at = positives[np.argsort(scores[positives], kind="stable")]
+        inside, ood = scores[inside_at], scores[ood_at]
+        return cls(
+            inside=inside,
+            inside_at=inside_at,
+            ood=ood,
+            ood_at=ood_at,
+            under=np.searchsorted(inside, ood, side="left"),
+            upto=np.searchsorted(inside, ood, side="right"),
+        )
+
+
 def _block(
-    weights: np.ndarray, positive: np.ndarray, starts: np.ndarray, share: float
+    sides: _Sides, weights: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ood = _grouped(weights * positive, starts)
-    inside = _grouped(weights * ~positive, starts)
-    ood_to, inside_to = ood.cumsum(axis=1), inside.cumsum(axis=1)
-    ood_all, inside_all = ood_to[:, -1], inside_to[:, -1]
-    undefined = (ood_all == 0) | (inside_all == 0)
-    ood_n, inside_n = np.where(undefined, np.nan, ood_all), np.where(undefined, np.nan, inside_all)
-    below = inside_to - inside
-    auroc = (ood * (below + 0.5 * inside)).sum(axis=1) / (ood_n * inside_n)
+    """The three numbers of each weighting, from one running sum of either side."""
+    ood_weight = weights[:, sides.ood_at]
+    inside_to, ood_to = _running(weights[:, sides.inside_at]), _running(ood_weight)
+    n, m = inside_to[:, -1].astype(np.float64), ood_to[:, -1].astype(np.float64)
+    nothing = (n == 0) | (m == 0)
+    if len(sides.inside) == 0 or len(sides.ood) == 0 or nothing.all():
+        blank = np.full(len(weights), np.nan)
+        return blank, blank, blank
+    beaten = inside_to[:, sides.upto]
+    if not np.array_equal(sides.under, sides.upto):
+        beaten = (beaten + inside_to[:, sides.under]) / 2
+    beaten *= ood_weight
     rows = np.arange(len(weights))
     # Whole counts against a share: the small slack keeps 19 of 20 from missing 95 % by rounding.
-    keep = (inside_to >= share * inside_all[:, None] - 1e-9).argmax(axis=1)
-    kept = ood_to[rows, keep] / ood_n
-    ood_from = ood_all[:, None] - (ood_to - ood)
-    enough = ood_from >= share * ood_all[:, None] - 1e-9
-    last = enough.shape[1] - 1 - enough[:, ::-1].argmax(axis=1)
-    caught = (inside_all - below[rows, last]) / inside_n
-    return auroc, kept, caught
+    keep = (inside_to[:, 1:] < (share * n - 1e-6)[:, None]).sum(axis=1)
+    limit = sides.inside[np.minimum(keep, len(sides.inside) - 1)]
+    kept = ood_to[rows, np.searchsorted(sides.ood, limit, side="right")]
+    last = (ood_to[:, :-1] <= ((1 - share) * m + 1e-6)[:, None]).sum(axis=1) - 1
+    spared = inside_to[rows, np.searchsorted(sides.inside, sides.ood[last], side="left")]
+    inside_n, ood_n = np.where(nothing, np.nan, n), np.where(nothing, np.nan, m)
+    return (
+        beaten.sum(axis=1, dtype=np.float64) / (inside_n * ood_n),
+        kept / ood_n,
+        (n - spared) / inside_n,
+    )
 
 
-def _grouped(weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    if len(starts) == weights.shape[1]:
-        return weights.astype(np.float64)
-    return np.add.reduceat(weights, starts, axis=1, dtype=np.float64)
+def _running(weights: np.ndarray) -> np.ndarray:
+    """Running sums from 0; whole numbers under 2^24, so float32 is exact and fast."""
+    total = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=np.float32)
+    np.cumsum(weights, axis=1, out=total[:, 1:])
+    return total
 
 
 def patient_weights(
@@ -99,14 +133,3 @@ def patient_weights(
     """Bootstrap weights of rows, B x N float32: whole patients drawn with replacement."""
     names, codes = np.unique(patients, return_inverse=True)
     return draw_counts(len(names), resamples, generator).astype(np.float32)[:, codes]
-
-
-def percentile_interval(
-    draws: np.ndarray, *, level: float = 0.95, enough: float = 0.8
-) -> tuple[float, float] | None:
-    """Percentile interval of the finite draws, or ``None`` where too few are finite."""
-    finite = draws[np.isfinite(draws)]
-    if len(finite) < enough * len(draws):
-        return None
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

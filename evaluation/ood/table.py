@@ -9,9 +9,10 @@ import pandas as pd
 
 from evaluation.binomial import clustered_interval
 from evaluation.frames import nullable_frame
+from evaluation.intervals import percentile_interval
 from evaluation.ood.detector import Head
 from evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
-from evaluation.ood.metrics import Separation, patient_weights, percentile_interval, separation
+from evaluation.ood.metrics import Separation, patient_weights, separation
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
 from evaluation.roles import HELD_OUT, TRAINING, patients_of, roles_of
@@ -51,6 +52,10 @@ class _Group:
     @property
     def patients(self) -> np.ndarray:
         return patients_of(self.rows)
+
+    @property
+    def units(self) -> int:
+        return len(np.unique(self.patients))
 
 
 def ood_table(
@@ -168,7 +173,7 @@ def _record(fitted: Fitted, group: _Group, metric: str, **values: Any) -> dict[s
         "high": None,
         "n": len(group.rows),
         "n_positive": None,
-        "n_patients": len(np.unique(group.patients)),
+        "n_patients": group.units,
         "n_reference": None,
         "threshold": None if detector is None else detector.threshold,
         "threshold_from": fitted.threshold_from,
@@ -197,12 +202,13 @@ def _separations(
     positive = np.arange(len(together)) >= len(reference_scores)
     point = separation(together, positive)
     draws = separation(together, positive, np.hstack([reference.weights, group.weights]))
+    units = min(group.units, reference.units)
     for metric in SEPARATIONS:
-        yield _record(fitted, group, metric, **counts, **_interval(point, draws, metric))
+        yield _record(fitted, group, metric, **counts, **_interval(point, draws, metric, units))
 
 
-def _interval(point: Separation, draws: Separation, metric: str) -> dict[str, Any]:
-    interval = percentile_interval(getattr(draws, metric))
+def _interval(point: Separation, draws: Separation, metric: str, units: int) -> dict[str, Any]:
+    interval = percentile_interval(getattr(draws, metric), units)
     value = float(getattr(point, metric)[0])
     if interval is None:
         return {"value": value, "reason": "interval_unstable"}
@@ -245,7 +251,7 @@ def _error_detection(
     if values["reason"] == "ok":
         point = separation(scores[labelled], wrong)
         draws = separation(scores[labelled], wrong, group.weights[:, labelled])
-        values |= _interval(point, draws, "auroc")
+        values |= _interval(point, draws, "auroc", values["n_patients"])
     return _record(fitted, group, "auroc", **values)
 
 

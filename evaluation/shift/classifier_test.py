@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from evaluation.ood.metrics import patient_weights, percentile_interval, separation
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights, separation
 from evaluation.roles import patient_folds
 from evaluation.shift.two_sample import TwoSample, patient_assignments
 
@@ -71,7 +72,8 @@ def classifier_test(
     pooled = np.concatenate([first, second])
     inside = np.arange(len(pooled)) < len(first)
     patients = np.concatenate([first_patients, second_patients]).astype(str)
-    if min(len(np.unique(first_patients)), len(np.unique(second_patients))) < 2:
+    units = min(len(np.unique(first_patients)), len(np.unique(second_patients)))
+    if units < 2:
         return None
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     assignments = patient_assignments(inside, patients, permutations, generator)
@@ -83,7 +85,7 @@ def classifier_test(
     weights = np.hstack(
         [patient_weights(rows, resamples, generator) for rows in (first_patients, second_patients)]
     )
-    interval = percentile_interval(separation(scores[:, 0], inside, weights).auroc)
+    interval = percentile_interval(separation(scores[:, 0], inside, weights).auroc, units)
     low, high = interval or (None, None)
     return ClassifierTest(test=test, low=low, high=high)
 

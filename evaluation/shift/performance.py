@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.ood.metrics import patient_weights, percentile_interval, separation
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights, separation
 from evaluation.shift.label_shift import em_prior, prior_corrected
 from evaluation.shift.prevalence import source_prior
 from evaluation.shift.prevalence import why_not as prior_unknown
@@ -77,7 +78,7 @@ def _why_not(side: Side, settings: ShiftSettings) -> str:
 
 def _with_interval(row: ShiftRow, values: np.ndarray) -> ShiftRow:
     """From the estimate (first) and its bootstrap draws."""
-    interval = percentile_interval(values[1:])
+    interval = percentile_interval(values[1:], row.n_patients)
     if interval is None:
         return replace(row, value=float(values[0]), reason="interval_unstable")
     return replace(row, value=float(values[0]), low=interval[0], high=interval[1])

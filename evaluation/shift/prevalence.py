@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.ood.metrics import patient_weights, percentile_interval
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights
 from evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
@@ -35,7 +36,7 @@ def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     prior = source_prior(pair)
     estimate = em_prior(pair.own.calibrated, prior)
     draws = _distances(_drawn_priors(pair, settings), prior)
-    interval = percentile_interval(draws)
+    interval = percentile_interval(draws, row.n_patients)
     test = _histogram_test(pair, settings)
     return replace(
         row,
@@ -60,7 +61,7 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     draws = _drawn_priors(pair, settings)
     filled = []
     for index, row in enumerate(rows):
-        interval = percentile_interval(draws[:, index]) or (None, None)
+        interval = percentile_interval(draws[:, index], row.n_patients) or (None, None)
         filled.append(replace(row, value=float(estimate[index]), low=interval[0], high=interval[1]))
     known = pair.reference.labelled
     solved = bbse_prior(

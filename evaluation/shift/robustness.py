@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ood.metrics import patient_weights, percentile_interval
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights
 from evaluation.ood.neighbour_detectors import unit
 
 _BLOCK = 1024
@@ -84,7 +85,7 @@ def robustness_index(
     drawn_so, drawn_os = weights @ so, weights @ os
     total = drawn_so + drawn_os
     draws = np.where(total > 0, drawn_so / np.where(total > 0, total, 1), np.nan)
-    low, high = percentile_interval(draws) or (None, None)
+    low, high = percentile_interval(draws, int(patient_codes.max()) + 1) or (None, None)
     return RobustnessIndex(
         value=float(so.sum() / (so.sum() + os.sum())),
         low=low,

@@ -11,7 +11,7 @@ from evaluation.shift.classifier_test import site_predictability
 from evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
 from evaluation.shift.robustness import robustness_index
 from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Side, comparisons, test_rows
+from evaluation.shift.sides import Comparison, Side, comparisons, test_rows
 
 POOLED = "_pooled"
 
@@ -33,27 +33,40 @@ def shift_table(predictions: Predictions, settings: ShiftSettings) -> pd.DataFra
         Columns as in ``docs/evaluation/ood_and_shift.md``. A site with one class, a dozen
         patients or no labels has its rows, with a reason in place of what is undefined.
     """
-    pairs = comparisons(predictions)
-    covariates = with_alarms([covariate.mmd_row(pair, settings) for pair in pairs], settings.level)
-    priors = with_alarms([prevalence.prior_row(pair, settings) for pair in pairs], settings.level)
-    changes = [_worse(performance.auroc_change_row(pair, settings)) for pair in pairs]
-    return frame(row for rows in zip(covariates, priors, changes, strict=True) for row in rows)
+    heads = _headlines(comparisons(predictions), settings)
+    return frame(row for head in heads for row in head)
 
 
 def shift_details(predictions: Predictions, settings: ShiftSettings) -> pd.DataFrame:
     """Every statistic of every test site, and two of the features of all sites together."""
+    return shift_tables(predictions, settings)[1]
+
+
+def shift_tables(
+    predictions: Predictions, settings: ShiftSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``shift_table`` and ``shift_details`` for the price of the second."""
+    pairs = comparisons(predictions)
+    heads = _headlines(pairs, settings)
     rows: list[ShiftRow] = []
-    for pair in comparisons(predictions):
-        rows.append(covariate.mmd_row(pair, settings))
-        rows.extend(covariate.detail_rows(pair, settings))
-        rows.append(prevalence.prior_row(pair, settings))
-        rows.extend(prevalence.detail_rows(pair, settings))
-        rows.append(performance.auroc_change_row(pair, settings))
-        rows.extend(performance.detail_rows(pair, settings))
+    for pair, (features, prior, change) in zip(pairs, heads, strict=True):
+        rows += [features, *covariate.detail_rows(pair, settings)]
+        rows += [prior, *prevalence.detail_rows(pair, settings)]
+        rows += [change, *performance.detail_rows(pair, settings)]
     side = test_rows(predictions)
-    rows.append(_predictability_row(side, settings))
-    rows.append(_robustness_row(side, settings))
-    return frame(rows)
+    rows += [_predictability_row(side, settings), _robustness_row(side, settings)]
+    return frame(row for head in heads for row in head), frame(rows)
+
+
+def _headlines(
+    pairs: list[Comparison], settings: ShiftSettings
+) -> list[tuple[ShiftRow, ShiftRow, ShiftRow]]:
+    """(covariate, prevalence, performance) of each site, with alarms over all sites."""
+    features = [covariate.mmd_row(pair, settings) for pair in pairs]
+    priors = [prevalence.prior_row(pair, settings) for pair in pairs]
+    changes = [_worse(performance.auroc_change_row(pair, settings)) for pair in pairs]
+    tested = (with_alarms(rows, settings.level) for rows in (features, priors))
+    return list(zip(*tested, changes, strict=True))
 
 
 def _worse(row: ShiftRow) -> ShiftRow:

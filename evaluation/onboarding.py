@@ -1,0 +1,319 @@
+"""A new site: what 50 to 100 labelled local cases can tell, and what unlabelled ones can.
+
+Labelled cases give exact checks and local settings with their intervals; unlabelled cases give an
+alarm and an estimate of the prior, never a calibration. Nothing here adapts a model.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
+from scipy.stats import beta, binom, norm
+
+from evaluation.binomial import effective_counts, exact_interval
+from evaluation.estimates import Estimate, Reason
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights
+from evaluation.shift.label_shift import em_prior
+
+_SEARCH = np.log(100.0)
+
+
+class Verdict(StrEnum):
+    """What a check of a share against a target says."""
+
+    HOLDS = "holds"
+    UNCLEAR = "unclear"
+    FAILS = "fails"
+    UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareCheck:
+    """A share of local cases against the share that was promised.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        The local share with its exact interval.
+    target : float
+        What was promised, 0..1.
+    p_value : float or None
+        Exact binomial probability of so few (for an alarm: so many) successes were the target
+        true.
+    verdict : Verdict
+        ``holds``: the whole interval is on the good side of the target; ``fails``: ``p_value``
+        is under one minus the confidence; else ``unclear``, where more cases are needed to tell.
+    """
+
+    estimate: Estimate
+    target: float
+    p_value: float | None
+    verdict: Verdict
+
+
+def check_sensitivity(
+    scores: np.ndarray,
+    positive: np.ndarray,
+    threshold: float,
+    target: float,
+    patients: np.ndarray,
+    level: float = 0.95,
+) -> ShareCheck:
+    """Whether the carried threshold still finds the wanted share of positives.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        N probabilities of the positive side.
+    positive : numpy.ndarray
+        N booleans.
+    threshold : float
+        A case is called positive at or over it.
+    target : float
+        Sensitivity promised, 0..1.
+    patients : numpy.ndarray
+        N names; cases of a patient count as far as they agree.
+    level : float
+        Confidence.
+    """
+    called = np.asarray(scores)[positive] >= threshold
+    return _check(called, np.asarray(patients)[positive], target, level, n_positive=len(called))
+
+
+def check_coverage(
+    members: np.ndarray,
+    labels: np.ndarray,
+    target: float,
+    patients: np.ndarray,
+    level: float = 0.95,
+) -> ShareCheck:
+    """Whether the carried prediction sets (N x C booleans) still hold the truth often enough.
+
+    Parameters
+    ----------
+    members : numpy.ndarray
+        N x C booleans.
+    labels : numpy.ndarray
+        N class indices; unlabelled rows (-1) are left out.
+    target : float
+        Coverage promised, 0..1.
+    patients : numpy.ndarray
+        N names.
+    level : float
+        Confidence.
+    """
+    known = np.asarray(labels) >= 0
+    rows = np.flatnonzero(known)
+    covered = np.asarray(members)[rows, np.asarray(labels)[rows]]
+    return _check(covered, np.asarray(patients)[rows], target, level)
+
+
+def shift_alarm(
+    flags: np.ndarray, expected: float, patients: np.ndarray, level: float = 0.95
+) -> ShareCheck:
+    """Whether a frozen detector flags more unlabelled cases than in distribution; exact binomial.
+
+    Parameters
+    ----------
+    flags : numpy.ndarray
+        N booleans: over the detector's frozen threshold.
+    expected : float
+        Share flagged in distribution (one minus the share the threshold keeps).
+    patients : numpy.ndarray
+        N names.
+    level : float
+        Confidence; the verdict ``fails`` is the alarm.
+    """
+    return _check(np.asarray(flags), np.asarray(patients), expected, level, few_is_bad=False)
+
+
+def _check(
+    hits: np.ndarray,
+    patients: np.ndarray,
+    target: float,
+    level: float,
+    *,
+    few_is_bad: bool = True,
+    n_positive: int | None = None,
+) -> ShareCheck:
+    units = len(np.unique(patients))
+    if len(hits) == 0:
+        nothing = Estimate(value=None, reason=Reason.NO_SAMPLES, n=0, n_positive=n_positive)
+        return ShareCheck(estimate=nothing, target=target, p_value=None, verdict=Verdict.UNDEFINED)
+    successes, trials = effective_counts(hits, patients, level)
+    low, high = exact_interval(successes, trials, level)
+    estimate = Estimate(
+        value=float(hits.mean()),
+        low=low,
+        high=high,
+        n=len(hits),
+        n_positive=n_positive,
+        n_patients=units,
+    )
+    if few_is_bad:
+        p_value, good = _at_most(successes, trials, target), low >= target
+    else:
+        p_value, good = 1 - _at_most(successes - 1, trials, target), high <= target
+    verdict = Verdict.HOLDS if good else Verdict.UNCLEAR
+    if p_value < 1 - level:
+        verdict = Verdict.FAILS
+    return ShareCheck(estimate=estimate, target=target, p_value=p_value, verdict=verdict)
+
+
+def _at_most(successes: float, trials: float, share: float) -> float:
+    """P(at most so many successes), continued to numbers that are not whole by the Beta law."""
+    if successes >= trials:
+        return 1.0
+    if successes < 0:
+        return 0.0
+    return float(beta.sf(share, successes + 1, trials - successes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalThreshold:
+    """A threshold from local positives.
+
+    Attributes
+    ----------
+    value : float or None
+        The highest threshold at which the wanted share of local positives is found.
+    low, high : float or None
+        Interval of the threshold that reaches it in the whole population; ``None`` on a side
+        where the cases do not bound it. ``low`` is the careful choice.
+    n_positive : int
+        Positives it rests on.
+    reason : Reason
+        ``OK``, ``NO_SAMPLES`` or ``INTERVAL_UNSTABLE`` (no bound on a side).
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_positive: int
+    reason: Reason
+
+
+def local_threshold(
+    scores: np.ndarray, positive: np.ndarray, sensitivity: float, level: float = 0.95
+) -> LocalThreshold:
+    """Threshold of a wanted sensitivity from local cases, with a distribution-free interval.
+
+    Order statistics bound the quantile exactly (Conover 1999, section 3.2); one case a patient is
+    assumed. Scores and booleans are N long; a case is positive at or over the threshold.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=np.float64)[positive])
+    n = len(ordered)
+    if n == 0:
+        return LocalThreshold(
+            value=None, low=None, high=None, n_positive=0, reason=Reason.NO_SAMPLES
+        )
+    share = 1 - sensitivity
+    missed = int(np.floor(n * share + 1e-9))
+    tail = (1 - level) / 2
+    # Positives under the true quantile are binomial (n, share). The r-th smallest score lies over
+    # it with P(X <= r - 1), under it with P(X >= r).
+    under = int(binom.ppf(tail, n, share))
+    over = int(binom.ppf(1 - tail, n, share)) + 1
+    low = float(ordered[under - 1]) if under >= 1 else None
+    high = float(ordered[over - 1]) if over <= n else None
+    return LocalThreshold(
+        value=float(ordered[min(missed, n - 1)]),
+        low=low,
+        high=high,
+        n_positive=n,
+        reason=Reason.OK if low is not None and high is not None else Reason.INTERVAL_UNSTABLE,
+    )
+
+
+def local_temperature(
+    logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, level: float = 0.95
+) -> Estimate:
+    """Temperature T that calibrates local cases best, ``softmax(l / T)``, with its interval.
+
+    Maximum likelihood (Guo et al. 2017); the interval is Wald's on log T with the sandwich
+    variance clustered by patient. A temperature beyond 0.01..100 is reported as undefined.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray
+        N x C; logarithms of probabilities will do.
+    labels : numpy.ndarray
+        N class indices; unlabelled rows (-1) are left out.
+    patients : numpy.ndarray
+        N names.
+    level : float
+        Confidence.
+    """
+    known = np.asarray(labels) >= 0
+    values, truth = np.asarray(logits, dtype=np.float64)[known], np.asarray(labels)[known]
+    codes = np.unique(np.asarray(patients)[known], return_inverse=True)[1]
+    facts: dict[str, Any] = {"n": len(truth), "n_patients": len(np.unique(codes))}
+    if len(truth) == 0:
+        return Estimate(value=None, reason=Reason.NO_LABELS, **facts)
+    if len(np.unique(truth)) < 2:
+        return Estimate(value=None, reason=Reason.SINGLE_CLASS, **facts)
+    own = values[np.arange(len(truth)), truth]
+
+    def loss(log_t: float) -> float:
+        scale = np.exp(-log_t)
+        return float((logsumexp(values * scale, axis=1) - own * scale).sum())
+
+    found = minimize_scalar(loss, bounds=(-_SEARCH, _SEARCH), method="bounded")
+    log_t = float(found.x)
+    if abs(log_t) > _SEARCH - 1e-2:
+        return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
+    scaled = values * np.exp(-log_t)
+    p = softmax(scaled, axis=1)
+    mean = (p * scaled).sum(axis=1)
+    slope = np.bincount(codes, weights=own * np.exp(-log_t) - mean)
+    curvature = float((p * (scaled - mean[:, None]) ** 2).sum())
+    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt((slope**2).sum())) / curvature
+    return Estimate(
+        value=float(np.exp(log_t)),
+        low=float(np.exp(log_t - half)),
+        high=float(np.exp(log_t + half)),
+        **facts,
+    )
+
+
+def local_prior(
+    probabilities: np.ndarray,
+    source_prior: np.ndarray,
+    patients: np.ndarray,
+    *,
+    resamples: int = 500,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """Class prior of unlabelled local cases by EM, an estimate for each class (transductive).
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        N x C, calibrated on the training sites.
+    source_prior : numpy.ndarray
+        C, their class frequencies.
+    patients : numpy.ndarray
+        N names.
+    resamples, seed : int
+        Bootstrap of patients.
+    level : float
+        Confidence.
+    """
+    units = len(np.unique(patients))
+    facts: dict[str, Any] = {"n": len(probabilities), "n_patients": units}
+    if len(probabilities) == 0:
+        return [Estimate(value=None, reason=Reason.NO_SAMPLES, **facts) for _ in source_prior]
+    point = em_prior(probabilities, source_prior)
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    draws = em_prior(probabilities, source_prior, patient_weights(patients, resamples, generator))
+    result = []
+    for label in range(len(source_prior)):
+        interval = percentile_interval(draws[:, label], units, level)
+        low, high = (None, None) if interval is None else interval
+        result.append(Estimate(value=float(point[label]), low=low, high=high, **facts))
+    return result
