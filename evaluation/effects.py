@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, logit
 
-from evaluation.binomial import effective_size
+from evaluation.binomial import effective_counts
 from evaluation.delong import auroc_interval, covariance
 from evaluation.metrics.measured import Measured
 
@@ -50,8 +50,7 @@ def effect_of(measured: Measured, units: int) -> tuple[float, float] | None:
 
 def _share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
     """Empirical logit with half a success and half a failure more (Haldane, Anscombe)."""
-    size = effective_size(hits, units)
-    successes = float(hits.mean()) * size
+    successes, size = effective_counts(hits, units)
     yes, no = successes + 0.5, size - successes + 0.5
     return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
 
