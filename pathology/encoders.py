@@ -12,10 +12,10 @@ class EncoderSettings(Settings):
     """Which encoder makes the tile features."""
 
     name: Literal["structure_baseline"] = Field(
-        "structure_baseline", description="Encoder; the baseline needs no weights"
+        default="structure_baseline", description="Encoder; the baseline needs no weights"
     )
-    tile_px: int = Field(224, ge=32, le=2048, description="Side of a tile, px")
-    mpp: float = Field(0.5, gt=0.05, lt=20, description="um per px of the tiles")
+    tile_px: int = Field(default=224, ge=32, le=2048, description="Side of a tile, px")
+    mpp: float = Field(default=0.5, gt=0.05, lt=20, description="um per px of the tiles")
 
 
 def load_encoder(settings: EncoderSettings) -> TileEncoder:

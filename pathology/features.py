@@ -25,13 +25,13 @@ class FeatureOrigin(Settings):
     tile_px: int = Field(description="Side of a tile, px")
     mpp: float = Field(description="um per px of the tiles as read")
     tile_size_level0: float = Field(description="Side of a tile, level-0 px")
-    bounds_x: int = Field(0, description="Left edge of the scanned area, level-0 px")
-    bounds_y: int = Field(0, description="Upper edge of the scanned area, level-0 px")
+    bounds_x: int = Field(default=0, description="Left edge of the scanned area, level-0 px")
+    bounds_y: int = Field(default=0, description="Upper edge of the scanned area, level-0 px")
     encoder: str = Field(description="Name of the encoder")
     encoder_digest: str = Field(description="Digest of the encoder's code, settings and weights")
-    slide_fingerprint: str = Field("", description="Fingerprint of the slide file")
-    tiles_digest: str = Field("", description="Digest of the tiles")
-    version: int = Field(VERSION, description="Layout of the file")
+    slide_fingerprint: str = Field(default="", description="Fingerprint of the slide file")
+    tiles_digest: str = Field(default="", description="Digest of the tiles")
+    version: int = Field(default=VERSION, description="Layout of the file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class SlideFeatures:
     def digest(self) -> str:
         """SHA-256 (hex) of features and coordinates."""
         found = hashlib.sha256(str(self.features.shape).encode())
-        found.update(np.ascontiguousarray(self.features))
-        found.update(np.ascontiguousarray(self.coords))
+        found.update(np.ascontiguousarray(self.features).data)
+        found.update(np.ascontiguousarray(self.coords).data)
         return found.hexdigest()
 
 

@@ -26,17 +26,23 @@ class ScMilSettings(Settings):
     """The network and its losses; without contrast it is the plain cross-entropy baseline."""
 
     aggregator: AggregatorSettings = Field(
-        AggregatorSettings(), description="How the instances of a bag become one embedding"
+        default=AggregatorSettings(), description="How the instances of a bag become one embedding"
     )
-    contrast: bool = Field(True, description="Whether bags learn by supervised contrast at all")
-    temperature: float = Field(1.0, gt=0, description="Temperature of the contrast (cosine units)")
+    contrast: bool = Field(
+        default=True, description="Whether bags learn by supervised contrast at all"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="Temperature of the contrast (cosine units)"
+    )
     schedule: ScheduleName = Field(
-        "linear", description="Course of beta, the weight of the contrast, over progress"
+        default="linear", description="Course of beta, the weight of the contrast, over progress"
     )
-    step_at: float = Field(0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls")
-    floor: float = Field(0.0, ge=0, le=1, description="Value of beta at the end")
+    step_at: float = Field(
+        default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
+    )
+    floor: float = Field(default=0.0, ge=0, le=1, description="Value of beta at the end")
     projection: int = Field(
-        64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
+        default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
     )
 
     def beta(self, progress: float) -> float:

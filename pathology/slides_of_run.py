@@ -131,11 +131,9 @@ def _excluded(missing: pd.DataFrame, folder: Path) -> pd.DataFrame:
     reasons: dict[str, tuple[str, str, str]] = {}
     if (folder / TABLE).is_file():
         found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
-        reasons = {
-            row.slide: (row.status, row.code, row.reason)
-            for row in found.itertuples()
-            if row.status != EMBEDDED
-        }
+        found = found[found["status"] != EMBEDDED]
+        columns = (found[name].tolist() for name in ("status", "code", "reason"))
+        reasons = dict(zip(found["slide"].tolist(), zip(*columns, strict=True), strict=True))
     unknown = ("missing", "not_embedded", "There is no usable feature file for the slide")
     rows = [reasons.get(slide, unknown) for slide in missing["slide"]]
     excluded = missing[COLUMNS].reset_index(drop=True)

@@ -31,30 +31,39 @@ VERSION = 1
 _STANDARDISE_ROWS = 2_000_000
 
 
+class SlideFitSettings(FitSettings):
+    """How the weights of a model of slides are fitted."""
+
+    epochs: int = Field(default=40, ge=1, description="Passes over the training bags")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak learning rate (per step)")
+
+
 class PathologySettings(Settings):
     """How a model of slides is trained."""
 
-    method: MethodName = Field("sc_mil", description="Method, by name")
+    method: MethodName = Field(default="sc_mil", description="Method, by name")
     model: ScMilSettings = Field(
-        ScMilSettings(), description="Network and losses; the method decides about contrast"
+        default=ScMilSettings(), description="Network and losses; the method decides about contrast"
     )
-    batch_size: int = Field(16, ge=2, le=4096, description="Bags in a batch")
+    batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
     instances: int = Field(
-        512, ge=1, description="Most instances of a bag in a training step, over its views"
+        default=512, ge=1, description="Most instances of a bag in a training step, over its views"
     )
     views: int = Field(
-        2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
+        default=2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
     )
     pooling: Literal["slide", "patient_union", "patient_late"] = Field(
-        "slide",
+        default="slide",
         description="What is classified: each slide; a patient's slides as one bag; or each slide,"
         " a patient's probabilities being the mean over its slides",
     )
     resident_gib: float = Field(
-        4.0, ge=0, description="Features up to this size (GiB) are held in memory, else mapped"
+        default=4.0,
+        ge=0,
+        description="Features up to this size (GiB) are held in memory, else mapped",
     )
-    fit: FitSettings = Field(
-        FitSettings(epochs=40, learning_rate=5e-4), description="How the weights are fitted"
+    fit: SlideFitSettings = Field(
+        default=SlideFitSettings.model_validate({}), description="How the weights are fitted"
     )
 
 

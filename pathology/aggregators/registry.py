@@ -13,10 +13,16 @@ AggregatorName = Literal["gated_attention", "mean", "max"]
 class AggregatorSettings(Settings):
     """How the instances of a bag become one embedding."""
 
-    name: AggregatorName = Field("gated_attention", description="Aggregator")
-    width: int = Field(128, ge=1, le=8192, description="Width of the bag embedding (numbers)")
-    attention_width: int = Field(64, ge=1, le=8192, description="Width of the attention (numbers)")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Share of units dropped in training")
+    name: AggregatorName = Field(default="gated_attention", description="Aggregator")
+    width: int = Field(
+        default=128, ge=1, le=8192, description="Width of the bag embedding (numbers)"
+    )
+    attention_width: int = Field(
+        default=64, ge=1, le=8192, description="Width of the attention (numbers)"
+    )
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of units dropped in training"
+    )
 
 
 def build_aggregator(settings: AggregatorSettings, inputs: int) -> Aggregator:

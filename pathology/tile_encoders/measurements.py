@@ -1,5 +1,7 @@
 """Measurements on one normalised density image of a tile; each gives a short float vector."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
@@ -43,7 +45,7 @@ def scale_space(image: np.ndarray) -> list[np.ndarray]:
         if number == _FINE:
             image, step = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2.0
             blurred.append(image)
-    return [a - b for a, b in zip(blurred, blurred[1:], strict=False) if a.shape == b.shape]
+    return [a - b for a, b in pairwise(blurred) if a.shape == b.shape]
 
 
 def blobs(image: np.ndarray, mpp: float) -> list[Measured]:
@@ -179,8 +181,8 @@ def orientation(image: np.ndarray) -> list[Measured]:
         coherence = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / strength
         quantiles = _quantiles(coherence, (0.25, 0.5, 0.75))
         measured.append([*quantiles, float(np.average(coherence, weights=strength))])
-    xx, yy, xy = cv2.mean(products)[:3]
-    whole = np.sqrt((xx - yy) ** 2 + 4 * xy**2) / (xx + yy + 1e-3)
+    x, y, mixed = cv2.mean(products)[:3]
+    whole = np.sqrt((x - y) ** 2 + 4 * mixed**2) / (x + y + 1e-3)
     return [np.concatenate(measured), np.array([whole])]
 
 
