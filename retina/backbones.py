@@ -1,0 +1,217 @@
+"""Networks that read photographs, in stages that a method can step between."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from preprocessing.settings import Settings
+
+BackboneName = Literal["thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0"]
+
+
+Stage = Callable[[Tensor], Tensor]
+
+
+class BackboneSettings(Settings):
+    """Which network, and where it is parted for methods that mix features."""
+
+    name: BackboneName = Field(
+        default="thin_resnet18",
+        description="thin_resnet18 is ours, for processors; the others are MONAI's.",
+    )
+    width: int = Field(
+        default=16, ge=4, le=64, description="Channels of thin_resnet18's first stage; 64 is full."
+    )
+    split_after: int = Field(
+        default=2, ge=1, le=3, description="Residual stage after which features are mixed."
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="Local file of first weights (.safetensors or .pth state dictionary, names as"
+        " in torchvision); none: random.",
+    )
+
+
+class Backbone(nn.Module):
+    """A convolutional network as a stem and four stages.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Holds the layers under their usual names.
+    stages : sequence of callables
+        The stem with the first stage's predecessor, then the stages; each maps features to
+        features and uses layers of ``net`` alone.
+    dimensions : int
+        Channels E of the last stage.
+    split_after : int
+        Stage, from 1, that ends `early`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        stages: Sequence[Stage],
+        dimensions: int,
+        split_after: int,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.dimensions = dimensions
+        self._early, self._late = list(stages[: split_after + 1]), list(stages[split_after + 1 :])
+
+    def early(self, pixels: Tensor) -> Tensor:
+        """Return the features after the split stage: B x K x h x w of B x 3 x H x W."""
+        return _through(self._early, pixels)
+
+    def late(self, features: Tensor) -> Tensor:
+        """Return the last stage's features (B x E x h' x w') of the split stage's."""
+        return _through(self._late, features)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Return B x E: the mean over the map."""
+        return features.mean(dim=(2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the embedding, B x E."""
+        return self.pool(self.late(self.early(pixels)))
+
+
+def _through(stages: list[Stage], features: Tensor) -> Tensor:
+    for stage in stages:
+        features = stage(features)
+    return features
+
+
+def build_backbone(settings: BackboneSettings) -> Backbone:
+    """Build a backbone; random weights come from torch's generator, so seed it first.
+
+    Raises
+    ------
+    InputError
+        The file of first weights cannot be read, or does not fit the network.
+    """
+    build = {
+        "thin_resnet18": _thin_resnet18,
+        "resnet18": _monai_resnet,
+        "resnet50": _monai_resnet,
+        "densenet121": _densenet,
+        "efficientnet-b0": _efficientnet,
+    }[settings.name]
+    backbone = build(settings)
+    if settings.weights is not None:
+        from retina.first_weights import load_first_weights
+
+        load_first_weights(backbone.net, settings.weights)
+    return backbone
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut (He et al. 2016, arXiv 1512.03385, figure 5 left)."""
+
+    def __init__(self, incoming: int, outgoing: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(incoming, outgoing, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outgoing)
+        self.conv2 = nn.Conv2d(outgoing, outgoing, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outgoing)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or incoming != outgoing:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(incoming, outgoing, 1, stride, bias=False), nn.BatchNorm2d(outgoing)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        through = torch.relu(self.bn1(self.conv1(features)))
+        return torch.relu(self.bn2(self.conv2(through)) + self.downsample(features))
+
+
+class _ThinResNet18(nn.Module):
+    """ResNet-18 with few channels and a 3 x 3 stem: for small pictures on a processor."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for number in range(1, 5):
+            outgoing = width * 2 ** (number - 1)
+            first = _Block(channels, outgoing, 1 if number == 1 else 2)
+            self.add_module(f"layer{number}", nn.Sequential(first, _Block(outgoing, outgoing, 1)))
+            channels = outgoing
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        return torch.relu(self.bn1(self.conv1(pixels)))
+
+
+def _thin_resnet18(settings: BackboneSettings) -> Backbone:
+    net = _ThinResNet18(settings.width)
+    layers = [net.get_submodule(f"layer{number}") for number in range(1, 5)]
+    return Backbone(net, [net.stem, *layers], settings.width * 8, settings.split_after)
+
+
+def _monai_resnet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import resnet18, resnet50
+
+    make = resnet18 if settings.name == "resnet18" else resnet50
+    net: Any = make(
+        pretrained=False, spatial_dims=2, n_input_channels=3, num_classes=1, feed_forward=False,
+        shortcut_type="B", bias_downsample=False, conv1_t_size=7, conv1_t_stride=2,
+    )  # fmt: skip
+
+    def stem(pixels: Tensor) -> Tensor:
+        return net.maxpool(net.act(net.bn1(net.conv1(pixels))))
+
+    stages: list[Stage] = [stem, net.layer1, net.layer2, net.layer3, net.layer4]
+    dimensions = 512 if settings.name == "resnet18" else 2048
+    return Backbone(net, stages, dimensions, settings.split_after)
+
+
+def _densenet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import DenseNet121
+
+    net = DenseNet121(spatial_dims=2, in_channels=3, out_channels=1)
+    del net.class_layers
+    layers: Any = net.features
+
+    def stem(pixels: Tensor) -> Tensor:
+        return layers.pool0(layers.relu0(layers.norm0(layers.conv0(pixels))))
+
+    def block(number: int) -> Stage:
+        dense, after = layers.get_submodule(f"denseblock{number}"), f"transition{number}"
+        transition = layers.get_submodule(after)
+        return lambda features: transition(dense(features))
+
+    def last(features: Tensor) -> Tensor:
+        return torch.relu(layers.norm5(layers.denseblock4(features)))
+
+    stages: list[Stage] = [stem, block(1), block(2), block(3), last]
+    return Backbone(net, stages, 1024, settings.split_after)
+
+
+def _efficientnet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import EfficientNetBN
+
+    net: Any = EfficientNetBN(settings.name, pretrained=False, spatial_dims=2, in_channels=3)
+    del net._fc
+
+    def stem(pixels: Tensor) -> Tensor:
+        return net._swish(net._bn0(net._conv_stem(net._conv_stem_padding(pixels))))
+
+    def blocks(first: int, last: int) -> Stage:
+        chosen: list[Any] = list(net._blocks.children())[first:last]
+        return lambda features: _through([part for group in chosen for part in group], features)
+
+    def top(features: Tensor) -> Tensor:
+        deep = blocks(5, 7)(features)
+        return net._swish(net._bn1(net._conv_head(net._conv_head_padding(deep))))
+
+    stages: list[Stage] = [stem, blocks(0, 2), blocks(2, 3), blocks(3, 5), top]
+    return Backbone(net, stages, 1280, settings.split_after)

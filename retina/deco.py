@@ -1,0 +1,237 @@
+"""DECO and its parent TALLY: grades that hold while the style of another site is put on.
+
+DECO is Xia et al., MICCAI 2024, arXiv 2406.06384. This is a reconstruction from its abstract and
+figure 1 and from TALLY (Yao et al., TMLR 2023): the weights' formula, the alignment loss, their
+strengths and the schedule are not public, and are our construction where the settings say so.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from preprocessing.errors import InputError
+from preprocessing.settings import Settings
+from retina.alignment import class_alignment, pixel_alignment, semantic_directions
+from retina.batches import PhotographBatch
+from retina.classifier import FundusClassifier
+from retina.decoupling import (
+    Decoupled,
+    Prototypes,
+    Weighting,
+    decouple,
+    rarity_weights,
+    recombine,
+    restandardised,
+)
+from training.algorithm import Algorithm, Output
+from training.losses.classification import cross_entropy
+
+
+class DecoSettings(Settings):
+    """Every part of DECO, each with a switch. The defaults are our reading of the whole."""
+
+    anchors: Literal["class_uniform", "instance", "site_class_uniform"] = Field(
+        default="class_uniform", description="How anchors are drawn; partners: a uniform other site"
+    )
+    swap: bool = Field(default=True, description="Put the partner's style on the anchor")
+    class_prototypes: bool = Field(
+        default=True, description="Mix semantics with the running mean of their class"
+    )
+    site_prototypes: bool = Field(
+        default=True, description="Mix the partner's style with the running mean of its site"
+    )
+    weighting: Weighting = Field(
+        default="power",
+        description="How much of themselves rare classes and sites keep; none is TALLY."
+        " Our construction, the direction is DECO's",
+    )
+    gamma: float = Field(default=0.25, ge=0, description="Exponent of weighting 'power'; 0 = none")
+    beta: float = Field(default=0.999, ge=0, lt=1, description="Overlap of weighting 'effective'")
+    mixing_alpha: float = Field(
+        default=0.5,
+        gt=0,
+        description="Beta(alpha, alpha) of the mixing share, which is then >= 1/2",
+    )
+    momentum: float = Field(default=0.8, ge=0, lt=1, description="Of the prototypes, per batch")
+    restandardise: bool = Field(
+        default=False, description="Give mixed semantics unit contrast again; our construction"
+    )
+    original_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the unmixed photographs' loss; 0 is TALLY"
+    )
+    alignment: float = Field(
+        default=0.1, ge=0, description="Weight of the semantic alignment; our construction"
+    )
+    pixel_share: float = Field(
+        default=0.7, ge=0, le=1, description="Share of the pixel term in it, the rest by class"
+    )
+    margin: float = Field(default=0.1, ge=0, le=1, description="Disagreement the pixel term bears")
+    temperature: float = Field(default=0.1, gt=0, description="Of the class term")
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1,
+        description="Share of the epochs (at least one, unless 0) of plain training that fills the"
+        " prototypes",
+    )  # fmt: skip
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any part changes the features; if not, this is the sampler's control."""
+        return self.swap or self.class_prototypes
+
+
+TALLY = {"weighting": "none", "alignment": 0.0, "original_weight": 0.0}
+"""DECO settings that make it TALLY (without its second correction for imbalance in the loss)."""
+
+CONTROL = {"swap": False, "class_prototypes": False, "site_prototypes": False, "alignment": 0.0}
+"""The same draws of anchors, and nothing else: what resampling alone gives (Teney et al. 2024)."""
+
+
+class Deco(Algorithm):
+    """DECO on a classifier; see `DecoSettings` for the parts.
+
+    For anchor i and partner j of another site, with features r parted into semantics z and style
+    (mu, sigma), prototypes P and Q, shares lambda ~ Beta(alpha, alpha), max(lambda, 1 - lambda):
+    a = lambda_c w_y, z~ = a z_i + (1 - a) P_y; b = lambda_d w_d, mu~ = b mu_j + (1 - b) Q_d(mu),
+    sigma~ likewise; r~ = sigma~ z~ + mu~ keeps label y_i. The loss is CE(r~) + original_weight
+    CE(r) + alignment L_RSA. At inference nothing of this runs: it is the plain network.
+
+    Parameters
+    ----------
+    network : FundusClassifier
+        What is trained.
+    settings : DecoSettings
+        The parts.
+    class_counts, site_counts : numpy.ndarray
+        Training photographs of each class (C) and site (D), for the weights.
+    px : int
+        Side of the photographs, which gives the size of the class prototypes.
+
+    Raises
+    ------
+    InputError
+        Code ``map_too_small``: the last map has one pixel, and alignment compares pixels.
+    """
+
+    class_weights: Tensor
+    site_weights: Tensor
+
+    def __init__(
+        self,
+        network: FundusClassifier,
+        settings: DecoSettings,
+        class_counts: np.ndarray,
+        site_counts: np.ndarray,
+        px: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+        shape, last = _map_shapes(network, px)
+        if settings.alignment and last[1] * last[2] < 2:
+            raise InputError(
+                f"photographs of {px} px leave a map of one pixel, and alignment compares pixels",
+                remedy="Prepare larger photographs, or set alignment to 0",
+                code="map_too_small",
+            )
+        self.prototypes = Prototypes(len(class_counts), len(site_counts), shape, settings.momentum)
+        for name, counts in (("class_weights", class_counts), ("site_weights", site_counts)):
+            weights = rarity_weights(
+                counts, settings.weighting, gamma=settings.gamma, beta=settings.beta
+            )
+            self.register_buffer(name, weights)
+
+    def forward(self, batch: PhotographBatch) -> Output:
+        """Return the plain network's output."""
+        output: Output = self.network(batch.pixels)
+        return output
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """Return the network's weights without prototypes."""
+        state = self.state_dict()
+        return {name: state[name] for name in state if name.startswith("network.")}
+
+    def step(self, batch: PhotographBatch, progress: float) -> dict[str, Tensor]:
+        """Return the losses of a paired batch, or of a plain one, which warms the prototypes up."""
+        if not batch.paired or not self.settings.mixes:
+            return self._plain(batch.anchors)
+        features = self.network.backbone.early(batch.pixels)
+        parts = decouple(features)
+        anchors = len(batch) // 2
+        mixed = self._mixed(parts, batch, anchors)
+        self.prototypes.update(parts, batch.labels, batch.sites)
+        return self._losses(features[:anchors], mixed.to(features.dtype), batch.anchors)
+
+    def _plain(self, batch: PhotographBatch) -> dict[str, Tensor]:
+        features = self.network.backbone.early(batch.pixels)
+        if self.settings.mixes:
+            self.prototypes.update(decouple(features.detach()), batch.labels, batch.sites)
+        logits = self.network.classify(self.network.backbone.late(features)).logits
+        return {"loss": cross_entropy(logits, batch.labels)}
+
+    def _mixed(self, parts: Decoupled, batch: PhotographBatch, anchors: int) -> Tensor:
+        """Return r~ of the anchors, with the prototypes as they were before this batch."""
+        labels, sites = batch.labels[:anchors], batch.sites[anchors:]
+        shares = self._shares(anchors, parts.mean.device)
+        semantics = parts.semantics[:anchors]
+        if self.settings.class_prototypes:
+            prototype, known = self.prototypes.of_classes(labels)
+            keep = _kept(shares[:, 0] * self.class_weights[labels], known)
+            semantics = keep * semantics + (1 - keep) * prototype
+            if self.settings.restandardise:
+                semantics = restandardised(semantics)
+        if not self.settings.swap:
+            return recombine(semantics, parts.mean[:anchors], parts.sd[:anchors])
+        mean, sd = parts.mean[anchors:], parts.sd[anchors:]
+        if self.settings.site_prototypes:
+            site_mean, site_sd, known = self.prototypes.of_sites(sites)
+            keep = _kept(shares[:, 1] * self.site_weights[sites], known)
+            mean = keep * mean + (1 - keep) * site_mean
+            sd = keep * sd + (1 - keep) * site_sd
+        return recombine(semantics, mean, sd)
+
+    def _shares(self, items: int, device: torch.device) -> Tensor:
+        """B x 2 draws of max(lambda, 1 - lambda), lambda ~ Beta(alpha, alpha)."""
+        alpha = torch.tensor(self.settings.mixing_alpha)
+        draws = torch.distributions.Beta(alpha, alpha).sample((items, 2))
+        return torch.maximum(draws, 1 - draws).to(device)
+
+    def _losses(self, features: Tensor, mixed: Tensor, batch: PhotographBatch) -> dict[str, Tensor]:
+        # One batch through the last stages, so that batch normalisation sees one mixture.
+        last = self.network.backbone.late(torch.cat([features, mixed]))
+        logits = self.network.classify(last).logits
+        plain, augmented = logits.chunk(2)
+        losses = {"augmented": cross_entropy(augmented, batch.labels)}
+        loss = losses["augmented"]
+        if self.settings.original_weight:
+            losses["original"] = cross_entropy(plain, batch.labels)
+            loss = loss + self.settings.original_weight * losses["original"]
+        if self.settings.alignment:
+            own, other = semantic_directions(last).chunk(2)
+            pixel = pixel_alignment(own, other, self.settings.margin)
+            by_class = class_alignment(own, batch.labels, batch.sites, self.settings.temperature)
+            share = self.settings.pixel_share
+            losses |= {"pixel_alignment": pixel, "class_alignment": by_class}
+            loss = loss + self.settings.alignment * (share * pixel + (1 - share) * by_class)
+        return {"loss": loss, **losses}
+
+
+def _kept(share: Tensor, known: Tensor) -> Tensor:
+    """How much of itself an item keeps (B x 1 x 1 x 1): all where the prototype is not known."""
+    return torch.where(known, share, 1.0).view(-1, 1, 1, 1)
+
+
+@torch.no_grad()
+def _map_shapes(
+    network: FundusClassifier, px: int
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Channels, height and width of the map at the split and of the last one."""
+    training = network.training
+    network.eval()
+    device = network.head.weight.device
+    early = network.backbone.early(torch.zeros(1, 3, px, px, device=device))
+    late = network.backbone.late(early)
+    network.train(training)
+    first, last = tuple(early.shape[1:]), tuple(late.shape[1:])
+    return (first[0], first[1], first[2]), (last[0], last[1], last[2])

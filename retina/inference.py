@@ -1,0 +1,93 @@
+"""The one way from prepared pictures to grades: validation, evaluation and the clinician's use it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from preprocessing.errors import InputError
+from retina.backbones import BackboneSettings
+from retina.batches import normalised
+from retina.classifier import FundusClassifier, build_classifier
+from training.algorithm import Output
+
+BATCH = 64
+
+
+class Graded:
+    """Outputs of many photographs: ``logits`` (N x C) and ``embeddings`` (N x E), float32."""
+
+    def __init__(self, logits: np.ndarray, embeddings: np.ndarray) -> None:
+        self.logits, self.embeddings = logits, embeddings
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits: N x C, float64."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        powers = np.exp(shifted)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@torch.inference_mode()
+def grade(
+    network: nn.Module, pixels: Callable[[np.ndarray], np.ndarray], n: int, batch: int = BATCH
+) -> Graded:
+    """Grade n prepared pictures.
+
+    Parameters
+    ----------
+    network : nn.Module
+        ``network(B x 3 x H x W) -> Output``; put into evaluation mode for the time being.
+    pixels : callable
+        ``pixels(rows) -> uint8 B x px x px x 3``; called batch by batch, so memory is bounded.
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    try:
+        outputs: list[Output] = []
+        for start in range(0, n, batch):
+            rows = np.arange(start, min(start + batch, n))
+            outputs.append(network(normalised(pixels(rows)).to(device)))
+    finally:
+        network.train(training)
+    return Graded(
+        _joined([out.logits for out in outputs]), _joined([out.embedding for out in outputs])
+    )
+
+
+def _joined(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 0), np.float32)
+
+
+def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> FundusClassifier:
+    """Rebuild a network from a run's ``weights.safetensors`` and its architecture.
+
+    Parameters
+    ----------
+    weights : path
+        Names start with ``network.``.
+    architecture : dict
+        ``{"backbone": BackboneSettings as JSON, "n_classes": C}``, as ``run.json`` keeps it.
+
+    Raises
+    ------
+    InputError
+        Code ``weights_do_not_fit``.
+    """
+    from safetensors.torch import load_file
+
+    settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
+    network = build_classifier(settings, int(architecture["n_classes"]), seed=0)
+    state = {name.removeprefix("network."): t for name, t in load_file(weights).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            "the weights are not of this network", file=weights, code="weights_do_not_fit",
+            remedy="Take weights and architecture from the same run",
+        ) from error  # fmt: skip
+    return network.eval()

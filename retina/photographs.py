@@ -1,0 +1,177 @@
+"""The photographs of a run: which take part, and their pixels from disk or from memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+from preprocessing.files import digest_of
+from preprocessing.fundus.cohort import read_prepared
+from preprocessing.fundus.photograph import FundusSettings
+
+_CARRIED = ("image", "slide", "patient", "site", "site_role", "split", "label")
+
+
+class PixelStore:
+    """Prepared pictures by row; memory is bounded whatever their number.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        PNG files, all px x px.
+    px : int
+        Their side.
+    resident_bytes : int
+        If all of them fit in this, each is kept once it has been read; else none is.
+    """
+
+    def __init__(self, files: list[Path], px: int, resident_bytes: int) -> None:
+        self.files, self.px = files, px
+        fits = len(files) * px * px * 3 <= resident_bytes
+        shape = (len(files) if fits else 0, px, px, 3)
+        self._kept = np.empty(shape, np.uint8)
+        self._is_kept = np.zeros(len(files), bool)
+        self._fits = fits
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Return uint8, n x px x px x 3, RGB."""
+        if not self._fits:
+            return np.stack([self._read(int(row)) for row in rows])
+        for row in rows:
+            if not self._is_kept[row]:
+                self._kept[row] = self._read(int(row))
+                self._is_kept[row] = True
+        return self._kept[rows]
+
+    def _read(self, row: int) -> np.ndarray:
+        picture = cv2.imread(str(self.files[row]), cv2.IMREAD_COLOR)
+        if picture is None or picture.shape != (self.px, self.px, 3):
+            raise InputError(
+                "the prepared picture is missing or damaged", file=self.files[row],
+                remedy="Prepare the cohort again; it is made anew", code="damaged_picture",
+            )  # fmt: skip
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+@dataclass(frozen=True)
+class RunPhotographs:
+    """The photographs of one run.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per photograph with a prepared picture: ``image, slide, patient, site, site_role,
+        split, label, gradable``; in the order of the cohort.
+    labels : numpy.ndarray
+        int64, into the classes; -1 = unlabelled.
+    training_sites : tuple of str
+        Sites with a training photograph, sorted; ``sites`` (int64) indexes them, -1 for others.
+    store : PixelStore
+        Pixels by row.
+    excluded : pandas.DataFrame
+        ``image, site, split, label, reason`` of those that take no part, or no part in training.
+    prepared : FundusSettings
+        How the pictures were made ready.
+    digest : str
+        Of pictures, labels and splits.
+    """
+
+    table: pd.DataFrame
+    labels: np.ndarray
+    training_sites: tuple[str, ...]
+    sites: np.ndarray
+    store: PixelStore
+    excluded: pd.DataFrame
+    prepared: FundusSettings
+    digest: str
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the labelled, gradable rows of a split of the training sites."""
+        here = (self.table["split"] == split) & (self.table["site_role"] == "training")
+        return np.flatnonzero((here & self.table["gradable"]).to_numpy() & (self.labels >= 0))
+
+
+def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float) -> RunPhotographs:
+    """Join a split cohort with its prepared pictures.
+
+    Photographs that could not be prepared are excluded; ungradable ones are kept out of training
+    and selection, but predicted.
+
+    Raises
+    ------
+    InputError
+        Code ``no_splits``, ``not_prepared``, ``not_in_prepared`` (a photograph of the cohort was
+        never prepared) or ``no_training_item``.
+    """
+    if not {"split", "site_role"} <= set(cohort.table.columns):
+        raise InputError(
+            "the cohort has no splits", file=cohort.path, column="split", code="no_splits",
+            remedy="Divide it with split_cohort first",
+        )  # fmt: skip
+    records, settings = read_prepared(prepared)
+    record_columns = ["image", "status", "code", "file", "gradable", "reasons", "prepared_digest"]
+    joined = cohort.table.assign(label_index=cohort.label_indices).merge(
+        records[record_columns], on="image", how="left", validate="one_to_one"
+    )
+    if joined["status"].isna().any():
+        first = joined.loc[joined["status"].isna(), "image"].iloc[0]
+        raise InputError(
+            f"{int(joined['status'].isna().sum())} photographs were never prepared ({first}, ...)",
+            file=Path(prepared), remedy="Prepare the cohort again", code="not_in_prepared",
+        )  # fmt: skip
+    there = joined[joined["status"] == "ok"].reset_index(drop=True)
+    there["gradable"] = there["gradable"].astype(bool)
+    found = _run_photographs(there, joined, Path(prepared), settings, resident_gib)
+    if not len(found.rows("train")):
+        raise InputError(
+            "no labelled, gradable training photograph", file=cohort.path,
+            remedy="Train on a site with labels", code="no_training_item",
+        )  # fmt: skip
+    return found
+
+
+def _run_photographs(
+    there: pd.DataFrame,
+    joined: pd.DataFrame,
+    prepared: Path,
+    settings: FundusSettings,
+    resident_gib: float,
+) -> RunPhotographs:
+    labels = there["label_index"].to_numpy(np.int64)
+    in_training = (there["split"] == "train") & (there["site_role"] == "training") & (labels >= 0)
+    training_sites = tuple(sorted(there.loc[in_training, "site"].unique()))
+    index = {site: number for number, site in enumerate(training_sites)}
+    files = [prepared / file for file in there["file"]]
+    what = there[["image", "patient", "site", "split", "label", "prepared_digest"]]
+    return RunPhotographs(
+        table=there[[*_CARRIED, "gradable"]],
+        labels=labels,
+        training_sites=training_sites,
+        sites=there["site"].map(index).fillna(-1).to_numpy(np.int64),
+        store=PixelStore(files, settings.px, int(resident_gib * 2**30)),
+        excluded=_excluded(joined),
+        prepared=settings,
+        digest=digest_of([settings.digest(), what.astype(str).to_dict("list")]),
+    )
+
+
+def _excluded(joined: pd.DataFrame) -> pd.DataFrame:
+    failed = joined[joined["status"] != "ok"]
+    ungradable = joined[(joined["status"] == "ok") & (joined["gradable"] == False)]  # noqa: E712
+    columns = ["image", "site", "split", "label"]
+    return pd.concat(
+        [
+            failed[columns].assign(reason="not prepared: " + failed["code"]),
+            ungradable[columns].assign(
+                reason="ungradable, predicted but not trained on: " + ungradable["reasons"]
+            ),
+        ],
+        ignore_index=True,
+    )

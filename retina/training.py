@@ -1,0 +1,236 @@
+"""One run: from a split cohort and its prepared photographs to weights and a predictions table."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from preprocessing.augment.fundus import fundus_augmentation
+from preprocessing.cohort import Cohort
+from preprocessing.files import digest_of, file_digest, replacing, write_json
+from preprocessing.settings import Settings
+from retina.backbones import BackboneSettings
+from retina.classifier import build_classifier
+from retina.deco import DecoSettings
+from retina.gdrnet import GdrnetSettings
+from retina.inference import Graded, grade, load_fundus_model
+from retina.methods import Method, MethodContext, method_named
+from retina.photographs import RunPhotographs, select_photographs
+from retina.source import PhotographSource
+from retina.validation import grading_scores
+from training import distributed
+from training.algorithm import Algorithm
+from training.fitting import FitSettings, fit
+from training.run_folder import RunFolder
+from training.samplers.pairs import PairBatches
+from training.samplers.plans import BatchPlan, RandomBatches
+from training.samplers.shares import cells_of
+from training.samplers.weighted import WeightedBatches
+
+VERSION = 1
+"""Goes up when the same inputs would give another run."""
+
+_FIT = FitSettings.model_validate(
+    {"epochs": 20, "learning_rate": 1e-3, "select_by": "auc", "mode": "max"}
+)
+
+
+class RetinaSettings(Settings):
+    """How a model of photographs is trained."""
+
+    method: str = Field(default="deco", description="Method, by name")
+    backbone: BackboneSettings = Field(default=BackboneSettings(), description="The network")
+    deco: DecoSettings = Field(default=DecoSettings(), description="Of DECO and its relatives")
+    gdrnet: GdrnetSettings = Field(default=GdrnetSettings(), description="Of GDRNet")
+    batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
+    augmentation: Literal["none", "geometry", "standard"] = Field(
+        default="standard",
+        description="Of every method; GDRNet adds its artefacts in a second view",
+    )
+    resident_gib: float = Field(
+        default=4.0, ge=0, description="Pictures up to this size (GiB) are held in memory"
+    )
+    fit: FitSettings = Field(default=_FIT, description="How the weights are fitted")
+
+
+def train_retina(
+    cohort: Cohort, prepared_folder: str | Path, settings: RetinaSettings, run_folder: str | Path
+) -> pd.DataFrame:
+    """Train a model of photographs and predict every one that was prepared.
+
+    A finished run of the same inputs is read back; a killed one goes on; other inputs or settings
+    begin anew. Weights are selected on the ``val`` photographs of training sites alone.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With ``split`` and ``site_role``, as `preprocessing.splits.split_cohort` gives them.
+    prepared_folder : path
+        Where `preprocessing.fundus.cohort.prepare_cohort` wrote.
+    run_folder : path
+        See docs/architecture.md; photographs that take no part are listed in ``excluded.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The predictions, a row per prepared photograph in the order of the cohort.
+
+    Raises
+    ------
+    InputError
+        See `retina.photographs.select_photographs` and `retina.methods.method_named`.
+    """
+    method = method_named(settings.method)
+    photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
+    run = RunFolder(run_folder)
+    inputs = _inputs(cohort, photographs, settings)
+    first = distributed.rank_and_world()[0] == 0
+    if not distributed.from_rank_zero(run.begin(inputs) if first else None):
+        return pd.read_parquet(run.path / "predictions.parquet")
+    if first:
+        _write_beginning(run.path, settings, photographs, cohort)
+    result = fit(
+        build_algorithm(method, photographs, settings, len(cohort.classes)),
+        batch_source(method, photographs, settings),
+        settings.fit.model_copy(update=method.fit),
+        run.path,
+        validate=_validator(photographs),
+        fingerprint=digest_of(inputs),
+    )
+    if first:
+        backbone = settings.backbone.model_dump(mode="json", exclude={"weights"})
+        architecture = {"backbone": backbone, "n_classes": len(cohort.classes)}
+        network = load_fundus_model(result.weights, architecture)
+        graded = grade(network, photographs.store.pixels, len(photographs.table))
+        _write_predictions(run.path, photographs, cohort.classes, graded)
+        run.finish(**_facts(photographs, architecture, result.__dict__))
+    distributed.wait_for_all()
+    return pd.read_parquet(run.path / "predictions.parquet")
+
+
+def build_algorithm(
+    method: Method, photographs: RunPhotographs, settings: RetinaSettings, n_classes: int
+) -> Algorithm:
+    """Return the method with fresh weights, equal for all methods of a seed."""
+    rows = photographs.rows("train")
+    context = MethodContext(
+        network=build_classifier(settings.backbone, n_classes, settings.fit.seed),
+        class_counts=np.bincount(photographs.labels[rows], minlength=n_classes),
+        site_counts=np.bincount(photographs.sites[rows], minlength=len(photographs.training_sites)),
+        px=photographs.prepared.px,
+        deco=_deco_settings(method, settings),
+        gdrnet=settings.gdrnet,
+    )
+    return method.build(context)
+
+
+def batch_source(
+    method: Method, photographs: RunPhotographs, settings: RetinaSettings
+) -> PhotographSource:
+    """Return the training batches of a method."""
+    rows = photographs.rows("train")
+    labels, sites = photographs.labels[rows], photographs.sites[rows]
+    seed, deco = settings.fit.seed, _deco_settings(method, settings)
+    as_they_come = RandomBatches(len(rows), settings.batch_size, seed)
+    plan: BatchPlan = as_they_come
+    warm = None
+    if method.batches != "instance":
+        plan = _anchors(deco, labels, sites, settings.batch_size, seed)
+    if method.batches == "pairs":
+        plan = PairBatches(plan, sites, seed)
+    if method.batches != "instance" and deco.warmup:
+        warm = (as_they_come, max(1, round(deco.warmup * settings.fit.epochs)))
+    fill = photographs.prepared.fill
+    return PhotographSource(
+        photographs, rows, plan, fundus_augmentation(settings.augmentation, fill=fill), seed,
+        second=fundus_augmentation("artefacts", fill=fill) if method.second_view else None,
+        warm=warm,
+    )  # fmt: skip
+
+
+def _deco_settings(method: Method, settings: RetinaSettings) -> DecoSettings:
+    return DecoSettings.model_validate({**settings.deco.model_dump(), **method.deco})
+
+
+def _anchors(
+    deco: DecoSettings, labels: np.ndarray, sites: np.ndarray, batch_size: int, seed: int
+) -> BatchPlan:
+    if deco.anchors == "instance":
+        return RandomBatches(len(labels), batch_size, seed)
+    cells = labels if deco.anchors == "class_uniform" else cells_of(sites, labels)[0]
+    return WeightedBatches(cells, batch_size, seed, exponent=0.0)
+
+
+def _validator(photographs: RunPhotographs) -> Any:
+    """Return the scores of an epoch on the validation photographs, or None without any."""
+    rows = photographs.rows("val")
+    if not len(rows):
+        return None
+
+    def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
+        network = algorithm.get_submodule("network")
+        graded = grade(network, lambda part: photographs.store.pixels(rows[part]), len(rows))
+        return grading_scores(graded.logits, photographs.labels[rows])
+
+    return validate
+
+
+def _inputs(
+    cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
+) -> dict[str, Any]:
+    weights = settings.backbone.weights
+    return {
+        "task": "retina",
+        "version": VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "classes": list(cohort.classes),
+        "photographs": photographs.digest,
+        "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),
+        "first_weights": file_digest(weights) if weights is not None else "",
+    }
+
+
+def _write_beginning(
+    folder: Path, settings: RetinaSettings, photographs: RunPhotographs, cohort: Cohort
+) -> None:
+    write_json(folder / "settings.json", settings.model_dump(mode="json"))
+    columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+    with replacing(folder / "splits.parquet") as temporary:
+        cohort.table[columns].to_parquet(temporary, index=False)
+    with replacing(folder / "excluded.csv") as temporary:
+        photographs.excluded.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _write_predictions(
+    folder: Path, photographs: RunPhotographs, classes: tuple[str, ...], graded: Graded
+) -> None:
+    table = photographs.table.copy()
+    for number, name in enumerate(classes):
+        table[f"prob_{name}"] = graded.probabilities[:, number]
+    for name, array in (("embeddings.npy", graded.embeddings), ("logits.npy", graded.logits)):
+        with replacing(folder / name) as temporary, temporary.open("wb") as file:
+            np.save(file, array.astype(np.float32), allow_pickle=False)
+    with replacing(folder / "predictions.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _facts(
+    photographs: RunPhotographs, architecture: dict[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    rows = photographs.rows("train")
+    return {
+        "architecture": architecture,
+        "preparation": photographs.prepared.model_dump(mode="json"),
+        "training_sites": list(photographs.training_sites),
+        "training_photographs": np.bincount(
+            photographs.labels[rows], minlength=architecture["n_classes"]
+        ).tolist(),
+        "selected_epoch": result["epoch"],
+        "selected_because": result["reason"],
+        "selection_score": result["score"],
+        "epochs": result["epochs"],
+        "photographs_predicted": len(photographs.table),
+        "photographs_excluded": len(photographs.excluded),
+    }

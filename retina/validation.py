@@ -1,0 +1,72 @@
+"""Scores of grades on the validation photographs, by which weights are selected."""
+
+import numpy as np
+from scipy.special import logsumexp
+
+
+def grading_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """Return the scores of an epoch; None where one is undefined.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray
+        N x C.
+    labels : numpy.ndarray
+        N, int; all >= 0.
+
+    Returns
+    -------
+    dict
+        ``loss`` (cross-entropy), ``kappa`` (quadratic weighted), ``auc`` (one class against one,
+        mean over the pairs of classes that are there; Hand and Till 2001) and ``referable_auc``
+        (grade >= 2, where there are more than two classes).
+    """
+    from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+    wide = np.asarray(logits, np.float64)
+    log_shares = wide - logsumexp(wide, axis=1, keepdims=True)
+    n_classes = wide.shape[1]
+    scores: dict[str, float | None] = {
+        "loss": float(-log_shares[np.arange(len(labels)), labels].mean())
+    }
+    present = np.unique(labels)
+    scores["kappa"] = (
+        float(
+            cohen_kappa_score(
+                labels, wide.argmax(1), weights="quadratic", labels=np.arange(n_classes)
+            )
+        )
+        if len(present) > 1
+        else None
+    )
+    scores["auc"] = pairwise_auc(np.exp(log_shares), labels)
+    referable = labels >= 2
+    if n_classes > 2 and 0 < referable.sum() < len(labels):
+        shares = np.exp(logsumexp(log_shares[:, 2:], axis=1))
+        scores["referable_auc"] = float(roc_auc_score(referable, shares))
+    else:
+        scores["referable_auc"] = None
+    return scores
+
+
+def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the mean AUC over pairs of present classes (Hand and Till 2001); None without a pair.
+
+    For a pair (a, b) it is the mean of the AUC of the probability of a and that of b, among the
+    photographs of the two. Unlike scikit-learn's it does not fail where a class is absent.
+    """
+    from scipy.stats import rankdata
+
+    present = np.unique(labels)
+    found = []
+    for first in range(len(present)):
+        for second in range(first + 1, len(present)):
+            pair = []
+            for own, other in ((first, second), (second, first)):
+                a, b = labels == present[own], labels == present[other]
+                ranks = rankdata(np.concatenate([probabilities[a, present[own]],
+                                                 probabilities[b, present[own]]]))  # fmt: skip
+                n_a, n_b = int(a.sum()), int(b.sum())
+                pair.append((ranks[:n_a].sum() - n_a * (n_a + 1) / 2) / (n_a * n_b))
+            found.append(np.mean(pair))
+    return float(np.mean(found)) if found else None
