@@ -47,6 +47,7 @@ class Code(StrEnum):
     WRONG_KIND = "wrong_kind"
     UNSUPPORTED = "unsupported"
     FOLDER_LOOP = "folder_loop"
+    RESOLUTION_TOO_LOW = "resolution_too_low"
     # error: could not be processed
     NOT_FOUND = "not_found"
     PERMISSION_DENIED = "permission_denied"
@@ -75,6 +76,7 @@ MEANING: dict[Code, str] = {
     Code.WRONG_KIND: "An image, but not of the kind that this model reads.",
     Code.UNSUPPORTED: "An image in a form that offsite does not read (animated, several pages).",
     Code.FOLDER_LOOP: "The folder leads back into itself.",
+    Code.RESOLUTION_TOO_LOW: "Coarser than the model needs.",
     Code.NOT_FOUND: "There is no such file.",
     Code.PERMISSION_DENIED: "The file may not be read.",
     Code.EMPTY_FILE: "The file is empty.",
@@ -96,6 +98,7 @@ EXCLUDED = frozenset(
         Code.WRONG_KIND,
         Code.UNSUPPORTED,
         Code.FOLDER_LOOP,
+        Code.RESOLUTION_TOO_LOW,
     }
 )
 # The input is not to blame: the next run tries again.

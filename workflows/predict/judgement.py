@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.conformal import ConformalSets
 from evaluation.ood.reference import ReferencedDetector
+from workflows.package.fitting import tempered
 from workflows.package.folder import Package
 from workflows.package.schema import POOLED, OperatingPoint
 from workflows.predict.decisions import Evidence, Verdict, decide
@@ -27,13 +29,16 @@ class Judge:
         self.record = package.record
         arrays = package.arrays("ood")
         self._detector = ReferencedDetector.from_arrays(arrays) if arrays else None
+        arrays = package.arrays("conformal")
+        self._sets = ConformalSets.from_arrays(arrays) if arrays else None
+        self._calibration = package.arrays("calibration")
 
     def judge(self, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
         """Judge one finding at one site; returns the columns of the result and the verdict."""
         logits = np.asarray(finding.logits, dtype=np.float64)[None]
         name, profile = self.record.profile_of(site)
         probabilities, calibrated = self._probabilities(logits, profile.calibration)
-        sets = self._sets(probabilities, name)
+        sets = {level: self._prediction_set(probabilities, name, level) for level in LEVELS}
         rules, classes = self.record.decision, self.record.classes
         positive = self._share(probabilities, rules.positive)
         urgent = self._share(probabilities, rules.urgent) if rules.urgent else None
@@ -62,11 +67,18 @@ class Judge:
         return columns, verdict
 
     def _probabilities(self, logits: np.ndarray, calibration: str) -> tuple[np.ndarray, bool]:
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (shifted / shifted.sum(axis=1, keepdims=True))[0], False
+        temperature = self._calibration.get(f"{calibration}/temperature")
+        known = 1.0 if temperature is None else float(temperature)
+        return tempered(logits, known)[0], temperature is not None
 
-    def _sets(self, probabilities: np.ndarray, site: str) -> dict[int, tuple[str, ...] | None]:
-        return dict.fromkeys(LEVELS)
+    def _prediction_set(
+        self, probabilities: np.ndarray, site: str, level: int
+    ) -> tuple[str, ...] | None:
+        if self._sets is None:
+            return None
+        found = self._sets.predict(probabilities[None], np.array([site]), level / 100)
+        members = zip(self.record.classes, found.members[0], strict=True)
+        return tuple(name for name, member in members if member)
 
     def _share(self, probabilities: np.ndarray, names: tuple[str, ...]) -> float:
         return float(sum(probabilities[self.record.classes.index(name)] for name in names))

@@ -1,0 +1,106 @@
+"""``offsite predict``: for the clinician."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REFUSED = 4
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Images, folders, or cohort tables (CSV or Parquet)."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Folder of a model package, or models:/name@champion."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; run again to go on.")
+    ],
+    site: Annotated[str, typer.Option(help="Site of the inputs, where no table names it.")] = "",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow store of models:/...: sqlite:///path or http(s)://server."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Photographs at a time on the device.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, max=256, help="Inputs prepared at a time; 0 = one per core.")
+    ] = 0,
+    part: Annotated[
+        str, typer.Option(metavar="I/N", help="Only this share; a last run without it gathers all.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")
+    ] = False,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Do every case again.")] = False,
+    json_log: Annotated[
+        bool, typer.Option("--json-log", help="Log JSON lines, for machines.")
+    ] = False,
+) -> None:
+    """Read new cases with a model: a worklist, and a row for every input. Research use only.
+
+    Prints the page to open. Exit code 3: done, but some cases have no answer; 4: the model is not
+    what it was when it was made, and was not used.
+    """
+    from workflows.commands.options import cores
+    from workflows.console import data, say
+    from workflows.package.folder import ModelRefused
+    from workflows.predict import running
+    from workflows.predict.batch import BatchOptions
+
+    options = BatchOptions(
+        output=output, workers=cores(workers), part=part, fail_fast=fail_fast,
+        resume=not no_resume, json_log=json_log,
+    )  # fmt: skip
+    try:
+        if dry_run:
+            counts = running.plan(
+                inputs, model, options, site=site, tracking_uri=tracking_uri, device=device
+            )
+            for name, count in counts.items():
+                data.print(f"{name:<18}{count:>8}")
+            return
+        outcome = running.predict(
+            inputs, model, options, site=site, tracking_uri=tracking_uri, device=device,
+            batch_size=batch_size,
+        )  # fmt: skip
+    except ModelRefused as error:
+        say(f"The model is refused. {error}")
+        raise typer.Exit(REFUSED) from error
+    _tell(outcome.counts, json_log)
+    page = outcome.folder / ("results.csv" if part else "index.html")
+    typer.echo(page)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _tell(counts: dict[str, dict[str, int]], json_log: bool) -> None:
+    """The outcome as a small table, for people."""
+    if json_log:
+        return
+    from rich.table import Table
+
+    from workflows.console import messages
+
+    table = Table(title="Research use only. Not for diagnosis.", title_style="dim")
+    table.add_column("decision")
+    table.add_column("cases", justify="right")
+    table.add_column("without a plain answer")
+    table.add_column("cases", justify="right")
+    left = list(counts["decision"].items())
+    right = [(code, n) for code, n in counts["code"].items() if code != "ok"]
+    for row in range(max(len(left), len(right))):
+        cells: list[str] = []
+        for side in (left, right):
+            name, number = side[row] if row < len(side) else ("", "")
+            cells += [str(name).replace("_", " "), str(number)]
+        table.add_row(*cells)
+    messages.print(table)

@@ -1,0 +1,216 @@
+"""What stands between a network and its reader, fitted on validation rows of training sites."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from evaluation.binomial import clustered_interval
+from evaluation.conformal import ConformalSets, ConformalSettings
+from evaluation.onboarding import local_temperature
+from evaluation.ood.fitting import fit_detectors
+from evaluation.ood.settings import OodSettings
+from evaluation.predictions import Predictions
+from evaluation.roles import roles_of
+from evaluation.thresholds import choose_threshold
+from workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
+
+# The feature scores that did best on medical images (OpenMIBOOD, CVPR 2025), in that order.
+DETECTORS = ("residual", "mahalanobis", "msp")
+# 19 rows are the fewest that can rule a class out at 95 %: 1 / 0.05 - 1.
+LEAST_BIN = 19
+LEAST_POSITIVES = 10
+OWN_THRESHOLD_POSITIVES = 50
+
+
+@dataclass
+class Fitted:
+    """Everything fitted, and what could not be.
+
+    Attributes
+    ----------
+    reference : dict of str to numpy.ndarray
+        For ``reference.npz``.
+    profiles : dict of str to SiteProfile
+        By site, and ``_pooled``.
+    limits : list of str
+        What is missing, and why.
+    """
+
+    reference: dict[str, np.ndarray] = field(default_factory=dict)
+    profiles: dict[str, SiteProfile] = field(default_factory=dict)
+    limits: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Which classes call for referral, which urgently, and how many must be found."""
+
+    positive: tuple[str, ...]
+    urgent: tuple[str, ...]
+    sensitivity: float
+    ordinal: bool
+
+
+def fit_reference(predictions: Predictions, groups: Groups) -> Fitted:
+    """Fit OOD detector, calibration, prediction sets and thresholds.
+
+    Rows of held-out sites and test rows take no part. What a table cannot give (no labels, no
+    embeddings, a class without rows) is left out and said in ``limits``.
+    """
+    fitted = Fitted()
+    roles = roles_of(predictions.table)
+    rows = predictions.select(roles.calibrate & (predictions.labels >= 0))
+    _fit_ood(predictions, fitted)
+    rows = _calibrated(rows, fitted)
+    _fit_sets(rows, groups, fitted)
+    _fit_profiles(rows, groups, fitted)
+    return fitted
+
+
+def _fit_ood(predictions: Predictions, fitted: Fitted) -> None:
+    found = fit_detectors(predictions, OodSettings(detectors=DETECTORS))
+    usable = [one for one in found if one.detector is not None]
+    if not usable:
+        fitted.limits.append(
+            "How unlike the training images a case is cannot be said: "
+            + ", ".join(f"{one.name} {one.reason.replace('_', ' ')}" for one in found)
+            + "."
+        )
+        return
+    best = usable[0]
+    assert best.detector is not None
+    fitted.reference |= {f"ood/{k}": v for k, v in best.detector.to_arrays().items()}
+    if best.threshold_from != "validation":
+        fitted.limits.append(
+            "The percentiles of distance from the training images are cross-fitted on training"
+            " rows: there were too few validation rows."
+        )
+
+
+def _calibrated(rows: Predictions, fitted: Fitted) -> Predictions:
+    """Fit the temperature and return the rows as a reader will see them."""
+    logits = rows.logits if rows.logits is not None else log_of(rows.probabilities)
+    patients = rows.table["patient"].to_numpy(str)
+    temperature = local_temperature(logits, rows.labels, patients)
+    if temperature.value is None or len(rows) < LEAST_BIN:
+        reason = "too few" if temperature.value is not None else temperature.reason.value
+        fitted.limits.append(
+            "The probabilities are not calibrated: a temperature cannot be fitted to the"
+            f" validation cases ({reason.replace('_', ' ')})."
+        )
+        return rows
+    fitted.reference[f"calibration/{POOLED}/temperature"] = np.array(temperature.value)
+    return replace(rows, probabilities=tempered(logits, temperature.value))
+
+
+def tempered(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities, N x C, of logits divided by a temperature (Guo et al. 2017)."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def log_of(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithms that stand in for logits where a table has none."""
+    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+
+
+def _fit_sets(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
+    counts = np.bincount(rows.labels, minlength=len(rows.classes))
+    if len(rows) < LEAST_BIN:
+        fitted.limits.append(
+            f"There are no prediction sets: {len(rows)} labelled validation cases, fewer than"
+            f" {LEAST_BIN}."
+        )
+        return
+    by_class = bool((counts >= LEAST_BIN).all())
+    if not by_class:
+        few = ", ".join(
+            f"{name} ({n})" for name, n in zip(rows.classes, counts, strict=True) if n < LEAST_BIN
+        )
+        fitted.limits.append(
+            "The coverage of the prediction sets holds over all classes together and not for each:"
+            f" too few validation cases of {few}."
+        )
+    settings = ConformalSettings(ordered=groups.ordinal, by_class=by_class)
+    sites = rows.table["site"].to_numpy(str)
+    sets = ConformalSets.fit(rows.probabilities, rows.labels, sites, settings)
+    fitted.reference |= {f"conformal/{name}": array for name, array in sets.to_arrays().items()}
+
+
+def _fit_profiles(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
+    sites = rows.table["site"].to_numpy(str)
+    everywhere = np.ones(len(rows), dtype=bool)
+    pooled = _profile(rows, everywhere, groups, None)
+    fitted.profiles[POOLED] = pooled
+    for site in np.unique(sites):
+        fitted.profiles[str(site)] = _profile(rows, sites == site, groups, pooled)
+
+
+def _profile(
+    rows: Predictions, chosen: np.ndarray, groups: Groups, pooled: SiteProfile | None
+) -> SiteProfile:
+    notes: list[str] = []
+
+    def point(name: str, classes: Sequence[str], other: OperatingPoint | None) -> Any:
+        if not classes:
+            return None
+        return _point(rows, chosen, classes, groups.sensitivity, other, name, notes)
+
+    referral = point("referral", groups.positive, pooled.referral if pooled else None)
+    urgent = point("urgent", groups.urgent, pooled.urgent if pooled else None)
+    return SiteProfile(
+        role="training" if pooled else "pooled",
+        n=int(chosen.sum()),
+        patients=int(rows.table["patient"][chosen].nunique()),
+        referral=referral,
+        urgent=urgent,
+        notes=tuple(notes),
+    )
+
+
+def _point(
+    rows: Predictions, chosen: np.ndarray, classes: Sequence[str], target: float,
+    pooled: OperatingPoint | None, name: str, notes: list[str],
+) -> OperatingPoint | None:  # fmt: skip
+    members = np.isin(np.array(rows.classes), classes)
+    scores = np.minimum(rows.probabilities[chosen][:, members].sum(axis=1), 1.0)
+    positive = members[rows.labels[chosen]]
+    patients = np.unique(rows.table["patient"].to_numpy(str)[chosen], return_inverse=True)[1]
+    found = int(positive.sum())
+    if pooled is None and found < LEAST_POSITIVES:
+        notes.append(
+            f"no {name} threshold: {found} positive validation cases, fewer than {LEAST_POSITIVES}"
+        )
+        return None
+    if pooled is not None and found < OWN_THRESHOLD_POSITIVES:
+        origin = "all training sites together (validation)"
+        return operating_point(scores, positive, patients, pooled.threshold, origin)
+    where = "this site" if pooled is not None else "all training sites together"
+    threshold = choose_threshold(scores, positive, patients, target)
+    assert threshold is not None  # every sensitivity is reached where there is a positive case
+    origin = f"sensitivity {target:g} on the validation cases of {where}"
+    return operating_point(scores, positive, patients, threshold, origin)
+
+
+def operating_point(
+    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, threshold: float, origin: str
+) -> OperatingPoint:
+    """Measure a threshold on cases: sensitivity and specificity with intervals over patients."""
+    called = scores >= threshold
+    return OperatingPoint(
+        threshold=threshold,
+        origin=origin,
+        n=len(scores),
+        sensitivity=_share(called[positive], patients[positive]),
+        specificity=_share(~called[~positive], patients[~positive]),
+    )
+
+
+def _share(hits: np.ndarray, patients: np.ndarray) -> Interval | None:
+    if not len(hits):
+        return None
+    low, high = clustered_interval(hits, patients)
+    return Interval(value=float(hits.mean()), low=low, high=high)

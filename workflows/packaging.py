@@ -1,0 +1,166 @@
+"""From a finished run and its evaluation to a model package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from evaluation.predictions import Predictions, load_predictions
+from preprocessing.errors import InputError
+from preprocessing.files import file_digest
+from training.run_folder import RunFolder
+from workflows.package.fitting import Groups, fit_reference
+from workflows.package.folder import write_package
+from workflows.package.schema import (
+    Architecture,
+    DecisionRules,
+    ModelRecord,
+    SiteCounts,
+    SiteResult,
+)
+
+# Of the per-site report the package keeps what a reader asks at a site.
+_METRICS = (
+    "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
+    "sensitivity", "specificity", "ppv", "npv",
+)  # fmt: skip
+_INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a package cannot read from the run's tables.
+
+    Attributes
+    ----------
+    name, target : str
+        What the model is called, and what its classes say.
+    task : str
+        ``slides`` or ``photographs``.
+    architecture, architecture_settings
+        Name in offsite's list, and plain JSON that rebuilds the network.
+    preprocessing : dict
+        ``tiles`` and ``encoder``, or ``fundus``: settings as JSON.
+    mpp, field_of_view : float or None
+        um per px of the tiles; degrees of a photograph.
+    ordinal : bool
+        Whether the classes are grades, from mild to severe.
+    positive, urgent : tuple of str
+        Classes that call for referral (none named: all but the first) and for urgent referral.
+    sensitivity : float
+        That the thresholds are chosen for, 0..1.
+    """
+
+    name: str
+    task: Literal["slides", "photographs"]
+    target: str
+    architecture: str
+    architecture_settings: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    mpp: float | None = None
+    field_of_view: float | None = None
+    ordinal: bool = False
+    positive: tuple[str, ...] = ()
+    urgent: tuple[str, ...] = ()
+    sensitivity: float = 0.9
+
+
+def package_run(
+    run_folder: str | Path, evaluation_folder: str | Path | None, out: str | Path, facts: ModelFacts
+) -> Path:
+    """Write the package of a finished run; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    run_folder : path
+        With ``weights.safetensors``, ``predictions.parquet``, ``embeddings.npy``, ``run.json``.
+    evaluation_folder : path or None
+        With ``per_site.csv``; without it the package says that nothing was measured.
+    out : path
+        The folder to make.
+    facts : ModelFacts
+        What the run's tables do not say.
+
+    Raises
+    ------
+    InputError
+        The run is not finished, or ``facts`` name a class that is not there.
+    """
+    from safetensors.torch import load_file
+
+    run = Path(run_folder)
+    record = RunFolder(run).record()
+    if record is None or record["status"] != "done":
+        raise InputError("not a finished run", file=run, remedy="Train it to the end first")
+    predictions = load_predictions(run)
+    positive = facts.positive or predictions.classes[1:]
+    groups = Groups(
+        positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
+    )
+    fitted = fit_reference(predictions, groups)
+    table = predictions.table
+    trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
+    results = _results(evaluation_folder)
+    if not results:
+        fitted.limits.append("Nothing was measured: no evaluation came with the run.")
+    model = ModelRecord(
+        name=facts.name,
+        task=facts.task,
+        target=facts.target,
+        classes=predictions.classes,
+        ordinal=facts.ordinal,
+        architecture=Architecture(
+            name=facts.architecture, settings=dict(facts.architecture_settings)
+        ),
+        preprocessing=dict(facts.preprocessing),
+        mpp=facts.mpp,
+        field_of_view=facts.field_of_view,
+        decision=DecisionRules(positive=positive, urgent=facts.urgent),
+        profiles=fitted.profiles,
+        training_sites=tuple(sorted(trained["site"].unique())),
+        patients=int(trained["patient"].nunique()),
+        cohort=_cohort(predictions),
+        results=results,
+        limits=tuple(fitted.limits),
+        fingerprints={"run": record["key"], **_digests(run)},
+        versions=dict(record.get("versions", {})),
+    )
+    weights = load_file(run / "weights.safetensors")
+    return write_package(out, model, weights, fitted.reference)
+
+
+def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
+    found = []
+    for site, rows in predictions.table.groupby("site"):
+        roles = set(rows["site_role"]) & {"training", "held_out"}
+        found.append(
+            SiteCounts(
+                site=str(site),
+                role="training" if "training" in roles else "held_out" if roles else "unknown",
+                images=len(rows),
+                patients=int(rows["patient"].nunique()),
+                classes={str(k): int(v) for k, v in rows["label"].value_counts().items()},
+            )
+        )
+    return tuple(found)
+
+
+def _results(folder: str | Path | None) -> tuple[SiteResult, ...]:
+    file = None if folder is None else Path(folder) / "per_site.csv"
+    if file is None or not file.is_file():
+        return ()
+    table = pd.read_csv(
+        file, dtype={"site": str, "metric": str}, keep_default_na=False, na_values=[""]
+    )
+    wanted = table["metric"].str.rsplit("/", n=1).str[-1].isin(_METRICS)
+    fields = [name for name in SiteResult.model_fields if name in table.columns]
+    found = []
+    for row in table[wanted][fields].to_dict("records"):
+        found.append(SiteResult(**{k: v for k, v in row.items() if not pd.isna(v)}))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _digests(run: Path) -> dict[str, str]:
+    return {name: file_digest(run / name) for name in _INPUTS if (run / name).is_file()}

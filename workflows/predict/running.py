@@ -1,0 +1,158 @@
+"""From the words of the command line to a run: device, model, predictor, inputs."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from preprocessing.errors import InputError
+from workflows.package.folder import ModelRefused, Package, load_package
+from workflows.predict.batch import BatchOptions, Outcome, run_batch
+from workflows.predict.case_files import CaseFiles, content_of
+from workflows.predict.inputs import Inputs, find_inputs, part_of
+from workflows.predict.kinds import dicom_series
+from workflows.predict.passage import check_file
+from workflows.predict.predictor import Predictor, Rejected
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+
+
+def device_named(name: str) -> str:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda``, ``cuda:<i>`` or ``mps``.
+
+    Raises
+    ------
+    InputError
+        There is no such device here: nothing falls back silently to a slower one.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    present = {
+        "cpu": not index,
+        "cuda": torch.cuda.is_available()
+        and (not index or (index.isdigit() and int(index) < torch.cuda.device_count())),
+        "mps": torch.backends.mps.is_available() and not index,
+    }
+    if not present.get(kind, False):
+        raise InputError(
+            f"there is no device '{name}' here",
+            remedy="Use --device auto, or see `offsite doctor`",
+            code="no_device",
+        )
+    return name
+
+
+@contextmanager
+def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
+    """Yield a verified package, from a folder or, by ``models:/...``, from the registry.
+
+    Raises
+    ------
+    ModelRefused
+        It is not exactly what was made, or what was registered.
+    """
+    if not model.startswith("models:/"):
+        yield load_package(model)
+        return
+    from evaluation.registry import fetch_package
+
+    uri = tracking_uri or os.environ.get(TRACKING_URI)
+    if not uri:
+        raise InputError(
+            "a registered model needs its tracking store",
+            remedy=f"Give --tracking-uri sqlite:///path/mlflow.db, or set {TRACKING_URI}",
+        )
+    with TemporaryDirectory(prefix="offsite-model-") as folder:
+        try:
+            fetched = fetch_package(uri, model, Path(folder) / "package")
+        except InputError as error:
+            if error.code == "package_changed":
+                raise ModelRefused(
+                    error.problem, remedy=error.remedy, file=error.file, code=error.code
+                ) from error
+            raise
+        package = load_package(fetched)
+        version = registered_version(uri, model)
+        record = package.record.model_copy(update={"version": version})
+        yield replace(package, record=record)
+
+
+def registered_version(uri: str, model: str) -> str:
+    """Return the number of the version that an address stands for."""
+    from evaluation.registry import find_version
+    from evaluation.tracking import client_of
+
+    return str(find_version(client_of(uri), model).version)
+
+
+def predictor_for(package: Package, device: str, batch_size: int | None = None) -> Predictor:
+    """Return the predictor of the modality that the package is for."""
+    if package.record.task == "slides":
+        from workflows.predict.slides import SlidePredictor
+
+        return SlidePredictor(package, device)
+    from workflows.predict.photographs import PhotographPredictor
+
+    return PhotographPredictor(package, device, batch_size)
+
+
+def inputs_for(task: str, names: Sequence[Path], site: str, output: Path) -> Inputs:
+    """List the inputs; of a DICOM slide the files of its series are one input.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    group = dicom_series if task == "slides" else None
+    inputs = find_inputs(names, site=site, leave_out=output, group=group)
+    if not inputs.items:
+        raise InputError(
+            "there is nothing to predict",
+            remedy="Name images, folders with images, or a cohort table",
+            code="no_inputs",
+        )
+    return inputs
+
+
+def predict(
+    names: Sequence[Path], model: str, options: BatchOptions, *, site: str = "",
+    tracking_uri: str | None = None, device: str = "auto", batch_size: int | None = None,
+) -> Outcome:  # fmt: skip
+    """Run one batch; what `offsite predict` does."""
+    chosen = device_named(device)
+    with opened_model(model, tracking_uri) as package:
+        inputs = inputs_for(package.record.task, names, site, options.output)
+        predictor = predictor_for(package, chosen, batch_size)
+        return run_batch(package, predictor, inputs, options, chosen)
+
+
+def plan(
+    names: Sequence[Path], model: str, options: BatchOptions, *, site: str = "",
+    tracking_uri: str | None = None, device: str = "auto",
+) -> dict[str, int]:  # fmt: skip
+    """Count what a run would do, and write nothing."""
+    chosen = device_named(device)
+    with opened_model(model, tracking_uri) as package:
+        inputs = inputs_for(package.record.task, names, site, options.output)
+        items = part_of(inputs.items, options.part) if options.part else inputs.items
+        settings = predictor_for(package, chosen).describe()
+        files = CaseFiles(options.output, {"model": package.digest, "predictor": settings})
+        counts = {"inputs": len(items), "done already": 0, "to do": 0, "unreadable": 0}
+        for item in items:
+            try:
+                if item.fault:
+                    raise Rejected(*item.fault)
+                check_file(item)
+                done = files.current(item, files.key(item, content_of(item)))
+                counts["done already" if done else "to do"] += 1
+            except (Rejected, OSError):
+                counts["unreadable"] += 1
+    return {**counts, "named twice": inputs.repeated, "left out (hidden)": inputs.ignored}
