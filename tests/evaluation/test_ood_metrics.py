@@ -1,0 +1,116 @@
+"""Separation of scores and the frozen reference, against scikit-learn and plain loops."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from evaluation.ood.logit_detectors import Energy, Msp
+from evaluation.ood.metrics import patient_weights, separation
+from evaluation.ood.reference import ReferencedDetector
+from preprocessing.errors import InputError
+
+
+@pytest.fixture(params=["continuous", "tied"])
+def scored(request):
+    rng = np.random.default_rng(3)
+    positive = rng.random(200) < 0.3
+    scores = rng.normal(size=200) + positive
+    return (np.round(scores * 2) if request.param == "tied" else scores), positive
+
+
+def plain_rates(scores, positive):
+    """Both conventions by trying every threshold."""
+    inside, outside = scores[~positive], scores[positive]
+    keeping = min(t for t in inside if (inside <= t).mean() >= 0.95)
+    catching = max(t for t in outside if (outside >= t).mean() >= 0.95)
+    return (outside <= keeping).mean(), (inside >= catching).mean()
+
+
+def test_separation_equals_scikit_learn_and_a_search_over_thresholds(scored):
+    scores, positive = scored
+    found = separation(scores, positive)
+    assert found.auroc[0] == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    kept, caught = plain_rates(scores, positive)
+    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(kept)
+    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(caught)
+
+
+def test_weights_equal_rows_repeated(scored):
+    scores, positive = scored
+    weights = np.random.default_rng(4).integers(0, 4, size=(70, 200)).astype(np.float32)
+    found = separation(scores, positive, weights)
+    for index in (0, 30, 69):
+        rows = np.repeat(np.arange(200), weights[index].astype(int))
+        again = separation(scores[rows], positive[rows])
+        for name in ("auroc", "fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught"):
+            assert getattr(found, name)[index] == pytest.approx(getattr(again, name)[0], abs=1e-6)
+
+
+def test_the_two_conventions_differ_and_a_useless_score_is_at_95_percent():
+    scores = np.arange(1000) % 100
+    positive = np.arange(1000) >= 500
+    found = separation(scores, positive)
+    assert found.auroc[0] == pytest.approx(0.5)
+    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(0.95)
+    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(0.95)
+    skewed = np.where(positive, np.where(np.arange(1000) % 2 == 0, 200, -1), scores)
+    found = separation(skewed, positive)
+    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(0.5)
+    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(1.0)
+
+
+def test_a_weighting_without_one_side_is_nan_and_spares_the_others():
+    scores, positive = np.arange(4.0), np.array([False, False, True, True])
+    weights = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]], dtype=np.float32)
+    found = separation(scores, positive, weights)
+    np.testing.assert_array_equal(found.auroc, [np.nan, 1.0, np.nan])
+    np.testing.assert_array_equal(found.fpr_ood_at_95_id_kept, [np.nan, 0.0, np.nan])
+    assert np.isnan(separation(scores, np.ones(4, dtype=bool)).auroc[0])
+
+
+def test_patients_are_drawn_whole():
+    patients = np.repeat([f"p{i}" for i in range(20)], 3)
+    weights = patient_weights(patients, 200, np.random.default_rng(0))
+    assert weights.shape == (200, 60)
+    groups = weights.reshape(200, 20, 3)
+    np.testing.assert_array_equal(groups.min(axis=2), groups.max(axis=2))
+    np.testing.assert_array_equal(weights.sum(axis=1), 60)
+    assert weights.std(axis=0).min() > 0.5
+    assert patient_weights(np.array([], dtype=str), 5, np.random.default_rng(0)).shape == (5, 0)
+
+
+def test_the_frozen_threshold_passes_a_new_row_with_the_wanted_probability():
+    # With n rows and the k-th smallest as threshold a new row passes with probability k / (n + 1).
+    for n, rank in ((19, 19), (39, 38), (100, 96), (10, 10)):
+        reference = ReferencedDetector.of(Msp(), np.arange(n, dtype=float), 0.95)
+        assert reference.threshold == rank - 1
+        assert reference.flag(np.array([rank - 1.0, rank - 0.5])).tolist() == [False, True]
+
+
+def test_percentiles_rise_from_0_to_100_and_ties_take_the_middle():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=5000)
+    reference = ReferencedDetector.of(Msp(), scores)
+    new = np.array([-100.0, np.quantile(scores, 0.25), np.median(scores), 100.0])
+    np.testing.assert_allclose(reference.percentile(new), [0, 25, 50, 100], atol=0.1)
+    grid = reference.percentile(np.linspace(-4, 4, 500))
+    assert (np.diff(grid) >= 0).all()
+    tied = ReferencedDetector.of(Msp(), np.r_[np.zeros(600), np.ones(400)])
+    np.testing.assert_allclose(tied.percentile(np.array([0.0, 1.0])), [30, 80], atol=0.2)
+
+
+def test_a_referenced_detector_comes_back_from_its_arrays(tmp_path):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(50, 3))
+    detector = Energy.fit(np.empty((50, 0)), logits, np.zeros(50, dtype=int))
+    first = ReferencedDetector.of(detector, detector.score(np.empty((50, 0)), logits))
+    np.savez(tmp_path / "reference.npz", **first.to_arrays())
+    with np.load(tmp_path / "reference.npz", allow_pickle=False) as arrays:
+        back = ReferencedDetector.from_arrays(arrays)
+    assert (back.threshold, back.n, back.detector.name) == (first.threshold, 50, "energy")
+    scores = back.score(np.empty((50, 0)), logits)
+    np.testing.assert_array_equal(back.percentile(scores), first.percentile(scores))
+    with pytest.raises(InputError, match="lacks name"):
+        ReferencedDetector.from_arrays({"quantiles": first.quantiles, "threshold": 0, "n": 1})
+    with pytest.raises(InputError, match="no in-distribution rows"):
+        ReferencedDetector.of(detector, np.array([]))
