@@ -8,9 +8,10 @@ import numpy as np
 
 from preprocessing.files import replacing
 
-OPACITY = 0.62
-_COLD, _LEAST_TOP = 0.0, 3.0
-_BAR_PX, _MARGIN_PX = 18, 12
+_LEAST_TOP = 3.0
+_OPACITY = (0.22, 0.78)  # of the coldest and the hottest tile: where little is, tissue shows
+# Pale yellow over orange to dark red: the darker, the more, also in black and white print.
+_COLOURS = ((255, 245, 170), (254, 204, 92), (253, 141, 60), (227, 26, 28), (128, 0, 38))
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ def colour_top(relative: np.ndarray) -> float:
     return float(max(np.quantile(relative, 0.99), _LEAST_TOP)) if len(relative) else _LEAST_TOP
 
 
-def attention_overlay(
-    shape: tuple[int, int], grid: TileGrid, attention: np.ndarray, opacity: float = OPACITY
-) -> np.ndarray:
+def attention_overlay(shape: tuple[int, int], grid: TileGrid, attention: np.ndarray) -> np.ndarray:
     """Return the heatmap as a transparent picture (H x W x 4, uint8, RGBA) to lay over a view."""
     relative = relative_attention(attention)
     values = attention_map(shape, grid, relative)
@@ -95,7 +94,7 @@ def attention_overlay(
     levels = np.divide(soft, weight, out=np.zeros_like(soft), where=weight > 1e-3)
     rgba = np.zeros((*shape, 4), np.uint8)
     rgba[..., :3] = _coloured(levels)
-    rgba[..., 3] = np.where(covered, round(255 * opacity), 0)
+    rgba[..., 3] = np.where(covered, _opacity(levels), 0)
     return rgba
 
 
@@ -119,7 +118,8 @@ def write_heatmap(
     height, width = view.shape[:2]
     overlay = attention_overlay((height, width), grid, attention)
     share = overlay[..., 3:].astype(np.float32) / 255
-    blended = np.rint(view * (1 - share) + overlay[..., :3] * share).astype(np.uint8)
+    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None]  # colour is left to the attention
+    blended = np.rint(grey * (1 - share) + overlay[..., :3] * share).astype(np.uint8)
     top = colour_top(relative_attention(attention))
     size = (7.0 + 1.1, 7.0 * height / width + 0.5)
     figure = Figure(figsize=size, dpi=160, layout="constrained")
@@ -129,22 +129,32 @@ def write_heatmap(
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=10, loc="left")
-    ramp = _coloured(np.linspace(0, 1, 256, dtype=np.float32)[:, None])
-    bar = figure.colorbar(_scale(ramp[:, 0], top), ax=axes, fraction=0.04, pad=0.02)
+    bar = figure.colorbar(_scale(top), ax=axes, fraction=0.04, pad=0.02)
     bar.set_label("attention (1 = average tile)", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _scale(ramp: np.ndarray, top: float):  # type: ignore[no-untyped-def]
+def _scale(top: float):  # type: ignore[no-untyped-def]
+    """The colour bar's scale, as the colours look over tissue."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
+    levels = np.linspace(0, 1, 256, dtype=np.float32)
+    share = _opacity(levels)[:, None] / 255
+    ramp = _coloured(levels) * share + 200 * (1 - share)
     return ScalarMappable(Normalize(0, top), ListedColormap(ramp / 255))
 
 
+def _opacity(levels: np.ndarray) -> np.ndarray:
+    low, high = _OPACITY
+    return np.rint(255 * (low + (high - low) * np.clip(levels, 0, 1))).astype(np.uint8)
+
+
 def _coloured(levels: np.ndarray) -> np.ndarray:
-    """Colours (uint8, RGB) of levels in [0, 1]: dark to light also in black and white print."""
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    return table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
+    """Colours (uint8, RGB) of levels in [0, 1]."""
+    places = np.linspace(0, 1, len(_COLOURS))
+    steps = np.linspace(0, 1, 256)
+    table = np.stack([np.interp(steps, places, band) for band in zip(*_COLOURS, strict=True)], 1)
+    return np.rint(table).astype(np.uint8)[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
