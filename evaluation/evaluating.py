@@ -7,23 +7,33 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from evaluation.cohort_table import cohort_table
+from evaluation.conformal import ConformalSettings
+from evaluation.conformal_table import conformal_table
+from evaluation.meta_analysis import meta_table, shrunken_table
+from evaluation.ood.settings import OodSettings
+from evaluation.ood.table import ood_table
 from evaluation.per_site import per_site_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.page import write_report
 from evaluation.report.reading import read_table
+from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
 from evaluation.settings import EvaluationSettings
+from evaluation.shift.settings import ShiftSettings
+from evaluation.shift.table import shift_tables
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, read_json, replacing, write_json
 from preprocessing.settings import Settings
 
 RECORD = "evaluation.json"
+Part = Literal["next_hospital", "ood", "shift", "conformal", "selective"]
+PARTS: tuple[Part, ...] = get_args(Part)
 _VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -37,8 +47,19 @@ class ReportSettings(Settings):
     limits: tuple[str, ...] = Field(
         default=(), description="Known limits to print in the report, a sentence each"
     )
+    parts: tuple[Part, ...] = Field(
+        default=PARTS, description="What to measure beside the per-site table"
+    )
     metrics: EvaluationSettings = Field(
         default_factory=EvaluationSettings, description="The per-site tables"
+    )
+    ood: OodSettings = Field(default_factory=OodSettings, description="Detection of foreign images")
+    shift: ShiftSettings = Field(default_factory=ShiftSettings, description="Shift between sites")
+    conformal: ConformalSettings = Field(
+        default_factory=ConformalSettings, description="Prediction sets"
+    )
+    selective: SelectiveSettings = Field(
+        default_factory=SelectiveSettings, description="Selective prediction"
     )
 
 
@@ -67,6 +88,8 @@ def evaluate(
     out: str | Path,
     settings: ReportSettings | None = None,
     *,
+    near: Predictions | None = None,
+    far: Predictions | None = None,
     facts: Mapping[str, Any] | None = None,
     extra_tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> Evaluation:
@@ -81,6 +104,9 @@ def evaluate(
         with others every table is made anew.
     settings : ReportSettings, optional
         What to measure and how.
+    near, far : Predictions, optional
+        The same model's predictions on images of another kind, and on images it was never meant
+        for; a set per value of their ``site`` column.
     facts : mapping, optional
         Further provenance for the page, JSON-able: ``inputs``, ``model``, ``seeds``.
     extra_tables : mapping of str to pandas.DataFrame, optional
@@ -104,11 +130,14 @@ def evaluate(
     folder = Path(out)
     version = importlib.metadata.version("offsite")
     more = dict(facts or {})
-    key = digest_of([predictions_digest(rows), chosen.digest(), version, more, _digests(given)])
+    foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
+    key = digest_of(
+        [predictions_digest(rows), foreign, chosen.digest(), version, more, _digests(given)]
+    )
     if not _finished(folder, key):
         _clear(folder)
         write_json(folder / RECORD, {"status": "running", "key": key})
-        for name, table in (_tables(rows, chosen) | given).items():
+        for name, table in (_tables(rows, chosen, near, far) | given).items():
             write_table(folder / f"{name}.csv", table)
         record = {**_record(predictions, rows, chosen), **more}
         write_report(folder, record)
@@ -149,12 +178,32 @@ def _check_names(rows: Predictions) -> None:
         )
 
 
-def _tables(rows: Predictions, settings: ReportSettings) -> dict[str, pd.DataFrame]:
-    makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "cohort": lambda: cohort_table(rows),
-        "per_site": lambda: per_site_table(rows, settings.metrics),
+def _tables(
+    rows: Predictions,
+    settings: ReportSettings,
+    near: Predictions | None,
+    far: Predictions | None,
+) -> dict[str, pd.DataFrame]:
+    per_site = per_site_table(rows, settings.metrics)
+    makers: dict[Part, Callable[[], dict[str, pd.DataFrame]]] = {
+        "next_hospital": lambda: {
+            "meta": meta_table(per_site, settings.metrics),
+            "shrunken": shrunken_table(per_site, settings.metrics),
+        },
+        "ood": lambda: {"ood": ood_table(rows, settings.ood, far, near)},
+        "shift": lambda: dict(
+            zip(("shift", "shift_details"), shift_tables(rows, settings.shift), strict=True)
+        ),
+        "conformal": lambda: {"conformal": conformal_table(rows, settings.conformal)},
+        "selective": lambda: {
+            "selective": selective_table(rows, settings.selective),
+            "risk_coverage": risk_coverage_table(rows, settings.selective),
+        },
     }
-    return {name: make() for name, make in makers.items()}
+    found = {"cohort": cohort_table(rows), "per_site": per_site}
+    for part in settings.parts:
+        found |= makers[part]()
+    return found
 
 
 def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

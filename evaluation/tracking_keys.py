@@ -18,6 +18,7 @@ from preprocessing.errors import InputError
 
 _SUMMARY = re.compile(r"_[a-z0-9][a-z0-9_]*")
 KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
+_CURVES = {"losses": "train", "scores": "val"}
 # The tracking page grows unusable with thousands of columns; the whole table is an artifact.
 MAX_KEYS = 1000
 _SLUG_LENGTH = 60
@@ -115,13 +116,19 @@ def _place(site: str, role: Any) -> str:
 
 
 def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of one epoch by key; nested groups are joined by ``/``, text is left out."""
+    """The numbers of one epoch by key: losses under ``train/``, scores under ``val/``.
+
+    Nested groups are known by their name, ``losses`` and ``scores`` being those of the fit loop;
+    a number outside any group belongs to training. Text and undefined numbers are left out.
+    """
     found: dict[str, float] = {}
     for name, value in _flat(epoch):
-        if name != ("epoch",):
-            parts = [slug(part) for piece in name for part in piece.split("/") if part]
-            parts = ["train", *parts] if len(parts) == 1 else parts
-            _put(found, "/".join([parts[0], "_".join(parts[1:])]), value)
+        if name == ("epoch",):
+            continue
+        parts = [part for piece in name for part in piece.split("/") if part]
+        group = _CURVES.get(parts[0], parts[0]) if len(parts) > 1 else "train"
+        rest = parts[1:] if len(parts) > 1 else parts
+        _put(found, f"{slug(group)}/{'_'.join(slug(part) for part in rest)}", value)
     return found
 
 
