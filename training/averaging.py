@@ -1,6 +1,6 @@
-"""Averages of the weights over training: exponential moving average and SWAD.
+"""Averages of the weights over training, chosen by settings and unknown to the algorithms.
 
-Both average parameters and floating-point buffers (batch-norm statistics among them), so an
+They average parameters and floating-point buffers (batch-norm statistics among them), so an
 average can be used without a pass over the data. Integer buffers are copied.
 """
 
@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import part
 from training.fit_settings import FitSettings
 
 
@@ -45,6 +44,8 @@ def weight_average(settings: FitSettings) -> WeightAverage:
     if settings.averaging == "ema":
         return ExponentialAverage(settings.ema_decay)
     if settings.averaging == "swad":
+        from training.swad import ValleyAverage
+
         return ValleyAverage(
             settings.swad_by,
             settings.swad_converged,
@@ -68,20 +69,28 @@ def holding(module: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterator
         _copy(module, own)
 
 
+@torch.no_grad()
+def _copy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(weights[name])
+
+
 class NoAverage:
-    """The raw weights."""
+    """The raw weights; the base of averages that leave some of the protocol alone."""
 
     def update(self, module: nn.Module) -> None:
-        """Do nothing."""
+        """Take in the weights after a step: nothing to do."""
 
-    def validated(self) -> None:
+    def validated(self) -> dict[str, Tensor] | None:
         """Return None: the raw weights are validated."""
+        return None
 
     def close_epoch(self, scores: Mapping[str, float | None]) -> None:
-        """Do nothing."""
+        """Take in the scores of an epoch: nothing to do."""
 
-    def final(self) -> None:
-        """Return None: the selected epoch's weights are kept."""
+    def final(self) -> dict[str, Tensor] | None:
+        """Return None: what was validated in the selected epoch is kept."""
+        return None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing."""
@@ -92,10 +101,10 @@ class NoAverage:
         return {}
 
     def load(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Do nothing."""
+        """Put back a state: there is none."""
 
 
-class ExponentialAverage:
+class ExponentialAverage(NoAverage):
     """Moving average: a <- d a + (1 - d) w with d = min(decay, (1 + t) / (10 + t)) at step t.
 
     The small early d lets a short run forget its start (the warm-up usual with such averages).
@@ -123,15 +132,9 @@ class ExponentialAverage:
         for name in state.keys() - set(floating):
             self.average[name].copy_(state[name])
 
-    def validated(self) -> dict[str, Tensor]:
+    def validated(self) -> dict[str, Tensor] | None:
         """Return the average."""
         return self.average
-
-    def close_epoch(self, scores: Mapping[str, float | None]) -> None:
-        """Do nothing."""
-
-    def final(self) -> None:
-        """Return None: the average of the selected epoch is kept."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the average."""
@@ -145,143 +148,3 @@ class ExponentialAverage:
         """Put back a state."""
         self.average = {name: tensor.clone() for name, tensor in tensors.items()}
         self.steps = int(facts["steps"])
-
-
-class ValleyAverage:
-    """SWAD: the mean of the weights of every step inside the valley of the validation loss.
-
-    Cha et al. 2021, arXiv 2102.08604, algorithm 1, with an epoch as the interval between two
-    validations. The valley opens at the epoch whose loss is not undercut by the ``converged - 1``
-    epochs after it. The tolerance is (1 + ``tolerance``) times the mean loss of those epochs, and
-    the valley closes when ``patience`` epochs on end lie above it; these are left out.
-    If it never opens, the run ends with the selected epoch's raw weights.
-    """
-
-    def __init__(self, score: str, converged: int, patience: int, tolerance: float) -> None:
-        self.score = score
-        self.converged = converged
-        self.patience = patience
-        self.tolerance = tolerance
-        self.segments: list[dict[str, Tensor]] = []  # sums over the steps of an epoch
-        self.losses: list[float] = []
-        self.steps: list[int] = []
-        self.current: dict[str, Tensor] = {}
-        self.current_steps = 0
-        self.valley: dict[str, Tensor] = {}
-        self.valley_steps = 0
-        self.threshold: float | None = None
-        self.closed = False
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Add the weights of a step to the epoch's sum."""
-        if self.closed:
-            return
-        self.current = _plus(self.current, module.state_dict())
-        self.current_steps += 1
-
-    def validated(self) -> None:
-        """Return None: SWAD watches the loss of the raw weights."""
-
-    @torch.no_grad()
-    def close_epoch(self, scores: Mapping[str, float | None]) -> None:
-        """Decide with the epoch's loss whether the valley opens, goes on or closes."""
-        loss = scores.get(self.score)
-        if self.closed or not self.current:
-            return
-        self.segments.append(self.current)
-        self.steps.append(self.current_steps)
-        self.losses.append(float("inf") if loss is None else loss)
-        self.current, self.current_steps = {}, 0
-        if self.threshold is None:
-            self._try_to_open()
-        elif min(self.losses) > self.threshold and len(self.losses) == self.patience:
-            self.closed = True
-            self.segments, self.losses, self.steps = [], [], []
-        elif len(self.losses) == self.patience:
-            self._take_oldest()
-
-    def _try_to_open(self) -> None:
-        if len(self.losses) < self.converged:
-            return
-        if self.losses[0] == min(self.losses) < float("inf"):
-            finite = [loss for loss in self.losses if loss < float("inf")]
-            self.threshold = (1 + self.tolerance) * sum(finite) / len(finite)
-            while len(self.losses) >= self.patience:
-                self._take_oldest()
-        else:
-            self.segments.pop(0)
-            self.losses.pop(0)
-            self.steps.pop(0)
-
-    def _take_oldest(self) -> None:
-        self.valley = _plus(self.valley, self.segments.pop(0))
-        self.valley_steps += self.steps.pop(0)
-        self.losses.pop(0)
-
-    @torch.no_grad()
-    def final(self) -> dict[str, Tensor] | None:
-        """Return the mean over the valley; an end of training closes an open valley."""
-        if self.threshold is None:
-            return None
-        total, steps = self.valley, self.valley_steps
-        for segment, count, loss in zip(self.segments, self.steps, self.losses, strict=True):
-            if loss <= self.threshold or any(
-                later <= self.threshold for later in self.losses[self.losses.index(loss) :]
-            ):
-                total, steps = _plus(total, segment), steps + count
-        return {
-            name: (t / steps).to(torch.float32) if t.is_floating_point() else t
-            for name, t in total.items()
-        }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the sums."""
-        groups = {"current": self.current, "valley": self.valley}
-        groups |= {f"segment{i}": segment for i, segment in enumerate(self.segments)}
-        return {f"{group}.{n}": t for group, named in groups.items() for n, t in named.items()}
-
-    def facts(self) -> dict[str, Any]:
-        """Return losses and counts."""
-        return {
-            "losses": [None if loss == float("inf") else loss for loss in self.losses],
-            "steps": self.steps,
-            "current_steps": self.current_steps,
-            "valley_steps": self.valley_steps,
-            "threshold": self.threshold,
-            "closed": self.closed,
-        }
-
-    def load(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Put back a state."""
-        self.current = part(tensors, "current")
-        self.valley = part(tensors, "valley")
-        self.segments = [part(tensors, f"segment{i}") for i in range(len(facts["steps"]))]
-        self.losses = [float("inf") if loss is None else loss for loss in facts["losses"]]
-        self.steps = list(facts["steps"])
-        self.current_steps = facts["current_steps"]
-        self.valley_steps = facts["valley_steps"]
-        self.threshold = facts["threshold"]
-        self.closed = facts["closed"]
-
-
-def _plus(total: dict[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add floating tensors in float64 (float32 where the device has none); take the last others."""
-    if not total:
-        return {name: _wide(tensor.detach()) for name, tensor in state.items()}
-    return {
-        name: total[name] + tensor.detach() if tensor.is_floating_point() else tensor.clone()
-        for name, tensor in state.items()
-    }
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point() or tensor.device.type == "mps":
-        return tensor.clone()
-    return tensor.to(torch.float64, copy=True)
-
-
-@torch.no_grad()
-def _copy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    for name, tensor in module.state_dict().items():
-        tensor.copy_(weights[name])

@@ -37,6 +37,7 @@ def train(folder, averaging, at=None):
     if kind == "end":  # after the weights, before the checkpoint goes
         _die_at_call(fitting, "write_json", 1)
     cadence = {"checkpoint_every_steps": 4, "checkpoint_every_seconds": 1e9}
+    cadence |= {"swad_converged": 2, "swad_patience": 2, "learning_rate": 0.1}
     fitting.fit(
         Net(),
         source(data, after=after),
@@ -78,6 +79,7 @@ def outcome(folder):
     return {
         "weights": checkpoint.file_digest(folder / "weights.safetensors"),
         "curves": lines,
+        "reason": json.loads((folder / "fit.json").read_text())["result"]["reason"],
         "files": sorted(path.name for path in folder.iterdir()),
     }
 

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from training.algorithm import Algorithm, Output
+from training.distributed import draw_together, gather
 from training.fit_settings import FitSettings
 from training.losses.classification import cross_entropy
+from training.losses.contrastive import supervised_contrastive
 from training.samplers.plans import PlannedSource, RandomBatches
 
 
@@ -94,3 +96,24 @@ def validator(data):
 def settings(**changes):
     given = {"epochs": 4, "learning_rate": 0.02, "device": "cpu", "prefetch": 0, "warmup": 0.1}
     return FitSettings(**(given | changes))
+
+
+class Contrast(Net):
+    """Cross-entropy and contrast over the global batch, with draws made for it together."""
+
+    def step(self, batch, progress):
+        noise = draw_together(lambda n: 0.1 * torch.randn(n, 4), len(batch))
+        out = self(Points(batch.pixels + noise, batch.labels, batch.sites))
+        contrast = supervised_contrastive(
+            gather(out.embedding), gather(batch.labels), 0.5, n_classes=3
+        )
+        loss = contrast.loss + cross_entropy(out.logits, batch.labels)
+        return {"loss": loss, "valid_share": contrast.valid_share()[2]}
+
+
+def exact(kind):
+    """Return a builder without dropout and batch norm, which act within a rank."""
+    return lambda: kind(dropout=0.0, norm=False)
+
+
+EXACT = {"cross-entropy": exact(Net), "contrast": exact(Contrast)}

@@ -33,3 +33,10 @@ def test_run_killed_by_signal_9_resumes_to_bit_equal_weights_and_the_same_curves
         assert run["weights"] == whole["weights"], moment
         assert run["curves"] == whole["curves"], moment
         assert run["files"] == ["curves.jsonl", "fit.json", "weights.safetensors"], moment
+
+
+def test_the_kept_weights_are_those_that_the_settings_ask_for(report):
+    whole = {name: part["runs"]["whole"] for name, part in report.items()}
+    assert whole["none"]["reason"] == whole["ema"]["reason"] == "best"
+    assert whole["swad"]["reason"] == "swad"
+    assert len({run["weights"] for run in whole.values()}) == 3

@@ -1,10 +1,13 @@
-"""Supervised contrastive loss on embeddings of bags or photographs."""
+"""Supervised contrastive loss on embeddings of bags or photographs, and its repairs."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Variant = Literal["standard", "minority", "prototypes"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,20 @@ def supervised_contrastive(
     temperature: float = 1.0,
     *,
     n_classes: int | None = None,
+    memory: tuple[Tensor, Tensor] | None = None,
+    prototypes: Tensor | None = None,
+    minority: Tensor | None = None,
+    items: Tensor | None = None,
 ) -> ContrastiveLoss:
     """Return the supervised contrastive loss, mean over the anchors that have a positive.
 
-    For anchor i with positives P(i) (other items of its class) and others A(i):
-    -1/|P(i)| sum_p log( exp(z_i z_p / t) / sum_{a in A(i)} exp(z_i z_a / t) ).
+    For anchor i with positives P(i) (others of its class) and candidates A(i) (all others):
+    -1/|P(i)| sum_{p in P(i)} log( exp(z_i z_p / t) / sum_{a in A(i)} exp(z_i z_a / t) ).
     Khosla et al. 2020, arXiv 2004.11362, equation 2 (L_out), used on bags by Juyal et al. 2024,
     arXiv 2303.13405. The mean over valid anchors (and not the sum) is our construction: it keeps
     the balance with cross-entropy independent of the batch size.
+
+    In several processes give gathered rows (`training.distributed.gather`).
 
     Parameters
     ----------
@@ -54,21 +63,68 @@ def supervised_contrastive(
         t > 0.
     n_classes : int, optional
         C, for the counts; by default the largest label plus one.
+    memory : (Tensor, Tensor), optional
+        M x E embeddings and M labels of earlier batches: further candidates, never anchors.
+    prototypes : Tensor, optional
+        C x E fixed directions (`simplex_prototypes`): further candidates, that of an anchor's class
+        a positive, so every anchor is valid. After "supervised prototypes" (Mildenberger et al.
+        2025, arXiv 2503.17024); that they join the sum as items do is our construction.
+    minority : Tensor, optional
+        C, bool: classes whose items attract each other. Items of the other classes attract only
+        their own further views (``items``), so a majority class cannot collapse to a point. After
+        "supervised minority" of the same paper.
+    items : Tensor, optional
+        B, int64: which item (slide, photograph) a row is a view of; needed with ``minority`` where
+        the majority is to be an anchor at all.
     """
     known = labels >= 0
-    z, y = embeddings[known], labels[known]
-    with torch.autocast(z.device.type, enabled=False):
-        z = F.normalize(z.float(), dim=1)
-        similarity = z @ z.T / temperature
-        itself = torch.eye(len(y), dtype=torch.bool, device=z.device)
+    y = labels[known]
+    with torch.autocast(embeddings.device.type, enabled=False):
+        z = F.normalize(embeddings[known].float(), dim=1)
+        positive = _positives(y, minority, None if items is None else items[known])
+        candidates, positive = _with_further(z, y, positive, memory, prototypes, minority)
+        similarity = z @ candidates.T / temperature
+        itself = torch.zeros_like(positive)
+        itself.fill_diagonal_(True)
         # A lone item has no candidate; the softmax over none would make its gradient NaN.
-        others = similarity.masked_fill(itself, -torch.inf) if len(y) > 1 else similarity
+        lone = len(candidates) <= 1
+        others = similarity if lone else similarity.masked_fill(itself, -torch.inf)
         log_share = similarity - others.logsumexp(dim=1, keepdim=True)
-        positive = (y[:, None] == y[None, :]) & ~itself
-        loss, valid = mean_over_valid_anchors(log_share, positive)
+        loss, valid = mean_over_valid_anchors(log_share, positive & ~itself)
     counted = n_classes if n_classes is not None else int(y.max()) + 1 if len(y) else 0
     anchors = torch.bincount(y, minlength=counted)
     return ContrastiveLoss(loss, anchors, torch.bincount(y[valid], minlength=counted))
+
+
+def _positives(labels: Tensor, minority: Tensor | None, items: Tensor | None) -> Tensor:
+    same_class = labels[:, None] == labels[None, :]
+    if minority is None:
+        return same_class
+    attracted = same_class & minority.to(labels.device)[labels][:, None]
+    return attracted if items is None else attracted | (items[:, None] == items[None, :])
+
+
+def _with_further(
+    z: Tensor,
+    labels: Tensor,
+    positive: Tensor,
+    memory: tuple[Tensor, Tensor] | None,
+    prototypes: Tensor | None,
+    minority: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Append the candidates beyond the batch, and which anchors they are positives of."""
+    if memory is not None:
+        stored, stored_labels = memory
+        z = torch.cat([z, F.normalize(stored.detach().float(), dim=1)])
+        same = labels[:, None] == stored_labels[None, :]
+        if minority is not None:
+            same &= minority.to(labels.device)[labels][:, None]
+        positive = torch.cat([positive, same], dim=1)
+    if prototypes is not None:
+        z = torch.cat([z, F.normalize(prototypes.to(z), dim=1)])
+        own = F.one_hot(labels, len(prototypes)).bool()
+        positive = torch.cat([positive, own], dim=1)
+    return z, positive
 
 
 def mean_over_valid_anchors(log_share: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,3 +143,34 @@ def mean_over_valid_anchors(log_share: Tensor, positive: Tensor) -> tuple[Tensor
     each = torch.where(positive, log_share, 0.0).sum(dim=1) / count.clamp(min=1)
     loss = -torch.where(valid, each, 0.0).sum() / valid.sum().clamp(min=1)
     return loss, valid
+
+
+def simplex_prototypes(n_classes: int, features: int) -> Tensor:
+    """Return C x E unit rows with equal cosines of -1 / (C - 1), as far apart as C points can be.
+
+    Raises
+    ------
+    ValueError
+        ``features`` is smaller than ``n_classes``.
+    """
+    if features < n_classes:
+        raise ValueError(f"{n_classes} prototypes need at least as many features, not {features}")
+    if n_classes == 1:
+        return torch.eye(1, features)
+    centred = torch.eye(n_classes) - 1 / n_classes
+    return F.normalize(F.pad(centred, (0, features - n_classes)), dim=1)
+
+
+def lowest_contrastive(labels: Tensor, temperature: float) -> float:
+    """Return the loss of a batch whose classes are collapsed to the vertices of a simplex.
+
+    The value that `supervised_contrastive` tends to is not 0 (at t = 1 it is close to that of
+    random embeddings); curves are read against it. Exact for balanced batches, near it otherwise.
+    """
+    y = labels[labels >= 0]
+    if len(y) < 2:
+        return 0.0
+    _, index = torch.unique(y, return_inverse=True)
+    n_classes = int(index.max()) + 1
+    vertices = simplex_prototypes(n_classes, n_classes)[index.cpu()]
+    return float(supervised_contrastive(vertices, index.cpu(), temperature).loss)

@@ -7,6 +7,7 @@ import numpy as np
 
 from preprocessing.errors import InputError
 from training.randomness import generator
+from training.samplers.draws import Cycle, SpreadCycle, dithered
 from training.samplers.plans import Indices, check_sizes
 
 
@@ -33,6 +34,9 @@ class ClassAwareBatches:
         Whether an item may stand in a batch twice where its class has fewer than its places. Two
         draws of one bag are two views of it; without views the pair would be trivial. By default
         no: such a class gives all its items, and other classes take its places.
+    sites : array, optional
+        N. Given, a class's items in a batch come from its sites in turn, so that positives cross
+        sites wherever a class has more than one. Small sites are then drawn more often.
 
     Notes
     -----
@@ -49,6 +53,7 @@ class ClassAwareBatches:
         exponent: float = 0.0,
         epoch_size: int | None = None,
         repeats_within_batch: bool = False,
+        sites: Any = None,
     ) -> None:
         keys = np.asarray(labels)
         drawn = np.flatnonzero(keys >= 0) if keys.dtype.kind in "iuf" else np.arange(len(keys))
@@ -60,6 +65,7 @@ class ClassAwareBatches:
                 code="batch_size",
             )
         _, cell = np.unique(keys[drawn], return_inverse=True)
+        self.sites = None if sites is None else np.asarray(sites)
         self.members = [drawn[cell == c] for c in range(cell.max() + 1)]
         self.batch_size, self.per_class, self.exponent = batch_size, per_class, exponent
         self.seed, self.repeats = seed, repeats_within_batch
@@ -72,8 +78,8 @@ class ClassAwareBatches:
     def batches(self, epoch: int) -> list[Indices]:
         """Return the batches of an epoch; each is in random order, so shards mix the classes."""
         rng = generator(self.seed, epoch)
-        cycles = [_Cycle(members, rng) for members in self.members]
-        turns = _Cycle(np.arange(len(cycles)), rng)
+        cycles = [self._cycle(members, rng) for members in self.members]
+        turns = Cycle(np.arange(len(cycles)), rng)
         fit = min(len(cycles), self.batch_size // self.per_class)
         batches = []
         for size in self._sizes(epoch):
@@ -82,6 +88,11 @@ class ClassAwareBatches:
             taken = [cycles[c].take(n) for c, n in zip(present, places, strict=True)]
             batches.append(rng.permutation(np.concatenate(taken)))
         return batches
+
+    def _cycle(self, members: Indices, rng: np.random.Generator) -> Cycle | SpreadCycle:
+        if self.sites is None:
+            return Cycle(members, rng)
+        return SpreadCycle(members, self.sites[members], rng)
 
     def _sizes(self, epoch: int) -> list[int]:
         parts = np.array_split(np.arange(self.epoch_size), self.steps(epoch))
@@ -98,38 +109,3 @@ class ClassAwareBatches:
             share = np.where(open_, weights, 0.0)
             places = np.minimum(places + dithered(share / share.sum(), int(left), rng), most)
         return places
-
-
-class _Cycle:
-    """Items in random cycles; what is taken at once holds no item twice where it need not."""
-
-    def __init__(self, items: Indices, rng: np.random.Generator) -> None:
-        self.items, self.rng = items, rng
-        self.left = rng.permutation(items)
-
-    def take(self, n: int) -> Indices:
-        taken = self.left[:n]
-        self.left = self.left[n:]
-        while len(taken) < n:
-            fresh = self.rng.permutation(self.items)
-            again = np.isin(fresh, taken)
-            self.left = np.concatenate([fresh[~again], fresh[again]])
-            more = n - len(taken)
-            taken = np.concatenate([taken, self.left[:more]])
-            self.left = self.left[more:]
-        return taken
-
-
-def dithered(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Round ``n * shares`` to integers that sum to n, each up or down, right on average.
-
-    Systematic sampling: one uniform offset serves all cells, so no cell is off by one or more.
-    """
-    # The cells are shuffled so that the rounding of neighbours is not tied to their order.
-    order = rng.permutation(len(shares))
-    edges = np.cumsum(shares[order]) * n
-    edges[-1] = n
-    bounds = np.floor(np.concatenate([[0.0], edges]) + rng.random()).astype(np.int64)
-    counts = np.empty(len(shares), dtype=np.int64)
-    counts[order] = np.diff(bounds)
-    return counts

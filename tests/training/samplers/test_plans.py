@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
-from training.samplers.class_aware import ClassAwareBatches, dithered
+from training.samplers.class_aware import ClassAwareBatches
+from training.samplers.draws import dithered
 from training.samplers.plans import RandomBatches
 
 
