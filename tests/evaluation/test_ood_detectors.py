@@ -42,59 +42,61 @@ def quadratic(z, mean, inverse):
     return np.array([(row - mean) @ inverse @ (row - mean) for row in z])
 
 
-def plain_mahalanobis(z, l, y, head, new, new_l):
+def plain_mahalanobis(z, out, y, head, new, new_out):
     means = class_means(z, y)
     inverse = shrunk_inverse(z - means[y])
     return np.min([quadratic(new, mean, inverse) for mean in means], axis=0)
 
 
-def plain_relative(z, l, y, head, new, new_l):
+def plain_relative(z, out, y, head, new, new_out):
     mean = z.mean(axis=0)
     background = quadratic(new, mean, shrunk_inverse(z - mean))
-    return plain_mahalanobis(z, l, y, head, new, new_l) - background
+    return plain_mahalanobis(z, out, y, head, new, new_out) - background
 
 
-def plain_residual(z, l, y, head, new, new_l):
+def plain_residual(z, out, y, head, new, new_out):
     origin = -np.linalg.pinv(head.weight) @ head.bias
     axes = np.linalg.svd(z - origin, full_matrices=True)[2][6:]
     return np.linalg.norm((new - origin) @ axes.T, axis=1)
 
 
-def plain_vim(z, l, y, head, new, new_l):
-    own = plain_residual(z, l, y, head, z, l).mean()
-    alpha = l.max(axis=1).mean() / own
-    return alpha * plain_residual(z, l, y, head, new, new_l) - np.log(np.exp(new_l).sum(axis=1))
+def plain_vim(z, out, y, head, new, new_out):
+    own = plain_residual(z, l, y, head, z, out).mean()
+    alpha = out.max(axis=1).mean() / own
+    return alpha * plain_residual(z, out, y, head, new, new_out) - np.log(
+        np.exp(new_out).sum(axis=1)
+    )
 
 
 def unit(z):
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
-def plain_knn(z, l, y, head, new, new_l):
+def plain_knn(z, out, y, head, new, new_out):
     found = NearestNeighbors(n_neighbors=12, algorithm="brute").fit(unit(z))
     return found.kneighbors(unit(new))[0][:, 11]
 
 
-def plain_nnguide(z, l, y, head, new, new_l):
-    bank = unit(z) * logsumexp(l, axis=1)[:, None]
+def plain_nnguide(z, out, y, head, new, new_out):
+    bank = unit(z) * logsumexp(out, axis=1)[:, None]
     similarity = np.sort(unit(new) @ bank.T, axis=1)[:, -10:]
-    return -logsumexp(new_l, axis=1) * similarity.mean(axis=1)
+    return -logsumexp(new_out, axis=1) * similarity.mean(axis=1)
 
 
-def plain_react(z, l, y, head, new, new_l):
+def plain_react(z, out, y, head, new, new_out):
     clipped = np.where(new > np.quantile(z, 0.9), np.quantile(z, 0.9), new)
     return -np.log(np.exp(clipped @ head.weight.T + head.bias).sum(axis=1))
 
 
-def plain_she(z, l, y, head, new, new_l):
-    right = l.argmax(axis=1) == y
+def plain_she(z, out, y, head, new, new_out):
+    right = out.argmax(axis=1) == y
     patterns = np.stack([z[right & (y == c)].mean(axis=0) for c in range(C)])
-    return -(new * patterns[new_l.argmax(axis=1)]).sum(axis=1)
+    return -(new * patterns[new_out.argmax(axis=1)]).sum(axis=1)
 
 
-def plain_fdbd(z, l, y, head, new, new_l):
+def plain_fdbd(z, out, y, head, new, new_out):
     scores = []
-    for row, logit in zip(new, new_l, strict=True):
+    for row, logit in zip(new, new_out, strict=True):
         top = logit.argmax()
         distances = [
             abs(logit[top] - logit[c]) / np.linalg.norm(head.weight[top] - head.weight[c])
@@ -115,11 +117,11 @@ PLAIN = {
     "react": plain_react,
     "she": plain_she,
     "fdbd": plain_fdbd,
-    "msp": lambda z, l, y, head, new, new_l: -softmax(new_l, axis=1).max(axis=1),
-    "max_logit": lambda z, l, y, head, new, new_l: -new_l.max(axis=1),
-    "energy": lambda z, l, y, head, new, new_l: -np.log(np.exp(new_l).sum(axis=1)),
-    "gen": lambda z, l, y, head, new, new_l: np.sum(
-        softmax(new_l, axis=1) ** 0.1 * (1 - softmax(new_l, axis=1)) ** 0.1, axis=1
+    "msp": lambda z, out, y, head, new, new_out: -softmax(new_out, axis=1).max(axis=1),
+    "max_logit": lambda z, out, y, head, new, new_out: -new_out.max(axis=1),
+    "energy": lambda z, out, y, head, new, new_out: -np.log(np.exp(new_out).sum(axis=1)),
+    "gen": lambda z, out, y, head, new, new_out: np.sum(
+        softmax(new_out, axis=1) ** 0.1 * (1 - softmax(new_out, axis=1)) ** 0.1, axis=1
     ),
 }
 
