@@ -114,13 +114,17 @@ def _limits(record: ModelRecord) -> str:
         "It was measured at the sites above; at any other hospital, camera or scanner its"
         " sensitivity is unknown until local cases are read (`offsite calibrate`).",
         *record.limits,
-        *(f"{site}: {note}" for site, p in sorted(record.profiles.items()) for note in p.notes),
+        *(
+            f"{'all sites together' if site == POOLED else site}: {note}"
+            for site, profile in sorted(record.profiles.items())
+            for note in profile.notes
+        ),
     ]
     return "\n".join(f"- {_plain(line)}" for line in lines) + "\n- Known biases: " + _TO_FILL
 
 
 def _provenance(record: ModelRecord) -> str:
-    rows = [("made", record.created)]
+    rows = [("made", record.created)] if record.created else []
     rows += sorted(record.fingerprints.items())
     rows += [(f"version of {name}", value) for name, value in sorted(record.versions.items())]
     return _table(("", ""), rows)

@@ -15,23 +15,26 @@ class Architecture(Settings):
     """Which of offsite's networks this is; the name is looked up among ours, never imported."""
 
     name: Name = Field(description="Name in offsite's list of networks, e.g. 'sc_mil' or 'deco'")
-    settings: dict[str, Any] = Field({}, description="Its settings, plain JSON values")
+    settings: dict[str, Any] = Field(default={}, description="Its settings, plain JSON values")
 
 
 class DecisionRules(Settings):
     """From numbers to what a reader should do; see docs/predict.md for the order of the rules."""
 
     positive: tuple[Name, ...] = Field(description="Classes that call for referral")
-    urgent: tuple[Name, ...] = Field((), description="Classes that call for urgent referral")
+    urgent: tuple[Name, ...] = Field(
+        default=(), description="Classes that call for urgent referral"
+    )
     ood_percentile: FiniteFloat = Field(
-        99.0, gt=50, le=100,
+        default=99.0, gt=50, le=100,
         description="Percentile of the training distribution at or over which a person must look",
     )  # fmt: skip
     ambiguous_set: Literal[90, 95] = Field(
-        90, description="Level (%) of the prediction set that must not hold both answers"
+        default=90, description="Level (%) of the prediction set that must not hold both answers"
     )
     uncalibrated_site: Literal["review", "warn"] = Field(
-        "review", description="What becomes of 'no referral' at a site without its own profile"
+        default="review",
+        description="What becomes of 'no referral' at a site without its own profile",
     )
 
 
@@ -48,9 +51,9 @@ class OperatingPoint(Settings):
 
     threshold: Share = Field(description="Called positive at or over it")
     origin: Name = Field(description="How and on which cases it was chosen")
-    n: int = Field(0, ge=0, description="Cases it was chosen on")
-    sensitivity: Interval | None = Field(None, description="On the cases it was chosen on")
-    specificity: Interval | None = Field(None, description="On the cases it was chosen on")
+    n: int = Field(default=0, ge=0, description="Cases it was chosen on")
+    sensitivity: Interval | None = Field(default=None, description="On the cases it was chosen on")
+    specificity: Interval | None = Field(default=None, description="On the cases it was chosen on")
 
 
 class SiteProfile(Settings):
@@ -58,13 +61,18 @@ class SiteProfile(Settings):
 
     role: Literal["training", "onboarded", "pooled"] = Field(description="Why there is a profile")
     n: int = Field(ge=0, description="Labelled calibration cases behind it")
-    patients: int = Field(0, ge=0, description="Patients behind it")
-    referral: OperatingPoint | None = Field(None, description="Probability of a positive class")
-    urgent: OperatingPoint | None = Field(None, description="Probability of an urgent class")
-    calibration: str = Field(
-        POOLED, description="Prefix in reference.npz of its calibration: '_pooled' or the site"
+    patients: int = Field(default=0, ge=0, description="Patients behind it")
+    referral: OperatingPoint | None = Field(
+        default=None, description="Probability of a positive class"
     )
-    notes: tuple[str, ...] = Field((), description="What could not be fitted, and why")
+    urgent: OperatingPoint | None = Field(
+        default=None, description="Probability of an urgent class"
+    )
+    calibration: str = Field(
+        default=POOLED,
+        description="Prefix in reference.npz of its calibration: '_pooled' or the site",
+    )
+    notes: tuple[str, ...] = Field(default=(), description="What could not be fitted, and why")
 
 
 class SiteCounts(Settings):
@@ -74,7 +82,7 @@ class SiteCounts(Settings):
     role: Literal["training", "held_out", "unknown"]
     images: int = Field(ge=0)
     patients: int = Field(ge=0)
-    classes: dict[str, int] = Field({}, description="Images of each class; '' = unlabelled")
+    classes: dict[str, int] = Field(default={}, description="Images of each class; '' = unlabelled")
 
 
 class SiteResult(Settings):
@@ -98,29 +106,39 @@ class ModelRecord(Settings):
 
     schema_version: Literal[1] = 1
     name: Name = Field(description="Name of the model")
-    version: str = Field("", description="Version in the registry, where there is one")
+    version: str = Field(default="", description="Version in the registry, where there is one")
     task: Literal["slides", "photographs"] = Field(description="What the model reads")
     target: Name = Field(
         description="What the classes say, e.g. 'diabetic retinopathy, ICDR grade'"
     )
     classes: tuple[Name, ...] = Field(min_length=2, max_length=1000)
-    ordinal: bool = Field(False, description="Whether the classes are grades, from mild to severe")
+    ordinal: bool = Field(
+        default=False, description="Whether the classes are grades, from mild to severe"
+    )
     architecture: Architecture
     preprocessing: dict[str, Any] = Field(
         description="Settings from file to model-ready input: 'tiles' and 'encoder', or 'fundus'"
     )
-    mpp: FiniteFloat | None = Field(None, gt=0, description="um per px of the tiles")
-    field_of_view: FiniteFloat | None = Field(None, gt=0, description="Degrees of a photograph")
+    mpp: FiniteFloat | None = Field(default=None, gt=0, description="um per px of the tiles")
+    field_of_view: FiniteFloat | None = Field(
+        default=None, gt=0, description="Degrees of a photograph"
+    )
     decision: DecisionRules
     profiles: dict[Name, SiteProfile] = Field(description="By site, and '_pooled'")
     training_sites: tuple[Name, ...]
     patients: int = Field(ge=0, description="Patients that the weights were fitted on")
     cohort: tuple[SiteCounts, ...] = ()
-    results: tuple[SiteResult, ...] = Field((), description="What is known of it, site by site")
-    limits: tuple[str, ...] = Field((), description="What is undefined or not fitted, and why")
-    fingerprints: dict[str, str] = Field({}, description="Digests of run, splits and cohort")
-    versions: dict[str, str] = Field({}, description="Packages that decided the numbers")
-    created: str = Field("", description="UTC, ISO 8601")
+    results: tuple[SiteResult, ...] = Field(
+        default=(), description="What is known of it, site by site"
+    )
+    limits: tuple[str, ...] = Field(
+        default=(), description="What is undefined or not fitted, and why"
+    )
+    fingerprints: dict[str, str] = Field(
+        default={}, description="Digests of run, splits and cohort"
+    )
+    versions: dict[str, str] = Field(default={}, description="Packages that decided the numbers")
+    created: str = Field(default="", description="UTC, ISO 8601")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -9,7 +9,11 @@ import numpy as np
 
 from pathology.embedding import encode_slide
 from pathology.encoders import EncoderSettings, load_encoder
-from pathology.inference import load_slide_model, predict_bag
+from pathology.features import SlideFeatures
+from pathology.geojson import write_geojson
+from pathology.heatmap import TileGrid, attention_overlay, write_heatmap
+from pathology.inference import BagPrediction, load_slide_model, predict_bag
+from preprocessing.files import write_bytes
 from preprocessing.slides.opening import open_slide
 from preprocessing.slides.overview import read_overview
 from preprocessing.tiles import SlideRecord, TileSettings, load_tiles
@@ -131,8 +135,7 @@ def save_heatmap(
         tile_size=features.origin.tile_size_level0,
         slide_size=(record.width, record.height),
     )
-    # The page has a slider for the strength.
-    overlay = attention_overlay(view.shape[:2], grid, found.attention, opacity=1.0)
+    overlay = attention_overlay(view.shape[:2], grid, found.attention)
     write_bytes(folder / "overlay.png", png(overlay))
     write_heatmap(folder / "heatmap.png", view, grid, found.attention, NOTICE.split(". ")[0])
     write_geojson(folder / "heatmap.geojson.gz", grid, found.attention, offset=record.bounds_offset)
