@@ -61,7 +61,7 @@ def plain_residual(z, out, y, head, new, new_out):
 
 
 def plain_vim(z, out, y, head, new, new_out):
-    own = plain_residual(z, l, y, head, z, out).mean()
+    own = plain_residual(z, out, y, head, z, out).mean()
     alpha = out.max(axis=1).mean() / own
     return alpha * plain_residual(z, out, y, head, new, new_out) - np.log(
         np.exp(new_out).sum(axis=1)
