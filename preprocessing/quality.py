@@ -5,6 +5,8 @@ matter. Haematoxylin and eosin both absorb green light most; inks do not (our co
 thresholds chosen on real marked slides).
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from pydantic import Field
@@ -16,6 +18,23 @@ from preprocessing.tissue import optical_density, without_small
 class QualitySettings(Settings):
     """Thresholds on what makes a tile unfit."""
 
+    mpp: float = Field(
+        default=2.0, gt=0.1, description="Fixed scale at which tiles are judged, um per px."
+    )
+    min_coverage: float = Field(
+        default=0.99, ge=0, le=1, description="Least share of a tile that the slide has data for."
+    )
+    max_pen: float = Field(default=0.1, ge=0, le=1, description="Largest share under ink.")
+    max_fold: float = Field(default=0.3, ge=0, le=1, description="Largest share in a fold.")
+    max_dark: float = Field(
+        default=0.3, ge=0, le=1, description="Largest share that lets no light through."
+    )
+    max_pale: float = Field(
+        default=0.9, ge=0, le=1, description="Largest share as bright as the glass."
+    )
+    min_focus: float = Field(
+        default=0.025, ge=0, description="Least focus; below it a tile is blurred. 0 turns it off."
+    )
     ink_density: float = Field(
         default=0.3, gt=0, description="Optical density above which a foreign hue is ink."
     )
@@ -25,7 +44,62 @@ class QualitySettings(Settings):
     pen_reach_um: float = Field(
         default=80.0, ge=0, description="How far faint ink may reach from clear ink, um."
     )
-    max_pen: float = Field(default=0.1, ge=0, le=1, description="Largest share under ink.")
+    fold_density: float = Field(
+        default=1.6, gt=1, description="A fold is denser than the slide's median by this factor."
+    )
+    fold_smallest_um2: float = Field(
+        default=1500.0, ge=0, description="Smaller dense pieces are no folds, um²."
+    )
+    dark_density: float = Field(
+        default=0.8, gt=0, description="Least optical density, in every channel, of dark matter."
+    )
+    pale_density: float = Field(
+        default=0.05, gt=0, description="Largest optical density of empty glass."
+    )
+
+
+class TileQuality(NamedTuple):
+    """What one tile shows; shares 0..1."""
+
+    dark: float
+    pale: float
+    focus: float
+
+
+def tile_quality(pixels: np.ndarray, white: np.ndarray, settings: QualitySettings) -> TileQuality:
+    """Judge a tile that is at ``settings.mpp`` um per px (H x W x 3, uint8).
+
+    ``focus`` is the standard deviation of the Laplacian of the red channel's optical density:
+    the contrast of nuclei, whatever the lamp. Tissue without nuclei has little of it too.
+    """
+    density = optical_density(pixels, white)
+    return TileQuality(
+        dark=float((density.min(axis=-1) > settings.dark_density).mean()),
+        pale=float((density.max(axis=-1) < settings.pale_density).mean()),
+        focus=float(cv2.Laplacian(density[..., 0], cv2.CV_32F).std()),
+    )
+
+
+def fold_mask(
+    pixels: np.ndarray,
+    white: np.ndarray,
+    tissue: np.ndarray,
+    settings: QualitySettings,
+    *,
+    mpp: float,
+) -> np.ndarray:
+    """Tissue that lies double (bool, H x W): much denser than the slide's median tissue.
+
+    ``tissue`` should leave out ink. Smoothed over 6 um, so that single nuclei do not count; the soft rim is added.
+    """
+    if not tissue.any():
+        return np.zeros_like(tissue)
+    density = optical_density(pixels, white).mean(axis=-1)
+    density = cv2.GaussianBlur(density, (0, 0), max(6.0 / mpp, 0.5))
+    dense = tissue & (density > settings.fold_density * np.median(density[tissue]))
+    dense = without_small(dense, settings.fold_smallest_um2 / mpp**2).astype(np.uint8)
+    rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4 / mpp) + 1,) * 2)
+    return tissue & (cv2.dilate(dense, rim) > 0)
 
 
 def pen_mask(
@@ -41,9 +115,14 @@ def pen_mask(
     smooth = cv2.GaussianBlur(pixels, (0, 0), max(4.0 / mpp, 0.8))
     density = optical_density(smooth, white)
     found = np.zeros(pixels.shape[:2], bool)
-    for strict, loose in _inks(density, settings.ink_density):
+    dense = density[density.max(axis=-1) > 0.1]
+    typical = np.median(dense, axis=0) if len(dense) else np.zeros(3, np.float32)
+    excess = np.maximum(density - typical, 0)
+    least = settings.ink_density
+    for strict, loose in (*_inks(density, least), *_inks(excess, 1.3 * least)):
         seed = without_small(strict, settings.pen_smallest_um2 / mpp**2)
-        found |= _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 4))
+        inked = _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 8))
+        found |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
     return found
 
 
@@ -59,7 +138,8 @@ def _inks(density: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarra
         ),
         (
             (red > 1.2 * least) & (red > 1.35 * green) & (red > 1.8 * blue),
-            (red > 0.4 * least) & (red > 1.15 * green) & (red > 1.4 * blue),
+            ((red > 0.4 * least) & (red > 1.15 * green) & (red > 1.4 * blue))
+            | ((red > 1.7 * least) & (red > 0.85 * green) & (red > 1.6 * blue)),  # over tissue
         ),
         (
             (red < 0.3 * green)

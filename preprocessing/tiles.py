@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, read_json, replacing, write_json
+from preprocessing.quality import QualitySettings
 from preprocessing.settings import Settings
 from preprocessing.tissue import TissueSettings
 
@@ -19,6 +20,9 @@ VERSION = 1
 
 FOLDER = "tiles"
 KEPT = "kept"
+STATUSES = (KEPT, "unreadable", "no_data", "pen", "fold", "dark", "pale", "blurred")
+"""Why a tile with tissue is used or not; the first reason that holds. ``background`` is counted
+too, but such tiles have no row."""
 
 
 class TileSettings(Settings):
@@ -40,8 +44,14 @@ class TileSettings(Settings):
         description="A slide with a larger share of unreadable tiles fails.",
     )  # fmt: skip
     reader: str = Field(default="auto", description="auto, openslide or direct.")
+    pictures: bool = Field(
+        default=True, description="Write thumbnail and mask as PNG beside the tiles."
+    )
     tissue: TissueSettings = Field(
         default=TissueSettings(), description="How tissue is told from glass."
+    )
+    quality: QualitySettings = Field(
+        default=QualitySettings(), description="What makes a tile unfit."
     )
 
 
@@ -99,7 +109,8 @@ class SlideTiles:
     ----------
     table : pandas.DataFrame
         A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
-        px, top left), ``tissue`` (0..1), quality columns, ``status`` (``kept`` or why not).
+        px, top left), ``tissue, coverage, pen, fold, dark, pale`` (0..1), ``focus``, ``status``
+        (one of ``STATUSES``).
     record : SlideRecord
     """
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,15 @@ import pandas as pd
 
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
-from preprocessing.files import fingerprint, replacing
+from preprocessing.files import replacing
+from preprocessing.slides.fingerprints import slide_fingerprint
 from preprocessing.slides.geometry import TileGeometry, lay_tiles
 from preprocessing.slides.opening import Slide, open_slide
-from preprocessing.slides.overview import Overview, read_overview
-from preprocessing.slides.region import UnreadableRegion
-from preprocessing.tile_reading import read_tile
+from preprocessing.tile_pictures import save_pictures
+from preprocessing.tile_selection import SlideMasks, find_masks, select_tiles
 from preprocessing.tiles import (
     KEPT,
+    STATUSES,
     SlideRecord,
     SlideTiles,
     TileSettings,
@@ -28,7 +28,6 @@ from preprocessing.tiles import (
     table_path,
     tiles_digest,
 )
-from preprocessing.tissue import tissue_mask, white_point
 
 TABLE = "tiles.csv"
 _LOG = logging.getLogger(__name__)
@@ -49,9 +48,7 @@ def tile_slide(
     mpp : float, optional
         um per px, instead of what the file says.
     """
-    mark = ""
-    with suppress(OSError):  # opening says what is wrong
-        mark = fingerprint(image)
+    mark = slide_fingerprint(image)
     digest = settings.digest()
     old = load_record(out, slide)
     if (
@@ -63,21 +60,23 @@ def tile_slide(
     ):
         return old
     base = SlideRecord(
-        slide=slide, image=str(image), status="failed", fingerprint=mark,
+        slide=slide, image=Path(image).name, status="failed", fingerprint=mark,
         settings_digest=digest, mpp_override=mpp,
     )  # fmt: skip
     try:
         with open_slide(image, mpp=mpp, reader=settings.reader) as opened:
-            tiles = _tiles_of(opened, base, settings)
+            tiles, masks = _tiles_of(opened, base, settings)
     except InputError as error:
         why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
     except Exception as error:  # a fault of ours must not end a night's batch
         _LOG.exception("slide %s", slide)
         why = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
     else:
+        if settings.pictures:
+            save_pictures(out, slide, masks)
         save_tiles(out, tiles)
         return tiles.record
-    record = base.model_copy(update=why)
+    record = base.model_copy(update={"status": "failed", **why})
     save_tiles(out, SlideTiles(_empty_table(), record))
     return record
 
@@ -128,6 +127,7 @@ def tile_cohort(
             if progress is not None:
                 progress(record)
     summary = pd.DataFrame([summary_row(records[name]) for name in table["slide"]])
+    summary["image"] = table["image"].to_numpy()
     summary.insert(1, "site", table["site"].to_numpy())
     counts = [
         name for name in summary.columns if name.startswith("tiles_") and name != "tiles_digest"
@@ -139,58 +139,59 @@ def tile_cohort(
     return summary
 
 
-def _tiles_of(slide: Slide, base: SlideRecord, settings: TileSettings) -> SlideTiles:
+def _tiles_of(
+    slide: Slide, base: SlideRecord, settings: TileSettings
+) -> tuple[SlideTiles, SlideMasks]:
     _check_resolution(slide, settings)
     geometry = lay_tiles(
         slide.dimensions, slide.level_downsamples, slide.mpp, tile_px=settings.tile_px,
         wanted_mpp=settings.mpp, stride_px=settings.stride_px,
     )  # fmt: skip
-    record = base.model_copy(update=_facts(slide, geometry))
-    overview = read_overview(slide, mpp=settings.tissue.mpp, max_px=settings.tissue.max_px)
-    if not overview.valid.any() and overview.damaged.any():
-        raise InputError(
-            "no part of the slide can be decoded", code="unreadable_slide", file=slide.path,
-            remedy="Fetch the file again from the archive or the scanner",
-        )  # fmt: skip
-    mask = tissue_mask(overview.pixels, overview.valid, overview.mpp, settings.tissue)
-    table, background = _candidates(mask, overview, geometry, settings)
-    statuses = []
-    for x, y in table[["x", "y"]].itertuples(index=False):
-        try:
-            read_tile(slide, record, x, y)
-            statuses.append(KEPT)
-        except UnreadableRegion:
-            statuses.append("unreadable")
-    table["status"] = pd.Series(statuses, dtype=str)
-    counts = {KEPT: 0, "background": background, "unreadable": 0}
-    counts |= {str(k): int(v) for k, v in table["status"].value_counts().items()}
-    record = record.model_copy(
-        update={
-            **_outcome(table, geometry),
-            "counts": counts,
-            "tissue_mm2": float(mask.sum() * overview.mpp**2 / 1e6),
-            "white": tuple(white_point(overview.pixels, overview.valid).tolist()),
-        }
+    masks = find_masks(slide, settings)
+    table, counts = select_tiles(slide, masks, geometry, settings)
+    found = {
+        "counts": counts,
+        "rates": {name: counts[name] / len(table) if len(table) else None for name in STATUSES},
+        "tissue_mm2": float(masks.tissue.sum() * masks.overview.mpp**2 / 1e6),
+        "white": tuple(masks.white.tolist()),
+    }
+    record = base.model_copy(
+        update=_facts(slide, geometry) | found | _outcome(counts, len(table), geometry, settings)
     )
-    record = _judge(record, len(table), settings)
     record = record.model_copy(update={"tiles_digest": tiles_digest(table, record)})
-    return SlideTiles(table, record)
+    return SlideTiles(table, record), masks
 
 
-def _outcome(table: pd.DataFrame, geometry: TileGeometry) -> dict[str, str]:
-    if len(table):
-        return {"status": "done"}
+def _outcome(
+    counts: dict[str, int], candidates: int, geometry: TileGeometry, settings: TileSettings
+) -> dict[str, str]:
+    """Status, code and message of the slide."""
+    if counts["unreadable"] > settings.max_unreadable * candidates:
+        return {
+            "status": "failed",
+            "code": "too_many_unreadable_tiles",
+            "message": f"{counts['unreadable']} of {candidates} tiles cannot be decoded."
+            " Fetch the file again from the archive or the scanner",
+        }
     if not geometry.columns or not geometry.rows:
         return {
             "status": "no_tissue",
             "code": "smaller_than_a_tile",
             "message": "The slide is smaller than one tile",
         }
-    return {
-        "status": "no_tissue",
-        "code": "no_tissue",
-        "message": "No tile holds enough tissue; look at the thumbnail",
-    }
+    if not candidates:
+        return {
+            "status": "no_tissue",
+            "code": "no_tissue",
+            "message": "No tile holds enough tissue; look at the thumbnail",
+        }
+    if not counts[KEPT]:
+        return {
+            "status": "no_tissue",
+            "code": "no_fit_tile",
+            "message": f"None of {candidates} tiles with tissue is fit; the counts say why",
+        }
+    return {"status": "done", "code": "", "message": ""}
 
 
 def _check_resolution(slide: Slide, settings: TileSettings) -> None:
@@ -230,61 +231,6 @@ def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
         "read_px": geometry.read_px,
         "downsample": geometry.downsample,
     }
-
-
-def _candidates(
-    mask: np.ndarray, overview: Overview, geometry: TileGeometry, settings: TileSettings
-) -> tuple[pd.DataFrame, int]:
-    """The tiles with enough tissue, row by row, and how many have not."""
-    share = cell_means(mask, overview.step, geometry)
-    rows, columns = np.nonzero(share >= max(settings.min_tissue, 1e-6))
-    x, y = geometry.origins()
-    table = pd.DataFrame(
-        {"x": x[columns], "y": y[rows], "tissue": share[rows, columns].astype(np.float32)}
-    )
-    return table, int(share.size - len(table))
-
-
-def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.ndarray:
-    """Mean of an overview's map over every tile (rows x columns), by an integral image.
-
-    ``step`` is level-0 px per px of the map. Fractions of a map px at a tile's border count by
-    their area, so the mean is exact.
-    """
-    integral = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
-    x, y = geometry.origins()
-
-    def interpolated(axis: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        place = np.clip(positions / step, 0, values.shape[axis])
-        low = np.minimum(place.astype(int), values.shape[axis] - 1)
-        return low, low + 1, place - low
-
-    def along_rows(positions: np.ndarray) -> np.ndarray:
-        low, high, part = interpolated(0, positions)
-        return integral[low] * (1 - part)[:, None] + integral[high] * part[:, None]
-
-    def along_columns(table: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        low, high, part = interpolated(1, positions)
-        return table[:, low] * (1 - part) + table[:, high] * part
-
-    band = along_rows(y + geometry.size) - along_rows(y)
-    sums = along_columns(band, x + geometry.size) - along_columns(band, x)
-    return np.clip(sums / (geometry.size / step) ** 2, 0, 1)
-
-
-def _judge(record: SlideRecord, candidates: int, settings: TileSettings) -> SlideRecord:
-    unreadable = record.counts["unreadable"]
-    if unreadable <= settings.max_unreadable * candidates:
-        return record
-    return record.model_copy(
-        update={
-            "status": "failed",
-            "code": "too_many_unreadable_tiles",
-            "message": f"{unreadable} of {candidates} tiles cannot be decoded."
-            " Fetch the file again from the archive or the scanner",
-        }
-    )
 
 
 def _empty_table() -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 from preprocessing.synthetic.slides_biology import RASTER_UM, Biology, draw_ellipses
 from preprocessing.synthetic.slides_sites import SiteProfile
 
-PEN_COLOURS = {"blue": (38, 60, 150), "green": (30, 120, 70), "black": (35, 34, 38), "red": (190, 30, 45)}  # fmt: skip
+PEN_COLOURS = {"blue": (40, 105, 195), "green": (35, 145, 115), "black": (52, 50, 54), "red": (205, 45, 65)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,10 +195,10 @@ def _line(points: np.ndarray, width: float, mpp: float, size: tuple[int, int]) -
 
 
 def _ink(image: np.ndarray, colour: str, points: np.ndarray, width: float, mpp: float) -> None:
-    size = (image.shape[1], image.shape[0])
-    cover = 0.88 * _line(points, width, mpp, size).astype(np.float32)[..., None] / 255
-    image *= 1 - cover
-    image += cover * np.array(PEN_COLOURS[colour], np.float32)
+    """Ink lies over the tissue and lets its own colour through."""
+    cover = _line(points, width, mpp, (image.shape[1], image.shape[0])) / np.float32(255)
+    for channel, value in enumerate(PEN_COLOURS[colour]):
+        image[..., channel] *= np.exp(cover * np.float32(np.log(value / 245)))
 
 
 def _defocus(

@@ -1,0 +1,28 @@
+"""Whether a slide changed: some formats spread over several files."""
+
+from pathlib import Path
+
+from preprocessing.files import digest_of, fingerprint
+
+
+def slide_fingerprint(path: str | Path) -> str:
+    """A digest (hex) of the slide's content; "" if the file cannot be read.
+
+    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it.
+    """
+    file = Path(path)
+    try:
+        parts = [fingerprint(file)]
+        for companion in _companions(file):
+            parts += [companion.name, fingerprint(companion)]
+    except OSError:
+        return ""
+    return parts[0] if len(parts) == 1 else digest_of(parts)
+
+
+def _companions(file: Path) -> list[Path]:
+    if file.suffix.lower() == ".mrxs":
+        return sorted(item for item in file.with_suffix("").glob("*") if item.is_file())
+    if file.suffix.lower() == ".dcm":
+        return sorted(item for item in file.parent.glob("*.dcm") if item != file)
+    return []
