@@ -10,7 +10,7 @@ import sys
 import typer
 
 from preprocessing.errors import InputError
-from workflows.commands import cohort, evaluate, stages
+from workflows.commands import cohort, evaluate, results, stages, workflow
 
 app = typer.Typer(
     name="offsite",
@@ -21,7 +21,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cohort.app, name="cohort")
-for command in (stages.tile, stages.embed, stages.train, evaluate.evaluate):
+app.add_typer(workflow.app, name="workflow")
+for command in (
+    stages.tile,
+    stages.embed,
+    stages.train,
+    evaluate.evaluate,
+    results.track,
+    results.register,
+):
     app.command()(command)
 
 

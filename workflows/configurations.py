@@ -25,6 +25,10 @@ class TrackingSettings(Settings):
         " the output folder",
     )
     experiment: str = Field("offsite", min_length=1, description="Name of the experiment")
+    model: str = Field(
+        "offsite", pattern=r"^[^/:.%\"']+$", max_length=100,
+        description="Name of the model in the registry",
+    )  # fmt: skip
 
 
 class CellSettings(Settings):
@@ -37,6 +41,7 @@ class CellSettings(Settings):
     leave_one_site_out: bool = Field(
         False, description="Hold out each site in turn, instead of splits.held_out_sites"
     )
+    gpus: int = Field(0, ge=0, le=64, description="GPUs that a run of the workflow asks for")
     shards: int = Field(
         4, ge=1, le=10_000, description="Jobs of the workflow that the images are divided into"
     )

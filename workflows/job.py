@@ -1,5 +1,6 @@
 """A job: a configuration, the folder it lives in, and where each of its results goes."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,13 @@ class Cell:
         return (
             f"{_safe(self.method)}/{f'without-{sites}' if sites else 'all-sites'}/seed-{self.seed}"
         )
+
+    def options(self) -> str:
+        """The options of ``offsite train`` that name this run, quoted for a shell."""
+        words = ["--method", self.method, "--seed", str(self.seed)]
+        for site in self.held_out:
+            words += ["--held-out", site]
+        return shlex.join(words)
 
 
 def _safe(name: str) -> str:

@@ -16,6 +16,10 @@ Workers = Annotated[
     int, typer.Option(min=0, help="Items at a time; 0 = one per core of this machine.")
 ]
 Part = Annotated[str, typer.Option(metavar="I/N", help="Do the I-th of N parts, for job arrays.")]
+Join = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Only join the tables of the N parts that are done."),
+]
 TrackingUri = Annotated[
     str | None,
     typer.Option(help="MLflow store: sqlite:///path/mlflow.db or http(s)://server."),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.commands.options import Config, Overrides, Part, Workers, cores, parse_part
+from workflows.commands.options import Config, Join, Overrides, Part, Workers, cores, parse_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,25 +13,38 @@ SOME_FAILED = 3
 
 
 def tile(
-    config: Config, workers: Workers = 0, part: Part = "1/1", overrides: Overrides = None
+    config: Config,
+    workers: Workers = 0,
+    part: Part = "1/1",
+    join: Join = 0,
+    overrides: Overrides = None,
 ) -> None:
     """Find the tissue of each slide and lay tiles of a physical size over it."""
-    from workflows import pathology_stages
-    from workflows.job import Job
-
-    job = Job.load(config, overrides or ())
-    _end(pathology_stages.tile(job, cores(workers), parse_part(part)))
+    _images("tile", config, workers, part, join, overrides)
 
 
 def embed(
-    config: Config, workers: Workers = 0, part: Part = "1/1", overrides: Overrides = None
+    config: Config,
+    workers: Workers = 0,
+    part: Part = "1/1",
+    join: Join = 0,
+    overrides: Overrides = None,
 ) -> None:
     """Encode the tiles of each slide as features."""
-    from workflows import pathology_stages
+    _images("embed", config, workers, part, join, overrides)
+
+
+def _images(
+    name: str, config: Config, workers: int, part: str, join: int, overrides: list[str] | None
+) -> None:
+    from workflows import image_stages
     from workflows.job import Job
 
     job = Job.load(config, overrides or ())
-    _end(pathology_stages.embed(job, cores(workers), parse_part(part)))
+    if join:
+        image_stages.join(job, name, join)
+    else:
+        _end(image_stages.run(job, name, cores(workers), parse_part(part)))
 
 
 def train(

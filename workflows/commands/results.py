@@ -1,0 +1,46 @@
+"""``offsite track``, ``compare``, ``register``: from runs to MLflow, a comparison, a version."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflows.commands.options import Config, TrackingUri
+
+
+def track(config: Config, tracking_uri: TrackingUri = None) -> None:
+    """Log every evaluated run of a job to MLflow, by one writer; prints each MLflow run."""
+    from workflows.evaluation_stage import track_run
+    from workflows.job import Job
+
+    job = Job.load(config)
+    uri = tracking_uri or job.tracking_uri
+    for cell in job.cells():
+        run = track_run(job.run_folder(cell), uri, job.configuration.tracking.experiment)
+        typer.echo(f"{cell.name} {run}")
+
+
+def register(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CONFIG", help="Folder of an evaluated run, or a job.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the registered model; default: the job's.")
+    ] = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Package a run and register it as a candidate; prints the model's address.
+
+    Of a job, the run of its first method with the best validation score is registered: neither
+    test images nor held-out sites have a say in it.
+    """
+    from workflows.job import Job
+    from workflows.registration_stage import best_run, job_of, register
+
+    run = source if source.is_dir() else best_run(Job.load(source))
+    job = job_of(run)
+    tracking = job.configuration.tracking
+    registered = register(
+        run, name or tracking.model, tracking_uri or job.tracking_uri, tracking.experiment
+    )
+    typer.echo(registered.address)

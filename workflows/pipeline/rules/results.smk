@@ -1,0 +1,54 @@
+# One writer logs all runs to MLflow; then methods are compared and the best is registered.
+
+
+localrules:
+    all,
+    joined,
+
+
+REPORTS = expand("runs/{cell}/evaluation/report.html", cell=CELLS)
+
+
+rule track:
+    input:
+        REPORTS,
+    output:
+        touch("workflow/tracked.done"),
+    log:
+        "workflow/logs/track.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "{OFFSITE} track {CONFIG} > {log} 2>&1"
+
+
+rule compare:
+    input:
+        REPORTS,
+    output:
+        touch("workflow/compared.done"),
+    log:
+        "workflow/logs/compare.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "{OFFSITE} compare {CONFIG} > {log} 2>&1"
+
+
+rule register:
+    input:
+        "workflow/tracked.done",
+    output:
+        "workflow/registered.txt",
+    log:
+        "workflow/logs/register.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "{OFFSITE} register {CONFIG} > {output} 2> {log}"

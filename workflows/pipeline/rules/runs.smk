@@ -1,0 +1,42 @@
+# A run for each method x held-out site x seed; all of them are independent of one another.
+
+
+rule train:
+    input:
+        f"workflow/{STAGES[-1]}.done",
+    output:
+        touch("workflow/trained/{cell}.done"),
+    log:
+        "workflow/logs/train/{cell}.log",
+    benchmark:
+        "workflow/benchmarks/train/{cell}.tsv"
+    params:
+        choice=lambda wildcards: CELLS[wildcards.cell].options(),
+    threads: 1
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=1440,
+        gpu=JOB.configuration.cells.gpus,
+    retries: 1
+    shell:
+        "OMP_NUM_THREADS={threads} {OFFSITE} train {CONFIG} {params.choice} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        "workflow/trained/{cell}.done",
+    output:
+        report(
+            "runs/{cell}/evaluation/report.html",
+            caption="../report/site.rst",
+            category="Results by site",
+            labels={"run": "{cell}"},
+        ),
+    log:
+        "workflow/logs/evaluate/{cell}.log",
+    threads: 1
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    shell:
+        "{OFFSITE} evaluate runs/{wildcards.cell} > {log} 2>&1"

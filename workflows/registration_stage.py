@@ -1,0 +1,109 @@
+"""From an evaluated run to a version in the registry."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.registry import register_package
+from preprocessing.files import read_json
+from workflows.configurations import Configuration
+from workflows.console import say
+from workflows.evaluation_stage import EVALUATION, configuration_of, finished_run, track_run
+from workflows.job import Job
+from workflows.package.schema import Name
+from workflows.packaging import ModelFacts, package_run
+from workflows.training_stage import CELL
+
+PACKAGE = "package"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered model version.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the registered model.
+    package : Path
+        The model package that was registered.
+    tracking_run : str
+        MLflow run that shows how it was trained and measured.
+    """
+
+    name: str
+    version: str
+    package: Path
+    tracking_run: str
+
+    @property
+    def address(self) -> str:
+        """What `offsite predict --model` takes."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def package(folder: str | Path) -> Path:
+    """Make the model package of an evaluated run, in the run's folder."""
+    path = Path(folder)
+    record, configuration = finished_run(path), configuration_of(path)
+    facts = model_facts(configuration, record["facts"]["architecture"])
+    return package_run(path, path / EVALUATION, path / PACKAGE, facts)
+
+
+def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Registered:
+    """Package a run, log it, and register it as a candidate; the same run is registered once."""
+    path = Path(folder)
+    say(f"[bold]register[/bold]  {read_json(path / CELL)['name']} as {name}")
+    made = package(path)
+    run_id = track_run(path, uri, experiment)
+    record = finished_run(path)
+    version = register_package(
+        uri, name, made, run_id,
+        tags={"offsite.run": record["key"], "method": read_json(path / CELL)["method"]},
+    )  # fmt: skip
+    return Registered(name, version, made, run_id)
+
+
+def best_run(job: Job) -> Path:
+    """Return the finished run of the job's first method that did best on validation images.
+
+    Raises
+    ------
+    InputError
+        No run of the first method is finished.
+    """
+    first = job.cells()[0]
+    cells = [c for c in job.cells() if (c.method, c.held_out) == (first.method, first.held_out)]
+    scores = {}
+    for cell in cells:
+        record = finished_run(job.run_folder(cell))
+        scores[cell] = record["facts"].get("selection_score")
+    sign = -1 if job.configuration.training.fit.mode == "min" else 1
+    return job.run_folder(
+        max(cells, key=lambda cell: float("-inf") if scores[cell] is None else sign * scores[cell])
+    )
+
+
+def job_of(folder: str | Path) -> Job:
+    """Return the job that a run belongs to, with the configuration it was trained with."""
+    path = Path(folder)
+    return Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
+
+
+def model_facts(configuration: Configuration, architecture: dict[str, Any]) -> ModelFacts:
+    """Say what a package cannot read from the run's tables."""
+    settings = configuration.model_dump(mode="json")
+    return ModelFacts(
+        name=configuration.title,
+        task="slides",
+        target=configuration.decision.name,
+        architecture=architecture["name"],
+        architecture_settings=architecture,
+        preprocessing={"tiles": settings["tiles"], "encoder": settings["encoder"]},
+        mpp=configuration.tiles.mpp,
+        field_of_view=None,
+        ordinal=configuration.decision.ordinal,
+        positive=configuration.positive_classes,
+        urgent=configuration.decision.urgent_classes,
+        sensitivity=configuration.decision.sensitivity,
+    )

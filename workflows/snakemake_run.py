@@ -1,0 +1,78 @@
+"""Snakemake on the packaged workflow."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from preprocessing.errors import InputError
+from workflows.job import Job
+from workflows.rule_inputs import stages_of
+
+PROFILES = ("default", "slurm", "kubernetes")
+
+
+def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequence[str] = ()) -> int:
+    """Run the workflow of a job; return Snakemake's exit code.
+
+    Parameters
+    ----------
+    config : path
+        The job's configuration; checked before Snakemake starts.
+    profile : str
+        A packaged profile, or the folder of one.
+    cores : int
+        Cores on this machine; 0 = all.
+
+    Raises
+    ------
+    InputError
+        The configuration or the cohort cannot be used, Snakemake is not installed, or there is
+        no such profile.
+    """
+    if find_spec("snakemake") is None:
+        raise InputError(
+            "Snakemake is not installed", remedy="Install it with: pip install 'offsite[workflow]'"
+        )
+    job = Job.load(config)
+    job.cells()
+    job.output.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(command(job, profile, cores, more), check=False).returncode
+
+
+def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str]:
+    """Return the Snakemake command line of a job."""
+    here = Path(str(files("workflows"))) / "pipeline"
+    folder = here / "profiles" / profile if profile in PROFILES else Path(profile).absolute()
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"no profile '{profile}'", file=folder,
+            remedy=f"Name {', '.join(PROFILES)} or a folder with a config.yaml",
+        )  # fmt: skip
+    return [
+        sys.executable, "-m", "snakemake",
+        "--snakefile", str(here / "Snakefile"),
+        "--configfile", str(job.file),
+        "--directory", str(job.output),
+        "--profile", str(folder),
+        *(["--cores", str(cores) if cores else "all"] if profile == "default" or cores else []),
+        *more,
+    ]  # fmt: skip
+
+
+def progress(config: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield, for each stage of a job, its name, how many of its parts are done, and of how many."""
+    job = Job.load(config)
+    markers, shards = job.output / "workflow", job.configuration.cells.shards
+    for stage in stages_of(job):
+        done = sum((markers / f"{stage}-{part}.done").is_file() for part in range(1, shards + 1))
+        yield stage, done, shards
+    cells = job.cells()
+    trained = sum((markers / "trained" / f"{cell.name}.done").is_file() for cell in cells)
+    yield "train", trained, len(cells)
+    reports = sum((job.run_folder(c) / "evaluation" / "report.html").is_file() for c in cells)
+    yield "evaluate", reports, len(cells)
+    for name in ("tracked.done", "compared.done", "registered.txt"):
+        yield name.split(".")[0], int((markers / name).is_file()), 1
