@@ -124,7 +124,7 @@ def package_run(
         cohort=_cohort(predictions),
         results=results,
         limits=tuple(fitted.limits),
-        fingerprints={"run": record["key"], **_digests(run)},
+        fingerprints={"run": record["key"], **_encoder(record), **_digests(run)},
         versions=dict(record.get("versions", {})),
     )
     weights = load_file(run / "weights.safetensors")
@@ -160,6 +160,11 @@ def _results(folder: str | Path | None) -> tuple[SiteResult, ...]:
     for row in table[wanted][fields].to_dict("records"):
         found.append(SiteResult(**{k: v for k, v in row.items() if not pd.isna(v)}))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _encoder(record: Mapping[str, Any]) -> dict[str, str]:
+    digest = record.get("facts", {}).get("encoder_digest")
+    return {"encoder": digest} if digest else {}
 
 
 def _digests(run: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from preprocessing.slides.opening import open_slide
 from preprocessing.slides.overview import read_overview
 from preprocessing.tiles import SlideRecord, TileSettings, load_tiles
 from preprocessing.tiling import tile_slide
-from workflows.package.folder import WEIGHTS, Package
+from workflows.package.folder import WEIGHTS, Package, refused
 from workflows.predict.codes import NOTICE, Code
 from workflows.predict.inputs import Item
 from workflows.predict.kinds import SLIDE_SUFFIXES, kind_of
@@ -63,6 +63,14 @@ class SlidePredictor:
         settings = package.record.preprocessing
         self._tiles = TileSettings.model_validate(settings["tiles"])
         self._encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
+        wanted = package.record.fingerprints.get("encoder", self._encoder.digest)
+        if wanted != self._encoder.digest:
+            raise refused(
+                package.path,
+                f"it was trained on features of another version of encoder {self._encoder.name}",
+                "Use the version of offsite (and the encoder's weights) that the card names",
+                "other_encoder",
+            )
         architecture = package.record.architecture.settings
         self._model = load_slide_model(package.path / WEIGHTS, architecture).to(device)
 

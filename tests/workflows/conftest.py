@@ -1,0 +1,56 @@
+"""A small slide run, made once: synthetic slides of three sites to a trained and packaged model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class SlideRun:
+    cohort: Path
+    run: Path
+    package: Path
+
+
+@pytest.fixture(scope="session")
+def slide_run(tmp_path_factory: pytest.TempPathFactory) -> SlideRun:
+    from pathology.embedding import embed_cohort
+    from pathology.encoders import EncoderSettings
+    from pathology.training import PathologySettings, train_pathology
+    from preprocessing.cohort import load_cohort
+    from preprocessing.files import read_json
+    from preprocessing.splits import SplitSettings, split_cohort
+    from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
+    from preprocessing.synthetic.slides_biology import CLASSES
+    from preprocessing.synthetic.slides_sites import SITES
+    from preprocessing.tiles import TileSettings
+    from preprocessing.tiling import tile_cohort
+    from workflows.packaging import ModelFacts, package_run
+
+    folder = tmp_path_factory.mktemp("slide-run")
+    settings = SyntheticSlideSettings(
+        sites=SITES[:3], patients=15, slides_per_patient=(1, 1), width_um=380, height_um=380,
+        class_shares=(1, 1, 1), artefacts=False, tissue_share=0.7,
+    )  # fmt: skip
+    make_slide_cohort(folder / "cohort", settings, workers=1)
+    cohort = load_cohort(folder / "cohort" / "cohort.csv", CLASSES)
+    cohort = split_cohort(cohort, SplitSettings(held_out_sites=(SITES[2].name,), val=0.3, test=0.2))
+    tiles, encoder = TileSettings(tile_px=128, min_tissue=0.3), EncoderSettings(tile_px=128)
+    tile_cohort(cohort, folder, tiles)
+    embed_cohort(cohort, folder, folder / "features", encoder)
+    train_pathology(
+        cohort, folder / "features",
+        PathologySettings(fit={"epochs": 2}, batch_size=4, instances=16),
+        folder / "run",
+    )  # fmt: skip
+    architecture = read_json(folder / "run" / "run.json")["facts"]["architecture"]
+    facts = ModelFacts(
+        name="small slides", task="slides", target="synthetic grade",
+        architecture=architecture["name"], architecture_settings=architecture,
+        preprocessing={"tiles": tiles.model_dump(mode="json"),
+                       "encoder": encoder.model_dump(mode="json")},
+        mpp=tiles.mpp,
+    )  # fmt: skip
+    package = package_run(folder / "run", None, folder / "package", facts)
+    return SlideRun(folder / "cohort" / "cohort.csv", folder / "run", package)

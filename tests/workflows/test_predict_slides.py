@@ -1,0 +1,103 @@
+"""Slides through the batch: the numbers of evaluation, heatmaps, and refusals as rows."""
+
+import gzip
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.workflows.conftest import SlideRun
+from workflows.package.folder import ModelRefused, load_package, write_package
+from workflows.predict.batch import BatchOptions, Outcome
+from workflows.predict.running import predict
+from workflows.predict.slides import SlidePredictor
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "results.csv", keep_default_na=False, dtype={"patient": str})
+
+
+@pytest.fixture(scope="module")
+def predicted(slide_run: SlideRun, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    output = tmp_path_factory.mktemp("predicted") / "out"
+    options = BatchOptions(output=output, workers=1)
+    return predict([slide_run.cohort], str(slide_run.package), options, device="cpu")
+
+
+def test_predictions_equal_those_of_evaluation(slide_run: SlideRun, predicted: Outcome) -> None:
+    mine = table(predicted.folder)
+    theirs = pd.read_parquet(slide_run.run / "predictions.parquet")
+    assert [Path(p).name for p in mine["input"]] == [Path(p).name for p in theirs["image"]]
+    package = load_package(slide_run.package)
+    columns = [f"prob_{name}" for name in package.record.classes]
+    temperature = package.reference.get("calibration/_pooled/temperature")
+    assert temperature is None, "five validation slides calibrate nothing"
+    found, wanted = mine[columns].to_numpy(float), theirs[columns].to_numpy()
+    assert np.abs(found - wanted).max() < 1e-6
+    assert wanted.std(axis=0).min() > 1e-3, "the slides differ, so that equality says something"
+
+
+def test_what_cannot_be_fitted_is_said(slide_run: SlideRun, predicted: Outcome) -> None:
+    record = load_package(slide_run.package).record
+    assert any("prediction sets" in limit for limit in record.limits)
+    rows = table(predicted.folder)
+    assert set(rows["code"]) <= {"no_threshold", "out_of_distribution"}
+    assert set(rows["decision"]) == {"human_review"}
+    assert set(rows["set_90"]) == {""}
+    assert not (rows["decision"] == "no_referral").any()
+
+
+def test_heatmaps_lie_over_the_picture_and_open_in_qupath(predicted: Outcome) -> None:
+    case = predicted.folder / "cases" / table(predicted.folder)["case"][0]
+    record = json.loads((case / "case.json").read_text())
+    view = cv2.imread(str(case / "image.jpg"))
+    overlay = cv2.imread(str(case / "overlay.png"), cv2.IMREAD_UNCHANGED)
+    assert overlay.shape == (*view.shape[:2], 4)
+    assert 0.1 < (overlay[..., 3] > 0).mean() < 1
+    with gzip.open(case / "heatmap.geojson.gz", "rt") as file:
+        features = json.load(file)["features"]
+    assert len(features) == record["facts"]["tiles"]
+    attention = [f["properties"]["measurements"]["attention"] for f in features]
+    assert np.isclose(np.mean(attention), 1, atol=1e-3)
+    assert (case / "heatmap.png").stat().st_size > 10_000
+
+
+def test_patients_are_the_worst_of_their_slides(predicted: Outcome) -> None:
+    patients = pd.read_csv(predicted.folder / "patients.csv", dtype=str)
+    assert len(patients) == 15
+    assert set(patients["decision"]) == {"human_review"}
+
+
+def test_real_slides_that_must_be_refused_are_rows(
+    slide_run: SlideRun, real_data: Path, tmp_path: Path
+) -> None:
+    for path in sorted((real_data / "wsi" / "unreadable").iterdir()):
+        if path.suffix != ".md" and path.is_file():
+            (tmp_path / "in").mkdir(exist_ok=True)
+            (tmp_path / "in" / path.name).symlink_to(path)
+    photo = next((real_data / "dr_idrid" / "images").rglob("*.jpg"))
+    (tmp_path / "in" / "photo.jpg").symlink_to(photo)
+    options = BatchOptions(output=tmp_path / "out", workers=2)
+    outcome = predict([tmp_path / "in"], str(slide_run.package), options, device="cpu")
+    assert outcome.exit_code == 3
+    rows = table(tmp_path / "out")
+    assert len(rows) == len(list((tmp_path / "in").iterdir()))
+    assert set(rows["status"]) <= {"error", "excluded"}
+    assert (rows["reasons"].str.len() > 5).all()
+    assert rows.set_index(rows["input"].map(lambda p: Path(p).name))["code"]["photo.jpg"] == (
+        "wrong_kind"
+    )
+    assert "internal_error" not in set(rows["code"])
+
+
+def test_another_encoder_is_refused(slide_run: SlideRun, tmp_path: Path) -> None:
+    package = load_package(slide_run.package)
+    record = package.record.model_copy(
+        update={"fingerprints": {**package.record.fingerprints, "encoder": "0" * 64}}
+    )
+    write_package(tmp_path / "package", record, package.weights, package.reference)
+    with pytest.raises(ModelRefused, match="another version of encoder"):
+        SlidePredictor(load_package(tmp_path / "package"), "cpu")
