@@ -1,5 +1,6 @@
 """The predictions table: the only thing evaluation reads, whoever made it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,29 @@ class Predictions:
             labels=self.labels[rows],
             embeddings=None if self.embeddings is None else self.embeddings[rows],
             logits=None if self.logits is None else self.logits[rows],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Rows of several tables of the same classes, one after the other.
+
+        Embeddings and logits are left out: those of different models do not share a space.
+
+        Raises
+        ------
+        InputError
+            The parts have other classes, or classes in another order.
+        """
+        if len({part.classes for part in parts}) != 1:
+            raise InputError(
+                "the predictions have different classes",
+                remedy="Join predictions of models with the same classes in the same order",
+            )
+        return cls(
+            table=pd.concat([part.table for part in parts], ignore_index=True),
+            classes=parts[0].classes,
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
         )
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from preprocessing.errors import InputError
-from workflows.commands import cohort, evaluate, results, stages, workflow
+from workflows.commands import cohort, evaluate, model, predict, results, stages, workflow
 
 app = typer.Typer(
     name="offsite",
@@ -22,13 +22,16 @@ app = typer.Typer(
 )
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(workflow.app, name="workflow")
+app.add_typer(model.app, name="model")
 for command in (
     stages.tile,
     stages.embed,
     stages.train,
     evaluate.evaluate,
     results.track,
+    results.compare,
     results.register,
+    predict.predict,
 ):
     app.command()(command)
 

@@ -20,6 +20,28 @@ def track(config: Config, tracking_uri: TrackingUri = None) -> None:
         typer.echo(f"{cell.name} {run}")
 
 
+def compare(
+    config: Config,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that the others are compared with.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric to show; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare the methods of a job over seeds and patients; writes comparison.csv.
+
+    A difference whose interval holds 0 is not shown to be one.
+    """
+    from workflows.comparison_stage import compare, comparison_path
+    from workflows.comparison_view import show
+    from workflows.job import Job
+
+    job = Job.load(config)
+    show(compare(job, baseline), metric or [])
+    typer.echo(comparison_path(job))
+
+
 def register(
     source: Annotated[
         Path, typer.Argument(metavar="RUN|CONFIG", help="Folder of an evaluated run, or a job.")

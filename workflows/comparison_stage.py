@@ -1,0 +1,70 @@
+"""The comparison of a job's methods on the same test images."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.comparison import compare_methods
+from evaluation.evaluating import write_table
+from evaluation.predictions import Predictions, load_predictions
+from preprocessing.errors import InputError
+from workflows.evaluation_stage import finished_run
+from workflows.job import Cell, Job
+
+BASELINES = ("cross_entropy", "erm")
+
+
+def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
+    """Compare the methods of a job over their seeds, and write ``comparison.csv``.
+
+    Where each site was held out in turn, a method's predictions of every site come from the run
+    that never saw it, so that the table is of unseen sites alone.
+
+    Parameters
+    ----------
+    baseline : str, optional
+        What the others are compared with; plain cross-entropy (``cross_entropy``, ``erm``) where
+        the job has it, else its first method.
+
+    Raises
+    ------
+    InputError
+        A run is not finished, or the baseline is not a method of the job.
+    """
+    methods = list(dict.fromkeys(cell.method for cell in job.cells()))
+    chosen = baseline or next((name for name in BASELINES if name in methods), methods[0])
+    if chosen not in methods:
+        raise InputError(
+            f"no runs of the baseline '{chosen}'", file=job.file,
+            remedy=f"The job's methods are {', '.join(methods)}",
+        )  # fmt: skip
+    groups = {method: _by_seed(job, method) for method in methods}
+    settings = job.configuration.report_settings().metrics
+    table = compare_methods(groups, chosen, settings)
+    write_table(comparison_path(job), table)
+    return table
+
+
+def comparison_path(job: Job) -> Path:
+    """Return where the comparison of a job is written."""
+    return job.output / "comparison.csv"
+
+
+def _by_seed(job: Job, method: str) -> list[Predictions]:
+    cells = [cell for cell in job.cells() if cell.method == method]
+    seeds = dict.fromkeys(cell.seed for cell in cells)
+    return [_joined(job, [cell for cell in cells if cell.seed == seed]) for seed in seeds]
+
+
+def _joined(job: Job, cells: list[Cell]) -> Predictions:
+    """The predictions of one seed; over several divisions, those of the held-out sites."""
+    loaded = []
+    for cell in cells:
+        finished_run(job.run_folder(cell))
+        predictions = load_predictions(job.run_folder(cell))
+        if len(cells) > 1:
+            predictions = predictions.select(
+                predictions.table["site"].isin(cell.held_out).to_numpy()
+            )
+        loaded.append(predictions)
+    return loaded[0] if len(loaded) == 1 else Predictions.concatenate(loaded)
