@@ -10,7 +10,7 @@ import sys
 import typer
 
 from preprocessing.errors import InputError
-from workflows.commands import cohort, evaluate, model, predict, results, stages, workflow
+from workflows.commands import cohort, demo, evaluate, model, predict, results, stages, workflow
 
 app = typer.Typer(
     name="offsite",
@@ -20,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(demo.app, name="demo")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(model.app, name="model")

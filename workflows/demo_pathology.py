@@ -10,15 +10,16 @@ from preprocessing.synthetic.slides_biology import CLASSES
 from workflows.console import say
 
 HELD_OUT = "elm"
-PATIENTS = 110
+PATIENTS = 150
 NEW_PATIENTS = 10
-MODEL = "demo-slides"
 
 
 def write_demo(folder: Path) -> Path:
     """Make cohort, new cases and configuration; return the configuration's path."""
     say("[bold]cohort[/bold]    SYNTHETIC slides of five sites; no patient stands behind them")
-    make_slide_cohort(folder / "cohort", SyntheticSlideSettings(patients=PATIENTS))
+    make_slide_cohort(
+        folder / "cohort", SyntheticSlideSettings(patients=PATIENTS, slides_per_patient=(1, 2))
+    )
     make_slide_cohort(
         folder / "new-cases",
         SyntheticSlideSettings(patients=NEW_PATIENTS, slides_per_patient=(1, 1), seed=1),
@@ -30,8 +31,8 @@ def write_demo(folder: Path) -> Path:
         "cohort": "cohort/cohort.csv",
         "classes": list(CLASSES),
         "output": "results",
-        "splits": {"held_out_sites": [HELD_OUT], "val": 0.2, "test": 0.4},
-        "tracking": {"experiment": "demo pathology"},
+        "splits": {"held_out_sites": [HELD_OUT], "val": 0.2, "test": 0.45},
+        "tracking": {"experiment": "demo pathology", "model": "demo-slides"},
     }
     path = folder / "pathology.yaml"
     write_text(path, yaml.safe_dump(configuration, sort_keys=False))

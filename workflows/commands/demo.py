@@ -1,0 +1,20 @@
+"""``offsite demo``: the whole job on synthetic hospitals."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Make a synthetic cohort of several hospitals and do the whole job on it.",
+    no_args_is_help=True,
+)
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder; run again to go on.")]
+
+
+@app.command()
+def pathology(output: Output = Path("demo/pathology")) -> None:
+    """Slides: tiles, features, SC-MIL, report, registry, prediction of new slides."""
+    from workflows import demo, demo_pathology
+
+    demo.run(demo_pathology.write_demo(output), output / "new-cases" / "slides")

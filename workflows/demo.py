@@ -1,0 +1,95 @@
+"""What both demos do with their cohort: the workflow, then prediction, then what came of it."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from preprocessing.errors import InputError
+from workflows import snakemake_run
+from workflows.console import data, say
+from workflows.evaluation_stage import EVALUATION
+from workflows.job import Job
+from workflows.package.folder import ModelRefused
+from workflows.predict import running
+from workflows.predict.batch import BatchOptions
+from workflows.registration_stage import best_run
+
+SHOWN = {"pathology": ("auroc", "macro_f1"), "retina": ("auroc", "quadratic_weighted_kappa")}
+
+
+def run(config: Path, new_cases: Path) -> None:
+    """Run a demo's job under the workflow, predict its new cases, and print the results."""
+    code = snakemake_run.run(config)
+    if code:
+        raise typer.Exit(code)
+    job = Job.load(config)
+    address = (job.output / "workflow" / "registered.txt").read_text(encoding="utf-8").strip()
+    results = config.parent / "predictions"
+    try:
+        running.predict(
+            [new_cases], address,
+            BatchOptions(output=results, workers=len(os.sched_getaffinity(0))),
+            tracking_uri=job.tracking_uri,
+        )  # fmt: skip
+    except ModelRefused as error:
+        raise InputError(str(error), remedy="Remove the demo's folder and run it again") from error
+    run_folder = best_run(job)
+    _per_site(job, run_folder)
+    _predictions(results / "results.csv")
+    _where(job, run_folder, address, results)
+
+
+def _per_site(job: Job, run_folder: Path) -> None:
+    table = pd.read_csv(run_folder / EVALUATION / "per_site.csv")
+    names = {*table["metric"]}
+    task = job.configuration.decision.name
+    metrics = [name for name in (*SHOWN[job.configuration.task], f"{task}/auroc",
+                                 f"{task}/sensitivity") if name in names]  # fmt: skip
+    shown = Table(
+        title="Results by site (SYNTHETIC), 95 % intervals over patients", title_justify="left"
+    )
+    shown.add_column("site")
+    for name in ("role", "images", "patients", *metrics):
+        shown.add_column(name, justify="left" if name == "role" else "right")
+    for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
+        if str(site) in ("_gap", "_worst"):
+            continue
+        found = rows.set_index("metric")
+        counts = [_count(found["n"].max()), _count(found["n_patients"].max())]
+        shown.add_row(escape(str(site)), escape(str(role)), *counts,
+                      *(_value(found.loc[name]) for name in metrics))  # fmt: skip
+    data.print(shown)
+
+
+def _predictions(table: Path) -> None:
+    rows = pd.read_csv(table, keep_default_na=False)
+    columns = [c for c in ("case", "case_id", "status", "code", "prediction", "decision", "reason")
+               if c in rows.columns]  # fmt: skip
+    shown = Table(*columns, title="New slides, without labels", title_justify="left")
+    for _, row in rows.iterrows():
+        shown.add_row(*(escape(str(row[column])) for column in columns))
+    data.print(shown)
+
+
+def _where(job: Job, run_folder: Path, address: str, results: Path) -> None:
+    say("")
+    say(f"report      {run_folder / EVALUATION / 'report.html'}")
+    say(f"worklist    {results / 'index.html'}")
+    say(f"MLflow      mlflow ui --backend-store-uri {job.tracking_uri}")
+    say(f"model       {address}, alias candidate")
+
+
+def _count(value: float) -> str:
+    return "" if pd.isna(value) else str(int(value))
+
+
+def _value(row: pd.Series) -> str:
+    if pd.isna(row["value"]):
+        return str(row["reason"])
+    if pd.isna(row["low"]):
+        return f"{row['value']:.2f} (no interval)"
+    return f"{row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
