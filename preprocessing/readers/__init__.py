@@ -1,0 +1,1 @@
+"""Readers that turn what users already have into a cohort."""

@@ -1,0 +1,56 @@
+"""Cohorts from rows, and cohorts to files."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+from preprocessing.files import replacing
+
+GRADES = ("none", "mild", "moderate", "severe", "proliferative")
+"""International clinical grades of diabetic retinopathy, 0 to 4 (Wilkinson et al. 2003)."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+
+def cohort_of(
+    rows: list[dict[str, str]], classes: tuple[str, ...], folder: Path, what: str
+) -> Cohort:
+    """Return a cohort whose table would lie in ``folder`` as cohort.csv.
+
+    Raises
+    ------
+    InputError
+        Code ``no_images``: there are no rows.
+    """
+    if not rows:
+        raise InputError(
+            f"no images found ({what})", file=folder, code="no_images",
+            remedy="Name the folder that holds them; docs/cohort.md shows the layouts",
+        )  # fmt: skip
+    table = pd.DataFrame(rows).fillna("").astype(str)
+    table["mpp"] = float("nan")
+    return Cohort(table=table, classes=classes, path=folder / "cohort.csv")
+
+
+def write_cohort(cohort: Cohort, path: str | Path) -> Path:
+    """Write a cohort's table as CSV; its image paths are made relative to the new place.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    target = Path(path)
+    here = Path(os.path.abspath(target.parent))  # noqa: PTH100 -- links must not be resolved
+    there = Path(os.path.abspath(cohort.path.parent))  # noqa: PTH100
+    table = cohort.table.copy()
+    if here != there:
+        table["image"] = [os.path.relpath(there / image, here) for image in table["image"]]
+    if table["mpp"].isna().all():
+        table = table.drop(columns="mpp")
+    with replacing(target) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    return target

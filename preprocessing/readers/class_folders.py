@@ -1,0 +1,95 @@
+"""Plain class folders: ``site/class/image`` or, of one site, ``class/image``."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+from preprocessing.readers.building import IMAGE_SUFFIXES, cohort_of
+
+
+def read_class_folders(
+    folder: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    site: str | None = None,
+    patient_pattern: str | None = None,
+) -> Cohort:
+    r"""Read images whose label, and perhaps site, is the name of their folder.
+
+    Parameters
+    ----------
+    folder : path
+        Holds a folder for each site with one for each class, or the latter alone if ``site`` is
+        given.
+    classes : sequence of str, optional
+        Names of the class folders in their order; by default all that there are, sorted.
+    site : str, optional
+        Name of the one site.
+    patient_pattern : str, optional
+        Regular expression with one group that finds the patient in a file's stem, such as
+        ``^(\d+)_``. Without it each image is taken for a patient of its own, which lets two images
+        of one person fall into two splits: give it where you can.
+
+    Raises
+    ------
+    InputError
+        Code ``no_images``, ``unknown_class`` or ``bad_pattern``.
+    """
+    root = Path(folder)
+    pattern = _compiled(patient_pattern)
+    rows: list[dict[str, str]] = []
+    sites = [(site, root)] if site else [(path.name, path) for path in _folders(root)]
+    for site_name, site_folder in sites:
+        for class_folder in _folders(site_folder):
+            label = class_folder.name
+            if classes is not None and label not in classes:
+                raise InputError(
+                    f"'{label}' is not a class", file=class_folder, code="unknown_class",
+                    remedy=f"The classes are {', '.join(classes)}",
+                )  # fmt: skip
+            rows += [
+                _row(file, root, site_name, label, pattern)
+                for file in sorted(class_folder.iterdir())
+                if file.suffix.lower() in IMAGE_SUFFIXES
+            ]
+    names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
+    return cohort_of(rows, names, root, "class folders")
+
+
+def _folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise InputError("no such folder", file=path, remedy="Check the path", code="no_images")
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"'{pattern}' is not a regular expression ({error})", code="bad_pattern",
+            remedy="Give one such as ^(\\d+)_",
+        ) from error  # fmt: skip
+    if compiled.groups != 1:
+        raise InputError(
+            f"'{pattern}' has {compiled.groups} groups", code="bad_pattern",
+            remedy="Give exactly one group: what lies in it is the patient",
+        )  # fmt: skip
+    return compiled
+
+
+def _row(
+    file: Path, root: Path, site: str, label: str, pattern: re.Pattern[str] | None
+) -> dict[str, str]:
+    match = pattern.search(file.stem) if pattern else None
+    return {
+        "image": file.relative_to(root).as_posix(),
+        "patient": f"{site}-{match.group(1) if match else f'{label}-{file.stem}'}",
+        "site": site,
+        "label": label,
+        "slide": f"{site}-{label}-{file.stem}",
+    }
