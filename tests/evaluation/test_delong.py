@@ -1,0 +1,99 @@
+"""The variance of an AUROC, by row and by patient."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from evaluation.delong import (
+    auroc_interval,
+    covariance,
+    newcombe_interval,
+    paired_test,
+    placements,
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Two scores of 150 rows, with ties."""
+    rng = np.random.default_rng(0)
+    positive = rng.random(150) < 0.4
+    return positive, np.round(rng.normal(size=150) + positive, 1), rng.normal(size=150) + positive
+
+
+def test_area_is_scikit_learns(rows) -> None:
+    positive, tied, _ = rows
+    assert placements(tied, positive).auroc == pytest.approx(
+        roc_auc_score(positive, tied), abs=1e-12
+    )
+
+
+def test_variance_equals_confidenceinterval(rows) -> None:
+    oracle = pytest.importorskip("confidenceinterval.delong")
+    positive, _, scores = rows
+    area, variance = oracle.delong_roc_variance(positive.astype(int), scores)
+    found = placements(scores, positive)
+    # Their midranks are in single precision.
+    assert found.auroc == pytest.approx(float(area), abs=1e-6)
+    assert covariance(found, found) == pytest.approx(float(variance), rel=1e-4)
+
+
+def test_variance_equals_the_formula_on_all_pairs(rows) -> None:
+    positive, tied, _ = rows
+    pairs = tied[positive][:, None] - tied[~positive][None, :]
+    wins = (pairs > 0) + 0.5 * (pairs == 0)
+    m, n = wins.shape
+    wanted = wins.mean(axis=1).var(ddof=1) / m + wins.mean(axis=0).var(ddof=1) / n
+    found = placements(tied, positive)
+    assert covariance(found, found) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_rows_repeated_within_their_patient_change_nothing(rows) -> None:
+    positive, scores, _ = rows
+    plain = placements(scores, positive)
+    units = np.repeat(np.arange(150), 7)
+    repeated = placements(np.repeat(scores, 7), np.repeat(positive, 7), units)
+    assert repeated.auroc == pytest.approx(plain.auroc, abs=1e-13)
+    assert covariance(repeated, repeated) == pytest.approx(covariance(plain, plain), rel=1e-10)
+    ignored = placements(np.repeat(scores, 7), np.repeat(positive, 7))
+    assert covariance(ignored, ignored) < covariance(plain, plain) / 6
+
+
+def test_interval_stays_inside_and_surrounds_the_area(rows) -> None:
+    positive, scores, _ = rows
+    low, high = auroc_interval(placements(scores, positive))
+    assert 0 < low < placements(scores, positive).auroc < high < 1
+
+
+def test_a_perfect_area_still_has_an_uncertain_lower_bound() -> None:
+    scores = np.arange(40.0)
+    low, high = auroc_interval(placements(scores, scores >= 20))
+    assert high == 1.0
+    assert 0.85 < low < 0.93
+    few = auroc_interval(placements(np.arange(8.0), np.arange(8) >= 4))
+    assert few[0] < low
+
+
+def test_score_interval_is_symmetric_about_one_half() -> None:
+    low, high = newcombe_interval(0.3, 15, 15)
+    other_low, other_high = newcombe_interval(0.7, 15, 15)
+    assert (low, high) == pytest.approx((1 - other_high, 1 - other_low), abs=1e-9)
+    assert newcombe_interval(0.0, 15, 15)[0] == 0.0
+
+
+def test_paired_test_is_antisymmetric_and_sharper_than_unpaired(rows) -> None:
+    positive, _, scores = rows
+    rng = np.random.default_rng(1)
+    one, other = (
+        placements(scores, positive),
+        placements(scores + 0.3 * rng.normal(size=150), positive),
+    )
+    difference, error, p_value = paired_test(one, other)
+    assert paired_test(other, one) == pytest.approx((-difference, error, p_value))
+    assert error**2 < 0.5 * (covariance(one, one) + covariance(other, other))
+    assert paired_test(one, one) == (0.0, 0.0, 1.0)
+
+
+def test_one_side_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="positive and negative"):
+        placements(np.arange(3.0), np.ones(3, dtype=bool))
