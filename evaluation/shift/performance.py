@@ -6,8 +6,8 @@ import numpy as np
 
 from evaluation.intervals import percentile_interval
 from evaluation.ood.metrics import patient_weights, separation
-from evaluation.shift.label_shift import em_prior, prior_corrected
-from evaluation.shift.prevalence import source_prior
+from evaluation.shift.label_shift import prior_corrected
+from evaluation.shift.prevalence import model_prior, site_prior
 from evaluation.shift.prevalence import why_not as prior_unknown
 from evaluation.shift.record import ShiftRow, blank, undefined
 from evaluation.shift.settings import ShiftSettings
@@ -50,9 +50,10 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     reason = prior_unknown(pair, settings)
     if reason != "ok":
         return result + [undefined(rows[name], reason) for name in corrected]
-    prior = source_prior(pair)
-    site_prior = em_prior(pair.own.calibrated, prior)
-    better = _losses(prior_corrected(pair.own.calibrated[known], prior, site_prior), labels)
+    corrected_rows = prior_corrected(
+        pair.own.calibrated[known], model_prior(pair), site_prior(pair)
+    )
+    better = _losses(corrected_rows, labels)
     pairs = zip(corrected, names[1:], strict=True)
     return result + [_with_interval(rows[name], weights @ better[key]) for name, key in pairs]
 

@@ -21,7 +21,17 @@ KIND = "prevalence"
 _DRAWS = 200
 
 
-def source_prior(pair: Comparison) -> np.ndarray:
+def site_prior(pair: Comparison) -> np.ndarray:
+    """The site's class prior by EM, C."""
+    return em_prior(pair.own.calibrated, model_prior(pair))
+
+
+def model_prior(pair: Comparison) -> np.ndarray:
+    """The prior that the calibrated probabilities stand for; the reference's where none is known."""
+    return reference_prior(pair) if pair.model_prior is None else pair.model_prior
+
+
+def reference_prior(pair: Comparison) -> np.ndarray:
     """Class frequencies of the reference's labelled rows, C."""
     labels = pair.reference.rows.labels[pair.reference.labelled]
     return np.bincount(labels, minlength=len(pair.own.rows.classes)) / max(len(labels), 1)
@@ -33,8 +43,8 @@ def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     reason = why_not(pair, settings)
     if reason != "ok":
         return undefined(row, reason)
-    prior = source_prior(pair)
-    estimate = em_prior(pair.own.calibrated, prior)
+    prior = reference_prior(pair)
+    estimate = site_prior(pair)
     draws = _distances(_drawn_priors(pair, settings), prior)
     interval = percentile_interval(draws, row.n_patients)
     test = _histogram_test(pair, settings)
@@ -56,8 +66,8 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     reason = why_not(pair, settings)
     if reason != "ok":
         return [undefined(row, reason) for row in [*rows, bbse]] + [_true_row(pair)]
-    prior = source_prior(pair)
-    estimate = em_prior(pair.own.calibrated, prior)
+    prior = reference_prior(pair)
+    estimate = site_prior(pair)
     draws = _drawn_priors(pair, settings)
     filled = []
     for index, row in enumerate(rows):
@@ -93,13 +103,13 @@ def _true_row(pair: Comparison) -> ShiftRow:
     if len(labels) == 0 or not pair.reference.labelled.any():
         return undefined(row, "no_labels")
     own = np.bincount(labels, minlength=len(pair.own.rows.classes)) / len(labels)
-    return replace(row, n=len(labels), value=total_variation(own, source_prior(pair)))
+    return replace(row, n=len(labels), value=total_variation(own, reference_prior(pair)))
 
 
 def _drawn_priors(pair: Comparison, settings: ShiftSettings) -> np.ndarray:
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
     weights = patient_weights(pair.own.patients, _DRAWS, generator)
-    return em_prior(pair.own.calibrated, source_prior(pair), weights)
+    return em_prior(pair.own.calibrated, model_prior(pair), weights)
 
 
 def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> float:
@@ -112,9 +122,8 @@ def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> 
     kept = generator.random((_DRAWS, int(codes.max()) + 1)) < share
     thinned = weights * kept[:, codes]
     thinned = thinned[thinned.sum(axis=1) > 0]
-    return float(
-        np.quantile(_distances(em_prior(pair.reference.calibrated, prior, thinned), prior), 0.95)
-    )
+    priors = em_prior(pair.reference.calibrated, model_prior(pair), thinned)
+    return float(np.quantile(_distances(priors, prior), 0.95))
 
 
 def _distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -12,7 +12,10 @@ class ShiftSettings(Settings):
         default=0.05, gt=0, lt=1, description="Familywise level (0..1) of the alarms, over sites"
     )
     permutations: int = Field(
-        default=500, ge=19, description="Permutations of patients of each two-sample test"
+        default=500,
+        ge=19,
+        description="Permutations of patients of each two-sample test; with many sites more are taken, "
+        "so that an alarm is possible",
     )
     resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
     max_rows: int = Field(

@@ -8,6 +8,8 @@ from evaluation.predictions import Predictions
 from evaluation.roles import TRAINING, Roles, patients_of, roles_of
 from evaluation.shift.label_shift import BiasCorrectedTemperature
 
+_ROWS_PER_CLASS = 10
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Side:
@@ -54,18 +56,22 @@ class Comparison:
     own, reference : Side
         A held-out site is compared with the test rows of all training sites, a training site
         with those of the other training sites.
+    model_prior : numpy.ndarray
+        Class frequencies (C) of the rows that ``calibrated`` is calibrated on; where there are
+        too few of them, those of the training rows. ``None`` where no such row has a label.
     """
 
     site: str
     site_role: str
     own: Side
     reference: Side
+    model_prior: np.ndarray | None
 
 
 def comparisons(predictions: Predictions) -> list[Comparison]:
     """One comparison for each site with test rows, training sites first, then by name."""
     roles = roles_of(predictions.table)
-    whole = _whole(predictions, roles)
+    whole, model_prior = _whole(predictions, roles)
     sites = predictions.table["site"].to_numpy(str)
     return [
         Comparison(
@@ -75,6 +81,7 @@ def comparisons(predictions: Predictions) -> list[Comparison]:
             reference=_part(
                 whole, roles.reference & (sites != site) if role == TRAINING else roles.reference
             ),
+            model_prior=model_prior,
         )
         for site, role in roles.test_sites(sites)
     ]
@@ -83,20 +90,20 @@ def comparisons(predictions: Predictions) -> list[Comparison]:
 def test_rows(predictions: Predictions) -> Side:
     """The test rows of all sites together."""
     roles = roles_of(predictions.table)
-    return _part(_whole(predictions, roles), roles.test)
+    return _part(_whole(predictions, roles)[0], roles.test)
 
 
-def _whole(predictions: Predictions, roles: Roles) -> Side:
+def _whole(predictions: Predictions, roles: Roles) -> tuple[Side, np.ndarray | None]:
     probabilities = predictions.probabilities
     known = roles.calibrate & (predictions.labels >= 0)
-    if known.sum() >= 10 * len(predictions.classes):
+    if known.sum() >= _ROWS_PER_CLASS * len(predictions.classes):
         calibration = BiasCorrectedTemperature.fit(probabilities[known], predictions.labels[known])
         probabilities = calibration(probabilities)
-    return Side(
-        rows=predictions,
-        patients=patients_of(predictions),
-        calibrated=probabilities,
-    )
+    else:
+        known = roles.fit & (predictions.labels >= 0)
+    counts = np.bincount(predictions.labels[known], minlength=len(predictions.classes))
+    side = Side(rows=predictions, patients=patients_of(predictions), calibrated=probabilities)
+    return side, counts / counts.sum() if counts.any() else None
 
 
 def _part(side: Side, mask: np.ndarray) -> Side:

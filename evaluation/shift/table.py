@@ -62,6 +62,9 @@ def _headlines(
     pairs: list[Comparison], settings: ShiftSettings
 ) -> list[tuple[ShiftRow, ShiftRow, ShiftRow]]:
     """(covariate, prevalence, performance) of each site, with alarms over all sites."""
+    # The least p value must lie under the level shared by all sites, or none could be flagged.
+    enough = int(np.ceil(len(pairs) / settings.level))
+    settings = settings.model_copy(update={"permutations": max(settings.permutations, enough)})
     features = [covariate.mmd_row(pair, settings) for pair in pairs]
     priors = [prevalence.prior_row(pair, settings) for pair in pairs]
     changes = [_worse(performance.auroc_change_row(pair, settings)) for pair in pairs]

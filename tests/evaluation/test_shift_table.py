@@ -1,0 +1,186 @@
+"""The shift tables: each kind of shift is found where it is, and only there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.shift.record import COLUMNS, ShiftRow, with_alarms
+from evaluation.shift.settings import ShiftSettings
+from evaluation.shift.table import shift_details, shift_table, shift_tables
+
+FAST = ShiftSettings(permutations=99, resamples=60, max_rows=300, null_splits=19)
+
+
+@pytest.fixture(scope="module")
+def predictions(make_sites):
+    return make_sites(
+        {"a": 1200, "b": 1200, "same": 300, "moved": 300, "sicker": 400, "worse": 400},
+        moved={"moved": 1.5},
+        priors={"sicker": (0.1, 0.2, 0.7)},
+        held_out=("same", "moved", "sicker", "worse"),
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(predictions):
+    # At "worse" the features stay as they are and a third of the labels are others.
+    rng = np.random.default_rng(1)
+    wrong = (predictions.table["site"] == "worse").to_numpy() & (rng.random(len(predictions)) < 0.3)
+    labels = np.where(wrong, rng.permutation(predictions.labels), predictions.labels)
+    return shift_tables(replace(predictions, labels=labels), FAST)
+
+
+def row(table, site, kind, statistic=None):
+    rows = table[(table.site == site) & (table.kind == kind)]
+    if statistic is not None:
+        rows = rows[rows.statistic == statistic]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_each_site_has_three_rows_and_training_sites_come_first(tables):
+    table = tables[0]
+    assert list(table.columns) == list(COLUMNS)
+    assert table.site.drop_duplicates().tolist() == ["a", "b", "moved", "same", "sicker", "worse"]
+    kinds = table.groupby("site").kind.apply(list)
+    assert all(kind == ["covariate", "prevalence", "performance"] for kind in kinds)
+    assert (table.reason == "ok").all()
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ("same", (False, False, False)),
+        ("moved", (True, False, False)),
+        ("worse", (False, False, True)),
+    ],
+)
+def test_a_shift_is_flagged_in_its_own_row_and_no_other(tables, site, expected):
+    found = tuple(
+        bool(row(tables[0], site, kind).flagged)
+        for kind in ("covariate", "prevalence", "performance")
+    )
+    assert found == expected
+
+
+def test_a_sicker_site_is_a_prevalence_shift_that_vanishes_within_classes(tables):
+    heads, details = tables
+    prior = row(heads, "sicker", "prevalence")
+    assert bool(prior.flagged)
+    assert prior.low < 0.4 < prior.high  # |.1-.33| + |.2-.33| + |.7-.33| over 2 is .367
+    assert bool(row(heads, "sicker", "covariate").flagged)  # other classes, so other features
+    assert row(details, "sicker", "covariate", "within_class_mmd2").p_value > 0.05
+    assert row(details, "moved", "covariate", "within_class_mmd2").p_value <= 0.01
+    assert not bool(row(heads, "sicker", "performance").flagged)
+
+
+def test_estimated_priors_agree_with_the_labels(tables):
+    details = tables[1]
+    true = row(details, "sicker", "prevalence", "prior_distance_true").value
+    for name in ("prior_distance", "prior_distance_bbse"):
+        assert row(details, "sicker", "prevalence", name).value == pytest.approx(true, abs=0.07)
+    shares = [row(details, "sicker", "prevalence", f"prior/c{label}").value for label in range(3)]
+    np.testing.assert_allclose(shares, [0.1, 0.2, 0.7], atol=0.08)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_prior_correction_helps_where_prevalence_shifted_and_is_marked(tables):
+    details = tables[1]
+    plain = row(details, "sicker", "performance", "log_loss")
+    corrected = row(details, "sicker", "performance", "log_loss_prior_corrected")
+    assert corrected.value < plain.value
+    marked = set(details.statistic[details.transductive.astype(bool)])
+    assert marked == {
+        "prior_distance",
+        "prior_distance_bbse",
+        "prior/c0",
+        "prior/c1",
+        "prior/c2",
+        "accuracy_prior_corrected",
+        "log_loss_prior_corrected",
+    }
+
+
+def test_distances_and_the_classifier_see_the_moved_site_alone(tables):
+    details = tables[1]
+    for statistic in ("energy", "c2st_auroc", "frechet", "whitened_mean"):
+        moved = row(details, "moved", "covariate", statistic)
+        assert moved.value > moved.null_high
+        assert moved.p_value <= 0.05
+        same = row(details, "same", "covariate", statistic)
+        assert same.p_value > 0.01
+    assert row(details, "moved", "covariate", "c2st_auroc").value > 0.75
+
+
+def test_the_features_of_all_sites_have_two_rows_of_their_own(tables):
+    details = tables[1]
+    told = row(details, "_pooled", "features", "site_balanced_accuracy")
+    assert told.value > told.null_high
+    index = row(details, "_pooled", "features", "robustness_index")
+    assert 0.5 < index.low < index.value < index.high <= 1
+
+
+def test_no_cell_is_nan_and_keys_are_unique(tables):
+    for table in tables:
+        assert not table.duplicated(["site", "kind", "statistic"]).any()
+        numbers = table[["value", "low", "high", "null_high", "p_value"]]
+        assert np.isfinite(numbers.astype(float).fillna(0.0)).all().all()
+        assert table.value[table.reason != "ok"].isna().all()
+
+
+def test_the_headlines_equal_those_of_the_details(tables):
+    heads, details = tables
+    merged = heads.merge(details, on=list(COLUMNS), how="inner")
+    assert len(merged) == len(heads)
+
+
+def test_odd_sites_have_reasons_in_place_of_values(make_sites):
+    predictions = make_sites(
+        {"a": 700, "tiny": 6, "blank": 60, "one_class": 60},
+        priors={"one_class": (1.0, 0.0, 0.0)},
+        held_out=("tiny", "blank", "one_class"),
+        unlabelled=("blank",),
+    )
+    heads, details = shift_tables(predictions, FAST)
+    assert row(heads, "tiny", "covariate").reason == "too_few"
+    assert row(heads, "tiny", "performance").reason == "too_few"
+    assert row(heads, "blank", "performance").reason == "no_labels"
+    assert row(heads, "blank", "prevalence").reason == "ok"
+    assert row(heads, "blank", "covariate").reason == "ok"
+    assert row(heads, "one_class", "performance").reason == "single_class"
+    assert bool(row(heads, "one_class", "prevalence").flagged)
+    assert row(heads, "a", "covariate").reason == "no_samples"  # no other training site
+    assert row(details, "blank", "prevalence", "prior_distance_true").reason == "no_labels"
+    assert row(details, "one_class", "performance", "accuracy").reason == "ok"
+    undefined = heads[heads.reason != "ok"]
+    assert undefined.value.isna().all()
+    assert undefined.flagged.isna().all()
+
+
+def test_without_embeddings_labels_still_tell(predictions):
+    bare = replace(predictions, embeddings=None)
+    heads = shift_table(bare, FAST)
+    assert set(heads.reason[heads.kind == "covariate"]) == {"no_embeddings"}
+    assert set(heads.reason[heads.kind != "covariate"]) == {"ok"}
+    details = shift_details(bare, FAST)
+    assert row(details, "_pooled", "features", "robustness_index").reason == "no_embeddings"
+
+
+def test_alarms_hold_their_level_over_all_sites():
+    rows = [
+        ShiftRow(site=name, site_role="held_out", kind="covariate", statistic="mmd2", p_value=p)
+        for name, p in (("a", 0.02), ("b", 0.012), ("c", 0.3), ("d", 0.001), ("e", None))
+    ]
+    flagged = [row.flagged for row in with_alarms(rows, 0.05)]
+    # Holm over four tests: .001 <= .05/4, .012 <= .05/3, .02 <= .05/2, .3 > .05.
+    assert flagged == [True, True, False, True, None]
+    assert [row.flagged for row in with_alarms(rows[:1] + rows[2:3], 0.03)] == [False, False]
+
+
+def test_the_table_survives_csv(tables, tmp_path):
+    tables[0].to_csv(tmp_path / "shift.csv", index=False)
+    back = pd.read_csv(tmp_path / "shift.csv")
+    np.testing.assert_allclose(back.value, tables[0].value.astype(float))
+    assert back.p_value.isna().sum() == 6
