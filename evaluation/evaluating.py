@@ -13,13 +13,16 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from evaluation.calibration_table import calibration_table, reliability_table
 from evaluation.cohort_table import cohort_table
 from evaluation.conformal import ConformalSettings
 from evaluation.conformal_table import conformal_table
 from evaluation.meta_analysis import meta_table, shrunken_table
+from evaluation.net_benefit import net_benefit_table
 from evaluation.ood.settings import OodSettings
 from evaluation.ood.table import ood_table
-from evaluation.per_site import per_site_table
+from evaluation.operating_points import operating_point_table
+from evaluation.per_site import confusion_table, per_site_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.page import write_report
 from evaluation.report.reading import read_table
@@ -32,7 +35,16 @@ from preprocessing.files import digest_of, read_json, replacing, write_json
 from preprocessing.settings import Settings
 
 RECORD = "evaluation.json"
-Part = Literal["next_hospital", "ood", "shift", "conformal", "selective"]
+Part = Literal[
+    "next_hospital",
+    "operating_points",
+    "net_benefit",
+    "calibration",
+    "ood",
+    "shift",
+    "conformal",
+    "selective",
+]
 PARTS: tuple[Part, ...] = get_args(Part)
 _VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -190,6 +202,14 @@ def _tables(
             "meta": meta_table(per_site, settings.metrics),
             "shrunken": shrunken_table(per_site, settings.metrics),
         },
+        "operating_points": lambda: {
+            "operating_points": operating_point_table(rows, settings.metrics)
+        },
+        "net_benefit": lambda: {"net_benefit": net_benefit_table(rows, settings.metrics)},
+        "calibration": lambda: {
+            "calibration": calibration_table(rows, settings.metrics),
+            "reliability": reliability_table(rows, settings.metrics),
+        },
         "ood": lambda: {"ood": ood_table(rows, settings.ood, far, near)},
         "shift": lambda: dict(
             zip(("shift", "shift_details"), shift_tables(rows, settings.shift), strict=True)
@@ -200,7 +220,11 @@ def _tables(
             "risk_coverage": risk_coverage_table(rows, settings.selective),
         },
     }
-    found = {"cohort": cohort_table(rows), "per_site": per_site}
+    found = {
+        "cohort": cohort_table(rows),
+        "per_site": per_site,
+        "confusion": confusion_table(rows),
+    }
     for part in settings.parts:
         found |= makers[part]()
     return found

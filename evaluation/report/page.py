@@ -13,7 +13,18 @@ from evaluation.figures.drawing import Figure
 from evaluation.report.content import Point, Section
 from evaluation.report.findings import Findings
 from evaluation.report.reading import Evaluated, read_evaluation
-from evaluation.report.sections import cohort, provenance, sites, summary
+from evaluation.report.sections import (
+    calibration,
+    cohort,
+    confusion,
+    foreign,
+    operating,
+    provenance,
+    selective,
+    shift,
+    sites,
+    summary,
+)
 from preprocessing.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -67,11 +78,19 @@ def build_page(evaluated: Evaluated) -> Page:
     findings = Findings(evaluated)
     found: list[Section | None] = [
         sites.section(evaluated, findings),
+        operating.section(evaluated, findings),
+        calibration.section(evaluated, findings),
+        confusion.section(evaluated, findings),
+        shift.section(evaluated, findings),
+        foreign.section(evaluated, findings),
+        selective.sets_section(evaluated, findings),
+        selective.selective_section(evaluated, findings),
         cohort.section(evaluated),
         provenance.limits(evaluated, findings),
         provenance.section(evaluated),
     ]
-    points = tuple(sites.points(evaluated, findings))
+    speakers = (sites, operating, calibration, shift, foreign, selective)
+    points = tuple(point for part in speakers for point in part.points(evaluated, findings))
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),

@@ -76,3 +76,8 @@ def read_table(file: str | Path) -> pd.DataFrame:
     numbers = {name: [""] for name in header if name not in text}
     table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
     return table.fillna(dict.fromkeys(text, ""))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as mappings by column name."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

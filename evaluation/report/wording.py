@@ -47,8 +47,10 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """``0.81–0.92``; ``to`` takes the dash's place where a bound is negative."""
     if low is None or high is None:
         return ""
-    joint = " to " if min(low, high) < 0 else "–"
-    return f"{number(low, digits)}{joint}{number(high, digits)}"
+    first, second = (f"{bound:.{digits}f}" for bound in (low, high))
+    if min(low, high) < 0:
+        return f"{first} to {second}".replace("-", MINUS)
+    return f"{first}–{second}"
 
 
 def percent(value: float | None) -> str:

@@ -5,10 +5,11 @@ from evaluation.figures.forest import ForestRow, forest_plot
 from evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from evaluation.report.findings import Findings, SiteEstimate
 from evaluation.report.metrics import described, headline_metrics
-from evaluation.report.reading import Evaluated
+from evaluation.report.reading import Evaluated, records
 from evaluation.report.wording import counted, interval, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
+_ENOUGH_HELD_OUT = 4
 _SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}
 
 
@@ -50,12 +51,17 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
                 caution=True,
             )
         ]
+    words, caveat = f"these {sites} sites", ""
+    if row["site_role"] == "held_out":
+        words = f"these {sites} held-out sites"
+    elif findings.sites("training"):
+        caveat = " Training sites are among them, so it is, if anything, too hopeful."
     return [
         Point(
             subject="The next hospital",
             sentence=(
-                f"If it resembles these {sites} sites, expect {findings.metric.label} between "
-                f"{number(low)} and {number(high)} (95\u202f% prediction interval)."
+                f"If it resembles {words}, expect {findings.metric.label} between "
+                f"{number(low)} and {number(high)} (95\u202f% prediction interval).{caveat}"
             ),
         )
     ]
@@ -192,8 +198,9 @@ def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:
     if table is None:
         return None
     rows = table[table["metric"] == metric]
-    for role in ("all", "held_out", "training", ""):
-        chosen = rows[rows["site_role"] == role] if "site_role" in rows else rows
-        if len(chosen):
-            return dict(chosen.iloc[0])
-    return None
+    found = {str(row["site_role"]): row for row in records(rows)}
+    held_out = found.get("held_out")
+    # A new hospital is like those held out; with very few of them their interval says nothing.
+    if held_out is not None and (present(held_out["sites"]) or 0) >= _ENOUGH_HELD_OUT:
+        return held_out
+    return found.get("all") or held_out or found.get("training")

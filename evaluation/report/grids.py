@@ -1,0 +1,116 @@
+"""Long tables turned into what a page shows: a row per site, grouped by role, the worst first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from evaluation.report.content import Cell, Column, Group, Table
+from evaluation.report.findings import Findings
+from evaluation.report.reading import records
+from evaluation.report.wording import interval, number, present, reason
+
+GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
+NAMES = {"_pooled": "All rows pooled", "_chosen": "Validation rows, where it was chosen"}
+Record = dict[str, Any]
+Format = Callable[[float | None], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridColumn:
+    """A column of a grid: the rows of the long table that it takes, and how they are written."""
+
+    column: Column
+    rows: pd.DataFrame
+    value: str = "value"
+    format: Format = number
+    bounds: bool = True
+    note: str = ""
+    caution: Callable[[Record], bool] | None = None
+
+
+def grid(
+    findings: Findings, columns: Sequence[GridColumn], caption: str, *, folded: str = ""
+) -> Table:
+    """A table with a row for every site of the columns' rows.
+
+    Parameters
+    ----------
+    findings : Findings
+        Gives the order of sites.
+    columns : sequence of GridColumn
+        Each with rows that hold ``site`` and ``site_role`` once per site.
+    caption, folded : str
+        As in :class:`evaluation.report.content.Table`.
+    """
+    looked_up = [
+        {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns
+    ]
+    places = dict.fromkeys(place for found in looked_up for place in found)
+    groups = []
+    for role in _roles(findings, list(places)):
+        own = _ordered(findings, [site for site, of in places if of == role])
+        rows = tuple(
+            (
+                Cell(text=NAMES.get(site, site)),
+                *(
+                    _cell(column, found.get((site, role)))
+                    for column, found in zip(columns, looked_up, strict=True)
+                ),
+            )
+            for site in own
+        )
+        groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=rows))
+    heads = (Column(heading="Site", numeric=False), *(column.column for column in columns))
+    return Table(caption=caption, columns=heads, groups=tuple(groups), folded=folded)
+
+
+def sites_of(findings: Findings, rows: pd.DataFrame) -> list[Record]:
+    """The rows of single sites, in the page's order: held-out ones first, the worst on top."""
+    found = {
+        (str(row["site"]), str(row["site_role"])): row
+        for row in records(rows)
+        if not str(row["site"]).startswith("_")
+    }
+    ordered = []
+    for role in _roles(findings, list(found)):
+        for site in _ordered(findings, [site for site, of in found if of == role]):
+            ordered.append(found[(site, role)])
+    return ordered
+
+
+def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows, sites in the page's order and pooled ones last."""
+    order = {str(row["site"]): place for place, row in enumerate(sites_of(findings, rows))}
+    place = rows["site"].map(order).fillna(len(order))
+    return rows.assign(_place=place).sort_values(["_place", "site_role"], kind="stable")
+
+
+def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:
+    present_roles = dict.fromkeys(role for _, role in places)
+    known = [role for role in findings.roles if role in present_roles]
+    return known + [role for role in present_roles if role not in known]
+
+
+def _ordered(findings: Findings, sites: list[str]) -> list[str]:
+    order = {site: place for place, site in enumerate(findings.sites())}
+    first = [site for site in sites if site == "_chosen"]
+    last = [site for site in sites if site.startswith("_") and site != "_chosen"]
+    own = [site for site in sites if not site.startswith("_")]
+    return first + sorted(own, key=lambda site: (order.get(site, len(order)), site)) + last
+
+
+def _cell(column: GridColumn, row: Record | None) -> Cell:
+    if row is None:
+        return Cell(text="")
+    value = present(row.get(column.value))
+    if value is None:
+        code = str(row.get("reason") or "")
+        return Cell(text="" if code in ("", "ok") else reason(code), kind="undefined")
+    note = interval(present(row.get("low")), present(row.get("high"))) if column.bounds else ""
+    if column.note:
+        told = present(row.get(column.note))
+        note = "" if told is None else f"≤ {number(told)} by noise"
+    kind = "caution" if column.caution is not None and column.caution(row) else ""
+    return Cell(text=column.format(value), note=note, kind=kind)

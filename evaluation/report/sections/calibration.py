@@ -1,0 +1,108 @@
+"""Whether a probability of 80 % comes true in 80 of 100, at each site."""
+
+import pandas as pd
+
+from evaluation.figures.reliability import reliability_figure
+from evaluation.report.content import Column, Point, Section
+from evaluation.report.findings import Findings
+from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import estimate, listed, present
+
+_WORDS = {
+    "none": "as the model gives them",
+    "temperature": "after temperature scaling",
+    "vector": "after vector scaling",
+    "platt": "after Platt scaling",
+    "site_platt": "after Platt scaling by site",
+}
+TOP = "_top"
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """Calibration of the first task (or of the top class), and what recalibration changes."""
+    table = evaluated.table("calibration")
+    if table is None:
+        return None
+    tasks = list(dict.fromkeys(table["task"]))
+    tables = []
+    for task in tasks:
+        own = table[table["task"] == task]
+        for calibrator in dict.fromkeys(own["calibrator"]):
+            first = task == tasks[0] and calibrator == own["calibrator"].iloc[0]
+            caption = f"Probability of {_named(task)}, {_WORDS.get(calibrator, calibrator)}"
+            columns = _columns(own[own["calibrator"] == calibrator])
+            tables.append(grid(findings, columns, caption, folded="" if first else caption))
+    curves = evaluated.table("reliability")
+    figures = ()
+    if curves is not None:
+        rows = curves[(curves["task"] == tasks[0]) & (curves["calibrator"] == "none")]
+        figures = (reliability_figure(in_order(findings, rows), _named(tasks[0]), "reliability"),)
+    return Section(
+        anchor="calibration",
+        title="Calibration",
+        lead=(
+            "A model is calibrated where its probabilities come true as often as they say. Few "
+            "images make even a perfect model look uncalibrated: under each error stands what "
+            "noise alone could give.",
+        ),
+        tables=tuple(tables),
+        figures=figures,
+        notes=(
+            "Slope 1 and intercept 0 are perfect. A slope under 1: too sure of itself. An "
+            "intercept under 0: probabilities too high for this site, often its prevalence.",
+        ),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The sites where probabilities are too extreme, beyond chance."""
+    table = evaluated.table("calibration")
+    if table is None:
+        return []
+    task = table["task"].iloc[0]
+    rows = table[(table["task"] == task) & (table["calibrator"] == "none")]
+    slopes = [row for row in sites_of(findings, rows[rows["metric"] == "slope"]) if _too_sure(row)]
+    if not slopes:
+        return []
+    told = [
+        f"{row['site']} (slope {estimate(*(present(row[n]) for n in ('value', 'low', 'high')))})"
+        for row in slopes
+    ]
+    return [
+        Point(
+            subject="Calibration",
+            sentence=f"Probabilities of {_named(task)} are too extreme at {listed(told)}.",
+            caution=True,
+        )
+    ]
+
+
+def _named(task: str) -> str:
+    return "the most probable class" if task == TOP else task
+
+
+def _too_sure(row: Record) -> bool:
+    high = present(row.get("high"))
+    return high is not None and high < 1
+
+
+def _columns(rows: pd.DataFrame) -> list[GridColumn]:
+    def noisy(row: Record) -> bool:
+        return (present(row.get("excess")) or 0) > 0
+
+    heads = {
+        "ece": ("Calibration error", {"note": "null_high", "caution": noisy}),
+        "slope": ("Slope", {"caution": _too_sure}),
+        "intercept": ("Intercept", {}),
+        "brier": ("Brier score", {}),
+    }
+    return [
+        GridColumn(
+            column=Column(heading=heading),
+            rows=rows[rows["metric"] == metric],
+            **options,  # type: ignore[arg-type]
+        )
+        for metric, (heading, options) in heads.items()
+        if (rows["metric"] == metric).any()
+    ]

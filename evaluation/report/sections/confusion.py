@@ -1,0 +1,55 @@
+"""What is called what, at each site."""
+
+from evaluation.figures.confusion import confusion_figure
+from evaluation.report.content import Cell, Column, Group, Section, Table
+from evaluation.report.findings import Findings
+from evaluation.report.grids import sites_of
+from evaluation.report.reading import Evaluated, records
+from evaluation.report.wording import percent, present
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """Confusion matrices: pooled by role, then each site that has labels."""
+    table = evaluated.table("confusion")
+    if table is None:
+        return None
+    labelled = table.groupby(["site", "site_role"])["count"].sum()
+    having = {key for key, count in labelled.items() if count > 0}
+    pooled = [("_pooled", role) for role in findings.roles]
+    single = [
+        (str(row["site"]), str(row["site_role"]))
+        for row in sites_of(findings, table.drop_duplicates(["site", "site_role"]))
+    ]
+    sites = [key for key in [*pooled, *single] if key in having]
+    if not sites:
+        return None
+    classes = evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))
+    rows = tuple(
+        (
+            Cell(text=str(row["site"]), note=str(row["site_role"]).replace("_", " ")),
+            Cell(text=str(row["true_class"])),
+            Cell(text=str(row["predicted_class"])),
+            Cell(text=f"{int(row['count']):,}"),
+            Cell(text=percent(present(row["share"]))),
+        )
+        for row in records(table[~table["site"].str.startswith("_")])
+    )
+    return Section(
+        anchor="confusion",
+        title="Which classes are confused",
+        figures=(confusion_figure(table, [str(name) for name in classes], sites),),
+        tables=(
+            Table(
+                caption="Counts of every pair of classes",
+                columns=(
+                    Column(heading="Site", numeric=False),
+                    Column(heading="True class", numeric=False),
+                    Column(heading="Called", numeric=False),
+                    Column(heading="Images"),
+                    Column(heading="Share of the true class"),
+                ),
+                groups=(Group(rows=rows),),
+                folded="Counts of every pair of classes (confusion.csv)",
+            ),
+        ),
+    )

@@ -1,0 +1,169 @@
+"""Whether the model notices images that it should not judge."""
+
+import pandas as pd
+
+from evaluation.figures.dots import Dot, dot_strip
+from evaluation.figures.drawing import Figure
+from evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from evaluation.report.findings import Findings
+from evaluation.report.grids import Record, sites_of
+from evaluation.report.reading import Evaluated, records
+from evaluation.report.wording import interval, listed, number, percent, present, reason
+
+_CATEGORIES = {
+    "in_distribution": "Training sites, test images",
+    "covariate_shifted": "Held-out sites",
+    "near": "Near: other kind of image",
+    "far": "Far: never meant for this model",
+}
+_WORTH_NAMING = 0.1
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """Flag rates and separation of the first detector; the others behind a fold."""
+    table = evaluated.table("ood")
+    if table is None:
+        return None
+    detectors = list(dict.fromkeys(table["detector"]))
+    detector = _shown(table, detectors)
+    tables = [_table(findings, table, detector, folded=False)]
+    tables += [_table(findings, table, name, folded=True) for name in detectors if name != detector]
+    return Section(
+        anchor="foreign",
+        title="Does it notice foreign images?",
+        lead=(
+            "A detector gives every image a score for being unlike the training images. Its "
+            "threshold lets 95\u202f% of the training sites' validation images pass, so about 5\u202f% are "
+            "flagged where nothing has changed.",
+        ),
+        tables=tuple(tables),
+        figures=(_strip(findings, table, detector),),
+        notes=(
+            f"The table shows {_named(detector)}, the first of the configured detectors that "
+            "could be fitted: none is chosen by its result. AUROC against familiar images says "
+            "whether the site is noticed; AUROC for errors, whether the mistakes are. A detector "
+            "that is good at the first and near 0.5 in the second knows the scanner, not the "
+            "error.",
+        ),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The held-out sites where the detector flags many images."""
+    table = evaluated.table("ood")
+    if table is None:
+        return []
+    detector = _shown(table, list(dict.fromkeys(table["detector"])))
+    rows = _rows(table, detector, "flag_rate")
+    high = [
+        row
+        for row in sites_of(findings, rows[rows["category"] == "covariate_shifted"])
+        if (present(row["low"]) or 0) > _WORTH_NAMING
+    ]
+    if not high:
+        return []
+    told = [f"{row['site']} ({percent(present(row['value']))})" for row in high]
+    return [
+        Point(
+            subject="Foreign images",
+            sentence=(
+                f"The detector ({_named(detector)}) flags far more than the expected 5\u202f% at "
+                f"{listed(told)}."
+            ),
+            caution=True,
+        )
+    ]
+
+
+def _shown(table: pd.DataFrame, detectors: list[str]) -> str:
+    usable = table[table["value"].notna()]
+    return next((name for name in detectors if (usable["detector"] == name).any()), detectors[0])
+
+
+def _named(detector: str) -> str:
+    return detector.replace("_", " ")
+
+
+def _rows(table: pd.DataFrame, detector: str, metric: str) -> pd.DataFrame:
+    return table[(table["detector"] == detector) & (table["metric"] == metric)]
+
+
+def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bool) -> Table:
+    flags, separation = (_rows(table, detector, metric) for metric in ("flag_rate", "auroc"))
+    errors = {
+        str(row["site"]): row for row in records(separation[separation["category"] == "error"])
+    }
+    groups = []
+    for category, heading in _CATEGORIES.items():
+        apart = {
+            str(row["site"]): row for row in records(separation[separation["category"] == category])
+        }
+        found = flags[flags["category"] == category]
+        rows = tuple(
+            (
+                Cell(text=str(row["site"])),
+                _value(row, share=True),
+                _value(apart.get(str(row["site"]))),
+                _value(errors.get(str(row["site"])) if category in _OWN else None),
+            )
+            for row in sites_of(findings, found)
+        )
+        groups.append(Group(heading=heading, rows=rows))
+    caption = f"Detector: {_named(detector)}"
+    return Table(
+        caption=caption,
+        columns=(
+            Column(heading="Site", numeric=False),
+            Column(heading="Flagged"),
+            Column(heading="AUROC against familiar images"),
+            Column(heading="AUROC for errors"),
+        ),
+        groups=tuple(groups),
+        folded=caption if folded else "",
+    )
+
+
+_OWN = ("in_distribution", "covariate_shifted")
+
+
+def _value(row: Record | None, *, share: bool = False) -> Cell:
+    if row is None:
+        return Cell(text="")
+    value = present(row["value"])
+    if value is None:
+        return Cell(text=reason(str(row["reason"])), kind="undefined")
+    low, high = present(row["low"]), present(row["high"])
+    if share:
+        return Cell(text=percent(value), note=_bounds(low, high))
+    return Cell(text=number(value), note=interval(low, high))
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:.0f}–{100 * high:.0f}\u202f%"
+
+
+def _strip(findings: Findings, table: pd.DataFrame, detector: str) -> Figure:
+    rows = _rows(table, detector, "flag_rate")
+    dots = []
+    for category in _CATEGORIES:
+        for row in sites_of(findings, rows[rows["category"] == category]):
+            value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+            note = (
+                f"{percent(value)} ({_bounds(low, high)})"
+                if value is not None
+                else reason(str(row["reason"]))
+            )
+            dots.append(
+                Dot(
+                    label=str(row["site"]),
+                    note=note,
+                    value=value,
+                    low=low,
+                    high=high,
+                    filled=category != "in_distribution",
+                )
+            )
+    return dot_strip(
+        dots, f"Share of images flagged ({_named(detector)})", "flag-rate",
+        mark=0.05, mark_words="expected", limits=(0.0, 1.0),
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""A threshold chosen on the training sites, and what it yields at each site."""
+
+import pandas as pd
+
+from evaluation.figures.decision import net_benefit_figure
+from evaluation.figures.dots import Dot, dot_strip
+from evaluation.figures.drawing import Figure
+from evaluation.report.content import Column, Point, Section, Table
+from evaluation.report.findings import Findings
+from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from evaluation.report.reading import Evaluated, records
+from evaluation.report.wording import interval, listed, number, percent, present, reason
+
+_RULES = ("confident", "point", "stated")
+_RULE_WORDS = {
+    "confident": "chosen so that even the lower confidence bound reaches the target",
+    "point": "chosen as the highest that reaches the target",
+    "stated": "as stated in the settings",
+}
+_COLUMNS = (
+    ("sensitivity", "Sensitivity"),
+    ("specificity", "Specificity"),
+    ("ppv", "PPV"),
+    ("npv", "NPV"),
+    ("flag_rate", "Called positive"),
+    ("needed_threshold", "Threshold needed here"),
+)
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """The carried threshold, site by site, and the decision curves."""
+    table = evaluated.table("operating_points")
+    if table is None:
+        return None
+    figures, tables = [], []
+    for task in dict.fromkeys(table["task"]):
+        own = table[table["task"] == task]
+        for rule in _usable_rules(own):
+            rows = own[own["rule"] == rule]
+            main = rule == _usable_rules(own)[0]
+            tables.append(_table(findings, task, rule, rows, folded=not main))
+            if main:
+                figures.append(_strip(findings, task, rows))
+    curves = evaluated.table("net_benefit")
+    if curves is not None:
+        for number_of, task in enumerate(dict.fromkeys(curves["task"])):
+            rows = in_order(findings, curves[curves["task"] == task])
+            figures.append(net_benefit_figure(rows, task, f"net-benefit-{number_of}"))
+    return Section(
+        anchor="operating",
+        title="A threshold carried to each site",
+        lead=(
+            "A threshold is chosen once, on validation rows of the training sites, and then used "
+            "everywhere. What it promised is not what every site gets.",
+        ),
+        tables=tuple(tables),
+        figures=tuple(figures),
+        notes=(
+            "PPV and NPV hold at the site's own prevalence. The threshold needed is the one that "
+            "would reach the wanted sensitivity at that site.",
+        ),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The sites where the threshold misses more than was promised, beyond chance."""
+    table = evaluated.table("operating_points")
+    if table is None:
+        return []
+    found = []
+    for task in dict.fromkeys(table["task"]):
+        own = table[table["task"] == task]
+        rule = _usable_rules(own)[0]
+        rows = own[own["rule"] == rule]
+        gaps = sites_of(findings, rows[rows["metric"] == "transfer_gap"])
+        missed = [str(row["site"]) for row in gaps if _missed(row)]
+        if missed:
+            sensitivity = rows[rows["metric"] == "sensitivity"].set_index("site")
+            told = [f"{site} ({_share(sensitivity.loc[site])})" for site in missed]
+            target = percent(present(rows["target_sensitivity"].iloc[0]))
+            found.append(
+                Point(
+                    subject="Threshold",
+                    sentence=(
+                        f"The one for {target} sensitivity ({task}) finds fewer than promised at "
+                        f"{listed(told)}."
+                    ),
+                    caution=True,
+                )
+            )
+    return found
+
+
+def _usable_rules(rows: pd.DataFrame) -> list[str]:
+    """Rules that have a threshold, the most careful first."""
+    having = rows[rows["threshold"].notna()]
+    known = [rule for rule in _RULES if (having["rule"] == rule).any()]
+    return known or [str(rows["rule"].iloc[0])]
+
+
+def _missed(row: Record) -> bool:
+    low = present(row.get("low"))
+    return low is not None and low > 0
+
+
+def _share(row: "pd.Series[float]") -> str:
+    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+    bounds = interval(low, high)
+    return f"{number(value)}, interval {bounds}" if bounds else number(value)
+
+
+def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, folded: bool) -> Table:
+    threshold = present(rows["threshold"].iloc[0])
+    target = percent(present(rows["target_sensitivity"].iloc[0]))
+    caption = (
+        f"{task}: threshold {number(threshold, 3)}, {_RULE_WORDS.get(rule, rule)} "
+        f"({target} sensitivity wanted)"
+    )
+    gaps = {
+        (row["site"], row["site_role"]): row
+        for row in records(rows[rows["metric"] == "transfer_gap"])
+    }
+
+    def missed(row: Record) -> bool:
+        gap = gaps.get((row["site"], row["site_role"]))
+        return gap is not None and _missed(gap)
+
+    columns = [
+        GridColumn(
+            column=Column(heading=heading),
+            rows=rows[rows["metric"] == metric],
+            caution=missed if metric == "sensitivity" else None,
+        )
+        for metric, heading in _COLUMNS
+        if (rows["metric"] == metric).any()
+    ]
+    return grid(findings, columns, caption, folded=caption if folded else "")
+
+
+def _strip(findings: Findings, task: str, rows: pd.DataFrame) -> Figure:
+    dots = []
+    for row in sites_of(findings, rows[rows["metric"] == "sensitivity"]):
+        value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+        note = _share(pd.Series(row)) if value is not None else reason(str(row["reason"]))
+        dots.append(
+            Dot(
+                label=str(row["site"]),
+                note=note,
+                value=value,
+                low=low,
+                high=high,
+                filled=row["site_role"] == "held_out",
+            )
+        )
+    target = present(rows["target_sensitivity"].iloc[0])
+    return dot_strip(
+        dots,
+        f"Sensitivity for {task} at the carried threshold",
+        f"sensitivity-{task}",
+        mark=target,
+        mark_words="wanted",
+        limits=(0.0, 1.0),
+    )

@@ -1,0 +1,137 @@
+"""Sets of classes with a promised coverage, and what confidence is worth at each site."""
+
+import pandas as pd
+
+from evaluation.figures.risk_coverage import risk_coverage_figure
+from evaluation.report.content import Column, Point, Section, Table
+from evaluation.report.findings import Findings
+from evaluation.report.grids import GridColumn, Record, grid, sites_of
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import listed, percent, present
+
+_SELECTIVE = (
+    ("accuracy", "Accuracy, all cases"),
+    ("accuracy_at_80", "Most confident 80\u202f%"),
+    ("accuracy_at_threshold_80", "Over the training sites' threshold"),
+    ("coverage_at_threshold_80", "Share over it"),
+    ("augrc", "AUGRC"),
+)
+
+
+def sets_section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """Coverage and size of the prediction sets at each site."""
+    table = evaluated.table("conformal")
+    if table is None:
+        return None
+    whole = table[table["label"] == "_all"]
+    tables = []
+    for weighted in (False, True):
+        for level in sorted(set(whole["level"])):
+            rows = whole[(whole["level"] == level) & (_truth(whole["weighted"]) == weighted)]
+            if len(rows):
+                tables.append(_sets(findings, rows, float(level), weighted=weighted))
+    return Section(
+        anchor="sets",
+        title="Prediction sets",
+        lead=(
+            "In place of one class the model can name a set that holds the true class with a "
+            "promised probability. The promise is kept at hospitals like those it was calibrated "
+            "on; the table shows where else.",
+        ),
+        tables=tuple(tables),
+        notes=(
+            "Referred: too few calibration cases for the promise, or none that resemble this site, "
+            "so every class in doubt stays in the set and a reader decides. Sets with one class are "
+            "answers; sets with all classes say nothing.",
+        ),
+    )
+
+
+def selective_section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """What is left of the errors when the least confident cases go to a reader."""
+    table = evaluated.table("selective")
+    if table is None:
+        return None
+    columns = [
+        GridColumn(column=Column(heading=heading), rows=table[table["metric"] == metric])
+        for metric, heading in _SELECTIVE
+        if (table["metric"] == metric).any()
+    ]
+    curves = evaluated.table("risk_coverage")
+    figures = ()
+    if curves is not None:
+        sites = [str(row["site"]) for row in sites_of(findings, curves.drop_duplicates("site"))]
+        figures = (risk_coverage_figure(curves, sites),)
+    return Section(
+        anchor="selective",
+        title="Leaving the doubtful cases to a reader",
+        tables=(grid(findings, columns, "Accuracy when the model keeps its confident cases"),),
+        figures=figures,
+        notes=(
+            "The most confident 80\u202f% are taken within each site, which needs all its cases at "
+            "once; the training sites' threshold is what a hospital would really use. AUGRC is the "
+            "mean share of cases that are kept and wrong: less is better.",
+        ),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The sites where prediction sets hold the truth less often than promised."""
+    table = evaluated.table("conformal")
+    if table is None:
+        return []
+    rows = table[(table["label"] == "_all") & ~_truth(table["weighted"])]
+    level = rows["level"].min()
+    short = [row for row in sites_of(findings, rows[rows["level"] == level]) if _broken(row)]
+    if not short:
+        return []
+    told = [f"{row['site']} ({percent(present(row['coverage']))})" for row in short]
+    return [
+        Point(
+            subject="Prediction sets",
+            sentence=f"Promised to hold the truth in {percent(float(level))}; they do not at "
+            f"{listed(told)}.",
+            caution=True,
+        )
+    ]
+
+
+def _truth(column: "pd.Series[str]") -> "pd.Series[bool]":
+    return column.astype(str).str.lower() == "true"
+
+
+def _broken(row: Record) -> bool:
+    high, level = present(row.get("high")), present(row.get("level"))
+    return high is not None and level is not None and high < level
+
+
+def _sets(findings: Findings, rows: pd.DataFrame, level: float, *, weighted: bool) -> Table:
+    how = "weighted by likeness to the site" if weighted else "calibrated on the training sites"
+    caption = f"Sets promised to hold the truth in {percent(level)}, {how}"
+
+    def column(name: str, heading: str, **options: object) -> GridColumn:
+        return GridColumn(
+            column=Column(heading=heading),
+            rows=rows,
+            value=name,
+            **options,  # type: ignore[arg-type]
+        )
+
+    return grid(
+        findings,
+        [
+            column("coverage", "Holds the truth", caution=_broken),
+            column("mean_size", "Classes in a set", bounds=False),
+            column("singleton_rate", "One class", bounds=False, format=percent),
+            column("empty_rate", "Empty", bounds=False, format=percent),
+            column("refer_rate", "Referred", bounds=False, format=percent),
+            column("n_effective" if weighted else "n_calibration", "Calibration cases",
+                   bounds=False, format=_whole),
+        ],
+        caption,
+        folded=caption if weighted else "",
+    )  # fmt: skip
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"

@@ -1,0 +1,179 @@
+"""How each site differs from what the model was trained and tested on, and whether it matters."""
+
+from evaluation.figures.dots import Dot, Panel, dot_panels
+from evaluation.figures.drawing import Figure
+from evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from evaluation.report.findings import Findings
+from evaluation.report.grids import GROUPS, Record, sites_of
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import interval, listed, number, present, reason
+
+_KINDS = {
+    "covariate": "Images look different",
+    "prevalence": "Case mix differs",
+    "performance": "Performance differs",
+}
+_LEAST_RATIO = 0.1  # of chance: an axis of multiples is logarithmic
+_CAPTION = (
+    "Left: distance of the site's images from the reference, as a multiple of what chance gives "
+    "(1 and less: none). Middle: distance between the class shares; the tick is what chance gives. "
+    "Right: change of the AUROC. Filled squares are held-out sites; lines are intervals."
+)
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """Three questions for each site: other images, other case mix, other performance."""
+    table = evaluated.table("shift")
+    if table is None:
+        return None
+    by_kind = {kind: sites_of(findings, table[table["kind"] == kind]) for kind in _KINDS}
+    if not any(by_kind.values()):
+        return None
+    return Section(
+        anchor="shift",
+        title="How the sites differ",
+        lead=(
+            "A site can differ in how its images look, in its mix of cases, or in how well the "
+            "model does there. The first need not lead to the last, and the last can come without "
+            "the first.",
+        ),
+        tables=(_table(findings, by_kind),),
+        figures=_figures(by_kind),
+        notes=(
+            "Held-out sites are compared with the test rows of the training sites; a training "
+            "site with the other training sites. Alarms are corrected for the number of sites. The "
+            "case mix is estimated from the model's outputs, without labels.",
+        ),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The held-out sites that differ, and whether it shows in performance."""
+    table = evaluated.table("shift")
+    if table is None:
+        return []
+    held_out = table[table["site_role"] == "held_out"]
+    flagged = {
+        kind: [
+            str(row["site"])
+            for row in sites_of(findings, held_out[held_out["kind"] == kind])
+            if _is_flagged(row)
+        ]
+        for kind in _KINDS
+    }
+    parts = []
+    if flagged["covariate"]:
+        parts.append(f"images look different at {listed(flagged['covariate'])}")
+    if flagged["prevalence"]:
+        parts.append(f"the case mix differs at {listed(flagged['prevalence'])}")
+    if flagged["performance"]:
+        parts.append(f"performance is lower, beyond chance, at {listed(flagged['performance'])}")
+    if not parts:
+        return []
+    text = "; ".join(parts)
+    return [
+        Point(
+            subject="Shift",
+            sentence=f"{text[0].upper()}{text[1:]}.",
+            caution=bool(flagged["performance"]),
+        )
+    ]
+
+
+def _is_flagged(row: Record) -> bool:
+    return str(row.get("flagged")).lower() == "true"
+
+
+def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
+    found = {
+        kind: {(row["site"], row["site_role"]): row for row in rows}
+        for kind, rows in by_kind.items()
+    }
+    places = list(dict.fromkeys(key for rows in found.values() for key in rows))
+    groups = []
+    for role in dict.fromkeys(role for _, role in places):
+        rows = tuple(
+            (Cell(text=site), *(_cell(kind, found[kind].get((site, role))) for kind in _KINDS))
+            for site, of in places
+            if of == role
+        )
+        groups.append(Group(heading=GROUPS.get(role, "Sites"), rows=rows))
+    return Table(
+        caption="Does the site differ?",
+        columns=(
+            Column(heading="Site", numeric=False),
+            *(Column(heading=words, numeric=False) for words in _KINDS.values()),
+        ),
+        groups=tuple(groups),
+    )
+
+
+def _cell(kind: str, row: Record | None) -> Cell:
+    value = None if row is None else present(row["value"])
+    if row is None or value is None:
+        return Cell(text=reason(str(row["reason"])) if row else "", kind="undefined")
+    if kind == "performance":
+        bounds = interval(present(row["low"]), present(row["high"]))
+        words = "lower" if _is_flagged(row) else "not lower beyond chance"
+        note = f"AUROC {number(value) if value < 0 else '+' + number(value)} ({bounds})"
+    else:
+        words = "yes" if _is_flagged(row) else "not beyond chance"
+        p_value = present(row["p_value"])
+        note = "" if p_value is None else _p_value(p_value)
+    return Cell(text=words, note=note, kind="caution" if _is_flagged(row) else "")
+
+
+def _p_value(value: float) -> str:
+    return f"p < {0.001:g}" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
+    covariate = by_kind["covariate"]
+    if not covariate:
+        return ()
+    panels = [
+        Panel(
+            title="Images (multiple of chance)",
+            dots=[_ratio(row) for row in covariate],
+            mark=1.0,
+            log=True,
+        )
+    ]
+    for kind, title in (("prevalence", "Case mix"), ("performance", "AUROC change")):
+        lookup = {(row["site"], row["site_role"]): row for row in by_kind[kind]}
+        rows = [lookup.get((row["site"], row["site_role"])) for row in covariate]
+        dots = [
+            _dot(row) if row is not None else _nothing(other)
+            for row, other in zip(rows, covariate, strict=True)
+        ]
+        marks = tuple(None if row is None else present(row["null_high"]) for row in rows)
+        panels.append(
+            Panel(
+                title=title,
+                dots=dots,
+                mark=0.0 if kind == "performance" else None,
+                marks=marks if kind == "prevalence" else (),
+            )
+        )
+    return (dot_panels(panels, "How each site differs", "shift", _CAPTION),)
+
+
+def _dot(row: Record) -> Dot:
+    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+    note = number(value) if value is not None else reason(str(row["reason"]))
+    return Dot(label=str(row["site"]), note=note, value=value, low=low, high=high,
+               filled=row["site_role"] == "held_out")  # fmt: skip
+
+
+def _ratio(row: Record) -> Dot:
+    value, chance = present(row["value"]), present(row["null_high"])
+    ratio = (
+        None if value is None or not chance or chance <= 0 else max(value / chance, _LEAST_RATIO)
+    )
+    note = f"{number(ratio, 1)} times chance" if ratio is not None else reason(str(row["reason"]))
+    return Dot(label=str(row["site"]), note=note, value=ratio, low=None, high=None,
+               filled=row["site_role"] == "held_out")  # fmt: skip
+
+
+def _nothing(row: Record) -> Dot:
+    return Dot(label=str(row["site"]), note="not measured", value=None, low=None, high=None)
