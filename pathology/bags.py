@@ -24,11 +24,14 @@ class Bags:
         B + 1, int64: bag b owns rows ``offsets[b]:offsets[b + 1]``; no bag is empty.
     labels : Tensor
         B, int64; -1 = unlabelled.
+    bags : Tensor
+        B, int64: which bag of the table each is (or a view of).
     """
 
     rows: Tensor
     offsets: Tensor
     labels: Tensor
+    bags: Tensor
 
     def to(self, device: torch.device | str) -> "Bags":
         """Return the batch on another device."""
@@ -37,29 +40,39 @@ class Bags:
             rows=self.rows.to(device, non_blocking=True),
             offsets=self.offsets.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
+            bags=self.bags.to(device, non_blocking=True),
         )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @classmethod
-    def pack(cls, bags: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> "Bags":
-        """Pack bags given one by one (each n x D).
+    def pack(
+        cls,
+        instances: Sequence[np.ndarray],
+        labels: Sequence[int] | None = None,
+        bags: Sequence[int] | None = None,
+    ) -> "Bags":
+        """Pack bags given one by one (each n x D), in float32.
 
         Raises
         ------
         ValueError
-            A bag is empty.
+            There is no bag, or one is empty.
         """
-        sizes = [len(bag) for bag in bags]
+        sizes = [len(bag) for bag in instances]
         if not sizes or min(sizes) == 0:
             raise ValueError("a batch needs bags, and a bag needs instances")
         edges = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.empty((edges[-1], bags[0].shape[1]), np.float32)
-        for bag, start in zip(bags, edges, strict=False):
+        rows = np.empty((edges[-1], instances[0].shape[1]), np.float32)
+        for bag, start in zip(instances, edges, strict=False):
             rows[start : start + len(bag)] = bag  # casts and copies at once
-        given = [-1] * len(sizes) if labels is None else list(labels)
-        return cls(torch.from_numpy(rows), torch.from_numpy(edges), torch.tensor(given))
+        return cls(
+            torch.from_numpy(rows),
+            torch.from_numpy(edges),
+            torch.tensor([-1] * len(sizes) if labels is None else list(labels)),
+            torch.tensor(list(range(len(sizes)) if bags is None else bags)),
+        )
 
 
 @dataclass(frozen=True)
@@ -123,16 +136,16 @@ class BagLoader:
 
     def training_batch(self, indices: np.ndarray, epoch: int) -> Bags:
         """Return a batch of drawn instances; a bag's views stand next to each other."""
-        bags: list[np.ndarray] = []
-        labels: list[int] = []
+        drawn: list[np.ndarray] = []
+        numbers: list[int] = []
         seen: dict[int, int] = {}
         for bag in indices.tolist():
             time = seen[bag] = seen.get(bag, -1) + 1  # a bag that comes twice is drawn twice
             rng = generator(self.seed, epoch, self.keys[bag], time)
             for which in draw_views(int(self.sizes[bag]), self.instances, self.views, rng):
-                bags.append(self._rows(bag, which))
-                labels.append(int(self.table.labels[bag]))
-        return Bags.pack(bags, labels)
+                drawn.append(self._rows(bag, which))
+                numbers.append(bag)
+        return Bags.pack(drawn, self.table.labels[numbers].tolist(), numbers)
 
     def evaluation_batches(self, max_rows: int = 65_536) -> Iterator[tuple[np.ndarray, Bags]]:
         """Yield (indices, batch) over all bags with all instances.
@@ -141,7 +154,7 @@ class BagLoader:
         """
         for indices in by_total_rows(self.sizes, max_rows):
             rows = [self._rows(int(bag), None) for bag in indices]
-            yield indices, Bags.pack(rows, self.table.labels[indices].tolist())
+            yield indices, Bags.pack(rows, self.table.labels[indices].tolist(), indices.tolist())
 
     def _rows(self, bag: int, which: np.ndarray | None) -> np.ndarray:
         slides = self.table.slides[bag]

@@ -62,7 +62,7 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
         missing, unexpected = model.load_state_dict(found, strict=False)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _foreign_weights(weights) from error
-    if unexpected or any(not name.startswith("projection.") for name in missing):
+    if missing or unexpected:
         raise _foreign_weights(weights)
     return model.eval()
 

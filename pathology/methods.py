@@ -1,25 +1,117 @@
 """The methods that can be compared, as data: the same network, other losses and batches."""
 
+import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from pathology.sc_mil import ContrastSettings, ScMilSettings
 from preprocessing.settings import Settings
+from training.losses.settings import LossKind
+from training.samplers.class_aware import ClassAwareBatches
+from training.samplers.plans import BatchPlan, Indices, RandomBatches
+from training.samplers.weighted import WeightedBatches
 
-BatchName = Literal["random", "class_aware"]
-MethodName = Literal["sc_mil", "cross_entropy", "cross_entropy_balanced", "sc_mil_random_batches"]
+MethodName = Literal[
+    "sc_mil", "sc_mil_random_batches", "sc_mil_prototypes", "sc_mil_minority", "cross_entropy",
+    "weighted", "balanced_sampling", "class_aware_batches", "focal", "ldam_drw",
+    "balanced_softmax", "logit_adjustment", "two_stage",
+]  # fmt: skip
 
 
 class Method(Settings):
     """What sets a method apart from the others."""
 
-    contrast: bool = Field(description="Supervised contrast between bags, handed over")
-    batches: BatchName = Field(description="How batches are drawn")
+    contrast: Literal["standard", "minority", "prototypes"] | None = Field(
+        default=None, description="Supervised contrast between bags; none = the classifier's loss"
+    )
+    loss: LossKind = Field(default="cross_entropy", description="Loss of the classifier")
+    batches: Literal["random", "balanced", "class_aware"] = Field(
+        default="random",
+        description="Bags as they come; classes drawn equally; or at least two bags of each class"
+        " in every batch",
+    )
+    second_stage: bool = Field(
+        default=False,
+        description="In the last part of training the classifier alone goes on, on balanced"
+        " batches and frozen embeddings (after Kang et al. 2020, arXiv 1910.09217; it keeps its"
+        " weights there, where they draw new ones)",
+    )
 
+
+SECOND_STAGE_FROM = 0.6
+"""Progress at which the second stage begins."""
 
 METHODS: dict[str, Method] = {
-    "sc_mil": Method(contrast=True, batches="class_aware"),
-    "sc_mil_random_batches": Method(contrast=True, batches="random"),
-    "cross_entropy": Method(contrast=False, batches="random"),
-    "cross_entropy_balanced": Method(contrast=False, batches="class_aware"),
+    name: Method.model_validate(given)
+    for name, given in {
+        "sc_mil": {"contrast": "standard", "batches": "class_aware"},
+        "sc_mil_random_batches": {"contrast": "standard"},
+        "sc_mil_prototypes": {"contrast": "prototypes", "batches": "class_aware"},
+        "sc_mil_minority": {"contrast": "minority", "batches": "class_aware"},
+        "cross_entropy": {},
+        "weighted": {"loss": "weighted"},
+        "balanced_sampling": {"batches": "balanced"},
+        "class_aware_batches": {"batches": "class_aware"},
+        "focal": {"loss": "focal"},
+        "ldam_drw": {"loss": "ldam_drw"},
+        "balanced_softmax": {"loss": "balanced_softmax"},
+        "logit_adjustment": {"loss": "logit_adjustment"},
+        "two_stage": {"second_stage": True},
+    }.items()
 }
+
+
+def with_method(method: Method, model: ScMilSettings) -> ScMilSettings:
+    """Return the network's settings as the method wants them; its other settings are kept."""
+    contrast = None
+    if method.contrast is not None:
+        base = model.contrast or ContrastSettings.model_validate({})
+        contrast = base.model_copy(update={"variant": method.contrast})
+    return model.model_copy(
+        update={
+            "contrast": contrast,
+            "loss": model.loss.model_copy(update={"kind": method.loss}),
+            "freeze_from": SECOND_STAGE_FROM if method.second_stage else None,
+        }
+    )
+
+
+def batch_plan(
+    method: Method, labels: np.ndarray, batch_size: int, epochs: int, seed: int
+) -> BatchPlan:
+    """Return the method's batches over labelled bags.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Class of each training bag.
+    """
+    if method.batches == "class_aware":
+        return ClassAwareBatches(labels, batch_size, seed)
+    balanced = WeightedBatches(labels, batch_size, seed, exponent=0.0)
+    if method.batches == "balanced":
+        return balanced
+    natural = RandomBatches(len(labels), batch_size, seed)
+    if not method.second_stage:
+        return natural
+    return TwoStages(natural, balanced, math.ceil(SECOND_STAGE_FROM * epochs))
+
+
+class TwoStages:
+    """One plan up to an epoch, another from it on."""
+
+    def __init__(self, first: BatchPlan, second: BatchPlan, from_epoch: int) -> None:
+        self.first, self.second, self.from_epoch = first, second, from_epoch
+
+    def steps(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return self._of(epoch).steps(epoch)
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """Return the batches of an epoch."""
+        return self._of(epoch).batches(epoch)
+
+    def _of(self, epoch: int) -> BatchPlan:
+        return self.first if epoch < self.from_epoch else self.second

@@ -6,6 +6,8 @@ beta(t) * contrast(g(b)) + (1 - beta(t)) * cross-entropy(W b) on bag embeddings 
 from 1. The shape of beta, the width of g and the mean over valid anchors are our construction.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -13,27 +15,29 @@ from torch import Tensor, nn
 
 from pathology.aggregators.registry import AggregatorSettings, build_aggregator
 from pathology.bags import Bags
+from pathology.diagnostics import contrast_diagnostics, neural_collapse
 from preprocessing.settings import Settings
 from training.algorithm import Algorithm, Output
-from training.losses.classification import cross_entropy
-from training.losses.contrastive import supervised_contrastive
+from training.distributed import gather
+from training.losses.contrastive import (
+    ContrastiveLoss,
+    lowest_contrastive,
+    simplex_prototypes,
+    supervised_contrastive,
+)
+from training.losses.imbalance import CosineClassifier
+from training.losses.memory import MemoryQueue
+from training.losses.settings import ClassificationLoss, LossSettings
 from training.schedules import ScheduleName, scheduled
 
 _SCALE_FLOOR = 1e-3
+_TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")
 
 
-class ScMilSettings(Settings):
-    """The network and its losses; without contrast it is the plain cross-entropy baseline."""
+class ContrastSettings(Settings):
+    """The supervised contrast between bags and its hand-over to the classifier."""
 
-    aggregator: AggregatorSettings = Field(
-        default=AggregatorSettings(), description="How the instances of a bag become one embedding"
-    )
-    contrast: bool = Field(
-        default=True, description="Whether bags learn by supervised contrast at all"
-    )
-    temperature: float = Field(
-        default=1.0, gt=0, description="Temperature of the contrast (cosine units)"
-    )
+    temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
     schedule: ScheduleName = Field(
         default="linear", description="Course of beta, the weight of the contrast, over progress"
     )
@@ -44,11 +48,17 @@ class ScMilSettings(Settings):
     projection: int = Field(
         default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
     )
+    variant: Literal["standard", "minority", "prototypes"] = Field(
+        default="standard",
+        description="Repair for few classes: the largest class attracts only its own views"
+        " (minority), or fixed directions join as positives (prototypes)",
+    )
+    memory: int = Field(
+        default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
+    )
 
     def beta(self, progress: float) -> float:
         """Return the weight of the contrast at ``progress`` in [0, 1]."""
-        if not self.contrast:
-            return 0.0
         return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
 
     def classifier_leads_from(self) -> float:
@@ -61,8 +71,30 @@ class ScMilSettings(Settings):
         return next((t for t in steps if self.beta(t) <= 0.5), 0.0)
 
 
+class ScMilSettings(Settings):
+    """The network and its losses; without contrast it is a plain multiple-instance classifier."""
+
+    aggregator: AggregatorSettings = Field(
+        default=AggregatorSettings.model_validate({}),
+        description="How the instances of a bag become one embedding",
+    )
+    contrast: ContrastSettings | None = Field(
+        default=ContrastSettings.model_validate({}),
+        description="The contrast between bags; none = the classifier's loss alone",
+    )
+    loss: LossSettings = Field(
+        default=LossSettings.model_validate({}), description="The loss of the classifier"
+    )
+    freeze_from: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Progress from which the classifier alone is trained, on frozen embeddings",
+    )
+
+
 class ScMil(Algorithm):
-    """Attention-based multiple-instance learning with supervised contrast between bags.
+    """Multiple-instance learning with supervised contrast between bags.
 
     Parameters
     ----------
@@ -71,25 +103,56 @@ class ScMil(Algorithm):
     n_classes : int
         C.
     settings : ScMilSettings
+    class_counts : array, optional
+        C, training bags of each class; needed to train, not to predict.
     """
 
     centre: Tensor
     scale: Tensor
+    prototypes: Tensor | None
+    minority: Tensor | None
 
-    def __init__(self, dimensions: int, n_classes: int, settings: ScMilSettings) -> None:
+    def __init__(
+        self,
+        dimensions: int,
+        n_classes: int,
+        settings: ScMilSettings,
+        class_counts: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         self.settings, self.n_classes = settings, n_classes
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("scale", torch.ones(dimensions))
-        self.aggregator = build_aggregator(settings.aggregator, dimensions)
+        self.aggregator = build_aggregator(settings.aggregator, dimensions, n_classes)
         width = self.aggregator.dimensions
-        self.classifier = nn.Linear(width, n_classes)
-        # Drawn last, so that the baseline without contrast starts from the same other weights.
-        self.projection = (
-            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, settings.projection))
-            if settings.contrast
-            else None
+        self.classifier: nn.Module = nn.Linear(width, n_classes)
+        if settings.loss.kind == "ldam_drw":
+            self.classifier = CosineClassifier(width, n_classes, settings.loss.cosine_scale)
+        # What follows is for training alone and drawn last, so that the methods start from the
+        # same other weights.
+        self.projection: nn.Module | None = None
+        self.memory: MemoryQueue | None = None
+        self.classification: ClassificationLoss | None = None
+        self.register_buffer("prototypes", None)
+        self.register_buffer("minority", None)
+        if class_counts is not None:
+            self._prepare_training(width, np.asarray(class_counts))
+
+    def _prepare_training(self, width: int, counts: np.ndarray) -> None:
+        self.classification = ClassificationLoss(self.settings.loss, counts)
+        contrast = self.settings.contrast
+        if contrast is None:
+            return
+        features = contrast.projection
+        self.projection = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, features)
         )
+        if contrast.memory:
+            self.memory = MemoryQueue(contrast.memory, features)
+        if contrast.variant == "prototypes":
+            self.prototypes = simplex_prototypes(self.n_classes, features)
+        if contrast.variant == "minority":
+            self.minority = torch.as_tensor(counts < counts.max())
 
     def standardise(self, mean: np.ndarray, deviation: np.ndarray) -> None:
         """Set the shift and scale of the instances, fitted on training bags alone (each D)."""
@@ -107,30 +170,55 @@ class ScMil(Algorithm):
         return Output(self.classifier(pooled.embedding), pooled.embedding)
 
     def step(self, batch: Bags, progress: float) -> dict[str, Tensor]:
-        """Return the losses of a training batch; ``beta`` and valid anchors are logged."""
+        """Return the losses of a training batch; ``beta`` and the diagnostics are logged."""
+        if self.classification is None:
+            raise RuntimeError("a model without class counts predicts, it does not train")
         output = self(batch)
-        classification = cross_entropy(output.logits, batch.labels)
-        if self.projection is None:
-            return {"loss": classification, "classification": classification}
-        beta = self.settings.beta(progress)
-        contrast = supervised_contrastive(
-            self.projection(output.embedding),
-            batch.labels,
-            self.settings.temperature,
-            n_classes=self.n_classes,
-        )
-        valid = {
-            f"valid_anchors_{number}": share for number, share in enumerate(contrast.valid_share())
-        }
+        if self.settings.freeze_from is not None and progress >= self.settings.freeze_from:
+            frozen = output.embedding.detach()
+            return self._classified(self.classifier(frozen), frozen, batch, progress)
+        losses = self._classified(output.logits, output.embedding, batch, progress)
+        if self.projection is None or self.settings.contrast is None:
+            return losses
+        z = gather(self.projection(output.embedding).float())
+        labels, bags = gather(batch.labels), gather(batch.bags)
+        beta = self.settings.contrast.beta(progress)
+        contrast = self._contrast(z, labels, bags)
+        if self.memory is not None:
+            self.memory.push(self.projection(output.embedding), batch.labels)
+        lowest = lowest_contrastive(labels, self.settings.contrast.temperature)
         return {
-            "loss": beta * contrast.loss + (1 - beta) * classification,
-            "classification": classification,
+            **losses,
+            "loss": beta * contrast.loss + (1 - beta) * losses["classification"],
             "contrast": contrast.loss,
+            "contrast_above_lowest": contrast.loss.detach() - lowest,
             "beta": torch.tensor(beta),
-            **valid,
+            **{f"valid_anchors_{c}": share for c, share in enumerate(contrast.valid_share())},
+            **contrast_diagnostics(z, labels, bags, self.n_classes),
         }
 
+    def _classified(
+        self, logits: Tensor, embedding: Tensor, batch: Bags, progress: float
+    ) -> dict[str, Tensor]:
+        assert self.classification is not None
+        loss = self.classification(logits, batch.labels, progress)
+        collapse = neural_collapse(embedding, batch.labels, self.n_classes)
+        return {"loss": loss, "classification": loss, **collapse}
+
+    def _contrast(self, z: Tensor, labels: Tensor, bags: Tensor) -> ContrastiveLoss:
+        assert self.settings.contrast is not None
+        return supervised_contrastive(
+            z,
+            labels,
+            self.settings.contrast.temperature,
+            n_classes=self.n_classes,
+            memory=None if self.memory is None else self.memory.content(),
+            prototypes=self.prototypes,
+            minority=self.minority,
+            items=bags,
+        )
+
     def inference_state(self) -> dict[str, Tensor]:
-        """Return the weights without the projection head, which nothing reads after training."""
+        """Return the weights without the projection head and all else that only training reads."""
         state = self.state_dict()
-        return {name: value for name, value in state.items() if not name.startswith("projection.")}
+        return {name: value for name, value in state.items() if not name.startswith(_TRAINING_ONLY)}

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pathology.bags import BagLoader
 from pathology.inference import describe, load_slide_model, predict_all
-from pathology.methods import METHODS, MethodName
+from pathology.methods import METHODS, MethodName, batch_plan, with_method
 from pathology.run_outputs import write_excluded, write_predictions
 from pathology.sc_mil import ScMil, ScMilSettings
 from pathology.slides_of_run import SlidesOfRun, select_slides
@@ -22,8 +22,7 @@ from training import distributed
 from training.algorithm import Algorithm
 from training.fitting import FitSettings, fit
 from training.run_folder import RunFolder
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.plans import BatchPlan, PlannedSource, RandomBatches
+from training.samplers.plans import PlannedSource
 
 VERSION = 1
 """Goes up when the same inputs would give another run."""
@@ -43,7 +42,8 @@ class PathologySettings(Settings):
 
     method: MethodName = Field(default="sc_mil", description="Method, by name")
     model: ScMilSettings = Field(
-        default=ScMilSettings(), description="Network and losses; the method decides about contrast"
+        default=ScMilSettings.model_validate({}),
+        description="Network and losses; the method decides about contrast and loss",
     )
     batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
     instances: int = Field(
@@ -132,9 +132,9 @@ def train_pathology(
 
 def build_model(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> ScMil:
     """Return the method's network with fresh weights, its input scale fitted on training bags."""
-    contrast = METHODS[settings.method].contrast
-    model_settings = settings.model.model_copy(update={"contrast": contrast})
-    model = ScMil(slides.store.dimensions, n_classes, model_settings)
+    model_settings = with_method(METHODS[settings.method], settings.model)
+    counts = np.bincount(slides.bags.labels[slides.training_bags()], minlength=n_classes)
+    model = ScMil(slides.store.dimensions, n_classes, model_settings, counts)
     model.standardise(*_mean_and_deviation(slides))
     return model
 
@@ -151,17 +151,17 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
         views=views,
         seed=settings.fit.seed,
     )
-    plan: BatchPlan = RandomBatches(len(training), settings.batch_size, settings.fit.seed)
-    if method.batches == "class_aware":
-        plan = ClassAwareBatches(training.labels, settings.batch_size, settings.fit.seed)
+    plan = batch_plan(
+        method, training.labels, settings.batch_size, settings.fit.epochs, settings.fit.seed
+    )
     return PlannedSource(plan, loader.training_batch)
 
 
 def _fit_settings(settings: PathologySettings) -> FitSettings:
     """Keep selection from opening before the classifier carries half of the loss."""
-    model = settings.model.model_copy(update={"contrast": METHODS[settings.method].contrast})
-    opens = max(settings.fit.select_after, model.classifier_leads_from())
-    return settings.fit.model_copy(update={"select_after": opens})
+    contrast = with_method(METHODS[settings.method], settings.model).contrast
+    opens = contrast.classifier_leads_from() if contrast else 0.0
+    return settings.fit.model_copy(update={"select_after": max(settings.fit.select_after, opens)})
 
 
 def _validator(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> Any:

@@ -1,20 +1,25 @@
 """Measurements on one normalised density image of a tile; each gives a short float vector."""
 
+from functools import lru_cache
 from itertools import pairwise
 
 import cv2
 import numpy as np
+from scipy.fft import rfft2
 from scipy.spatial import cKDTree
 
 Measured = np.ndarray
 
 SCALES_UM = (1.2, 1.6, 2.1, 2.8, 3.7, 5.0, 6.6, 8.8)
-OPENINGS_UM = (1, 2, 3, 4, 5, 6, 8)
-HOLE_OPENINGS_UM = (1, 2, 3, 4, 6, 8, 11)
+DEPTHS_UM = (1.2, 1.8, 2.4, 3.0, 3.6, 4.2, 5.0)
+HOLE_DEPTHS_UM = (1, 2, 3, 4, 6, 8, 11)
 SPECTRUM_BINS = 14
 _QUANTILES = (0.5, 0.75, 0.9, 0.97)
 _CLIP = 4.0
 _FINE = 3
+_LEAST_ANSWER = 0.06
+_NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
+_LOG_SCALES = np.log(np.array(SCALES_UM))
 
 
 def normalised(density: np.ndarray) -> np.ndarray:
@@ -28,7 +33,8 @@ def normalised(density: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(image: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    flat = np.sort(image[::2, ::2], axis=None)  # a quarter of the pixels says as much
+    step = 2 if len(image) > 1 else 1  # of an image a quarter of the pixels says as much
+    flat = np.sort(image[::step, ::step], axis=None)
     return flat[[min(int(share * len(flat)), len(flat) - 1) for share in shares]]
 
 
@@ -51,30 +57,33 @@ def scale_space(image: np.ndarray) -> list[np.ndarray]:
 def blobs(image: np.ndarray, mpp: float) -> list[Measured]:
     """Blob sizes: energy by scale, and blobs by the scale at which they answer most."""
     levels = scale_space(image)
-    energy = np.sqrt([float((np.maximum(level, 0) ** 2).mean()) + 1e-8 for level in levels])
+    energy = np.array([_rms(np.maximum(level, 0)) for level in levels])
     size = image.shape[::-1]
-    responses = np.stack(
-        [level if level.shape == image.shape else cv2.resize(level, size) for level in levels]
-    )
-    strongest = responses.max(axis=0)
-    peaks = (strongest == cv2.dilate(strongest, np.ones((5, 5), np.uint8))) & (strongest > 0.06)
-    scale = responses[:, peaks].argmax(axis=0)
-    weight = strongest[peaks]
-    counts = np.bincount(scale, minlength=len(SCALES_UM)).astype(float)
+    full = [level if level.shape == image.shape else cv2.resize(level, size) for level in levels]
+    strongest = full[0]
+    for level in full[1:]:
+        strongest = cv2.max(strongest, level)
+    peaks = (strongest == cv2.dilate(strongest, _NEIGHBOURHOOD)) & (strongest > _LEAST_ANSWER)
+    rows, columns = np.nonzero(peaks)
+    answers = np.stack([level[rows, columns] for level in full])
+    counts = np.bincount(answers.argmax(axis=0), minlength=len(SCALES_UM)).astype(float)
     area_mm2 = image.size * (mpp / 1000) ** 2
     total = counts.sum()
     share = (counts + 0.5) / (total + 0.5 * len(counts))
-    sizes = np.log(np.array(SCALES_UM))
-    mean = (share * sizes).sum()
-    summary = [np.log1p(total / area_mm2 / 100), mean, np.sqrt((share * (sizes - mean) ** 2).sum())]
-    strength = weight.mean() if total else 0.0
+    mean = (share * _LOG_SCALES).sum()
+    spread = np.sqrt((share * (_LOG_SCALES - mean) ** 2).sum())
+    strength = answers.max(axis=0).mean() if total else 0.0
     return [
         np.log(energy),
         np.log(energy / energy.mean()),
         np.log(share),
-        np.array([*summary, strength]),
-        neighbours(np.argwhere(peaks) * mpp),
+        np.array([np.log1p(total / area_mm2 / 100), mean, spread, strength]),
+        neighbours(np.column_stack([rows, columns]) * mpp),
     ]
+
+
+def _rms(image: np.ndarray) -> float:
+    return float(np.sqrt(cv2.norm(image, cv2.NORM_L2SQR) / image.size + 1e-8))
 
 
 def neighbours(points: np.ndarray) -> Measured:
@@ -83,11 +92,11 @@ def neighbours(points: np.ndarray) -> Measured:
         return np.array([np.log(40.0), np.log(40.0), 0.0, 0.0, np.log(60.0), 0.0])
     distance, _ = cKDTree(points).query(points, k=7)
     nearest, sixth = distance[:, 1], distance[:, 6]
-    low, middle, high = np.quantile(nearest, (0.1, 0.5, 0.9))
+    low, middle, high = _quantiles(nearest[None], (0.1, 0.5, 0.9))
     return np.array(
         [
             np.log(low + 1), np.log(middle + 1), np.log((high + 1) / (low + 1)),
-            nearest.std() / nearest.mean(), np.log(np.median(sixth) + 1),
+            nearest.std() / nearest.mean(), np.log(_quantiles(sixth[None], (0.5,))[0] + 1),
             sixth.std() / sixth.mean(),
         ]
     )  # fmt: skip
@@ -102,12 +111,12 @@ def nuclei(image: np.ndarray, mpp: float) -> list[Measured]:
     stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= 4] if count > 1 else stats[:0]
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     inside = depth[depth > 0]
-    depths = np.quantile(inside, _QUANTILES) if len(inside) else np.zeros(len(_QUANTILES))
+    depths = _quantiles(inside[None], _QUANTILES) if len(inside) else np.zeros(len(_QUANTILES))
     return [
         np.array([mask.mean(), np.log1p(len(stats) / mask.size * 1e4)]),
         _shapes(stats, mpp),
         np.log1p(depths * mpp),
-        openings(mask, OPENINGS_UM, mpp),
+        survival(depth, DEPTHS_UM, mpp),
     ]
 
 
@@ -118,7 +127,7 @@ def _shapes(stats: np.ndarray, mpp: float) -> Measured:
     width, height = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
     extent = area / (width * height)
     elongation = np.maximum(width, height) / np.minimum(width, height)
-    quarter, middle, most = np.quantile(area * mpp**2, (0.25, 0.5, 0.9))
+    quarter, middle, most = _quantiles((area * mpp**2)[None], (0.25, 0.5, 0.9))
     # Weighted by area: many specks of noise must not outvote the nuclei.
     typical = (area**2).sum() / area.sum() * mpp**2
     sizes = np.log1p([quarter, middle, most, typical])
@@ -127,15 +136,11 @@ def _shapes(stats: np.ndarray, mpp: float) -> Measured:
     )
 
 
-def openings(mask: np.ndarray, radii_um: tuple[int, ...], mpp: float) -> Measured:
-    """Granulometry: share of the mask that survives opening with a disk of each radius."""
-    total = max(int(mask.sum()), 1)
-    left = []
-    for radius in radii_um:
-        side = 2 * max(round(radius / mpp), 1) + 1
-        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        left.append(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk).sum() / total)
-    return np.array(left)
+def survival(depth: np.ndarray, radii_um: tuple[float, ...], mpp: float) -> Measured:
+    """Granulometry by erosion: share of a mask deeper inside than each radius."""
+    inside = depth[depth > 0] * mpp
+    counts = np.histogram(inside, bins=(*radii_um, np.inf))[0]
+    return counts[::-1].cumsum()[::-1] / max(len(inside), 1)
 
 
 def holes(density: np.ndarray, mpp: float) -> list[Measured]:
@@ -150,21 +155,25 @@ def holes(density: np.ndarray, mpp: float) -> list[Measured]:
     typical = np.log1p((area**2).sum() / area.sum()) if len(area) else 0.0
     return [
         np.array([mask.mean(), np.log1p(len(area)), typical]),
-        openings(mask, HOLE_OPENINGS_UM, mpp),
+        survival(cv2.distanceTransform(mask, cv2.DIST_L2, 3), HOLE_DEPTHS_UM, mpp),
     ]
 
 
 def spectrum(image: np.ndarray) -> Measured:
-    """Log share of power by wavelength (logarithmic bins from 4 um to the tile)."""
-    window = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None]
-    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2
-    rows = np.fft.fftfreq(image.shape[0])[:, None]
-    columns = np.fft.rfftfreq(image.shape[1])[None]
-    frequency = np.hypot(rows, columns)
-    edges = np.geomspace(1 / 90, 1 / 4, SPECTRUM_BINS + 1)
-    place = np.digitize(frequency, edges)
-    binned = np.bincount(place.ravel(), power.ravel(), SPECTRUM_BINS + 2)[1:-1] + 1e-6
+    """Log share of power by wavelength (logarithmic bins from 4 to 90 px)."""
+    window, place = _frequency_bins(image.shape)
+    half = rfft2((image - cv2.mean(image)[0]) * window)
+    power = half.real**2 + half.imag**2
+    binned = np.bincount(place, power.ravel(), SPECTRUM_BINS + 2)[1:-1] + 1e-6
     return np.log(binned / binned.sum())
+
+
+@lru_cache(maxsize=8)
+def _frequency_bins(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    window = np.hanning(shape[0])[:, None] * np.hanning(shape[1])[None]
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    edges = np.geomspace(1 / 90, 1 / 4, SPECTRUM_BINS + 1)
+    return window.astype(np.float32), np.digitize(frequency, edges).ravel()
 
 
 def orientation(image: np.ndarray) -> list[Measured]:
@@ -212,5 +221,5 @@ _UNIFORM = _uniform_table()
 
 def energies(image: np.ndarray) -> Measured:
     """Log energy by scale, relative to their mean: texture, whatever its contrast."""
-    energy = np.sqrt([float((level**2).mean()) + 1e-8 for level in scale_space(image)])
+    energy = np.array([_rms(level) for level in scale_space(image)])
     return np.log(energy / energy.mean())

@@ -4,7 +4,7 @@ It measures how large, how dense and how arranged the nuclei of a tile are, on a
 density that is normalised within the tile, so that stain, brightness and scanner weigh little.
 It is there so that everything runs without a download; a foundation model sees far more. Our
 construction from standard parts: optical density (Ruifrok & Johnston 2001), differences of
-Gaussians (Lindeberg 1998), granulometry (Matheron 1975), the structure tensor, local binary
+Gaussians (Lindeberg 1998), granulometry by erosion (Matheron 1975), the structure tensor, local binary
 patterns (Ojala et al. 2002).
 """
 
@@ -76,5 +76,5 @@ class StructureBaseline:
         small = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
         density = cv2.LUT(small, _OD)
         stains = cv2.transform(density, _STAINS.astype(np.float32))
-        brightness = density.mean(axis=2)
+        brightness = cv2.transform(density, np.full((1, 3), 1 / 3, np.float32))
         return stains[..., 0].copy(), stains[..., 1].copy(), brightness

@@ -1,0 +1,108 @@
+import importlib.util
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pathology.features import (
+    SlideFeatures,
+    is_fresh,
+    read_features,
+    read_origin,
+    write_features,
+)
+from pathology.store import pack_features
+from preprocessing.errors import InputError
+
+_spec = importlib.util.spec_from_file_location(
+    "bag_helpers", Path(__file__).with_name("test_bags.py")
+)
+helpers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(helpers)
+
+
+def _slide(rows=4, **changes):
+    features = np.arange(rows * 3, dtype=np.float16).reshape(rows, 3)
+    coords = np.arange(rows * 2, dtype=np.int64).reshape(rows, 2)
+    return SlideFeatures(features=features, coords=coords, origin=helpers.origin(**changes))
+
+
+def test_a_feature_file_reads_back_as_written(tmp_path):
+    path = tmp_path / "a.h5"
+    write_features(path, _slide(slide_fingerprint="f", bounds_x=7))
+    found = read_features(path)
+    np.testing.assert_array_equal(found.features, _slide().features)
+    np.testing.assert_array_equal(found.coords, _slide().coords)
+    assert found.origin == helpers.origin(slide_fingerprint="f", bounds_x=7)
+    with h5py.File(path) as file:
+        assert (file["features"].chunks, file["features"].compression) == (None, None)
+
+
+def test_a_file_is_fresh_only_for_what_it_was_made_from(tmp_path):
+    path = tmp_path / "a.h5"
+    assert not is_fresh(path, helpers.origin())
+    write_features(path, _slide())
+    assert is_fresh(path, helpers.origin())
+    for change in ({"encoder_digest": "x"}, {"tiles_digest": "x"}, {"slide_fingerprint": "x"}):
+        assert not is_fresh(path, helpers.origin(**change))
+
+
+def test_a_cut_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "a.h5"
+    write_features(path, _slide(200))
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(InputError, match=r"a\.h5") as caught:
+        read_features(path)
+    assert caught.value.code == "bad_feature_file"
+
+
+def test_numbers_that_are_not_finite_are_never_written(tmp_path):
+    slide = _slide()
+    slide.features[0, 0] = np.inf
+    with pytest.raises(ValueError, match="finite"):
+        write_features(tmp_path / "a.h5", slide)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_digest_of_a_file_follows_its_content(tmp_path):
+    write_features(tmp_path / "a.h5", _slide(4))
+    write_features(tmp_path / "b.h5", _slide(5))
+    digests = [read_origin(tmp_path / name)[1] for name in ("a.h5", "b.h5")]
+    assert digests[0] == _slide(4).digest()
+    assert digests[0] != digests[1]
+
+
+def test_resident_and_mapped_stores_hold_the_same_rows(tmp_path):
+    files = helpers.write_slides(tmp_path)
+    resident, mapped = pack_features(files), pack_features(files, tmp_path / "packed")
+    assert isinstance(mapped.features, np.memmap)
+    assert resident.digest == mapped.digest
+    np.testing.assert_array_equal(resident.features, mapped.features)
+    np.testing.assert_array_equal(resident.coords, mapped.coords)
+    np.testing.assert_array_equal(mapped.rows(1, np.array([4, 9])), mapped.rows(1)[[4, 9]])
+    for slide, path in files.items():
+        np.testing.assert_array_equal(
+            resident.rows(resident.index(slide)), read_features(path).features
+        )
+
+
+def test_a_mapped_store_is_packed_again_only_when_a_file_changed(tmp_path):
+    files = helpers.write_slides(tmp_path)
+    packed = tmp_path / "packed"
+    first = pack_features(files, packed)
+    stamp = (packed / "features.npy").stat().st_mtime_ns
+    assert pack_features(files, packed).digest == first.digest
+    assert (packed / "features.npy").stat().st_mtime_ns == stamp
+    helpers.write_slides(tmp_path, seed=1)
+    changed = pack_features(files, packed)
+    assert changed.digest != first.digest
+    np.testing.assert_array_equal(changed.rows(2), read_features(files["s2"]).features)
+
+
+def test_features_of_two_encoders_are_not_mixed(tmp_path):
+    files = helpers.write_slides(tmp_path)
+    write_features(files["s1"], _slide(encoder_digest="other"))
+    with pytest.raises(InputError) as caught:
+        pack_features(files)
+    assert caught.value.code == "mixed_encoders"
