@@ -1,4 +1,4 @@
-"""A small slide run, made once: synthetic slides of three sites to a trained and packaged model."""
+"""Two small runs, made once: synthetic images of three sites to a trained and packaged model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +54,43 @@ def slide_run(tmp_path_factory: pytest.TempPathFactory) -> SlideRun:
     )  # fmt: skip
     package = package_run(folder / "run", None, folder / "package", facts)
     return SlideRun(folder / "cohort" / "cohort.csv", folder / "run", package)
+
+
+@dataclass(frozen=True)
+class FundusRun:
+    cohort: Path
+    run: Path
+    package: Path
+
+
+@pytest.fixture(scope="session")
+def fundus_run(tmp_path_factory: pytest.TempPathFactory) -> FundusRun:
+    from preprocessing.cohort import load_cohort
+    from preprocessing.files import read_json
+    from preprocessing.fundus.cohort import prepare_cohort
+    from preprocessing.fundus.photograph import FundusSettings
+    from preprocessing.splits import SplitSettings, split_cohort
+    from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
+    from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
+    from retina.training import RetinaSettings, train_retina
+    from workflows.packaging import ModelFacts, package_run
+
+    folder = tmp_path_factory.mktemp("fundus-run")
+    settings = SyntheticFundusSettings(clinics=CLINICS[:3], patients_per_site=22, px=72)
+    make_fundus_cohort(folder / "cohort", settings)
+    cohort = load_cohort(folder / "cohort" / "cohort.csv", GRADES)
+    held_out = CLINICS[2].name
+    cohort = split_cohort(cohort, SplitSettings(held_out_sites=(held_out,), val=0.4, test=0.1))
+    fundus = FundusSettings(px=48)
+    prepare_cohort(cohort, folder / "prepared", fundus, workers=1)
+    chosen = RetinaSettings(method="erm", backbone={"width": 8}, fit={"epochs": 2}, batch_size=16)
+    train_retina(cohort, folder / "prepared", chosen, folder / "run")
+    architecture = read_json(folder / "run" / "run.json")["facts"]["architecture"]
+    facts = ModelFacts(
+        name="small fundus", task="photographs", target="diabetic retinopathy, ICDR grade",
+        architecture="fundus_classifier", architecture_settings=architecture,
+        preprocessing={"fundus": fundus.model_dump(mode="json")},
+        field_of_view=45, ordinal=True, positive=GRADES[2:], urgent=GRADES[3:],
+    )  # fmt: skip
+    package = package_run(folder / "run", None, folder / "package", facts)
+    return FundusRun(folder / "cohort" / "cohort.csv", folder / "run", package)

@@ -1,0 +1,93 @@
+"""Photographs through the batch: evaluation's numbers, calibration, sets, thresholds, rollup."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.conformal import ConformalSets
+from evaluation.predictions import load_predictions
+from tests.workflows.conftest import FundusRun
+from workflows.package.fitting import tempered
+from workflows.package.folder import load_package
+from workflows.predict.batch import BatchOptions, Outcome
+from workflows.predict.running import predict
+
+
+@pytest.fixture(scope="module")
+def predicted(fundus_run: FundusRun, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    output = tmp_path_factory.mktemp("predicted") / "out"
+    options = BatchOptions(output=output, workers=1)
+    return predict([fundus_run.cohort], str(fundus_run.package), options, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def rows(predicted: Outcome) -> pd.DataFrame:
+    table = pd.read_csv(predicted.folder / "results.csv", keep_default_na=False)
+    return table.set_index(table["input"].map(lambda path: Path(path).name))
+
+
+def test_predictions_equal_evaluation_s_before_and_after_calibration(
+    fundus_run: FundusRun, rows: pd.DataFrame
+) -> None:
+    package = load_package(fundus_run.package)
+    evaluated = load_predictions(fundus_run.run)
+    names = evaluated.table["image"].map(lambda path: Path(path).name)
+    gradable = rows.loc[names, "quality"].to_numpy() == "gradable"
+    assert gradable.sum() > 50
+    temperature = float(package.reference["calibration/_pooled/temperature"])
+    assert evaluated.logits is not None
+    wanted = tempered(evaluated.logits, temperature)[gradable]
+    columns = [f"prob_{name}" for name in package.record.classes]
+    found = rows.loc[names, columns][gradable].astype(float).to_numpy()
+    assert np.abs(found - wanted).max() < 1e-6
+    # At temperature 1 they are evaluation's own probabilities.
+    assert np.allclose(tempered(evaluated.logits, 1), evaluated.probabilities, atol=1e-6)
+
+
+def test_sets_and_decisions_follow_the_package(fundus_run: FundusRun, rows: pd.DataFrame) -> None:
+    package = load_package(fundus_run.package)
+    record = package.record
+    sets = ConformalSets.from_arrays(package.arrays("conformal"))
+    answered = rows[rows["status"].isin(["ok", "review"])]
+    shares = answered[[f"prob_{name}" for name in record.classes]].astype(float).to_numpy()
+    for level in (90, 95):
+        members = sets.predict(shares, answered["site_profile"].to_numpy(str), level / 100).members
+        wanted = ["; ".join(np.array(record.classes)[row]) or "(empty)" for row in members]
+        assert (answered[f"set_{level}"] == wanted).mean() > 0.98  # six decimals may tip a tie
+    referral = record.profiles["_pooled"].referral
+    assert referral is not None
+    assert referral.sensitivity is not None
+    assert referral.sensitivity.value >= 0.9
+    over = answered["referable_probability"].astype(float) >= answered[
+        "referable_threshold"
+    ].astype(float)
+    assert (answered["referable"] == np.where(over, "yes", "no")).all()
+    held_out = answered[answered["site_profile"] == "_pooled"]
+    assert len(held_out) > 10
+    assert not (held_out["decision"] == "no_referral").any(), "nobody checked the model there"
+    assert answered["ood_percentile"].astype(float).between(0, 100).all()
+
+
+def test_the_ungradable_are_never_negative(rows: pd.DataFrame, predicted: Outcome) -> None:
+    ungradable = rows[rows["quality"] == "ungradable"]
+    assert (ungradable["decision"] == "retake").all()
+    assert (ungradable["prediction"] == "").all()
+    patients = pd.read_csv(predicted.folder / "patients.csv", dtype={"patient": str})
+    images = rows.groupby(rows["patient"].astype(str))
+    worst = {"urgent": 0, "refer": 1, "human_review": 2, "retake": 3, "no_referral": 4}
+    for patient in patients.itertuples():
+        decisions = images.get_group(patient.patient)["decision"].map(worst)
+        assert worst[patient.decision] <= decisions.min() or decisions.min() == 3
+
+
+def test_the_record_of_a_case_says_everything(predicted: Outcome) -> None:
+    case = next((predicted.folder / "cases").iterdir())
+    record = json.loads((case / "case.json").read_text())
+    assert {"image", "thumbnail"} <= set(record["files"])
+    assert record["facts"]["width"] > 0
+    page = (case / "index.html").read_text()
+    assert "Research use only" in page
+    assert "no evaluation came with this model" in page

@@ -1,0 +1,159 @@
+"""Photographs as they come: what is not one, what is cut short, and what would fill the memory.
+
+Pixels are read by `preprocessing.fundus`, as in training; here stands what a training set was
+spared: a decoder that paints the missing part of a file grey would give an answer on it.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from preprocessing.errors import InputError
+from preprocessing.fundus.photograph import MAX_PIXELS, read_photograph
+from workflows.predict.codes import Code
+from workflows.predict.inputs import Item
+from workflows.predict.kinds import kind_of
+from workflows.predict.predictor import Rejected
+
+MAX_BYTES = 512 << 20
+_PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
+_CODES = {
+    "missing_file": Code.NOT_FOUND,
+    "unreadable_image": Code.UNREADABLE,
+    "too_large": Code.TOO_LARGE,
+    "too_small": Code.UNGRADABLE,
+}
+_MANY = frozenset({"gif", "webp", "tiff", "png"})
+
+
+def pixels_of(item: Item) -> np.ndarray:
+    """Return uint8, H x W x 3, RGB.
+
+    Raises
+    ------
+    Rejected
+        Not an image, a slide, cut short, animated, too large.
+    """
+    path = item.path
+    if path.stat().st_size > MAX_BYTES:
+        raise Rejected(Code.TOO_LARGE, f"more than {MAX_BYTES >> 20} MiB")
+    kind = kind_of(path)
+    if not kind:
+        if path.suffix.lower() in _PICTURE_SUFFIXES:
+            raise Rejected(Code.NOT_AN_IMAGE, "not an image, in spite of its name")
+        raise Rejected(Code.NOT_AN_IMAGE, "the file is not an image")
+    if kind == "dicom":
+        return dicom_pixels(path)
+    if kind == "tiff" and _is_slide(path):
+        raise Rejected(Code.WRONG_KIND, "a slide, not a photograph")
+    _check_size(path)
+    _check_whole(path, kind)
+    try:
+        return read_photograph(path)
+    except InputError as error:
+        code = _CODES.get(error.code, Code.UNREADABLE)
+        raise Rejected(code, error.problem) from error
+
+
+def _is_slide(path: Path) -> bool:
+    import openslide
+
+    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
+
+
+def _check_size(path: Path) -> None:
+    """The header alone: a small file can stand for a picture that fills the memory."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as header:
+                width, height = header.size
+    except Image.DecompressionBombError:
+        raise Rejected(Code.TOO_LARGE, "far more pixels than a photograph has") from None
+    except Exception as error:  # whatever the header made the library stumble over
+        raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
+    if width * height > MAX_PIXELS:
+        text = f"{width} x {height} px is more than {MAX_PIXELS // 1_000_000} million"
+        raise Rejected(Code.TOO_LARGE, text)
+
+
+def _check_whole(path: Path, kind: str) -> None:
+    """Refuse a file that ends too soon or holds several pictures."""
+    if kind == "jpeg":
+        _check_jpeg(path)
+        return
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if kind in _MANY and getattr(image, "n_frames", 1) > 1:
+                raise Rejected(Code.UNSUPPORTED, "several pictures in one file")
+            image.load()
+    except Rejected:
+        raise
+    except Exception as error:
+        raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
+
+
+def _check_jpeg(path: Path) -> None:
+    import simplejpeg
+
+    content = path.read_bytes()
+    try:
+        # Every byte is decoded, but to an eighth of the size: a twentieth of the work.
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, strict=True)
+    except ValueError as error:
+        if "unsupported color conversion" in str(error).lower():
+            return  # CMYK has no grey; OpenCV reads it
+        raise Rejected(Code.UNREADABLE, f"the file is damaged ({error})") from error
+
+
+def dicom_pixels(path: Path) -> np.ndarray:
+    """Return the picture of a DICOM photograph (one frame, RGB or grey) as uint8, H x W x 3.
+
+    Raises
+    ------
+    Rejected
+        It holds no single picture, or pydicom (the extra ``dicom``) is not installed.
+    """
+    try:
+        from pydicom import dcmread
+        from pydicom.pixels import convert_color_space
+    except ImportError:
+        text = "DICOM needs the extra: pip install 'offsite[dicom]'"
+        raise Rejected(Code.UNSUPPORTED, text) from None
+    try:
+        data = dcmread(path)
+        _check_dicom(data)
+        pixels = np.asarray(data.pixel_array)
+        if data.PhotometricInterpretation.startswith("YBR"):
+            pixels = convert_color_space(pixels, data.PhotometricInterpretation, "RGB")
+    except Rejected:
+        raise
+    except Exception as error:
+        text = f"the DICOM file cannot be read ({type(error).__name__})"
+        raise Rejected(Code.UNREADABLE, text) from error
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        pixels = pixels.max() - pixels
+    if pixels.dtype != np.uint8:
+        bits = int(data.BitsStored)
+        pixels = (pixels.astype(np.float32) * (255 / (2**bits - 1))).round().astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise Rejected(Code.WRONG_KIND, "the DICOM file holds no colour photograph")
+    return np.ascontiguousarray(pixels)
+
+
+def _check_dicom(data: Any) -> None:
+    if "PixelData" not in data:
+        raise Rejected(Code.NOT_AN_IMAGE, "the DICOM file holds no picture")
+    if int(data.get("NumberOfFrames", 1) or 1) > 1:
+        raise Rejected(Code.UNSUPPORTED, "several pictures in one DICOM file")
+    if int(data.Rows) * int(data.Columns) > MAX_PIXELS:
+        raise Rejected(Code.TOO_LARGE, f"{data.Columns} x {data.Rows} px is too large")
