@@ -235,7 +235,8 @@ def local_temperature(
     """Temperature T that calibrates local cases best, ``softmax(l / T)``, with its interval.
 
     Maximum likelihood (Guo et al. 2017); the interval is Wald's on log T with the sandwich
-    variance clustered by patient. A temperature beyond 0.01..100 is reported as undefined.
+    variance clustered by patient. Where the likelihood has no maximum (no local error, or nothing
+    better than chance), or it lies beyond 0.01..100, the temperature is undefined.
 
     Parameters
     ----------
@@ -257,6 +258,9 @@ def local_temperature(
     if len(np.unique(truth)) < 2:
         return Estimate(value=None, reason=Reason.SINGLE_CLASS, **facts)
     own = values[np.arange(len(truth)), truth]
+    # No error: T falls to 0. No better than chance: T rises without end.
+    if (own >= values.max(axis=1)).all() or own.sum() <= values.mean(axis=1).sum():
+        return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
 
     def loss(log_t: float) -> float:
         scale = np.exp(-log_t)
