@@ -131,6 +131,7 @@ def _optimiser(parameters: list[nn.Parameter], settings: FitSettings) -> optim.O
 
 def _fabric(settings: FitSettings) -> "Fabric":
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -153,7 +154,10 @@ def _fabric(settings: FitSettings) -> "Fabric":
         )
     # Unused parameters are legal: a warm-up may leave out a head.
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    # Named, because Fabric would take a job of one task in a SLURM allocation for a part of many.
+    environment = TorchElasticEnvironment() if world > 1 else LightningEnvironment()
     return Fabric(
+        plugins=[environment],
         accelerator=accelerator,
         devices=[int(index)] if index else local,
         num_nodes=max(1, world // local),

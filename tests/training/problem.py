@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from training.algorithm import Algorithm, Output
 from training.distributed import draw_together, gather
 from training.fit_settings import FitSettings
+from training.generalisation.settings import GeneralisationSettings, make_algorithm
 from training.losses.classification import cross_entropy
 from training.losses.contrastive import supervised_contrastive
+from training.losses.settings import ClassificationLoss, LossSettings
 from training.samplers.plans import PlannedSource, RandomBatches
 
 
@@ -116,4 +118,21 @@ def exact(kind):
     return lambda: kind(dropout=0.0, norm=False)
 
 
-EXACT = {"cross-entropy": exact(Net), "contrast": exact(Contrast)}
+def general(kind, n_sites=2, norm=False, **changes):
+    """Return a builder of a domain-generalisation algorithm over a small backbone."""
+
+    def build():
+        torch.manual_seed(0)
+        between = nn.BatchNorm1d(16) if norm else nn.Identity()
+        backbone = nn.Sequential(nn.Linear(4, 16), between, nn.Tanh())
+        loss = ClassificationLoss(LossSettings(), np.ones(3))
+        given = GeneralisationSettings(kind=kind, **changes)
+        return make_algorithm(given, backbone, nn.Linear(16, 3), loss, n_sites)
+
+    return build
+
+
+COMPARING_SITES = ["coral", "group_dro", "irm", "vrex", "fishr"]
+EXACT = {"cross-entropy": exact(Net), "contrast": exact(Contrast)} | {
+    kind: general(kind) for kind in COMPARING_SITES
+}

@@ -247,6 +247,14 @@ def test_frozen_parameters_stay_and_unused_ones_do_no_harm(tmp_path):
     assert torch.equal(load_file(result.weights)["body.0.weight"], before)
 
 
+def test_a_scheduler_s_variables_do_not_make_one_process_wait_for_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    result = fit(Net(), source(points()), settings(epochs=1), tmp_path)
+    assert result.epochs == 1
+
+
 class Empty:
     def steps(self, epoch):
         return 0

@@ -1,0 +1,1 @@
+"""Domain-generalisation algorithms over any backbone that maps images to features."""

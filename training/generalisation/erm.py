@@ -1,0 +1,139 @@
+"""Empirical risk minimisation, and the frame of algorithms that compare sites."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.algorithm import Algorithm, Output
+from training.distributed import gather
+from training.losses.settings import ClassificationLoss
+
+
+class ERM(Algorithm):
+    """A backbone and a classifier, trained to classify and nothing else.
+
+    The sampler, the averaging of weights and the head for ordered grades are chosen elsewhere, so
+    ERM with any of them is a fair baseline of every other algorithm here.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        ``backbone(pixels) -> B x E``.
+    classifier : nn.Module
+        ``classifier(embedding) -> B x C`` logits. One that has ``own_loss(embedding, labels)``
+        (`training.ordinal.GradeHead`) is trained by it and not by ``loss``.
+    loss : ClassificationLoss
+        Of logits and labels.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, classifier: nn.Module, loss: ClassificationLoss
+    ) -> None:
+        super().__init__()
+        self.backbone, self.classifier, self.loss = backbone, classifier, loss
+
+    def embed(self, batch: Any) -> Tensor:
+        """Return B x E features of a batch's ``pixels``."""
+        features: Tensor = self.backbone(batch.pixels)
+        return features
+
+    def forward(self, batch: Any) -> Output:
+        """Return logits and embedding."""
+        embedding = self.embed(batch)
+        return Output(self.classifier(embedding), embedding)
+
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the classification loss of a batch."""
+        out = self(batch)
+        return {"loss": self.risk(out.embedding, out.logits, batch.labels, progress)}
+
+    def risk(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Tensor:
+        """Return the loss of some rows by the classifier's own loss or the given one."""
+        own = getattr(self.classifier, "own_loss", None)
+        loss = own(embedding, labels) if own else self.loss(logits, labels, progress)
+        return torch.as_tensor(loss)
+
+
+@dataclass(frozen=True)
+class SiteRows:
+    """The labelled rows of one site in the global batch."""
+
+    site: int
+    embedding: Tensor
+    logits: Tensor
+    labels: Tensor
+
+
+class SiteAlgorithm(ERM):
+    """Base of algorithms that see a batch site by site.
+
+    Rows are gathered over processes first: every one sees the whole global batch, so sites are
+    compared alike on any number of processes. Batch norm still acts within a process.
+    """
+
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the losses of a batch, from the rows and the risks of its sites."""
+        out = self(batch)
+        sites = by_site(
+            gather(out.embedding), gather(out.logits), gather(batch.labels), gather(batch.sites)
+        )
+        if not sites:  # nothing is labelled: no loss, but one that has a gradient
+            return {"loss": out.logits.sum() * 0.0}
+        risks = torch.stack([self.risk(s.embedding, s.logits, s.labels, progress) for s in sites])
+        return self.objective(sites, risks, progress)
+
+    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
+        """Return the losses by name, given the sites present and the mean loss of each."""
+        raise NotImplementedError
+
+
+class SitePenalty(SiteAlgorithm):
+    """Mean risk of the sites plus a weighted penalty on how they differ; 0 for a single site.
+
+    Parameters
+    ----------
+    backbone, classifier, loss
+        See `ERM`.
+    weight : float
+        Weight of the penalty from ``start`` on.
+    start : float
+        Progress from which the penalty has its full weight.
+    weight_before : float
+        Its weight until then.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        loss: ClassificationLoss,
+        *,
+        weight: float,
+        start: float = 0.0,
+        weight_before: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, classifier, loss)
+        self.weight, self.start, self.weight_before = weight, start, weight_before
+
+    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
+        """Return risk, penalty and their weighted sum."""
+        risk = risks.mean()
+        penalty = self.penalty(sites, risks, progress)
+        weight = self.weight if progress >= self.start else self.weight_before
+        return {"loss": risk + weight * penalty, "risk": risk, "penalty": penalty}
+
+    def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
+        """Return a scalar >= 0 in expectation."""
+        raise NotImplementedError
+
+
+def by_site(embedding: Tensor, logits: Tensor, labels: Tensor, sites: Tensor) -> list[SiteRows]:
+    """Part the labelled rows by site, in order of the sites' numbers."""
+    known = labels >= 0
+    rows = []
+    for site in torch.unique(sites[known]).tolist():
+        own = known & (sites == site)
+        rows.append(SiteRows(int(site), embedding[own], logits[own], labels[own]))
+    return rows

@@ -1,0 +1,49 @@
+"""GroupDRO: the risk of the sites that do worst."""
+
+import torch
+from torch import Tensor, nn
+
+from training.generalisation.erm import SiteAlgorithm, SiteRows
+from training.losses.settings import ClassificationLoss
+
+
+class GroupDRO(SiteAlgorithm):
+    """Sum of the sites' risks under weights that grow with them: q_d <- q_d exp(eta R_d) / sum.
+
+    Sagawa et al. 2020, arXiv 1911.08731, algorithm 1. Sites absent from a batch keep their q.
+
+    Parameters
+    ----------
+    n_sites : int
+        Sites in training, numbered from 0.
+    eta : float
+        How fast the weights move.
+    """
+
+    site_weights: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        loss: ClassificationLoss,
+        *,
+        n_sites: int,
+        eta: float = 0.01,
+    ) -> None:
+        super().__init__(backbone, classifier, loss)
+        self.eta = eta
+        self.register_buffer("site_weights", torch.full((n_sites,), 1 / n_sites))
+
+    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
+        """Move the weights, then return the weighted risk and the worst one."""
+        present = torch.tensor([site.site for site in sites], device=risks.device)
+        with torch.no_grad():
+            self.site_weights[present] *= (self.eta * risks.detach()).exp()
+            self.site_weights /= self.site_weights.sum()
+            weights = self.site_weights[present].clone()
+        return {"loss": (weights * risks).sum(), "risk": risks.mean(), "worst_risk": risks.max()}
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """Return the network's weights, without those of the sites."""
+        return {name: t for name, t in self.state_dict().items() if name != "site_weights"}

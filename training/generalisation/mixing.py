@@ -1,0 +1,167 @@
+"""Mixing of items, if possible across sites: Mixup of images, MixStyle of feature statistics."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from preprocessing.errors import InputError
+from training.generalisation.erm import ERM
+from training.losses.settings import ClassificationLoss
+
+
+def partners(sites: Tensor | None, n: int, *, other_site: bool) -> Tensor:
+    """Return for each of ``n`` items a random other one, of another site where there is one.
+
+    Without sites, or with ``other_site`` off, each item is one's partner once (a permutation).
+
+    Parameters
+    ----------
+    sites : Tensor or None
+        n, int64.
+    """
+    if sites is None or not other_site:
+        return torch.randperm(n)
+    other = sites.cpu()[:, None] != sites.cpu()[None, :]
+    lonely = ~other.any(dim=1, keepdim=True)
+    allowed = other | (lonely & ~torch.eye(n, dtype=torch.bool))
+    return torch.where(allowed, torch.rand(n, n), -1.0).argmax(dim=1)
+
+
+class Mixup(ERM):
+    """Convex combinations of two images; the loss is that of both labels, in their shares.
+
+    Zhang et al. 2018, arXiv 1710.09412, with one share for a batch as in the authors' code. Pairs
+    are made within a process and, where the batch allows, across sites, as benchmarks of domain
+    generalisation do.
+
+    Parameters
+    ----------
+    alpha : float
+        Of the Beta(alpha, alpha) from which the share is drawn, > 0.
+    other_site : bool
+        Whether partners come from another site.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        loss: ClassificationLoss,
+        *,
+        alpha: float = 0.2,
+        other_site: bool = True,
+    ) -> None:
+        super().__init__(backbone, classifier, loss)
+        self.alpha, self.other_site = alpha, other_site
+
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the loss of the mixed images."""
+        partner = partners(batch.sites, len(batch), other_site=self.other_site)
+        partner = partner.to(batch.labels.device)
+        share = float(beta_draws(self.alpha, 1))
+        mixed = share * batch.pixels + (1 - share) * batch.pixels[partner]
+        embedding = self.backbone(mixed)
+        logits = self.classifier(embedding)
+        own = self.risk(embedding, logits, batch.labels, progress)
+        other = self.risk(embedding, logits, batch.labels[partner], progress)
+        return {"loss": share * own + (1 - share) * other}
+
+
+class MixStyle(nn.Module):
+    """Mixes the channel statistics of feature maps with a partner's; no weights of its own.
+
+    Zhou et al. 2021, arXiv 2104.02008, equations 3 to 5: x -> s' (x - m) / s + m', where m', s' are
+    convex combinations of the own and the partner's mean and deviation over height and width, all
+    detached. Active in training alone, on a share of the batches. The batch may be of any size
+    and any mixture of sites.
+
+    Parameters
+    ----------
+    probability : float
+        Share of the training batches that are mixed.
+    alpha : float
+        Of the Beta(alpha, alpha) of each image's share, > 0.
+    other_site : bool
+        Whether partners come from another site; needs `attend_to` before each forward pass.
+    """
+
+    def __init__(
+        self, probability: float = 0.5, alpha: float = 0.1, *, other_site: bool = True
+    ) -> None:
+        super().__init__()
+        self.probability, self.alpha, self.other_site = probability, alpha, other_site
+        self._sites: Tensor | None = None
+
+    def attend_to(self, sites: Tensor | None) -> None:
+        """Tell the sites (B, int64) of the next batch; None mixes at random."""
+        self._sites = sites
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return B x K x H x W maps with mixed statistics."""
+        if not self.training or float(torch.rand(())) >= self.probability or len(maps) < 2:
+            return maps
+        with torch.no_grad():
+            partner = partners(self._sites, len(maps), other_site=self.other_site).to(maps.device)
+            share = beta_draws(self.alpha, len(maps)).to(maps.device).reshape(-1, 1, 1, 1)
+            deviation, mean = torch.std_mean(maps.float(), dim=(2, 3), keepdim=True)
+            deviation = (deviation.square() + 1e-6).sqrt()
+            new_mean = share * mean + (1 - share) * mean[partner]
+            new_deviation = share * deviation + (1 - share) * deviation[partner]
+        mixed = (maps.float() - mean) / deviation * new_deviation + new_mean
+        return mixed.to(maps.dtype)
+
+
+class MixStyleERM(ERM):
+    """ERM over a backbone with `MixStyle` modules, which it tells the sites of each batch.
+
+    `attach` puts the modules behind layers of any backbone; they change neither the names of its
+    weights nor its output at inference.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, classifier: nn.Module, loss: ClassificationLoss
+    ) -> None:
+        super().__init__(backbone, classifier, loss)
+        self.mixers = [module for module in backbone.modules() if isinstance(module, MixStyle)]
+        if not self.mixers:
+            raise InputError(
+                "the backbone holds no MixStyle module",
+                remedy="Put one behind an early layer with training.generalisation.mixing.attach",
+                code="no_mixstyle",
+            )
+
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the classification loss of the style-mixed batch."""
+        for mixer in self.mixers:
+            mixer.attend_to(batch.sites)
+        losses = super().step(batch, progress)
+        for mixer in self.mixers:
+            mixer.attend_to(None)
+        return losses
+
+
+def attach(network: nn.Module, layers: Iterable[str], mixer: MixStyle) -> None:
+    """Let ``mixer`` act on the output of each named layer, such as ``["layer1", "layer2"]``.
+
+    Raises
+    ------
+    InputError
+        Code ``no_layer``: the network has no such layer.
+    """
+    known = dict(network.named_modules())
+    for name in layers:
+        if name not in known:
+            raise InputError(
+                f"the network has no layer '{name}'",
+                remedy=f"Name some of: {', '.join(n for n, _ in network.named_children())}",
+                code="no_layer",
+            )
+        known[name].register_forward_hook(lambda module, given, output: mixer(output))
+    network.add_module("style_mixer", mixer)
+
+
+def beta_draws(alpha: float, n: int) -> Tensor:
+    """Return n draws of Beta(alpha, alpha), float32, from torch's generator on the CPU."""
+    return torch.distributions.Beta(torch.tensor(alpha), torch.tensor(alpha)).sample((n,))
