@@ -8,6 +8,7 @@ import pandas as pd
 
 from evaluation.metrics.measured import Measured, Request
 from evaluation.per_site import measured_site
+from evaluation.permutation import swapped
 from evaluation.predictions import Predictions
 from evaluation.roles import roles_of
 from evaluation.settings import EvaluationSettings
@@ -73,38 +74,70 @@ def aligned(reference: Predictions, other: Predictions) -> Predictions:
 
 
 def measured_together(
-    models: Sequence[Predictions], request: Request, settings: EvaluationSettings
+    models: Sequence[Predictions],
+    request: Request,
+    settings: EvaluationSettings,
+    *,
+    permute: bool = False,
 ) -> list[Together]:
     """Every site, then every pooled role, with the metrics of all models on the same draws.
 
-    ``models`` are aligned test rows; the draws are those of :func:`evaluation.sites.sites_of`.
+    Parameters
+    ----------
+    models : sequence of Predictions
+        Aligned test rows; the draws are those of :func:`evaluation.sites.sites_of`.
+    request : Request
+        What to measure.
+    settings : EvaluationSettings
+        Draws and minima.
+    permute : bool
+        Add two more columns of metrics after those of two models: the models exchanged by
+        patient (:func:`evaluation.permutation.swapped`).
     """
-    drawn = sites_of(models[0], settings)
-    columns = [drawn]
-    for model in models[1:]:
-        plain = sites_of(model, settings, resamples=0)
-        columns.append(
-            [replace(own, counts=site.counts) for own, site in zip(plain, drawn, strict=True)]
-        )
+    columns = _columns(models, settings)
+    requests = [request] * len(columns)
+    if permute:
+        pairs = [swapped(*pair, settings) for pair in zip(*columns, strict=True)]
+        columns += [[pair[place] for pair in pairs] for place in (0, 1)]
+        # Each row stands twice there, once for each model.
+        requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
+    drawn = columns[0]
     found = [
-        Together(
-            site=site,
-            members=(),
-            metrics=[measured_site(column[place], request, settings) for column in columns],
-        )
-        for place, site in enumerate(drawn)
+        _together([column[place] for column in columns], (), requests, settings)
+        for place in range(len(drawn))
     ]
     for role, members in groups_of(drawn) if drawn else []:
         inside = [place for place, site in enumerate(drawn) if site in members]
         wholes = [pooled(role, [column[place] for place in inside]) for column in columns]
-        found.append(
-            Together(
-                site=wholes[0],
-                members=tuple(site.name for site in members),
-                metrics=[measured_site(whole, request, settings) for whole in wholes],
-            )
-        )
+        names = tuple(site.name for site in members)
+        found.append(_together(wholes, names, requests, settings))
     return found
+
+
+def _columns(models: Sequence[Predictions], settings: EvaluationSettings) -> list[list[Site]]:
+    """The sites of each model, with the draws of the first."""
+    columns = [sites_of(models[0], settings)]
+    for model in models[1:]:
+        plain = sites_of(model, settings, resamples=0)
+        columns.append(
+            [replace(own, counts=site.counts) for own, site in zip(plain, columns[0], strict=True)]
+        )
+    return columns
+
+
+def _together(
+    sites: list[Site],
+    members: tuple[str, ...],
+    requests: list[Request],
+    settings: EvaluationSettings,
+) -> Together:
+    metrics = [
+        measured_site(site, request, settings)
+        if sites[0].sample.n >= settings.minimum_rows
+        else None
+        for site, request in zip(sites, requests, strict=True)
+    ]
+    return Together(site=sites[0], members=members, metrics=metrics)
 
 
 def _places(predictions: Predictions) -> dict[str, int]:

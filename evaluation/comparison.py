@@ -88,7 +88,7 @@ def paired_differences(
 
     An AUROC of two sides is compared by the paired test of DeLong, DeLong and Clarke-Pearson
     (1988) with clusters (Obuchowski 1997). Other metrics get the expanded percentile interval of
-    the paired draws, and a two-sided p-value from the share of draws beyond 0.
+    the paired draws, and the two-sided p-value of exchanging the models by patient.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def paired_differences(
     InputError
         The test images, their labels, sites or patients, or the classes are not the same.
     """
-    places = _places([first, second], settings)
+    places = _places([first, second], settings, permute=True)
     frame = pd.DataFrame(
         [_difference_row(place, settings) for place in places], columns=list(DIFFERENCE_COLUMNS)
     )
@@ -158,11 +158,13 @@ def compare_methods(
     return frame.astype(numbers | dict.fromkeys(("seeds", "n", "n_patients"), "Int64"))
 
 
-def _places(models: Sequence[Predictions], settings: EvaluationSettings) -> Iterator[_Place]:
+def _places(
+    models: Sequence[Predictions], settings: EvaluationSettings, *, permute: bool = False
+) -> Iterator[_Place]:
     request = request_of(models[0], settings)
     reference = rows_of_test(models[0])
     rows = [reference, *(aligned(reference, model) for model in models[1:])]
-    found = measured_together(rows, request, settings)
+    found = measured_together(rows, request, settings, permute=permute)
     plain = {each.site.name: each for each in found if not each.members}
     for each in found:
         for metric in metric_names(request):
@@ -217,7 +219,7 @@ def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, An
     record = {"split": "test", **place.base, "n_positive": place.n_positive}
     if place.values is None:
         return record
-    first, second = place.values
+    first, second, *swapped = place.values
     record |= {"first": first[0], "second": second[0], "difference": second[0] - first[0]}
     by_area = _by_placements(place, settings)
     if by_area is not None:
@@ -228,14 +230,15 @@ def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, An
     )
     if interval is None:
         return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
-    defined = draws[np.isfinite(draws)]
-    beyond = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    p_value = min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
+    null = np.abs(swapped[1] - swapped[0])
+    null = null[np.isfinite(null)]
+    # The observed arrangement is one of them; rounding must not make it larger than itself.
+    p_value = float((null >= null[0] * (1 - 1e-9)).mean())
     return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
 
 
 def _by_placements(place: _Place, settings: EvaluationSettings) -> dict[str, Any] | None:
-    parts = [own.placements for own in place.models if own.placements is not None]
+    parts = [own.placements for own in place.models[:2] if own.placements is not None]
     if len(parts) != 2:
         return None
     difference, error, _ = paired_test(*parts)
