@@ -56,7 +56,7 @@ def training_threshold(predictions: pd.DataFrame, classes: tuple[str, ...]) -> f
     scores = np.sort(probabilities[labels >= REFERABLE, REFERABLE:].sum(axis=1))
     if not len(scores):
         return None
-    missed = int(np.floor((1 - _WANTED_SENSITIVITY) * len(scores)))
+    missed = int(np.floor((1 - _WANTED_SENSITIVITY) * len(scores) + 1e-9))
     return float(scores[missed])
 
 

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from preprocessing.errors import InputError
+from retina.backbones import BackboneSettings, build_backbone
+from retina.classifier import build_classifier
+from retina.first_weights import load_first_weights
+
+NAMES = ("thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0")
+
+
+def build(name, **settings):
+    torch.manual_seed(0)
+    return build_backbone(BackboneSettings(name=name, **settings)).eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wherever_it_is_parted_the_embedding_is_the_same(name):
+    pixels = torch.randn(2, 3, 64, 64)
+    found = [build(name, split_after=split)(pixels) for split in (1, 3)]
+    assert found[0].shape == (2, build(name).dimensions)
+    assert torch.equal(*found)
+
+
+def test_a_classifier_is_the_same_for_a_seed_and_leaves_the_generator_alone():
+    torch.manual_seed(5)
+    one = build_classifier(BackboneSettings(width=4), 3, seed=1)
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(1))
+    other = build_classifier(BackboneSettings(width=4), 3, seed=1)
+    assert torch.equal(one.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("prefix", ["", "module.backbone."])
+def test_weights_in_torchvision_names_load_with_prefixes_and_without_the_head(
+    tmp_path, suffix, prefix
+):
+    source = build("thin_resnet18", width=4)
+    state = {f"{prefix}{n}": t + 1 for n, t in source.net.state_dict().items()}
+    state["fc.weight"] = torch.zeros(1000, 32)
+    file = tmp_path / f"weights{suffix}"
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    loaded = build("thin_resnet18", width=4, weights=file)
+    for name, tensor in source.net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], tensor + 1)
+
+
+def test_torchvisions_names_of_a_dense_layer_are_understood(tmp_path):
+    source = build("densenet121")
+    state = {n.replace(".layers.", "."): t for n, t in source.net.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    load_first_weights(build("densenet121").net, tmp_path / "w.safetensors")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    save_file(dict(build("thin_resnet18", width=8).net.state_dict()), tmp_path / "w.safetensors")
+    with pytest.raises(InputError) as error:
+        build("thin_resnet18", width=4, weights=tmp_path / "w.safetensors")
+    assert error.value.code == "weights_do_not_fit"
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, ("evil",)
+
+
+def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"conv1.weight": Evil()}, tmp_path / "w.pth")
+    with pytest.raises(InputError) as error:
+        build("thin_resnet18", weights=tmp_path / "w.pth")
+    assert error.value.code == "unreadable_weights"
+    assert not (tmp_path / "evil").exists()

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from preprocessing.errors import InputError
+from preprocessing.splits import SplitSettings
+from preprocessing.synthetic.fundus_sites import GRADES
+from retina.protocols import protocol_cells, run_protocol
+from retina.results import site_results, training_threshold
+from retina.training import RetinaSettings
+
+SITES = ("a", "b", "c")
+
+
+def test_leave_one_site_out_holds_each_site_out_once_for_each_method_and_seed():
+    cells = protocol_cells("leave_one_site_out", SITES, ("erm", "deco"), (0, 1))
+    assert len({cell.name for cell in cells}) == 12
+    assert [cell.held_out for cell in cells[:4]] == [("a",), ("a",), ("b",), ("b",)]
+
+
+def test_a_part_of_the_cells_compares_like_with_like():
+    cells = protocol_cells("leave_one_site_out", SITES, ("erm", "deco"), (0, 1))
+    half = [cell.method for cell in cells[:6]]
+    assert half.count("erm") == half.count("deco")
+
+
+def test_single_source_holds_all_other_sites_out():
+    cells = protocol_cells("single_source", SITES, ("erm",), (0,))
+    assert [cell.held_out for cell in cells] == [("b", "c"), ("a", "c"), ("a", "b")]
+
+
+def test_one_site_has_no_protocol():
+    with pytest.raises(InputError) as error:
+        protocol_cells("single_source", ("a",), ("erm",), (0,))
+    assert error.value.code == "one_site"
+
+
+def test_a_stopped_protocol_goes_on_and_ends_with_the_same_table(prepared, tmp_path):
+    settings = RetinaSettings.model_validate(
+        {"backbone": {"width": 4}, "fit": {"epochs": 1, "device": "cpu", "select_by": "loss"}}
+    )
+    cells = protocol_cells("leave_one_site_out", prepared.cohort.sites[:2], ("erm",), (0,))
+    splits = SplitSettings(val=0.2, test=0.2)
+    done = []
+
+    def run(folder, go_on=lambda: True):
+        return run_protocol(
+            prepared.cohort, prepared.folder, settings, cells, folder, splits=splits,
+            progress=lambda number, total, cell: done.append(cell.name), go_on=go_on,
+        )  # fmt: skip
+
+    part = run(tmp_path / "p", go_on=lambda: not done)
+    assert done == [cells[0].name]
+    first = tmp_path / "p" / cells[0].name / "weights.safetensors"
+    stamp = first.stat().st_mtime_ns
+    whole = run(tmp_path / "p")
+    assert first.stat().st_mtime_ns == stamp
+    assert whole["fold"].nunique() == 2
+    pd.testing.assert_frame_equal(whole.iloc[: len(part)], part)
+    saved = pd.read_csv(tmp_path / "p" / "results.csv")
+    assert saved["kappa"].to_numpy() == pytest.approx(whole["kappa"].to_numpy())
+
+
+def predictions(labels, called, site="s", split="test", role="held_out"):
+    table = pd.DataFrame({"site": site, "site_role": role, "split": split, "label": labels})
+    for number, name in enumerate(GRADES):
+        table[f"prob_{name}"] = np.where(np.array(called) == number, 0.6, 0.1)
+    return table
+
+
+def test_perfect_calls_score_one_and_constant_ones_chance():
+    perfect = site_results(predictions(list(GRADES), range(5)), GRADES).iloc[0]
+    assert perfect[["auc", "accuracy", "kappa", "referable_auc"]].tolist() == [1, 1, 1, 1]
+    constant = site_results(predictions(list(GRADES), [2] * 5), GRADES).iloc[0]
+    assert constant[["auc", "kappa", "vision_threatening_auc"]].tolist() == [0.5, 0, 0.5]
+
+
+def test_figures_without_both_kinds_are_undefined_and_not_zero():
+    only = site_results(predictions(["none", "none"], [0, 1]), GRADES).iloc[0]
+    assert only[["auc", "kappa", "referable_auc", "sensitivity"]].isna().all()
+
+
+def test_the_threshold_comes_from_the_training_sites_validation_alone():
+    val = predictions(["moderate"] * 10, [2] * 9 + [0], "t", "val", "training")
+    test = predictions(["severe", "none"], [0, 3])
+    table = pd.concat([val, test], ignore_index=True)
+    assert training_threshold(table, GRADES) == pytest.approx(0.8)
+    assert training_threshold(test, GRADES) is None
+    figures = site_results(table, GRADES).iloc[0]
+    assert figures["sensitivity"] == 0
+    assert figures["specificity"] == 0
