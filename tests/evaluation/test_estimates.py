@@ -1,0 +1,61 @@
+"""An estimate has a value or a reason, and never a number that is not one."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.estimates import Estimate, Reason
+from evaluation.intervals import estimate, percentile_interval
+from evaluation.metrics.measured import Measured
+from evaluation.settings import EvaluationSettings
+
+SETTINGS = EvaluationSettings(resamples=100)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", ["value", "low", "high"])
+def test_non_finite_numbers_are_refused(place: str, number: float) -> None:
+    with pytest.raises(ValueError, match="None with a reason"):
+        Estimate(**({"value": 0.5} | {place: number}))
+
+
+def test_an_undefined_value_needs_a_reason() -> None:
+    with pytest.raises(ValueError, match="needs a reason"):
+        Estimate(value=None)
+    assert not Estimate(value=None, reason=Reason.SINGLE_CLASS).defined
+    assert Estimate(value=0.0).defined
+
+
+def test_draws_that_are_mostly_undefined_give_a_value_without_interval() -> None:
+    draws = np.r_[0.7, np.full(30, 0.7), np.full(70, np.nan)]
+    found = estimate(Measured(name="m", values=draws, n=20), 20, SETTINGS)
+    assert (found.value, found.low, found.reason) == (0.7, None, Reason.INTERVAL_UNSTABLE)
+
+
+def test_an_undefined_point_keeps_its_counts() -> None:
+    measured = Measured(
+        name="m", values=np.full(5, np.nan), n=9, n_positive=1, undefined=Reason.TOO_FEW
+    )
+    found = estimate(measured, 8, SETTINGS)
+    assert (found.value, found.n, found.n_positive, found.n_patients) == (None, 9, 1, 8)
+    assert found.reason is Reason.TOO_FEW
+
+
+def test_a_share_has_the_exact_interval() -> None:
+    """Clopper and Pearson for 8 of 10: .444 to .975."""
+    hits = np.array([True] * 8 + [False] * 2)
+    measured = Measured(
+        name="m", values=np.full(5, 0.8), n=10, n_positive=8, hits=hits, units=np.arange(10)
+    )
+    found = estimate(measured, 10, SETTINGS)
+    assert (found.low, found.high) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+
+
+def test_percentile_interval_widens_where_units_are_few_and_only_there() -> None:
+    draws = np.random.default_rng(0).normal(size=20_000)
+    many = percentile_interval(draws, 100_000)
+    few = percentile_interval(draws, 8)
+    assert many == pytest.approx((-1.96, 1.96), abs=0.05)
+    # Student's t with 7 degrees of freedom, and n over n - 1.
+    assert few == pytest.approx((-2.53, 2.53), abs=0.1)

@@ -1,0 +1,96 @@
+"""The predictions table is read whole or refused with file, row and remedy."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.predictions import load_predictions
+from preprocessing.errors import InputError
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image": ["a.png", "b.png", "c.png"],
+            "patient": ["001", "001", "002"],
+            "site": ["s", "s", "t"],
+            "split": ["test"] * 3,
+            "label": ["no", "", "yes"],
+            "prob_no": [0.9, 0.5, 0.25],
+            "prob_yes": [0.1, 0.5, 0.75],
+        }
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_reads_csv_and_parquet_alike(tmp_path: Path, table: pd.DataFrame, suffix: str) -> None:
+    file = tmp_path / f"p.{suffix}"
+    table.to_csv(file, index=False) if suffix == "csv" else table.to_parquet(file)
+    found = load_predictions(file)
+    assert found.classes == ("no", "yes")
+    assert found.labels.tolist() == [0, -1, 1]
+    assert found.table["patient"].tolist() == ["001", "001", "002"]
+    assert set(found.table["site_role"]) == {"unknown"}
+    np.testing.assert_allclose(found.probabilities[2], [0.25, 0.75])
+
+
+def test_a_run_folder_stands_for_its_table_and_the_arrays_beside_it(
+    tmp_path: Path, table: pd.DataFrame
+) -> None:
+    table.to_parquet(tmp_path / "predictions.parquet")
+    np.save(tmp_path / "logits.npy", np.zeros((3, 2), dtype=np.float32))
+    found = load_predictions(tmp_path)
+    assert found.logits is not None
+    assert found.logits.dtype == np.float64
+    assert found.embeddings is None
+    np.save(tmp_path / "embeddings.npy", np.zeros((4, 2)))
+    with pytest.raises(InputError, match="4 rows"):
+        load_predictions(tmp_path)
+
+
+def test_nearly_one_is_renormalised(tmp_path: Path, table: pd.DataFrame) -> None:
+    table.loc[0, "prob_no"] = 0.9004
+    table.to_csv(tmp_path / "p.csv", index=False)
+    found = load_predictions(tmp_path / "p.csv")
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "row"),
+    [("prob_no", 1.5, 3), ("prob_no", np.nan, 3), ("prob_no", 0.7, 3), ("label", "maybe", 3)],
+)
+def test_a_bad_cell_is_named(
+    tmp_path: Path, table: pd.DataFrame, column: str, value: object, row: int
+) -> None:
+    table.loc[1, column] = value
+    file = tmp_path / "p.parquet"
+    table.to_parquet(file)
+    with pytest.raises(InputError) as error:
+        load_predictions(file)
+    assert (error.value.row, error.value.file) == (row, str(file))
+
+
+@pytest.mark.parametrize("dropped", ["site", "prob_no"])
+def test_missing_columns_and_missing_files_are_refused(
+    tmp_path: Path, table: pd.DataFrame, dropped: str
+) -> None:
+    table.drop(columns=dropped).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(InputError):
+        load_predictions(tmp_path / "p.csv")
+    with pytest.raises(InputError, match="no such"):
+        load_predictions(tmp_path / "absent.csv")
+
+
+def test_selecting_takes_every_part_along(tmp_path: Path, table: pd.DataFrame) -> None:
+    table.to_parquet(tmp_path / "predictions.parquet")
+    np.save(tmp_path / "logits.npy", np.arange(6.0).reshape(3, 2))
+    found = load_predictions(tmp_path)
+    for rows in (np.array([False, False, True]), np.array([2])):
+        one = found.select(rows)
+        assert (len(one), one.labels.tolist()) == (1, [1])
+        assert one.table["image"].tolist() == ["c.png"]
+        assert one.logits is not None
+        assert one.logits.tolist() == [[4.0, 5.0]]
