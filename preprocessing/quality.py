@@ -42,7 +42,7 @@ class QualitySettings(Settings):
         default=1500.0, ge=0, description="Smaller inked pieces are ignored, um²."
     )
     pen_reach_um: float = Field(
-        default=80.0, ge=0, description="How far faint ink may reach from clear ink, um."
+        default=150.0, ge=0, description="How far faint ink may reach from clear ink, um."
     )
     fold_density: float = Field(
         default=1.6, gt=1, description="A fold is denser than the slide's median by this factor."
@@ -119,7 +119,7 @@ def pen_mask(
     typical = np.median(dense, axis=0) if len(dense) else np.zeros(3, np.float32)
     excess = np.maximum(density - typical, 0)
     least = settings.ink_density
-    for strict, loose in (*_inks(density, least), *_inks(excess, 1.3 * least)):
+    for strict, loose in (*_inks(density, least), *_inks(excess, least)):
         seed = without_small(strict, settings.pen_smallest_um2 / mpp**2)
         inked = _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 8))
         found |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
@@ -157,7 +157,8 @@ def _grown(seed: np.ndarray, within: np.ndarray, steps: int) -> np.ndarray:
     """Dilate ``seed`` inside ``within`` (geodesic), ``steps`` px at most."""
     if not seed.any():
         return seed
-    current, limit = seed.astype(np.uint8), (within | seed).astype(np.uint8)
+    current: np.ndarray = seed.astype(np.uint8)
+    limit = (within | seed).astype(np.uint8)
     for _ in range(steps):
         larger = cv2.min(cv2.dilate(current, np.ones((3, 3), np.uint8)), limit)
         if np.array_equal(larger, current):

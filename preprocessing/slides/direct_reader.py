@@ -7,6 +7,7 @@ stitched. The reader is used only where probe tiles equal OpenSlide's bit for bi
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,27 +80,21 @@ class DirectReader:
         source = self._levels[level]
         if source is None:
             return self._record.read(x, y, level, width, height)
-        rows = range(max(y, 0) // source.tile_height, -(-min(y + height, source.height) // source.tile_height))  # fmt: skip
-        columns = range(max(x, 0) // source.tile_width, -(-min(x + width, source.width) // source.tile_width))  # fmt: skip
         pixels = np.empty((height, width, 3), np.uint8)
         inside = x >= 0 and y >= 0 and x + width <= source.width and y + height <= source.height
         valid = None if inside else np.zeros((height, width), bool)
         if valid is not None:
             pixels[:] = 255
-        for row in rows:
-            top = row * source.tile_height
-            y0, y1 = max(y, top), min(y + height, top + source.tile_height, source.height)
-            for column in columns:
-                left = column * source.tile_width
-                x0, x1 = max(x, left), min(x + width, left + source.tile_width, source.width)
+        for row, y0, y1 in _spans(y, height, source.tile_height, source.height):
+            for column, x0, x1 in _spans(x, width, source.tile_width, source.width):
                 target = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
                 tile = self._tile(level, row * source.across + column)
                 if tile is None:  # a hole in a sparse file
                     pixels[target] = 255
-                    if valid is None:
-                        valid = np.ones((height, width), bool)
+                    valid = np.ones((height, width), bool) if valid is None else valid
                     valid[target] = False
                     continue
+                top, left = row * source.tile_height, column * source.tile_width
                 pixels[target] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
                 if valid is not None:
                     valid[target] = True
@@ -171,6 +166,13 @@ class DirectReader:
                 return False
             compared += 1
         return compared > 0
+
+
+def _spans(start: int, length: int, tile: int, limit: int) -> Iterator[tuple[int, int, int]]:
+    """Each native tile that an interval meets inside the level: its index, first and last px."""
+    low, high = max(start, 0), min(start + length, limit)
+    for index in range(low // tile, -(-high // tile) if high > low else 0):
+        yield index, max(low, index * tile), min(high, (index + 1) * tile)
 
 
 def _find_levels(path: str, record: OpenSlideReader) -> list[_Level | None]:

@@ -60,8 +60,9 @@ def resolve_scale(
 def _stated(properties: Mapping[str, str]) -> list[tuple[str, float, float]]:
     found = []
     x, y = _number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y")
-    if x is not None or y is not None:
-        found.append(("openslide", x or y or 0.0, y or x or 0.0))
+    x, y = (y if x is None else x), (x if y is None else y)
+    if x is not None and y is not None:
+        found.append(("openslide", x, y))
     for key_x, key_y in _VENDOR_KEYS:
         x, y = _vendor_um(properties, key_x, 1), _vendor_um(properties, key_y, 0)
         if x is not None and y is not None:
