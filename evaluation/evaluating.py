@@ -240,7 +240,9 @@ def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 def _record(
     source: Predictions | str | Path, rows: Predictions, settings: ReportSettings
 ) -> dict[str, Any]:
-    named = "predictions" if isinstance(source, Predictions) else Path(source).name
+    named = "predictions"
+    if not isinstance(source, Predictions):
+        named = "predictions.parquet" if Path(source).is_dir() else Path(source).name
     return {
         "title": settings.title,
         "primary_metric": settings.primary_metric,

@@ -3,7 +3,16 @@ import sys
 import pandas as pd
 import pytest
 
-from evaluation.registry import fetch_package, find_version, register_package
+from evaluation.gate.judging import judge
+from evaluation.gate.rules import GateSettings
+from evaluation.gate.verdict import Verdict
+from evaluation.registry import (
+    champion_of,
+    fetch_package,
+    find_version,
+    promote,
+    register_package,
+)
 from evaluation.tracking import client_of, log_run
 from preprocessing.errors import InputError
 
@@ -113,3 +122,45 @@ def test_mlflow_serves_a_package_through_an_installed_module(
     with pytest.raises(mlflow.exceptions.MlflowException, match="image"):
         model.predict(pd.DataFrame({"picture": ["a.png"]}))
     sys.modules.pop("package_loader", None)
+
+
+def verdict(*, patients: int, wanted: int) -> Verdict:
+    table = pd.DataFrame(
+        [{"site": "East", "site_role": "training", "metric": "auroc", "n_patients": patients}]
+    )
+    rules = GateSettings.model_validate({"rules": [{"rule": "minimum_n", "patients": wanted}]})
+    return judge({"per_site": table}, rules, champion=None, differences=None)
+
+
+def test_a_passed_version_becomes_champion_and_its_verdict_stays_with_it(store, run_id, package):
+    first = register_package(store, "tumour", package, run_id)
+    assert champion_of(store, "tumour") is None
+    assert promote(store, "tumour", first, verdict(patients=50, wanted=30))
+    assert champion_of(store, "tumour") == first
+    tags = find_version(client_of(store), "models:/tumour@champion").tags
+    assert tags["gate.verdict"] == "passed"
+    assert tags["gate.01.minimum_n"] == ("met: at least 30 labelled patients at each of 1 sites")
+
+
+def test_a_refused_version_keeps_its_reasons_and_leaves_the_champion(store, run_id, package):
+    first = register_package(store, "tumour", package, run_id)
+    promote(store, "tumour", first, verdict(patients=50, wanted=30))
+    (package / "weights.safetensors").write_bytes(b"other")
+    second = register_package(store, "tumour", package, run_id)
+    refused = verdict(patients=12, wanted=30)
+    assert not promote(store, "tumour", second, refused)
+    assert champion_of(store, "tumour") == first
+    client = client_of(store)
+    tags = find_version(client, f"models:/tumour/{second}").tags
+    assert tags["gate.verdict"] == "refused"
+    assert "12 labelled patients at East" in tags["gate.01.minimum_n"]
+    forced = refused.overridden("Board of 3 May: pilot at East only, under supervision")
+    assert promote(store, "tumour", second, forced)
+    tags = find_version(client, f"models:/tumour/{second}").tags
+    assert champion_of(store, "tumour") == second
+    assert tags["gate.verdict"] == "overridden"
+    assert tags["gate.previous_champion"] == first
+    assert promote(store, "tumour", second, verdict(patients=50, wanted=30))
+    tags = find_version(client, f"models:/tumour/{second}").tags
+    assert tags["gate.verdict"] == "passed"
+    assert "gate.override" not in tags

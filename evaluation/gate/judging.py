@@ -1,0 +1,63 @@
+"""From the evaluation of a candidate to the verdict of the gate.
+
+What is undefined never passes: a site where a number cannot be given fails the rule that asks for
+it, unless the rules leave that site out and say why.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.gate.judges import JUDGES, Case
+from evaluation.gate.rules import GateSettings
+from evaluation.gate.verdict import Verdict
+from evaluation.report.reading import read_evaluation
+from preprocessing.errors import InputError
+
+
+def judge(
+    tables: Mapping[str, pd.DataFrame] | str | Path,
+    settings: GateSettings,
+    *,
+    champion: str | None,
+    differences: pd.DataFrame | None,
+) -> Verdict:
+    """Judge a candidate by its evaluation.
+
+    Parameters
+    ----------
+    tables : path, or mapping of str to pandas.DataFrame
+        The candidate's evaluation folder, or its tables by name: ``per_site``, and where a rule
+        asks for them ``calibration`` and ``operating_points``.
+    settings : GateSettings
+        The rules.
+    champion : str or None
+        Version of the current champion; ``None`` where there is none yet.
+    differences : pandas.DataFrame or None
+        ``differences.csv`` with the champion first and the candidate second, on the same cases.
+
+    Raises
+    ------
+    InputError
+        A site to be left out is not in the evaluation.
+    """
+    if not isinstance(tables, Mapping):
+        tables = read_evaluation(tables).tables
+    known = set(tables["per_site"]["site"])
+    for site in settings.left_out:
+        if site not in known:
+            raise InputError(
+                f"the rules leave out '{site}', which is no site of this evaluation",
+                remedy=f"The sites are {', '.join(sorted(s for s in known if s[0] != '_'))}",
+                code="gate_rules",
+            )
+    compared = {} if differences is None else {"differences": differences}
+    case = Case(
+        tables={**tables, **compared}, left_out=frozenset(settings.left_out), champion=champion
+    )
+    return Verdict(
+        rules=tuple(JUDGES[type(rule)](case, rule) for rule in settings.rules),
+        settings_digest=settings.digest(),
+        left_out=dict(settings.left_out),
+    )

@@ -1,0 +1,140 @@
+"""The rules that a candidate must meet at every site before it may become the champion."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from preprocessing.errors import InputError
+from preprocessing.settings import Settings
+
+_LARGEST = 1 << 20
+
+
+class Rule(Settings):
+    """What every rule has: the sites it is about."""
+
+    sites: Literal["all", "held_out", "training"] = Field(
+        default="all", description="Sites that must meet the rule, by role"
+    )
+
+
+class MinimumN(Rule):
+    """Enough patients at every site, and enough sites, for a verdict at all."""
+
+    rule: Literal["minimum_n"] = "minimum_n"
+    patients: int = Field(default=30, ge=1, description="Fewest labelled patients at each site")
+    number_of_sites: int = Field(default=1, ge=1, description="Fewest sites of the chosen roles")
+
+
+class WorstSite(Rule):
+    """A metric reaches a value at the worst site, by its interval's careful end."""
+
+    rule: Literal["worst_site"] = "worst_site"
+    metric: str = Field(description="Metric of per_site.csv, such as referable/sensitivity")
+    at_least: float | None = Field(
+        default=None, description="Least value of the lower bound, where more is better"
+    )
+    at_most: float | None = Field(
+        default=None, description="Greatest value of the upper bound, where less is better"
+    )
+    bound: Literal["interval", "value"] = Field(
+        default="interval", description="Judge the interval's careful end, or the estimate itself"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _one_limit(self) -> "WorstSite":
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give at_least or at_most, and not both")
+        return self
+
+
+class Calibration(Rule):
+    """Probabilities come true: the error beyond noise is small, and the slope is near 1."""
+
+    rule: Literal["calibration"] = "calibration"
+    task: str = Field(description="Task of calibration.csv, or _top for the most probable class")
+    calibrator: str = Field(
+        default="none", description="Calibrator of calibration.csv that will be in use"
+    )
+    excess_at_most: float = Field(
+        default=0.05, ge=0, description="Calibration error beyond what noise gives (0..1)"
+    )
+    slope_at_least: float | None = Field(
+        default=None, gt=0, description="Least calibration slope; 1 is perfect"
+    )
+
+
+class ThresholdTransfer(Rule):
+    """The threshold chosen on training sites still finds what it promised."""
+
+    rule: Literal["threshold_transfer"] = "threshold_transfer"
+    task: str = Field(description="Task of operating_points.csv")
+    chosen_by: Literal["stated", "point", "confident"] = Field(
+        default="confident", description="How the threshold was chosen"
+    )
+    gap_at_most: float = Field(
+        default=0.05, ge=0, lt=1, description="Greatest upper bound of target minus sensitivity"
+    )
+
+
+class NonInferiority(Rule):
+    """At no site worse than the champion by more than a margin, on the same cases."""
+
+    rule: Literal["non_inferiority"] = "non_inferiority"
+    metric: str = Field(description="Metric of differences.csv")
+    margin: float = Field(
+        gt=0, description="Greatest loss that the paired interval may reach, in the metric's unit"
+    )
+
+
+AnyRule = Annotated[
+    MinimumN | WorstSite | Calibration | ThresholdTransfer | NonInferiority,
+    Field(discriminator="rule"),
+]
+
+
+class GateSettings(Settings):
+    """The gate of one registered model."""
+
+    rules: tuple[AnyRule, ...] = Field(min_length=1, description="All must be met")
+    left_out: dict[str, str] = Field(
+        default_factory=dict,
+        description="Sites that are not judged, each with the reason; printed in every verdict",
+    )
+
+    @pydantic.field_validator("left_out")
+    @classmethod
+    def _reasons(cls, value: dict[str, str]) -> dict[str, str]:
+        for site, why in value.items():
+            if len(why.strip()) < 10:
+                raise ValueError(f"say why site '{site}' is left out, in a sentence")
+        return value
+
+
+def load_rules(path: str | Path) -> GateSettings:
+    """Read the rules of a gate from YAML.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or a rule is unknown or incomplete; every fault is named.
+    """
+    file = Path(path)
+    remedy = "docs/gate.md shows a file with every rule"
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise InputError("too large for a rules file", file=file, remedy=remedy)
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read as YAML ({error})", file=file, remedy=remedy) from error
+    try:
+        return GateSettings.model_validate(content)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise InputError(faults, file=file, remedy=remedy, code="gate_rules") from error
