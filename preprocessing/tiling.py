@@ -1,5 +1,6 @@
 """From slides to tiles: one slide, or a whole cohort with a row for every slide."""
 
+import glob
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,7 +15,7 @@ from preprocessing.files import replacing
 from preprocessing.slides.fingerprints import slide_fingerprint
 from preprocessing.slides.geometry import TileGeometry, lay_tiles
 from preprocessing.slides.opening import Slide, open_slide
-from preprocessing.tile_pictures import save_pictures
+from preprocessing.tile_pictures import picture_paths, save_pictures
 from preprocessing.tile_selection import SlideMasks, find_masks, select_tiles
 from preprocessing.tiles import (
     KEPT,
@@ -23,6 +24,7 @@ from preprocessing.tiles import (
     SlideTiles,
     TileSettings,
     load_record,
+    record_path,
     save_tiles,
     summary_row,
     table_path,
@@ -59,6 +61,7 @@ def tile_slide(
         and table_path(out, slide).is_file()
     ):
         return old
+    _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
     base = SlideRecord(
         slide=slide, image=Path(image).name, status="failed", fingerprint=mark,
         settings_digest=digest, mpp_override=mpp,
@@ -134,9 +137,17 @@ def tile_cohort(
     ]
     summary[counts] = summary[counts].fillna(0).astype(int)
     name = TABLE if parts == 1 else f"tiles.part-{number}-of-{parts}.csv"
+    _remove_leftovers(Path(out) / name)
     with replacing(Path(out) / name) as temporary:
         summary.to_csv(temporary, index=False, lineterminator="\n")
     return summary
+
+
+def _remove_leftovers(*targets: Path) -> None:
+    """Remove what a killed run left of these files (``files.replacing`` names them so)."""
+    for target in targets:
+        for old in target.parent.glob(f".{glob.escape(target.name[:60])}.*.tmp"):
+            old.unlink(missing_ok=True)
 
 
 def _tiles_of(
