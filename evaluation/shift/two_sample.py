@@ -122,8 +122,9 @@ def patient_assignments(
     count = int(codes.max()) + 1
     truth = np.zeros(count, dtype=bool)
     truth[codes] = first
-    columns = [truth, *(generator.permutation(truth) for _ in range(permutations))]
-    return np.stack(columns, axis=1)[codes]
+    columns = np.tile(truth, (permutations + 1, 1))
+    generator.permuted(columns[1:], axis=1, out=columns[1:])
+    return columns.T[codes]
 
 
 def cluster_codes(first: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -153,8 +154,9 @@ def kernel_statistics(
     """
     same = clusters[:, None] == clusters[None]
     # Taking the mean off changes no statistic, and lets float32 sums keep their digits.
-    kernel -= kernel[~same].mean(dtype=np.float64) if not same.all() else 0.0
-    kernel[same] = 0.0
+    np.copyto(kernel, 0.0, where=same)
+    kernel -= kernel.sum(dtype=np.float64) / max(same.size - int(same.sum()), 1)
+    np.copyto(kernel, 0.0, where=same)
     chosen = assignments.astype(np.float32)
     product = kernel.astype(np.float32, copy=False) @ chosen
     within_first = np.einsum("nb,nb->b", product, chosen, dtype=np.float64)
