@@ -233,7 +233,7 @@ def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, An
     null = np.abs(swapped[1] - swapped[0])
     null = null[np.isfinite(null)]
     # The observed arrangement is one of them; rounding must not make it larger than itself.
-    p_value = float((null >= null[0] * (1 - 1e-9)).mean())
+    p_value = float((null >= null[0] - 1e-12).mean())
     return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
 
 

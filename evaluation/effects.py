@@ -15,7 +15,6 @@ SCALES: dict[str, tuple[Transform, Transform]] = {
     "fisher": (np.arctanh, np.tanh),
     "log": (np.log, np.exp),
 }
-_Z = 1.959963984540054
 
 
 def scale_of(metric: str) -> str:
@@ -62,11 +61,12 @@ def _area(measured: Measured) -> tuple[float, float] | None:
     if 0 < found.auroc < 1 and variance > 0:
         spread = found.auroc * (1 - found.auroc)
         return float(logit(found.auroc)), float(np.sqrt(variance) / spread)
-    # At 0 or 1 there is no logit: the middle and half width of the finite side of the interval.
+    # At 0 or 1 there is no logit: the area counts as a share of as many successes (or failures)
+    # as would leave a bound as far away as its own interval does (our construction).
     low, high = auroc_interval(found)
-    edge = 1 / (4 * max(len(found.positive), 2) ** 2)
-    low, high = logit(np.clip([low, high], edge, 1 - edge))
-    return float((low + high) / 2), float((high - low) / (2 * _Z))
+    trials = float(np.log(0.025) / np.log(max(low, 1 - high)))
+    yes, no = (trials + 0.5, 0.5) if found.auroc > 0.5 else (0.5, trials + 0.5)
+    return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
 
 
 def _of_draws(measured: Measured, units: int) -> tuple[float, float] | None:
