@@ -36,6 +36,9 @@ class BackboneSettings(Settings):
     )
 
 
+_RESNET = ("net.layer1", "net.layer2")
+
+
 class Backbone(nn.Module):
     """A convolutional network as a stem and four stages.
 
@@ -50,6 +53,8 @@ class Backbone(nn.Module):
         Channels E of the last stage.
     split_after : int
         Stage, from 1, that ends `early`.
+    first_layers : (str, str)
+        Names, within this module, of the layers that end the first and the second stage.
     """
 
     def __init__(
@@ -58,9 +63,11 @@ class Backbone(nn.Module):
         stages: Sequence[Stage],
         dimensions: int,
         split_after: int,
+        first_layers: tuple[str, str],
     ) -> None:
         super().__init__()
         self.net = net
+        self.first_layers = first_layers
         self.dimensions = dimensions
         self._early, self._late = list(stages[: split_after + 1]), list(stages[split_after + 1 :])
 
@@ -154,7 +161,7 @@ class _ThinResNet18(nn.Module):
 def _thin_resnet18(settings: BackboneSettings) -> Backbone:
     net = _ThinResNet18(settings.width)
     layers = [net.get_submodule(f"layer{number}") for number in range(1, 5)]
-    return Backbone(net, [net.stem, *layers], settings.width * 8, settings.split_after)
+    return Backbone(net, [net.stem, *layers], settings.width * 8, settings.split_after, _RESNET)
 
 
 def _monai_resnet(settings: BackboneSettings) -> Backbone:
@@ -171,7 +178,7 @@ def _monai_resnet(settings: BackboneSettings) -> Backbone:
 
     stages: list[Stage] = [stem, net.layer1, net.layer2, net.layer3, net.layer4]
     dimensions = 512 if settings.name == "resnet18" else 2048
-    return Backbone(net, stages, dimensions, settings.split_after)
+    return Backbone(net, stages, dimensions, settings.split_after, _RESNET)
 
 
 def _densenet(settings: BackboneSettings) -> Backbone:
@@ -193,7 +200,8 @@ def _densenet(settings: BackboneSettings) -> Backbone:
         return torch.relu(layers.norm5(layers.denseblock4(features)))
 
     stages: list[Stage] = [stem, block(1), block(2), block(3), last]
-    return Backbone(net, stages, 1024, settings.split_after)
+    first = ("net.features.transition1", "net.features.transition2")
+    return Backbone(net, stages, 1024, settings.split_after, first)
 
 
 def _efficientnet(settings: BackboneSettings) -> Backbone:
@@ -207,11 +215,12 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
 
     def blocks(first: int, last: int) -> Stage:
         chosen: list[Any] = list(net._blocks.children())[first:last]
-        return lambda features: _through([part for group in chosen for part in group], features)
+        return lambda features: _through(chosen, features)
 
     def top(features: Tensor) -> Tensor:
         deep = blocks(5, 7)(features)
         return net._swish(net._bn1(net._conv_head(net._conv_head_padding(deep))))
 
     stages: list[Stage] = [stem, blocks(0, 2), blocks(2, 3), blocks(3, 5), top]
-    return Backbone(net, stages, 1280, settings.split_after)
+    first = ("net._blocks.1", "net._blocks.2")
+    return Backbone(net, stages, 1280, settings.split_after, first)

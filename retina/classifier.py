@@ -1,44 +1,60 @@
-"""The network that grades a photograph: a backbone and a linear head. All methods train this one."""
+"""The network that grades a photograph: a backbone and a head. All methods train this one."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from retina.backbones import Backbone, BackboneSettings, build_backbone
 from training.algorithm import Output
+from training.ordinal import CornHead, GradeHead
+
+HeadName = Literal["linear", "corn", "grade"]
 
 
 class FundusClassifier(nn.Module):
-    """Logits = head(mean over the backbone's last map).
+    """Logits of the mean over the backbone's last map.
 
     Parameters
     ----------
     backbone : Backbone
         The convolutional part.
-    n_classes : int
-        C.
+    classifier : nn.Module
+        ``classifier(B x E) -> B x C`` logits.
     """
 
-    def __init__(self, backbone: Backbone, n_classes: int) -> None:
+    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.dimensions, n_classes)
-        self.n_classes = n_classes
-
-    def classify(self, features: Tensor) -> Output:
-        """Return logits and embedding of the last stage's features."""
-        embedding = self.backbone.pool(features)
-        return Output(logits=self.head(embedding), embedding=embedding)
+        self.backbone, self.classifier = backbone, classifier
 
     def forward(self, pixels: Tensor) -> Output:
         """Return logits (B x C) and embedding (B x E) of normalised pixels (B x 3 x H x W)."""
-        return self.classify(self.backbone.late(self.backbone.early(pixels)))
+        embedding = self.backbone(pixels)
+        return Output(logits=self.classifier(embedding), embedding=embedding)
 
 
-def build_classifier(settings: BackboneSettings, n_classes: int, seed: int) -> FundusClassifier:
-    """Build the network; equal settings and seed give equal first weights, whatever the method."""
+def build_classifier(
+    settings: BackboneSettings, n_classes: int, seed: int, head: HeadName = "linear"
+) -> FundusClassifier:
+    """Build the network; equal settings and seed give equal first weights, whatever the method.
+
+    Parameters
+    ----------
+    head : {"linear", "corn", "grade"}
+        Nominal classes, conditional thresholds, or a real-valued grade with cut-points
+        (`training.ordinal`).
+    """
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)
-        return FundusClassifier(build_backbone(settings), n_classes)
+        backbone = build_backbone(settings)
+        heads = {"linear": nn.Linear, "corn": CornHead, "grade": GradeHead}
+        return FundusClassifier(backbone, heads[head](backbone.dimensions, n_classes))
     finally:
         torch.random.set_rng_state(state)
+
+
+def network_state(algorithm: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of an algorithm's backbone and classifier by their full names."""
+    state = algorithm.state_dict()
+    return {n: t for n, t in state.items() if n.startswith(("backbone.", "classifier."))}

@@ -15,8 +15,9 @@ from torch import Tensor
 from preprocessing.errors import InputError
 from preprocessing.settings import Settings
 from retina.alignment import class_alignment, pixel_alignment, semantic_directions
+from retina.backbones import Backbone
 from retina.batches import PhotographBatch
-from retina.classifier import FundusClassifier
+from retina.classifier import FundusClassifier, network_state
 from retina.decoupling import (
     Decoupled,
     Prototypes,
@@ -26,8 +27,8 @@ from retina.decoupling import (
     recombine,
     restandardised,
 )
-from training.algorithm import Algorithm, Output
-from training.losses.classification import cross_entropy
+from training.generalisation.erm import ERM
+from training.losses.settings import ClassificationLoss
 
 
 class DecoSettings(Settings):
@@ -89,7 +90,7 @@ CONTROL = {"swap": False, "class_prototypes": False, "site_prototypes": False, "
 """The same draws of anchors, and nothing else: what resampling alone gives (Teney et al. 2024)."""
 
 
-class Deco(Algorithm):
+class Deco(ERM):
     """DECO on a classifier; see `DecoSettings` for the parts.
 
     For anchor i and partner j of another site, with features r parted into semantics z and style
@@ -102,6 +103,9 @@ class Deco(Algorithm):
     ----------
     network : FundusClassifier
         What is trained.
+    loss : ClassificationLoss
+        Of logits and labels. With anchors balanced over classes it should be plain cross-entropy,
+        or rare classes are corrected for twice (as in TALLY's code).
     settings : DecoSettings
         The parts.
     class_counts, site_counts : numpy.ndarray
@@ -121,14 +125,15 @@ class Deco(Algorithm):
     def __init__(
         self,
         network: FundusClassifier,
+        loss: ClassificationLoss,
         settings: DecoSettings,
         class_counts: np.ndarray,
         site_counts: np.ndarray,
         px: int,
     ) -> None:
-        super().__init__()
-        self.network, self.settings = network, settings
-        shape, last = _map_shapes(network, px)
+        super().__init__(network.backbone, network.classifier, loss)
+        self.settings = settings
+        shape, last = _map_shapes(self._parted, px)
         if settings.alignment and last[1] * last[2] < 2:
             raise InputError(
                 f"photographs of {px} px leave a map of one pixel, and alignment compares pixels",
@@ -142,33 +147,35 @@ class Deco(Algorithm):
             )
             self.register_buffer(name, weights)
 
-    def forward(self, batch: PhotographBatch) -> Output:
-        """Return the plain network's output."""
-        output: Output = self.network(batch.pixels)
-        return output
+    @property
+    def _parted(self) -> Backbone:
+        assert isinstance(self.backbone, Backbone)
+        return self.backbone
 
     def inference_state(self) -> dict[str, Tensor]:
         """Return the network's weights without prototypes."""
-        state = self.state_dict()
-        return {name: state[name] for name in state if name.startswith("network.")}
+        return network_state(self)
 
     def step(self, batch: PhotographBatch, progress: float) -> dict[str, Tensor]:
         """Return the losses of a paired batch, or of a plain one, which warms the prototypes up."""
         if not batch.paired or not self.settings.mixes:
-            return self._plain(batch.anchors)
-        features = self.network.backbone.early(batch.pixels)
+            return self._plain(batch.anchors, progress)
+        features = self._parted.early(batch.pixels)
         parts = decouple(features)
         anchors = len(batch) // 2
         mixed = self._mixed(parts, batch, anchors)
         self.prototypes.update(parts, batch.labels, batch.sites)
-        return self._losses(features[:anchors], mixed.to(features.dtype), batch.anchors)
+        return self._losses(features[:anchors], mixed.to(features.dtype), batch.anchors, progress)
 
-    def _plain(self, batch: PhotographBatch) -> dict[str, Tensor]:
-        features = self.network.backbone.early(batch.pixels)
+    def _plain(self, batch: PhotographBatch, progress: float) -> dict[str, Tensor]:
+        features = self._parted.early(batch.pixels)
         if self.settings.mixes:
             self.prototypes.update(decouple(features.detach()), batch.labels, batch.sites)
-        logits = self.network.classify(self.network.backbone.late(features)).logits
-        return {"loss": cross_entropy(logits, batch.labels)}
+        return {"loss": self._risk(self._parted.late(features), batch, progress)}
+
+    def _risk(self, last: Tensor, batch: PhotographBatch, progress: float) -> Tensor:
+        embedding = self._parted.pool(last)
+        return self.risk(embedding, self.classifier(embedding), batch.labels, progress)
 
     def _mixed(self, parts: Decoupled, batch: PhotographBatch, anchors: int) -> Tensor:
         """Return r~ of the anchors, with the prototypes as they were before this batch."""
@@ -197,16 +204,16 @@ class Deco(Algorithm):
         draws = torch.distributions.Beta(alpha, alpha).sample((items, 2))
         return torch.maximum(draws, 1 - draws).to(device)
 
-    def _losses(self, features: Tensor, mixed: Tensor, batch: PhotographBatch) -> dict[str, Tensor]:
+    def _losses(
+        self, features: Tensor, mixed: Tensor, batch: PhotographBatch, progress: float
+    ) -> dict[str, Tensor]:
+        if not (self.settings.original_weight or self.settings.alignment):
+            return {"loss": self._risk(self._parted.late(mixed), batch, progress)}
         # One batch through the last stages, so that batch normalisation sees one mixture.
-        last = self.network.backbone.late(torch.cat([features, mixed]))
-        logits = self.network.classify(last).logits
-        plain, augmented = logits.chunk(2)
-        losses = {"augmented": cross_entropy(augmented, batch.labels)}
-        loss = losses["augmented"]
-        if self.settings.original_weight:
-            losses["original"] = cross_entropy(plain, batch.labels)
-            loss = loss + self.settings.original_weight * losses["original"]
+        last = self._parted.late(torch.cat([features, mixed]))
+        plain, augmented = (self._risk(half, batch, progress) for half in last.chunk(2))
+        loss = augmented + self.settings.original_weight * plain
+        losses = {"augmented": augmented, "original": plain}
         if self.settings.alignment:
             own, other = semantic_directions(last).chunk(2)
             pixel = pixel_alignment(own, other, self.settings.margin)
@@ -223,15 +230,13 @@ def _kept(share: Tensor, known: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _map_shapes(
-    network: FundusClassifier, px: int
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def _map_shapes(backbone: Backbone, px: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Channels, height and width of the map at the split and of the last one."""
-    training = network.training
-    network.eval()
-    device = network.head.weight.device
-    early = network.backbone.early(torch.zeros(1, 3, px, px, device=device))
-    late = network.backbone.late(early)
-    network.train(training)
+    training = backbone.training
+    backbone.eval()
+    device = next(backbone.parameters()).device
+    early = backbone.early(torch.zeros(1, 3, px, px, device=device))
+    late = backbone.late(early)
+    backbone.train(training)
     first, last = tuple(early.shape[1:]), tuple(late.shape[1:])
     return (first[0], first[1], first[2]), (last[0], last[1], last[2])

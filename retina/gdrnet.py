@@ -11,9 +11,10 @@ from torch import Tensor
 
 from preprocessing.settings import Settings
 from retina.batches import PhotographBatch
-from retina.classifier import FundusClassifier
-from training.algorithm import Algorithm, Output
+from retina.classifier import FundusClassifier, network_state
+from training.generalisation.erm import ERM
 from training.losses.contrastive import mean_over_valid_anchors
+from training.losses.settings import ClassificationLoss, LossSettings
 
 
 class GdrnetSettings(Settings):
@@ -28,7 +29,7 @@ class GdrnetSettings(Settings):
     scale: float = Field(default=4.0, gt=0, description="Divides the contrast of two views")
 
 
-class Gdrnet(Algorithm):
+class Gdrnet(ERM):
     """GDRNet on a classifier: (1 - a) L_sup + a L_unsup / s, a = 1 - progress.
 
     L_sup is cross-entropy on the artefact view, weighted by w_site w_class with w = 1 / share^beta;
@@ -54,28 +55,23 @@ class Gdrnet(Algorithm):
         class_counts: np.ndarray,
         site_counts: np.ndarray,
     ) -> None:
-        super().__init__()
-        self.network, self.settings = network, settings
+        plain = ClassificationLoss(LossSettings.model_validate({}), class_counts)
+        super().__init__(network.backbone, network.classifier, plain)
+        self.settings = settings
         self.register_buffer("class_weights", smoothed_weights(class_counts, settings.smoothing))
         self.register_buffer("site_weights", smoothed_weights(site_counts, settings.smoothing))
 
-    def forward(self, batch: PhotographBatch) -> Output:
-        """Return the plain network's output."""
-        output: Output = self.network(batch.pixels)
-        return output
-
     def inference_state(self) -> dict[str, Tensor]:
         """Return the network's weights."""
-        state = self.state_dict()
-        return {name: state[name] for name in state if name.startswith("network.")}
+        return network_state(self)
 
     def step(self, batch: PhotographBatch, progress: float) -> dict[str, Tensor]:
         """Return the losses of photographs in two views (``batch.second``: with artefacts)."""
         if batch.second is None:
             raise ValueError("GDRNet needs a second view of each photograph")
-        output = self.network(torch.cat([batch.pixels, batch.second]))
-        supervised = self._supervised(output.logits.chunk(2)[1], batch)
-        own, other = output.embedding.chunk(2)
+        embedding = self.backbone(torch.cat([batch.pixels, batch.second]))
+        own, other = embedding.chunk(2)
+        supervised = self._supervised(self.classifier(other), batch)
         contrast = view_contrast(own, other, self.settings.temperature)
         fading = 1 - progress
         loss = (1 - fading) * supervised + fading * contrast / self.settings.scale

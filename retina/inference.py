@@ -69,9 +69,10 @@ def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> Fund
     Parameters
     ----------
     weights : path
-        Names start with ``network.``.
+        Names start with ``backbone.`` or ``classifier.``.
     architecture : dict
-        ``{"backbone": BackboneSettings as JSON, "n_classes": C}``, as ``run.json`` keeps it.
+        ``{"backbone": BackboneSettings as JSON, "head": name, "n_classes": C}``, as ``run.json``
+        keeps it.
 
     Raises
     ------
@@ -81,10 +82,10 @@ def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> Fund
     from safetensors.torch import load_file
 
     settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
-    network = build_classifier(settings, int(architecture["n_classes"]), seed=0)
-    state = {name.removeprefix("network."): t for name, t in load_file(weights).items()}
+    n_classes, head = int(architecture["n_classes"]), architecture["head"]
+    network = build_classifier(settings, n_classes, seed=0, head=head)
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise InputError(
             "the weights are not of this network", file=weights, code="weights_do_not_fit",

@@ -10,7 +10,9 @@ from preprocessing.errors import InputError
 from retina.classifier import FundusClassifier
 from retina.deco import CONTROL, TALLY, Deco, DecoSettings
 from retina.gdrnet import Gdrnet, GdrnetSettings
-from training.algorithm import Algorithm
+from training.generalisation.erm import ERM
+from training.generalisation.settings import GeneralisationSettings, make_algorithm
+from training.losses.settings import ClassificationLoss
 
 
 @dataclass(frozen=True)
@@ -21,20 +23,24 @@ class MethodContext:
     ----------
     network : FundusClassifier
         With first weights that depend on settings and seed, not on the method.
+    loss : ClassificationLoss
+        Of logits and labels.
     class_counts, site_counts : numpy.ndarray
         Training photographs of each class (C) and each training site (D).
     px : int
         Side of the photographs.
-    deco, gdrnet : settings
-        Of these methods; presets are laid over ``deco``.
+    deco, gdrnet, general : settings
+        Of these methods; what `Method.settings` names is laid over them.
     """
 
     network: FundusClassifier
+    loss: ClassificationLoss
     class_counts: np.ndarray
     site_counts: np.ndarray
     px: int
     deco: DecoSettings
     gdrnet: GdrnetSettings
+    general: GeneralisationSettings
 
 
 @dataclass(frozen=True)
@@ -45,55 +51,83 @@ class Method:
     ----------
     build : callable
         Makes the algorithm of a `MethodContext`.
-    batches : {"instance", "anchors", "pairs"}
-        ``instance``: every photograph once an epoch. ``anchors``: as DECO draws its anchors, alone.
-        ``pairs``: those with a partner of another site.
-    second_view : bool
-        Batches carry a view with fundus artefacts.
-    deco : dict
-        Laid over the DECO settings.
-    fit : dict
-        Laid over the fit settings.
+    batches : {"instance", "sites", "anchors", "pairs"}
+        ``instance``: every photograph once an epoch. ``sites``: as many of each site, for methods
+        that compare sites within a batch. ``anchors``: as DECO draws its anchors, alone. ``pairs``:
+        those with a partner of another site.
     about : str
         One line.
+    settings : dict
+        Laid over the settings of the method's family (DECO's, or the general ones).
+    fit : dict
+        Laid over the fit settings.
+    second_view : bool
+        Batches carry a view with fundus artefacts.
     """
 
-    build: Callable[[MethodContext], Algorithm]
-    batches: Literal["instance", "anchors", "pairs"]
+    build: Callable[[MethodContext], ERM]
+    batches: Literal["instance", "sites", "anchors", "pairs"]
     about: str
-    second_view: bool = False
-    deco: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
+    second_view: bool = False
 
 
-def _deco(context: MethodContext) -> Algorithm:
+def _deco(context: MethodContext) -> ERM:
     return Deco(
-        context.network, context.deco, context.class_counts, context.site_counts, context.px
-    )
+        context.network, context.loss, context.deco, context.class_counts, context.site_counts,
+        context.px,
+    )  # fmt: skip
 
 
-def _gdrnet(context: MethodContext) -> Algorithm:
+def _gdrnet(context: MethodContext) -> ERM:
     return Gdrnet(context.network, context.gdrnet, context.class_counts, context.site_counts)
 
 
-_SWAP = CONTROL | {"swap": True, "original_weight": 1.0}
+def _general(context: MethodContext) -> ERM:
+    network = context.network
+    settings = context.general.model_copy(update={"layers": network.backbone.first_layers})
+    return make_algorithm(
+        settings, network.backbone, network.classifier, context.loss, len(context.site_counts)
+    )
+
+
+def _known(kind: str, batches: Literal["instance", "sites"], about: str, **fit: Any) -> Method:
+    return Method(_general, batches, about, settings={"kind": kind}, fit=fit)
+
+
+def _rung(about: str, **settings: Any) -> Method:
+    return Method(_deco, "pairs", about, settings=settings)
+
 
 METHODS: dict[str, Method] = {
-    "erm": Method(_deco, "instance", "plain cross-entropy, every photograph once", deco=CONTROL),
-    "control": Method(_deco, "anchors", "DECO's anchors, nothing mixed", deco=CONTROL),
-    "swap": Method(_deco, "pairs", "control and the style of another site", deco=_SWAP),
-    "swap_class": Method(
-        _deco, "pairs", "swap and class prototypes", deco=_SWAP | {"class_prototypes": True,
-        "weighting": "none"},
+    "erm": _known("erm", "instance", "plain training, every photograph once"),
+    "erm_ema": _known("erm", "instance", "ERM, moving average of weights", averaging="ema"),
+    "erm_swad": _known("erm", "instance", "ERM, SWAD weights", averaging="swad"),
+    "mixup": _known("mixup", "instance", "mixes photographs and labels"),
+    "mixstyle": _known("mixstyle", "instance", "mixes feature statistics of early stages"),
+    "coral": _known("coral", "sites", "equal means and covariances of embeddings"),
+    "group_dro": _known("group_dro", "sites", "weights the sites that do worst"),
+    "irm": _known("irm", "sites", "one classifier optimal at every site"),
+    "vrex": _known("vrex", "sites", "equal risks"),
+    "fishr": _known("fishr", "sites", "equal variances of gradients"),
+    "gdrnet": Method(
+        _gdrnet, "instance", "artefact views, fading contrast, class and site weights",
+        second_view=True,
     ),
-    "swap_class_site": Method(
-        _deco, "pairs", "swap, class and site prototypes", deco={"weighting": "none",
-        "alignment": 0.0},
+    "control": Method(_deco, "anchors", "DECO's anchors, nothing mixed", settings=CONTROL),
+    "swap": _rung(
+        "control and the style of another site",
+        **{**CONTROL, "swap": True},
     ),
-    "deco_unaligned": Method(_deco, "pairs", "DECO without alignment", deco={"alignment": 0.0}),
-    "deco": Method(_deco, "pairs", "DECO, all parts"),
-    "tally": Method(_deco, "pairs", "TALLY: no weights, no alignment, mixed only", deco=TALLY),
-    "gdrnet": Method(_gdrnet, "instance", "GDRNet", second_view=True),
+    "swap_class": _rung(
+        "swap and class prototypes",
+        **{**CONTROL, "swap": True, "class_prototypes": True, "weighting": "none"},
+    ),
+    "swap_class_site": _rung("and site prototypes", weighting="none", alignment=0.0),
+    "deco_unaligned": _rung("and data-aware weights: DECO without alignment", alignment=0.0),
+    "deco": _rung("DECO, all parts"),
+    "tally": _rung("TALLY: no weights, no alignment, mixed features only", **TALLY),
 }  # fmt: skip
 
 LADDER = ("erm", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco")

@@ -1,18 +1,19 @@
 """One run: from a split cohort and its prepared photographs to weights and a predictions table."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field
 
 from preprocessing.augment.fundus import fundus_augmentation
 from preprocessing.cohort import Cohort
 from preprocessing.files import digest_of, file_digest, replacing, write_json
 from preprocessing.settings import Settings
-from retina.backbones import BackboneSettings
-from retina.classifier import build_classifier
+from retina.backbones import Backbone, BackboneSettings
+from retina.classifier import FundusClassifier, HeadName, build_classifier
 from retina.deco import DecoSettings
 from retina.gdrnet import GdrnetSettings
 from retina.inference import Graded, grade, load_fundus_model
@@ -22,7 +23,12 @@ from retina.source import PhotographSource
 from retina.validation import grading_scores
 from training import distributed
 from training.algorithm import Algorithm
+from training.checkpoint import save_tensors
 from training.fitting import FitSettings, fit
+from training.generalisation.erm import ERM
+from training.generalisation.settings import GeneralisationSettings
+from training.losses.settings import ClassificationLoss, LossSettings
+from training.ordinal import GradeHead, fit_cut_points
 from training.run_folder import RunFolder
 from training.samplers.pairs import PairBatches
 from training.samplers.plans import BatchPlan, RandomBatches
@@ -37,6 +43,11 @@ _FIT = FitSettings.model_validate(
 )
 
 
+_Family = TypeVar("_Family", bound=Settings)
+_GENERAL = GeneralisationSettings.model_validate({})
+_LOSS = LossSettings.model_validate({})
+
+
 class RetinaSettings(Settings):
     """How a model of photographs is trained."""
 
@@ -44,6 +55,13 @@ class RetinaSettings(Settings):
     backbone: BackboneSettings = Field(default=BackboneSettings(), description="The network")
     deco: DecoSettings = Field(default=DecoSettings(), description="Of DECO and its relatives")
     gdrnet: GdrnetSettings = Field(default=GdrnetSettings(), description="Of GDRNet")
+    general: GeneralisationSettings = Field(
+        default=_GENERAL, description="Of the other methods; the method sets the kind"
+    )
+    loss: LossSettings = Field(default=_LOSS, description="Classification loss (not GDRNet's)")
+    head: HeadName = Field(
+        default="linear", description="Nominal grades, CORN's thresholds, or a real-valued grade"
+    )
     batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
     augmentation: Literal["none", "geometry", "standard"] = Field(
         default="standard",
@@ -101,8 +119,12 @@ def train_retina(
     )
     if first:
         backbone = settings.backbone.model_dump(mode="json", exclude={"weights"})
-        architecture = {"backbone": backbone, "n_classes": len(cohort.classes)}
+        architecture = {
+            "backbone": backbone, "head": settings.head, "n_classes": len(cohort.classes),
+        }  # fmt: skip
         network = load_fundus_model(result.weights, architecture)
+        if isinstance(network.classifier, GradeHead):
+            _cut(network, network.classifier, photographs, result.weights)
         graded = grade(network, photographs.store.pixels, len(photographs.table))
         _write_predictions(run.path, photographs, cohort.classes, graded)
         run.finish(**_facts(photographs, architecture, result.__dict__))
@@ -112,16 +134,21 @@ def train_retina(
 
 def build_algorithm(
     method: Method, photographs: RunPhotographs, settings: RetinaSettings, n_classes: int
-) -> Algorithm:
+) -> ERM:
     """Return the method with fresh weights, equal for all methods of a seed."""
     rows = photographs.rows("train")
+    class_counts = np.bincount(photographs.labels[rows], minlength=n_classes)
     context = MethodContext(
-        network=build_classifier(settings.backbone, n_classes, settings.fit.seed),
-        class_counts=np.bincount(photographs.labels[rows], minlength=n_classes),
+        network=build_classifier(
+            settings.backbone, n_classes, settings.fit.seed, head=settings.head
+        ),
+        loss=ClassificationLoss(settings.loss, class_counts),
+        class_counts=class_counts,
         site_counts=np.bincount(photographs.sites[rows], minlength=len(photographs.training_sites)),
         px=photographs.prepared.px,
-        deco=_deco_settings(method, settings),
+        deco=_laid_over(settings.deco, method.settings),
         gdrnet=settings.gdrnet,
+        general=_laid_over(settings.general, method.settings),
     )
     return method.build(context)
 
@@ -132,15 +159,17 @@ def batch_source(
     """Return the training batches of a method."""
     rows = photographs.rows("train")
     labels, sites = photographs.labels[rows], photographs.sites[rows]
-    seed, deco = settings.fit.seed, _deco_settings(method, settings)
+    seed, deco = settings.fit.seed, _laid_over(settings.deco, method.settings)
     as_they_come = RandomBatches(len(rows), settings.batch_size, seed)
     plan: BatchPlan = as_they_come
     warm = None
-    if method.batches != "instance":
+    if method.batches == "sites":
+        plan = WeightedBatches(sites, settings.batch_size, seed, exponent=0.0)
+    elif method.batches != "instance":
         plan = _anchors(deco, labels, sites, settings.batch_size, seed)
     if method.batches == "pairs":
         plan = PairBatches(plan, sites, seed)
-    if method.batches != "instance" and deco.warmup:
+    if method.batches in ("anchors", "pairs") and deco.warmup:
         warm = (as_they_come, max(1, round(deco.warmup * settings.fit.epochs)))
     fill = photographs.prepared.fill
     return PhotographSource(
@@ -150,8 +179,10 @@ def batch_source(
     )  # fmt: skip
 
 
-def _deco_settings(method: Method, settings: RetinaSettings) -> DecoSettings:
-    return DecoSettings.model_validate({**settings.deco.model_dump(), **method.deco})
+def _laid_over(settings: _Family, changes: dict[str, Any]) -> _Family:
+    """Return settings with those changes that are of their kind; each method has one family."""
+    own = {name: value for name, value in changes.items() if name in type(settings).model_fields}
+    return type(settings).model_validate({**settings.model_dump(), **own})
 
 
 def _anchors(
@@ -170,11 +201,27 @@ def _validator(photographs: RunPhotographs) -> Any:
         return None
 
     def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
-        network = algorithm.get_submodule("network")
+        assert isinstance(algorithm, ERM)
+        assert isinstance(algorithm.backbone, Backbone)
+        network = FundusClassifier(algorithm.backbone, algorithm.classifier).eval()
         graded = grade(network, lambda part: photographs.store.pixels(rows[part]), len(rows))
         return grading_scores(graded.logits, photographs.labels[rows])
 
     return validate
+
+
+def _cut(
+    network: FundusClassifier, head: GradeHead, photographs: RunPhotographs, weights: Path
+) -> None:
+    """Set the cut-points of a real-valued grade on the validation photographs, and keep them."""
+    rows = photographs.rows("val")
+    rows = rows if len(rows) else photographs.rows("train")
+    graded = grade(network, lambda part: photographs.store.pixels(rows[part]), len(rows))
+    with torch.no_grad():
+        values = head.grade(torch.from_numpy(graded.embeddings)).numpy()
+    cuts = fit_cut_points(values, photographs.labels[rows], head.cuts.numel() + 1)
+    head.set_cut_points(cuts)
+    save_tensors(weights, network.state_dict())
 
 
 def _inputs(

@@ -30,7 +30,7 @@ def test_a_classifier_is_the_same_for_a_seed_and_leaves_the_generator_alone():
     torch.manual_seed(5)
     assert torch.equal(after, torch.rand(1))
     other = build_classifier(BackboneSettings(width=4), 3, seed=1)
-    assert torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(one.classifier.weight, other.classifier.weight)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

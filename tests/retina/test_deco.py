@@ -5,9 +5,10 @@ import torch
 from preprocessing.errors import InputError
 from retina.backbones import BackboneSettings
 from retina.batches import PhotographBatch
-from retina.classifier import build_classifier
+from retina.classifier import FundusClassifier, build_classifier
 from retina.deco import CONTROL, TALLY, Deco, DecoSettings
 from retina.decoupling import decouple, recombine
+from training.losses.settings import ClassificationLoss, LossSettings
 
 BACKBONE = BackboneSettings(width=4)
 CLASSES, SITES = np.array([40, 10, 5]), np.array([30, 25])
@@ -15,7 +16,8 @@ CLASSES, SITES = np.array([40, 10, 5]), np.array([30, 25])
 
 def make_deco(seed=0, **settings):
     network = build_classifier(BACKBONE, 3, seed)
-    return Deco(network, DecoSettings(**settings), CLASSES, SITES, px=32)
+    loss = ClassificationLoss(LossSettings(), CLASSES)
+    return Deco(network, loss, DecoSettings(**settings), CLASSES, SITES, px=32)
 
 
 def make_batch(n=6, paired=True, n_sites=2):
@@ -35,7 +37,8 @@ def step(deco, batch, seed=3):
 def test_in_evaluation_it_is_the_plain_network():
     deco, batch = make_deco().eval(), make_batch()
     step(make_deco(), batch)
-    output, plain = deco(batch), deco.network(batch.pixels)
+    output = deco(batch)
+    plain = FundusClassifier(deco.backbone, deco.classifier)(batch.pixels)
     assert torch.equal(output.logits, plain.logits)
     assert torch.equal(output.embedding, plain.embedding)
 
@@ -43,7 +46,7 @@ def test_in_evaluation_it_is_the_plain_network():
 def test_inference_state_is_the_networks_and_holds_no_prototype():
     deco = make_deco()
     state = deco.inference_state()
-    assert set(state) == {f"network.{name}" for name in deco.network.state_dict()}
+    assert set(state) == set(FundusClassifier(deco.backbone, deco.classifier).state_dict())
 
 
 def test_with_full_shares_and_oneself_as_partner_the_mixed_features_are_the_original():
@@ -53,7 +56,7 @@ def test_with_full_shares_and_oneself_as_partner_the_mixed_features_are_the_orig
     twice = PhotographBatch(
         batch.pixels.repeat(2, 1, 1, 1), batch.labels.repeat(2), batch.sites.repeat(2), paired=True
     )
-    features = deco.network.backbone.early(twice.pixels)
+    features = deco.backbone.early(twice.pixels)
     mixed = deco._mixed(decouple(features), twice, 3)
     assert torch.allclose(mixed, features[:3], atol=1e-4)
 
@@ -61,7 +64,7 @@ def test_with_full_shares_and_oneself_as_partner_the_mixed_features_are_the_orig
 def test_without_prototypes_the_swap_is_the_partners_style_on_the_anchor():
     deco = make_deco(class_prototypes=False, site_prototypes=False)
     batch = make_batch()
-    features = deco.network.backbone.early(batch.pixels)
+    features = deco.backbone.early(batch.pixels)
     parts = decouple(features)
     expected = recombine(parts.semantics[:3], parts.mean[3:], parts.sd[3:])
     assert torch.equal(deco._mixed(parts, batch, 3), expected)
@@ -85,7 +88,7 @@ def test_rare_classes_keep_more_of_themselves():
 def test_unknown_prototypes_leave_the_sample_alone():
     deco = make_deco()
     batch = make_batch()
-    parts = decouple(deco.network.backbone.early(batch.pixels))
+    parts = decouple(deco.backbone.early(batch.pixels))
     expected = recombine(parts.semantics[:3], parts.mean[3:], parts.sd[3:])
     assert torch.allclose(deco._mixed(parts, batch, 3), expected)
 
@@ -118,7 +121,10 @@ def test_the_control_trains_on_the_anchors_and_ignores_the_partners():
 
 
 def test_one_site_trains():
-    deco = Deco(build_classifier(BACKBONE, 3, 0), DecoSettings(), CLASSES, np.array([55]), px=32)
+    deco = Deco(
+        build_classifier(BACKBONE, 3, 0), ClassificationLoss(LossSettings(), CLASSES),
+        DecoSettings(), CLASSES, np.array([55]), px=32,
+    )  # fmt: skip
     losses = [step(deco, make_batch(n_sites=1))["loss"] for _ in range(2)]
     assert all(torch.isfinite(loss) for loss in losses)
 
@@ -147,12 +153,15 @@ def test_mixed_precision_stays_finite_and_near_full_precision():
 def test_every_part_of_the_network_gets_a_gradient():
     deco = make_deco()
     step(deco, make_batch())["loss"].backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in deco.network.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in deco.parameters())
 
 
 def test_alignment_on_a_map_of_one_pixel_is_refused():
     with pytest.raises(InputError, match="one pixel"):
-        Deco(build_classifier(BACKBONE, 3, 0), DecoSettings(), CLASSES, SITES, px=16)
+        Deco(
+            build_classifier(BACKBONE, 3, 0), ClassificationLoss(LossSettings(), CLASSES),
+            DecoSettings(), CLASSES, SITES, px=16,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("weighting", ["none", "power", "complement", "effective"])

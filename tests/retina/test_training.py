@@ -176,3 +176,17 @@ def test_pixels_are_read_alike_with_and_without_room_in_memory(prepared):
     rows = np.array([3, 0, 3])
     assert np.array_equal(kept.store.pixels(rows), read.store.pixels(rows))
     assert read.store._kept.nbytes == 0
+
+
+@pytest.mark.parametrize("head", ["corn", "grade"])
+def test_ordinal_heads_train_and_keep_their_cut_points(prepared, tmp_path, head):
+    chosen = settings("erm", epochs=1).model_copy(update={"head": head})
+    table = train_retina(prepared.split("corran"), prepared.folder, chosen, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
+    network = load_fundus_model(tmp_path / "run" / "weights.safetensors", facts["architecture"])
+    photographs = select_photographs(prepared.split("corran"), prepared.folder, 1.0)
+    graded = grade(network, photographs.store.pixels, 4)
+    names = [f"prob_{name}" for name in GRADES]
+    assert np.allclose(graded.probabilities, table[names].to_numpy()[:4], atol=1e-5)
+    if head == "grade":
+        assert network.classifier.cuts.tolist() != [0.5, 1.5, 2.5, 3.5]
