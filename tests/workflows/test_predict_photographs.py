@@ -10,8 +10,8 @@ import pytest
 from evaluation.conformal import ConformalSets
 from evaluation.predictions import load_predictions
 from tests.workflows.conftest import FundusRun
-from workflows.package.fitting import tempered
 from workflows.package.folder import load_package
+from workflows.package.temperature import tempered
 from workflows.predict.batch import BatchOptions, Outcome
 from workflows.predict.running import predict
 

@@ -54,10 +54,10 @@ def info(
 @app.command()
 def verify(model: Model, tracking_uri: Uri = None) -> None:
     """Check every byte of a package; prints its digest, or names the file at fault (exit 4)."""
-    from workflows.package.folder import load_package
+    from workflows.package.folder import load_record
 
     with _package(model, tracking_uri) as folder:
-        typer.echo(load_package(folder).digest)
+        typer.echo(load_record(folder)[1])
 
 
 @app.command()

@@ -15,6 +15,7 @@ from evaluation.predictions import Predictions
 from evaluation.roles import roles_of
 from evaluation.thresholds import choose_threshold
 from workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
+from workflows.package.temperature import log_of, tempered
 
 # The feature scores that did best on medical images (OpenMIBOOD, CVPR 2025), in that order.
 DETECTORS = ("residual", "mahalanobis", "msp")
@@ -103,18 +104,6 @@ def _calibrated(rows: Predictions, fitted: Fitted) -> Predictions:
         return rows
     fitted.reference[f"calibration/{POOLED}/temperature"] = np.array(temperature.value)
     return replace(rows, probabilities=tempered(logits, temperature.value))
-
-
-def tempered(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities, N x C, of logits divided by a temperature (Guo et al. 2017)."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def log_of(probabilities: np.ndarray) -> np.ndarray:
-    """Logarithms that stand in for logits where a table has none."""
-    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
 
 
 def _fit_sets(rows: Predictions, groups: Groups, fitted: Fitted) -> None:

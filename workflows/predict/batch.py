@@ -74,7 +74,8 @@ def run_batch(
         The output folder is in use, or holds something else.
     """
     items = part_of(inputs.items, options.part) if options.part else inputs.items
-    folder = output_folder(options)
+    check_output(options.output)
+    folder = tables_folder(options)
     with _locked(options.output, options.part):
         publication = _Publication(package, predictor, items, folder, options)
         record = RunRecord(folder, _facts(package, predictor, inputs, items, options, device))
@@ -97,22 +98,32 @@ def run_batch(
     return Outcome(exit_code=code, folder=folder, counts=counts, facts=facts)
 
 
-def output_folder(options: BatchOptions) -> Path:
-    """Make the folder of the tables; a part has its own, the cases are shared."""
-    output = options.output
+def check_output(output: Path) -> None:
+    """Refuse a folder that holds what no earlier run wrote.
+
+    Raises
+    ------
+    InputError
+        Naming what is there.
+    """
     if output.exists() and not output.is_dir():
         raise InputError("the output is a file", file=output, remedy="Name a folder")
-    known = {"cases", "parts", "assets"}
-    if output.is_dir() and not is_ours(output):
-        present = {path.name for path in output.iterdir() if not path.name.startswith(".lock")}
-        foreign = sorted(present - known)
-        if foreign:
-            raise InputError(
-                f"the output folder holds other files ({', '.join(foreign[:5])})",
-                file=output,
-                remedy="Name a new or empty folder",
-                code="folder_in_use",
-            )
+    if not output.is_dir() or is_ours(output):
+        return
+    present = {path.name for path in output.iterdir() if not path.name.startswith(".lock")}
+    foreign = sorted(present - {"cases", "parts", "assets"})
+    if foreign:
+        raise InputError(
+            f"the output folder holds other files ({', '.join(foreign[:5])})",
+            file=output,
+            remedy="Name a new or empty folder",
+            code="folder_in_use",
+        )
+
+
+def tables_folder(options: BatchOptions) -> Path:
+    """Make the folder of the tables; a part has its own, the cases are shared."""
+    output = options.output
     folder = output / "parts" / options.part.replace("/", "-of-") if options.part else output
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -6,9 +6,9 @@ import numpy as np
 
 from evaluation.conformal import ConformalSets
 from evaluation.ood.reference import ReferencedDetector
-from workflows.package.fitting import tempered
 from workflows.package.folder import Package
 from workflows.package.schema import POOLED, OperatingPoint
+from workflows.package.temperature import tempered
 from workflows.predict.decisions import Evidence, Verdict, decide
 from workflows.predict.predictor import Finding
 

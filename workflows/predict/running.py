@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pydantic import ValidationError
+
 from preprocessing.errors import InputError
-from workflows.package.folder import ModelRefused, Package, load_package
-from workflows.predict.batch import BatchOptions, Outcome, run_batch
+from workflows.package.folder import ModelRefused, Package, load_package, refused
+from workflows.predict.batch import BatchOptions, Outcome, check_output, run_batch
 from workflows.predict.case_files import CaseFiles, content_of
 from workflows.predict.inputs import Inputs, find_inputs, part_of
 from workflows.predict.kinds import dicom_series
@@ -93,14 +95,31 @@ def registered_version(uri: str, model: str) -> str:
 
 
 def predictor_for(package: Package, device: str, batch_size: int | None = None) -> Predictor:
-    """Return the predictor of the modality that the package is for."""
-    if package.record.task == "slides":
-        from workflows.predict.slides import SlidePredictor
+    """Return the predictor of the modality that the package is for.
 
-        return SlidePredictor(package, device)
-    from workflows.predict.photographs import PhotographPredictor
+    Raises
+    ------
+    ModelRefused
+        The weights or settings are not of a network that this version of offsite builds.
+    """
+    try:
+        if package.record.task == "slides":
+            from workflows.predict.slides import SlidePredictor
 
-    return PhotographPredictor(package, device, batch_size)
+            return SlidePredictor(package, device)
+        from workflows.predict.photographs import PhotographPredictor
+
+        return PhotographPredictor(package, device, batch_size)
+    except ModelRefused:
+        raise
+    except (InputError, ValidationError, KeyError, ValueError) as error:
+        problem = error.problem if isinstance(error, InputError) else str(error).splitlines()[0]
+        raise refused(
+            package.path,
+            f"this version of offsite cannot build it ({problem})",
+            "Use the version of offsite that the card names, or package the run again",
+            "package_unknown",
+        ) from error
 
 
 def inputs_for(task: str, names: Sequence[Path], site: str, output: Path) -> Inputs:
@@ -127,9 +146,10 @@ def predict(
     tracking_uri: str | None = None, device: str = "auto", batch_size: int | None = None,
 ) -> Outcome:  # fmt: skip
     """Run one batch; what `offsite predict` does."""
-    chosen = device_named(device)
+    check_output(options.output)
     with opened_model(model, tracking_uri) as package:
         inputs = inputs_for(package.record.task, names, site, options.output)
+        chosen = device_named(device)
         predictor = predictor_for(package, chosen, batch_size)
         return run_batch(package, predictor, inputs, options, chosen)
 
@@ -139,11 +159,11 @@ def plan(
     tracking_uri: str | None = None, device: str = "auto",
 ) -> dict[str, int]:  # fmt: skip
     """Count what a run would do, and write nothing."""
-    chosen = device_named(device)
+    check_output(options.output)
     with opened_model(model, tracking_uri) as package:
         inputs = inputs_for(package.record.task, names, site, options.output)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
-        settings = predictor_for(package, chosen).describe()
+        settings = predictor_for(package, device_named(device)).describe()
         files = CaseFiles(options.output, {"model": package.digest, "predictor": settings})
         counts = {"inputs": len(items), "done already": 0, "to do": 0, "unreadable": 0}
         for item in items:
