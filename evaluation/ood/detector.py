@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
 import numpy as np
+from scipy.linalg import solve
 
 from evaluation.ood.settings import OodSettings
 from preprocessing.errors import InputError
@@ -97,12 +98,27 @@ def recover_head(
     """
     if len(embeddings) < 4:
         return None
-    design = np.column_stack([np.asarray(embeddings, np.float64), np.ones(len(embeddings))])
-    target = np.asarray(logits, np.float64)
-    solution = np.linalg.lstsq(design[::2], target[::2], rcond=1e-9)[0]
-    error = ((design[1::2] @ solution - target[1::2]) ** 2).sum()
-    spread = ((target[1::2] - target[1::2].mean(axis=0)) ** 2).sum()
-    if error > tolerance * spread:
+    rows, target = np.asarray(embeddings, np.float64), np.asarray(logits, np.float64)
+    centre, level = rows.mean(axis=0), target.mean(axis=0)
+    rows, target = rows - centre, target - level
+    # Normal equations: with the smallest of ridges as exact as needed, and far faster than an SVD.
+    halves = [
+        (half.T @ half, half.T @ goal)
+        for half, goal in ((rows[::2], target[::2]), (rows[1::2], target[1::2]))
+    ]
+    weight = _least_squares(*halves[0])
+    if weight is None:
         return None
-    solution = np.linalg.lstsq(design, target, rcond=1e-9)[0]
-    return Head(weight=solution[:-1].T, bias=solution[-1])
+    error = ((rows[1::2] @ weight - target[1::2]) ** 2).sum()
+    if error > tolerance * (target[1::2] ** 2).sum():
+        return None
+    weight = _least_squares(halves[0][0] + halves[1][0], halves[0][1] + halves[1][1])
+    return None if weight is None else Head(weight=weight.T, bias=level - centre @ weight)
+
+
+def _least_squares(moments: np.ndarray, products: np.ndarray) -> np.ndarray | None:
+    scale = float(np.trace(moments)) / len(moments)
+    if scale <= 0:
+        return None
+    ridge = 1e-11 * scale * np.eye(len(moments))
+    return np.asarray(solve(moments + ridge, products, assume_a="pos"))

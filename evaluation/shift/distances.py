@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import cholesky, eigvalsh, solve
+from scipy.linalg import cholesky, eigh, eigvalsh, solve
 
 from evaluation.feature_stats import FeatureStats, shrunk
 from evaluation.roles import patient_folds
@@ -103,5 +103,7 @@ def against_null(
 def principal_directions(rows: np.ndarray, components: int) -> np.ndarray:
     """The leading principal directions of N x D rows, D x at most ``components``."""
     stats = FeatureStats.of(rows, None, 1)
-    vectors = np.linalg.eigh(stats.within)[1]
-    return vectors[:, ::-1][:, : min(components, max(stats.n - 1, 1))]
+    kept = min(components, max(stats.n - 1, 1), stats.dimensions)
+    last = stats.dimensions - 1
+    vectors = eigh(stats.within, subset_by_index=(last + 1 - kept, last))[1]
+    return np.asarray(vectors[:, ::-1])
