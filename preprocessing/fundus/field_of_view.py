@@ -10,6 +10,7 @@ Ellipse = tuple[float, float, float, float]
 Method = Literal["circle", "ellipse", "box", "whole"]
 
 _SEARCH_PX = 320
+_BRIGHTEST_SURROUND = 156  # paper and walls are brighter
 _LARGEST_GAP = 0.15  # largest mismatch of outline and fitted disc, share of the disc
 
 
@@ -76,6 +77,8 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
         else pixels
     )
     background = _corner_colour(small)
+    if background.min() > _BRIGHTEST_SURROUND:
+        return None
     apart = np.abs(small.astype(np.float32) - background.astype(np.float32)).max(axis=2)
     found = _disc_of(_lit(apart))
     if found is None and _is_grey(background):
@@ -105,7 +108,7 @@ def _corner_colour(small: np.ndarray) -> np.ndarray:
 
 
 def _is_grey(background: np.ndarray) -> bool:
-    return bool(background.min() >= 100 and background.max() <= 156)
+    return bool(background.min() >= 100 and background.max() <= _BRIGHTEST_SURROUND)
 
 
 def _lit(apart: np.ndarray) -> np.ndarray:
