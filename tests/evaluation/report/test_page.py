@@ -1,0 +1,197 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from evaluation.evaluating import evaluate
+from evaluation.report.page import write_report
+from evaluation.report.reading import read_table
+from preprocessing.errors import InputError
+from preprocessing.files import read_json
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def words(page: str, anchor: str) -> str:
+    section = page.split(f'<section id="{anchor}"', 1)[1].split("</section>", 1)[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", section.split(">", 1)[1]))
+
+
+def test_every_part_has_its_section_and_every_link_its_target(page):
+    elements = Elements(page)
+    sections = [section["id"] for section in elements.of("section")]
+    assert sections == [
+        "summary", "sites", "operating", "calibration", "confusion", "shift", "foreign", "sets",
+        "selective", "cohort", "limits", "provenance",
+    ]  # fmt: skip
+    targets = {link["href"] for link in elements.of("a")}
+    assert targets == {f"#{name}" for name in sections}
+
+
+def test_ids_are_unique_and_nothing_is_loaded_from_anywhere(page):
+    elements = Elements(page)
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert not elements.of("script")
+    assert not elements.of("link")
+    assert not elements.of("img")
+    loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^#"'][^"']*)""", page)
+    assert loaded == []
+    assert "url(http" not in page
+    assert "@import" not in page
+
+
+def test_text_from_data_is_shown_and_never_run(page):
+    assert "<script>document" not in page
+    assert "<img src=x" not in page
+    assert "<b>mild" not in page
+    assert "&lt;script&gt;document.title" in page
+    assert "severe &amp; worse" in page
+
+
+def test_no_patient_is_named(page, evaluation):
+    assert "Utrecht 17" not in page
+    for file in evaluation.folder.rglob("*.*"):
+        assert "Utrecht 17" not in file.read_text(encoding="utf-8")
+
+
+def test_the_summary_begins_with_the_weakest_site_that_can_be_judged(page, evaluation):
+    table = evaluation.per_site
+    rows = table[(table["metric"] == "auroc") & ~table["site"].str.startswith("_")]
+    firm = rows[(rows["n_patients"] >= 30) & rows["value"].notna()]
+    worst = firm.loc[firm["value"].idxmin()]
+    first = words(page, "summary").strip().removeprefix("Summary").strip()
+    assert first.startswith("At the weakest site, ")
+    assert f"was {worst['value']:.2f} (95 % interval {worst['low']:.2f}–" in first
+
+
+def test_hard_sites_are_told_with_their_reason(page):
+    text = words(page, "summary")
+    assert "Twelve has 24 images of 12 patients, fewer than 30 patients" in text
+    assert "No labels has no AUROC (no labels): how the model does there is not known" in text
+    assert "One class has no AUROC (one class only)" in text
+
+
+def test_every_value_of_the_first_table_stands_in_the_csv(page, evaluation):
+    shown = re.findall(r'<td class="number">(\d\.\d\d)<small>(\d\.\d\d)–(\d\.\d\d)', page)
+    table = evaluation.per_site
+    known = {
+        tuple(f"{number:.2f}" for number in row)
+        for row in table[["value", "low", "high"]].dropna().to_numpy()
+    }
+    first_table = page.split("Results by site, the worst first</caption>", 1)[1].split("</table>")[
+        0
+    ]
+    in_first = re.findall(r'<td class="number">(\d\.\d\d)<small>(\d\.\d\d)–(\d\.\d\d)', first_table)
+    assert len(in_first) > 20
+    assert set(in_first) <= known
+    assert len(shown) > len(in_first)
+
+
+def test_exclusions_and_limits_are_printed(page):
+    assert "excluded" in words(page, "cohort")
+    limits = words(page, "limits")
+    assert "Fewer than 30 patients at Twelve" in limits
+    assert "Labels by one reader" in limits
+
+
+def test_figures_have_a_name_and_say_what_they_show(page, evaluation):
+    figures = [drawn for drawn in Elements(page).of("svg") if drawn.get("role") == "img"]
+    assert len(figures) == len(list((evaluation.folder / "figures").glob("*.svg"))) >= 8
+    for drawn in figures:
+        title, description = (drawn["aria-labelledby"] or "").split()
+        for name, tag in ((title, "title"), (description, "desc")):
+            text = re.search(rf'<{tag} id="{name}">([^<]+)</{tag}>', page)
+            assert text
+            assert len(text.group(1)) > 8
+    assert "Delft" in re.search(r'<desc id="forest-d">([^<]+)', page).group(1)
+
+
+def test_tables_have_captions_and_scopes(page):
+    assert page.count("<table>") == page.count("<caption>") > 10
+    heads = re.findall(r"<th[ >][^>]*>?", page)
+    assert all("scope=" in head for head in heads)
+
+
+def test_the_same_tables_give_the_same_page(evaluation, page):
+    assert write_report(evaluation.folder).read_text(encoding="utf-8") == page
+
+
+def test_a_finished_evaluation_is_left_alone_and_a_changed_setting_redoes_it(
+    evaluation, hard_predictions, report_settings, tmp_path
+):
+    light = report_settings.model_copy(update={"parts": ()})
+    first = evaluate(hard_predictions, tmp_path / "e", light)
+    stamp = (tmp_path / "e" / "per_site.csv").stat().st_mtime_ns
+    assert evaluate(hard_predictions, tmp_path / "e", light).key == first.key
+    assert (tmp_path / "e" / "per_site.csv").stat().st_mtime_ns == stamp
+    other = light.model_copy(update={"title": "Another title"})
+    assert evaluate(hard_predictions, tmp_path / "e", other).key != first.key
+    assert "Another title" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+    # The per-site numbers do not depend on what else is measured.
+    pd.testing.assert_frame_equal(first.per_site, evaluation.per_site)
+    assert "Not measured in this evaluation: calibration" in words(
+        (tmp_path / "e" / "report.html").read_text(encoding="utf-8"), "limits"
+    )
+
+
+def test_an_evaluation_killed_before_its_end_is_made_again(
+    hard_predictions, report_settings, tmp_path, monkeypatch
+):
+    import evaluation.evaluating as evaluating
+
+    light = report_settings.model_copy(update={"parts": ()})
+    undisturbed = evaluate(hard_predictions, tmp_path / "whole", light)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluating, "write_report", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(hard_predictions, tmp_path / "cut", light)
+    monkeypatch.undo()
+    assert read_json(tmp_path / "cut" / "evaluation.json")["status"] == "running"
+    again = evaluate(hard_predictions, tmp_path / "cut", light)
+    assert again.key == undisturbed.key
+    for name in ("per_site.csv", "confusion.csv", "cohort.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_folder_of_other_files_is_not_touched(hard_predictions, report_settings, tmp_path):
+    (tmp_path / "mine.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match="holds other files"):
+        evaluate(hard_predictions, tmp_path, report_settings)
+    assert (tmp_path / "mine.csv").read_text() == "a,b\n"
+
+
+def test_a_site_may_not_be_called_like_a_summary(hard_predictions, report_settings, tmp_path):
+    table = hard_predictions.table.assign(site="_pooled")
+    odd = replace(hard_predictions, table=table)
+    with pytest.raises(InputError, match="'_pooled' cannot be the name of a site"):
+        evaluate(odd, tmp_path / "e", report_settings)
+
+
+def test_tables_are_read_as_text_where_they_are_text(tmp_path):
+    (tmp_path / "t.csv").write_text("site,site_role,value,reason\nNA,training,0.5,\n007,,,ok\n")
+    table = read_table(tmp_path / "t.csv")
+    assert table["site"].tolist() == ["NA", "007"]
+    assert table["site_role"].tolist() == ["training", ""]
+    assert table["value"].isna().tolist() == [False, True]
+
+
+def test_a_folder_without_a_per_site_table_is_no_evaluation(tmp_path):
+    with pytest.raises(InputError, match=r"no per_site\.csv"):
+        write_report(tmp_path)
