@@ -53,6 +53,22 @@ def read_tile(slide: Slide, record: SlideRecord, x: int, y: int) -> np.ndarray:
     return area_reduced(region.pixels, (record.tile_px, record.tile_px))
 
 
+def pool_pixels(
+    slide: Slide, tiles: SlideTiles, *, tiles_wanted: int = 24, step: int = 3
+) -> np.ndarray:
+    """Every ``step``-th pixel, both ways, of kept tiles spread evenly over the slide (N x 3)."""
+    coords = tiles.kept()[["x", "y"]].to_numpy(np.int64)
+    chosen = np.unique(np.linspace(0, len(coords) - 1, tiles_wanted).round().astype(int))
+    pooled = [np.empty((0, 3), np.uint8)]
+    for row in chosen if len(coords) else ():
+        try:
+            tile = read_tile(slide, tiles.record, int(coords[row, 0]), int(coords[row, 1]))
+        except UnreadableRegion:
+            continue
+        pooled.append(tile[::step, ::step].reshape(-1, 3))
+    return np.concatenate(pooled)
+
+
 def read_tiles(
     image: str | Path, tiles: SlideTiles, *, batch_size: int, threads: int = 1
 ) -> Iterator[TileBatch]:

@@ -13,6 +13,7 @@ from preprocessing.errors import InputError
 from preprocessing.files import digest_of, read_json, replacing, write_json
 from preprocessing.quality import QualitySettings
 from preprocessing.settings import Settings
+from preprocessing.stain import MacenkoFit, ReinhardFit
 from preprocessing.tissue import TissueSettings
 
 VERSION = 1
@@ -79,6 +80,11 @@ class SlideRecord(Settings):
     reader: str = ""
     reader_reason: str = ""
     icc_profile: bool = False
+    levels: int | None = None
+    compression: str = ""
+    jpeg_quality: int | None = None
+    subsampling: str = ""
+    native_tile: tuple[int, int] | None = None
     bounds_offset: tuple[int, int] = (0, 0)
     requested_mpp: float | None = None
     actual_mpp: float | None = None
@@ -90,6 +96,8 @@ class SlideRecord(Settings):
     downsample: float | None = None
     tissue_mm2: float | None = None
     white: tuple[float, float, float] | None = None
+    macenko: MacenkoFit | None = None
+    reinhard: ReinhardFit | None = None
     counts: dict[str, int] = Field(default_factory=dict)
     rates: dict[str, float | None] = Field(default_factory=dict)
     tiles_digest: str = ""
@@ -183,7 +191,10 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
 
 def summary_row(record: SlideRecord) -> dict[str, Any]:
     """The slide's row of ``tiles.csv``."""
-    row = record.model_dump(exclude={"counts", "rates", "bounds_offset", "white", "version"})
+    nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
+    row = record.model_dump(exclude={*nested, "version"})
+    if record.macenko is not None:
+        row["stain_identity"] = record.macenko.identity
     row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}
     row |= {f"tiles_{name}": count for name, count in record.counts.items() if name != KEPT}
     return row | {f"rate_{name}": rate for name, rate in record.rates.items()}

@@ -12,10 +12,13 @@ import pandas as pd
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
 from preprocessing.files import replacing
+from preprocessing.slides.compression import read_compression
 from preprocessing.slides.fingerprints import slide_fingerprint
 from preprocessing.slides.geometry import TileGeometry, lay_tiles
 from preprocessing.slides.opening import Slide, open_slide
+from preprocessing.stain import fit_macenko, fit_reinhard
 from preprocessing.tile_pictures import picture_paths, save_pictures
+from preprocessing.tile_reading import pool_pixels
 from preprocessing.tile_selection import SlideMasks, find_masks, select_tiles
 from preprocessing.tiles import (
     KEPT,
@@ -169,8 +172,10 @@ def _tiles_of(
     record = base.model_copy(
         update=_facts(slide, geometry) | found | _outcome(counts, len(table), geometry, settings)
     )
-    record = record.model_copy(update={"tiles_digest": tiles_digest(table, record)})
-    return SlideTiles(table, record), masks
+    pooled = pool_pixels(slide, SlideTiles(table, record))
+    stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}
+    digest = {"tiles_digest": tiles_digest(table, record)}
+    return SlideTiles(table, record.model_copy(update=stain | digest)), masks
 
 
 def _outcome(
@@ -221,7 +226,13 @@ def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
         "leica.device-model",
         "dicom.ManufacturerModelName",
     )
+    compression = read_compression(slide.path, slide.dimensions)
     return {
+        "levels": len(slide.level_dimensions),
+        "compression": compression.name,
+        "jpeg_quality": compression.quality,
+        "subsampling": compression.subsampling,
+        "native_tile": compression.native_tile,
         "width": slide.dimensions[0],
         "height": slide.dimensions[1],
         "vendor": slide.vendor,

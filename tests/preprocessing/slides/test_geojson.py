@@ -1,0 +1,77 @@
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocessing.geojson import export_geojson, mask_polygons, tile_features
+from preprocessing.tiles import SlideRecord, SlideTiles, TileSettings, load_tiles
+from preprocessing.tiling import tile_slide
+
+
+def area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.1, 0.9))
+def test_polygons_cover_exactly_the_mask(seed, share):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((14, 17)) < share
+    polygons = mask_polygons(mask)
+    pieces, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    assert len(polygons) == pieces - 1
+    assert sum(area(ring) for rings in polygons for ring in rings) == mask.sum()
+    for rings in polygons:
+        assert area(rings[0]) > 0
+        assert all(area(ring) < 0 for ring in rings[1:])
+        for ring in rings:
+            assert (ring[0] == ring[-1]).all()
+    drawn = np.zeros((140, 170), np.uint8)
+    for rings in polygons:
+        points = [(10 * ring).astype(np.int32)[:, None] for ring in rings]
+        cv2.fillPoly(drawn, points, 1)
+    np.testing.assert_array_equal(drawn[5::10, 5::10].astype(bool), mask)
+
+
+def test_a_ring_has_its_corners_only():
+    mask = np.zeros((6, 8), bool)
+    mask[1:5, 2:7] = True
+    mask[2:4, 4:6] = False
+    (outer, hole), *rest = mask_polygons(mask)
+    assert not rest
+    assert sorted(map(tuple, outer[:-1].tolist())) == [(2, 1), (2, 5), (7, 1), (7, 5)]
+    assert sorted(map(tuple, hole[:-1].tolist())) == [(4, 2), (4, 4), (6, 2), (6, 4)]
+    assert mask_polygons(np.zeros((3, 3), bool)) == []
+
+
+def test_a_tiled_slide_is_exported_for_qupath(cohort, tmp_path):
+    image = cohort.image_paths()[0]
+    tile_slide(image, "a", tmp_path, TileSettings(tile_px=64))
+    found = json.loads(export_geojson(tmp_path, "a").read_text())
+    tiles = load_tiles(tmp_path, "a")
+    kinds = pd.Series([feature["properties"]["objectType"] for feature in found["features"]])
+    assert (kinds == "tile").sum() == len(tiles.table)
+    assert (kinds == "annotation").sum() >= 1
+    covered = sum(
+        area(np.array(ring))
+        for feature in found["features"]
+        if feature["properties"]["objectType"] == "annotation"
+        for ring in feature["geometry"]["coordinates"]
+    )
+    mm2 = covered * tiles.record.mpp**2 / 1e6
+    assert abs(mm2 - tiles.record.tissue_mm2) < 0.02 * tiles.record.tissue_mm2
+    tile = next(f for f in found["features"] if f["properties"]["objectType"] == "tile")
+    assert set(tile["properties"]["measurements"]) >= {"tissue", "focus", "pen"}
+    assert tile["properties"]["classification"]["name"] in {"kept", "pen", "fold", "blurred"}
+
+
+def test_coordinates_count_from_the_scanned_area():
+    record = SlideRecord(slide="a", image="a.mrxs", status="done", size=100, bounds_offset=(1000, 300))  # fmt: skip
+    table = pd.DataFrame({"x": [1200], "y": [500], "tissue": [0.7], "status": ["kept"]})
+    (feature,) = tile_features(SlideTiles(table, record))
+    assert feature["geometry"]["coordinates"][0][0] == [200, 200]
+    assert feature["geometry"]["coordinates"][0][2] == [300, 300]
