@@ -149,18 +149,35 @@ def out_of_fold(
     rows = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     centred = targets - targets.mean(axis=0)
     penalty = ridge * max(float((rows**2).sum()) / len(rows), 1e-12)
-    dual = rows.shape[1] >= len(rows)
-    gram = rows @ rows.T if dual else None
-    predictions = np.zeros_like(centred)
-    for fold in np.unique(folds):
-        left, kept = folds == fold, folds != fold
-        if gram is not None:
-            solution = _solve(gram[np.ix_(kept, kept)], penalty, centred[kept])
-            predictions[left] = gram[np.ix_(left, kept)] @ solution
-        else:
-            moments = rows[kept].T @ rows[kept]
-            solution = _solve(moments, penalty, rows[kept].T @ centred[kept])
-            predictions[left] = rows[left] @ solution
+    masks = [folds == fold for fold in np.unique(folds)]
+    if rows.shape[1] >= len(rows):
+        return _by_rows(rows, centred, masks, penalty)
+    return _by_features(rows, centred, masks, penalty)
+
+
+def _by_features(
+    rows: np.ndarray, targets: np.ndarray, masks: list[np.ndarray], penalty: float
+) -> np.ndarray:
+    """Normal equations; those of all other folds are the sum less the fold's own."""
+    moments = [rows[left].T @ rows[left] for left in masks]
+    products = [rows[left].T @ targets[left] for left in masks]
+    all_moments, all_products = np.sum(moments, axis=0), np.sum(products, axis=0)
+    predictions = np.empty_like(targets)
+    for left, moment, product in zip(masks, moments, products, strict=True):
+        solution = _solve(all_moments - moment, penalty, all_products - product)
+        predictions[left] = rows[left] @ solution
+    return predictions
+
+
+def _by_rows(
+    rows: np.ndarray, targets: np.ndarray, masks: list[np.ndarray], penalty: float
+) -> np.ndarray:
+    """The dual form, for more features than rows."""
+    gram = rows @ rows.T
+    predictions = np.empty_like(targets)
+    for left in masks:
+        solution = _solve(gram[np.ix_(~left, ~left)], penalty, targets[~left])
+        predictions[left] = gram[np.ix_(left, ~left)] @ solution
     return predictions
 
 
