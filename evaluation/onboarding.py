@@ -270,18 +270,22 @@ def local_temperature(
     log_t = float(found.x)
     if abs(log_t) > _SEARCH - 1e-2:
         return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
-    scaled = values * np.exp(-log_t)
-    p = softmax(scaled, axis=1)
-    mean = (p * scaled).sum(axis=1)
-    slope = np.bincount(codes, weights=own * np.exp(-log_t) - mean)
-    curvature = float((p * (scaled - mean[:, None]) ** 2).sum())
-    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt((slope**2).sum())) / curvature
+    half = float(norm.ppf((1 + level) / 2)) * _log_sd(values * np.exp(-log_t), truth, codes)
     return Estimate(
         value=float(np.exp(log_t)),
         low=float(np.exp(log_t - half)),
         high=float(np.exp(log_t + half)),
         **facts,
     )
+
+
+def _log_sd(scaled: np.ndarray, truth: np.ndarray, codes: np.ndarray) -> float:
+    """Sandwich standard error of log T at its estimate, from logits over T; clusters by code."""
+    p = softmax(scaled, axis=1)
+    mean = (p * scaled).sum(axis=1)
+    slope = np.bincount(codes, weights=scaled[np.arange(len(truth)), truth] - mean)
+    curvature = (p * (scaled - mean[:, None]) ** 2).sum()
+    return float(np.sqrt((slope**2).sum()) / curvature)
 
 
 def local_prior(

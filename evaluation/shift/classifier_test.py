@@ -46,8 +46,8 @@ def classifier_test(
 ) -> ClassifierTest | None:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017), grouped by patient.
 
-    Folds split by image would measure how well a patient is recognised. The statistic is the
-    AUROC of out-of-fold scores; its null permutes whole patients and refits (our construction).
+    Folds by image would measure how well a patient is recognised. The statistic is the AUROC of
+    out-of-fold scores; its null permutes whole patients and refits (our construction).
 
     Parameters
     ----------
@@ -55,14 +55,10 @@ def classifier_test(
         n x D and m x D features.
     first_patients, second_patients : numpy.ndarray
         n and m names.
-    permutations, resamples : int
-        For the null and for the interval.
-    folds : int
-        Patient-grouped folds.
+    permutations, resamples, folds, seed : int
+        For the null, for the interval, of patients, and of all three.
     ridge : float
         Penalty as a share of the mean squared norm of the standardised features.
-    seed : int
-        Of folds, permutations and resamples.
 
     Returns
     -------
@@ -85,8 +81,8 @@ def classifier_test(
     weights = np.hstack(
         [patient_weights(rows, resamples, generator) for rows in (first_patients, second_patients)]
     )
-    interval = percentile_interval(separation(scores[:, 0], inside, weights).auroc, units)
-    low, high = interval or (None, None)
+    draws = separation(scores[:, 0], inside, weights).auroc
+    low, high = percentile_interval(draws, units) or (None, None)
     return ClassifierTest(test=test, low=low, high=high)
 
 

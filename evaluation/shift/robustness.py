@@ -80,12 +80,10 @@ def robustness_index(
     os = (known & ~same_class & same_site).sum(axis=1).astype(np.float64)
     if so.sum() + os.sum() == 0:
         return None
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
-    weights = patient_weights(patients, resamples, generator)
-    drawn_so, drawn_os = weights @ so, weights @ os
-    total = drawn_so + drawn_os
-    draws = np.where(total > 0, drawn_so / np.where(total > 0, total, 1), np.nan)
-    low, high = percentile_interval(draws, int(patient_codes.max()) + 1) or (None, None)
+    weights = patient_weights(
+        patients, resamples, np.random.default_rng(np.random.SeedSequence(seed))
+    )
+    low, high = _interval(weights @ so, weights @ os, int(patient_codes.max()) + 1)
     return RobustnessIndex(
         value=float(so.sum() / (so.sum() + os.sum())),
         low=low,
@@ -93,6 +91,12 @@ def robustness_index(
         neighbours=best,
         accuracy=accuracy,
     )
+
+
+def _interval(so: np.ndarray, os: np.ndarray, units: int) -> tuple[float | None, float | None]:
+    total = so + os
+    draws = np.where(total > 0, so / np.where(total > 0, total, 1), np.nan)
+    return percentile_interval(draws, units) or (None, None)
 
 
 def _nearest(features: np.ndarray, patients: np.ndarray, count: int) -> np.ndarray:

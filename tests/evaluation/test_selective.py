@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.selective import (
-    RiskCoverage,
-    SelectiveSettings,
-    risk_coverage_table,
-    selective_table,
-)
+from evaluation.risk_coverage import RiskCoverage
+from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
 
 FAST = SelectiveSettings(resamples=60)
 
