@@ -27,6 +27,7 @@ app.add_typer(model.app, name="model")
 for command in (
     stages.tile,
     stages.embed,
+    stages.prepare,
     stages.train,
     evaluate.evaluate,
     results.track,

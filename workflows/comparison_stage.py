@@ -38,11 +38,26 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
             f"no runs of the baseline '{chosen}'", file=job.file,
             remedy=f"The job's methods are {', '.join(methods)}",
         )  # fmt: skip
-    groups = {method: _by_seed(job, method) for method in methods}
     settings = job.configuration.report_settings().metrics
-    table = compare_methods(groups, chosen, settings)
-    write_table(comparison_path(job), table)
-    return table
+    tables = []
+    for division, cells in _divisions(job).items():
+        groups = {method: _by_seed(job, cells, method) for method in methods}
+        table = compare_methods(groups, chosen, settings)
+        table.insert(0, "division", division)
+        tables.append(table)
+    whole = pd.concat(tables, ignore_index=True)
+    write_table(comparison_path(job), whole)
+    return whole
+
+
+def _divisions(job: Job) -> dict[str, list[Cell]]:
+    """The runs that speak of the same test images, by the name of their division."""
+    if job.configuration.cells.protocol == "leave_one_site_out":
+        return {"each site held out in turn": job.cells()}
+    found: dict[str, list[Cell]] = {}
+    for cell in job.cells():
+        found.setdefault(cell.division, []).append(cell)
+    return found
 
 
 def comparison_path(job: Job) -> Path:
@@ -50,10 +65,10 @@ def comparison_path(job: Job) -> Path:
     return job.output / "comparison.csv"
 
 
-def _by_seed(job: Job, method: str) -> list[Predictions]:
-    cells = [cell for cell in job.cells() if cell.method == method]
-    seeds = dict.fromkeys(cell.seed for cell in cells)
-    return [_joined(job, [cell for cell in cells if cell.seed == seed]) for seed in seeds]
+def _by_seed(job: Job, cells: list[Cell], method: str) -> list[Predictions]:
+    chosen = [cell for cell in cells if cell.method == method]
+    seeds = dict.fromkeys(cell.seed for cell in chosen)
+    return [_joined(job, [cell for cell in chosen if cell.seed == seed]) for seed in seeds]
 
 
 def _joined(job: Job, cells: list[Cell]) -> Predictions:

@@ -10,10 +10,13 @@ from evaluation.evaluating import ReportSettings
 from evaluation.settings import TaskSettings
 from pathology.encoders import EncoderSettings
 from pathology.training import PathologySettings
+from preprocessing.errors import InputError
+from preprocessing.fundus.photograph import FundusSettings
 from preprocessing.settings import Settings
 from preprocessing.splits import SplitSettings
 from preprocessing.tiles import TileSettings
-from workflows.yaml_settings import load_settings, validate
+from retina.training import RetinaSettings
+from workflows.yaml_settings import read_values, validate
 
 
 class TrackingSettings(Settings):
@@ -38,8 +41,9 @@ class CellSettings(Settings):
         (), description="Methods; none named = the one of the training settings"
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds")
-    leave_one_site_out: bool = Field(
-        False, description="Hold out each site in turn, instead of splits.held_out_sites"
+    protocol: Literal["as_given", "leave_one_site_out", "single_source"] = Field(
+        "as_given",
+        description="Sites held out: those of splits; each in turn; or all but each in turn",
     )
     gpus: int = Field(0, ge=0, le=64, description="GPUs that a run of the workflow asks for")
     shards: int = Field(
@@ -128,14 +132,35 @@ class PathologyConfiguration(JobConfiguration):
         return self
 
 
-Configuration = PathologyConfiguration
+class RetinaConfiguration(JobConfiguration):
+    """Fundus photographs to a grader of diabetic retinopathy."""
+
+    task: Literal["retina"] = Field(description="Photographs")
+    preparation: FundusSettings = Field(FundusSettings(), description="Preparation")
+    training: RetinaSettings = Field(
+        default_factory=RetinaSettings, description="Method and fitting"
+    )
+
+
+Configuration = PathologyConfiguration | RetinaConfiguration
+_TASKS: dict[str, type[PathologyConfiguration] | type[RetinaConfiguration]] = {
+    "pathology": PathologyConfiguration,
+    "retina": RetinaConfiguration,
+}
 
 
 def load_configuration(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
     """Read and check a configuration; see :func:`workflows.yaml_settings.load_settings`."""
-    return load_settings(path, PathologyConfiguration, overrides)
+    file = Path(path)
+    return validate_configuration(read_values(file, overrides), file)
 
 
 def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
     """Check a configuration that was read from ``file``."""
-    return validate(values, PathologyConfiguration, file)
+    model = _TASKS.get(str(values.get("task")))
+    if model is None:
+        raise InputError(
+            f"task is {values.get('task')!r}", file=file,
+            remedy=f"Write 'task: {'` or `task: '.join(_TASKS)}'".replace("`", "'"),
+        )  # fmt: skip
+    return validate(values, model, file)

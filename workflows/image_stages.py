@@ -6,6 +6,7 @@ import pandas as pd
 
 from preprocessing.errors import InputError
 from preprocessing.files import replacing
+from workflows.configurations import PathologyConfiguration, RetinaConfiguration
 from workflows.console import Advance, stage
 from workflows.job import Job
 
@@ -20,7 +21,7 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
     InputError
         The job's task has no such stage.
     """
-    stages = {"pathology": {"tile": _tile, "embed": _embed}}[job.configuration.task]
+    stages = _STAGES[job.configuration.task]
     if name not in stages:
         raise InputError(
             f"a {job.configuration.task} job has no stage '{name}'", file=job.file,
@@ -39,6 +40,8 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
     InputError
         A part is missing.
     """
+    if name == "prepare":  # its whole is made from what its parts left: nothing is done again
+        return run(job, name)
     table = table_of(job, name)
     if parts > 1:
         files = [
@@ -60,17 +63,14 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
 
 
 def table_of(job: Job, name: str) -> Path:
-    """Return where a stage's table is."""
-    return {
-        "tile": job.output / "tiles.csv",
-        "embed": job.features / "features.csv",
-        "prepare": job.prepared / "prepared.csv",
-    }[name]
+    """Return where the table of ``tile`` or ``embed`` is."""
+    return job.output / "tiles.csv" if name == "tile" else job.features / "features.csv"
 
 
 def _tile(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from preprocessing.tiling import tile_cohort
 
+    assert isinstance(job.configuration, PathologyConfiguration)
     return tile_cohort(
         job.cohort, job.output, job.configuration.tiles,
         workers=workers, part=part, progress=advance,
@@ -80,7 +80,22 @@ def _tile(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd
 def _embed(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from pathology.embedding import embed_cohort
 
+    assert isinstance(job.configuration, PathologyConfiguration)
     return embed_cohort(
         job.cohort, job.output, job.features, job.configuration.encoder,
         workers=workers, part=part, progress=advance,
     )  # fmt: skip
+
+
+def _prepare(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
+    from preprocessing.fundus.cohort import prepare_cohort
+
+    assert isinstance(job.configuration, RetinaConfiguration)
+    number, parts = part
+    return prepare_cohort(
+        job.cohort, job.prepared, job.configuration.preparation, workers=workers,
+        part=(number - 1, parts) if parts > 1 else None, progress=advance,
+    )  # fmt: skip
+
+
+_STAGES = {"pathology": {"tile": _tile, "embed": _embed}, "retina": {"prepare": _prepare}}

@@ -20,12 +20,15 @@ class Cell:
     seed: int
 
     @property
+    def division(self) -> str:
+        """The division of the cohort, as in ``without-east``."""
+        sites = "+".join(_safe(site) for site in self.held_out)
+        return f"without-{sites}" if sites else "all-sites"
+
+    @property
     def name(self) -> str:
         """The run's path below ``runs``, as in ``sc_mil/without-east/seed-0``."""
-        sites = "+".join(_safe(site) for site in self.held_out)
-        return (
-            f"{_safe(self.method)}/{f'without-{sites}' if sites else 'all-sites'}/seed-{self.seed}"
-        )
+        return f"{_safe(self.method)}/{self.division}/seed-{self.seed}"
 
     def options(self) -> str:
         """The options of ``offsite train`` that name this run, quoted for a shell."""
@@ -103,26 +106,32 @@ class Job:
         )
 
     def cells(self) -> list[Cell]:
-        """Return every run of the job: held-out sites x seeds x methods, methods innermost.
+        """Return every run of the job: seeds x held-out sites x methods, methods innermost.
 
         In this order a job that is stopped early has the same number of runs for each method.
         """
         wanted = self.configuration.cells
         methods = wanted.methods or (self.configuration.training.method,)
-        held_out = (
-            [(site,) for site in self.cohort.sites]
-            if wanted.leave_one_site_out
-            else [self.configuration.splits.held_out_sites]
-        )
-        if wanted.leave_one_site_out and len(held_out) < 2:
-            raise InputError(
-                "one site cannot be left out of one", file=self.file,
-                remedy="Leave-one-site-out needs at least two sites",
-            )  # fmt: skip
         return [
             Cell(method, sites, seed)
-            for sites in held_out for seed in wanted.seeds for method in methods
-        ]  # fmt: skip
+            for seed in wanted.seeds
+            for sites in self._divisions()
+            for method in methods
+        ]
+
+    def _divisions(self) -> list[tuple[str, ...]]:
+        """The sites held out in each division of the cohort."""
+        protocol, sites = self.configuration.cells.protocol, self.cohort.sites
+        if protocol == "as_given":
+            return [self.configuration.splits.held_out_sites]
+        if len(sites) < 2:
+            raise InputError(
+                f"protocol {protocol} with one site", file=self.file,
+                remedy="It needs at least two sites in the cohort",
+            )  # fmt: skip
+        if protocol == "leave_one_site_out":
+            return [(site,) for site in sites]
+        return [tuple(other for other in sites if other != site) for site in sites]
 
     def run_folder(self, cell: Cell) -> Path:
         """Return where a run lives."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.registry import register_package
 from preprocessing.files import read_json
-from workflows.configurations import Configuration
+from workflows.configurations import Configuration, PathologyConfiguration
 from workflows.console import say
 from workflows.evaluation_stage import EVALUATION, configuration_of, finished_run, track_run
 from workflows.job import Job
@@ -92,18 +92,27 @@ def job_of(folder: str | Path) -> Job:
 
 def model_facts(configuration: Configuration, architecture: dict[str, Any]) -> ModelFacts:
     """Say what a package cannot read from the run's tables."""
-    settings = configuration.model_dump(mode="json")
+    decision, settings = configuration.decision, configuration.model_dump(mode="json")
+    if isinstance(configuration, PathologyConfiguration):
+        of_task: dict[str, Any] = {
+            "task": "slides",
+            "architecture": architecture["name"],
+            "preprocessing": {"tiles": settings["tiles"], "encoder": settings["encoder"]},
+            "mpp": configuration.tiles.mpp,
+        }
+    else:
+        of_task = {
+            "task": "photographs",
+            "architecture": "fundus_classifier",
+            "preprocessing": {"fundus": settings["preparation"]},
+        }
     return ModelFacts(
         name=configuration.title,
-        task="slides",
-        target=configuration.decision.name,
-        architecture=architecture["name"],
+        target=decision.name,
         architecture_settings=architecture,
-        preprocessing={"tiles": settings["tiles"], "encoder": settings["encoder"]},
-        mpp=configuration.tiles.mpp,
-        field_of_view=None,
-        ordinal=configuration.decision.ordinal,
+        ordinal=decision.ordinal,
         positive=configuration.positive_classes,
-        urgent=configuration.decision.urgent_classes,
-        sensitivity=configuration.decision.sensitivity,
+        urgent=decision.urgent_classes,
+        sensitivity=decision.sensitivity,
+        **of_task,
     )

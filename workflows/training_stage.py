@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from pathology.training import PathologySettings, train_pathology
 from preprocessing.cohort import Cohort
 from preprocessing.files import write_json
 from preprocessing.splits import split_cohort
+from retina.training import train_retina
 from workflows.console import say
 from workflows.job import Cell, Job
 
@@ -18,18 +20,16 @@ def train(job: Job, cell: Cell) -> Path:
     Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
     ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
     """
-    from pathology.training import train_pathology
-
     folder = job.run_folder(cell)
     say(f"[bold]train[/bold]     {cell.name}")
     settings = job.configuration.training
-    settings = settings.model_copy(
-        update={
-            "method": cell.method,
-            "fit": settings.fit.model_copy(update={"seed": cell.seed}),
-        }
-    )
-    train_pathology(split_of(job, cell), job.features, settings, folder)
+    fit = settings.fit.model_copy(update={"seed": cell.seed})
+    chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
+    divided = split_of(job, cell)
+    if isinstance(chosen, PathologySettings):
+        train_pathology(divided, job.features, chosen, folder)
+    else:
+        train_retina(divided, job.prepared, chosen, folder)
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,

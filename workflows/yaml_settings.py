@@ -31,10 +31,15 @@ def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str]
         Every fault with the file and the setting's name.
     """
     file = Path(path)
+    return validate(read_values(file, overrides), model, file)
+
+
+def read_values(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the mapping of a settings file and apply overrides; nothing is checked yet."""
     values = _read(file)
     for override in overrides:
         _apply(values, override)
-    return validate(values, model, file)
+    return values
 
 
 def validate(values: dict[str, Any], model: type[Model], file: Path) -> Model:

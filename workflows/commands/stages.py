@@ -34,6 +34,17 @@ def embed(
     _images("embed", config, workers, part, join, overrides)
 
 
+def prepare(
+    config: Config,
+    workers: Workers = 0,
+    part: Part = "1/1",
+    join: Join = 0,
+    overrides: Overrides = None,
+) -> None:
+    """Find the field of view of each photograph, crop it, and judge its quality."""
+    _images("prepare", config, workers, part, join, overrides)
+
+
 def _images(
     name: str, config: Config, workers: int, part: str, join: int, overrides: list[str] | None
 ) -> None:
