@@ -166,7 +166,7 @@ def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
             return None
         change = present(row["difference"])
         sign = MINUS if change is not None and change < 0 else "+"
-        size = number(abs(change)) if change is not None else "?"
+        size = f"{abs(change):.2f}" if change is not None else "?"
         return (
             f"may lose more: {sign}{size} ({interval(present(row['low']), present(row['high']))})"
         )

@@ -195,3 +195,18 @@ def test_tables_are_read_as_text_where_they_are_text(tmp_path):
 def test_a_folder_without_a_per_site_table_is_no_evaluation(tmp_path):
     with pytest.raises(InputError, match=r"no per_site\.csv"):
         write_report(tmp_path)
+
+
+def test_an_evaluation_in_which_nothing_is_defined_still_has_its_page(
+    hard_predictions, report_settings, tmp_path
+):
+    rows = (hard_predictions.table["site"] == "No labels").to_numpy()
+    bare = replace(hard_predictions.select(rows), embeddings=None, logits=None)
+    found = evaluate(bare, tmp_path / "e", report_settings)
+    text = words(found.report.read_text(encoding="utf-8"), "summary")
+    assert "No metric is defined at any site" in text
+    assert "No labels has no AUROC (no labels)" in text
+    for table in (tmp_path / "e").glob("*.csv"):
+        content = table.read_text(encoding="utf-8").lower()
+        assert ",nan" not in content
+        assert ",inf" not in content
