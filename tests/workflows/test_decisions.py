@@ -42,7 +42,9 @@ def verdict(rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **valu
         ({"sets": {90: None}}, "no_referral", "ok"),
         ({"calibrated_site": False}, "human_review", "uncalibrated_site"),
         ({"calibrated_site": False, "positive": 0.9, "sets": {90: ("severe",)}}, "refer", "ok"),
-        ({"urgent": 0.7, "ood_percentile": 100.0}, "urgent", "out_of_distribution"),
+        ({"urgent": 0.7, "ood_percentile": 100.0}, "human_review", "out_of_distribution"),
+        ({"urgent": 0.7, "sets": {90: ()}}, "human_review", "empty_set"),
+        ({"urgent": 0.7, "sets": {90: ("none", "severe")}}, "urgent", "ambiguous"),
     ],
 )
 def test_each_rule(values: dict[str, Any], decision: str, code: str) -> None:

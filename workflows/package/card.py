@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from workflows.package.schema import POOLED, ModelRecord, OperatingPoint, SiteResult
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
+HEADLINE = (
+    "sensitivity", "specificity", "auroc", "quadratic_weighted_kappa", "accuracy", "macro_f1",
+)  # fmt: skip
 _TO_FILL = "_To be filled in by the people responsible for the use of this model._"
 
 
@@ -58,15 +61,28 @@ def _cohort(record: ModelRecord) -> str:
 def _results(record: ModelRecord) -> str:
     if not record.results:
         return "No evaluation was recorded: nothing is known of this model at any site."
-    rows = [
-        (r.split, r.site, r.site_role.replace("_", " "), r.metric, estimate_text(r), r.n or "")
-        for r in record.results
-    ]
-    header = ("split", "site", "role", "metric", "estimate (95 % interval)", "n")
-    return _table(header, rows) + (
-        "\n\nIntervals are over patients. A site that is not in this table is a site at which"
-        " nothing is known."
+    metrics = headline(record.results)
+    found = {(r.site, r.site_role, r.metric): r for r in record.results}
+    rows = []
+    for site, role in dict.fromkeys((r.site, r.site_role) for r in record.results):
+        cells = [found.get((site, role, metric)) for metric in metrics]
+        shown = [estimate_text(cell) if cell else "" for cell in cells]
+        rows.append((site.replace("_", " ").strip(), role.replace("_", " "), *shown))
+    return _table(("site", "role", *metrics), rows) + (
+        "\n\nTest images; intervals (95 %) are over patients. All that was measured is in `model.json`."
+        " A site that is not in this table is a site at which nothing is known."
     )
+
+
+def headline(results: Sequence[SiteResult]) -> list[str]:
+    """Return the metrics that a reader asks for first, in that order, as far as they are there."""
+    present = dict.fromkeys(result.metric for result in results)
+    chosen = [
+        (HEADLINE.index(short), metric)
+        for metric in present
+        if (short := metric.rsplit("/", 1)[-1]) in HEADLINE
+    ]
+    return [metric for _, metric in sorted(chosen)] or list(present)
 
 
 def estimate_text(result: SiteResult) -> str:

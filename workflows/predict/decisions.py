@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
 from workflows.predict.codes import Code, Decision, Status
 
+_FOREIGN = frozenset({Code.OUT_OF_DISTRIBUTION, Code.EMPTY_SET})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -50,20 +52,24 @@ class Verdict:
 def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Verdict:
     """Decide one answered case.
 
-    In this order: an urgent finding stays urgent whatever stands against it, because the
-    careful side of a doubt is the earlier look; any doubt about the answer goes to a person; then
-    the threshold decides; and 'no referral' is never given at a site where nobody checked it,
-    unless the rules of the model say so.
+    In this order: on an image unlike all that the model knows its numbers mean nothing, so a
+    person looks; an urgent finding stays urgent, also where the set holds both answers, because
+    the careful side of that doubt is the earlier look; any other doubt goes to a person; then the
+    threshold decides; and 'no referral' is never given at a site where nobody checked it, unless
+    the rules of the model say so.
     """
     referable = _over(evidence.positive, profile.referral)
     urgent = _over(evidence.urgent, profile.urgent)
     doubts = _doubts(evidence, rules, referable)
     reasons = [text for _, text in doubts]
-    if urgent == "yes":
+    foreign = any(code in _FOREIGN for code, _ in doubts)
+    if urgent == "yes" and not foreign:
         decision, code = Decision.URGENT, doubts[0][0] if doubts else Code.OK
         reasons.insert(0, "the urgent threshold is reached")
     elif doubts:
         decision, code = Decision.HUMAN_REVIEW, doubts[0][0]
+        if urgent == "yes":
+            reasons.append("the urgent threshold is reached")
     elif referable == "yes":
         decision, code = Decision.REFER, Code.OK
         reasons.insert(0, "the referral threshold is reached")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workflows.package.card import estimate_text
+from workflows.package.card import estimate_text, headline
 from workflows.package.schema import POOLED, ModelRecord, SiteResult
 from workflows.predict.codes import Decision
 
@@ -14,8 +14,6 @@ LABELS: dict[Decision, tuple[str, str]] = {
     Decision.RETAKE: ("Retake", "↻"),
     Decision.NO_REFERRAL: ("No referral", "✓"),
 }
-# What a reader asks of a model at a site, before everything else that was measured.
-_FIRST = ("sensitivity", "specificity", "auroc", "quadratic_weighted_kappa", "ece")
 _ROWS = 12
 _FACT_NAMES = {
     "width": "Width (px)", "height": "Height (px)", "mpp": "um per px", "mpp_source": "Scale from",
@@ -85,12 +83,8 @@ def fact_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
-    def rank(row: SiteResult) -> tuple[int, str, str]:
-        short = row.metric.rsplit("/", 1)[-1]
-        place = _FIRST.index(short) if short in _FIRST else len(_FIRST)
-        return place, row.metric, row.site
-
-    chosen = [row for row in sorted(results, key=rank) if rank(row)[0] < len(_FIRST)]
+    order = {metric: place for place, metric in enumerate(headline(results))}
+    chosen = [row for row in results if row.metric in order]
     return [
         {
             "site": {"_worst": "worst site", "_pooled": "all together"}.get(row.site, row.site),
@@ -99,5 +93,5 @@ def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
             "estimate": estimate_text(row),
             "n": "" if row.n is None else str(row.n),
         }
-        for row in (chosen or list(results))[:_ROWS]
+        for row in sorted(chosen, key=lambda row: (order[row.metric], row.site))[:_ROWS]
     ]

@@ -101,7 +101,11 @@
     place.className = patients ? "patients" : "";
     if (!patients) {
       const head = text("div", "row head");
-      for (const label of ["", "What to do", "Case", "Site", data.answer, "OOD pct.", "Why"]) head.append(text("div", "", label));
+      for (const label of ["", "What to do", "Case", "Site", "Answer", "OOD pct.", "Why"]) {
+        const cell = text("div", "", label);
+        if (label === "OOD pct.") cell.title = "Distance from the training images, as a percentile of theirs";
+        head.append(cell);
+      }
       place.append(head);
     }
     const list = text("div", "list");

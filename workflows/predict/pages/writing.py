@@ -55,7 +55,6 @@ def write_worklist(
     sites = sorted({row["site"] for row in rows})
     data = {
         "decisions": decision_words(),
-        "answer": model.record.target,
         "sites": sites,
         "cases": rows,
         "patients": [{**row, "case": row["worst_case"]} for row in patients],
