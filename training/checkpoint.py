@@ -4,8 +4,8 @@
 names the files of the checkpoint before. A kill at any moment leaves a whole checkpoint.
 """
 
-import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
 from preprocessing.errors import InputError
-from preprocessing.files import file_digest, read_json, replacing, write_json
+from preprocessing.files import file_digest, read_json, replacing, write_json, write_text
 
 log = logging.getLogger("offsite.training")
 _FORMAT = 1
@@ -157,17 +157,19 @@ def load_weights(algorithm: nn.Module, path: str | Path) -> None:
         algorithm.load_state_dict(weights, strict=False)
 
 
-def keep_lines(path: Path, count: int) -> None:
-    """Cut a file of JSON lines to its first ``count``, atomically; absent counts as empty."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if len(lines) < count:
-        raise InputError(
-            f"{len(lines)} of {count} epochs are recorded",
-            remedy="Remove the checkpoint folder to train anew",
-            file=path,
-            code="curves_cut",
-        )
-    for line in lines[:count]:
-        json.loads(line)
-    with replacing(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in lines[:count]), encoding="utf-8")
+def keep_lines(path: Path, count: int) -> bool:
+    """Cut a file of lines to its first ``count``, atomically; return whether it had as many."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines[:count] if line.endswith("\n")]
+    if len(whole) < count:
+        return False
+    write_text(path, "".join(whole))
+    return True
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line and sync it to disk, so that no later checkpoint outlives it."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())

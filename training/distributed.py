@@ -61,12 +61,13 @@ def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
     rank, world = rank_and_world()
     if world == 1:
         return draw(n_local)
-    counts = _counts(n_local, torch.device("cpu") if dist.get_backend() == "gloo" else _device())
+    counts = _counts(n_local, _device())
     drawn = draw(sum(counts))
-    dist.broadcast(drawn, src=0)
-    order = _order(counts, drawn.device)
+    shared = drawn.to(_device())  # NCCL moves no tensor of the CPU
+    dist.broadcast(shared, src=0)
     start = sum(counts[:rank])
-    return drawn[order[start : start + n_local]]
+    mine = _order(counts, shared.device)[start : start + n_local]
+    return shared[mine].to(drawn.device)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -77,12 +78,21 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
+def sums_over_ranks(values: list[float]) -> list[float]:
+    """Return the sums over ranks of some plain numbers, in float64."""
+    if rank_and_world()[1] == 1:
+        return values
+    total = torch.tensor(values, dtype=torch.float64, device=_device())
+    dist.all_reduce(total)
+    return [float(value) for value in total.tolist()]
+
+
 def from_rank_zero(value: Any) -> Any:
     """Return rank 0's JSON-able value on every rank."""
     rank, world = rank_and_world()
     if world == 1:
         return value
-    device = torch.device("cpu") if dist.get_backend() == "gloo" else _device()
+    device = _device()
     data = json.dumps(value).encode() if rank == 0 else b""
     size = torch.tensor([len(data)], device=device)
     dist.broadcast(size, src=0)
@@ -100,6 +110,9 @@ def wait_for_all() -> None:
 
 
 def _device() -> torch.device:
+    """Where the group's backend can move a tensor."""
+    if dist.get_backend() == "gloo":
+        return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
 
 

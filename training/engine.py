@@ -36,12 +36,14 @@ class Engine:
         self.stepper = fabric.setup_module(_Stepper(algorithm))
         self.fabric = fabric
         self.device: torch.device = fabric.device
+        if self.device.type == "cuda":  # a resumed run must meet the same kernels
+            torch.backends.cudnn.deterministic = True
 
     def step(
         self, batch: Any, progress: float, epoch: int, step: int
     ) -> tuple[dict[str, Tensor], int]:
         """Do one step; return its losses by name and the number of items on this rank."""
-        torch.manual_seed(seed_of(self.settings.seed, epoch, step, self.rank))
+        _seed_torch(seed_of(self.settings.seed, epoch, step, self.rank), self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate_at(progress)
         items = len(batch)
@@ -113,6 +115,19 @@ class _Stepper(nn.Module):
 
     def forward(self, sealed: _Sealed, progress: float) -> dict[str, Tensor]:
         return self.algorithm.step(sealed.batch, progress)
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of ``device``.
+
+    `torch.manual_seed` seeds those of every kind of device; each that is not there keeps the call,
+    with a stack trace, for later: 0.3 ms and some memory at every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _optimiser(parameters: list[nn.Parameter], settings: FitSettings) -> optim.Optimizer:

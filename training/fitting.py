@@ -1,6 +1,8 @@
 """The one fit loop. It knows no algorithm by name and resumes to the same weights and curves."""
 
+import itertools
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,8 @@ from training.engine import Engine
 from training.fit_settings import FitSettings as FitSettings
 from training.loss_means import LossMeans
 from training.selection import Selection
+
+log = logging.getLogger("offsite.training")
 
 Validate = Callable[[Algorithm, int], dict[str, float | None]]
 
@@ -145,8 +149,8 @@ class _Fitting:
                 remedy="Give at least one labelled training item",
                 code="no_batches",
             )
-        self.first_step = [sum(counts[:epoch]) for epoch in range(settings.epochs)]
-        self.counts, self.total_steps = counts, sum(counts)
+        self.counts = counts
+        self.first_step = list(itertools.accumulate(counts, initial=0))
         self.engine = Engine(algorithm, settings)
         self.average = weight_average(settings)
         self.selection = Selection(settings, validates=validate is not None)
@@ -156,16 +160,17 @@ class _Fitting:
         self.best: dict[str, Tensor] = {}
         self.saved_at = self.since = time.monotonic()
 
-    def progress(self) -> float:
-        """Share of the training done before the next step; the last step is at 1."""
-        return (self.first_step[self.epoch] + self.step) / max(1, self.total_steps - 1)
+    def progress(self, step: int) -> float:
+        """Share of the training done before a step of the present epoch; the last step is at 1."""
+        return (self.first_step[self.epoch] + step) / max(1, self.first_step[-1] - 1)
 
     def train_epoch(self) -> None:
         self.since = time.monotonic()
         self.algorithm.train()
         batches = self.source.batches(self.epoch, start=self.step)
         for batch in self.engine.ahead(batches):
-            self.losses.add(*self.engine.step(batch, self.progress(), self.epoch, self.step))
+            progress = self.progress(self.step)
+            self.losses.add(*self.engine.step(batch, progress, self.epoch, self.step))
             self.average.update(self.algorithm)
             self.step += 1
             if self.step < self.counts[self.epoch] and self._save_is_due():
@@ -177,7 +182,7 @@ class _Fitting:
 
     def close_epoch(self) -> None:
         """Validate, select, write the epoch's line and, where due, a checkpoint."""
-        rate = self.settings.learning_rate_at(self._progress_of_last_step())
+        rate = self.settings.learning_rate_at(self.progress(self.step - 1))
         means = self.losses.means()
         progress = (self.epoch + 1) / self.settings.epochs
         with holding(self.algorithm, self.average.validated()):
@@ -195,19 +200,13 @@ class _Fitting:
             "seconds": round(self.seconds + time.monotonic() - self.since, 3),
         }
         if self.engine.rank == 0:
-            with (self.folder / "curves.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
+            store.append_line(self.folder / "curves.jsonl", json.dumps(line, allow_nan=False))
+            log.info("epoch %d of %d: %s", self.epoch + 1, self.settings.epochs, means | scores)
         self.losses.clear()
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.since = time.monotonic()
         if self._save_is_due():
             self.save()
-
-    def _progress_of_last_step(self) -> float:
-        self.step -= 1
-        progress = self.progress()
-        self.step += 1
-        return progress
 
     def _scores(self) -> dict[str, float | None]:
         scores: dict[str, float | None] = {}
@@ -222,7 +221,7 @@ class _Fitting:
         return dict(distributed.from_rank_zero(scores))
 
     def _save_is_due(self) -> bool:
-        done = self.total_steps if self.epoch == self.settings.epochs else self._steps_done()
+        done = self.first_step[self.epoch] + self.step
         every = self.settings.checkpoint_every_steps
         if every is not None and done % every == 0:
             return True
@@ -230,9 +229,6 @@ class _Fitting:
             return False
         late = time.monotonic() - self.saved_at >= self.settings.checkpoint_every_seconds
         return bool(distributed.from_rank_zero(late))
-
-    def _steps_done(self) -> int:
-        return self.first_step[self.epoch] + self.step
 
     def save(self) -> None:
         losses = self.losses.state()  # summed over ranks, so every rank takes part
@@ -256,19 +252,12 @@ class _Fitting:
 
     def resume(self) -> None:
         """Go back to the last checkpoint, or to the start; cut the curves to match."""
-        checkpoint_folder = self.folder / "checkpoint"
-        found = None
-        if self.engine.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            found = store.load_checkpoint(checkpoint_folder, self.digest)
-            store.keep_lines(self.folder / "curves.jsonl", found.facts["epoch"] if found else 0)
-            for stale in ("fit.json", "weights.safetensors"):
-                (self.folder / stale).unlink(missing_ok=True)
+        found = self._usable_checkpoint() if self.engine.rank == 0 else None
         if not distributed.from_rank_zero(found is not None):
             return
-        found = found or store.load_checkpoint(checkpoint_folder, self.digest)
+        found = found or store.load_checkpoint(self.folder / "checkpoint", self.digest)
         if found is None:
-            raise RuntimeError(f"{checkpoint_folder} is not seen by every process")
+            raise RuntimeError(f"{self.folder} is not seen by every process")
         self.algorithm.load_state_dict(store.part(found.tensors, "model"))
         store.load_optimiser_tensors(self.engine.optimiser, store.part(found.tensors, "optimiser"))
         on_device = {
@@ -281,6 +270,20 @@ class _Fitting:
         self.best = found.best
         self.epoch, self.step = found.facts["epoch"], found.facts["step"]
         self.seconds = found.facts["seconds"]
+
+    def _usable_checkpoint(self) -> store.Checkpoint | None:
+        curves, checkpoints = self.folder / "curves.jsonl", self.folder / "checkpoint"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for stale in ("fit.json", "weights.safetensors"):
+            (self.folder / stale).unlink(missing_ok=True)
+        found = store.load_checkpoint(checkpoints, self.digest)
+        if found is not None and not store.keep_lines(curves, found.facts["epoch"]):
+            log.warning("%s lacks epochs of the checkpoint; training starts anew", curves)
+            store.remove_checkpoint(checkpoints)
+            found = None
+        if found is None:
+            store.keep_lines(curves, 0)
+        return found
 
     def finish(self) -> FitResult:
         reason, weights = self.selection.reason, self.best

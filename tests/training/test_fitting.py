@@ -144,7 +144,7 @@ def test_a_finished_run_returns_at_once_and_other_settings_train_anew(tmp_path):
     assert not (tmp_path / "weights.safetensors").exists()  # the old ones are stale
 
 
-@pytest.mark.parametrize("damage", ["state", "pointer", "foreign"])
+@pytest.mark.parametrize("damage", ["state", "pointer", "curves", "foreign"])
 def test_a_checkpoint_that_cannot_be_used_costs_time_and_nothing_else(tmp_path, caplog, damage):
     data, given = points(), settings(checkpoint_every_seconds=0)
     whole = fit(Net(), source(data), given, tmp_path / "whole", validator(data))
@@ -163,6 +163,8 @@ def test_a_checkpoint_that_cannot_be_used_costs_time_and_nothing_else(tmp_path, 
         state.write_bytes(content)
     elif damage == "pointer":
         (checkpoint / "checkpoint.json").write_text("{")
+    elif damage == "curves":
+        (tmp_path / "cut" / "curves.jsonl").write_text("{}\n{")
     else:
         given = settings(checkpoint_every_seconds=0, seed=3)
         whole = fit(Net(), source(data), given, tmp_path / "seed", validator(data))

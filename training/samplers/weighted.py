@@ -96,12 +96,17 @@ class WeightedBatches:
         """Let a patient's second, third, ... draw take another of its items of that cell."""
         if self.patient is None:
             return drawn
-        result = drawn.copy()
-        values, counts = np.unique(drawn, return_counts=True)
-        for unit in values[counts > 1]:
-            same = (self.patient == self.patient[unit]) & (self.cell == self.cell[unit])
-            others = rng.permutation(np.flatnonzero(same & (np.arange(len(same)) != unit)))
-            turns = np.concatenate([[unit], others])
-            places = np.flatnonzero(drawn == unit)
-            result[places] = turns[np.arange(len(places)) % len(turns)]
-        return result
+        _, own = np.unique(np.stack([self.patient, self.cell]), axis=1, return_inverse=True)
+        own = own.reshape(-1)
+        # The items of each patient and cell in random order, the drawn one first.
+        key = rng.random(len(own))
+        key[drawn] = -1.0
+        members = np.lexsort((key, own))
+        size = np.bincount(own)
+        start = np.cumsum(size) - size
+        by_unit = np.argsort(drawn, kind="stable")
+        times = np.unique(drawn, return_counts=True)[1]
+        turn = np.empty(len(drawn), dtype=np.int64)  # how often the unit came before
+        turn[by_unit] = np.arange(len(drawn)) - np.repeat(np.cumsum(times) - times, times)
+        group = own[drawn]
+        return members[start[group] + turn % size[group]]
