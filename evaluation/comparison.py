@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from evaluation.alignment import Together, aligned, measured_together, rows_of_test
-from evaluation.delong import degrees_of_freedom, paired_test
+from evaluation.delong import paired_test
 from evaluation.estimates import Reason
 from evaluation.intervals import percentile_interval
 from evaluation.metrics.catalogue import metric_names
@@ -241,16 +241,8 @@ def _by_placements(place: _Place, settings: EvaluationSettings) -> dict[str, Any
     parts = [own.placements for own in place.models[:2] if own.placements is not None]
     if len(parts) != 2:
         return None
-    difference, error, _ = paired_test(*parts)
-    if error == 0:
-        return None
-    degrees = degrees_of_freedom(parts[0])
-    width = float(t.ppf((1 + settings.confidence) / 2, degrees)) * error
-    return {
-        "low": difference - width,
-        "high": difference + width,
-        "p_value": float(2 * t.sf(abs(difference) / error, degrees)),
-    }
+    found = paired_test(parts[0], parts[1], settings.confidence)
+    return None if found is None else dict(zip(("low", "high", "p_value"), found, strict=True))
 
 
 def _method_rows(

@@ -1,6 +1,6 @@
 """AUROC with its variance from placement values, also where patients give several rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -87,9 +87,20 @@ def _corrected(units: int) -> float:
     return units / (units - 1) if units > 1 else 1.0
 
 
-def degrees_of_freedom(found: Placements) -> int:
-    """Units of the rarer side, less one: what the variance estimate rests on (our construction)."""
-    return max(int(min(found.has_positive.sum(), found.has_negative.sum())) - 1, 1)
+def degrees_of_freedom(found: Placements) -> float:
+    """What the variance estimate rests on, by Welch and Satterthwaite from its two sides.
+
+    Units with both kinds of rows count on both sides (our construction).
+    """
+    parts = [
+        (float(sums @ sums) * _corrected(int(has.sum())), max(int(has.sum()) - 1, 1))
+        for sums, has in (
+            (found.positive, found.has_positive),
+            (found.negative, found.has_negative),
+        )
+    ]
+    below = sum(variance**2 / degrees for variance, degrees in parts)
+    return sum(variance for variance, _ in parts) ** 2 / below if below > 0 else 1.0
 
 
 def auroc_interval(found: Placements, confidence: float = 0.95) -> tuple[float, float]:
@@ -136,11 +147,25 @@ def newcombe_interval(
     return float(low), float(high)
 
 
-def paired_test(one: Placements, other: Placements) -> tuple[float, float, float]:
-    """Difference of two AUROCs on the same rows (other minus one), its standard error, p-value."""
-    difference = other.auroc - one.auroc
-    variance = covariance(one, one) + covariance(other, other) - 2 * covariance(one, other)
+def paired_difference(one: Placements, other: Placements) -> Placements:
+    """Difference of two AUROCs on the same rows (other minus one), with its variance's parts."""
+    return replace(
+        one,
+        auroc=other.auroc - one.auroc,
+        positive=other.positive - one.positive,
+        negative=other.negative - one.negative,
+    )
+
+
+def paired_test(
+    one: Placements, other: Placements, confidence: float = 0.95
+) -> tuple[float, float, float] | None:
+    """Interval and two-sided p-value of a difference of AUROCs; ``None`` without any variance."""
+    found = paired_difference(one, other)
+    variance = covariance(found, found)
     if variance <= 1e-16:
-        return difference, 0.0, 1.0 if abs(difference) < 1e-12 else 0.0
-    error = float(np.sqrt(variance))
-    return difference, error, float(2 * norm.sf(abs(difference) / error))
+        return None
+    error, degrees = float(np.sqrt(variance)), degrees_of_freedom(found)
+    width = float(t.ppf((1 + confidence) / 2, degrees)) * error
+    p_value = float(2 * t.sf(abs(found.auroc) / error, degrees))
+    return found.auroc - width, found.auroc + width, p_value

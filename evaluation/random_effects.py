@@ -6,30 +6,39 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2, t
 
+_DRAWS = 20_000
+_GRID = 200
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RandomEffects:
     """A meta-analysis of k site effects on one scale.
 
     Attributes
     ----------
+    effects, errors : numpy.ndarray
+        float64, k: the effects and their standard errors.
     mean, error : float
         Mean over hospitals and its standard error (Hartung, Knapp, Sidik, Jonkman).
     tau2 : float
         Variance between hospitals (Paule and Mandel).
     q, q_p_value, i2 : float
         Cochran's Q, its p-value, and max(0, (Q - (k - 1)) / Q).
-    sites : int
-        k.
     """
 
+    effects: np.ndarray
+    errors: np.ndarray
     mean: float
     error: float
     tau2: float
     q: float
     q_p_value: float
     i2: float
-    sites: int
+
+    @property
+    def sites(self) -> int:
+        """Number of sites, k."""
+        return len(self.effects)
 
     def mean_interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Interval of the mean, Student's t with k - 1 degrees of freedom."""
@@ -39,13 +48,37 @@ class RandomEffects:
     def prediction_interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """Interval of the true effect at a new hospital; ``None`` with fewer than three sites.
 
-        mean ± t(k - 2) sqrt(tau2 + error^2): Higgins, Thompson and Spiegelhalter (2009).
+        Nagashima, Noma and Furukawa (2019): the variance between hospitals is drawn from its
+        confidence distribution, the mean given it from Student's t, the hospital from the normal
+        law. Theirs is the distribution behind DerSimonian and Laird's estimate, ours that of the
+        generalised Q (Viechtbauer 2007), exact for known errors. The customary mean ±
+        t(k - 2) sqrt(tau2 + error^2) takes tau2 for known; at 10 sites with moderate differences
+        it covers 90 % in place of 95 %.
+
+        The draws are fixed, so that equal input gives equal output.
         """
         if self.sites < 3:
             return None
-        spread = np.sqrt(self.tau2 + self.error**2)
-        width = float(t.ppf((1 + confidence) / 2, self.sites - 2) * spread)
-        return self.mean - width, self.mean + width
+        generator = np.random.default_rng(np.random.SeedSequence(0))
+        tau2, means, spreads = self._by_tau2(generator.chisquare(self.sites - 1, _DRAWS))
+        student = generator.standard_t(self.sites - 1, _DRAWS)
+        new = means + student * spreads + np.sqrt(tau2) * generator.standard_normal(_DRAWS)
+        low, high = np.quantile(new, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
+    def _by_tau2(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The variance at which the generalised Q takes each value, with mean and error there."""
+        variances = self.errors**2
+        top = float(np.var(self.effects, ddof=1)) + float(variances.max())
+        grid = np.r_[0.0, np.geomspace(1e-4 * top, 1e3 * top, _GRID)]
+        weights = 1 / (variances + grid[:, None])
+        total = weights.sum(axis=1)
+        means = weights @ self.effects / total
+        curve = (weights * (self.effects - means[:, None]) ** 2).sum(axis=1)
+        spreads = np.sqrt(np.maximum(curve / (self.sites - 1), 1.0) / total)
+        # Q falls as tau2 grows; where it starts below the wanted value, tau2 is 0.
+        tau2 = np.interp(-q, -curve, grid)
+        return tau2, np.interp(tau2, grid, means), np.interp(tau2, grid, spreads)
 
 
 def random_effects(effects: np.ndarray, errors: np.ndarray) -> RandomEffects:
@@ -59,23 +92,23 @@ def random_effects(effects: np.ndarray, errors: np.ndarray) -> RandomEffects:
     ValueError
         Fewer than two effects, or an error that is not positive.
     """
-    y, v = np.asarray(effects, dtype=np.float64), np.asarray(errors, dtype=np.float64) ** 2
-    if len(y) < 2 or not np.all(v > 0):
+    y, s = np.asarray(effects, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    if len(y) < 2 or not np.all(s > 0):
         raise ValueError("random effects need two effects or more, with positive errors")
-    degrees = len(y) - 1
-    q = _cochran(y, v, 0.0)
-    tau2 = paule_mandel(y, v)
-    weights = 1 / (v + tau2)
+    variances, degrees = s**2, len(y) - 1
+    q, tau2 = _cochran(y, variances, 0.0), paule_mandel(y, variances)
+    weights = 1 / (variances + tau2)
     mean = float(weights @ y / weights.sum())
     scale = max(1.0, float(weights @ (y - mean) ** 2) / degrees)
     return RandomEffects(
+        effects=y,
+        errors=s,
         mean=mean,
         error=float(np.sqrt(scale / weights.sum())),
         tau2=tau2,
         q=q,
         q_p_value=float(chi2.sf(q, degrees)),
         i2=max(0.0, (q - degrees) / q) if q > 0 else 0.0,
-        sites=len(y),
     )
 
 

@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score
 from evaluation.delong import (
     auroc_interval,
     covariance,
+    degrees_of_freedom,
     newcombe_interval,
+    paired_difference,
     paired_test,
     placements,
 )
@@ -88,10 +90,20 @@ def test_paired_test_is_antisymmetric_and_sharper_than_unpaired(rows) -> None:
         placements(scores, positive),
         placements(scores + 0.3 * rng.normal(size=150), positive),
     )
-    difference, error, p_value = paired_test(one, other)
-    assert paired_test(other, one) == pytest.approx((-difference, error, p_value))
-    assert error**2 < 0.5 * (covariance(one, one) + covariance(other, other))
-    assert paired_test(one, one) == (0.0, 0.0, 1.0)
+    low, high, p_value = paired_test(one, other)
+    assert paired_test(other, one) == pytest.approx((-high, -low, p_value))
+    gap = paired_difference(one, other)
+    assert gap.auroc == pytest.approx((low + high) / 2)
+    apart = covariance(one, one) + covariance(other, other)
+    assert covariance(gap, gap) < 0.5 * apart
+    assert covariance(gap, gap) == pytest.approx(apart - 2 * covariance(one, other), rel=1e-10)
+    assert paired_test(one, one) is None
+
+
+def test_degrees_of_freedom_lie_between_the_rarer_side_and_both_sides(rows) -> None:
+    positive, scores, _ = rows
+    m, n = positive.sum(), (~positive).sum()
+    assert min(m, n) - 1 <= degrees_of_freedom(placements(scores, positive)) <= m + n - 2
 
 
 def test_one_side_alone_is_refused() -> None:

@@ -52,12 +52,22 @@ def test_equal_hospitals_have_no_spread_and_the_classical_error() -> None:
     assert found.error == pytest.approx(0.1)
 
 
-def test_prediction_interval_by_formula_and_wider_than_that_of_the_mean() -> None:
-    found = random_effects(*sites(1))
+def test_prediction_interval_with_many_sites_is_that_of_the_known_law() -> None:
+    rng = np.random.default_rng(0)
+    found = random_effects(2 + 0.5 * rng.normal(size=4000), np.full(4000, 0.01))
+    assert found.prediction_interval() == pytest.approx((2 - 0.98, 2 + 0.98), abs=0.05)
+
+
+def test_prediction_interval_is_wider_than_the_customary_one_which_takes_tau_for_known() -> None:
+    found = random_effects(*sites(1, k=8, spread=0.2))
     low, high = found.prediction_interval()
-    width = t.ppf(0.975, 7) * np.sqrt(found.tau2 + found.error**2)
-    assert (low, high) == pytest.approx((found.mean - width, found.mean + width))
+    width = t.ppf(0.975, 6) * np.sqrt(found.tau2 + found.error**2)
+    assert width < (high - low) / 2 < 2 * width
     assert low < found.mean_interval()[0] < found.mean_interval()[1] < high
+    assert found.prediction_interval() == (low, high)
+
+
+def test_two_sites_cannot_foretell_a_third() -> None:
     assert random_effects(np.array([0.0, 1.0]), np.ones(2)).prediction_interval() is None
 
 
