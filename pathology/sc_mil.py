@@ -30,7 +30,7 @@ from training.losses.memory import MemoryQueue
 from training.losses.settings import ClassificationLoss, LossSettings
 from training.schedules import ScheduleName, scheduled
 
-_SCALE_FLOOR = 1e-3
+_LEAST_SCALE = 0.1
 _TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")
 
 
@@ -155,10 +155,16 @@ class ScMil(Algorithm):
             self.minority = torch.as_tensor(counts < counts.max())
 
     def standardise(self, mean: np.ndarray, deviation: np.ndarray) -> None:
-        """Set the shift and scale of the instances, fitted on training bags alone (each D)."""
+        """Set the shift and scale of the instances, fitted on training bags alone (each D).
+
+        No scale is below a tenth of the median one: a feature that hardly varies at the training
+        sites would otherwise be blown up at a site where it does.
+        """
+        moving = deviation[deviation > 0]
+        least = _LEAST_SCALE * float(np.median(moving)) if len(moving) else 1.0
+        scale = np.maximum(deviation, least)
         self.centre.copy_(torch.as_tensor(mean, dtype=torch.float32))
-        floor = np.maximum(deviation, _SCALE_FLOOR)
-        self.scale.copy_(torch.as_tensor(floor, dtype=torch.float32))
+        self.scale.copy_(torch.as_tensor(scale, dtype=torch.float32))
 
     def instances(self, rows: Tensor) -> Tensor:
         """Return instances (N x D) as the aggregator reads them."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pathology.bags import BagTable
 from pathology.embedding import EMBEDDED, TABLE
-from pathology.features import feature_path, read_origin
+from pathology.feature_folders import locate, read_header
 from pathology.store import FeatureStore, pack_features
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
@@ -83,10 +83,10 @@ def select_slides(
     folder = Path(features_folder)
     _check_splits(cohort)
     table = cohort.table[COLUMNS].assign(class_index=cohort.label_indices)
-    present = np.array([_usable(folder, slide) for slide in table["slide"]])
+    files = {slide: path for slide, path in locate(folder, table["slide"]).items() if _usable(path)}
+    present = table["slide"].isin(list(files)).to_numpy()
     excluded = _excluded(table[~present], folder)
     table = table[present].reset_index(drop=True)
-    files = {slide: feature_path(folder, slide) for slide in table["slide"]}
     size = sum(path.stat().st_size for path in files.values())
     mapped = folder / STORE if size > resident_gib * 2**30 else None
     store = pack_features(files, mapped)
@@ -118,12 +118,11 @@ def _check_splits(cohort: Cohort) -> None:
         )  # fmt: skip
 
 
-def _usable(folder: Path, slide: str) -> bool:
+def _usable(path: Path) -> bool:
     try:
-        read_origin(feature_path(folder, slide))
+        return read_header(path).rows > 0
     except InputError:
         return False
-    return True
 
 
 def _excluded(missing: pd.DataFrame, folder: Path) -> pd.DataFrame:

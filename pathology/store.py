@@ -1,19 +1,17 @@
 """The features of many slides in one float16 array with offsets, resident or memory-mapped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from pathology.features import FeatureOrigin, SlideFeatures, read_features, read_origin
+from pathology.feature_folders import FeatureHeader, read_any, read_header
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, fingerprint, read_json, replacing, write_json
 
 VERSION = 1
 _ROWS, _COORDS, _RECORD = "features.npy", "coords.npy", "store.json"
-Reader = Callable[[Path], SlideFeatures]
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,16 @@ class FeatureStore:
         return self.coords[self.offsets[slide] : self.offsets[slide + 1]]
 
 
-def pack_features(
-    files: Mapping[str, Path], folder: str | Path | None = None, read: Reader = read_features
-) -> FeatureStore:
+def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -> FeatureStore:
     """Pack the feature files of slides into a store.
 
     Parameters
     ----------
     files : mapping of str to path
-        Feature file of each slide.
+        Feature file of each slide, of any layout that `pathology.feature_folders` knows.
     folder : path, optional
         Where to keep the packed array. With it the store is memory-mapped, and it is packed again
         only when a file has changed. Without it the store is resident.
-    read : callable
-        Reads one file; other layouts have their own readers.
 
     Raises
     ------
@@ -96,13 +90,14 @@ def pack_features(
         raise InputError(
             "there are no features to pack", remedy="Embed the slides first", code="no_features"
         )
-    contents = {slide: content_digest(path) for slide, path in files.items()}
+    headers = {slide: read_header(path) for slide, path in files.items()}
+    contents = {slide: headers[slide].digest or fingerprint(path) for slide, path in files.items()}
     digest = digest_of([VERSION, list(contents.items())])
     if folder is not None and (kept := _load(Path(folder), digest)) is not None:
         return kept
-    shapes = {slide: _shape(path, read) for slide, path in files.items()}
-    counts = np.array([rows for rows, _, _ in shapes.values()], dtype=np.int64)
-    width, origin = _common(shapes, files)
+    counts = np.array([header.rows for header in headers.values()], dtype=np.int64)
+    first = _common(headers, files)
+    width, origin = first.dimensions, first.origin
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     facts = {
         "digest": digest, "slides": list(files), "offsets": offsets.tolist(),
@@ -111,64 +106,44 @@ def pack_features(
     if folder is None:
         rows = np.empty((offsets[-1], width), np.float16)
         coords = np.empty((offsets[-1], 2), np.int64)
-        _fill(rows, coords, offsets, files, read)
+        _fill(rows, coords, offsets, files)
         return _store(facts, rows, coords)
-    _write(Path(folder), facts, offsets, width, files, read)
+    _write(Path(folder), facts, offsets, width, files)
     stored = _load(Path(folder), digest)
     assert stored is not None
     return stored
 
 
-def content_digest(path: str | Path) -> str:
-    """Return the digest a feature file carries, or its fingerprint where it carries none."""
-    try:
-        return read_origin(path)[1] or fingerprint(path)
-    except InputError:
-        return fingerprint(path)
-
-
-def _shape(path: Path, read: Reader) -> tuple[int, int, FeatureOrigin]:
-    if read is read_features:
-        origin, _ = read_origin(path)
-        with h5py.File(path, "r") as file:
-            rows, columns = file["features"].shape
-        return int(rows), int(columns), origin
-    slide = read(path)
-    return (*slide.features.shape, slide.origin)
-
-
-def _common(
-    shapes: Mapping[str, tuple[int, int, FeatureOrigin]], files: Mapping[str, Path]
-) -> tuple[int, FeatureOrigin]:
-    first = next(iter(shapes))
-    width, origin = shapes[first][1:]
-    for slide, (_, other_width, other) in shapes.items():
-        if other_width != width or other.encoder_digest != origin.encoder_digest:
+def _common(headers: Mapping[str, FeatureHeader], files: Mapping[str, Path]) -> FeatureHeader:
+    """Return the first header; refuse others that come from another encoder."""
+    name, first = next(iter(headers.items()))
+    for slide, other in headers.items():
+        if (other.dimensions, other.origin.encoder_digest) != (
+            first.dimensions,
+            first.origin.encoder_digest,
+        ):
             raise InputError(
-                f"slides '{first}' and '{slide}' have features of different encoders"
-                f" ({origin.encoder}, {width} numbers; {other.encoder}, {other_width})",
+                f"slides '{name}' and '{slide}' have features of different encoders"
+                f" ({first.origin.encoder}, {first.dimensions} numbers;"
+                f" {other.origin.encoder}, {other.dimensions})",
                 file=files[slide], remedy="Embed all slides with one encoder",
                 code="mixed_encoders",
             )  # fmt: skip
-    return width, origin
+    return first
 
 
 def _fill(
-    rows: np.ndarray,
-    coords: np.ndarray,
-    offsets: np.ndarray,
-    files: Mapping[str, Path],
-    read: Reader,
+    rows: np.ndarray, coords: np.ndarray, offsets: np.ndarray, files: Mapping[str, Path]
 ) -> None:
     for number, path in enumerate(files.values()):
-        slide = read(path)
+        slide = read_any(path)
         rows[offsets[number] : offsets[number + 1]] = slide.features
         coords[offsets[number] : offsets[number + 1]] = slide.coords
 
 
 def _write(
     folder: Path, facts: dict[str, object], offsets: np.ndarray, width: int,
-    files: Mapping[str, Path], read: Reader,
+    files: Mapping[str, Path],
 ) -> None:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RECORD).unlink(missing_ok=True)  # until the end there is no store
@@ -176,7 +151,7 @@ def _write(
         shape = (int(offsets[-1]), width)
         rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
         coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
-        _fill(rows, coords, offsets, files, read)
+        _fill(rows, coords, offsets, files)
         rows.flush()
         coords.flush()
         del rows, coords

@@ -110,7 +110,7 @@ def test_a_bag_that_comes_twice_in_a_batch_is_drawn_twice(store):
 
 def test_a_patient_s_bag_holds_the_rows_of_all_its_slides(store):
     loader = BagLoader(store, table(((0, 2), (1, 3))), instances=30)
-    whole = [batch for _, batch in loader.evaluation_batches()][0]
+    whole = next(batch for _, batch in loader.evaluation_batches())
     assert whole.offsets.tolist() == [0, 45, 346]
     assert whole.rows[:45, 0].tolist() == [0.0] * 5 + [2.0] * 40
     drawn = loader.training_batch(np.array([0, 1]), epoch=2)

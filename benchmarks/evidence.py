@@ -1,0 +1,94 @@
+"""What the evidence commands share: cells that resume, paired intervals, tables for the docs."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import f1_score, roc_auc_score
+
+from preprocessing.files import digest_of, read_json, write_json, write_text
+
+Cell = dict[str, Any]
+
+
+def arguments(name: str) -> argparse.Namespace:
+    """Read the command line that all evidence commands have."""
+    parser = argparse.ArgumentParser(description=f"Evidence: {name.replace('_', ' ')}")
+    parser.add_argument("--out", type=Path, default=Path("build/evidence") / name)
+    parser.add_argument("--table", type=Path, default=Path("docs/evidence") / f"{name}.md")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each cell")
+    parser.add_argument("--minutes", type=float, default=30.0, help="stop starting cells after")
+    return parser.parse_args()
+
+
+def run_cells(
+    out: Path, cells: Iterable[Cell], run: Callable[[Cell], dict[str, float | None]], minutes: float
+) -> pd.DataFrame:
+    """Run the cells that have no result yet; return the results of all that have one.
+
+    A cell's file is named by the digest of the cell, so a changed setting is a new cell.
+    """
+    started, rows = time.monotonic(), []
+    for cell in cells:
+        file = out / f"{digest_of(cell)[:16]}.json"
+        if not file.exists():
+            if time.monotonic() - started > 60 * minutes:
+                continue
+            begun = time.process_time()
+            scores = run(cell)
+            seconds = round(time.process_time() - begun, 1)
+            write_json(file, {"cell": cell, "scores": scores, "cpu_seconds": seconds})
+            shown = {name: round(v, 3) for name, v in scores.items() if v is not None}
+            print(f"{cell} {shown} {seconds} s", file=sys.stderr, flush=True)
+        found = read_json(file)
+        rows.append({**found["cell"], **found["scores"], "cpu_seconds": found["cpu_seconds"]})
+    return pd.DataFrame(rows)
+
+
+def scores_of(labels: np.ndarray, probabilities: np.ndarray, prefix: str = "") -> dict[str, float]:
+    """Return macro AUROC (one against the rest) and macro-F1 over the classes present."""
+    present = [c for c in range(probabilities.shape[1]) if 0 < (labels == c).sum() < len(labels)]
+    aurocs = [roc_auc_score(labels == c, probabilities[:, c]) for c in present]
+    f1 = f1_score(labels, probabilities.argmax(1), labels=present, average="macro", zero_division=0)
+    return {f"{prefix}auroc": float(np.mean(aurocs)), f"{prefix}macro_f1": float(f1)}
+
+
+def paired(table: pd.DataFrame, metric: str, method: str, other: str, by: Sequence[str]) -> str:
+    """Return the mean difference over paired runs and its 95 % t interval, as text."""
+    wide = table.pivot_table(index=list(by), columns="method", values=metric)
+    if method not in wide or other not in wide:
+        return "–"
+    difference = (wide[method] - wide[other]).dropna().to_numpy()
+    if len(difference) < 3:
+        return "–"
+    mean, error = difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
+    half = stats.t.ppf(0.975, len(difference) - 1) * error
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def mean_and_spread(values: pd.Series) -> str:
+    """Return mean ± standard deviation, as text."""
+    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown; its index is the first column."""
+    head = [table.index.name or "", *map(str, table.columns)]
+    lines = [head, ["---"] * len(head)]
+    lines += [
+        [str(name), *map(str, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_page(path: Path, title: str, parts: Sequence[str], command: str) -> None:
+    """Write a page for the docs: title, paragraphs and tables, the command that made it."""
+    text = "\n\n".join([f"# {title}", *parts, f"Made by `{command}`; run again, it resumes."])
+    write_text(path, text + "\n")
+    print(text)

@@ -1,0 +1,115 @@
+"""Train the methods on bags in memory, as `pathology.training` does on slides."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pathology.bags import BagLoader, BagTable
+from pathology.inference import BagPrediction, describe, load_slide_model, predict_all
+from pathology.methods import METHODS, batch_plan, with_method
+from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.store import FeatureStore
+from pathology.validation import validation_scores
+from training.fitting import FitSettings, fit
+from training.samplers.plans import PlannedSource
+
+
+@dataclass(frozen=True)
+class BagSet:
+    """Bags of instances (n x D each) with labels; ``truth`` marks the positive instances."""
+
+    bags: Sequence[np.ndarray]
+    labels: np.ndarray
+    truth: Sequence[np.ndarray] | None = None
+
+    def take(self, which: np.ndarray) -> "BagSet":
+        """Return some of the bags."""
+        truth = None if self.truth is None else [self.truth[i] for i in which]
+        return BagSet([self.bags[i] for i in which], self.labels[which], truth)
+
+    def loader(self, **options: int) -> BagLoader:
+        """Return a loader over the bags, each a slide of a resident store."""
+        sizes = [len(bag) for bag in self.bags]
+        store = FeatureStore(
+            slides=tuple(str(number) for number in range(len(sizes))),
+            features=np.concatenate(self.bags).astype(np.float32),
+            coords=np.zeros((sum(sizes), 2), np.int64),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            digest="",
+            encoder="",
+            encoder_digest="",
+        )
+        slides = tuple((number,) for number in range(len(sizes)))
+        return BagLoader(store, BagTable(store.slides, slides, self.labels), **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained; the same for every method of a comparison."""
+
+    model: ScMilSettings
+    epochs: int = 40
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-3
+    batch_size: int = 16
+    instances: int = 64
+    views: int = 2
+
+
+def train(
+    method: str, recipe: Recipe, training: BagSet, validation: BagSet, n_classes: int, seed: int
+) -> ScMil:
+    """Train a method and return the model of the selected epoch."""
+    chosen = METHODS[method]
+    settings = with_method(chosen, recipe.model)
+    views = recipe.views if chosen.contrast else 1
+    loader = training.loader(instances=max(recipe.instances // views, 1), views=views, seed=seed)
+    plan = batch_plan(chosen, training.labels, recipe.batch_size, recipe.epochs, seed)
+    torch.manual_seed(seed)
+    counts = np.bincount(training.labels, minlength=n_classes)
+    model = ScMil(training.bags[0].shape[1], n_classes, settings, counts)
+    rows = np.concatenate(training.bags)
+    model.standardise(rows.mean(axis=0), rows.std(axis=0))
+    held = validation.loader()
+
+    def validate(algorithm: ScMil, epoch: int) -> dict[str, float | None]:
+        logits = np.stack([found.logits for found in predict_all(algorithm, held)])
+        return validation_scores(logits, validation.labels, n_classes)
+
+    fit_settings = FitSettings(
+        epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay, seed=seed, device="cpu", prefetch=0,
+        checkpoint_every_seconds=3600,
+        select_after=settings.contrast.classifier_leads_from() if settings.contrast else 0.0,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        source = PlannedSource(plan, loader.training_batch)
+        result = fit(model, source, fit_settings, folder, validate)  # type: ignore[arg-type]
+        return load_slide_model(result.weights, describe(model))
+
+
+def predict(model: ScMil, bags: BagSet) -> list[BagPrediction]:
+    """Predict bags with all their instances."""
+    return list(predict_all(model, bags.loader()))
+
+
+def probabilities(predictions: Sequence[BagPrediction]) -> np.ndarray:
+    """Return probabilities, bags x classes."""
+    return np.stack([found.probabilities for found in predictions])
+
+
+def thinned(labels: np.ndarray, ratio: int, seed: int) -> np.ndarray:
+    """Return the bags kept when each class but the first is thinned to 1 / ``ratio`` of it.
+
+    The subsets are nested: those of a higher ratio are contained in those of a lower one.
+    """
+    rng = np.random.default_rng([seed, 17])
+    first = np.flatnonzero(labels == 0)
+    kept = [first]
+    for c in range(1, labels.max() + 1):
+        members = rng.permutation(np.flatnonzero(labels == c))
+        kept.append(members[: max(round(len(first) / ratio), 2)])
+    return np.sort(np.concatenate(kept))

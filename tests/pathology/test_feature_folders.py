@@ -1,0 +1,107 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pathology.feature_folders import has_coordinates, locate, read_any, read_header
+from pathology.store import pack_features
+from preprocessing.errors import InputError
+
+ROWS = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+COORDS = np.arange(18, dtype=np.int64).reshape(9, 2) * 256
+
+
+def _h5(path, name, features, coords=None, coord_attributes=None, **attributes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file[name] = features
+        if coords is not None:
+            file["coords"] = coords
+            file["coords"].attrs.update(coord_attributes or {})
+        file.attrs.update(attributes)
+    return path
+
+
+def _same(slide, coords=COORDS):
+    np.testing.assert_array_equal(slide.features, ROWS.astype(np.float16))
+    np.testing.assert_array_equal(slide.coords, coords)
+
+
+def test_clam_h5_is_read_with_and_without_a_leading_axis(tmp_path):
+    for name, features in (("a", ROWS), ("b", ROWS[None])):
+        path = _h5(tmp_path / f"{name}.h5", "features", features, COORDS)
+        _same(read_any(path))
+        header = read_header(path)
+        assert (header.layout, header.rows, header.dimensions) == ("clam", 9, 5)
+
+
+def test_trident_h5_gives_the_tile_s_size_at_level_0(tmp_path):
+    attributes = {"patch_size": 256, "patch_size_level0": 512, "target_magnification": 20}
+    path = _h5(tmp_path / "a.h5", "features", ROWS, COORDS, attributes, encoder="uni_v1")
+    header = read_header(path)
+    assert (header.layout, header.origin.encoder) == ("trident", "uni_v1")
+    assert (header.origin.tile_px, header.origin.tile_size_level0) == (256, 512.0)
+    _same(read_any(path))
+
+
+def test_stamp_coordinates_in_um_are_not_taken_for_pixels(tmp_path):
+    path = _h5(
+        tmp_path / "a.h5", "feats", ROWS.astype(np.float16), COORDS / 4.0, unit="um",
+        tile_size_um=256.0, tile_size_px=224, extractor="chief-ctranspath", stamp_version="2.3",
+    )  # fmt: skip
+    header, slide = read_header(path), read_any(path)
+    assert (header.layout, header.origin.encoder) == ("stamp", "chief-ctranspath")
+    assert header.origin.mpp == pytest.approx(256 / 224)
+    _same(slide, np.full((9, 2), -1))
+    assert not has_coordinates(slide)
+
+
+def test_clam_pt_takes_its_coordinates_from_the_h5_beside(tmp_path):
+    (tmp_path / "pt_files").mkdir()
+    torch.save(torch.tensor(ROWS), tmp_path / "pt_files" / "a.pt")
+    _same(read_any(tmp_path / "pt_files" / "a.pt"), np.full((9, 2), -1))
+    _h5(tmp_path / "h5_files" / "a.h5", "features", ROWS, COORDS)
+    _same(read_any(tmp_path / "pt_files" / "a.pt"))
+
+
+def test_a_pt_file_that_carries_code_is_refused_and_not_run(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made"), "w"))
+
+    torch.save({"x": Hostile()}, tmp_path / "a.pt")
+    with pytest.raises(InputError) as caught:
+        read_any(tmp_path / "a.pt")
+    assert caught.value.code == "bad_feature_file"
+    assert not (tmp_path / "made").exists()
+
+
+def test_slides_are_found_in_nested_folders_with_or_without_suffixes(tmp_path):
+    nested = _h5(tmp_path / "20x" / "feats" / "x.y.h5", "features", ROWS, COORDS)
+    (tmp_path / "pt_files").mkdir()
+    torch.save(torch.tensor(ROWS), tmp_path / "pt_files" / "x.y.pt")
+    assert locate(tmp_path, ["x.y", "gone"]) == {"x.y": nested}
+    assert locate(tmp_path, ["x.y.svs"]) == {"x.y.svs": nested}
+    assert locate(tmp_path, ["x.y.h5"]) == {"x.y.h5": nested}
+
+
+def test_two_files_of_one_slide_are_not_chosen_between(tmp_path):
+    _h5(tmp_path / "uni" / "a.h5", "features", ROWS)
+    _h5(tmp_path / "conch" / "a.h5", "features", ROWS)
+    with pytest.raises(InputError) as caught:
+        locate(tmp_path, ["a"])
+    assert caught.value.code == "two_feature_files"
+
+
+def test_features_that_float16_cannot_hold_are_refused(tmp_path):
+    path = _h5(tmp_path / "a.h5", "features", ROWS * 1e6, COORDS)
+    with pytest.raises(InputError, match="float16"):
+        read_any(path)
+
+
+def test_a_store_packs_a_foreign_folder(tmp_path):
+    for name in "ab":
+        _h5(tmp_path / f"{name}.h5", "features", ROWS, COORDS, {"patch_size_level0": 512})
+    store = pack_features(locate(tmp_path, ["a", "b"]))
+    assert store.offsets.tolist() == [0, 9, 18]
+    np.testing.assert_array_equal(store.features[9:], ROWS.astype(np.float16))

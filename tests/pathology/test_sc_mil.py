@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from pathology.bags import Bags
+from pathology.diagnostics import contrast_diagnostics, neural_collapse
+from pathology.methods import METHODS, TwoStages, batch_plan, with_method
+from pathology.sc_mil import ContrastSettings, ScMil, ScMilSettings
+from training.algorithm import Algorithm, Batch
+from training.losses.classification import cross_entropy
+from training.losses.contrastive import simplex_prototypes, supervised_contrastive
+
+COUNTS = np.array([20, 5, 2])
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    bags = [rng.normal(size=(size, 6)) for size in (3, 9, 1, 5, 4, 7, 2, 6)]
+    return Bags.pack(bags, [0, 0, 1, 1, 2, 2, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
+
+
+def model(method="sc_mil", counts=COUNTS, **changes):
+    torch.manual_seed(0)
+    settings = ScMilSettings.model_validate({"aggregator": {"width": 16, "dropout": 0.0}} | changes)
+    return ScMil(6, 3, with_method(METHODS[method], settings), counts)
+
+
+def test_the_contract_of_an_algorithm_holds():
+    assert isinstance(batch(), Batch)
+    sc_mil = model()
+    assert isinstance(sc_mil, Algorithm)
+    output = sc_mil(batch())
+    assert (output.logits.shape, output.embedding.shape) == ((8, 3), (8, 16))
+
+
+def test_at_its_ends_the_loss_is_pure_contrast_and_pure_cross_entropy():
+    sc_mil, bags = model(), batch()
+    output = sc_mil(bags)
+    contrast = supervised_contrastive(sc_mil.projection(output.embedding), bags.labels, 1.0).loss
+    plain = cross_entropy(output.logits, bags.labels)
+    assert sc_mil.step(bags, 0.0)["loss"].item() == pytest.approx(contrast.item(), abs=1e-6)
+    assert sc_mil.step(bags, 1.0)["loss"].item() == pytest.approx(plain.item(), abs=1e-6)
+    middle = sc_mil.step(bags, 0.25)
+    assert middle["loss"].item() == pytest.approx(0.75 * contrast.item() + 0.25 * plain.item())
+    assert middle["beta"].item() == pytest.approx(0.75)
+
+
+def test_the_classifier_gets_no_gradient_from_pure_contrast():
+    sc_mil = model()
+    sc_mil.step(batch(), 0.0)["loss"].backward()
+    assert sc_mil.classifier.weight.grad.abs().max() == 0
+    assert sc_mil.aggregator.score.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_keeps_for_inference_what_prediction_needs(method):
+    trained = model(method)
+    optimiser = torch.optim.Adam(trained.parameters(), lr=0.01)
+    first = trained.step(batch(), 0.5)["classification"].item()
+    for step in range(30):
+        loss = trained.step(batch(), 0.5 + step / 60)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert trained.step(batch(), 0.5)["classification"].item() < first
+    fresh = ScMil(6, 3, trained.settings)
+    fresh.load_state_dict(trained.inference_state(), strict=True)
+    torch.testing.assert_close(fresh.eval()(batch()).logits, trained.eval()(batch()).logits)
+
+
+def test_methods_start_from_the_same_weights():
+    states = [model(method).inference_state() for method in ("sc_mil", "cross_entropy", "focal")]
+    for state in states[1:]:
+        assert all(torch.equal(value, states[0][name]) for name, value in state.items())
+
+
+def test_from_the_second_stage_on_the_classifier_alone_has_gradients():
+    two_stage = model("two_stage")
+    two_stage.step(batch(), 0.9)["loss"].backward()
+    moved = {name for name, p in two_stage.named_parameters() if p.grad is not None}
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_batches_of_the_two_stages_change_at_their_epoch():
+    labels = np.repeat([0, 1], [90, 6])
+    plan = batch_plan(METHODS["two_stage"], labels, 16, epochs=10, seed=0)
+    assert isinstance(plan, TwoStages)
+    rare = [labels[np.concatenate(plan.batches(epoch))].mean() for epoch in (0, 5, 6, 9)]
+    assert rare[:2] == [6 / 96] * 2
+    assert all(0.4 < share < 0.6 for share in rare[2:])
+
+
+def test_class_aware_batches_give_every_anchor_a_partner():
+    labels = np.repeat([0, 1, 2], [100, 6, 3])
+    plan = batch_plan(METHODS["sc_mil"], labels, 16, epochs=1, seed=0)
+    for indices in plan.batches(0):
+        assert np.bincount(labels[indices], minlength=3).min() >= 2
+
+
+def test_the_classifier_leads_once_beta_is_down_to_a_half():
+    assert ContrastSettings(schedule="linear").classifier_leads_from() == 0.5
+    assert ContrastSettings(schedule="parabolic").classifier_leads_from() == 0.71
+    assert ContrastSettings(schedule="step", step_at=0.3).classifier_leads_from() == 0.3
+    assert ContrastSettings(schedule="constant").classifier_leads_from() == 0.0
+
+
+def test_a_feature_that_hardly_varied_in_training_is_not_blown_up():
+    sc_mil = model()
+    deviation = np.array([1.0, 2.0, 3.0, 0.0, 1e-9, 2.0])
+    sc_mil.standardise(np.zeros(6), deviation)
+    np.testing.assert_allclose(sc_mil.scale.numpy(), [1, 2, 3, 0.2, 0.2, 2])
+
+
+def test_diagnostics_of_collapsed_classes_take_their_extreme_values():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    bags = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    z = simplex_prototypes(2, 4)[labels]
+    found = contrast_diagnostics(z, labels, bags, 2)
+    assert found["alignment"].item() == pytest.approx(0, abs=1e-6)
+    assert found["collapse_0"].item() == pytest.approx(1)
+    assert found["class_alignment"].item() == 1.0
+    assert found["sample_alignment"].item() == 0.0  # no row is nearer to its own other view
+    collapse = neural_collapse(z * 3, labels, 2)
+    assert collapse["nc1"].item() == pytest.approx(0, abs=1e-6)
+    assert collapse["nc2"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_diagnostics_that_a_batch_cannot_define_are_nan():
+    one = torch.tensor([0, 0])
+    found = contrast_diagnostics(torch.randn(2, 4), one, torch.tensor([0, 1]), 2)
+    assert torch.isnan(found["collapse_1"])
+    assert torch.isnan(found["sample_alignment"])
+    assert torch.isnan(neural_collapse(torch.randn(2, 4), one, 2)["nc1"])
+
+
+def test_uniformity_is_lower_for_spread_rows_than_for_gathered_ones():
+    labels, bags = torch.zeros(64, dtype=torch.int64), torch.arange(64)
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.randn(64, 8, generator=generator)
+    gathered = spread * 0.05 + 1
+    values = [contrast_diagnostics(z, labels, bags, 1)["uniformity"] for z in (spread, gathered)]
+    assert values[0] < values[1] - 1

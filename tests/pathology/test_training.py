@@ -1,0 +1,249 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pathology.features import FeatureOrigin, SlideFeatures, feature_path, write_features
+from pathology.inference import load_slide_model, predict_bag
+from pathology.training import PathologySettings, train_pathology
+from pathology.validation import validation_scores
+from preprocessing.cohort import Cohort
+from preprocessing.errors import InputError
+
+CLASSES = ("normal", "tumour")
+ORIGIN = FeatureOrigin(
+    tile_px=224, mpp=0.5, tile_size_level0=224.0, encoder="test", encoder_digest="e"
+)
+
+
+def make(folder, patients=24, seed=0):
+    """A cohort of two slides per patient: tumour slides hold a few instances that stand out."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for patient in range(patients):
+        tumour = patient % 3 == 0
+        site = ("east", "west", "held")[patient // 3 % 3]
+        split = "test" if site == "held" else ("train", "train", "val", "test")[patient // 9 % 4]
+        for number in range(2):
+            slide = f"p{patient}-{number}"
+            features = rng.normal(size=(int(rng.integers(8, 30)), 5))
+            if tumour:
+                features[:6, 0] += 6
+            coords = rng.integers(0, 5000, (len(features), 2))
+            write_features(
+                feature_path(folder, slide),
+                SlideFeatures(features=features.astype(np.float16), coords=coords, origin=ORIGIN),
+            )
+            rows.append(
+                {
+                    "image": f"{slide}.svs", "slide": slide, "patient": f"p{patient}", "site": site,
+                    "site_role": "held_out" if site == "held" else "training", "split": split,
+                    "label": CLASSES[tumour], "mpp": np.nan,
+                }
+            )  # fmt: skip
+    return Cohort(table=pd.DataFrame(rows), classes=CLASSES, path=folder / "cohort.csv")
+
+
+def settings(method="sc_mil", epochs=6, **changes):
+    given = {
+        "method": method, "batch_size": 8, "instances": 16,
+        "model": {"aggregator": {"width": 16, "attention_width": 8}},
+        "fit": {"epochs": epochs, "learning_rate": 0.02, "device": "cpu", "prefetch": 0},
+    }  # fmt: skip
+    return PathologySettings.model_validate(given | changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def cohort(folder):
+    return make(folder)
+
+
+@pytest.fixture(scope="module")
+def run(cohort, folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return path, train_pathology(cohort, folder, settings(), path)
+
+
+def test_a_run_learns_and_writes_the_contract_s_files(run, cohort):
+    path, table = run
+    assert table["slide"].tolist() == cohort.table["slide"].tolist()
+    columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+    assert list(table.columns) == [*columns, "prob_normal", "prob_tumour"]
+    np.testing.assert_allclose(table[["prob_normal", "prob_tumour"]].sum(axis=1), 1, atol=1e-9)
+    test = table[table["split"] == "test"]
+    right = (test["prob_tumour"] > 0.5) == (test["label"] == "tumour")
+    assert right.mean() > 0.9
+    assert np.load(path / "embeddings.npy").shape == (48, 16)
+    logits = np.load(path / "logits.npy")
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax[:, 1], table["prob_tumour"], atol=1e-6)
+    record = json.loads((path / "run.json").read_text())
+    assert (record["status"], record["facts"]["slides_predicted"]) == ("done", 48)
+    assert "projection.0.weight" not in json.dumps(record)
+    assert len((path / "curves.jsonl").read_text().splitlines()) == 6
+
+
+def test_weights_are_selected_only_once_the_classifier_leads(run):
+    facts = json.loads((run[0] / "run.json").read_text())["facts"]
+    assert facts["selected_epoch"] >= 2  # epoch 2 of 6 ends at progress 0.5
+    assert facts["selected_because"] == "best"
+
+
+def test_the_packaged_weights_predict_what_the_run_predicted(run, cohort, folder):
+    from pathology.features import read_features
+
+    path, table = run
+    facts = json.loads((path / "run.json").read_text())["facts"]
+    model = load_slide_model(path / "weights.safetensors", facts["architecture"])
+    for number in (0, 7, 30):
+        features = read_features(feature_path(folder, table["slide"][number])).features
+        whole = predict_bag(model, features)
+        streamed = predict_bag(model, features, max_rows=3)
+        assert whole.probabilities[1] == pytest.approx(table["prob_tumour"][number], abs=1e-6)
+        np.testing.assert_allclose(streamed.logits, whole.logits, atol=1e-5)
+        np.testing.assert_allclose(streamed.attention, whole.attention, atol=1e-5)
+
+
+def test_a_finished_run_is_read_back_and_other_settings_begin_anew(run, cohort, folder):
+    path, table = run
+    stamp = (path / "weights.safetensors").stat().st_mtime_ns
+    pd.testing.assert_frame_equal(train_pathology(cohort, folder, settings(), path), table)
+    assert (path / "weights.safetensors").stat().st_mtime_ns == stamp
+    other = train_pathology(cohort, folder, settings(), path.with_name("again"))
+    pd.testing.assert_frame_equal(other, table)  # the same to the last bit
+    changed = train_pathology(cohort, folder, settings(epochs=2), path.with_name("again"))
+    assert not np.allclose(changed["prob_tumour"], table["prob_tumour"])
+
+
+def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
+    run, cohort, folder, tmp_path, monkeypatch
+):
+    from pathology.bags import BagLoader
+
+    class Killed(BaseException):
+        pass
+
+    drawn = []
+    original = BagLoader.training_batch
+
+    def cut(self, indices, epoch):
+        drawn.append(epoch)
+        if len(drawn) == 11:
+            raise Killed
+        return original(self, indices, epoch)
+
+    often = settings().model_dump()
+    often["fit"]["checkpoint_every_steps"] = 1
+    often = PathologySettings.model_validate(often)
+    monkeypatch.setattr(BagLoader, "training_batch", cut)
+    with pytest.raises(Killed):
+        train_pathology(cohort, folder, often, tmp_path / "run")
+    before = len(drawn)
+    resumed = train_pathology(cohort, folder, often, tmp_path / "run")
+    assert drawn[before] == drawn[before - 1]  # it went on, and did not begin again
+    pd.testing.assert_frame_equal(resumed, run[1])
+
+
+def test_slides_without_features_are_excluded_with_the_reason(cohort, folder, tmp_path):
+    lost = cohort.table["slide"].tolist()[-2:]
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        if path.stem not in lost:
+            (part / path.name).write_bytes(path.read_bytes())
+    reasons = pd.DataFrame(
+        {"slide": lost[:1], "status": ["no_tiles"], "code": ["no_tissue"], "reason": ["Glass"]}
+    )
+    reasons.to_csv(part / "features.csv", index=False)
+    table = train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
+    assert len(table) == 46
+    excluded = pd.read_csv(tmp_path / "run" / "excluded.csv")
+    assert excluded["slide"].tolist() == lost
+    assert excluded["code"].tolist() == ["no_tissue", "not_embedded"]
+
+
+def test_held_out_sites_and_test_slides_do_not_reach_the_weights(run, cohort, folder, tmp_path):
+    """Other features on every slide that is not for training or selection: the same weights."""
+    part = tmp_path / "features"
+    part.mkdir()
+    rng = np.random.default_rng(9)
+    unseen = cohort.table[cohort.table["split"] == "test"]["slide"].tolist()
+    for path in folder.glob("*.h5"):
+        (part / path.name).write_bytes(path.read_bytes())
+    for slide in unseen:
+        features = rng.normal(size=(11, 5)).astype(np.float16)
+        coords = np.zeros((11, 2), np.int64)
+        write_features(
+            feature_path(part, slide),
+            SlideFeatures(features=features, coords=coords, origin=ORIGIN),
+        )
+    table = train_pathology(cohort, part, settings(), tmp_path / "run")
+    seen = ~table["slide"].isin(unseen)
+    pd.testing.assert_frame_equal(table[seen], run[1][seen])
+
+
+def test_unlabelled_slides_are_predicted_but_not_trained_on(cohort, folder, tmp_path):
+    blank = cohort.table.copy()
+    blank.loc[blank["patient"] == "p0", "label"] = ""
+    table = train_pathology(cohort.with_table(blank), folder, settings(epochs=1), tmp_path / "run")
+    assert len(table) == 48
+    assert table.loc[table["patient"] == "p0", "prob_tumour"].between(0, 1).all()
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
+    assert sum(facts["training_bags"]) == (blank["split"].eq("train") & blank["label"].ne("")).sum()
+
+
+@pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])
+def test_a_patient_s_slides_share_one_answer(pooling, cohort, folder, tmp_path):
+    table = train_pathology(cohort, folder, settings(epochs=2, pooling=pooling), tmp_path / "run")
+    assert table.groupby("patient")["prob_tumour"].nunique().eq(1).all()
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
+    per_patient = pooling == "patient_union"
+    assert facts["pooling"] == pooling
+    n_train = cohort.table[cohort.table["split"] == "train"]
+    expected = n_train["patient"].nunique() if per_patient else len(n_train)
+    assert sum(facts["training_bags"]) == expected
+
+
+def test_late_fusion_is_the_mean_of_the_slides(run, cohort, folder, tmp_path):
+    late = train_pathology(cohort, folder, settings(pooling="patient_late"), tmp_path / "run")
+    expected = run[1].groupby("patient")["prob_tumour"].transform("mean")
+    np.testing.assert_allclose(late["prob_tumour"], expected, atol=1e-9)
+
+
+def test_a_memory_mapped_store_trains_to_the_same_predictions(run, cohort, folder, tmp_path):
+    mapped = settings(resident_gib=0.0)
+    table = train_pathology(cohort, folder, mapped, tmp_path / "run")
+    pd.testing.assert_frame_equal(table, run[1])
+
+
+def test_a_class_without_training_slides_is_named(cohort, folder, tmp_path):
+    table = cohort.table[(cohort.table["label"] == "normal") | (cohort.table["split"] == "test")]
+    with pytest.raises(InputError, match="tumour"):
+        train_pathology(cohort.with_table(table), folder, settings(), tmp_path / "run")
+
+
+def test_weights_of_another_network_are_refused(run, tmp_path):
+    from safetensors.torch import save_file
+
+    facts = json.loads((run[0] / "run.json").read_text())["facts"]
+    save_file({"centre": torch.zeros(5)}, tmp_path / "weights.safetensors")
+    with pytest.raises(InputError) as caught:
+        load_slide_model(tmp_path / "weights.safetensors", facts["architecture"])
+    assert caught.value.code == "foreign_weights"
+
+
+def test_validation_weighs_classes_equally_and_names_what_is_undefined():
+    logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]))
+    scores = validation_scores(logits, np.array([0, 0, 0, 1]), 2)
+    assert scores["loss"] == pytest.approx(-(np.log(0.9) + np.log(0.4)) / 2)
+    assert scores["balanced_accuracy"] == 0.5
+    assert scores["macro_auroc"] == 1.0
+    assert scores["macro_f1"] == pytest.approx(3 / 7)
+    assert validation_scores(logits, np.zeros(4, int), 2)["macro_auroc"] is None
