@@ -42,13 +42,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sites", nargs="+", default=SITES)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--most", type=int, default=1200, help="photographs of a site at most")
+    parser.add_argument("--most", type=int, default=1000, help="photographs of a site at most")
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--enhancement", choices=["none", "graham", "clahe"], default="graham")
     parser.add_argument("--backbone", default="thin_resnet18")
+    parser.add_argument("--width", type=int, default=8, help="of thin_resnet18")
     parser.add_argument("--weights", type=Path, help="local first weights")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--report", action="store_true", help="print the tables and end")
@@ -141,7 +142,9 @@ def main() -> None:
     print(prepared.groupby("site")[["gradable"]].agg(["size", "sum"]).to_string())
     settings = RetinaSettings.model_validate(
         {
-            "backbone": {"name": options.backbone, "weights": options.weights},
+            "backbone": {
+                "name": options.backbone, "width": options.width, "weights": options.weights,
+            },
             "fit": {
                 "epochs": options.epochs, "learning_rate": options.learning_rate,
                 "select_by": "auc", "mode": "max", "device": options.device,
