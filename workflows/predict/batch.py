@@ -121,6 +121,15 @@ def check_output(output: Path) -> None:
         )
 
 
+def settings_of(package: Package, predictor: Predictor) -> dict[str, Any]:
+    """Return everything but the input that a result depends on."""
+    return {
+        "software": version("offsite"),
+        "model": package.digest,
+        "predictor": predictor.describe(),
+    }
+
+
 def tables_folder(options: BatchOptions) -> Path:
     """Make the folder of the tables; a part has its own, the cases are shared."""
     output = options.output
@@ -138,7 +147,7 @@ class _Publication:
     ) -> None:  # fmt: skip
         self._package, self._items, self._folder, self._options = package, items, folder, options
         self._next = time.monotonic() + _REFRESH_SECONDS
-        settings = {"model": package.digest, "predictor": predictor.describe()}
+        settings = settings_of(package, predictor)
         self._files = CaseFiles(options.output, settings)
         self.monitor = monitor_for(len(items), json_log=options.json_log)
 

@@ -23,7 +23,7 @@ from workflows.predict.inputs import Item
 from workflows.predict.judgement import Judge
 from workflows.predict.monitor import Monitor
 from workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
-from workflows.predict.predictor import Predictor, Rejected
+from workflows.predict.predictor import Predictor
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64
@@ -110,24 +110,14 @@ class Engine:
 
     def _prepare(self, item: Item) -> Passage:
         passage, start = Passage(item), time.monotonic()
-        try:
-            if item.fault:
-                raise Rejected(*item.fault)
+        with passage.blamed():
             check_file(item)
             passage.content = content_of(item)
             passage.key = self._files.key(item, passage.content)
             if self._options.resume:
                 passage.stored = self._files.current(item, passage.key)
-            if passage.stored is None:
-                passage.prepared = self._predictor.prepare(item)
-                passage.view = passage.prepared.view
-                quality = passage.prepared.quality
-                if not quality.gradable:
-                    passage.fault = Code.UNGRADABLE, "; ".join(quality.reasons) or "poor quality"
-        except Rejected as verdict:
-            passage.fault, passage.view = (verdict.code, verdict.message), verdict.view
-        except Exception as error:
-            passage.blame(error)
+        if passage.stored is None and passage.fault is None:
+            passage.read(self._predictor)
         passage.seconds = time.monotonic() - start
         return passage
 

@@ -1,6 +1,8 @@
 """One input on its way through the pipeline, its faults, and the record that comes of it."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from preprocessing.errors import InputError
 from workflows.predict.codes import Code, Decision, Status, status_of
 from workflows.predict.inputs import Item
 from workflows.predict.judgement import Judge
-from workflows.predict.predictor import Finding, Prepared, Rejected
+from workflows.predict.predictor import Finding, Predictor, Prepared, Rejected
 
 
 @dataclass(eq=False)
@@ -41,6 +43,25 @@ class Passage:
     def failed(self) -> bool:
         """Whether it ends as an error."""
         return self.fault is not None and status_of(self.fault[0]) is Status.ERROR
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Make whatever goes wrong inside the reason why there is no answer."""
+        try:
+            yield
+        except Rejected as verdict:
+            self.fault, self.view = (verdict.code, verdict.message), verdict.view
+        except Exception as error:
+            self.blame(error)
+
+    def read(self, predictor: Predictor) -> None:
+        """Prepare the input; one that cannot be graded will not be inferred."""
+        with self.blamed():
+            self.prepared = predictor.prepare(self.item)
+            self.view = self.prepared.view
+            quality = self.prepared.quality
+            if not quality.gradable:
+                self.fault = Code.UNGRADABLE, "; ".join(quality.reasons) or "poor quality"
 
     def blame(self, error: Exception) -> None:
         """Make an error the reason why there is no answer."""
@@ -100,6 +121,8 @@ def unanswered(code: Code, message: str) -> dict[str, Any]:
 
 def check_file(item: Item) -> None:
     """Refuse what cannot be read at all, before any library sees it."""
+    if item.fault:
+        raise Rejected(*item.fault)
     try:
         if not item.path.is_file():
             found = item.path.exists()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from preprocessing.errors import InputError
 from workflows.package.folder import ModelRefused, Package, load_package, refused
-from workflows.predict.batch import BatchOptions, Outcome, check_output, run_batch
+from workflows.predict.batch import BatchOptions, Outcome, check_output, run_batch, settings_of
 from workflows.predict.case_files import CaseFiles, content_of
 from workflows.predict.inputs import Inputs, find_inputs, part_of
 from workflows.predict.kinds import dicom_series
@@ -163,13 +163,11 @@ def plan(
     with opened_model(model, tracking_uri) as package:
         inputs = inputs_for(package.record.task, names, site, options.output)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
-        settings = predictor_for(package, device_named(device)).describe()
-        files = CaseFiles(options.output, {"model": package.digest, "predictor": settings})
+        predictor = predictor_for(package, device_named(device))
+        files = CaseFiles(options.output, settings_of(package, predictor))
         counts = {"inputs": len(items), "done already": 0, "to do": 0, "unreadable": 0}
         for item in items:
             try:
-                if item.fault:
-                    raise Rejected(*item.fault)
                 check_file(item)
                 done = files.current(item, files.key(item, content_of(item)))
                 counts["done already" if done else "to do"] += 1

@@ -1,0 +1,220 @@
+"""The stages as the commands of a job: killed and gone on with, stale parts redone, shown."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
+from preprocessing.synthetic.slides_biology import CLASSES
+from preprocessing.synthetic.slides_sites import SITES
+from workflows.job import Job
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+RUN = "runs/sc_mil/without-cedar/seed-0"
+
+
+def offsite(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "workflows", *map(str, arguments)],
+        capture_output=True, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def killed(when: Callable[[], bool], *arguments: object) -> None:
+    """Start a command and kill it, with no chance to tidy up, as soon as ``when`` holds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workflows", *map(str, arguments)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+    )  # fmt: skip
+    while process.poll() is None and not when():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def written(folder: Path) -> Path:
+    """The configuration of a small job beside its cohort."""
+    path = folder / "job.yaml"
+    settings = {
+        "task": "pathology", "cohort": "cohort/cohort.csv", "classes": list(CLASSES),
+        "output": "results",
+        "splits": {"held_out_sites": ["cedar"], "val": 0.3, "test": 0.3},
+        "tiles": {"tile_px": 128, "min_tissue": 0.3}, "encoder": {"tile_px": 128},
+        "training": {"batch_size": 4, "instances": 16,
+                     "fit": {"epochs": 12, "checkpoint_every_seconds": 0}},
+        "evaluation": {"metrics": {"resamples": 100, "calibration_simulations": 50}},
+        "cells": {"shards": 2},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job done without disturbance, up to training."""
+    folder = tmp_path_factory.mktemp("job")
+    make_slide_cohort(
+        folder / "cohort",
+        SyntheticSlideSettings(
+            sites=SITES[:3], patients=18, slides_per_patient=(1, 1), width_um=330, height_um=330,
+            class_shares=(1, 1, 1), artefacts=False, tissue_share=0.7,
+        ),
+        workers=2,
+    )  # fmt: skip
+    config = written(folder)
+    for stage in ("tile", "embed", "train"):
+        done = offsite(stage, config)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def fresh(made: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The same job elsewhere, with the named results of the undisturbed one; none by default."""
+
+    def copy(*kept: str) -> Path:
+        shutil.copytree(made / "cohort", tmp_path / "cohort", copy_function=os.link)
+        for name in kept:
+            source = made / "results" / name
+            target = tmp_path / "results" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        return written(tmp_path)
+
+    return copy
+
+
+def marks(files: list[Path]) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in files}
+
+
+def same_tables(found: Path, wanted: Path) -> None:
+    """Tables are equal to the bit, but for the folder that they name."""
+    one, other = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in (found, wanted))
+    pd.testing.assert_frame_equal(one.drop(columns="image"), other.drop(columns="image"))
+
+
+def test_killed_tiling_goes_on(made: Path, fresh: Callable[..., Path]) -> None:
+    config = fresh()
+    tiles = config.parent / "results" / "tiles"
+    killed(lambda: len(list(tiles.glob("*.json"))) >= 3, "tile", config, "--workers", "1")
+    before = marks(sorted(tiles.glob("*.json")))
+    assert 3 <= len(before) < 18
+    done = offsite("tile", config)
+    assert done.returncode == 0, done.stderr
+    same_tables(config.parent / "results/tiles.csv", made / "results/tiles.csv")
+    assert marks([tiles / name for name in before]) == before
+    for file in sorted((made / "results/tiles").glob("*.parquet")):
+        assert file.read_bytes() == (tiles / file.name).read_bytes()
+
+
+def test_killed_embedding_goes_on(made: Path, fresh: Callable[..., Path]) -> None:
+    config = fresh("tiles", "tiles.csv")
+    features = config.parent / "results" / "features"
+    killed(lambda: len(list(features.glob("*.h5"))) >= 3, "embed", config, "--workers", "1")
+    before = marks(sorted(features.glob("*.h5")))
+    assert 3 <= len(before) < 18
+    done = offsite("embed", config)
+    assert done.returncode == 0, done.stderr
+    same_tables(features / "features.csv", made / "results/features/features.csv")
+    assert marks([features / name for name in before]) == before
+    for file in sorted((made / "results/features").glob("*.h5")):
+        assert file.read_bytes() == (features / file.name).read_bytes(), file.name
+
+
+def test_killed_training_goes_on(made: Path, fresh: Callable[..., Path]) -> None:
+    config = fresh("tiles", "tiles.csv", "features")
+    run = config.parent / "results" / RUN
+    curves = run / "curves.jsonl"
+
+    def some_epochs() -> bool:
+        return curves.is_file() and curves.read_text().count("\n") >= 4
+
+    killed(some_epochs, "train", config)
+    assert json.loads((run / "run.json").read_text())["status"] == "running"
+    done = offsite("train", config)
+    assert done.returncode == 0, done.stderr
+    wanted = made / "results" / RUN
+    found, expected = (load_file(folder / "weights.safetensors") for folder in (run, wanted))
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    epochs = [json.loads(line)["epoch"] for line in curves.read_text().splitlines()]
+    assert epochs == list(range(12))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(run / "predictions.parquet"),
+        pd.read_parquet(wanted / "predictions.parquet"),
+    )
+
+
+def test_a_changed_slide_makes_its_own_results_stale_alone(fresh: Callable[..., Path]) -> None:
+    config = fresh("tiles", "tiles.csv", "features")
+    slides = Job.load(config).cohort.image_paths()
+    changed, donor = slides[0], slides[1]
+    data = donor.read_bytes()
+    changed.unlink()  # it is a link to the undisturbed job's slide
+    changed.write_bytes(data)
+    results = config.parent / "results"
+    before = marks(sorted(results.glob("tiles/*.json")) + sorted(results.glob("features/*.h5")))
+    for stage in ("tile", "embed"):
+        assert offsite(stage, config).returncode == 0
+    after = marks([*results.glob("tiles/*.json"), *results.glob("features/*.h5")])
+    redone = {name for name in after if after[name] != before[name]}
+    assert redone == {f"{changed.stem}.json", f"{changed.stem}.h5"}
+
+
+def test_parts_join_to_the_whole(made: Path, fresh: Callable[..., Path]) -> None:
+    config = fresh()
+    for part in ("2/2", "1/2"):
+        assert offsite("tile", config, "--part", part).returncode == 0
+    early = offsite("tile", config, "--join", "3")
+    assert early.returncode == 2
+    assert "part 1 of 3 is missing" in early.stderr
+    assert offsite("tile", config, "--join", "2").returncode == 0
+    same_tables(config.parent / "results/tiles.csv", made / "results/tiles.csv")
+
+
+def test_a_bad_slide_is_a_row_and_exit_code_3(fresh: Callable[..., Path]) -> None:
+    config = fresh("tiles", "tiles.csv")
+    slide = Job.load(config).cohort.image_paths()[0]
+    slide.unlink()
+    slide.write_text("not a slide")
+    done = offsite("tile", config)
+    assert done.returncode == 3
+    assert slide.stem in done.stderr
+    table = pd.read_csv(config.parent / "results" / "tiles.csv", keep_default_na=False)
+    assert table["status"].value_counts().to_dict() == {"done": 17, "failed": 1}
+    assert table["message"][table["status"] == "failed"].str.len().min() > 20
+
+
+def test_evaluate_track_and_register_a_run(made: Path) -> None:
+    config = made / "job.yaml"
+    done = offsite("evaluate", made / "results" / RUN)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_file()
+    first, again = offsite("track", config), offsite("track", config)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == again.stdout
+    registered = offsite("register", config)
+    assert registered.stdout == "models:/offsite/1\n", registered.stderr
+    assert offsite("register", config).stdout == "models:/offsite/1\n"
+
+
+def test_a_run_that_is_not_there_is_refused_in_a_sentence(made: Path) -> None:
+    done = offsite("register", made)
+    assert done.returncode == 2
+    assert "not a run folder" in done.stderr
+    assert "Traceback" not in done.stderr

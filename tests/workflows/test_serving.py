@@ -1,0 +1,98 @@
+"""The registry's model: predicted with by its address, and served over HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.workflows.conftest import FundusRun
+from workflows.predict.batch import BatchOptions
+from workflows.predict.running import predict
+from workflows.serving import ServedModel, _load_pyfunc
+
+
+def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: Path) -> None:
+    images = sorted(fundus_run.cohort.parent.rglob("*.jpg"))[:6]
+    bad = tmp_path / "bad.jpg"
+    bad.touch()
+    options = BatchOptions(output=tmp_path / "out", workers=1)
+    predict([*images, bad], str(fundus_run.package), options, site="x", device="cpu")
+    batch = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    served = _load_pyfunc(str(fundus_run.package))
+    assert isinstance(served, ServedModel)
+    answers = served.predict(pd.DataFrame({"image": [*map(str, images), str(bad)]}))
+    assert list(answers["code"]) == list(batch["code"])
+    assert answers["code"].iloc[-1] == "empty_file"
+    columns = [name for name in batch.columns if name.startswith("prob_")]
+    found = answers[columns].iloc[:-1].astype(float).to_numpy()
+    assert np.allclose(found, batch[columns].iloc[:-1].astype(float).to_numpy(), atol=1e-6)
+    assert answers[columns].iloc[-1].isna().all()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_registered_predicted_with_and_served(fundus_run: FundusRun, tmp_path: Path) -> None:
+    from evaluation.registry import register_package
+    from evaluation.tracking import log_run
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run_id = log_run(uri, "test", "run", job_key="key")
+    register_package(uri, "small", fundus_run.package, run_id)
+    images = sorted(fundus_run.cohort.parent.rglob("*.jpg"))[:3]
+    options = BatchOptions(output=tmp_path / "out", workers=1)
+    outcome = predict(
+        images, "models:/small@candidate", options, tracking_uri=uri, site="x", device="cpu"
+    )
+    assert outcome.exit_code == 0
+    batch = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    assert set(batch["model_version"].astype(str)) == {"1"}
+
+    port = free_port()
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": f"{programs}:{os.environ['PATH']}",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+    }  # fmt: skip
+    server = subprocess.Popen(
+        [str(programs / "mlflow"), "models", "serve", "-m", "models:/small@candidate",
+         "--env-manager", "local", "-p", str(port), "-w", "1"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        answer = ask(port, {"dataframe_split": {"columns": ["image"],
+                            "data": [[str(path)] for path in images]}})  # fmt: skip
+        rows = pd.DataFrame(answer["predictions"])
+        assert list(rows["decision"]) == list(batch["decision"])
+        columns = [name for name in batch.columns if name.startswith("prob_")]
+        assert np.allclose(rows[columns].astype(float), batch[columns].astype(float), atol=1e-6)
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+
+
+def ask(port: int, question: dict[str, object]) -> dict[str, object]:
+    data = json.dumps(question).encode()
+    for _ in range(120):
+        try:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/invocations", data, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return dict(json.load(answer))
+        except (ConnectionError, urllib.error.URLError):
+            time.sleep(1)
+    raise TimeoutError("the server never answered")
