@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import typer
@@ -18,7 +19,11 @@ from workflows.predict import running
 from workflows.predict.batch import BatchOptions
 from workflows.registration_stage import best_run
 
-SHOWN = {"pathology": ("auroc", "macro_f1"), "retina": ("auroc", "quadratic_weighted_kappa")}
+SHOWN = {
+    "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
+    "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
+}
+ROLES = {"held_out": "held out", "training": "trained on", "all": "all"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -45,34 +50,36 @@ def run(config: Path, new_cases: Path) -> None:
 
 def _per_site(job: Job, run_folder: Path) -> None:
     table = pd.read_csv(run_folder / EVALUATION / "per_site.csv")
-    names = {*table["metric"]}
     task = job.configuration.decision.name
-    metrics = [name for name in (*SHOWN[job.configuration.task], f"{task}/auroc",
-                                 f"{task}/sensitivity") if name in names]  # fmt: skip
-    shown = Table(
+    shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": f"sensitivity: {task}"}
+    names = {name: title for name, title in shown.items() if name in set(table["metric"])}
+    view = Table(
         title="Results by site (SYNTHETIC), 95 % intervals over patients", title_justify="left"
     )
-    shown.add_column("site")
-    for name in ("role", "images", "patients", *metrics):
-        shown.add_column(name, justify="left" if name == "role" else "right")
+    for column in ("site", "", "images", "patients", *names.values()):
+        view.add_column(column, justify="left" if column in ("site", "") else "right")
     for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
         if str(site) in ("_gap", "_worst"):
             continue
         found = rows.set_index("metric")
-        counts = [_count(found["n"].max()), _count(found["n_patients"].max())]
-        shown.add_row(escape(str(site)), escape(str(role)), *counts,
-                      *(_value(found.loc[name]) for name in metrics))  # fmt: skip
-    data.print(shown)
+        view.add_row(
+            escape("all" if site == "_pooled" else str(site)), ROLES.get(str(role), ""),
+            _count(found["n"].max()), _count(found["n_patients"].max()),
+            *(_value(found.loc[name].to_dict()) for name in names),
+        )  # fmt: skip
+    data.print(view)
 
 
 def _predictions(table: Path) -> None:
-    rows = pd.read_csv(table, keep_default_na=False)
-    columns = [c for c in ("case", "case_id", "status", "code", "prediction", "decision", "reason")
-               if c in rows.columns]  # fmt: skip
-    shown = Table(*columns, title="New slides, without labels", title_justify="left")
+    rows = pd.read_csv(table, keep_default_na=False, encoding="utf-8-sig")
+    view = Table(title="New cases, without labels", title_justify="left")
+    for column in ("case", "site", "prediction", "decision", "why"):
+        view.add_column(column)
     for _, row in rows.iterrows():
-        shown.add_row(*(escape(str(row[column])) for column in columns))
-    data.print(shown)
+        cells = (Path(row["input"]).name, row["site"], row["prediction"] or row["status"],
+                 row["decision"].replace("_", " "), row["reasons"])  # fmt: skip
+        view.add_row(*(escape(str(cell)) for cell in cells))
+    data.print(view)
 
 
 def _where(job: Job, run_folder: Path, address: str, results: Path) -> None:
@@ -87,9 +94,9 @@ def _count(value: float) -> str:
     return "" if pd.isna(value) else str(int(value))
 
 
-def _value(row: pd.Series) -> str:
+def _value(row: dict[str, Any]) -> str:
     if pd.isna(row["value"]):
-        return str(row["reason"])
+        return str(row["reason"]).replace("_", " ")
     if pd.isna(row["low"]):
-        return f"{row['value']:.2f} (no interval)"
+        return f"{row['value']:.2f} (none)"
     return f"{row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})"

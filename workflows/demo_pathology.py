@@ -2,29 +2,27 @@
 
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
-from preprocessing.files import write_text
+from preprocessing.files import replacing, write_text
 from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
 from preprocessing.synthetic.slides_biology import CLASSES
 from workflows.console import say
 
 HELD_OUT = "elm"
-PATIENTS = 150
-NEW_PATIENTS = 10
+# Small pieces of tissue, of which a small part shows the class: enough for intervals in minutes.
+COHORT = SyntheticSlideSettings(
+    patients=130, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.08, 0.3)
+)
+NEW_CASES = COHORT.model_copy(update={"patients": 10, "slides_per_patient": (1, 1), "seed": 1})
+TILE_PX = 128
 
 
 def write_demo(folder: Path) -> Path:
     """Make cohort, new cases and configuration; return the configuration's path."""
     say("[bold]cohort[/bold]    SYNTHETIC slides of five sites; no patient stands behind them")
-    make_slide_cohort(
-        folder / "cohort", SyntheticSlideSettings(patients=PATIENTS, slides_per_patient=(1, 2))
-    )
-    make_slide_cohort(
-        folder / "new-cases",
-        SyntheticSlideSettings(patients=NEW_PATIENTS, slides_per_patient=(1, 1), seed=1),
-    )
-    _spoil(folder / "new-cases" / "slides")
+    make_slide_cohort(folder / "cohort", COHORT)
     configuration = {
         "task": "pathology",
         "title": "Synthetic tissue grade (demo)",
@@ -32,10 +30,29 @@ def write_demo(folder: Path) -> Path:
         "classes": list(CLASSES),
         "output": "results",
         "splits": {"held_out_sites": [HELD_OUT], "val": 0.2, "test": 0.45},
+        "tiles": {"tile_px": TILE_PX},
+        "encoder": {"tile_px": TILE_PX},
         "tracking": {"experiment": "demo pathology", "model": "demo-slides"},
+        "cells": {"shards": 2},
     }
     path = folder / "pathology.yaml"
     write_text(path, yaml.safe_dump(configuration, sort_keys=False))
+    return path
+
+
+def write_new_cases(folder: Path) -> Path:
+    """Make slides that no one has labelled, two of them unusable; return their table."""
+    table = pd.read_csv(make_slide_cohort(folder / "new-cases", NEW_CASES))
+    slides = folder / "new-cases" / "slides"
+    _spoil(slides)
+    bad = [
+        {"image": f"slides/{name}", "patient": name, "site": HELD_OUT, "slide": name}
+        for name in ("cut-off.svs", "not-a-slide.svs")
+    ]
+    table = pd.concat([table.drop(columns="label"), pd.DataFrame(bad)]).fillna("")
+    path = folder / "new-cases" / "new-cases.csv"
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
     return path
 
 

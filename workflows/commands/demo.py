@@ -17,4 +17,4 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
     """Slides: tiles, features, SC-MIL, report, registry, prediction of new slides."""
     from workflows import demo, demo_pathology
 
-    demo.run(demo_pathology.write_demo(output), output / "new-cases" / "slides")
+    demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
