@@ -12,6 +12,8 @@ from evaluation.figures.drawing import (
     Figure,
     canvas,
     finished,
+    fit_axis,
+    plain_log_axis,
     quiet_axes,
     short,
 )
@@ -65,9 +67,7 @@ def dot_strip(
         _draw(axes, Panel(title="", dots=dots, mark=mark))
         _names(axes, dots)
         values = [v for dot in dots for v in (dot.low, dot.value, dot.high, mark) if v is not None]
-        low, high = (min(values), max(values)) if values else limits
-        room = 0.04 * (limits[1] - limits[0])
-        axes.set_xlim(max(limits[0] - 0.01, low - room), min(limits[1] + 0.01, high + room))
+        fit_axis(axes, values, limits)
         axes.set_xlabel(title)
         if mark is not None:
             axes.annotate(f"{mark_words} {mark:g}", (mark, len(dots) - 0.45), ha="center",
@@ -125,7 +125,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.set_ylim(-0.7, count - 0.3)
     quiet_axes(axes, grid="x")
     if panel.log:
-        axes.set_xscale("log")
+        plain_log_axis(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

@@ -121,6 +121,38 @@ def quiet_axes(axes: "Axes", *, grid: str | None = None) -> None:
         axes.set_axisbelow(True)
 
 
+def fit_axis(
+    axes: "Axes", values: list[float], limits: tuple[float, float], least: float = 0.15
+) -> None:
+    """Set the horizontal range to the values, within what the metric can be.
+
+    Sites that are all alike are not spread over the page: the axis covers at least the share
+    ``least`` of a range that is bounded. No tick stands beyond a bound.
+    """
+    low, high = (min(values), max(values)) if values else limits
+    whole = limits[1] - limits[0]
+    if whole < 100:
+        missing = max(0.0, least * whole - (high - low))
+        low = max(limits[0], low - missing)
+        high = min(limits[1], max(high, low + least * whole))
+    room = 0.04 * (high - low or 1.0)
+    axes.set_xlim(low - room, high + room)
+    ticks = [tick for tick in axes.get_xticks() if limits[0] - 1e-9 <= tick <= limits[1] + 1e-9]
+    axes.set_xticks([tick for tick in ticks if low - room <= tick <= high + room])
+
+
+def plain_log_axis(axes: "Axes") -> None:
+    """A logarithmic axis whose ticks are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    few = high / low > 30
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def short(name: str, limit: int = 28) -> str:
     """A site's name for an axis; the whole name stands in the table."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"

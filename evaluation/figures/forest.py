@@ -12,6 +12,7 @@ from evaluation.figures.drawing import (
     Figure,
     canvas,
     finished,
+    fit_axis,
     quiet_axes,
     short,
 )
@@ -81,7 +82,8 @@ def forest_plot(
             _draw(axes, row, count - 1 - place)
         axes.set_yticks(range(count - 1, -1, -1), [short(row.label) for row in rows])
         axes.set_ylim(-0.7, count - 0.3)
-        axes.set_xlim(*_window(rows, limits))
+        values = [v for row in rows for v in (row.low, row.value, row.high) if v is not None]
+        fit_axis(axes, values, limits)
         axes.set_xlabel(metric)
         quiet_axes(axes, grid="x")
         axes.spines["left"].set_visible(False)
@@ -122,12 +124,3 @@ def _notes(axes: "Axes", rows: list[ForestRow]) -> None:
             color=INK if row.value is not None or row.low is not None else QUIET,
             annotation_clip=False,
         )
-
-
-def _window(rows: list[ForestRow], limits: tuple[float, float]) -> tuple[float, float]:
-    values = [v for row in rows for v in (row.low, row.value, row.high) if v is not None]
-    if not values:
-        return limits
-    low, high = min(values), max(values)
-    room = max(0.05 * (limits[1] - limits[0]), 0.08 * (high - low))
-    return max(limits[0] - 0.01, low - room), min(limits[1] + 0.01, high + room)

@@ -18,7 +18,7 @@ from evaluation.gate.rules import (
 from evaluation.gate.verdict import RuleVerdict
 from evaluation.report.metrics import described
 from evaluation.report.reading import records
-from evaluation.report.wording import MINUS, interval, number, present, reason
+from evaluation.report.wording import change, interval, number, present, reason
 
 Row = dict[str, Any]
 
@@ -164,12 +164,8 @@ def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
             return f"cannot be compared ({reason(str(row['reason']))})"
         if (loss if name.higher else -loss) >= -rule.margin:
             return None
-        change = present(row["difference"])
-        sign = MINUS if change is not None and change < 0 else "+"
-        size = f"{abs(change):.2f}" if change is not None else "?"
-        return (
-            f"may lose more: {sign}{size} ({interval(present(row['low']), present(row['high']))})"
-        )
+        bounds = interval(present(row["low"]), present(row["high"]))
+        return f"may lose more: {change(present(row['difference']))} ({bounds})"
 
     words = (
         f"{name.label} not lower than version {case.champion} by more than {number(rule.margin, 3)}"

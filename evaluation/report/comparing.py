@@ -13,7 +13,7 @@ from evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from evaluation.report.metrics import described, headline_metrics, primary_metric
 from evaluation.report.page import Page, render
 from evaluation.report.reading import records
-from evaluation.report.wording import MINUS, counted, interval, listed, number, present, reason
+from evaluation.report.wording import change, counted, interval, listed, number, present, reason
 from preprocessing.errors import InputError
 from preprocessing.files import write_text
 
@@ -224,12 +224,11 @@ def _cell(row: Record | None, metric: str) -> Cell:
 
 
 def _signed(row: Record) -> str:
-    change = present(row["difference"])
-    if change is None:
+    value = present(row["difference"])
+    if value is None:
         return ""
-    sign = MINUS if change < 0 else "+"
     bounds = interval(present(row["difference_low"]), present(row["difference_high"]))
-    return f"{sign}{abs(change):.2f}" + (f" ({bounds})" if bounds else "")
+    return f"{change(value)} ({bounds})" if bounds else change(value)
 
 
 def _dot(row: Record) -> Dot:

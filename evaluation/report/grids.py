@@ -1,5 +1,6 @@
 """Long tables turned into what a page shows: a row per site, grouped by role, the worst first."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,9 @@ def grid(
     looked_up = [
         {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns
     ]
-    places = dict.fromkeys(place for found in looked_up for place in found)
+    places = without_lone_pools(list(dict.fromkeys(key for found in looked_up for key in found)))
     groups = []
-    for role in _roles(findings, list(places)):
+    for role in _roles(findings, places):
         own = _ordered(findings, [site for site, of in places if of == role])
         rows = tuple(
             (
@@ -64,6 +65,17 @@ def grid(
         groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=rows))
     heads = (Column(heading="Site", numeric=False), *(column.column for column in columns))
     return Table(caption=caption, columns=heads, groups=tuple(groups), folded=folded)
+
+
+def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out the pooled rows of a role with a single site: its own row says the same."""
+    single = Counter(role for site, role in set(places) if not site.startswith("_"))
+    sites = sum(single.values())
+    return [
+        (site, role)
+        for site, role in places
+        if site != "_pooled" or (sites if role == "all" else single[role]) != 1
+    ]
 
 
 def sites_of(findings: Findings, rows: pd.DataFrame) -> list[Record]:
@@ -84,7 +96,9 @@ def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows, sites in the page's order and pooled ones last."""
     order = {str(row["site"]): place for place, row in enumerate(sites_of(findings, rows))}
     place = rows["site"].map(order).fillna(len(order))
-    return rows.assign(_place=place).sort_values(["_place", "site_role"], kind="stable")
+    kept = set(without_lone_pools(list(zip(rows["site"], rows["site_role"], strict=True))))
+    stays = [key in kept for key in zip(rows["site"], rows["site_role"], strict=True)]
+    return rows.assign(_place=place)[stays].sort_values(["_place", "site_role"], kind="stable")
 
 
 def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:

@@ -7,7 +7,7 @@ REASONS = {
     "no_samples": "no images",
     "no_labels": "no labels",
     "single_class": "one class only",
-    "too_few": "too few images",
+    "too_few": "too few",
     "interval_unstable": "interval not stable",
     "no_embeddings": "no embeddings",
     "no_logits": "no logits",
@@ -44,13 +44,31 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """``0.81–0.92``; ``to`` takes the dash's place where a bound is negative."""
-    if low is None or high is None:
+    """``0.81–0.92``; ``to`` takes the dash's place where a bound is negative.
+
+    Bounds that are equal are no interval: a perfect score stays perfect in every resample, which
+    says nothing of how sure it is.
+    """
+    if low is None or high is None or low == high:
         return ""
     first, second = (f"{bound:.{digits}f}" for bound in (low, high))
+    while first == second and digits < 5:
+        digits += 1
+        first, second = (f"{bound:.{digits}f}" for bound in (low, high))
     if min(low, high) < 0:
         return f"{first} to {second}".replace("-", MINUS)
     return f"{first}–{second}"
+
+
+def change(value: float | None) -> str:
+    """``+0.03``, ``−0.20``: a difference always shows its sign.
+
+    >>> change(0.03), change(-0.2), change(0.0)
+    ('+0.03', '−0.20', '+0.00')
+    """
+    if value is None:
+        return ""
+    return f"{MINUS if value < 0 else '+'}{abs(value):.2f}"
 
 
 def percent(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from evaluation.figures.confusion import confusion_figure
 from evaluation.report.content import Cell, Column, Group, Section, Table
 from evaluation.report.findings import Findings
-from evaluation.report.grids import sites_of
+from evaluation.report.grids import sites_of, without_lone_pools
 from evaluation.report.reading import Evaluated, records
 from evaluation.report.wording import percent, present
 
@@ -20,7 +20,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         (str(row["site"]), str(row["site_role"]))
         for row in sites_of(findings, table.drop_duplicates(["site", "site_role"]))
     ]
-    sites = [key for key in [*pooled, *single] if key in having]
+    sites = without_lone_pools([key for key in [*pooled, *single] if key in having])
     if not sites:
         return None
     classes = evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))

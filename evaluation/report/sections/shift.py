@@ -6,7 +6,7 @@ from evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from evaluation.report.findings import Findings
 from evaluation.report.grids import GROUPS, Record, sites_of
 from evaluation.report.reading import Evaluated
-from evaluation.report.wording import interval, listed, number, present, reason
+from evaluation.report.wording import change, interval, listed, number, present, reason
 
 _KINDS = {
     "covariate": "Images look different",
@@ -115,7 +115,7 @@ def _cell(kind: str, row: Record | None) -> Cell:
     if kind == "performance":
         bounds = interval(present(row["low"]), present(row["high"]))
         words = "lower" if _is_flagged(row) else "not lower beyond chance"
-        note = f"AUROC {number(value) if value < 0 else '+' + number(value)} ({bounds})"
+        note = f"AUROC {change(value)} ({bounds})"
     else:
         words = "yes" if _is_flagged(row) else "not beyond chance"
         p_value = present(row["p_value"])

@@ -19,7 +19,8 @@ def section(evaluated: Evaluated, findings: Findings) -> Section:
     notes = [
         "Under each value stands its 95\u202f% interval. It is drawn over patients, so that two eyes "
         "or ten slides of one patient do not count as two or ten. The worst site is a minimum over "
-        "noisy values and so looks worse the smaller the sites are."
+        "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
+        "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]
     lower = [described(name).label for name in chosen if not described(name).higher]
     if lower:
@@ -76,6 +77,8 @@ def _headline(findings: Findings, chosen: list[str]) -> Table:
         for role in findings.roles
     ]
     for role in [*findings.roles, "all"]:
+        if len(findings.sites(None if role == "all" else role)) < 2:
+            continue  # over one site there is nothing that its own row does not say
         rows = tuple(
             row for name in _SUMMARIES if (row := _summary_row(findings, name, role, chosen))
         )

@@ -34,13 +34,18 @@ def _worst(findings: Findings) -> str:
     firm = [row for row in defined if not row.few] or defined
     worst, best = firm[0], firm[-1]
     sentence = f"At the weakest site, {_at(worst)}, {findings.metric.label} was {_value(worst)}."
-    if defined[0] is not worst:
+    if len(firm) == 1:
+        sentence = (
+            f"At {_at(worst)}, the only site with enough patients to judge, "
+            f"{findings.metric.label} was {_value(worst)}."
+        )
+    if number(defined[0].value) != number(worst.value):
         sentence += (
             f" {defined[0].site} is lower still ({number(defined[0].value)}), on too few patients "
             "to judge."
         )
     if len(firm) == 1:
-        return f"{sentence} Nothing firm is known of other sites."
+        return sentence
     return f"{sentence} At the strongest, {_at(best)}, it was {_value(best)}."
 
 
@@ -69,6 +74,8 @@ def _group(findings: Findings, role: str) -> Point:
         sentence += f"; pooled {findings.metric.label} {bounds}"
     if len(defined) > 1:
         low, high = defined[0], defined[-1]
+        if number(low.value) == number(high.value):
+            return Point(subject=subject, sentence=f"{sentence}; {number(low.value)} at each.")
         sentence += (
             f"; from {number(low.value)} at {low.site} to {number(high.value)} at {high.site}"
         )
@@ -80,21 +87,19 @@ def _group(findings: Findings, role: str) -> Point:
 
 
 def _too_few(findings: Findings) -> list[Point]:
-    found = []
-    for site in findings.sites():
-        size = findings.size(site)
-        if size.n and size.few:
-            found.append(
-                Point(
-                    subject=site,
-                    sentence=(
-                        f"has {_size(size)}, fewer than {FEW_PATIENTS} patients: its numbers are "
-                        "shown, but no conclusion should rest on them."
-                    ),
-                    caution=True,
-                )
-            )
-    return found
+    sizes = [findings.size(site) for site in findings.sites()]
+    few = [row for row in sizes if row.n and row.few]
+    if not few:
+        return []
+    if len(few) == 1:
+        told = f"has {_size(few[0])}, fewer than {FEW_PATIENTS} patients: its numbers are shown"
+        subject = few[0].site
+    else:
+        named = listed([f"{row.site} ({_size(row)})" for row in few])
+        told = f"Fewer than {FEW_PATIENTS} at {named}: their numbers are shown"
+        subject = "Patients"
+    sentence = f"{told}, but no conclusion should rest on them."
+    return [Point(subject=subject, sentence=sentence, caution=True)]
 
 
 def _undefined(findings: Findings) -> list[Point]:

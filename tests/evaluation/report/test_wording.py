@@ -19,6 +19,8 @@ def test_an_interval_keeps_its_bounds_apart_from_its_dash():
     assert interval(0.81, 0.999) == "0.81–1.00"
     assert interval(-0.2, 0.1) == "−0.20 to 0.10"
     assert interval(None, 0.1) == ""
+    assert interval(0.9987, 1.0) == "0.999–1.000"
+    assert interval(1.0, 1.0) == ""
 
 
 def test_sentences_say_where_an_interval_is_missing():
