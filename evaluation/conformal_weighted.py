@@ -25,7 +25,7 @@ class WeightedSets:
     refer : numpy.ndarray
         N booleans: some class could not be judged at this level.
     effective : numpy.ndarray
-        C: effective calibration rows of each class, ``(sum w)^2 / sum w^2``.
+        C: effective calibration rows of each class, see ``effective_rows``.
     """
 
     members: np.ndarray
@@ -73,10 +73,18 @@ def density_ratios(
     return ratio[~is_target], ratio[is_target]
 
 
-def effective_rows(weights: np.ndarray) -> float:
-    """``(sum w)^2 / sum w^2``: how many equal rows the weighted ones are worth; 0 for none."""
+def effective_rows(weights: np.ndarray, own: np.ndarray) -> float:
+    """How many equal rows the weighted calibration rows are worth to the target; 0 for none.
+
+    The lesser of ``(sum w)^2 / sum w^2`` (Kish 1965) and ``sum w / mean own``. With true ratios
+    the two agree; where the target lies apart, all calibration rows are equally foreign, the first
+    would call each of them worth a whole row, and the second does not (our construction).
+    """
     squares = float((weights**2).sum())
-    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
+    if squares == 0 or len(own) == 0:
+        return 0.0
+    total = float(weights.sum())
+    return min(total**2 / squares, total / float(np.mean(own)))
 
 
 def weighted_thresholds(
@@ -137,7 +145,7 @@ def weighted_sets(
     effective = np.zeros(scores.shape[1])
     for label in range(scores.shape[1]):
         used = labels == label if settings.by_class else np.ones(len(labels), dtype=bool)
-        effective[label] = effective_rows(weights[used])
+        effective[label] = effective_rows(weights[used], own_weights)
         if effective[label] < 1 / (1 - level):
             refer[:] = True
             continue

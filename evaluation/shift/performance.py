@@ -7,8 +7,7 @@ import numpy as np
 from evaluation.intervals import percentile_interval
 from evaluation.ood.metrics import patient_weights, separation
 from evaluation.shift.label_shift import prior_corrected
-from evaluation.shift.prevalence import model_prior, site_prior
-from evaluation.shift.prevalence import why_not as prior_unknown
+from evaluation.shift.prevalence import model_prior, prior_problem, site_prior
 from evaluation.shift.record import ShiftRow, blank, undefined
 from evaluation.shift.settings import ShiftSettings
 from evaluation.shift.sides import Comparison, Side
@@ -47,7 +46,7 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     result = [_auroc_row(rows["auroc"], pair.own, settings)]
     plain = _losses(pair.own.calibrated[known], labels)
     result += [_with_interval(rows[name], weights @ plain[name]) for name in names[1:]]
-    reason = prior_unknown(pair, settings)
+    reason = prior_problem(pair, settings)
     if reason != "ok":
         return result + [undefined(rows[name], reason) for name in corrected]
     corrected_rows = prior_corrected(

@@ -1,4 +1,4 @@
-"""Prevalence shift of a site: its class prior by EM and BBSE, without labels, and with them."""
+"""Prevalence shift of a site: counted from its labels, or estimated from outputs without them."""
 
 from dataclasses import replace
 
@@ -12,13 +12,46 @@ from evaluation.shift.label_shift import (
     histogram_statistics,
     total_variation,
 )
+from evaluation.shift.label_shift_fit import label_shift_test
 from evaluation.shift.record import ShiftRow, blank, undefined
 from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Comparison
+from evaluation.shift.sides import Comparison, Side
 from evaluation.shift.two_sample import TwoSample, patient_assignments
 
 KIND = "prevalence"
+UNIDENTIFIED = "prior_unidentified"
 _DRAWS = 200
+
+
+def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    """The headline: distance of the site's class prior from the reference's.
+
+    From the labels where the site has enough of them, else by EM (transductive), if label shift
+    explains what the model says there.
+    """
+    if pair.own.labelled.sum() >= settings.minimum_rows:
+        return _counted_row(pair, settings)
+    return _estimated_row(pair, settings)
+
+
+def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
+    """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
+    classes = pair.own.rows.classes
+    names = [f"prior/{name}" for name in classes]
+    rows = [replace(blank(pair, KIND, name), transductive=True) for name in names]
+    bbse = replace(blank(pair, KIND, "prior_distance_bbse"), transductive=True)
+    counted = pair.own.labelled.sum() >= settings.minimum_rows
+    estimated = [_estimated_row(pair, settings)] if counted else []  # else it is the headline
+    reason = prior_problem(pair, settings)
+    if reason != "ok":
+        rows = [undefined(row, reason) for row in [*rows, bbse]]
+        return [*estimated, *rows, _misfit_row(pair, settings)]
+    estimate, draws = site_prior(pair), _drawn_priors(pair, settings)
+    filled = []
+    for index, row in enumerate(rows):
+        low, high = percentile_interval(draws[:, index], row.n_patients) or (None, None)
+        filled.append(replace(row, value=float(estimate[index]), low=low, high=high))
+    return [*estimated, *filled, _bbse_row(bbse, pair), _misfit_row(pair, settings)]
 
 
 def site_prior(pair: Comparison) -> np.ndarray:
@@ -28,67 +61,19 @@ def site_prior(pair: Comparison) -> np.ndarray:
 
 def model_prior(pair: Comparison) -> np.ndarray:
     """The prior that the calibrated probabilities stand for; the reference's where none is known."""
-    return reference_prior(pair) if pair.model_prior is None else pair.model_prior
+    return _frequencies(pair.reference) if pair.model_prior is None else pair.model_prior
 
 
-def reference_prior(pair: Comparison) -> np.ndarray:
-    """Class frequencies of the reference's labelled rows, C."""
-    labels = pair.reference.rows.labels[pair.reference.labelled]
-    return np.bincount(labels, minlength=len(pair.own.rows.classes)) / max(len(labels), 1)
-
-
-def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
-    """The headline: distance of the site's class prior (by EM) from the reference's."""
-    row = replace(blank(pair, KIND, "prior_distance"), transductive=True)
-    reason = why_not(pair, settings)
+def prior_problem(pair: Comparison, settings: ShiftSettings) -> str:
+    """Why the prior cannot be estimated without labels, or ``ok``."""
+    reason = _why_not(pair, settings)
     if reason != "ok":
-        return undefined(row, reason)
-    prior = reference_prior(pair)
-    estimate = site_prior(pair)
-    draws = _distances(_drawn_priors(pair, settings), prior)
-    interval = percentile_interval(draws, row.n_patients)
-    test = _histogram_test(pair, settings)
-    return replace(
-        row,
-        value=total_variation(estimate, prior),
-        low=None if interval is None else interval[0],
-        high=None if interval is None else interval[1],
-        null_high=_null_high(pair, prior, settings),
-        p_value=None if test is None else test.p_value,
-    )
+        return reason
+    misfit = _misfit(pair, settings)
+    return UNIDENTIFIED if misfit is None or misfit.p_value < settings.misfit_level else "ok"
 
 
-def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
-    """The prior of each class by EM, and the distances by BBSE and by the labels themselves."""
-    classes = pair.own.rows.classes
-    rows = [replace(blank(pair, KIND, f"prior/{name}"), transductive=True) for name in classes]
-    bbse = replace(blank(pair, KIND, "prior_distance_bbse"), transductive=True)
-    reason = why_not(pair, settings)
-    if reason != "ok":
-        return [undefined(row, reason) for row in [*rows, bbse]] + [_true_row(pair)]
-    prior = reference_prior(pair)
-    estimate = site_prior(pair)
-    draws = _drawn_priors(pair, settings)
-    filled = []
-    for index, row in enumerate(rows):
-        interval = percentile_interval(draws[:, index], row.n_patients) or (None, None)
-        filled.append(replace(row, value=float(estimate[index]), low=interval[0], high=interval[1]))
-    known = pair.reference.labelled
-    solved = bbse_prior(
-        pair.reference.rows.probabilities[known].argmax(axis=1),
-        pair.reference.rows.labels[known],
-        pair.own.rows.probabilities.argmax(axis=1),
-        len(classes),
-    )
-    if solved is None:
-        bbse = undefined(bbse, "too_few")
-    else:
-        bbse = replace(bbse, value=total_variation(solved, prior))
-    return [*filled, bbse, _true_row(pair)]
-
-
-def why_not(pair: Comparison, settings: ShiftSettings) -> str:
-    """Why the prior cannot be estimated, or ``ok``."""
+def _why_not(pair: Comparison, settings: ShiftSettings) -> str:
     if min(len(pair.own), len(pair.reference)) == 0:
         return "no_samples"
     known = int(pair.reference.labelled.sum())
@@ -97,13 +82,98 @@ def why_not(pair: Comparison, settings: ShiftSettings) -> str:
     return "ok" if min(known, len(pair.own)) >= settings.minimum_rows else "too_few"
 
 
-def _true_row(pair: Comparison) -> ShiftRow:
-    row = blank(pair, KIND, "prior_distance_true")
-    labels = pair.own.rows.labels[pair.own.labelled]
-    if len(labels) == 0 or not pair.reference.labelled.any():
-        return undefined(row, "no_labels")
-    own = np.bincount(labels, minlength=len(pair.own.rows.classes)) / len(labels)
-    return replace(row, n=len(labels), value=total_variation(own, reference_prior(pair)))
+def _frequencies(side: Side) -> np.ndarray:
+    """Class frequencies of the labelled rows, C."""
+    labels = side.rows.labels[side.labelled]
+    return np.bincount(labels, minlength=len(side.rows.classes)) / max(len(labels), 1)
+
+
+def _counted_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    known = pair.own.labelled
+    row = replace(
+        blank(pair, KIND, "prior_distance"),
+        n=int(known.sum()),
+        n_patients=len(np.unique(pair.own.patients[known])),
+        n_reference=int(pair.reference.labelled.sum()),
+    )
+    reason = _why_not(pair, settings)
+    if reason != "ok":
+        return undefined(row, reason)
+    prior = _frequencies(pair.reference)
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
+    own = np.eye(len(prior))[pair.own.rows.labels[known]]
+    weights = patient_weights(pair.own.patients[known], settings.resamples, generator)
+    drawn = weights @ own / weights.sum(axis=1, keepdims=True)
+    interval = percentile_interval(_distances(drawn, prior), row.n_patients) or (None, None)
+    labels = [side.rows.labels[side.labelled] for side in (pair.own, pair.reference)]
+    patients = [side.patients[side.labelled] for side in (pair.own, pair.reference)]
+    test, distances = _histogram_test(labels, patients, len(prior), settings)
+    return replace(
+        row,
+        value=total_variation(own.mean(axis=0), prior),
+        low=interval[0],
+        high=interval[1],
+        null_high=float(np.quantile(distances, 0.95)),
+        p_value=None if test is None else test.p_value,
+    )
+
+
+def _estimated_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    row = replace(blank(pair, KIND, "prior_distance_em"), transductive=True)
+    reason = prior_problem(pair, settings)
+    if reason != "ok":
+        return undefined(row, reason)
+    prior = _frequencies(pair.reference)
+    interval = percentile_interval(
+        _distances(_drawn_priors(pair, settings), prior), row.n_patients
+    ) or (None, None)
+    sides = (pair.own, pair.reference)
+    predicted = [side.rows.probabilities.argmax(axis=1) for side in sides]
+    test, _ = _histogram_test(predicted, [side.patients for side in sides], len(prior), settings)
+    return replace(
+        row,
+        value=total_variation(site_prior(pair), prior),
+        low=interval[0],
+        high=interval[1],
+        null_high=_null_high(pair, prior, settings),
+        p_value=None if test is None else test.p_value,
+    )
+
+
+def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
+    known = pair.reference.labelled
+    solved = bbse_prior(
+        pair.reference.rows.probabilities[known].argmax(axis=1),
+        pair.reference.rows.labels[known],
+        pair.own.rows.probabilities.argmax(axis=1),
+        len(pair.own.rows.classes),
+    )
+    if solved is None:
+        return undefined(row, "too_few")
+    return replace(row, value=total_variation(solved, _frequencies(pair.reference)))
+
+
+def _misfit_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    row = replace(blank(pair, KIND, "label_shift_misfit"), transductive=True)
+    reason = _why_not(pair, settings)
+    test = _misfit(pair, settings) if reason == "ok" else None
+    if test is None:
+        return undefined(row, "too_few" if reason == "ok" else reason)
+    return replace(row, value=test.statistic, null_high=test.null_high, p_value=test.p_value)
+
+
+def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
+    known = pair.reference.labelled
+    return label_shift_test(
+        (
+            pair.reference.calibrated[known],
+            pair.reference.rows.labels[known],
+            pair.reference.patients[known],
+        ),
+        (pair.own.calibrated, pair.own.patients),
+        draws=max(_DRAWS, int(np.ceil(2 / settings.misfit_level))),
+        generator=np.random.default_rng(np.random.SeedSequence([settings.seed, 9])),
+    )
 
 
 def _drawn_priors(pair: Comparison, settings: ShiftSettings) -> np.ndarray:
@@ -130,12 +200,20 @@ def _distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return np.abs(priors - prior).sum(axis=1) / 2
 
 
-def _histogram_test(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
+def _histogram_test(
+    values: list[np.ndarray], patients: list[np.ndarray], classes: int, settings: ShiftSettings
+) -> tuple[TwoSample | None, np.ndarray]:
+    """Chi-square test of class by side with patients permuted; distances of the permutations."""
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 6]))
-    sides = (pair.own, pair.reference)
-    predicted = np.concatenate([side.rows.probabilities.argmax(axis=1) for side in sides])
-    patients = np.concatenate([side.patients for side in sides])
-    first = np.arange(len(predicted)) < len(pair.own)
-    assignments = patient_assignments(first, patients, settings.permutations, generator)
-    classes = len(pair.own.rows.classes)
-    return TwoSample.of(histogram_statistics(predicted, classes, assignments))
+    joined = np.concatenate(values)
+    first = np.arange(len(joined)) < len(values[0])
+    assignments = patient_assignments(
+        first, np.concatenate(patients), settings.permutations, generator
+    )
+    test = TwoSample.of(histogram_statistics(joined, classes, assignments))
+    onehot = np.eye(classes)[joined]
+    chosen = assignments[:, 1:].astype(np.float64)
+    inside = chosen.T @ onehot
+    outside = onehot.sum(axis=0) - inside
+    shares = [side / side.sum(axis=1, keepdims=True) for side in (inside, outside)]
+    return test, np.abs(shares[0] - shares[1]).sum(axis=1) / 2

@@ -11,6 +11,13 @@ class ShiftSettings(Settings):
     level: float = Field(
         default=0.05, gt=0, lt=1, description="Familywise level (0..1) of the alarms, over sites"
     )
+    misfit_level: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="A prior estimated without labels is withheld where label shift fails its test "
+        "at this level (0..1)",
+    )
     permutations: int = Field(
         default=500,
         ge=19,

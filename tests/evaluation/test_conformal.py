@@ -190,9 +190,20 @@ def test_weights_act_as_repeated_rows():
     for level in (0.5, 0.8, 0.9):
         found = weighted_thresholds(scores, weights, np.ones(1), level)[0]
         assert found == conformal_quantile(repeated, level)
-    assert effective_rows(np.ones(12)) == pytest.approx(12)
-    assert effective_rows(np.array([1.0, 0, 0])) == pytest.approx(1)
-    assert effective_rows(np.zeros(0)) == 0
+
+
+def test_effective_rows_count_weight_and_overlap():
+    assert effective_rows(np.ones(12), np.ones(3)) == pytest.approx(12)
+    assert effective_rows(np.array([1.0, 0, 0]), np.ones(3)) == pytest.approx(1)
+    assert effective_rows(np.zeros(0), np.ones(3)) == 0
+    # A target apart from every calibration row: their weights are equal and small, its own large.
+    assert effective_rows(np.full(200, 0.05), np.full(50, 20.0)) == pytest.approx(0.5)
+    # With true ratios both counts agree: N(0, 1) seen from N(1, 1), ratio exp(x - 1/2).
+    rng = np.random.default_rng(1)
+    weights = np.exp(rng.normal(size=20_000) - 0.5)
+    own = np.exp(rng.normal(size=20_000) + 0.5)
+    assert weights.sum() / own.mean() == pytest.approx(20_000 / np.e, rel=0.1)
+    assert effective_rows(weights, own) == pytest.approx(20_000 / np.e, rel=0.1)
 
 
 def shifted(n, centre, seed):

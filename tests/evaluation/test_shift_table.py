@@ -69,7 +69,8 @@ def test_a_sicker_site_is_a_prevalence_shift_that_vanishes_within_classes(tables
     heads, details = tables
     prior = row(heads, "sicker", "prevalence")
     assert bool(prior.flagged)
-    assert prior.low < 0.4 < prior.high  # |.1-.33| + |.2-.33| + |.7-.33| over 2 is .367
+    assert prior.value == pytest.approx(0.367, abs=0.08)  # (|.1-.33| + |.2-.33| + |.7-.33|) / 2
+    assert 0.25 < prior.low < prior.value < prior.high < 0.48
     assert bool(row(heads, "sicker", "covariate").flagged)  # other classes, so other features
     assert row(details, "sicker", "covariate", "within_class_mmd2").p_value > 0.05
     assert row(details, "moved", "covariate", "within_class_mmd2").p_value <= 0.01
@@ -78,12 +79,33 @@ def test_a_sicker_site_is_a_prevalence_shift_that_vanishes_within_classes(tables
 
 def test_estimated_priors_agree_with_the_labels(tables):
     details = tables[1]
-    true = row(details, "sicker", "prevalence", "prior_distance_true").value
-    for name in ("prior_distance", "prior_distance_bbse"):
+    true = row(details, "sicker", "prevalence", "prior_distance").value
+    for name in ("prior_distance_em", "prior_distance_bbse"):
         assert row(details, "sicker", "prevalence", name).value == pytest.approx(true, abs=0.07)
     shares = [row(details, "sicker", "prevalence", f"prior/c{label}").value for label in range(3)]
     np.testing.assert_allclose(shares, [0.1, 0.2, 0.7], atol=0.08)
     assert sum(shares) == pytest.approx(1)
+
+
+def test_a_prior_is_withheld_where_label_shift_does_not_explain_the_outputs(make_sites):
+    predictions = make_sites(
+        {"a": 1500, "b": 1500, "sicker": 400, "odd": 400},
+        priors={"sicker": (0.1, 0.2, 0.7)},
+        held_out=("sicker", "odd"),
+        unlabelled=("sicker", "odd"),
+    )
+    # At "odd" the model is sure of everything, which no mixture of classes would make it.
+    odd = (predictions.table["site"] == "odd").to_numpy()
+    p = predictions.probabilities.copy()
+    p[odd] = 0.98 * np.eye(3)[p[odd].argmax(axis=1)] + 0.02 / 3
+    heads, details = shift_tables(replace(predictions, probabilities=p), FAST)
+    assert row(heads, "sicker", "prevalence").value == pytest.approx(0.37, abs=0.08)
+    assert bool(row(heads, "sicker", "prevalence").flagged)
+    withheld = row(heads, "odd", "prevalence")
+    assert withheld.reason == "prior_unidentified"
+    assert pd.isna(withheld.value)
+    assert row(details, "odd", "prevalence", "label_shift_misfit").p_value < 0.01
+    assert row(details, "sicker", "prevalence", "label_shift_misfit").p_value > 0.01
 
 
 def test_prior_correction_helps_where_prevalence_shifted_and_is_marked(tables):
@@ -93,8 +115,9 @@ def test_prior_correction_helps_where_prevalence_shifted_and_is_marked(tables):
     assert corrected.value < plain.value
     marked = set(details.statistic[details.transductive.astype(bool)])
     assert marked == {
-        "prior_distance",
+        "prior_distance_em",
         "prior_distance_bbse",
+        "label_shift_misfit",
         "prior/c0",
         "prior/c1",
         "prior/c2",
@@ -152,7 +175,9 @@ def test_odd_sites_have_reasons_in_place_of_values(make_sites):
     assert row(heads, "one_class", "performance").reason == "single_class"
     assert bool(row(heads, "one_class", "prevalence").flagged)
     assert row(heads, "a", "covariate").reason == "no_samples"  # no other training site
-    assert row(details, "blank", "prevalence", "prior_distance_true").reason == "no_labels"
+    blank = row(heads, "blank", "prevalence")
+    assert (blank.statistic, bool(blank.transductive)) == ("prior_distance_em", True)
+    assert row(heads, "one_class", "prevalence").statistic == "prior_distance"
     assert row(details, "one_class", "performance", "accuracy").reason == "ok"
     undefined = heads[heads.reason != "ok"]
     assert undefined.value.isna().all()

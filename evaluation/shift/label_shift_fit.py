@@ -1,0 +1,90 @@
+"""Is it label shift at all? Whether some class prior explains what the model says at a site.
+
+EM and BBSE assume that images of a class look the same everywhere. Where they do not, both return
+a prior with full confidence, and a wrong one; so the assumption is tested first.
+"""
+
+import numpy as np
+from scipy.optimize import nnls
+
+from evaluation.ood.metrics import patient_weights
+from evaluation.shift.two_sample import TwoSample
+
+
+def label_shift_test(
+    source: tuple[np.ndarray, np.ndarray, np.ndarray],
+    target: tuple[np.ndarray, np.ndarray],
+    *,
+    draws: int,
+    generator: np.random.Generator,
+) -> TwoSample | None:
+    """Misfit of the best mixture of the source's classes to the target's outputs.
+
+    Outputs are binned by predicted class and by confidence over or under the source's median for
+    it. Under label shift the target's shares are ``H q`` with ``H`` the source's shares by true
+    class; the statistic is the chi-square distance to the best ``q``, per patient. Its null draws
+    the source's patients anew and the target from the fitted mixture, as many cases as it has
+    patients, which is careful where patients have several images (our construction).
+
+    Parameters
+    ----------
+    source : tuple
+        Probabilities (n x C), labels (n, all known) and patients (n).
+    target : tuple
+        Probabilities (m x C) and patients (m).
+    draws : int
+        Parametric bootstrap draws of the null.
+    generator : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    TwoSample or None
+        ``None`` where either side is empty.
+    """
+    probabilities, labels, patients = source
+    if len(labels) == 0 or len(target[0]) == 0:
+        return None
+    medians = _medians(probabilities)
+    own, other = _bins(probabilities, medians), _bins(target[0], medians)
+    classes = np.unique(labels)
+    bins = 2 * probabilities.shape[1]
+    cells = np.zeros((len(labels), bins * len(classes)))
+    cells[np.arange(len(labels)), own * len(classes) + np.searchsorted(classes, labels)] = 1.0
+    shape = (bins, len(classes))
+    shares = np.bincount(other, minlength=bins) / len(other)
+    cases = len(np.unique(target[1]))
+    observed, mixture = _misfit(cells.sum(axis=0).reshape(shape), shares)
+    counts = patient_weights(patients, draws, generator) @ cells
+    drawn = generator.multinomial(cases, mixture, size=draws) / cases
+    null = [
+        _misfit(table.reshape(shape), again)[0] for table, again in zip(counts, drawn, strict=True)
+    ]
+    return TwoSample.of(np.r_[observed, null])
+
+
+def _medians(probabilities: np.ndarray) -> np.ndarray:
+    """Median confidence of the rows predicted to be each class, C; 1 where there are none."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    values = [confidence[predicted == label] for label in range(probabilities.shape[1])]
+    return np.array([np.median(own) if len(own) else 1.0 for own in values])
+
+
+def _bins(probabilities: np.ndarray, medians: np.ndarray) -> np.ndarray:
+    predicted = probabilities.argmax(axis=1)
+    return 2 * predicted + (probabilities.max(axis=1) > medians[predicted])
+
+
+def _misfit(counts: np.ndarray, shares: np.ndarray) -> tuple[float, np.ndarray]:
+    """Chi-square distance of the shares from the best mixture of the columns, and that mixture.
+
+    Half a case is added to every cell, so that a bin the source never filled is unlikely, not
+    impossible.
+    """
+    smoothed = counts + 0.5
+    columns = smoothed / smoothed.sum(axis=0)
+    scale = np.sqrt(columns.mean(axis=1))
+    prior = nnls(columns / scale[:, None], shares / scale)[0]
+    prior = prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
+    mixture = columns @ prior
+    return float(((shares - mixture) ** 2 / mixture).sum()), mixture / mixture.sum()
