@@ -1,0 +1,40 @@
+"""``offsite doctor``: whether this machine is fit to run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    folder: Annotated[Path, typer.Option(help="Where results will be written.")] = Path(),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow store to try: sqlite:///path or http(s)://server.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Try what offsite needs on this machine; each failure comes with its remedy.
+
+    Exit code 1: something that is needed does not work.
+    """
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from workflows.console import data
+    from workflows.doctor import examine
+
+    findings = examine(folder, tracking_uri)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for finding in findings:
+            bad = "[red]✗[/red]" if finding.needed else "[yellow]–[/yellow]"
+            mark = "[green]✓[/green]" if finding.works else bad
+            told = finding.told if finding.works else f"{finding.told}. {finding.remedy}"
+            table.add_row(mark, finding.name, told.replace("[", r"\["))
+        data.print(table)
+    if any(finding.needed and not finding.works for finding in findings):
+        raise typer.Exit(1)

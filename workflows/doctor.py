@@ -1,0 +1,206 @@
+"""Is this machine fit to run offsite? Small trials of the real thing, each with its remedy."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+LEAST_DISK_GIB = 5.0
+LEAST_MEMORY_GIB = 4.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one trial found. ``needed``: without it something essential fails."""
+
+    name: str
+    works: bool
+    told: str
+    remedy: str = ""
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its run returns what to tell, or raises."""
+
+    name: str
+    run: Callable[[], str]
+    remedy: str
+    needed: bool = True
+
+
+def examine(folder: Path, tracking_uri: str | None = None) -> list[Finding]:
+    """Try everything; a trial that fails is a finding and not an error.
+
+    Parameters
+    ----------
+    folder : Path
+        Where results will be written.
+    tracking_uri : str, optional
+        The MLflow store to try; a temporary SQLite database otherwise.
+    """
+    trials = [
+        Trial("processor", _processor, "Install a torch build for this machine"),
+        Trial("graphics card", _accelerator, "Without one everything runs, slower", needed=False),
+        Trial("memory", _memory, "Close other programs, or use fewer --workers"),
+        Trial("disk", lambda: _disk(folder), "Free space, or write somewhere else"),
+        Trial("slides", _slides, "Install openslide-bin (pip install openslide-bin)"),
+        Trial("JPEG", _jpeg, "Install simplejpeg and opencv-python-headless"),
+        Trial("features (HDF5)", _hdf5, "Install h5py"),
+        Trial("weights", _weights, "Install safetensors"),
+        Trial("backbones (MONAI)", _monai, "Install monai>=1.6"),
+        Trial(
+            "tracking database",
+            lambda: _database(tracking_uri),
+            "Check the store's address; an old database needs: mlflow db upgrade URI",
+        ),
+        Trial("DICOM photographs", _dicom, "pip install 'offsite[dicom]'", needed=False),
+        Trial("workflow", _workflow, "pip install 'offsite[workflow]'", needed=False),
+    ]
+    return [_tried(trial) for trial in trials]
+
+
+def _tried(trial: Trial) -> Finding:
+    try:
+        return Finding(trial.name, True, trial.run(), needed=trial.needed)
+    except Exception as error:  # whatever breaks on this machine is what we came to see
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding(trial.name, False, told, trial.remedy, trial.needed)
+
+
+def _processor() -> str:
+    import os
+
+    import torch
+
+    square = torch.arange(9.0).reshape(3, 3)
+    if float((square @ square).sum()) != 486.0:
+        raise RuntimeError("torch multiplies wrongly")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"torch {torch.__version__}, {cores} cores"
+
+
+def _accelerator() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.ones(8, device="cuda").sum().item()
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB (--device cuda)"
+    if torch.backends.mps.is_available():
+        torch.ones(8, device="mps").sum().item()
+        return "Apple (--device mps)"
+    raise RuntimeError("none that torch can use")
+
+
+def _memory() -> str:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    if free < LEAST_MEMORY_GIB:
+        raise RuntimeError(f"{free:.1f} GiB free, fewer than {LEAST_MEMORY_GIB:g}")
+    return f"{free:.1f} GiB free"
+
+
+def _disk(folder: Path) -> str:
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    with tempfile.NamedTemporaryFile(dir=place) as file:
+        file.write(b"offsite")
+    free = shutil.disk_usage(place).free / 2**30
+    if free < LEAST_DISK_GIB:
+        raise RuntimeError(f"{free:.1f} GiB free in {place}, fewer than {LEAST_DISK_GIB:g}")
+    return f"{free:.1f} GiB free, writable"
+
+
+def _slides() -> str:
+    import numpy as np
+    import openslide
+    import tifffile
+
+    from preprocessing.slides.opening import open_slide
+
+    pixels = np.full((512, 512, 3), (200, 120, 180), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.tiff"
+        tifffile.imwrite(
+            path, pixels, tile=(256, 256), compression="jpeg", photometric="rgb",
+            resolution=(20_000, 20_000), resolutionunit="CENTIMETER",
+        )  # fmt: skip
+        with open_slide(path) as slide:
+            read = slide.read_region(0, 0, 0, 64, 64).pixels
+    if np.abs(read.astype(int) - pixels[0, 0]).max() > 12:
+        raise RuntimeError("a slide is read with other colours than were written")
+    return f"OpenSlide {openslide.__library_version__}"
+
+
+def _jpeg() -> str:
+    import cv2
+    import numpy as np
+    import simplejpeg
+
+    picture = np.full((32, 32, 3), (10, 200, 90), np.uint8)
+    content = simplejpeg.encode_jpeg(picture, quality=95)
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if decoded is None or np.abs(decoded.astype(int) - picture).max() > 12:
+        raise RuntimeError("a JPEG is read with other colours than were written")
+    return f"OpenCV {cv2.__version__}, simplejpeg"
+
+
+def _hdf5() -> str:
+    import h5py
+    import numpy as np
+
+    with h5py.File("trial", "w", driver="core", backing_store=False) as file:
+        file["x"] = np.arange(4, dtype=np.float16)
+        if file["x"][3] != 3:
+            raise RuntimeError("HDF5 does not read what it wrote")
+    return f"h5py {h5py.__version__}"
+
+
+def _weights() -> str:
+    import safetensors
+    import torch
+    from safetensors.torch import load, save
+
+    if not torch.equal(load(save({"x": torch.ones(2)}))["x"], torch.ones(2)):
+        raise RuntimeError("safetensors does not read what it wrote")
+    return f"safetensors {safetensors.__version__}"
+
+
+def _monai() -> str:
+    from importlib.metadata import version
+
+    found = version("monai")
+    if tuple(int(part) for part in found.split(".")[:2]) < (1, 6):
+        raise RuntimeError(f"monai {found} has known security holes")
+    return f"monai {found}"
+
+
+def _database(uri: str | None) -> str:
+    from evaluation.tracking import client_of
+
+    if uri is not None:
+        client_of(uri)
+        return f"{uri} answers"
+    with tempfile.TemporaryDirectory() as folder:
+        client_of(f"sqlite:///{folder}/mlflow.db")
+    return "SQLite works (give --tracking-uri to try yours)"
+
+
+def _dicom() -> str:
+    return _installed("pydicom")
+
+
+def _workflow() -> str:
+    return _installed("snakemake")
+
+
+def _installed(package: str) -> str:
+    from importlib.metadata import version
+
+    if find_spec(package) is None:
+        raise RuntimeError(f"{package} is not installed")
+    return f"{package} {version(package)}"
