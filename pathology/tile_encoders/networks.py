@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -156,16 +156,16 @@ def monai_network(name: str, state: dict[str, Tensor], path: str | Path) -> nn.M
     from monai.networks import nets
 
     options: dict[str, Any] = {"spatial_dims": 2}
-    network: nn.Module
+    network: Any
     if name.startswith("resnet"):
         network = getattr(nets, name)(n_input_channels=3, feed_forward=False, **options)
     elif name.startswith("densenet"):
         network = nets.DenseNet121(in_channels=3, out_channels=1, **options)
-        network.class_layers.out = nn.Identity()  # type: ignore[assignment]
+        network.class_layers.out = nn.Identity()
     else:
         network = nets.EfficientNetBN(
             name, in_channels=3, num_classes=1, pretrained=False, **options
         )
         network._fc = nn.Identity()
     fill(network, state, path)
-    return network
+    return cast(nn.Module, network)
