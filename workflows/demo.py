@@ -23,7 +23,7 @@ SHOWN = {
     "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
     "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
 }
-ROLES = {"held_out": "held out", "training": "trained on", "all": "all"}
+ROLES = {"held_out": "held out", "training": "trained", "all": "all sites"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -51,20 +51,21 @@ def run(config: Path, new_cases: Path) -> None:
 def _per_site(job: Job, run_folder: Path) -> None:
     table = pd.read_csv(run_folder / EVALUATION / "per_site.csv")
     task = job.configuration.decision.name
-    shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": f"sensitivity: {task}"}
+    shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": "sensitivity"}
     names = {name: title for name, title in shown.items() if name in set(table["metric"])}
     view = Table(
         title="Results by site (SYNTHETIC), 95 % intervals over patients", title_justify="left"
     )
-    for column in ("site", "", "images", "patients", *names.values()):
-        view.add_column(column, justify="left" if column in ("site", "") else "right")
+    view.add_column("site", no_wrap=True)
+    for column in ("n/patients", *names.values()):
+        view.add_column(column, justify="right", no_wrap=True)
     for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
         if str(site) in ("_gap", "_worst"):
             continue
         found = rows.set_index("metric")
         view.add_row(
-            escape("all" if site == "_pooled" else str(site)), ROLES.get(str(role), ""),
-            _count(found["n"].max()), _count(found["n_patients"].max()),
+            escape(f"{'pooled' if site == '_pooled' else site} ({ROLES.get(str(role), role)})"),
+            f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
         )  # fmt: skip
     data.print(view)
@@ -73,10 +74,10 @@ def _per_site(job: Job, run_folder: Path) -> None:
 def _predictions(table: Path) -> None:
     rows = pd.read_csv(table, keep_default_na=False, encoding="utf-8-sig")
     view = Table(title="New cases, without labels", title_justify="left")
-    for column in ("case", "site", "prediction", "decision", "why"):
+    for column in ("case", "prediction", "decision", "why"):
         view.add_column(column)
     for _, row in rows.iterrows():
-        cells = (Path(row["input"]).name, row["site"], row["prediction"] or row["status"],
+        cells = (Path(row["input"]).name, row["prediction"] or row["status"],
                  row["decision"].replace("_", " "), row["reasons"])  # fmt: skip
         view.add_row(*(escape(str(cell)) for cell in cells))
     data.print(view)

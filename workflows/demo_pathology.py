@@ -13,7 +13,7 @@ from workflows.console import say
 HELD_OUT = "elm"
 # Small pieces of tissue, of which a small part shows the class: enough for intervals in minutes.
 COHORT = SyntheticSlideSettings(
-    patients=130, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.08, 0.3)
+    patients=130, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.2, 0.45)
 )
 NEW_CASES = COHORT.model_copy(update={"patients": 10, "slides_per_patient": (1, 1), "seed": 1})
 TILE_PX = 128
