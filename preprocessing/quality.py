@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from preprocessing.settings import Settings
-from preprocessing.tissue import optical_density, without_small
+from preprocessing.tissue import channel_max, channel_min, optical_density, without_small
 
 
 class QualitySettings(Settings):
@@ -74,8 +74,8 @@ def tile_quality(pixels: np.ndarray, white: np.ndarray, settings: QualitySetting
     """
     density = optical_density(pixels, white)
     return TileQuality(
-        dark=float((density.min(axis=-1) > settings.dark_density).mean()),
-        pale=float((density.max(axis=-1) < settings.pale_density).mean()),
+        dark=float((channel_min(density) > settings.dark_density).mean()),
+        pale=float((channel_max(density) < settings.pale_density).mean()),
         focus=float(cv2.Laplacian(density[..., 0], cv2.CV_32F).std()),
     )
 
@@ -94,7 +94,7 @@ def fold_mask(
     """
     if not tissue.any():
         return np.zeros_like(tissue)
-    density = optical_density(pixels, white).mean(axis=-1)
+    density = cv2.transform(optical_density(pixels, white), np.full((1, 3), 1 / 3))
     density = cv2.GaussianBlur(density, (0, 0), max(6.0 / mpp, 0.5))
     dense = tissue & (density > settings.fold_density * np.median(density[tissue]))
     dense = without_small(dense, settings.fold_smallest_um2 / mpp**2).astype(np.uint8)
@@ -115,7 +115,7 @@ def pen_mask(
     smooth = cv2.GaussianBlur(pixels, (0, 0), max(4.0 / mpp, 0.8))
     density = optical_density(smooth, white)
     found = np.zeros(pixels.shape[:2], bool)
-    dense = density[density.max(axis=-1) > 0.1]
+    dense = density[::2, ::2][channel_max(density[::2, ::2]) > 0.1]
     typical = np.median(dense, axis=0) if len(dense) else np.zeros(3, np.float32)
     excess = np.maximum(density - typical, 0)
     least = settings.ink_density
@@ -128,8 +128,8 @@ def pen_mask(
 
 def _inks(density: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per ink: what is clearly its hue, and what may be."""
-    red, green, blue = np.moveaxis(density, -1, 0)
-    top, low = density.max(axis=-1), density.min(axis=-1)
+    red, green, blue = cv2.split(density)
+    top, low = channel_max(density), channel_min(density)
     pinkish = (blue > 0.68 * green) & (blue < 0.9 * green)  # blood is more orange
     return [
         (

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from preprocessing.settings import Settings
+from preprocessing.tissue import density_table
 
 _LOG10 = float(np.log(10))
 MIN_PIXELS = 500
@@ -66,6 +67,8 @@ def fit_macenko(
     tail : float
         Percentile of the angles, at both ends, that gives the vectors.
     """
+    if not len(pixels):
+        return _no_macenko(white, "there are no tissue pixels")
     density = _density(pixels, white)
     used = density[(density > density_floor).all(axis=1)]
     if len(used) < MIN_PIXELS:
@@ -95,10 +98,10 @@ def fit_macenko(
 
 def fit_reinhard(pixels: np.ndarray) -> ReinhardFit:
     """Colour statistics of pooled tissue pixels (N x 3, uint8)."""
-    lab = cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(float)
-    if len(lab) < MIN_PIXELS:
-        reason = f"{len(lab)} tissue pixels are fewer than {MIN_PIXELS}"
+    if len(pixels) < MIN_PIXELS:
+        reason = f"{len(pixels)} tissue pixels are fewer than {MIN_PIXELS}"
         return ReinhardFit(mean=(0, 0, 0), deviation=(1, 1, 1), identity=True, reason=reason)
+    lab = cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(float)
     deviation = lab.std(axis=0)
     fit = ReinhardFit(mean=_triple(lab.mean(axis=0)), deviation=_triple(deviation))
     if deviation[0] < 1.0:
@@ -135,12 +138,6 @@ class DensityTransform:
         return cv2.convertScaleAbs(light)
 
 
-def density_table(white: np.ndarray) -> np.ndarray:
-    """Optical density (base 10) of each grey value and channel: 1 x 256 x 3, float32."""
-    values = np.maximum(np.arange(256, dtype=float), 1)[:, None]
-    return np.ascontiguousarray(-np.log10(values / np.asarray(white)), dtype=np.float32)[None]
-
-
 def macenko_transform(source: MacenkoFit, target: MacenkoFit) -> DensityTransform | None:
     """The map that gives a slide the target's stain; None (leave as is) if either fit failed."""
     if source.identity or target.identity:
@@ -171,8 +168,7 @@ def apply_lab_tables(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 
 def _density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    table = density_table(white)[0]
-    return np.stack([table[pixels[:, c], c] for c in range(3)], axis=1).astype(float)
+    return cv2.LUT(pixels.reshape(-1, 1, 3), density_table(white)).reshape(-1, 3).astype(float)
 
 
 def _no_macenko(white: np.ndarray, reason: str) -> MacenkoFit:

@@ -7,6 +7,7 @@ from pydantic import Field
 from preprocessing.settings import Settings
 
 FALLBACK_WHITE = (243.0, 243.0, 243.0)
+_SAMPLE_PX = 500_000
 
 
 class TissueSettings(Settings):
@@ -32,8 +33,11 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
 
     Where less than 0.5 % of the pixels can be glass, ``FALLBACK_WHITE``.
     """
-    flat = pixels.reshape(-1, 3) if valid is None else pixels[valid]
-    darkest, brightest = flat.min(axis=1), flat.max(axis=1)
+    rows = max(int((pixels.shape[0] * pixels.shape[1] / _SAMPLE_PX) ** 0.5), 1)
+    flat = pixels[::rows, ::rows].reshape(-1, 3)
+    if valid is not None:
+        flat = flat[valid[::rows, ::rows].ravel()]
+    darkest, brightest = channel_min(flat), channel_max(flat)
     glass = flat[(darkest >= 180) & (brightest - darkest <= 24)]
     if len(glass) < max(0.005 * len(flat), 16):
         return np.array(FALLBACK_WHITE)
@@ -44,11 +48,25 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
     return np.array(peaks)
 
 
+def density_table(white: np.ndarray) -> np.ndarray:
+    """Optical density (base 10) of each grey value and channel: 1 x 256 x 3, float32."""
+    values = np.maximum(np.arange(256, dtype=float), 1)[:, None]
+    return np.ascontiguousarray(-np.log10(values / np.asarray(white)), dtype=np.float32)[None]
+
+
 def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """-log10 of the light that comes through, per channel (float32, >= 0)."""
-    values = np.arange(256, dtype=np.float64)[:, None]
-    table = np.maximum(-np.log10((values + 1) / (white[None] + 1)), 0).astype(np.float32)
-    return np.stack([table[pixels[..., channel], channel] for channel in range(3)], axis=-1)
+    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0)."""
+    return cv2.LUT(pixels, np.maximum(density_table(white), 0))
+
+
+def channel_max(values: np.ndarray) -> np.ndarray:
+    """Largest of three channels; many times faster than a reduction over so short an axis."""
+    return np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+
+
+def channel_min(values: np.ndarray) -> np.ndarray:
+    """Smallest of three channels."""
+    return np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2])
 
 
 def tissue_mask(
@@ -61,7 +79,7 @@ def tissue_mask(
     dark tissue does not hide the pale.
     """
     white = white_point(pixels, valid)
-    density = optical_density(pixels, white).max(axis=-1)
+    density = channel_max(optical_density(pixels, white))
     if settings.smoothing_um:
         density = cv2.GaussianBlur(density, (0, 0), max(settings.smoothing_um / mpp, 0.1))
     inside = density if valid is None else density[valid]

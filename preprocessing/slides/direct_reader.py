@@ -80,6 +80,9 @@ class DirectReader:
         source = self._levels[level]
         if source is None:
             return self._record.read(x, y, level, width, height)
+        whole = self._whole_tile(source, x, y, level, width, height)
+        if whole is not None:
+            return Region(whole, None)
         pixels = np.empty((height, width, 3), np.uint8)
         inside = x >= 0 and y >= 0 and x + width <= source.width and y + height <= source.height
         valid = None if inside else np.zeros((height, width), bool)
@@ -99,6 +102,18 @@ class DirectReader:
                 if valid is not None:
                     valid[target] = True
         return Region(pixels, valid)
+
+    def _whole_tile(
+        self, source: _Level, x: int, y: int, level: int, width: int, height: int
+    ) -> np.ndarray | None:
+        """The native tile itself (read-only) where that is what is asked for."""
+        if (
+            (width, height) != (source.tile_width, source.tile_height)
+            or x < 0 or y < 0 or x % width or y % height
+            or x + width > source.width or y + height > source.height
+        ):  # fmt: skip
+            return None
+        return self._tile(level, y // height * source.across + x // width)
 
     def close(self) -> None:
         """Release the file and the cache."""
@@ -139,6 +154,7 @@ class DirectReader:
             raise UnreadableRegion(
                 self._path, f"a native tile of {tile.shape[1]} x {tile.shape[0]} px"
             )
+        tile.flags.writeable = False  # it is shared
         return tile
 
     def _prove(self) -> None:
@@ -152,7 +168,7 @@ class DirectReader:
 
     def _equal(self, level: int, source: _Level) -> bool:
         compared = 0
-        for index in _probes(source, self._record.downsamples[level]):
+        for index in _probes(source, self._record.downsamples[level])[: 3 if level == 0 else 1]:
             row, column = divmod(index, source.across)
             x, y = column * source.tile_width, row * source.tile_height
             width = min(source.tile_width, source.width - x)

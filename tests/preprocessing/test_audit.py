@@ -1,0 +1,177 @@
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from preprocessing.audit import audit_cohort, label_shift
+from preprocessing.cohort import load_cohort
+from preprocessing.near_duplicates import joined_groups, near_pairs, signature
+from preprocessing.readers.building import GRADES, cohort_of
+from preprocessing.readers.gdrbench import read_gdrbench
+from preprocessing.strict_splits import strict_cohort
+from preprocessing.synthetic.fundus import make_photograph
+from preprocessing.synthetic.fundus_sites import CLINICS, CameraProfile
+
+
+def write(path, seed, grade=2, camera=CLINICS[0].camera, px=128, quality=95):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = make_photograph(seed, grade, camera, px=px)
+    cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def cohort(folder, rows):
+    table = [
+        dict(zip(("image", "patient", "site", "label", "split"), r, strict=True)) for r in rows
+    ]
+    for row in table:
+        row["slide"] = row["image"].replace("/", "-").rsplit(".", 1)[0]
+    return cohort_of(table, GRADES, folder, "test")
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    for name, seed in (("a/1", 1), ("a/2", 2), ("a/3", 3), ("b/4", 4), ("b/5", 5), ("b/6", 6)):
+        write(tmp_path / f"{name}.jpg", seed)
+    shutil.copy(tmp_path / "a/1.jpg", tmp_path / "a/1copy.jpg")
+    shutil.copy(tmp_path / "a/2.jpg", tmp_path / "b/2copy.jpg")
+    write(tmp_path / "b/4again.jpg", 4, quality=60)
+    (tmp_path / "b/broken.jpg").write_bytes(b"no picture")
+    return cohort(
+        tmp_path,
+        [
+            ("a/1.jpg", "p1", "a", "none", "train"),
+            ("a/1copy.jpg", "p2", "a", "severe", "test"),
+            ("a/2.jpg", "p3", "a", "mild", "train"),
+            ("b/2copy.jpg", "p4", "b", "mild", "train"),
+            ("a/3.jpg", "p5", "a", "mild", "train"),
+            ("b/4.jpg", "p6", "b", "mild", "train"),
+            ("b/4again.jpg", "p7", "b", "mild", "val"),
+            ("b/5.jpg", "p8", "b", "none", "train"),
+            ("b/6.jpg", "p8", "b", "none", "test"),
+            ("b/broken.jpg", "p9", "b", "none", "train"),
+        ],
+    )
+
+
+def found(audit, kind):
+    return {finding.rows for finding in audit.findings if finding.kind == kind}
+
+
+def test_the_audit_finds_each_fault_that_was_put_in_and_no_other(faulty):
+    audit = audit_cohort(faulty, workers=1)
+    assert found(audit, "identical") == {(0, 1), (2, 3)}
+    assert found(audit, "near_identical") == {(5, 6)}
+    assert found(audit, "conflicting_labels") == {(0, 1)}
+    assert found(audit, "leak") == {(0, 1), (2, 3), (5, 6)}
+    assert found(audit, "straddling_patient") == {(7, 8)}
+    assert found(audit, "unreadable") == {(9,)}
+    assert audit.findings[0].severity == "error"
+    assert "1copy.jpg" in audit.table(faulty)["images"].str.cat()
+
+
+def test_strict_drops_what_cannot_be_trusted_and_leaves_no_error(faulty):
+    audit = audit_cohort(faulty, workers=1)
+    clean, report = strict_cohort(faulty, audit)
+    kept = set(clean.table["image"])
+    assert {"a/1.jpg", "a/1copy.jpg"}.isdisjoint(kept)
+    assert ("a/2.jpg" in kept) != ("b/2copy.jpg" in kept)
+    assert "b/4again.jpg" in kept  # validation is guarded before training
+    assert "b/4.jpg" not in kept
+    moved = report[report["change"] == "moved"]
+    assert moved["image"].tolist() == ["b/5.jpg"]
+    again = audit_cohort(clean, workers=1)
+    left = {f.kind for f in again.findings if f.severity == "error"}
+    assert left <= {"unreadable"}
+
+
+def test_an_image_of_two_sites_stays_at_the_smaller(faulty):
+    clean, _ = strict_cohort(faulty, audit_cohort(faulty, workers=1))
+    assert "a/2.jpg" in set(clean.table["image"])
+
+
+def test_the_cleaned_table_loads(faulty, tmp_path):
+    clean, _ = strict_cohort(faulty, audit_cohort(faulty, workers=1))
+    clean.table.to_csv(tmp_path / "clean.csv", index=False)
+    assert len(load_cohort(tmp_path / "clean.csv", GRADES).table) == len(clean.table)
+
+
+def test_compression_and_size_do_not_hide_a_copy_but_another_eye_is_another():
+    plain = CameraProfile()
+    pictures = [make_photograph(seed, 2, plain, px=200) for seed in range(12)]
+    small = cv2.resize(pictures[3], (150, 150), interpolation=cv2.INTER_AREA)
+    coded = cv2.imdecode(cv2.imencode(".jpg", pictures[7], [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 1)
+    signatures = [signature(picture) for picture in [*pictures, small, coded]]
+    assert near_pairs(signatures) == [(3, 12), (7, 13)]
+
+
+def test_groups_join_what_pairs_connect():
+    assert joined_groups([(1, 2), (2, 9), (4, 5)]) == [[1, 2, 9], [4, 5]]
+
+
+def test_label_shift_is_the_total_variation():
+    table = pd.DataFrame(
+        {"site": ["a"] * 4 + ["b"] * 2, "label": ["none"] * 3 + ["mild"] + ["mild", ""]}
+    )
+    shift = label_shift(table, GRADES)
+    assert shift["total_variation"].tolist() == [0.75]
+
+
+def test_size_and_format_that_name_the_site_are_reported(tmp_path):
+    rows = []
+    for number in range(6):
+        for site, px in (("a", 64), ("b", 90)):
+            write(tmp_path / f"{site}/{number}.jpg", number + 10 * px, px=px)
+            rows.append((f"{site}/{number}.jpg", f"{site}{number}", site, "none", ""))
+    audit = audit_cohort(cohort(tmp_path, rows), near=False, workers=1)
+    given = audit.giveaways.set_index("feature")["balanced_accuracy"]
+    assert given["size"] == 1
+    assert given["format"] == 0.5
+    assert any("size alone" in finding.detail for finding in audit.findings)
+
+
+def labelled(real_data, *sites):
+    rows = []
+    for site in sites:
+        for row in pd.read_csv(real_data / site / "labels.csv").to_dict("records"):
+            rows.append(
+                (f"{site}/{row['file']}", row["file"], site, GRADES[row["dr_grade"]],
+                 row.get("split", ""))
+            )  # fmt: skip
+    return cohort(real_data, rows)
+
+
+def test_the_real_sites_hold_the_duplicates_they_are_known_for(real_data):
+    known = labelled(real_data, "dr_idrid", "dr_messidor2", "dr_aptos_filtered")
+    audit = audit_cohort(known, near=False, workers=1)
+    site_of = known.table["site"].to_numpy()
+    groups = pd.Series([site_of[group[0]] for group in audit.identical]).value_counts()
+    conflicts = pd.Series([site_of[rows[0]] for rows in found(audit, "conflicting_labels")])
+    assert groups.to_dict() == {"dr_aptos_filtered": 123, "dr_idrid": 6, "dr_messidor2": 4}
+    assert conflicts.value_counts().to_dict() == {"dr_aptos_filtered": 30, "dr_idrid": 3}
+    leaks = found(audit, "leak")
+    assert [known.table["image"].iloc[list(rows)].tolist() for rows in leaks] == [
+        ["dr_idrid/images/train_IDRiD_118.jpg", "dr_idrid/images/test_IDRiD_064.jpg"]
+    ]
+
+
+def test_gdrbenchs_lists_leak_rldr_into_eyepacs_and_straddle_29_patients(real_data):
+    lists = read_gdrbench(real_data / "nowhere", lists=real_data / "gdrbench_splits")
+    assert len(lists.table) == 112_575
+    audit = audit_cohort(lists, pictures=False)
+    assert audit.count("straddling_patient") == 29
+    shared = [finding for finding in audit.findings if finding.kind == "shared_names"]
+    assert len(shared) == 1
+    assert shared[0].detail.startswith("1593 file names of EYEPACS are names of RLDR")
+    assert "953 of 1593 (59.8%)" in shared[0].detail
+    furthest = audit.label_shift[~audit.label_shift.isin(["EYEPACS", "DDR"]).any(axis=1)].iloc[0]
+    assert (furthest["site"], furthest["other"]) == ("FGADR", "MESSIDOR")
+    assert furthest["total_variation"] == pytest.approx(0.568, abs=0.001)
+    clean, report = strict_cohort(lists, audit)
+    dropped = report[report["change"] == "dropped"]
+    assert dropped["site"].value_counts().to_dict() == {"EYEPACS": 1593}
+    assert clean.table.groupby("patient")["split"].nunique().max() == 1
+    assert np.array_equal(
+        clean.table["site"].value_counts().reindex(["RLDR", "EYEPACS"]), [1593, 87_104]
+    )

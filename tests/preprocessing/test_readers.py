@@ -1,0 +1,160 @@
+import cv2
+import numpy as np
+import pytest
+
+from preprocessing.cohort import load_cohort
+from preprocessing.errors import InputError
+from preprocessing.readers.building import GRADES, write_cohort
+from preprocessing.readers.class_folders import read_class_folders
+from preprocessing.readers.gdrbench import read_gdrbench
+from preprocessing.readers.medmnist import read_medmnist
+
+
+def picture(path, value=9):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((20, 20, 3), value, np.uint8))
+
+
+@pytest.fixture
+def gdrbench(tmp_path):
+    lists = {
+        # the folder says moderate, the list mild: the list is right
+        "IDRID_train": ["IDRID/pdr/IDRiD_001.jpg 4", "IDRID/moderate_npdr/IDRiD_001.jpg 1"],
+        "IDRID_crossval": ["IDRID/nodr/IDRiD_002.JPG 0"],
+        "EYEPACS_train": ["EYEPACS/Images/1_left.jpeg 0", "EYEPACS/Images/2_right.jpeg 3"],
+        "EYEPACS_crossval": ["EYEPACS/Images/1_right.jpeg 2"],
+        "DEEPDR_train": ["DEEPDR/nodr/347_l1.jpg 0", "DEEPDR/nodr/347_r2.jpg 1"],
+    }
+    (tmp_path / "splits").mkdir()
+    for name, lines in lists.items():
+        (tmp_path / f"splits/{name}.txt").write_text("\n".join(lines) + "\n")
+        for line in lines:
+            picture(tmp_path / "images" / line.rsplit(" ", 1)[0])
+    return tmp_path
+
+
+def test_gdrbench_labels_come_from_the_lists_and_names_repeat_between_folders(gdrbench):
+    table = read_gdrbench(gdrbench).table.set_index("image")
+    assert table.loc["images/IDRID/moderate_npdr/IDRiD_001.jpg", "label"] == "mild"
+    assert table.loc["images/IDRID/pdr/IDRiD_001.jpg", "label"] == "proliferative"
+    assert table["slide"].is_unique
+
+
+def test_gdrbench_patients_and_eyes_come_from_file_names_where_they_tell(gdrbench):
+    table = read_gdrbench(gdrbench).table.set_index("image")
+    left = table.loc["images/EYEPACS/Images/1_left.jpeg"]
+    right = table.loc["images/EYEPACS/Images/1_right.jpeg"]
+    assert left["patient"] == right["patient"] == "EYEPACS-1"
+    assert (left["eye"], right["eye"]) == ("left", "right")
+    assert (left["split"], right["split"]) == ("train", "val")
+    deep = table[table["site"] == "DEEPDR"]
+    assert deep["patient"].nunique() == 1
+    idrid = table[table["site"] == "IDRID"]
+    assert idrid["patient"].is_unique
+
+
+def test_a_held_out_site_of_gdrbench_is_test_throughout(gdrbench):
+    table = read_gdrbench(gdrbench, held_out=("EYEPACS",)).table
+    assert set(table.loc[table["site"] == "EYEPACS", "split"]) == {"test"}
+    with pytest.raises(InputError) as error:
+        read_gdrbench(gdrbench, held_out=("DDR",))
+    assert error.value.code == "unknown_site"
+
+
+@pytest.mark.parametrize("line", ["IDRID/a.jpg", "IDRID/a.jpg 7", "../a.jpg 1", "/a.jpg 1"])
+def test_a_bad_line_is_named_with_its_row(gdrbench, line):
+    (gdrbench / "splits/IDRID_train.txt").write_text(f"IDRID/nodr/x.jpg 0\n{line}\n")
+    with pytest.raises(InputError) as error:
+        read_gdrbench(gdrbench)
+    assert (error.value.code, error.value.row) == ("bad_line", 2)
+
+
+def test_a_written_cohort_is_read_back_from_another_place(gdrbench, tmp_path):
+    read = read_gdrbench(gdrbench, held_out=("EYEPACS",))
+    file = write_cohort(read, tmp_path / "elsewhere/deep/cohort.csv")
+    loaded = load_cohort(file, GRADES)
+    assert loaded.table["label"].tolist() == read.table["label"].tolist()
+    assert all(path.is_file() for path in loaded.image_paths())
+
+
+def test_class_folders_name_site_label_and_patient(tmp_path):
+    for name in ("north/mild/7_a.png", "north/mild/7_b.png", "south/none/9_a.JPG"):
+        picture(tmp_path / name)
+    (tmp_path / "north/mild/notes.txt").write_text("no image")
+    cohort = read_class_folders(tmp_path, ["none", "mild"], patient_pattern=r"^(\d+)_")
+    assert cohort.classes == ("none", "mild")
+    assert cohort.table["patient"].tolist() == ["north-7", "north-7", "south-9"]
+    assert cohort.table["site"].tolist() == ["north", "north", "south"]
+    load_cohort(write_cohort(cohort, tmp_path / "cohort.csv"), cohort.classes)
+
+
+def test_class_folders_of_one_site_and_without_a_pattern(tmp_path):
+    picture(tmp_path / "b/1.png")
+    picture(tmp_path / "a/1.png")
+    cohort = read_class_folders(tmp_path, site="only")
+    assert cohort.classes == ("a", "b")
+    assert cohort.table["patient"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"classes": ["other"]}, "unknown_class"),
+        ({"patient_pattern": "("}, "bad_pattern"),
+        ({"patient_pattern": "x"}, "bad_pattern"),
+    ],
+)
+def test_class_folders_refuse_what_they_cannot_use(tmp_path, arguments, code):
+    picture(tmp_path / "site/mild/1.png")
+    with pytest.raises(InputError) as error:
+        read_class_folders(tmp_path, **arguments)
+    assert error.value.code == code
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_class_folders(tmp_path)
+    assert error.value.code == "no_images"
+
+
+def medmnist(path, **changes):
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 4), ("val", 2), ("test", 3)):
+        arrays[f"{split}_images"] = generator.integers(0, 256, (n, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n).reshape(-1, 1) % 3
+    np.savez(path, **{**arrays, **changes})
+    return arrays
+
+
+def test_medmnist_keeps_pixels_labels_and_splits(tmp_path):
+    arrays = medmnist(tmp_path / "m.npz")
+    cohort = read_medmnist(tmp_path / "m.npz", tmp_path / "out", ["x", "y", "z"])
+    assert cohort.table["split"].value_counts().to_dict() == {"train": 4, "val": 2, "test": 3}
+    assert cohort.table["label"].tolist()[:4] == ["x", "y", "z", "x"]
+    first = cv2.imread(str(cohort.image_paths()[0]))[..., ::-1]
+    assert np.array_equal(first, arrays["train_images"][0])
+    loaded = load_cohort(write_cohort(cohort, tmp_path / "out/cohort.csv"), cohort.classes)
+    assert loaded.sites == ("m",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_labels": np.array([[0, 1]] * 4)},
+        {"train_images": np.zeros((4, 28, 28, 3), np.float32)},
+        {"train_labels": np.array([[7]] * 4)},
+        {"val_labels": np.array(["x", object()], dtype=object)},
+    ],
+)
+def test_medmnist_files_of_another_kind_are_refused(tmp_path, changes):
+    medmnist(tmp_path / "m.npz", **changes)
+    with pytest.raises(InputError) as error:
+        read_medmnist(tmp_path / "m.npz", tmp_path / "out", ["x", "y", "z"])
+    assert error.value.code == "not_medmnist"
+
+
+def test_the_real_retinamnist_has_its_published_counts(real_data, tmp_path):
+    cohort = read_medmnist(real_data / "medmnist/retinamnist.npz", tmp_path, GRADES)
+    train = cohort.table[cohort.table["split"] == "train"]["label"].value_counts()
+    assert train.reindex(GRADES).tolist() == [486, 128, 206, 194, 66]
