@@ -79,7 +79,7 @@ def test_a_slide_normalised_to_itself_stays_as_it_is():
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.empty((0, 3), np.uint8), "0 stained pixels"),
+        (np.empty((0, 3), np.uint8), "no tissue pixels"),
         (np.full((5000, 3), 239, np.uint8), "0 stained pixels"),  # blank glass
         (np.full((5000, 3), 90, np.uint8), "degrees apart|absorbing"),  # one grey
     ],

@@ -1,0 +1,311 @@
+"""How fast tiles are read, beside the readers one would otherwise use, on identical pixels.
+
+    python benchmarks/tiling.py [--side 20480] [--tiles 400] [--json FILE]
+
+One synthetic slide, JPEG at quality 80, warm page cache. CPU time of the process, best of several
+runs (wall time beside it): trust the ratios. Every reader's output is hashed; a reader whose
+pixels differ from the reference is marked, for its speed belongs to other pixels.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openslide
+import simplejpeg
+import tifffile
+from openslide.deepzoom import DeepZoomGenerator
+
+from preprocessing.slides.opening import open_slide
+from preprocessing.slides.overview import area_reduced
+from preprocessing.synthetic.slides_biology import grow
+from preprocessing.synthetic.slides_rendering import render
+from preprocessing.synthetic.slides_sites import SITES
+from preprocessing.synthetic.slides_writing import write_slide
+from preprocessing.tiles import TileSettings
+from preprocessing.tiling import tile_slide
+
+Place = tuple[int, int]
+Reader = Callable[[Path, list[Place]], Iterator[np.ndarray]]
+BLOCK = 4096
+
+
+@dataclass
+class Row:
+    """One line of the result."""
+
+    case: str
+    reader: str
+    cpu_ms: float
+    wall_ms: float
+    times_naive: float
+    pixels: str
+
+
+def make_picture(side: int) -> np.ndarray:
+    """A slide of ``side`` px with about 40 % tissue: a rendered block, repeated."""
+    block = min(side, BLOCK)
+    biology = grow(1, "high_grade", width_um=block / 4, height_um=block / 4, tissue_share=0.42)
+    picture = render(biology, SITES[0], seed=1, mpp=0.25)
+    count = -(-side // block)
+    return np.tile(picture, (count, count, 1))[:side, :side]
+
+
+def naive(size: int, out: int) -> Reader:
+    """The usual loop: OpenSlide, then drop the alpha."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        with openslide.OpenSlide(path) as slide:
+            for place in places:
+                tile = slide.read_region(place, 0, (size, size)).convert("RGB")
+                if out != size:
+                    tile = tile.resize((out, out), resample=1)  # LANCZOS, as most do
+                yield np.asarray(tile)
+
+    return read
+
+
+def ours(size: int, out: int, reader: str = "direct", threads: int = 1) -> Reader:
+    """The readers of this project."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        with open_slide(path, reader=reader) as slide, ThreadPoolExecutor(threads) as pool:
+
+            def one(place: Place) -> np.ndarray:
+                return area_reduced(slide.read_region(*place, 0, size, size).pixels, (out, out))
+
+            if threads == 1:
+                yield from map(one, places)
+            else:
+                bands = np.array_split(np.arange(len(places)), threads * 4)
+                parts = pool.map(lambda band: [one(places[index]) for index in band], bands)
+                for part in parts:
+                    yield from part
+
+    return read
+
+
+def bare(size: int) -> Reader:
+    """The limit: nothing but reading and decoding the native tiles (aligned grid only)."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages[0]
+            offsets, lengths = page.dataoffsets, page.databytecounts
+            across = -(-page.imagewidth // size)
+        file = os.open(path, os.O_RDONLY)
+        for x, y in places:
+            index = y // size * across + x // size
+            yield simplejpeg.decode_jpeg(os.pread(file, lengths[index], offsets[index]), "RGB")
+        os.close(file)
+
+    return read
+
+
+def deepzoom(size: int) -> Reader:
+    """OpenSlide's own tile generator (aligned grid, no overlap)."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        with openslide.OpenSlide(path) as slide:
+            zoom = DeepZoomGenerator(slide, tile_size=size, overlap=0)
+            for x, y in places:
+                yield np.asarray(zoom.get_tile(zoom.level_count - 1, (x // size, y // size)))
+
+    return read
+
+
+def tiffslide_reader(size: int) -> Reader:
+    """tiffslide, straight to an array."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        import tiffslide
+
+        with tiffslide.TiffSlide(path) as slide:
+            for place in places:
+                yield slide.read_region(place, 0, (size, size), as_array=True)
+
+    return read
+
+
+def pyvips_reader(size: int) -> Reader:
+    """Libvips regions."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        import pyvips
+
+        region = pyvips.Region.new(pyvips.Image.tiffload(str(path)))
+        for x, y in places:
+            data = region.fetch(x, y, size, size)
+            yield np.frombuffer(data, np.uint8).reshape(size, size, -1)[..., :3]
+
+    return read
+
+
+def fastslide_reader(size: int) -> Reader:
+    """Fastslide."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        import fastslide
+
+        slide = fastslide.FastSlide.from_file_path(str(path))
+        for place in places:
+            tile = slide.read_region(location=place, level=0, size=(size, size))
+            yield np.asarray(tile)[..., :3]
+
+    return read
+
+
+RIVALS = {"tiffslide": tiffslide_reader, "pyvips": pyvips_reader, "fastslide": fastslide_reader}
+
+
+def measure(
+    read: Reader, path: Path, places: list[Place], repeats: int
+) -> tuple[float, float, list[str]]:
+    """Best CPU and wall time in ms per tile, and a hash of each tile."""
+    best_cpu = best_wall = np.inf
+    digests: list[str] = []
+    for number in range(repeats + 1):
+        cpu, wall = time.process_time(), time.perf_counter()
+        if number:
+            for _ in read(path, places):
+                pass
+            best_cpu = min(best_cpu, time.process_time() - cpu)
+            best_wall = min(best_wall, time.perf_counter() - wall)
+        else:  # the first pass warms the cache and hashes
+            tiles: Iterable[np.ndarray] = read(path, places)
+            digests = [hashlib.sha256(np.ascontiguousarray(tile)).hexdigest() for tile in tiles]
+    return best_cpu / len(places) * 1e3, best_wall / len(places) * 1e3, digests
+
+
+def tissue_places(picture: np.ndarray, size: int, offset: int, count: int) -> list[Place]:
+    """Row by row, tiles on tissue."""
+    small = cv2.resize(picture, None, fx=1 / 32, fy=1 / 32, interpolation=cv2.INTER_AREA)
+    mask = small.min(axis=-1) < 215
+    found = []
+    for y in range(offset, picture.shape[0] - size + 1, size):
+        for x in range(offset, picture.shape[1] - size + 1, size):
+            part = mask[y // 32 : (y + size) // 32, x // 32 : (x + size) // 32]
+            if part.mean() > 0.5:
+                found.append((x, y))
+                if len(found) == count:
+                    return found
+    return found
+
+
+def run_case(
+    case: str, path: Path, places: list[Place], readers: dict[str, Reader], repeats: int,
+    *, same_pixels: bool = True,
+) -> list[Row]:  # fmt: skip
+    """Measure all readers on the same places; the first is the naive one and the reference."""
+    rows: list[Row] = []
+    reference: list[str] = []
+    for name, read in readers.items():
+        module = name.split()[0]
+        if module in RIVALS and importlib.util.find_spec(module) is None:
+            rows.append(Row(case, name, np.nan, np.nan, np.nan, "not installed"))
+            continue
+        cpu, wall, digests = measure(read, path, places, repeats)
+        reference = reference or digests
+        equal = "equal" if digests == reference else "differ" if same_pixels else "own resampling"
+        naive_cpu = rows[0].cpu_ms if rows else cpu
+        rows.append(Row(case, name, cpu, wall, naive_cpu / cpu, equal))
+        print(format_row(rows[-1]), flush=True)
+    return rows
+
+
+def format_row(row: Row) -> str:
+    """A line of the Markdown table."""
+    if np.isnan(row.cpu_ms):
+        return f"| {row.case} | {row.reader} | n/a | n/a | n/a | {row.pixels} |"
+    return (
+        f"| {row.case} | {row.reader} | {row.cpu_ms:.3f} | {row.wall_ms:.3f} |"
+        f" {row.times_naive:.1f} | {row.pixels} |"
+    )
+
+
+def whole_slide(path: Path, folder: Path) -> list[Row]:
+    """From the file to its tissue tiles: read everything and test whiteness, or mask first."""
+    case = "slide to tissue tiles (256 px at 0.25 um)"
+    cpu, wall = time.process_time(), time.perf_counter()
+    kept = total = 0
+    with openslide.OpenSlide(path) as slide:
+        width, height = slide.dimensions
+        for y in range(0, height - 255, 256):
+            for x in range(0, width - 255, 256):
+                tile = np.asarray(slide.read_region((x, y), 0, (256, 256)).convert("RGB"))
+                kept += (tile.min(axis=-1) < 215).mean() > 0.5
+                total += 1
+    naive_cpu, naive_wall = time.process_time() - cpu, time.perf_counter() - wall
+    rows = [Row(case, f"read all {total}, keep {kept}", naive_cpu * 1e3, naive_wall * 1e3, 1.0, "")]
+    print(format_row(rows[-1]), flush=True)
+    cpu, wall = time.process_time(), time.perf_counter()
+    record = tile_slide(path, "whole", folder, TileSettings(tile_px=256, mpp=0.25))
+    spent, took = time.process_time() - cpu, time.perf_counter() - wall
+    name = f"offsite, every tile judged, keep {record.kept}"
+    rows.append(Row(case, name, spent * 1e3, took * 1e3, naive_cpu / spent, ""))
+    print(format_row(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run everything and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser.add_argument("--side", type=int, default=20480, help="side of the slide, px")
+    parser.add_argument("--tiles", type=int, default=400, help="tiles of each case")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of which the best counts")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    picture = make_picture(options.side)
+    print("| case | reader | CPU ms | wall ms | x naive | pixels |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        aligned, odd = folder / "aligned.tiff", folder / "odd.svs"
+        write_slide(aligned, picture, mpp=0.25, flavour="generic", quality=80)
+        write_slide(odd, picture, mpp=0.25, quality=80, tile_px=240)
+        rivals = {name: make(256) for name, make in RIVALS.items()}
+        usual: dict[str, Reader] = {"openslide, naive": naive(256, 256)}
+        mine: dict[str, Reader] = {
+            "offsite openslide": ours(256, 256, "openslide"),
+            "offsite direct": ours(256, 256),
+            "offsite direct, 2 threads": ours(256, 256, threads=2),
+        }
+        zoom: dict[str, Reader] = {"openslide DeepZoom": deepzoom(256), "bare decoder": bare(256)}
+        rows = run_case(
+            "aligned grid", aligned, tissue_places(picture, 256, 0, options.tiles),
+            usual | mine | zoom | rivals, options.repeats,
+        )  # fmt: skip
+        rows += run_case(
+            "256 px on 240 px tiles", odd, tissue_places(picture, 256, 0, options.tiles),
+            usual | mine | rivals, options.repeats,
+        )  # fmt: skip
+        rows += run_case(
+            "grid shifted by 128", aligned, tissue_places(picture, 256, 128, options.tiles),
+            usual | mine | rivals, options.repeats,
+        )  # fmt: skip
+        half: dict[str, Reader] = {
+            "openslide, naive": naive(512, 256),
+            "offsite direct": ours(512, 256),
+            "offsite direct, 2 threads": ours(512, 256, threads=2),
+        }
+        rows += run_case(
+            "0.5 um from 0.25 um", aligned, tissue_places(picture, 512, 0, options.tiles // 2),
+            half, options.repeats, same_pixels=False,
+        )  # fmt: skip
+        rows += whole_slide(aligned, folder / "out")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+
+
+if __name__ == "__main__":
+    main()
