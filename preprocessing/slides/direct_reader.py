@@ -66,10 +66,10 @@ class DirectReader:
         self._record = record
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, int], np.ndarray | None] = OrderedDict()
-        self._cached_bytes = 0
         self._file = os.open(path, os.O_RDONLY)
         try:
             self._levels = _find_levels(path, record)
+            self._capacity = _two_rows(self._levels[0])
             self._prove()
         except BaseException:
             os.close(self._file)
@@ -113,7 +113,11 @@ class DirectReader:
             or x + width > source.width or y + height > source.height
         ):  # fmt: skip
             return None
-        return self._tile(level, y // height * source.across + x // width)
+        index = y // height * source.across + x // width
+        with self._lock:
+            known = self._cache.get((level, index))
+        # On the file's own grid a tile is wanted once: keeping it would cost more than it saves.
+        return self._decode(level, index) if known is None else known
 
     def close(self) -> None:
         """Release the file and the cache."""
@@ -131,12 +135,9 @@ class DirectReader:
                 return self._cache[key]
         tile = self._decode(level, index)
         with self._lock:
-            if key not in self._cache:
-                self._cache[key] = tile
-                self._cached_bytes += 0 if tile is None else tile.nbytes
-            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-                _, old = self._cache.popitem(last=False)
-                self._cached_bytes -= 0 if old is None else old.nbytes
+            self._cache[key] = tile
+            while len(self._cache) > self._capacity:
+                self._cache.popitem(last=False)
         return tile
 
     def _decode(self, level: int, index: int) -> np.ndarray | None:
@@ -182,6 +183,13 @@ class DirectReader:
                 return False
             compared += 1
         return compared > 0
+
+
+def _two_rows(level: _Level | None) -> int:
+    """How many tiles to keep: two rows, so that a grid that straddles rows decodes each once."""
+    assert level is not None
+    tile_bytes = level.tile_width * level.tile_height * 3
+    return max(min(2 * level.across + 8, CACHE_BYTES // tile_bytes), 8)
 
 
 def _spans(start: int, length: int, tile: int, limit: int) -> Iterator[tuple[int, int, int]]:

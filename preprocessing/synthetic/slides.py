@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from preprocessing.files import read_json, replacing, write_bytes, write_json, write_text
+from preprocessing.files import digest_of, read_json, write_bytes, write_json, write_text
 from preprocessing.settings import Settings
 from preprocessing.synthetic.slides_biology import CLASSES, RASTER_UM, grow
 from preprocessing.synthetic.slides_rendering import render, sample_artefacts, truth_masks
@@ -66,6 +66,7 @@ class _Slide:
     number: int
     label: str
     profile: SiteProfile
+    twin: str = ""
 
     @property
     def image(self) -> str:
@@ -85,16 +86,50 @@ def make_slide_cohort(
     workers : int, optional
         Threads; one per core by default.
     """
-    root = Path(folder)
-    marker = root / "synthetic.json"
-    stamp = {"synthetic": True, "settings": settings.digest(), "version": VERSION}
-    keep = marker.is_file() and read_json(marker) == stamp
-    if not keep:
-        write_json(marker, stamp)
-        for name in ("slides", "truth"):
-            for old in (root / name).glob("*"):
-                old.unlink()
-    slides = _plan(settings)
+    return _write_cohort(Path(folder), settings, _plan(settings), workers)
+
+
+def make_twin_cohort(
+    folder: str | Path,
+    settings: SyntheticSlideSettings,
+    *,
+    tissues: int = 9,
+    workers: int | None = None,
+) -> Path:
+    """Write each of several tissues as every site would show it; return the table's path.
+
+    The table has a column ``twin`` that names the tissue: slides of one twin differ in nothing but
+    stain and scanner (and artefacts, where ``settings.artefacts``), so a model that answers them
+    differently has learned the site. Classes take turns; ``settings.patients`` plays no part.
+    """
+    slides = []
+    for tissue in range(tissues):
+        for profile in settings.sites:
+            name = f"t{tissue:03d}-{profile.name}"
+            label = CLASSES[tissue % len(CLASSES)]
+            slides.append(_Slide(name, name, tissue, 0, label, profile, twin=f"t{tissue:03d}"))
+    return _write_cohort(Path(folder), settings, slides, workers)
+
+
+def _write_cohort(
+    root: Path, settings: SyntheticSlideSettings, slides: list[_Slide], workers: int | None
+) -> Path:
+    table = pd.DataFrame(
+        {
+            "image": [slide.image for slide in slides],
+            "patient": [slide.patient for slide in slides],
+            "site": [slide.profile.name for slide in slides],
+            "label": [slide.label for slide in slides],
+            "slide": [slide.name for slide in slides],
+            "scanner": [slide.profile.scanner for slide in slides],
+        }
+    )
+    if any(slide.twin for slide in slides):
+        table["twin"] = [slide.twin for slide in slides]
+    text = table.to_csv(index=False, lineterminator="\n")
+    _clear_if_other(
+        root, {"settings": settings.digest(), "version": VERSION, "table": digest_of(text)}
+    )
 
     def make(slide: _Slide) -> None:
         if not (root / slide.image).is_file():
@@ -111,19 +146,20 @@ def make_slide_cohort(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         list(pool.map(make, slides))
     write_text(root / "README.txt", _README.format(raster=RASTER_UM))
-    table = pd.DataFrame(
-        {
-            "image": [slide.image for slide in slides],
-            "patient": [slide.patient for slide in slides],
-            "site": [slide.profile.name for slide in slides],
-            "label": [slide.label for slide in slides],
-            "slide": [slide.name for slide in slides],
-            "scanner": [slide.profile.scanner for slide in slides],
-        }
-    )
-    with replacing(root / "cohort.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(root / "cohort.csv", text)
     return root / "cohort.csv"
+
+
+def _clear_if_other(root: Path, stamp: dict[str, object]) -> None:
+    """Remove slides of other settings; what the same settings made is kept."""
+    marker = root / "synthetic.json"
+    stamp = {"synthetic": True, **stamp}
+    if marker.is_file() and read_json(marker) == stamp:
+        return
+    for name in ("slides", "truth"):
+        for old in (root / name).glob("*"):
+            old.unlink()
+    write_json(marker, stamp)
 
 
 def make_slide(

@@ -11,7 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 from preprocessing.cohort import load_cohort
 from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide, make_slide_cohort
+from preprocessing.synthetic.slides import (
+    SyntheticSlideSettings,
+    make_slide,
+    make_slide_cohort,
+    make_twin_cohort,
+)
 from preprocessing.synthetic.slides_biology import CLASSES, RASTER_UM, grow
 from preprocessing.synthetic.slides_rendering import render, sample_artefacts, truth_masks
 from preprocessing.synthetic.slides_sites import SITES
@@ -87,6 +92,21 @@ def test_twins_share_the_tissue_and_nothing_else():
     colours = np.array([twin[tissue[0] > 0.2].mean(axis=0) for twin in twins])
     distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     assert distance[np.triu_indices(5, 1)].min() > 3
+
+
+def test_a_twin_cohort_shows_every_tissue_at_every_site(tmp_path):
+    settings = TINY.model_copy(update={"artefacts": False})
+    cohort = load_cohort(make_twin_cohort(tmp_path, settings, tissues=3))
+    assert len(cohort.table) == 15
+    assert (cohort.table.groupby("twin")["site"].nunique() == 5).all()
+    assert (cohort.table.groupby("twin")["label"].nunique() == 1).all()
+    assert set(cohort.table["label"]) == set(CLASSES)
+    for _, twins in cohort.table.groupby("twin"):
+        truths = [
+            np.load(tmp_path / f"truth/{slide}.npz", allow_pickle=False) for slide in twins["slide"]
+        ]
+        for name in ("tissue", "lesion"):
+            assert all((truth[name] == truths[0][name]).all() for truth in truths)
 
 
 def test_the_truth_is_where_the_pixels_are():
