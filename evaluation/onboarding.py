@@ -299,6 +299,9 @@ def local_prior(
 ) -> list[Estimate]:
     """Class prior of unlabelled local cases by EM, an estimate for each class (transductive).
 
+    It holds only where images of a class look as they did at the training sites; with the
+    calibration rows at hand, ask ``evaluation.shift.label_shift_fit.label_shift_test`` first.
+
     Parameters
     ----------
     probabilities : numpy.ndarray

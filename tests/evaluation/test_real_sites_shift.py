@@ -140,6 +140,15 @@ def test_hospitals_are_told_apart_by_their_photographs(real):
     assert value(details, site="aptos", statistic="c2st_auroc") > 0.95
 
 
+def test_a_prior_is_not_estimated_where_the_hospital_itself_moves_the_outputs(real):
+    predictions, _ = real
+    _, details = shift_tables(predictions, ShiftSettings(permutations=99, resamples=60))
+    rows = details[(details.site == "deepdrid") & (details.kind == "prevalence")]
+    # Half of the cases are referable at both; EM alone would say that none is at this one.
+    assert value(rows, statistic="prior_distance") < 0.05
+    assert set(rows.reason[rows.statistic.str.startswith("prior/")]) == {"prior_unidentified"}
+
+
 def test_coverage_is_kept_at_the_training_sites(real):
     predictions, _ = real
     table = conformal_table(predictions, ConformalSettings(levels=(0.9,), weighted=False))

@@ -6,6 +6,7 @@ import pytest
 from evaluation.conformal import ConformalSets, ConformalSettings
 from evaluation.shift.classifier_test import classifier_test
 from evaluation.shift.label_shift import histogram_statistics
+from evaluation.shift.label_shift_fit import label_shift_test
 from evaluation.shift.two_sample import TwoSample, energy_test, mmd_test, patient_assignments
 
 pytestmark = pytest.mark.slow
@@ -57,6 +58,27 @@ def test_predicted_class_histograms_reject_three_to_seven_percent_without_shift(
         return TwoSample.of(histogram_statistics(predicted, 3, assignments)).p_value
 
     assert 0.03 <= rejections(p_value) <= 0.07
+
+
+@pytest.mark.parametrize("per_patient", [1, 3])
+def test_label_shift_is_accepted_where_it_is_one(per_patient):
+    def outputs(rng, patients, prior):
+        labels = rng.choice(3, size=patients, p=prior).repeat(per_patient)
+        logits = 1.5 * np.eye(3)[labels] + rng.normal(size=(len(labels), 3))
+        logits += np.repeat(0.5 * rng.normal(size=(patients, 3)), per_patient, axis=0)
+        odds = np.exp(logits)
+        return (
+            odds / odds.sum(axis=1, keepdims=True),
+            labels,
+            np.arange(patients).repeat(per_patient),
+        )
+
+    def p_value(rng):
+        source = outputs(rng, 300, [0.6, 0.3, 0.1])
+        p, _, patients = outputs(rng, 120, [0.2, 0.3, 0.5])
+        return label_shift_test(source, (p, patients), draws=99, generator=rng).p_value
+
+    assert rejections(p_value) <= 0.08
 
 
 def test_rows_that_ignore_patients_reject_far_too_often():
