@@ -50,7 +50,7 @@ def test_predictions_equal_evaluation_s_before_and_after_calibration(
 def test_sets_and_decisions_follow_the_package(fundus_run: FundusRun, rows: pd.DataFrame) -> None:
     package = load_package(fundus_run.package)
     record = package.record
-    sets = ConformalSets.from_arrays(package.arrays("conformal"))
+    sets = ConformalSets.from_arrays(package.arrays("conformal/_pooled"))
     answered = rows[rows["status"].isin(["ok", "review"])]
     shares = answered[[f"prob_{name}" for name in record.classes]].astype(float).to_numpy()
     for level in (90, 95):

@@ -70,6 +70,11 @@ def fit_reference(predictions: Predictions, groups: Groups) -> Fitted:
     return fitted
 
 
+def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays with ``prefix/`` before their names."""
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
+
+
 def _fit_ood(predictions: Predictions, fitted: Fitted) -> None:
     found = fit_detectors(predictions, OodSettings(detectors=DETECTORS))
     usable = [one for one in found if one.detector is not None]
@@ -82,7 +87,7 @@ def _fit_ood(predictions: Predictions, fitted: Fitted) -> None:
         return
     best = usable[0]
     assert best.detector is not None
-    fitted.reference |= {f"ood/{k}": v for k, v in best.detector.to_arrays().items()}
+    fitted.reference |= under("ood", best.detector.to_arrays())
     if best.threshold_from != "validation":
         fitted.limits.append(
             "The percentiles of distance from the training images are cross-fitted on training"
@@ -126,7 +131,7 @@ def _fit_sets(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
     settings = ConformalSettings(ordered=groups.ordinal, by_class=by_class)
     sites = rows.table["site"].to_numpy(str)
     sets = ConformalSets.fit(rows.probabilities, rows.labels, sites, settings)
-    fitted.reference |= {f"conformal/{name}": array for name, array in sets.to_arrays().items()}
+    fitted.reference |= under(f"conformal/{POOLED}", sets.to_arrays())
 
 
 def _fit_profiles(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
@@ -176,22 +181,24 @@ def _point(
         return None
     if pooled is not None and found < OWN_THRESHOLD_POSITIVES:
         origin = "all training sites together (validation)"
-        return operating_point(scores, positive, patients, pooled.threshold, origin)
+        return operating_point(scores, positive, patients, pooled.threshold, origin, target)
     where = "this site" if pooled is not None else "all training sites together"
     threshold = choose_threshold(scores, positive, patients, target)
     assert threshold is not None  # every sensitivity is reached where there is a positive case
     origin = f"sensitivity {target:g} on the validation cases of {where}"
-    return operating_point(scores, positive, patients, threshold, origin)
+    return operating_point(scores, positive, patients, threshold, origin, target)
 
 
 def operating_point(
-    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, threshold: float, origin: str
-) -> OperatingPoint:
+    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, threshold: float, origin: str,
+    target: float | None = None,
+) -> OperatingPoint:  # fmt: skip
     """Measure a threshold on cases: sensitivity and specificity with intervals over patients."""
     called = scores >= threshold
     return OperatingPoint(
         threshold=threshold,
         origin=origin,
+        target_sensitivity=target,
         n=len(scores),
         sensitivity=_share(called[positive], patients[positive]),
         specificity=_share(~called[~positive], patients[~positive]),

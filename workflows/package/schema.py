@@ -51,6 +51,12 @@ class OperatingPoint(Settings):
 
     threshold: Share = Field(description="Called positive at or over it")
     origin: Name = Field(description="How and on which cases it was chosen")
+    target_sensitivity: Share | None = Field(
+        default=None, description="Sensitivity it was chosen for"
+    )
+    interval: tuple[Share | None, Share | None] | None = Field(
+        default=None, description="95 % interval of the threshold that reaches it at the site"
+    )
     n: int = Field(default=0, ge=0, description="Cases it was chosen on")
     sensitivity: Interval | None = Field(default=None, description="On the cases it was chosen on")
     specificity: Interval | None = Field(default=None, description="On the cases it was chosen on")

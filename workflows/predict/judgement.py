@@ -29,8 +29,11 @@ class Judge:
         self.record = package.record
         arrays = package.arrays("ood")
         self._detector = ReferencedDetector.from_arrays(arrays) if arrays else None
-        arrays = package.arrays("conformal")
-        self._sets = ConformalSets.from_arrays(arrays) if arrays else None
+        self._sets = {
+            site: ConformalSets.from_arrays(arrays)
+            for site in package.record.profiles
+            if (arrays := package.arrays(f"conformal/{site}"))
+        }
         self._calibration = package.arrays("calibration")
 
     def judge(self, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
@@ -52,6 +55,7 @@ class Judge:
         verdict = decide(evidence, rules, profile)
         columns = {
             "site_profile": name,
+            "logits": [round(float(value), 6) for value in finding.logits],
             "prediction": classes[int(probabilities.argmax())],
             "probabilities": dict(zip(classes, map(_rounded, probabilities), strict=True)),
             "calibrated": calibrated,
@@ -74,9 +78,10 @@ class Judge:
     def _prediction_set(
         self, probabilities: np.ndarray, site: str, level: int
     ) -> tuple[str, ...] | None:
-        if self._sets is None:
+        sets = self._sets.get(site, self._sets.get(POOLED))
+        if sets is None:
             return None
-        found = self._sets.predict(probabilities[None], np.array([site]), level / 100)
+        found = sets.predict(probabilities[None], np.array([site]), level / 100)
         members = zip(self.record.classes, found.members[0], strict=True)
         return tuple(name for name, member in members if member)
 

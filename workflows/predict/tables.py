@@ -16,7 +16,7 @@ RESULTS, LINES, PATIENTS = "results.csv", "results.jsonl", "patients.csv"
 # A spreadsheet takes a cell that begins so for a formula and runs it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # What differs between two runs of the same thing, or is of no use outside.
-_INTERNAL = frozenset({"key", "seconds", "detail"})
+_INTERNAL = frozenset({"key", "seconds", "detail", "logits"})
 _PATIENT_COLUMNS = (
     "patient", "site", "decision", "reason", "images", "answered", "without_answer", "copies",
     "worst_case",
