@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,12 +13,14 @@ import torch
 from torch import Tensor
 
 from preprocessing.errors import InputError
-from preprocessing.files import digest_of, file_digest, read_json, write_json
+from preprocessing.files import digest_of
 from training import checkpoint as store
 from training import distributed
+from training import fit_result as results
 from training.algorithm import Algorithm
 from training.averaging import holding, weight_average
 from training.engine import Engine
+from training.fit_result import FitResult as FitResult
 from training.fit_settings import FitSettings as FitSettings
 from training.loss_means import LossMeans
 from training.selection import Selection
@@ -40,31 +41,6 @@ class BatchSource(Protocol):
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield the batches of an epoch from number ``start`` on."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit ended with.
-
-    Attributes
-    ----------
-    weights : Path
-        ``weights.safetensors``: ``inference_state()`` of the selected epoch (or the SWAD mean).
-    epoch : int
-        The selected epoch, from 0.
-    score : float or None
-        Its value of ``select_by``; None without validation or where no epoch had one.
-    epochs : int
-        Epochs trained, fewer than set where patience ran out.
-    reason : str
-        Why these weights: ``"best"``, ``"swad"``, ``"no validation"``, ``"no score defined"``.
-    """
-
-    weights: Path
-    epoch: int
-    score: float | None
-    epochs: int
-    reason: str
 
 
 def fit(
@@ -108,24 +84,16 @@ def fit(
     """
     path = Path(folder)
     digest = digest_of([settings.outcome_digest(), fingerprint])
-    finished = distributed.from_rank_zero(_finished(path, digest))
-    if finished:
-        return FitResult(**{**finished, "weights": path / "weights.safetensors"})
+    finished = results.finished(path, digest)
+    if finished is not None:
+        results.tidy(path)  # a kill may have come between the result and this
+        return finished
     fitting = _Fitting(algorithm, source, settings, path, validate, digest)
     fitting.resume()
     while fitting.epoch < settings.epochs and not fitting.selection.patience_is_out:
         fitting.train_epoch()
         fitting.close_epoch()
     return fitting.finish()
-
-
-def _finished(folder: Path, digest: str) -> dict[str, Any] | None:
-    try:
-        record = read_json(folder / "fit.json")
-        whole = file_digest(folder / "weights.safetensors") == record["weights_digest"]
-        return dict(record["result"]) if whole and record["digest"] == digest else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 class _Fitting:
@@ -274,6 +242,7 @@ class _Fitting:
     def _usable_checkpoint(self) -> store.Checkpoint | None:
         curves, checkpoints = self.folder / "curves.jsonl", self.folder / "checkpoint"
         self.folder.mkdir(parents=True, exist_ok=True)
+        results.remove_half_written(self.folder)
         for stale in ("fit.json", "weights.safetensors"):
             (self.folder / stale).unlink(missing_ok=True)
         found = store.load_checkpoint(checkpoints, self.digest)
@@ -296,12 +265,7 @@ class _Fitting:
                 store.save_tensors(path, weights)
         result = FitResult(path, self.selection.epoch, self.selection.score, self.epoch, reason)
         if self.engine.rank == 0:
-            record = {
-                "digest": self.digest,
-                "weights_digest": file_digest(path),
-                "result": {**result.__dict__, "weights": path.name},
-            }
-            write_json(self.folder / "fit.json", record)
-            store.remove_checkpoint(self.folder / "checkpoint")
+            results.record(self.folder, self.digest, result)
+            results.tidy(self.folder)
         distributed.wait_for_all()
         return result

@@ -8,13 +8,14 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import lightning_fabric  # noqa: F401  (once, before the forks)
 import torch
 from problem import Net, points, settings, source, validator
 
-from training import checkpoint, fitting
+from training import checkpoint, fit_result, fitting
 
 
 def die():
@@ -24,6 +25,7 @@ def die():
 def train(folder, averaging, at=None):
     """Train; ``at`` names the moment of death."""
     kind, *where = at or ("never",)
+    cadence = {"checkpoint_every_steps": 4, "checkpoint_every_seconds": 1e9}
     data = points()
     after = (
         (lambda epoch, step: die() if (epoch, step) == tuple(where) else None)
@@ -34,9 +36,11 @@ def train(folder, averaging, at=None):
         _die_at_call(checkpoint, "write_json", where[0])
     if kind == "line":  # after the epoch's line, before its checkpoint
         _die_at_call(fitting._Fitting, "_save_is_due", where[0], only=lambda self: self.step == 0)
-    if kind == "end":  # after the weights, before the checkpoint goes
-        _die_at_call(fitting, "write_json", 1)
-    cadence = {"checkpoint_every_steps": 4, "checkpoint_every_seconds": 1e9}
+    if kind == "end":  # after the weights, before the record of the result
+        _die_at_call(fit_result, "write_json", 1)
+    if kind == "any":  # slow enough to be hit in every part of a step
+        cadence = {"checkpoint_every_seconds": 0.0}
+        threading.Timer(where[0], die).start()
     cadence |= {"swad_converged": 2, "swad_patience": 2, "learning_rate": 0.1}
     fitting.fit(
         Net(),
@@ -84,6 +88,14 @@ def outcome(folder):
     }
 
 
+def killed_until_done(folder, averaging):
+    """Kill at ever later times, which the machine's load makes random; return the number."""
+    for kills in range(40):
+        if forked(folder, averaging, ("any", 0.02 * 1.3**kills)) == 0:
+            return kills
+    raise RuntimeError("never done")
+
+
 MOMENTS = [
     ("step", 0, 1), ("step", 1, 3), ("step", 2, 0), ("step", 4, 5), ("save", 1), ("save", 4),
     ("line", 2), ("line", 5), ("end",),
@@ -101,4 +113,6 @@ if __name__ == "__main__":
             codes += [forked(folder, averaging, moment), forked(folder, averaging)]
             runs[" ".join(map(str, moment))] = outcome(folder)
         report[averaging] = {"codes": codes, "runs": runs}
+    report["none"]["kills"] = killed_until_done(base / "any", "none")
+    report["none"]["runs"]["any"] = outcome(base / "any")
     print(json.dumps(report))

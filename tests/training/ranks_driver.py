@@ -1,6 +1,7 @@
 """Trains on one and on two gloo processes, and passes a run from one number to the other.
 
-Prints curves and weights as JSON. Run as ``python ranks_driver.py FOLDER``.
+Prints curves and weights as JSON. Run as ``python ranks_driver.py FOLDER``; with ``NAME`` after it
+one training runs in this process, as a rank of ``torchrun``.
 """
 
 import json
@@ -79,6 +80,9 @@ def outcome(folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     base, report = Path(sys.argv[1]), {}
+    if len(sys.argv) > 2:
+        train(sys.argv[2], base)
+        sys.exit()
     for name in EXACT:
         runs = {"one": base / name / "one", "two": base / name / "two"}
         codes = on_ranks(1, name, runs["one"]) + on_ranks(2, name, runs["two"])

@@ -136,8 +136,12 @@ def test_a_finished_run_returns_at_once_and_other_settings_train_anew(tmp_path):
 
     quiet = source(data, after=never)
     assert fit(Net(), quiet, settings(), tmp_path, validator(data), fingerprint="a") == first
+    (tmp_path / "checkpoint").mkdir()  # as a kill right after the result would leave it
+    (tmp_path / ".weights.safetensors.x.tmp").touch()
     outward = settings(checkpoint_every_steps=3, prefetch=4)
     assert fit(Net(), quiet, outward, tmp_path, validator(data), fingerprint="a") == first
+    left = sorted(file.name for file in tmp_path.iterdir())
+    assert left == ["curves.jsonl", "fit.json", "weights.safetensors"]
     for given, mark in ((settings(seed=1), "a"), (settings(), "b")):
         with pytest.raises(AssertionError, match="trained again"):
             fit(Net(), quiet, given, tmp_path, validator(data), fingerprint=mark)

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from problem import EXACT
 
+DRIVER = Path(__file__).with_name("ranks_driver.py")
+PATHS = {"PYTHONPATH": f"{DRIVER.parent}:{DRIVER.parents[2]}"}
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    driver = Path(__file__).with_name("ranks_driver.py")
     done = subprocess.run(
-        [sys.executable, driver, tmp_path_factory.mktemp("ranks")],
+        [sys.executable, DRIVER, tmp_path_factory.mktemp("ranks")],
         capture_output=True,
         text=True,
-        timeout=250,
-        env=os.environ | {"PYTHONPATH": f"{driver.parent}:{driver.parents[2]}"},
+        timeout=280,
+        env=os.environ | PATHS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -49,3 +51,22 @@ def test_a_run_goes_on_with_another_number_of_processes(report, name, passed):
         atol=1e-4,
     )
     np.testing.assert_allclose(other["weights"], one["weights"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_torchrun_itself_trains_as_one_process_does(report, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*torchrun, DRIVER, tmp_path, "contrast"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=os.environ | PATHS,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(
+        [line["losses"]["loss"] for line in lines],
+        [losses["loss"] for losses in report["contrast"]["one"]["losses"]],
+        atol=1e-4,
+    )

@@ -1,0 +1,15 @@
+"""The examples in the docstrings run."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = ["schedules", "swad", "samplers.shares", "losses.class_weights"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    result = doctest.testmod(importlib.import_module(f"training.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
