@@ -87,6 +87,7 @@ def best_run(job: Job) -> Path:
 def job_of(folder: str | Path) -> Job:
     """Return the job that a run belongs to, with the configuration it was trained with."""
     path = Path(folder)
+    finished_run(path)
     return Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
 
 

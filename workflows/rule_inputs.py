@@ -1,5 +1,8 @@
 """What the workflow's rules ask of a job; plain functions, so that they are tested as such."""
 
+from collections.abc import Callable
+
+from preprocessing.files import digest_of
 from workflows.job import Job
 
 STAGES = {"pathology": ("tile", "embed"), "retina": ("prepare",)}
@@ -10,15 +13,40 @@ def stages_of(job: Job) -> tuple[str, ...]:
     return STAGES[job.configuration.task]
 
 
-def images_of_part(job: Job, part: int, parts: int) -> list[str]:
-    """Return the images of one shard and the cohort's table, as absolute paths.
+def before(job: Job, stage: str, part: int) -> list[str]:
+    """Return what a shard of a stage waits for: the same shard before it, or its images.
 
     Images that do not exist are left out: the stage gives each of them a row with the reason.
     """
-    paths = job.cohort.image_paths()[part - 1 :: parts]
+    stages = stages_of(job)
+    position = stages.index(stage)
+    if position:
+        return [f"workflow/{stages[position - 1]}-{part}.done"]
+    paths = job.cohort.image_paths()[part - 1 :: job.configuration.cells.shards]
     return [str(job.cohort.path), *(str(path.absolute()) for path in paths if path.exists())]
 
 
-def cell_markers(job: Job) -> list[str]:
-    """Return the marker of each trained run."""
-    return [f"workflow/trained/{cell.name}.done" for cell in job.cells()]
+def more_memory(first_mb: int) -> Callable[..., int]:
+    """Return a resource that doubles with each attempt."""
+
+    def memory(wildcards: object, attempt: int) -> int:
+        return int(first_mb * 2 ** (attempt - 1))
+
+    return memory
+
+
+def settings_of(job: Job, stage: str) -> str:
+    """Return a digest of the settings that a stage's result depends on.
+
+    It stands among the parameters of the rule, so that a changed setting redoes the stages that it
+    concerns and no others.
+    """
+    concerned = {
+        "tile": ("tiles",),
+        "embed": ("tiles", "encoder"),
+        "prepare": ("preparation",),
+        "train": ("classes", "splits", "training"),
+        "evaluate": ("title", "decision", "evaluation"),
+    }[stage]
+    settings = job.configuration.model_dump(mode="json")
+    return digest_of({name: settings[name] for name in concerned})[:16]

@@ -20,8 +20,11 @@ rule track:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        offsite=OFFSITE,
+        config=CONFIG,
     shell:
-        "{OFFSITE} track {CONFIG} > {log} 2>&1"
+        "{params.offsite} track {params.config} > {log} 2>&1"
 
 
 rule compare:
@@ -35,8 +38,11 @@ rule compare:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        offsite=OFFSITE,
+        config=CONFIG,
     shell:
-        "{OFFSITE} compare {CONFIG} > {log} 2>&1"
+        "{params.offsite} compare {params.config} > {log} 2>&1"
 
 
 rule register:
@@ -50,5 +56,8 @@ rule register:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        offsite=OFFSITE,
+        config=CONFIG,
     shell:
-        "{OFFSITE} register {CONFIG} > {output} 2> {log}"
+        "{params.offsite} register {params.config} > {output} 2> {log}"

@@ -10,16 +10,20 @@ rule train:
         "workflow/logs/train/{cell}.log",
     benchmark:
         "workflow/benchmarks/train/{cell}.tsv"
-    params:
-        choice=lambda wildcards: CELLS[wildcards.cell].options(),
+    retries: 1
     threads: 1
     resources:
         mem_mb=more_memory(4000),
         runtime=1440,
         gpu=JOB.configuration.cells.gpus,
-    retries: 1
+    params:
+        offsite=OFFSITE,
+        config=CONFIG,
+        choice=lambda wildcards: CELLS[wildcards.cell].options(),
+        settings=settings_of(JOB, "train"),
     shell:
-        "OMP_NUM_THREADS={threads} {OFFSITE} train {CONFIG} {params.choice} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} {params.offsite} train {params.config} {params.choice}"
+        " > {log} 2>&1"
 
 
 rule evaluate:
@@ -38,5 +42,8 @@ rule evaluate:
     resources:
         mem_mb=more_memory(2000),
         runtime=60,
+    params:
+        offsite=OFFSITE,
+        settings=settings_of(JOB, "evaluate"),
     shell:
-        "{OFFSITE} evaluate runs/{wildcards.cell} > {log} 2>&1"
+        "{params.offsite} evaluate runs/{wildcards.cell} > {log} 2>&1"
