@@ -76,9 +76,10 @@ def main() -> None:
     settings = {"version": VERSION, "model": recipe().model.digest()[:12]}
     cells = [
         {"method": method, "ratio": ratio, "seed": seed, **settings}
-        for seed in range(given.seeds) for ratio in sorted(RATIOS, reverse=True)
+        for ratio in sorted(RATIOS, reverse=True)
+        for seed in range(given.seeds)
         for method in METHODS
-    ]  # fmt: skip
+    ]
     table = run_cells(given.out, cells, run, given.minutes)
     parts = [(__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")]
     names = {

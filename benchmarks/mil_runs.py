@@ -60,9 +60,14 @@ class Recipe:
 
 
 def train(
-    method: str, recipe: Recipe, training: BagSet, validation: BagSet, n_classes: int, seed: int
+    method: str,
+    recipe: Recipe,
+    training: BagSet,
+    validation: BagSet | None,
+    n_classes: int,
+    seed: int,
 ) -> ScMil:
-    """Train a method and return the model of the selected epoch."""
+    """Train a method; return the model of the selected epoch, or of the last without validation."""
     chosen = METHODS[method]
     settings = with_method(chosen, recipe.model)
     views = recipe.views if chosen.contrast else 1
@@ -73,9 +78,11 @@ def train(
     model = ScMil(training.bags[0].shape[1], n_classes, settings, counts)
     rows = np.concatenate(training.bags)
     model.standardise(rows.mean(axis=0), rows.std(axis=0))
-    held = validation.loader()
+    held = None if validation is None else validation.loader()
 
     def validate(algorithm: ScMil, epoch: int) -> dict[str, float | None]:
+        assert held is not None
+        assert validation is not None
         logits = np.stack([found.logits for found in predict_all(algorithm, held)])
         return validation_scores(logits, validation.labels, n_classes)
 
@@ -87,7 +94,7 @@ def train(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         source = PlannedSource(plan, loader.training_batch)
-        result = fit(model, source, fit_settings, folder, validate)  # type: ignore[arg-type]
+        result = fit(model, source, fit_settings, folder, validate if held else None)  # type: ignore[arg-type]
         return load_slide_model(result.weights, describe(model))
 
 
