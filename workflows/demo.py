@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,7 +24,7 @@ SHOWN = {
     "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
     "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
 }
-ROLES = {"held_out": "held out", "training": "trained", "all": "all sites"}
+ROLES = {"held_out": "held out", "training": "trained", "all": "all"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -54,18 +55,23 @@ def _per_site(job: Job, run_folder: Path) -> None:
     shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": "sensitivity"}
     names = {name: title for name, title in shown.items() if name in set(table["metric"])}
     view = Table(
-        title="Results by site (SYNTHETIC), 95 % intervals over patients", title_justify="left"
+        title="Results by site (SYNTHETIC), 95 % intervals over patients",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
     )
     view.add_column("site", no_wrap=True)
-    for column in ("n/patients", *names.values()):
+    for column in ("n / pat.", *names.values()):
         view.add_column(column, justify="right", no_wrap=True)
     for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
         if str(site) in ("_gap", "_worst"):
             continue
         found = rows.set_index("metric")
         view.add_row(
-            escape(f"{'pooled' if site == '_pooled' else site} ({ROLES.get(str(role), role)})"),
-            f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
+            escape(f"{'pooled' if site == '_pooled' else site}, {ROLES.get(str(role), role)}"),
+            f"{_count(found['n'].max())} / {_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
         )  # fmt: skip
     data.print(view)
@@ -73,7 +79,14 @@ def _per_site(job: Job, run_folder: Path) -> None:
 
 def _predictions(table: Path) -> None:
     rows = pd.read_csv(table, keep_default_na=False, encoding="utf-8-sig")
-    view = Table(title="New cases, without labels", title_justify="left")
+    view = Table(
+        title="New cases, without labels",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
     for column in ("case", "prediction", "decision", "why"):
         view.add_column(column)
     for _, row in rows.iterrows():
