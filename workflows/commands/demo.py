@@ -18,3 +18,11 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
     from workflows import demo, demo_pathology
 
     demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
+
+
+@app.command()
+def retina(output: Output = Path("demo/retina")) -> None:
+    """Photographs: preparation, DECO, report, registry, grading of new photographs."""
+    from workflows import demo, demo_retina
+
+    demo.run(demo_retina.write_demo(output), demo_retina.write_new_cases(output))
