@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pathology.aggregators.additive import AdditiveAttention
 from pathology.bags import BagLoader, Bags
 from pathology.sc_mil import ScMil, ScMilSettings
 from preprocessing.errors import InputError
@@ -131,3 +132,30 @@ def _foreign_weights(weights: str | Path) -> InputError:
         "these are not the weights of the model that is described", file=weights,
         remedy="Take the weights and the description from the same run", code="foreign_weights",
     )  # fmt: skip
+
+
+@torch.inference_mode()
+def tile_contributions(model: ScMil, rows: np.ndarray) -> np.ndarray:
+    """Return what each instance of a bag (n x D) adds to each logit (n x C, float32).
+
+    With the classifier's bias they sum to the bag's logits, exactly: unlike attention, which says
+    where the model looked, they say what it saw there, and in favour of which class.
+
+    Raises
+    ------
+    InputError
+        Code ``not_additive``: another aggregator than additive attention, or a cosine classifier.
+    """
+    if not isinstance(model.aggregator, AdditiveAttention) or not isinstance(
+        model.classifier, torch.nn.Linear
+    ):
+        raise InputError(
+            f"contributions of tiles are not defined for {model.settings.aggregator.name}",
+            remedy="Train with aggregator additive_attention", code="not_additive",
+        )  # fmt: skip
+    trained = model.training
+    model.eval()
+    batch = Bags.pack([rows]).to(model.centre.device)
+    parts, _ = model.aggregator.parts(model.instances(batch.rows), batch.offsets)
+    model.train(trained)
+    return np.asarray((parts @ model.classifier.weight.T).float().cpu().numpy())
