@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.tracking import client_of
+from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, file_digest, read_json
 
@@ -47,7 +47,7 @@ def register_package(
     Parameters
     ----------
     uri : str
-        Tracking store, see :func:`evaluation.tracking.initialise`.
+        Tracking store, see :func:`evaluation.tracking_store.initialise`.
     name : str
         Name of the registered model.
     folder : path

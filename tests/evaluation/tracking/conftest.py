@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.tracking import initialise
+from evaluation.tracking_store import initialise
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from evaluation.registry import (
     promote,
     register_package,
 )
-from evaluation.tracking import client_of, log_run
+from evaluation.tracking import log_run
+from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
 
 

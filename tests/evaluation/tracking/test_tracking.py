@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from evaluation import tracking
-from evaluation.tracking import client_of, initialise, log_run
+from evaluation.tracking import log_run
+from evaluation.tracking_store import client_of, initialise
 from preprocessing.errors import InputError
 
 CURVES = [

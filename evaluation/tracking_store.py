@@ -1,0 +1,116 @@
+"""The tracking store: a database that many processes may open at once, and a quiet client."""
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preprocessing.errors import InputError
+from preprocessing.files import replacing
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_SQLITE = "sqlite:///"
+
+
+def initialise(uri: str) -> str:
+    """Make a tracking store ready; call it before anything runs in parallel (or from everything).
+
+    A fresh SQLite database is migrated once, under a lock and a temporary name: processes that
+    start together wait for the first, and a killed one leaves nothing half made.
+
+    Parameters
+    ----------
+    uri : str
+        ``sqlite:///path/mlflow.db`` (relative to the working folder, or absolute with four
+        slashes) or the address of an MLflow server.
+
+    Returns
+    -------
+    str
+        The URI with an absolute path.
+
+    Raises
+    ------
+    InputError
+        The URI is of another kind, or the database is of another MLflow version.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    database = database_path(uri)
+    with locked(database):
+        if not database.exists() or database.stat().st_size == 0:
+            _quiet_mlflow()
+            from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+            with replacing(database) as temporary:
+                engine = create_sqlalchemy_engine(f"{_SQLITE}{temporary}")
+                _initialize_tables(engine)
+                engine.dispose()
+    return f"{_SQLITE}{database}"
+
+
+def client_of(uri: str) -> "MlflowClient":
+    """An MLflow client on an initialised store, with telemetry and printing off."""
+    ready = initialise(uri)
+    _quiet_mlflow()
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=ready, registry_uri=ready)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        if "schema" in str(error).lower():
+            raise InputError(
+                "the tracking database was made by another version of MLflow",
+                remedy=f"Run: mlflow db upgrade {ready} (after a copy of the file)",
+                file=ready,
+                code="tracking_schema",
+            ) from error
+        raise
+    return client
+
+
+def database_path(uri: str) -> Path:
+    """The file of a SQLite URI, absolute.
+
+    Raises
+    ------
+    InputError
+        The URI is not a SQLite one.
+    """
+    if not uri.startswith(_SQLITE) or uri == _SQLITE:
+        raise InputError(
+            f"'{uri}' is not a tracking store that offsite uses",
+            remedy="Give sqlite:///path/mlflow.db, or the http address of an MLflow server",
+            code="tracking_uri",
+        )
+    return Path(uri.removeprefix(_SQLITE)).absolute()
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Hold the lock file beside a SQLite database; other processes wait."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, also by a crash
+        yield
+
+
+def _quiet_mlflow() -> None:
+    # The environment is read while MLflow is imported; its loggers are set up by the import.
+    os.environ.update(
+        MLFLOW_DISABLE_TELEMETRY="true",
+        DO_NOT_TRACK="true",
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+    )
+    import mlflow.tracking  # noqa: F401
+
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
