@@ -114,6 +114,8 @@ def neural_collapse(
         return nothing
     means = torch.stack([x[y == c].mean(0) for c in present])
     centred = means - means.mean(0)
+    if centred.norm() <= 1e-12 * means.norm().clamp(min=1e-300):
+        return nothing  # all means coincide: there is no direction to speak of
     within = x - means[torch.searchsorted(present, y)]
     # tr(S_W pinv(S_B)) by the thin factor of S_B: no E x E matrix is inverted.
     u, s, _ = torch.linalg.svd(centred.T / math.sqrt(n), full_matrices=False)
@@ -127,7 +129,7 @@ def neural_collapse(
         "nc2_norm": float(length.std(correction=0) / length.mean()),
         "nc2_angle": float((cosines[off] + 1 / (n - 1)).abs().mean()),
     }
-    if weight is not None:
+    if weight is not None and weight[present].any():
         rows = weight.detach().double()[present]
         result["nc3"] = float((rows / rows.norm() - centred / centred.norm()).norm())
         directions = F.normalize(rows, dim=1)

@@ -89,6 +89,11 @@ def test_neural_collapse_is_zero_at_a_simplex_and_grows_with_noise():
     )
 
 
+def test_classes_in_one_point_have_no_geometry(z):
+    assert set(neural_collapse(z[:1].expand(12, 5), LABELS, torch.eye(3, 5)).values()) == {None}
+    assert neural_collapse(z, LABELS, torch.zeros(3, 5))["nc3"] is None
+
+
 def test_nc1_equals_the_trace_with_a_pseudo_inverse(z):
     x, y = z.double().numpy(), LABELS.numpy()
     means = np.stack([x[y == c].mean(0) for c in range(3)])

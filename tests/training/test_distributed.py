@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import distributed
+from training.randomness import generator, seed_of
+from training.samplers.plans import PlannedSource
+from training.samplers.weighted import WeightedBatches
+
+
+@given(st.integers(1, 40), st.integers(1, 8))
+def test_shards_part_a_batch_and_come_back_in_its_order(n, world):
+    with pytest.MonkeyPatch.context() as patch:
+        batch = np.random.default_rng(n).permutation(n)
+        shards = []
+        for rank in range(world):
+            patch.setattr(distributed, "rank_and_world", lambda rank=rank: (rank, world))
+            shards.append(distributed.shard(batch))
+    order = distributed._order([len(shard) for shard in shards], torch.device("cpu")).numpy()
+    gathered = np.empty(n, dtype=np.int64)
+    gathered[order] = np.concatenate(shards)
+    assert np.array_equal(gathered, batch)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5).filter(sum))
+def test_any_sizes_of_shards_have_an_order(counts):
+    order = distributed._order(counts, torch.device("cpu")).tolist()
+    assert sorted(order) == list(range(sum(counts)))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_together_load_the_epoch_of_one_process(monkeypatch, world):
+    plan = WeightedBatches(np.repeat([0, 1], [40, 7]), 9, seed=4, exponent=0.0)
+    source = PlannedSource(plan, lambda indices, epoch: indices)
+    whole = list(source.batches(2, start=1))
+    ranks = []
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank_and_world", lambda rank=rank: (rank, world))
+        ranks.append(list(source.batches(2, start=1)))
+    for batch, *shards in zip(whole, *ranks, strict=True):
+        assert sorted(np.concatenate(shards)) == sorted(batch)
+
+
+def test_outside_a_group_everything_is_the_identity():
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert distributed.gather(rows) is rows
+    assert distributed.from_rank_zero({"a": None}) == {"a": None}
+    assert distributed.sums_over_ranks([1.0, 2.0]) == [1.0, 2.0]
+    assert torch.equal(distributed.draw_together(torch.ones, 3), torch.ones(3))
+
+
+def test_seeds_differ_by_place_and_repeat():
+    places = [(0,), (1,), (0, 0), (0, 1), (1, 0)]
+    seeds = {seed_of(7, *place) for place in places}
+    assert len(seeds) == 5
+    assert seeds.isdisjoint(seed_of(8, *place) for place in places)
+    assert seed_of(7, 0, 1) == seed_of(7, 0, 1) < 2**63
+    assert generator(7, 0, 1).random() == generator(7, 0, 1).random()
