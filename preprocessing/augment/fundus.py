@@ -21,60 +21,61 @@ def fundus_augmentation(name: Augmentation, *, fill: int = 0) -> Augment:
         artefacts of GDRNet (Che et al. 2023, arXiv 2307.04378): sharpness, halo, hole, spots,
         blur, each with probability one half and drawn for every picture on its own.
     fill : int
-        Grey value outside the field of view.
+        Grey value outside the field of view; it stays what it is.
     """
     if name == "none":
         return lambda pixels, seed: pixels
     import albumentations as A
 
-    steps: list[Any] = [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(
-            scale=(0.92, 1.12), translate_percent=(-0.04, 0.04), rotate=(-15, 15), p=0.9, fill=fill,
-            interpolation=cv2.INTER_LINEAR,
-        ),
-    ]  # fmt: skip
-    if name in ("standard", "artefacts"):
-        steps.append(
+    geometry = A.Compose(
+        [
+            A.HorizontalFlip(p=0.5),
+            A.Affine(
+                scale=(0.92, 1.12), keep_ratio=True, translate_percent=(-0.04, 0.04),
+                rotate=(-15, 15), p=0.9, fill=fill, interpolation=cv2.INTER_LINEAR,
+            ),
+        ]
+    )  # fmt: skip
+    colour = A.Compose(
+        [
             A.ColorJitter(
                 brightness=(0.85, 1.15), contrast=(0.85, 1.15), saturation=(0.85, 1.15),
                 hue=(-0.02, 0.02), p=0.8,
             )
-        )  # fmt: skip
-    pipeline = A.Compose(steps)
+        ]
+    )  # fmt: skip
 
     def augment(pixels: np.ndarray, seed: int) -> np.ndarray:
-        # albumentations takes seeds below 2^32
-        pipeline.set_random_seed(seed % 2**32)
-        return np.asarray(pipeline(image=pixels)["image"])
+        moved = _drawn(geometry, pixels, seed)
+        if name == "geometry":
+            return moved
+        outside = (moved == fill).all(axis=2)
+        changed = _drawn(colour, moved, seed)
+        if name == "artefacts":
+            generator = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+            changed = fundus_artefacts(changed, generator)
+        changed[outside] = fill
+        return changed
 
-    if name != "artefacts":
-        return augment
-
-    def with_artefacts(pixels: np.ndarray, seed: int) -> np.ndarray:
-        generator = np.random.default_rng(np.random.SeedSequence([seed, 1]))
-        return fundus_artefacts(augment(pixels, seed), generator, fill=fill)
-
-    return with_artefacts
+    return augment
 
 
-def fundus_artefacts(
-    pixels: np.ndarray, generator: np.random.Generator, *, fill: int = 0
-) -> np.ndarray:
+def _drawn(pipeline: Any, pixels: np.ndarray, seed: int) -> np.ndarray:
+    pipeline.set_random_seed(seed % 2**32)  # albumentations takes seeds below 2^32
+    return np.array(pipeline(image=pixels)["image"])
+
+
+def fundus_artefacts(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Add each of five artefacts with probability one half (uint8 in, uint8 out).
 
     The kinds and their ranges follow GDRNet (arXiv 2307.04378, section 2.1) as its public code has
-    them; drawing them for every picture, and not once for a batch, is our change. What is at the
-    fill value (outside the field of view) stays.
+    them; drawing them for every picture, and not once for a batch, is our change.
     """
-    outside = (pixels == fill).all(axis=2)
     picture = pixels.astype(np.float32) / 255
     for artefact in (_sharpness, _halo, _hole, _spots, _blur):
         if generator.random() < 0.5:
             picture = np.clip(artefact(picture, generator), 0, 1)
-    done = np.round(picture * 255).astype(np.uint8)
-    done[outside] = fill
-    return done
+    return np.round(picture * 255).astype(np.uint8)
 
 
 def _sharpness(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
