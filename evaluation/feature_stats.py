@@ -192,6 +192,11 @@ class FeatureStats:
             raise InputError("no labelled rows", remedy="Fit on labelled training rows")
 
 
+def constant(features: np.ndarray | None) -> bool:
+    """Whether no feature varies over the rows, as those of a collapsed model."""
+    return features is None or len(features) == 0 or bool((features == features[0]).all())
+
+
 def oas_shrinkage(covariance: np.ndarray, n: int) -> float:
     """Share of the scaled identity that Oracle Approximating Shrinkage mixes in, 0..1.
 

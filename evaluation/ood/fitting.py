@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.feature_stats import constant
 from evaluation.ood.detector import Detector, Head, recover_head
 from evaluation.ood.reference import ReferencedDetector
 from evaluation.ood.registry import DETECTORS
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
 from evaluation.roles import patient_folds, patients_of, roles_of
+from preprocessing.errors import InputError
 
 VALIDATION = "validation"
 CROSS_FITTED = "cross_fitted"
@@ -29,7 +31,8 @@ class Fitted:
     threshold_from : str
         ``validation`` or ``cross_fitted``; empty without a detector.
     reason : str
-        ``ok``, ``no_samples``, ``no_embeddings``, ``no_logits`` or ``no_head``.
+        ``ok``, ``no_samples``, ``no_embeddings``,
+        ``constant_embeddings``, ``no_logits`` or ``no_head``.
     """
 
     name: str
@@ -87,11 +90,16 @@ def _fit_one(
     reason = _lacking(kind, train, head, settings)
     if reason != "ok":
         return Fitted(name=name, detector=None, reason=reason)
-    detector = _fit(kind, train, head, settings)
-    if len(held) >= settings.minimum_rows:
-        scores, source = _score(detector, held), VALIDATION
-    else:
-        scores, source = _cross_fitted(kind, train, head, settings), CROSS_FITTED
+    try:
+        detector = _fit(kind, train, head, settings)
+        if len(held) >= settings.minimum_rows:
+            scores, source = _score(detector, held), VALIDATION
+        else:
+            scores, source = _cross_fitted(kind, train, head, settings), CROSS_FITTED
+    except InputError as error:
+        if error.code != "constant_embeddings":
+            raise
+        return Fitted(name=name, detector=None, reason=error.code)
     return Fitted(
         name=name,
         detector=ReferencedDetector.of(detector, scores, settings.kept),
@@ -107,6 +115,8 @@ def _lacking(
         return "no_samples" if labelled == 0 else "too_few"
     if "embeddings" in kind.needs and train.embeddings is None:
         return "no_embeddings"
+    if "embeddings" in kind.needs and constant(train.embeddings):
+        return "constant_embeddings"
     if "logits" in kind.needs and train.logits is None:
         return "no_logits"
     if "head" in kind.needs and head is None:

@@ -175,7 +175,9 @@ def inverse_root(covariance: np.ndarray) -> np.ndarray:
         root = cholesky(covariance, lower=True)
     except LinAlgError as error:
         raise InputError(
-            "features do not vary", remedy="Give more training rows, or look for a collapsed model"
+            "features do not vary",
+            remedy="Give more training rows, or look for a collapsed model",
+            code="constant_embeddings",
         ) from error
     return solve_triangular(root, np.eye(len(covariance)), lower=True)
 

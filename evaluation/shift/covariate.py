@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from evaluation.feature_stats import constant
 from evaluation.shift.classifier_test import classifier_test
 from evaluation.shift.distances import (
     Distance,
@@ -76,6 +77,8 @@ def why_not(pair: Comparison, settings: ShiftSettings) -> str:
         return "no_samples"
     if pair.own.rows.embeddings is None:
         return "no_embeddings"
+    if all(constant(side.rows.embeddings) for side in (pair.own, pair.reference)):
+        return "constant_embeddings"
     patients = min(len(np.unique(side.patients)) for side in (pair.own, pair.reference))
     return "ok" if fewest >= settings.minimum_rows and patients >= 4 else "too_few"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, eigvalsh, solve
+from scipy.linalg import LinAlgError, cholesky, eigh, eigvalsh, solve
 
 from evaluation.feature_stats import FeatureStats, shrunk
 from evaluation.roles import patient_folds
@@ -19,10 +19,19 @@ def frechet_distance(first: FeatureStats, second: FeatureStats) -> float:
     distance of equal samples is not 0 for small n, so it is read against a null of equal n.
     """
     one, two = first.total_covariance(), second.total_covariance()
-    root = cholesky(one, lower=True)
+    root = _root(one)
     values = eigvalsh(root.T @ two @ root)
     trace = np.trace(one) + np.trace(two) - 2 * np.sqrt(np.maximum(values, 0)).sum()
     return float(((first.mean() - second.mean()) ** 2).sum() + max(trace, 0.0))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """R with ``R R'`` the covariance, also where that is singular (features that do not vary)."""
+    try:
+        return np.asarray(cholesky(covariance, lower=True))
+    except LinAlgError:
+        values, vectors = eigh(covariance)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
 
 
 def coral_distance(first: FeatureStats, second: FeatureStats) -> float:

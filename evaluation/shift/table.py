@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from evaluation.feature_stats import constant
 from evaluation.predictions import Predictions
 from evaluation.shift import covariate, performance, prevalence
 from evaluation.shift.classifier_test import site_predictability
@@ -100,11 +101,21 @@ def _even_sample(side: Side, usable: np.ndarray, settings: ShiftSettings) -> np.
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
 
 
+def _features_problem(side: Side, rows: np.ndarray, settings: ShiftSettings) -> str:
+    if side.rows.embeddings is None:
+        return "no_embeddings"
+    if len(rows) < settings.minimum_rows:
+        return "too_few"
+    return "constant_embeddings" if constant(side.rows.embeddings[rows]) else "ok"
+
+
 def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
     rows = _even_sample(side, np.ones(len(side), dtype=bool), settings)
     row = _pooled_row("site_balanced_accuracy", side, rows)
-    if side.rows.embeddings is None or len(rows) < settings.minimum_rows:
-        return undefined(row, "no_embeddings" if side.rows.embeddings is None else "too_few")
+    reason = _features_problem(side, rows, settings)
+    if reason != "ok":
+        return undefined(row, reason)
+    assert side.rows.embeddings is not None
     result = site_predictability(
         side.rows.embeddings[rows],
         side.rows.table["site"].to_numpy(str)[rows],
@@ -122,8 +133,10 @@ def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
 def _robustness_row(side: Side, settings: ShiftSettings) -> ShiftRow:
     rows = _even_sample(side, side.labelled, settings)
     row = _pooled_row("robustness_index", side, rows)
-    if side.rows.embeddings is None or len(rows) < settings.minimum_rows:
-        return undefined(row, "no_embeddings" if side.rows.embeddings is None else "too_few")
+    reason = _features_problem(side, rows, settings)
+    if reason != "ok":
+        return undefined(row, reason)
+    assert side.rows.embeddings is not None
     result = robustness_index(
         side.rows.embeddings[rows],
         side.rows.labels[rows],

@@ -154,3 +154,17 @@ def test_predictions_of_test_rows_alone_still_give_a_table(make_sites):
 def test_the_same_seed_gives_the_same_table(predictions):
     settings = replace_settings(detectors=("knn", "msp"))
     assert ood_table(predictions, settings).equals(ood_table(predictions, settings))
+
+
+def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
+    flat = replace(predictions, embeddings=np.ones_like(predictions.embeddings))
+    table = ood_table(flat, FAST)
+    reasons = table.groupby("detector").reason.unique().map(list).to_dict()
+    assert (
+        reasons["mahalanobis"] == reasons["residual"] == reasons["knn"] == ["constant_embeddings"]
+    )
+    assert reasons["msp"] == ["ok"]
+    # Constant within each class: nothing to whiten by, though the features do vary.
+    labels = predictions.labels[:, None].astype(float)
+    table = ood_table(replace(predictions, embeddings=np.repeat(labels, 8, axis=1)), FAST)
+    assert set(table.reason[table.detector == "mahalanobis"]) == {"constant_embeddings"}

@@ -193,6 +193,20 @@ def test_without_embeddings_labels_still_tell(predictions):
     assert row(details, "_pooled", "features", "robustness_index").reason == "no_embeddings"
 
 
+def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
+    flat = replace(predictions, embeddings=np.ones_like(predictions.embeddings))
+    heads, details = shift_tables(flat, FAST)
+    assert set(heads.reason[heads.kind == "covariate"]) == {"constant_embeddings"}
+    assert set(details.reason[details.kind == "features"]) == {"constant_embeddings"}
+    # At one site only: the farthest shift there is, and not a failure.
+    one = predictions.embeddings.copy()
+    one[(predictions.table["site"] == "same").to_numpy()] = 0.0
+    _, details = shift_tables(replace(predictions, embeddings=one), FAST)
+    found = details[(details.site == "same") & (details.kind == "covariate")]
+    assert set(found.reason) == {"ok"}
+    assert row(details, "same", "covariate", "frechet").p_value <= 0.05
+
+
 def test_alarms_hold_their_level_over_all_sites():
     rows = [
         ShiftRow(site=name, site_role="held_out", kind="covariate", statistic="mmd2", p_value=p)
