@@ -13,6 +13,7 @@ help:  ## show the targets
 
 demo: $(SETUP)  ## make synthetic cohorts of several hospitals and do the whole job on them
 	$(BIN)/offsite demo pathology --output $(DEMO)/pathology
+	$(BIN)/offsite demo retina --output $(DEMO)/retina
 
 test: $(SETUP) lint  ## style, types, layers and all tests but the slow ones
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

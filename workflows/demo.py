@@ -24,7 +24,7 @@ SHOWN = {
     "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
     "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
 }
-ROLES = {"held_out": "held out", "training": "trained", "all": "all"}
+ROLES = {"held_out": "unseen", "training": "trained", "all": "all"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -63,7 +63,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
         pad_edge=False,
     )
     view.add_column("site", no_wrap=True)
-    for column in ("n / pat.", *names.values()):
+    for column in ("n/pat.", *names.values()):
         view.add_column(column, justify="right", no_wrap=True)
     for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
         if str(site) in ("_gap", "_worst"):
@@ -71,7 +71,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
         found = rows.set_index("metric")
         view.add_row(
             escape(f"{'pooled' if site == '_pooled' else site}, {ROLES.get(str(role), role)}"),
-            f"{_count(found['n'].max())} / {_count(found['n_patients'].max())}",
+            f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
         )  # fmt: skip
     data.print(view)

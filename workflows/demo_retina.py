@@ -12,8 +12,8 @@ from workflows.console import say
 
 HELD_OUT = CLINICS[-1].name
 # Small photographs, so that a network trained from nothing is done in minutes on two cores.
-COHORT = SyntheticFundusSettings(patients_per_site=60, px=96)
-NEW_CASES = SyntheticFundusSettings(patients_per_site=3, px=96, seed=1)
+COHORT = SyntheticFundusSettings(patients_per_site=100, px=96, graders=False)
+NEW_CASES = COHORT.model_copy(update={"patients_per_site": 2, "eyes": (1, 1), "seed": 1})
 
 
 def write_demo(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def write_demo(folder: Path) -> Path:
             "method": "deco",
             "backbone": {"width": 16},
             "batch_size": 32,
-            "fit": {"epochs": 12},
+            "fit": {"epochs": 16, "learning_rate": 0.002},
         },
         "tracking": {"experiment": "demo retina", "model": "demo-photographs"},
         "cells": {"shards": 1},
