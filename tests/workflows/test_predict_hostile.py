@@ -7,6 +7,8 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,20 @@ from workflows.predict.batch import BatchOptions
 from workflows.predict.running import predict
 
 RUN = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 from workflows.predict.batch import BatchOptions
 from workflows.predict.running import predict
-inputs, package, output = sys.argv[1:4]
-outcome = predict([Path(inputs)], package, BatchOptions(output=Path(output), workers=2),
-                  site="aster", device="cpu")
+first, inputs, package, warm, output = sys.argv[1:6]
+
+def run(names, where):
+    options = BatchOptions(output=Path(where), workers=2)
+    return predict([Path(names)], package, options, site="aster", device="cpu")
+
+run(first, warm)  # everything is imported from here on
+if os.geteuid() == 0:
+    os.seteuid(65534)  # an ordinary user, to whom permissions mean something
+outcome = run(inputs, output)
 print(outcome.exit_code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -76,41 +85,51 @@ def test_every_bad_file_has_its_row_and_its_code(fundus_run: FundusRun, tmp_path
     assert again.counts == outcome.counts
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an ordinary user may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 def test_a_thousand_photographs_with_sixty_bad_ones_in_flat_memory(
-    fundus_run: FundusRun, tmp_path: Path
+    fundus_run: FundusRun, open_folder: Path
 ) -> None:
-    """As an ordinary user, to whom permissions mean something."""
     photographs = photographs_of(fundus_run)
+    package = shutil.copytree(fundus_run.package, open_folder / "package")
+    make_hostile(open_folder / "first", photographs[0])
     peaks = {}
-    codes: dict[str, set[str]] = {}
     for count in (100, 1000):
-        inputs = tmp_path / f"in{count}"
-        codes = make_hostile(inputs, photographs[0])
-        codes["locked.jpg"] = {"permission_denied"}
-        rng = random.Random(0)
-        for number in range(60 - len(codes)):
-            whole = rng.choice(photographs).read_bytes()
-            name = f"damaged {number}.jpg"
-            (inputs / name).write_bytes(whole[: rng.randrange(1, len(whole) - 200)])
-            codes[name] = {"unreadable", "not_an_image"}
+        inputs, output = open_folder / f"in{count}", open_folder / f"out{count}"
+        codes = sixty_bad(inputs, photographs)
         for number in range(count - len(codes)):
-            content = photographs[number % len(photographs)].read_bytes()
-            # Other bytes after the end of the picture: another content, the same pixels.
-            (inputs / f"good {number:04d}.jpg").write_bytes(content)
-        output = tmp_path / f"out{count}"
+            shutil.copy(photographs[number % len(photographs)], inputs / f"good {number:04d}.jpg")
         output.mkdir()
-        for path in (tmp_path, inputs, output, fundus_run.package.parent):
-            path.chmod(0o755)
-        os.chown(output, 65534, 65534)
+        if os.geteuid() == 0:
+            os.chown(output, 65534, 65534)
         done = subprocess.run(
-            [sys.executable, "-c", RUN, str(inputs), str(fundus_run.package), str(output)],
-            capture_output=True, text=True, user=65534, cwd=Path(__file__).parents[2],
-            env={**os.environ, "HOME": str(output), "MPLCONFIGDIR": str(output / ".mpl")},
+            [sys.executable, "-c", RUN, str(open_folder / "first"), str(inputs), str(package),
+             str(open_folder / f"warm{count}"), str(output)],
+            capture_output=True, text=True, cwd=Path(__file__).parents[2],
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         code, peaks[count] = map(int, done.stdout.split())
         assert code == 3
         check(output, codes)
         assert len(rows_by_name(output)) == count
-    assert peaks[1000] < 1.1 * peaks[100] + 20, peaks
+    assert peaks[1000] < 1.05 * peaks[100] + 20, peaks
+
+
+def sixty_bad(folder: Path, photographs: list[Path]) -> dict[str, set[str]]:
+    codes = make_hostile(folder, photographs[0])
+    codes["locked.jpg"] = {"permission_denied"}
+    rng = random.Random(0)
+    for number in range(60 - len(codes)):
+        whole = rng.choice(photographs).read_bytes()
+        name = f"damaged {number}.jpg"
+        (folder / name).write_bytes(whole[: rng.randrange(1, len(whole) - 200)])
+        codes[name] = {"unreadable", "not_an_image"}
+    return codes
