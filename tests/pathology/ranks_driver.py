@@ -1,0 +1,33 @@
+"""Trains SC-MIL in this process, as a rank of torchrun or alone; ``python ranks_driver.py FOLDER``."""
+
+import sys
+
+import numpy as np
+import torch
+
+from pathology.bags import Bags
+from pathology.methods import METHODS, with_method
+from pathology.sc_mil import ScMil, ScMilSettings
+from training.fitting import FitSettings, fit
+from training.samplers.class_aware import ClassAwareBatches
+from training.samplers.plans import PlannedSource
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [16, 5, 4])
+    bags = [rng.normal(label, 1, (int(rng.integers(3, 40)), 6)) for label in labels]
+
+    def load(indices, epoch):
+        return Bags.pack([bags[i] for i in indices], labels[indices].tolist(), indices.tolist())
+
+    torch.manual_seed(0)
+    settings = ScMilSettings.model_validate({"aggregator": {"width": 16, "dropout": 0.0}})
+    model = ScMil(6, 3, with_method(METHODS["sc_mil"], settings), np.bincount(labels))
+    source = PlannedSource(ClassAwareBatches(labels, 9, 0), load)
+    fit(model, source, FitSettings(epochs=5, learning_rate=0.01, device="cpu"), folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
