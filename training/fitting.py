@@ -34,7 +34,10 @@ _CLOCK_EVERY = 16
 
 
 class BatchSource(Protocol):
-    """Batches as a pure function of (seed, epoch); in several processes each rank's shards."""
+    """Batches as a pure function of (seed, epoch); in several processes each rank's shards.
+
+    A thread may read ahead, so a source draws from generators of its own and not from torch's.
+    """
 
     def steps(self, epoch: int) -> int:
         """Return the number of batches of an epoch, equal on every rank."""
