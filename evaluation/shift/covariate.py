@@ -143,19 +143,20 @@ def _distance_rows(
         splits=settings.null_splits,
         seed=settings.seed,
     )
-    rows = []
-    for name, (to_site, to_itself) in found.items():
-        value = float(to_site.mean())
-        p_value = float((1 + (to_itself >= value).sum()) / (1 + len(to_itself)))
-        rows.append(
-            replace(
-                blank(pair, KIND, name),
-                value=value,
-                null_high=float(np.quantile(to_itself, 0.95)),
-                p_value=p_value,
-            )
-        )
-    return rows
+    return [_distance_row(blank(pair, KIND, name), *both) for name, both in found.items()]
+
+
+def _distance_row(row: ShiftRow, to_site: np.ndarray, to_itself: np.ndarray) -> ShiftRow:
+    usable = np.isfinite(to_site) & np.isfinite(to_itself)
+    if usable.sum() < 0.5 * len(usable):
+        return undefined(row, "too_few")
+    value, null = float(to_site[usable].mean()), to_itself[usable]
+    return replace(
+        row,
+        value=value,
+        null_high=float(np.quantile(null, 0.95)),
+        p_value=float((1 + (null >= value).sum()) / (1 + len(null))),
+    )
 
 
 def _within_class_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:

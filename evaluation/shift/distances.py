@@ -49,13 +49,15 @@ def whitened_mean_distance(first: FeatureStats, second: FeatureStats) -> float:
     Raises
     ------
     ValueError
-        The samples have no class in common.
+        The samples have no class in common, or do not vary.
     """
     common = np.intersect1d(first.present, second.present)
     if len(common) == 0:
         raise ValueError("the samples have no class in common")
     n = first.n + second.n
     covariance = shrunk((first.within + second.within) / n, n)
+    if np.trace(covariance) <= 0:
+        raise ValueError("the samples do not vary")
     gap = (first.means - second.means)[common]
     return float(np.einsum("cd,dc->c", gap, solve(covariance, gap.T, assume_a="pos")).mean())
 
@@ -91,7 +93,8 @@ def against_null(
     Returns
     -------
     dict of str to numpy.ndarray
-        2 x splits for each name: site to half (first row), half to half (second row).
+        2 x splits for each name: site to half (first row), half to half (second row); NaN where
+        a cut is too small or too uniform for the distance.
     """
     result = {name: np.empty((2, splits)) for name in distances}
     for split in range(splits):
@@ -105,8 +108,15 @@ def against_null(
             for part in parts
         )
         for name, distance in distances.items():
-            result[name][:, split] = distance(own, one), distance(two, one)
+            result[name][:, split] = [_or_nan(distance, other, one) for other in (own, two)]
     return result
+
+
+def _or_nan(distance: Distance, first: FeatureStats, second: FeatureStats) -> float:
+    try:
+        return distance(first, second)
+    except ValueError:
+        return float("nan")
 
 
 def principal_directions(rows: np.ndarray, components: int) -> np.ndarray:

@@ -71,6 +71,13 @@ def test_the_whitened_mean_of_classes_is_free_of_prevalence():
         )
 
 
+def test_samples_that_do_not_vary_have_no_whitened_mean():
+    flat = FeatureStats.of(np.ones((5, 3)), None, 1)
+    with pytest.raises(ValueError, match="do not vary"):
+        whitened_mean_distance(flat, flat)
+    assert frechet_distance(flat, FeatureStats.of(np.zeros((5, 3)), None, 1)) == pytest.approx(3)
+
+
 def test_distances_are_read_against_halves_of_equal_size():
     reference = rng(1).normal(size=(400, 5))
     names = np.array([f"p{index // 2}" for index in range(400)])
