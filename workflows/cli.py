@@ -10,7 +10,17 @@ import sys
 import typer
 
 from preprocessing.errors import InputError
-from workflows.commands import cohort, demo, evaluate, model, predict, results, stages, workflow
+from workflows.commands import (
+    cohort,
+    config,
+    demo,
+    evaluate,
+    model,
+    predict,
+    results,
+    stages,
+    workflow,
+)
 
 app = typer.Typer(
     name="offsite",
@@ -21,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(demo.app, name="demo")
+app.add_typer(config.app, name="config")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(model.app, name="model")
