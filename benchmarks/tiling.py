@@ -160,7 +160,7 @@ def fastslide_reader(size: int) -> Reader:
         slide = fastslide.FastSlide.from_file_path(str(path))
         for place in places:
             tile = slide.read_region(location=place, level=0, size=(size, size))
-            yield np.asarray(tile)[..., :3]
+            yield tile.numpy()[..., :3]
 
     return read
 

@@ -5,6 +5,7 @@ matter. Haematoxylin and eosin both absorb green light most; inks do not (our co
 thresholds chosen on real marked slides).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -109,48 +110,48 @@ def pen_mask(
 
     Green ink lets green light through, which no H&E does; blue ink absorbs red far more than
     green; red ink absorbs blue nearly as much as green and hardly any red; black ink absorbs all
-    three alike, where dark nuclei spare the blue. What is clearly ink grows into what may be ink,
-    ``pen_reach_um`` at most.
+    three alike, where dark nuclei spare the blue. Ink over tissue adds to it, so the same is asked
+    of the density above the median of what is not glass. What is clearly ink grows into what may
+    be ink, ``pen_reach_um`` at most.
     """
     smooth = cv2.GaussianBlur(pixels, (0, 0), max(4.0 / mpp, 0.8))
     density = optical_density(smooth, white)
-    found = np.zeros(pixels.shape[:2], bool)
     dense = density[::2, ::2][channel_max(density[::2, ::2]) > 0.1]
     typical = np.median(dense, axis=0) if len(dense) else np.zeros(3, np.float32)
-    excess = np.maximum(density - typical, 0)
-    least = settings.ink_density
-    for strict, loose in (*_inks(density, least), *_inks(excess, least)):
-        seed = without_small(strict, settings.pen_smallest_um2 / mpp**2)
-        inked = _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 8))
-        found |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
+    found = np.zeros(pixels.shape[:2], bool)
+    for base in (np.zeros_like(typical), typical):
+        above = np.maximum(density - base, 0) if base.any() else density
+        for strict, loose in _inks(above, settings.ink_density):
+            seed = without_small(strict, settings.pen_smallest_um2 / mpp**2)
+            if not seed.any():
+                continue
+            inked = _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 8))
+            found |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
     return found
 
 
-def _inks(density: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per ink: what is clearly its hue, and what may be."""
-    red, green, blue = cv2.split(density)
-    top, low = channel_max(density), channel_min(density)
+def _inks(density: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Per ink: what is clearly its hue, and what may be; one at a time, for memory's sake."""
+    red, green, blue = (density[..., channel] for channel in range(3))
+    yield (
+        (red > least) & (red - green > 0.5 * least) & (blue > green - 0.25 * red),
+        (red > 0.3 * least) & (red > 1.1 * green) & (blue > green - 0.25 * red),
+    )
+    yield (
+        (red > 1.2 * least) & (red > 1.35 * green) & (red > 1.8 * blue),
+        ((red > 0.4 * least) & (red > 1.15 * green) & (red > 1.4 * blue))
+        | ((red > 1.7 * least) & (red > 0.85 * green) & (red > 1.6 * blue)),  # over tissue
+    )
     pinkish = (blue > 0.68 * green) & (blue < 0.9 * green)  # blood is more orange
-    return [
-        (
-            (red > least) & (red - green > 0.5 * least) & (blue > green - 0.25 * red),
-            (red > 0.3 * least) & (red > 1.1 * green) & (blue > green - 0.25 * red),
-        ),
-        (
-            (red > 1.2 * least) & (red > 1.35 * green) & (red > 1.8 * blue),
-            ((red > 0.4 * least) & (red > 1.15 * green) & (red > 1.4 * blue))
-            | ((red > 1.7 * least) & (red > 0.85 * green) & (red > 1.6 * blue)),  # over tissue
-        ),
-        (
-            (red < 0.3 * green)
-            & (pinkish & (blue - red > 1.2 * least) | (blue - red > 2.5 * least)),
-            (red < 0.35 * green) & (blue - red > 0.7 * least) & (blue > 0.62 * green),
-        ),
-        (
-            (low > 1.4 * least) & (low > 0.62 * top),
-            (low > 0.9 * least) & (low > 0.55 * top),
-        ),
-    ]
+    yield (
+        (red < 0.3 * green) & (pinkish & (blue - red > 1.2 * least) | (blue - red > 2.5 * least)),
+        (red < 0.35 * green) & (blue - red > 0.7 * least) & (blue > 0.62 * green),
+    )
+    top, low = channel_max(density), channel_min(density)
+    yield (
+        (low > 1.4 * least) & (low > 0.62 * top),
+        (low > 0.9 * least) & (low > 0.55 * top),
+    )
 
 
 def _grown(seed: np.ndarray, within: np.ndarray, steps: int) -> np.ndarray:

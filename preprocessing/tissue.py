@@ -15,7 +15,7 @@ class TissueSettings(Settings):
 
     mpp: float = Field(default=4.0, gt=0, description="Scale of the mask, um per px.")
     max_px: int = Field(
-        default=16_000_000, ge=10_000, description="Largest mask; bigger slides get a coarser one."
+        default=5_000_000, ge=10_000, description="Largest mask; bigger slides get a coarser one."
     )
     smoothing_um: float = Field(default=4.0, ge=0, description="Gaussian smoothing, um (sd).")
     density_floor: float = Field(
