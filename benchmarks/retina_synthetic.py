@@ -46,10 +46,10 @@ CAMERAS = (
 )
 EVEN = (0.2, 0.2, 0.2, 0.2, 0.2)
 STAGES = (
-    (0.55, 0.25, 0.10, 0.05, 0.05),
-    (0.05, 0.05, 0.15, 0.30, 0.45),
-    (0.25, 0.45, 0.20, 0.05, 0.05),
-    (0.05, 0.10, 0.35, 0.35, 0.15),
+    (0.70, 0.24, 0.04, 0.01, 0.01),
+    (0.01, 0.01, 0.04, 0.24, 0.70),
+    (0.24, 0.70, 0.04, 0.01, 0.01),
+    (0.01, 0.04, 0.45, 0.45, 0.05),
 )
 FEW_SEVERE = (0.50, 0.20, 0.18, 0.07, 0.05)
 MANY_SEVERE = (0.05, 0.08, 0.22, 0.30, 0.35)
@@ -63,7 +63,7 @@ class Options:
     px: int
     epochs: int
     learning_rate: float
-    settings: dict[str, object]
+    split_after: int
 
 
 def clinics(scenario: str) -> tuple[ClinicProfile, ...]:
@@ -108,8 +108,8 @@ def trial(scenario: str, seed: int, method: str, options: Options, out: Path) ->
         {
             "method": method,
             "augmentation": "geometry",
-            "backbone": {"width": 8},
-            **options.settings,
+            "backbone": {"width": 8, "split_after": options.split_after},
+            "batch_size": 16,
             "fit": {
                 "epochs": options.epochs, "learning_rate": options.learning_rate, "seed": seed,
                 "select_by": "auc", "mode": "max", "device": "cpu",
@@ -173,15 +173,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenario", nargs="+", default=["style"],
                         choices=["style", "prevalence", "grader"])  # fmt: skip
-    parser.add_argument("--methods", nargs="+", default=["erm", "control", "deco"])
+    parser.add_argument("--methods", nargs="+", default=["erm", "control", "deco", "swap", "tally"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--patients", type=int, default=100)
-    parser.add_argument("--px", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--patients", type=int, default=60)
+    parser.add_argument("--px", type=int, default=48)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--split-after", type=int, default=1, help="stage whose style is mixed")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     given = parser.parse_args()
-    options = Options(given.patients, given.px, given.epochs, given.learning_rate, {})
+    options = Options(
+        given.patients, given.px, given.epochs, given.learning_rate, given.split_after
+    )
     rows: list[dict] = []
     end = time.monotonic() + 60 * given.minutes
     for seed in given.seeds:
@@ -191,9 +194,8 @@ def main() -> None:
                     break
                 rows += trial(scenario, seed, method, options, given.out)
                 print(f"{scenario} {method} seed {seed}", flush=True)
-    results = pd.DataFrame(rows)
-    results.to_csv(given.out / "results.csv", index=False)
-    report(results)
+                pd.DataFrame(rows).to_csv(given.out / "results.csv", index=False)
+    report(pd.DataFrame(rows))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ import pandas as pd
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
 from preprocessing.files import replacing
-
-GRADES = ("none", "mild", "moderate", "severe", "proliferative")
-"""International clinical grades of diabetic retinopathy, 0 to 4 (Wilkinson et al. 2003)."""
+from preprocessing.fundus.grades import GRADES as GRADES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 

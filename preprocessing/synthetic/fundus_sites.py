@@ -4,10 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from preprocessing.fundus.grades import GRADES as GRADES
 from preprocessing.settings import Settings
-
-GRADES = ("none", "mild", "moderate", "severe", "proliferative")
-"""International clinical grades of diabetic retinopathy, 0 to 4 (Wilkinson et al. 2003)."""
 
 EVEN_PREVALENCE = (0.36, 0.16, 0.22, 0.13, 0.13)
 """Share of each grade where the sites do not differ in prevalence."""
