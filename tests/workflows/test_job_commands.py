@@ -13,12 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from safetensors.numpy import load_file
 
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-from preprocessing.synthetic.slides_biology import CLASSES
-from preprocessing.synthetic.slides_sites import SITES
+from tests.workflows.job_files import small_job, write_job
 from workflows.job import Job
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -45,36 +42,11 @@ def killed(when: Callable[[], bool], *arguments: object) -> None:
     assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
 
 
-def written(folder: Path) -> Path:
-    """The configuration of a small job beside its cohort."""
-    path = folder / "job.yaml"
-    settings = {
-        "task": "pathology", "cohort": "cohort/cohort.csv", "classes": list(CLASSES),
-        "output": "results",
-        "splits": {"held_out_sites": ["cedar"], "val": 0.3, "test": 0.3},
-        "tiles": {"tile_px": 128, "min_tissue": 0.3}, "encoder": {"tile_px": 128},
-        "training": {"batch_size": 4, "instances": 16,
-                     "fit": {"epochs": 12, "checkpoint_every_seconds": 0}},
-        "evaluation": {"metrics": {"resamples": 100, "calibration_simulations": 50}},
-        "cells": {"shards": 2},
-    }  # fmt: skip
-    path.write_text(yaml.safe_dump(settings))
-    return path
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job done without disturbance, up to training."""
     folder = tmp_path_factory.mktemp("job")
-    make_slide_cohort(
-        folder / "cohort",
-        SyntheticSlideSettings(
-            sites=SITES[:3], patients=18, slides_per_patient=(1, 1), width_um=330, height_um=330,
-            class_shares=(1, 1, 1), artefacts=False, tissue_share=0.7,
-        ),
-        workers=2,
-    )  # fmt: skip
-    config = written(folder)
+    config = small_job(folder)
     for stage in ("tile", "embed", "train"):
         done = offsite(stage, config)
         assert done.returncode == 0, done.stderr
@@ -92,7 +64,7 @@ def fresh(made: Path, tmp_path: Path) -> Callable[..., Path]:
             target = tmp_path / "results" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
-        return written(tmp_path)
+        return write_job(tmp_path)
 
     return copy
 

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        f"workflow/{STAGES[-1]}.done",
+        expand("workflow/{stage}.done", stage=STAGES),
     output:
         touch("workflow/trained/{cell}.done"),
     log:
