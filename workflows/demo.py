@@ -24,7 +24,7 @@ SHOWN = {
     "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
     "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
 }
-ROLES = {"held_out": "unseen", "training": "trained", "all": "all"}
+ROLES = {"held_out": "unseen", "training": "trained"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -70,7 +70,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
             continue
         found = rows.set_index("metric")
         view.add_row(
-            escape(f"{'pooled' if site == '_pooled' else site}, {ROLES.get(str(role), role)}"),
+            escape(_place(str(site), str(role))),
             f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
         )  # fmt: skip
@@ -102,6 +102,12 @@ def _where(job: Job, run_folder: Path, address: str, results: Path) -> None:
     say(f"worklist    {results / 'index.html'}")
     say(f"MLflow      mlflow ui --backend-store-uri {job.tracking_uri}")
     say(f"model       {address}, alias candidate")
+
+
+def _place(site: str, role: str) -> str:
+    if site == "_pooled":
+        return f"pooled, {ROLES[role]}" if role in ROLES else "pooled"
+    return f"{site}, unseen" if role == "held_out" else site
 
 
 def _count(value: float) -> str:
