@@ -151,7 +151,7 @@ def evaluate(
         write_json(folder / RECORD, {"status": "running", "key": key})
         for name, table in (_tables(rows, chosen, near, far) | given).items():
             write_table(folder / f"{name}.csv", table)
-        record = {**_record(predictions, rows, chosen), **more}
+        record = _merged(_record(predictions, rows, chosen), more)
         write_report(folder, record)
         write_json(folder / RECORD, {"status": "done", "key": key, **record})
     return Evaluation(
@@ -255,6 +255,16 @@ def _record(
         | {name: importlib.metadata.version(name) for name in _VERSIONS},
         "settings": settings.model_dump(mode="json", exclude={"title", "limits"}),
     }
+
+
+def _merged(record: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Further facts beside what stands there: ``seeds`` of the training join that of the draws."""
+    both = {
+        name: {**record[name], **value}
+        for name, value in more.items()
+        if isinstance(value, Mapping) and isinstance(record.get(name), dict)
+    }
+    return {**record, **more, **both}
 
 
 def _finished(folder: Path, key: str) -> bool:

@@ -194,12 +194,16 @@ def _registered(client: "MlflowClient", name: str) -> None:
 
 def _stage(source: Path, staged: Path, loader_module: str, outputs: Sequence[str]) -> None:
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, Schema, TensorSpec
 
     shutil.copytree(source, staged / _FOLDER)
+    asked: list[ColSpec | TensorSpec] = [
+        ColSpec("string", "image"),
+        ColSpec("string", "site", required=False),
+    ]
     answer = Schema([ColSpec("string", name) for name in outputs]) if outputs else None
     model = Model(
-        signature=ModelSignature(inputs=Schema([ColSpec("string", "image")]), outputs=answer),
+        signature=ModelSignature(inputs=Schema(asked), outputs=answer),
         metadata={"model": _summary(source)},
     )
     model.add_flavor(

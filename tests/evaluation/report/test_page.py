@@ -210,3 +210,22 @@ def test_an_evaluation_in_which_nothing_is_defined_still_has_its_page(
         content = table.read_text(encoding="utf-8").lower()
         assert ",nan" not in content
         assert ",inf" not in content
+
+
+def test_foreign_images_have_a_group_of_their_own(hard_predictions, report_settings, tmp_path):
+    foreign = hard_predictions.select((hard_predictions.table["site"] == "Twelve").to_numpy())
+    foreign = replace(
+        foreign,
+        table=foreign.table.assign(site="natural photographs"),
+        embeddings=foreign.embeddings + 40.0,
+    )
+    chosen = report_settings.model_copy(update={"parts": ("ood",)})
+    found = evaluate(
+        hard_predictions, tmp_path / "e", chosen, far=foreign, facts={"seeds": {"training": 7}}
+    )
+    text = words(found.report.read_text(encoding="utf-8"), "foreign")
+    group = text.split("Far: never meant for this model", 1)[1]
+    assert group.startswith("natural photographs100 %")
+    assert read_json(tmp_path / "e" / "evaluation.json")["seeds"] == {"bootstrap": 0, "training": 7}
+    alone = evaluate(hard_predictions, tmp_path / "alone", chosen, facts={"seeds": {"training": 7}})
+    assert alone.key != found.key
