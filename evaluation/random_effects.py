@@ -1,12 +1,13 @@
 """Random effects: the mean over hospitals, how they differ, and what to expect at a new one."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import chi2, t
 
-_DRAWS = 20_000
+_DRAWS = 10_000
 _GRID = 200
 
 
@@ -59,10 +60,9 @@ class RandomEffects:
         """
         if self.sites < 3:
             return None
-        generator = np.random.default_rng(np.random.SeedSequence(0))
-        tau2, means, spreads = self._by_tau2(generator.chisquare(self.sites - 1, _DRAWS))
-        student = generator.standard_t(self.sites - 1, _DRAWS)
-        new = means + student * spreads + np.sqrt(tau2) * generator.standard_normal(_DRAWS)
+        q, student, normal = _draws(self.sites - 1)
+        tau2, means, spreads = self._by_tau2(q)
+        new = means + student * spreads + np.sqrt(tau2) * normal
         low, high = np.quantile(new, [(1 - confidence) / 2, (1 + confidence) / 2])
         return float(low), float(high)
 
@@ -79,6 +79,17 @@ class RandomEffects:
         # Q falls as tau2 grows; where it starts below the wanted value, tau2 is 0.
         tau2 = np.interp(-q, -curve, grid)
         return tau2, np.interp(tau2, grid, means), np.interp(tau2, grid, spreads)
+
+
+@cache
+def _draws(degrees: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chi-squared, Student's t and standard normal draws, the same in every process."""
+    generator = np.random.default_rng(np.random.SeedSequence(0))
+    return (
+        generator.chisquare(degrees, _DRAWS),
+        generator.standard_t(degrees, _DRAWS),
+        generator.standard_normal(_DRAWS),
+    )
 
 
 def random_effects(effects: np.ndarray, errors: np.ndarray) -> RandomEffects:

@@ -189,14 +189,15 @@ def hospitals(seed: int, sizes: list[int], tau: float) -> tuple[Predictions, flo
 def test_from_predictions_to_the_next_hospital() -> None:
     """The whole way: predictions, per-site table, meta table, the AUROC of a new hospital."""
     settings = EvaluationSettings(resamples=100)
-    sizes, hits, trials = [40, 60, 80, 100, 120, 150, 60, 80], 0, 200
+    sizes, hits, trials = [40, 60, 80, 100, 120, 150, 60, 80], 0, 100
     for seed in range(trials):
         made, new = hospitals(seed, sizes, tau=0.6)
-        table = meta_table(per_site_table(made, settings), settings)
-        row = table[table["metric"].eq("auroc") & table["site_role"].eq("held_out")].iloc[0]
+        table = per_site_table(made, settings)
+        areas = table[table["metric"].eq("auroc")]
+        row = meta_table(areas, settings).set_index("site_role").loc["held_out"]
         hits += row["prediction_low"] <= new <= row["prediction_high"]
-    # Two hundred trials: two standard errors are three hundredths.
-    assert 0.91 <= hits / trials <= 0.985
+    # A hundred trials: two standard errors are four hundredths.
+    assert 0.9 <= hits / trials <= 0.99
 
 
 def test_exchanging_models_rejects_five_in_a_hundred_under_the_null() -> None:
