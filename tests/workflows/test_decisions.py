@@ -1,14 +1,16 @@
 """What the reader is told to do: every rule, and that no doubt ends as 'no referral'."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
-from workflows.predict.codes import Code, Decision, Status
+from workflows.predict.codes import MEANING, Code, Decision, Status
 from workflows.predict.decisions import Evidence, Verdict, decide
 from workflows.predict.rollup import patients_of
+from workflows.predict.tables import columns_of
 
 RULES = DecisionRules(positive=("moderate", "severe"), urgent=("severe",), ood_percentile=99)
 PROFILE = SiteProfile(
@@ -113,3 +115,12 @@ def test_a_copy_counts_once_and_the_nameless_are_left_out() -> None:
     row = outcome(record("a", "refer"), record("b", "refer", duplicate_of="a"))
     assert (row["images"], row["copies"]) == (1, 1)
     assert patients_of([record("a", "refer", patient="")], "slides") == []
+
+
+def test_every_code_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
+    for code in Code:
+        assert f"| `{code.value}` |" in page
+        assert MEANING[code] in page
+    for name in columns_of(()):
+        assert f"`{name}`" in page

@@ -86,7 +86,7 @@ MEANING: dict[Code, str] = {
     Code.MPP_IMPLAUSIBLE: "The scale of the slide cannot be right.",
     Code.OUT_OF_MEMORY: "It does not fit into memory, not even alone.",
     Code.OUTPUT_FAILED: "Its result could not be written.",
-    Code.INTERNAL_ERROR: "offsite failed on it; the log of the case says where.",
+    Code.INTERNAL_ERROR: "offsite failed on it; case.json says where.",
     Code.NOT_REACHED: "The run was stopped before this case.",
 }
 

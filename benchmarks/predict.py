@@ -1,0 +1,128 @@
+"""Images per second of `offsite predict` beside a plain loop with the same model and settings.
+
+The plain loop does what a script does: open, transform, model, one image at a time, a CSV at the
+end. `offsite predict` also hashes every input, judges it, writes its record, pictures, page and
+worklist, and can be killed at any moment. Run it on an idle machine:
+
+    python -m benchmarks.predict --photographs FOLDER [--slides FOLDER] [--repeats 3]
+
+Without ``--photographs`` it makes synthetic ones of 1024 px.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from preprocessing.fundus.photograph import FundusSettings, prepare_photograph, read_photograph
+from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
+from preprocessing.synthetic.fundus_sites import GRADES
+from retina.backbones import BackboneSettings
+from retina.batches import normalised
+from retina.classifier import build_classifier
+from retina.inference import load_fundus_model
+from workflows.package.folder import WEIGHTS, Package, load_package, write_package
+from workflows.package.schema import POOLED, Architecture, DecisionRules, ModelRecord, SiteProfile
+from workflows.predict.batch import BatchOptions, run_batch
+from workflows.predict.inputs import find_inputs
+from workflows.predict.photographs import PhotographPredictor
+
+PX = 256
+HEAD = "linear"
+
+
+def photograph_package(folder: Path, backbone: str) -> Package:
+    settings = BackboneSettings(name=backbone, width=32)
+    network = build_classifier(settings, len(GRADES), seed=0, head=HEAD).eval()
+    architecture = {
+        "backbone": settings.model_dump(mode="json", exclude={"weights"}), "head": HEAD,
+        "n_classes": len(GRADES),
+    }  # fmt: skip
+    record = ModelRecord(
+        name="untrained", task="photographs", target="grade", classes=GRADES,
+        architecture=Architecture(name="fundus_classifier", settings=architecture),
+        preprocessing={"fundus": FundusSettings(px=PX).model_dump(mode="json")},
+        decision=DecisionRules(positive=GRADES[2:]),
+        profiles={POOLED: SiteProfile(role="pooled", n=0)}, training_sites=(), patients=0,
+    )  # fmt: skip
+    write_package(folder, record, network.state_dict(), {})
+    return load_package(folder)
+
+
+def plain_loop(paths: Sequence[Path], package: Package, out: Path) -> None:
+    """Open, transform, model, one at a time."""
+    network = load_fundus_model(package.path / WEIGHTS, package.record.architecture.settings)
+    settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
+    lines = []
+    with torch.inference_mode():
+        for path in paths:
+            prepared = prepare_photograph(read_photograph(path), settings)
+            logits = network(normalised(prepared.pixels[None])).logits
+            lines.append(f"{path.name},{','.join(map(str, torch.softmax(logits, 1)[0].tolist()))}")
+    out.write_text("\n".join(lines))
+
+
+def offsite(paths: Sequence[Path], package: Package, out: Path) -> dict[str, float]:
+    predictor = PhotographPredictor(package, "cpu")
+    inputs = find_inputs(paths, site="x")
+    with contextlib.redirect_stderr(io.StringIO()):
+        outcome = run_batch(package, predictor, inputs, BatchOptions(output=out, workers=2))
+    return outcome.facts
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds."""
+    start, before = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - before
+
+
+def photographs_in(folder: Path | None, made: Path, count: int) -> list[Path]:
+    if folder is None:
+        make_fundus_cohort(made, SyntheticFundusSettings(patients_per_site=count // 7, px=1024))
+        folder = made
+    return sorted(folder.rglob("*.jpg"))[:count]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backbone", default="thin_resnet18")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        package = photograph_package(folder / "package", chosen.backbone)
+        paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
+        plain_loop(paths[:4], package, folder / "warm.csv")
+        offsite(paths[:4], package, folder / "warm")
+        loops, ours, idle = [], [], []
+        for repeat in range(chosen.repeats):
+            loops.append(seconds(lambda: plain_loop(paths, package, folder / "loop.csv")))
+            facts: dict[str, float] = {}
+            out = folder / f"out{repeat}"
+            ours.append(seconds(lambda: facts.update(offsite(paths, package, out))))  # noqa: B023
+            idle.append(facts["device_idle_share"])
+        loop, our = np.median(loops, axis=0), np.median(ours, axis=0)
+        print(json.dumps({
+            "photographs": len(paths), "threads": torch.get_num_threads(),
+            "plain_loop_per_second": round(len(paths) / loop[0], 2),
+            "offsite_per_second": round(len(paths) / our[0], 2),
+            "ratio": round(loop[0] / our[0], 2),
+            "processor_seconds": {"plain_loop": round(loop[1], 1), "offsite": round(our[1], 1)},
+            "device_idle_share": round(float(np.median(idle)), 3),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }, indent=2))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
