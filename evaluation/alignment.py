@@ -97,7 +97,7 @@ def measured_together(
     columns = _columns(models, settings)
     requests = [request] * len(columns)
     if permute:
-        pairs = [swapped(*pair, settings) for pair in zip(*columns, strict=True)]
+        pairs = [swapped(one, two, settings) for one, two in zip(*columns, strict=True)]
         columns += [[pair[place] for pair in pairs] for place in (0, 1)]
         # Each row stands twice there, once for each model.
         requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2

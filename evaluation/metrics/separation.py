@@ -1,5 +1,7 @@
 """How well scores separate positive from negative rows, for the estimate and every draw."""
 
+from typing import Any
+
 import numpy as np
 
 from evaluation.delong import placements
@@ -32,7 +34,7 @@ def separation(
     minimum : int
         Fewest rows on each side; with fewer there is no value.
     """
-    facts = {"n": len(positive), "n_positive": int(positive.sum())}
+    facts: dict[str, Any] = {"n": len(positive), "n_positive": int(positive.sum())}
     undefined = why_undefined(positive, minimum)
     if undefined is not None:
         nothing = np.full(len(counts), np.nan)
@@ -58,7 +60,7 @@ def precision_at_prevalence(
     prevalence: float,
 ) -> Measured:
     """Average precision with the positives weighted to a prevalence (0..1)."""
-    facts = {"n": len(positive), "n_positive": int(positive.sum())}
+    facts: dict[str, Any] = {"n": len(positive), "n_positive": int(positive.sum())}
     detail, undefined = f"prevalence {prevalence:.3g}", why_undefined(positive, minimum)
     if undefined is not None:
         nothing = np.full(len(counts), np.nan)
