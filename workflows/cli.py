@@ -11,9 +11,11 @@ import typer
 
 from preprocessing.errors import InputError
 from workflows.commands import (
+    calibrate,
     cohort,
     config,
     demo,
+    doctor,
     evaluate,
     model,
     predict,
@@ -44,7 +46,9 @@ for command in (
     results.track,
     results.compare,
     results.register,
+    calibrate.calibrate,
     predict.predict,
+    doctor.doctor,
 ):
     app.command()(command)
 

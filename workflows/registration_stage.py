@@ -9,6 +9,7 @@ from preprocessing.files import read_json
 from workflows.configurations import Configuration, PathologyConfiguration
 from workflows.console import say
 from workflows.evaluation_stage import EVALUATION, configuration_of, finished_run, track_run
+from workflows.gate_stage import RUN_FOLDER
 from workflows.job import Job
 from workflows.package.schema import Name
 from workflows.packaging import ModelFacts, package_run
@@ -59,7 +60,11 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
     record = finished_run(path)
     version = register_package(
         uri, name, made, run_id,
-        tags={"offsite.run": record["key"], "method": read_json(path / CELL)["method"]},
+        tags={
+            "offsite.run": record["key"],
+            "method": read_json(path / CELL)["method"],
+            RUN_FOLDER: str(path.absolute()),
+        },
     )  # fmt: skip
     return Registered(name, version, made, run_id)
 

@@ -1,11 +1,16 @@
 """``offsite track``, ``compare``, ``register``: from runs to MLflow, a comparison, a version."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workflows.commands.options import Config, TrackingUri
+
+if TYPE_CHECKING:
+    from evaluation.gate.verdict import Verdict
+
+REFUSED = 4
 
 
 def track(config: Config, tracking_uri: TrackingUri = None) -> None:
@@ -49,20 +54,45 @@ def register(
     name: Annotated[
         str | None, typer.Option(help="Name of the registered model; default: the job's.")
     ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option(help="Rules (YAML): promote to @champion where every site meets them."),
+    ] = None,
+    override: Annotated[
+        str, typer.Option(help="Promote in spite of a refusal, with this written reason (kept).")
+    ] = "",
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Package a run and register it as a candidate; prints the model's address.
 
     Of a job, the run of its first method with the best validation score is registered: neither
-    test images nor held-out sites have a say in it.
+    test images nor held-out sites have a say in it. With --gate the candidate becomes @champion
+    only if it meets every rule at every site; exit code 4: it does not.
     """
+    from workflows.gate_stage import pass_gate
     from workflows.job import Job
     from workflows.registration_stage import best_run, job_of, register
 
     run = source if source.is_dir() else best_run(Job.load(source))
     job = job_of(run)
     tracking = job.configuration.tracking
-    registered = register(
-        run, name or tracking.model, tracking_uri or job.tracking_uri, tracking.experiment
-    )
+    uri = tracking_uri or job.tracking_uri
+    registered = register(run, name or tracking.model, uri, tracking.experiment)
     typer.echo(registered.address)
+    if gate is not None:
+        verdict = pass_gate(run, registered.name, registered.version, uri, gate, override)
+        _tell(verdict)
+        if not verdict.allowed:
+            raise typer.Exit(REFUSED)
+
+
+def _tell(verdict: "Verdict") -> None:
+    from rich.markup import escape
+
+    from workflows.console import say
+
+    for rule in verdict.rules:
+        mark = "[green]met[/green]    " if rule.passed else "[red]refused[/red]"
+        say(f"{mark}  {rule.rule}: {escape(rule.sentence)}")
+    outcome = "champion" if verdict.passed else "overridden" if verdict.allowed else "not promoted"
+    say(f"[bold]{outcome}[/bold]")
