@@ -60,24 +60,28 @@ class QualitySettings(Settings):
 
 
 class TileQuality(NamedTuple):
-    """What one tile shows; shares 0..1."""
+    """What tiles show: an array each, a value per tile; shares 0..1."""
 
-    dark: float
-    pale: float
-    focus: float
+    dark: np.ndarray
+    pale: np.ndarray
+    focus: np.ndarray
 
 
-def tile_quality(pixels: np.ndarray, white: np.ndarray, settings: QualitySettings) -> TileQuality:
-    """Judge a tile that is at ``settings.mpp`` um per px (H x W x 3, uint8).
+def tile_quality(tiles: np.ndarray, white: np.ndarray, settings: QualitySettings) -> TileQuality:
+    """Judge tiles that are at ``settings.mpp`` um per px (N x H x W x 3, uint8).
 
     ``focus`` is the standard deviation of the Laplacian of the red channel's optical density:
     the contrast of nuclei, whatever the lamp. Tissue without nuclei has little of it too.
     """
-    density = optical_density(pixels, white)
+    count, height, width = tiles.shape[:3]
+    density = optical_density(tiles.reshape(count * height, width, 3), white).reshape(tiles.shape)
+    red = density[..., 0]
+    laplacian = red[:, 2:, 1:-1] + red[:, :-2, 1:-1] + red[:, 1:-1, 2:] + red[:, 1:-1, :-2]
+    laplacian -= 4 * red[:, 1:-1, 1:-1]
     return TileQuality(
-        dark=float((channel_min(density) > settings.dark_density).mean()),
-        pale=float((channel_max(density) < settings.pale_density).mean()),
-        focus=float(cv2.Laplacian(density[..., 0], cv2.CV_32F).std()),
+        dark=(channel_min(density) > settings.dark_density).mean(axis=(1, 2)),
+        pale=(channel_max(density) < settings.pale_density).mean(axis=(1, 2)),
+        focus=laplacian.std(axis=(1, 2)) if min(height, width) > 2 else np.zeros(count),
     )
 
 

@@ -70,7 +70,11 @@ def channel_min(values: np.ndarray) -> np.ndarray:
 
 
 def tissue_mask(
-    pixels: np.ndarray, valid: np.ndarray | None, mpp: float, settings: TissueSettings
+    pixels: np.ndarray,
+    valid: np.ndarray | None,
+    mpp: float,
+    settings: TissueSettings,
+    white: np.ndarray | None = None,
 ) -> np.ndarray:
     """Tissue of an overview (bool, H x W).
 
@@ -78,7 +82,8 @@ def tissue_mask(
     between ``density_floor`` and ``density_ceiling``, so that empty glass yields no tissue and
     dark tissue does not hide the pale.
     """
-    white = white_point(pixels, valid)
+    if white is None:
+        white = white_point(pixels, valid)
     density = channel_max(optical_density(pixels, white))
     if settings.smoothing_um:
         density = cv2.GaussianBlur(density, (0, 0), max(settings.smoothing_um / mpp, 0.1))

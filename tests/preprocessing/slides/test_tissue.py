@@ -104,7 +104,8 @@ def test_focus_falls_with_blur(biology):
     focus = []
     for sigma_um in (0.01, 1.0, 2.0, 4.0):
         blurred = cv2.GaussianBlur(tile, (0, 0), sigma_um / 0.5)
-        focus.append(tile_quality(area_reduced(blurred, (64, 64)), white, QUALITY).focus)
+        small = area_reduced(blurred, (64, 64))
+        focus.append(float(tile_quality(small[None], white, QUALITY).focus[0]))
     assert focus == sorted(focus, reverse=True)
     assert focus[0] > 2 * QUALITY.min_focus
     assert focus[-1] < QUALITY.min_focus
