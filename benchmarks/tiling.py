@@ -56,12 +56,19 @@ class Row:
 
 
 def make_picture(side: int) -> np.ndarray:
-    """A slide of ``side`` px with about 40 % tissue: a rendered block, repeated."""
+    """A slide of ``side`` px: glass with a band of tissue over some 35 % of it.
+
+    Tissue lies compact, as sections do; one rendered block is repeated.
+    """
     block = min(side, BLOCK)
-    biology = grow(1, "high_grade", width_um=block / 4, height_um=block / 4, tissue_share=0.42)
-    picture = render(biology, SITES[0], seed=1, mpp=0.25)
+    biology = grow(1, "high_grade", width_um=block / 4, height_um=block / 4, tissue_share=0.85)
+    tissue = render(biology, SITES[0], seed=1, mpp=0.25)
     count = -(-side // block)
-    return np.tile(picture, (count, count, 1))[:side, :side]
+    noise = np.random.default_rng(0).normal(243, 1.5, tissue.shape)
+    glass = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
+    first, last = count // 4, count // 4 + max(round(0.45 * count), 1)
+    rows = [tissue if first <= row < last else glass for row in range(count)]
+    return np.concatenate([np.tile(row, (1, count, 1)) for row in rows])[:side, :side]
 
 
 def naive(size: int, out: int) -> Reader:
