@@ -19,7 +19,8 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
     table = predictions.table[columns].assign(site_role=roles_of(predictions.table).site_role)
     order = {"train": 0, "val": 1, "test": 2}
     rows = []
-    for (site, role, split), part in table.groupby(["site", "site_role", "split"], sort=True):
+    for place, part in table.groupby(["site", "site_role", "split"], sort=True):
+        site, role, split = (str(name) for name in place)
         counts = part["label"].value_counts()
         rows.append(
             {
@@ -32,7 +33,7 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
                 **{f"label_{name}": int(counts.get(name, 0)) for name in predictions.classes},
             }
         )
-    rows.sort(
-        key=lambda row: (row["site_role"] != "training", row["site"], order.get(row["split"], 3))
-    )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    held_out, place_of = found["site_role"] != "training", found["split"].map(order).fillna(3)
+    found = found.assign(_role=held_out, _split=place_of).sort_values(["_role", "site", "_split"])
+    return found.drop(columns=["_role", "_split"]).reset_index(drop=True)

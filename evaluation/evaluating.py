@@ -137,7 +137,7 @@ def evaluate(
     """
     chosen = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
-    _check_names(rows)
+    _check_rows(rows)
     given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
     folder = Path(out)
     version = importlib.metadata.version("offsite")
@@ -179,7 +179,9 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
-def _check_names(rows: Predictions) -> None:
+def _check_rows(rows: Predictions) -> None:
+    if not len(rows):
+        raise InputError("no predictions", remedy="Give a table with a row for each image")
     odd = sorted({site for site in rows.table["site"] if site.startswith("_") or not site.strip()})
     if odd:
         raise InputError(

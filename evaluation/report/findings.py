@@ -1,11 +1,12 @@
 """What the per-site table says, looked up once for summary, table and figure alike."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from evaluation.report.metrics import described, primary_metric
-from evaluation.report.reading import Evaluated
+from evaluation.report.reading import Evaluated, records
 from evaluation.report.wording import present
 
 FEW_PATIENTS = 30
@@ -54,7 +55,7 @@ class Findings:
         self.metric = described(self.primary)
         self._rows = {
             (row["site"], row["site_role"], row["metric"]): _estimate(row)
-            for row in self.table.to_dict("records")
+            for row in records(self.table)
         }
         self._roles = dict(zip(own["site"], own["site_role"], strict=True))
 
@@ -95,7 +96,7 @@ class Findings:
         return max(rows, key=lambda row: row.n)
 
 
-def _estimate(row: dict[str, object]) -> SiteEstimate:
+def _estimate(row: dict[str, Any]) -> SiteEstimate:
     def whole(name: str) -> int | None:
         number = present(row.get(name))
         return None if number is None else int(number)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from evaluation.figures.drawing import Figure
 from evaluation.figures.reliability import reliability_figure
 from evaluation.report.content import Column, Point, Section
 from evaluation.report.findings import Findings
@@ -34,7 +35,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             columns = _columns(own[own["calibrator"] == calibrator])
             tables.append(grid(findings, columns, caption, folded="" if first else caption))
     curves = evaluated.table("reliability")
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if curves is not None:
         rows = curves[(curves["task"] == tasks[0]) & (curves["calibrator"] == "none")]
         figures = (reliability_figure(in_order(findings, rows), _named(tasks[0]), "reliability"),)

@@ -75,8 +75,10 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         gaps = sites_of(findings, rows[rows["metric"] == "transfer_gap"])
         missed = [str(row["site"]) for row in gaps if _missed(row)]
         if missed:
-            sensitivity = rows[rows["metric"] == "sensitivity"].set_index("site")
-            told = [f"{site} ({_share(sensitivity.loc[site])})" for site in missed]
+            found_there = {
+                str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
+            }
+            told = [f"{site} ({_share(found_there[site])})" for site in missed]
             target = percent(present(rows["target_sensitivity"].iloc[0]))
             found.append(
                 Point(
@@ -103,7 +105,7 @@ def _missed(row: Record) -> bool:
     return low is not None and low > 0
 
 
-def _share(row: "pd.Series[float]") -> str:
+def _share(row: Record) -> str:
     value, low, high = (present(row[name]) for name in ("value", "low", "high"))
     bounds = interval(low, high)
     return f"{number(value)}, interval {bounds}" if bounds else number(value)
@@ -141,7 +143,7 @@ def _strip(findings: Findings, task: str, rows: pd.DataFrame) -> Figure:
     dots = []
     for row in sites_of(findings, rows[rows["metric"] == "sensitivity"]):
         value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-        note = _share(pd.Series(row)) if value is not None else reason(str(row["reason"]))
+        note = _share(row) if value is not None else reason(str(row["reason"]))
         dots.append(
             Dot(
                 label=str(row["site"]),

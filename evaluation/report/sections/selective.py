@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from evaluation.figures.drawing import Figure
 from evaluation.figures.risk_coverage import risk_coverage_figure
 from evaluation.report.content import Column, Point, Section, Table
 from evaluation.report.findings import Findings
@@ -58,7 +59,7 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
         if (table["metric"] == metric).any()
     ]
     curves = evaluated.table("risk_coverage")
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if curves is not None:
         sites = [str(row["site"]) for row in sites_of(findings, curves.drop_duplicates("site"))]
         figures = (risk_coverage_figure(curves, sites),)

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -229,3 +230,9 @@ def test_foreign_images_have_a_group_of_their_own(hard_predictions, report_setti
     assert read_json(tmp_path / "e" / "evaluation.json")["seeds"] == {"bootstrap": 0, "training": 7}
     alone = evaluate(hard_predictions, tmp_path / "alone", chosen, facts={"seeds": {"training": 7}})
     assert alone.key != found.key
+
+
+def test_a_table_without_rows_is_refused(hard_predictions, tmp_path):
+    nothing = hard_predictions.select(np.zeros(len(hard_predictions), dtype=bool))
+    with pytest.raises(InputError, match="no predictions"):
+        evaluate(nothing, tmp_path / "e")
