@@ -17,7 +17,7 @@ import tifffile
 from preprocessing.slides.openslide_reader import OpenSlideReader
 from preprocessing.slides.region import Region, UnreadableRegion
 
-CACHE_BYTES = 160 << 20
+CACHE_BYTES = 128 << 20
 _MAX_TILE_PX = 4096
 # APP14 with transform 0: the components are RGB as they are. TIFF says so in a tag of its own;
 # without this segment a JPEG decoder would take them for YCbCr.
@@ -69,7 +69,7 @@ class DirectReader:
         self._file = os.open(path, os.O_RDONLY)
         try:
             self._levels = _find_levels(path, record)
-            self._capacity = _two_rows(self._levels[0])
+            self._capacity = _four_rows(self._levels[0])
             self._prove()
         except BaseException:
             os.close(self._file)
@@ -185,11 +185,11 @@ class DirectReader:
         return compared > 0
 
 
-def _two_rows(level: _Level | None) -> int:
-    """How many tiles to keep: two rows, so that a grid that straddles rows decodes each once."""
+def _four_rows(level: _Level | None) -> int:
+    """How many tiles to keep: a grid that straddles rows needs two; twice that for two threads."""
     assert level is not None
     tile_bytes = level.tile_width * level.tile_height * 3
-    return max(min(2 * level.across + 8, CACHE_BYTES // tile_bytes), 8)
+    return max(min(4 * level.across, CACHE_BYTES // tile_bytes), 8)
 
 
 def _spans(start: int, length: int, tile: int, limit: int) -> Iterator[tuple[int, int, int]]:

@@ -82,9 +82,11 @@ def strike_tiles(
     file, as scanners do with empty glass.
     """
     with tifffile.TiffFile(path) as tiff:
-        offsets, lengths = tiff.pages[page].dataoffsets, list(tiff.pages[page].databytecounts)
-        tag = tiff.pages[page].tags["TileByteCounts"]
-        place, kind = tag.valueoffset, tiff.byteorder + tag.dtype.name[0]
+        found = tiff.pages[page]
+        assert isinstance(found, tifffile.TiffPage)
+        offsets, lengths = found.dataoffsets, list(found.databytecounts)
+        tag = found.tags["TileByteCounts"]
+        place, number = tag.valueoffset, _NUMBER[tifffile.DATATYPE(tag.dtype)]
     generator = np.random.default_rng(seed)
     struck = generator.choice(len(lengths), max(round(share * len(lengths)), 1), replace=False)
     with Path(path).open("r+b") as file:
@@ -97,11 +99,11 @@ def strike_tiles(
             file.seek(offsets[index])
             file.write(damage(stream, generator))
         file.seek(place)
-        file.write(np.array(lengths, _NUMBER[kind[1]]).tobytes())
+        file.write(np.array(lengths, number).tobytes())
     return np.sort(struck)
 
 
-_NUMBER = {"S": "<u2", "L": "<u4"}
+_NUMBER = {tifffile.DATATYPE.SHORT: "<u2", tifffile.DATATYPE.LONG: "<u4"}
 
 
 def _random_tail(stream: bytes, generator: np.random.Generator) -> bytes:

@@ -122,7 +122,7 @@ def truth_masks(biology: Biology, artefacts: Artefacts | None = None) -> dict[st
         pen |= _line(points, width, RASTER_UM, size) > 127
     for points, width in marks.fold:
         fold |= _line(points, width, RASTER_UM, size) > 127
-    rows, columns = np.indices(tissue.shape, sparse=True)
+    rows, columns = np.ogrid[: tissue.shape[0], : tissue.shape[1]]
     for x, y, radius, _ in marks.blur:
         blur |= np.hypot((columns + 0.5) * RASTER_UM - x, (rows + 0.5) * RASTER_UM - y) < radius
     return masks | {"pen": pen, "fold": fold & tissue, "blur": blur & tissue}
@@ -209,10 +209,10 @@ def _defocus(
     box = image[top : int((y + margin) / mpp), left : int((x + margin) / mpp)]
     if not box.size:
         return
-    cover = np.zeros(box.shape[:2], np.float32)
+    disc = np.zeros(box.shape[:2], np.float32)
     centre = (round(x / mpp) - left, round(y / mpp) - top)
-    cv2.circle(cover, centre, round(radius / mpp), 1.0, -1)
-    cover = cv2.GaussianBlur(cover, (0, 0), 2.0 / mpp)[..., None]
+    cv2.circle(disc, centre, round(radius / mpp), 1.0, -1)
+    cover = cv2.GaussianBlur(disc, (0, 0), 2.0 / mpp)[..., None]
     box[:] = box * (1 - cover) + cv2.GaussianBlur(box, (0, 0), sigma / mpp) * cover
 
 

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -148,7 +149,7 @@ def _description(
     return text if mpp is None else f"{text}|MPP = {mpp:.4f}"
 
 
-def _resolution(flavour: str, mpp: float | None, factor: int) -> dict[str, object]:
+def _resolution(flavour: str, mpp: float | None, factor: int) -> dict[str, Any]:
     if flavour == "aperio" or mpp is None:
         return {}
     per_cm = 1e4 / (mpp * factor)
