@@ -86,7 +86,7 @@ def read_tiles(
     record = tiles.record
     coords = tiles.kept()[["x", "y"]].to_numpy(np.int64)
     with (
-        open_slide(image, mpp=record.mpp, reader=record.reader) as slide,
+        open_slide(image, mpp=record.mpp, reader=record.reader, colour=record.colour) as slide,
         ThreadPoolExecutor(threads) as pool,
     ):
         starts = range(0, len(coords), batch_size)

@@ -45,6 +45,10 @@ class TileSettings(Settings):
         description="A slide with a larger share of unreadable tiles fails.",
     )  # fmt: skip
     reader: str = Field(default="auto", description="auto, openslide or direct.")
+    colour: str = Field(
+        default="as_scanned",
+        description="as_scanned, or srgb: apply the embedded colour profile where there is one.",
+    )
     pictures: bool = Field(
         default=True, description="Write thumbnail and mask as PNG beside the tiles."
     )
@@ -80,6 +84,7 @@ class SlideRecord(Settings):
     reader: str = ""
     reader_reason: str = ""
     icc_profile: bool = False
+    colour: str = "as_scanned"
     levels: int | None = None
     compression: str = ""
     jpeg_quality: int | None = None
@@ -134,7 +139,8 @@ def tiles_digest(table: pd.DataFrame, record: SlideRecord) -> str:
     """SHA-256 (hex) of what tile features depend on: the kept tiles and their geometry."""
     kept = table[table["status"] == KEPT]
     coordinates = np.ascontiguousarray(kept[["x", "y"]].to_numpy(np.int64))
-    geometry = [record.tile_px, record.size, record.level, record.read_px, record.fingerprint]
+    geometry = [record.tile_px, record.size, record.level, record.read_px, record.colour]
+    geometry.append(record.fingerprint)
     return hashlib.sha256(digest_of(geometry).encode() + coordinates.tobytes()).hexdigest()
 
 

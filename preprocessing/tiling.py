@@ -67,10 +67,10 @@ def tile_slide(
     _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
     base = SlideRecord(
         slide=slide, image=Path(image).name, status="failed", fingerprint=mark,
-        settings_digest=digest, mpp_override=mpp,
+        settings_digest=digest, mpp_override=mpp, colour=settings.colour,
     )  # fmt: skip
     try:
-        with open_slide(image, mpp=mpp, reader=settings.reader) as opened:
+        with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
             tiles, masks = _tiles_of(opened, base, settings)
     except InputError as error:
         why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}

@@ -7,6 +7,7 @@ from types import TracebackType
 import openslide
 
 from preprocessing.errors import InputError
+from preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
 from preprocessing.slides.direct_reader import DirectReader, NotEligible
 from preprocessing.slides.openslide_reader import OpenSlideReader
 from preprocessing.slides.region import Region, RegionReader
@@ -46,7 +47,13 @@ class Slide:
     """
 
     def __init__(
-        self, record: OpenSlideReader, reader: RegionReader, reason: str, path: str, scale: Scale
+        self,
+        record: OpenSlideReader,
+        reader: RegionReader,
+        reason: str,
+        path: str,
+        scale: Scale,
+        colour: str = AS_SCANNED,
     ) -> None:
         handle = record.handle
         self.path = path
@@ -65,6 +72,7 @@ class Slide:
         )
         self._record = record
         self._reader = reader
+        self._to_srgb = srgb_transform(handle.color_profile) if colour == SRGB else None
 
     def read_region(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         """Read a rectangle; corner and size in px *of the level*, outside is no data.
@@ -74,7 +82,10 @@ class Slide:
         UnreadableRegion
             The file is damaged there; the slide can still be used.
         """
-        return self._reader.read(x, y, level, width, height)
+        region = self._reader.read(x, y, level, width, height)
+        if self._to_srgb is None:
+            return region
+        return Region(self._to_srgb(region.pixels), region.valid)
 
     def icc_profile_bytes(self) -> int:
         """Size of the embedded colour profile; 0 if there is none."""
@@ -97,7 +108,13 @@ class Slide:
         self.close()
 
 
-def open_slide(path: str | Path, *, mpp: float | None = None, reader: str = "auto") -> Slide:
+def open_slide(
+    path: str | Path,
+    *,
+    mpp: float | None = None,
+    reader: str = "auto",
+    colour: str = AS_SCANNED,
+) -> Slide:
     """Open a slide.
 
     Parameters
@@ -109,6 +126,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None, reader: str = "aut
     reader : str
         ``openslide``, ``direct`` (decodes the native JPEG tiles itself) or ``auto``: direct where
         its pixels are proved equal to OpenSlide's.
+    colour : str
+        ``as_scanned``, or ``srgb`` to apply the embedded colour profile where there is one.
 
     Raises
     ------
@@ -117,11 +136,15 @@ def open_slide(path: str | Path, *, mpp: float | None = None, reader: str = "aut
         ``mpp_implausible``, ``mpp_anisotropic`` or ``reader_unsuitable``.
     """
     file = str(path)
+    if colour not in COLOURS:
+        raise InputError(
+            f"no colour '{colour}'", remedy=f"Use {', '.join(COLOURS)}", code="unknown_colour"
+        )
     record = _open_record(file)
     try:
         _check_dimensions(record, file)
         scale = resolve_scale(record.handle.properties, override=mpp, file=file)
-        return Slide(record, *_choose_reader(record, file, reader), file, scale)
+        return Slide(record, *_choose_reader(record, file, reader), file, scale, colour)
     except BaseException:
         record.close()
         raise

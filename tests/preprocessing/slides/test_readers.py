@@ -8,6 +8,7 @@ import openslide
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ImageCms
 
 from preprocessing.errors import InputError
 from preprocessing.slides.opening import Slide, open_slide
@@ -224,3 +225,32 @@ def test_an_unknown_reader_is_refused(tmp_path: Path, real_data):
     shutil.copy(real_data / "wsi/CMU-1-Small-Region.svs", tmp_path / "a.svs")
     with pytest.raises(InputError, match="no reader 'fast'"):
         open_slide(tmp_path / "a.svs", reader="fast")
+
+
+def test_an_embedded_profile_is_applied_when_asked_for(real_data):
+    path = real_data / "wsi/openslide_fixtures/boxes.tiff"
+    with openslide.OpenSlide(path) as theirs:
+        raw = theirs.read_region((0, 0), 0, (120, 90)).convert("RGB")
+        flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        expected = ImageCms.profileToProfile(
+            raw, theirs.color_profile, ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=flags,
+        )  # fmt: skip
+    with open_slide(path, mpp=1.0) as slide:
+        assert slide.icc_profile_bytes() == 588
+        np.testing.assert_array_equal(slide.read_region(0, 0, 0, 120, 90).pixels, np.asarray(raw))
+    with open_slide(path, mpp=1.0, colour="srgb") as slide:
+        pixels = slide.read_region(0, 0, 0, 120, 90).pixels
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
+    with pytest.raises(InputError, match="no colour 'cmyk'"):
+        open_slide(path, mpp=1.0, colour="cmyk")
+
+
+def test_without_a_profile_colours_stay(tmp_path, picture):
+    write_slide(tmp_path / "a.svs", picture, mpp=0.5, downsamples=(1,))
+    with (
+        open_slide(tmp_path / "a.svs") as plain,
+        open_slide(tmp_path / "a.svs", colour="srgb") as asked,
+    ):
+        first, second = (slide.read_region(9, 9, 0, 300, 300).pixels for slide in (plain, asked))
+    np.testing.assert_array_equal(first, second)
