@@ -7,6 +7,7 @@ import pandas as pd
 from evaluation.comparison import compare_methods
 from evaluation.evaluating import write_table
 from evaluation.predictions import Predictions, load_predictions
+from evaluation.report.comparing import write_comparison
 from preprocessing.errors import InputError
 from workflows.evaluation_stage import finished_run
 from workflows.job import Cell, Job
@@ -47,6 +48,10 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True)
     write_table(comparison_path(job), whole)
+    write_comparison(
+        whole, comparison_path(job).with_suffix(".html"), baseline=chosen,
+        title=job.configuration.title,
+    )  # fmt: skip
     return whole
 
 

@@ -6,12 +6,15 @@ from typing import Any
 import pandas as pd
 
 from evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from evaluation.report.reading import read_table
 from evaluation.tracking import log_run
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
 from training.run_folder import RunFolder
 from workflows.configurations import Configuration, validate_configuration
 from workflows.console import say
+from workflows.image_tables import image_tables
+from workflows.job import Job
 from workflows.training_stage import CELL, CONFIGURATION
 from workflows.yaml_settings import load_settings
 
@@ -36,8 +39,14 @@ def evaluate_run(folder: str | Path) -> Evaluation:
                       **record["facts"]},
             "seeds": {"training": read_json(path / CELL)["seed"]},
         },
-        extra_tables={"cohort_flow": cohort_flow(path)},
+        extra_tables={"cohort_flow": cohort_flow(path), **_image_tables(path)},
     )  # fmt: skip
+
+
+def _image_tables(path: Path) -> dict[str, pd.DataFrame]:
+    """The tables of the run's images, where the job that it belongs to is still there."""
+    job = Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
+    return image_tables(job) if job.cohort_path.is_file() else {}
 
 
 def track_run(folder: str | Path, uri: str, experiment: str) -> str:
@@ -60,7 +69,7 @@ def track_run(folder: str | Path, uri: str, experiment: str) -> str:
         tags={"method": cell["method"], "seed": str(cell["seed"]),
               **{f"version.{name}": text for name, text in record["versions"].items()}},
         curves=path / "curves.jsonl",
-        per_site=pd.read_csv(per_site),
+        per_site=read_table(per_site),
         artifacts=[evaluation],
     )  # fmt: skip
 

@@ -88,10 +88,15 @@ class Job:
         uri = self.configuration.tracking.uri
         return uri if uri else f"sqlite:///{self.output / 'mlflow.db'}"
 
+    @property
+    def cohort_path(self) -> Path:
+        """The cohort table."""
+        return self.file.parent / self.configuration.cohort
+
     @cached_property
     def cohort(self) -> Cohort:
         """The validated cohort."""
-        return load_cohort(self.file.parent / self.configuration.cohort, self.configuration.classes)
+        return load_cohort(self.cohort_path, self.configuration.classes)
 
     def cell(
         self, method: str | None = None, held_out: Sequence[str] | None = None,

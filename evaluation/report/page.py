@@ -14,6 +14,7 @@ from evaluation.report.content import Point, Section
 from evaluation.report.findings import Findings
 from evaluation.report.reading import Evaluated, read_evaluation
 from evaluation.report.sections import (
+    acquisition,
     calibration,
     cohort,
     confusion,
@@ -86,6 +87,7 @@ def build_page(evaluated: Evaluated) -> Page:
         selective.sets_section(evaluated, findings),
         selective.selective_section(evaluated, findings),
         cohort.section(evaluated),
+        acquisition.section(evaluated),
         provenance.limits(evaluated, findings),
         provenance.section(evaluated),
     ]

@@ -14,6 +14,8 @@ TEXT = (
     "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
     "label", "true_class", "predicted_class", "kind", "statistic", "detector", "category", "scale",
     "stage", "outcome", "calibrated_at", "threshold_from", "measure",
+    "factor", "target", "warning", "scanner", "vendor", "magnification", "mpp_source", "reader",
+    "compression", "subsampling",
 )  # fmt: skip
 SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
 

@@ -1,0 +1,94 @@
+"""How the sites make their images, and whether the site alone gives the label away."""
+
+import pandas as pd
+
+from evaluation.report.content import Cell, Column, Group, Section, Table
+from evaluation.report.reading import Evaluated
+from evaluation.report.wording import present
+
+
+def section(evaluated: Evaluated) -> Section | None:
+    """Acquisition by site and confounding, as far as those who made the images handed them over."""
+    acquisition, confounding = evaluated.table("acquisition"), evaluated.table("confounding")
+    tables = []
+    notes = []
+    if acquisition is not None:
+        tables.append(_acquisition(acquisition, evaluated.table("stain")))
+        notes.append(
+            "Tiles of another physical size, another stain or another compression are what a "
+            "model can mistake for disease: they should not differ with the label."
+        )
+    if confounding is not None:
+        tables.append(_confounding(confounding))
+    if not tables:
+        return None
+    return Section(
+        anchor="acquisition", title="How the images were made", tables=tuple(tables),
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table:
+    angles = {} if stain is None else stain.set_index("site").to_dict("index")
+    rows = tuple(
+        (
+            Cell(text=str(row["site"]), note=f"{int(row['slides'])} slides"),
+            Cell(text=str(row["scanner"]) or "not named"),
+            Cell(text=_range(row, "mpp", 3)),
+            Cell(text=_range(row, "tile_um", 0)),
+            Cell(text=_range(row, "jpeg_quality", 0)),
+            Cell(text=_angle(angles.get(row["site"], {}), "haematoxylin")),
+            Cell(text=_angle(angles.get(row["site"], {}), "eosin")),
+        )
+        for row in acquisition.to_dict("records")
+    )
+    return Table(
+        caption="Acquisition by site",
+        columns=(
+            Column(heading="Site", numeric=False),
+            Column(heading="Scanner", numeric=False),
+            Column(heading="um per px"),
+            Column(heading="Tile, um"),
+            Column(heading="JPEG quality"),
+            Column(heading="Haematoxylin", note="angle to all"),
+            Column(heading="Eosin", note="angle to all"),
+        ),
+        groups=(Group(rows=rows),),
+    )
+
+
+def _confounding(confounding: pd.DataFrame) -> Table:
+    rows = tuple(
+        (
+            Cell(text=str(row["factor"])),
+            Cell(text=_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
+            Cell(text=_number(row["p"], 3)),
+            Cell(text=f"{int(row['patients']):,}"),
+        )
+        for row in confounding.to_dict("records")
+    )
+    return Table(
+        caption="How far each factor alone tells the label",
+        columns=(
+            Column(heading="Factor", numeric=False),
+            Column(heading="Cramér's V", note="0 none, 1 wholly"),
+            Column(heading="p"),
+            Column(heading="Patients"),
+        ),
+        groups=(Group(rows=rows),),
+    )
+
+
+def _range(row: dict[str, object], name: str, digits: int) -> str:
+    low, high = (_number(row.get(f"{name}_{end}"), digits) for end in ("min", "max"))
+    return low if low == high else f"{low}–{high}"
+
+
+def _number(value: object, digits: int) -> str:
+    found = present(value)
+    return "–" if found is None else f"{found:.{digits}f}"
+
+
+def _angle(row: dict[str, object], name: str) -> str:
+    found = present(row.get(f"{name}_degrees"))
+    return "–" if found is None else f"{found:.0f}°"
