@@ -17,13 +17,15 @@ from preprocessing.files import digest_of, read_json, write_json, write_text
 Cell = dict[str, Any]
 
 
-def arguments(name: str) -> argparse.Namespace:
-    """Read the command line that all evidence commands have."""
+def arguments(name: str, *further: tuple[str, dict[str, Any]]) -> argparse.Namespace:
+    """Read the command line that all evidence commands have, and further options."""
     parser = argparse.ArgumentParser(description=f"Evidence: {name.replace('_', ' ')}")
     parser.add_argument("--out", type=Path, default=Path("build/evidence") / name)
     parser.add_argument("--table", type=Path, default=Path("docs/evidence") / f"{name}.md")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each cell")
     parser.add_argument("--minutes", type=float, default=30.0, help="stop starting cells after")
+    for option, about in further:
+        parser.add_argument(option, **about)
     return parser.parse_args()
 
 
@@ -73,7 +75,9 @@ def paired(table: pd.DataFrame, metric: str, method: str, other: str, by: Sequen
 
 
 def mean_and_spread(values: pd.Series) -> str:
-    """Return mean ± standard deviation, as text."""
+    """Return mean ± standard deviation, as text; of a single run its value."""
+    if len(values) < 2:
+        return f"{values.mean():.3f} (1 run)"
     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
 
 

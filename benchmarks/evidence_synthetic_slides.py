@@ -3,8 +3,9 @@
 The slides are drawn by a program and say nothing of medicine: three patterns of nuclei, five sites
 of different stain and scanner, one of them (elm) held out of training and selection. The whole path
 is run: tiles, features of the structure baseline, packed bags, weights selected on validation
-slides. The rarer classes are thinned in training by patient; each seed has its own split, thinning
-and first weights, the same for every method.
+slides. Two cohorts: ``demo``, that of the demonstration with its natural imbalance, and ``ratios``,
+a larger balanced one whose rarer classes are thinned in training by patient. Each seed has its own
+split, thinning and first weights, the same for every method.
 """
 
 from pathlib import Path
@@ -23,18 +24,27 @@ from preprocessing.synthetic.slides_biology import CLASSES
 from preprocessing.tiles import TileSettings
 from preprocessing.tiling import tile_cohort
 
-METHODS = ("cross_entropy", "balanced_sampling", "balanced_softmax", "ldam_drw", "sc_mil_random_batches", "sc_mil")  # fmt: skip
-RATIOS = (1, 4, 10)
+METHODS = {
+    "demo": ("cross_entropy", "sc_mil"),
+    "ratios": (
+        "cross_entropy", "balanced_sampling", "balanced_softmax", "ldam_drw",
+        "sc_mil_random_batches", "sc_mil",
+    ),
+}  # fmt: skip
+RATIOS = {"demo": (0,), "ratios": (10, 4, 1)}  # 0 = as it comes
 HELD_OUT = "elm"
-SLIDES = SyntheticSlideSettings(
-    patients=90, slides_per_patient=(1, 2), class_shares=(1.0, 1.0, 1.0), width_um=760.0,
-    height_um=760.0, lesion_share=(0.12, 0.4), seed=1,
-)  # fmt: skip
+SLIDES = {
+    "demo": SyntheticSlideSettings(),
+    "ratios": SyntheticSlideSettings(
+        patients=90, slides_per_patient=(1, 2), class_shares=(1.0, 1.0, 1.0), width_um=760.0,
+        height_um=760.0, lesion_share=(0.12, 0.4), seed=1,
+    ),
+}  # fmt: skip
 
 
-def prepare(out: Path) -> Cohort:
+def prepare(out: Path, slides: SyntheticSlideSettings) -> Cohort:
     """Make, tile and embed the slides; what is there is kept."""
-    cohort = load_cohort(make_slide_cohort(out / "cohort", SLIDES, workers=2), CLASSES)
+    cohort = load_cohort(make_slide_cohort(out / "cohort", slides, workers=2), CLASSES)
     tile_cohort(cohort, out, TileSettings(), workers=2)
     rows = embed_cohort(cohort, out, out / "features", EncoderSettings(), workers=2)
     print(rows["status"].value_counts().to_dict(), int(rows["tiles"].sum()), "tiles")
@@ -47,6 +57,8 @@ def thinned(cohort: Cohort, ratio: int, seed: int) -> Cohort:
     The subsets are nested: patients kept at a high ratio are kept at every lower one.
     """
     table, dropped = cohort.table, []
+    if ratio == 0:
+        return cohort
     training = table[(table["split"] == "train")].drop_duplicates("patient")
     first = (training["label"] == CLASSES[0]).sum()
     for number, label in enumerate(CLASSES[1:]):
@@ -81,41 +93,46 @@ def runner(cohort: Cohort, out: Path):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
-    given = arguments("synthetic_slides")
-    cohort = prepare(given.out)
-    settings = {"slides": SLIDES.digest()[:12], "training": PathologySettings().digest()[:12]}
+    chosen = ("--cohort", {"choices": list(SLIDES), "default": "demo"})
+    given = arguments("synthetic_slides", chosen)
+    name = given.cohort
+    out, methods = given.out / name, METHODS[name]
+    cohort = prepare(out, SLIDES[name])
+    settings = {"slides": SLIDES[name].digest()[:12], "training": PathologySettings().digest()[:12]}
     cells = [
         {"method": method, "ratio": ratio, "seed": seed, **settings}
-        for seed in range(given.seeds) for ratio in sorted(RATIOS, reverse=True)
-        for method in METHODS
+        for ratio in RATIOS[name] for seed in range(given.seeds) for method in methods
     ]  # fmt: skip
-    table = run_cells(given.out / "cells", cells, runner(cohort, given.out), given.minutes)
+    table = run_cells(out / "cells", cells, runner(cohort, out), given.minutes)
+    table["ratio"] = table["ratio"].replace({0: "natural"})
     parts = [(__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")]
-    parts.append(f"{len(cohort.table)} slides of {cohort.table['patient'].nunique()} patients.")
+    counts = cohort.table["label"].value_counts().to_dict()
+    parts.append(
+        f"Here: cohort `{name}`, {len(cohort.table)} slides of"
+        f" {cohort.table['patient'].nunique()} patients ({counts})."
+    )
     names = {
         "auroc": "AUROC, training sites", "held_out_auroc": "AUROC, held-out site",
         "macro_f1": "macro-F1, training sites", "held_out_macro_f1": "macro-F1, held-out site",
     }  # fmt: skip
-    for metric, name in names.items():
+    for metric, title in names.items():
         wide = table.groupby(["method", "ratio"])[metric].apply(mean_and_spread).unstack()
-        wide = wide.reindex([m for m in METHODS if m in wide.index]).rename_axis("method")
-        parts += [f"## {name}: mean ± sd over seeds, by imbalance ratio", markdown(wide)]
-    pairs = (
-        ("sc_mil", "cross_entropy"),
-        ("sc_mil", "sc_mil_random_batches"),
-        ("sc_mil", "ldam_drw"),
-    )
+        wide = wide.reindex([m for m in methods if m in wide.index]).rename_axis("method")
+        parts += [f"## {title}: mean ± sd over seeds, by imbalance ratio", markdown(wide)]
     rows = {
-        f"{name}, ratio {ratio}": {
-            f"{a} − {b}": paired(table[table["ratio"] == ratio], metric, a, b, ["seed"])
-            for a, b in pairs
+        f"{title}, ratio {ratio}": {
+            f"sc_mil − {other}": paired(
+                table[table["ratio"] == ratio], metric, "sc_mil", other, ["seed"]
+            )
+            for other in methods if other != "sc_mil"
         }
-        for metric, name in names.items() for ratio in RATIOS
+        for metric, title in names.items() for ratio in table["ratio"].unique()
     }  # fmt: skip
     parts += ["## Paired differences (95 % t interval over seeds)", markdown(pd.DataFrame(rows).T)]
-    parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core.")
-    command = "python benchmarks/evidence_synthetic_slides.py"
-    write_page(given.table, "Evidence: synthetic slides", parts, command)
+    parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.1f} minutes on one core.")
+    command = f"python benchmarks/evidence_synthetic_slides.py --cohort {name}"
+    page = given.table.with_stem(f"{given.table.stem}_{name}")
+    write_page(page, f"Evidence: synthetic slides, cohort {name}", parts, command)
 
 
 if __name__ == "__main__":
