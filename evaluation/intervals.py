@@ -75,6 +75,7 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
     interval = percentile_interval(
         measured.values[1:], units, settings.confidence, settings.minimum_defined
     )
-    if interval is None:
+    # Draws that all agree, as after a perfect score, do not say that the value is certain.
+    if interval is None or interval[0] == interval[1]:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)
