@@ -1,6 +1,7 @@
 """What both demos do with their cohort: the workflow, then prediction, then what came of it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _count(value: float) -> str:
     return "" if pd.isna(value) else str(int(value))
 
 
-def _value(row: dict[str, Any]) -> str:
+def _value(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["value"]):
         return str(row["reason"]).replace("_", " ")
     if pd.isna(row["low"]):

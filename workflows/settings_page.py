@@ -10,7 +10,10 @@ from pydantic_core import PydanticUndefined
 
 from workflows.configurations import PathologyConfiguration, RetinaConfiguration
 
-JOBS = {"pathology": PathologyConfiguration, "retina": RetinaConfiguration}
+JOBS: dict[str, type[BaseModel]] = {
+    "pathology": PathologyConfiguration,
+    "retina": RetinaConfiguration,
+}
 _HEAD = """# Settings
 
 A job is one YAML file; every command takes it. Names are joined by dots, as in

@@ -1,5 +1,8 @@
 """How the sites make their images, and whether the site alone gives the label away."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from evaluation.report.content import Cell, Column, Group, Section, Table
@@ -79,7 +82,7 @@ def _confounding(confounding: pd.DataFrame) -> Table:
     )
 
 
-def _range(row: dict[str, object], name: str, digits: int) -> str:
+def _range(row: Mapping[Any, Any], name: str, digits: int) -> str:
     low, high = (_number(row.get(f"{name}_{end}"), digits) for end in ("min", "max"))
     return low if low == high else f"{low}–{high}"
 
@@ -89,6 +92,6 @@ def _number(value: object, digits: int) -> str:
     return "–" if found is None else f"{found:.{digits}f}"
 
 
-def _angle(row: dict[str, object], name: str) -> str:
+def _angle(row: Mapping[Any, Any], name: str) -> str:
     found = present(row.get(f"{name}_degrees"))
     return "–" if found is None else f"{found:.0f}°"
