@@ -58,7 +58,7 @@ def calibrate(
                 f"no case of site '{site}'", file=cohort, column="site",
                 remedy=f"The table has {', '.join(sorted(table['site'].unique())[:8])}",
             )  # fmt: skip
-        inputs = running.inputs_for(package.record.task, [cohort], "", output)
+        inputs = running.inputs_for(package, [cohort], "", output)
         items = tuple(item for item, own in zip(inputs.items, here, strict=True) if own)
         options = BatchOptions(output=output / PREDICTIONS, workers=workers)
         run_batch(package, predictor, Inputs(items), options, chosen)

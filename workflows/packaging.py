@@ -114,7 +114,7 @@ def package_run(
         architecture=Architecture(
             name=facts.architecture, settings=dict(facts.architecture_settings)
         ),
-        preprocessing=dict(facts.preprocessing),
+        preprocessing={**facts.preprocessing, **_pooling(record)},
         mpp=facts.mpp,
         field_of_view=facts.field_of_view,
         decision=DecisionRules(positive=positive, urgent=facts.urgent),
@@ -160,6 +160,12 @@ def _results(folder: str | Path | None) -> tuple[SiteResult, ...]:
     for row in table[wanted][fields].to_dict("records"):
         found.append(SiteResult(**{k: v for k, v in row.items() if not pd.isna(v)}))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _pooling(record: Mapping[str, Any]) -> dict[str, str]:
+    """Whether the model answers for slides or for patients."""
+    pooling = record.get("facts", {}).get("pooling")
+    return {"pooling": pooling} if pooling else {}
 
 
 def _encoder(record: Mapping[str, Any]) -> dict[str, str]:

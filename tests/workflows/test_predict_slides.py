@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pathology.encoders import EncoderSettings, load_encoder
+from pathology.inference import load_slide_model, predict_bag
+from preprocessing.tiles import TileSettings
 from tests.workflows.conftest import SlideRun
 from workflows.package.folder import ModelRefused, load_package, write_package
 from workflows.predict.batch import BatchOptions, Outcome
 from workflows.predict.running import predict
+from workflows.predict.slide_features import SlideFeatureMaker
 from workflows.predict.slides import SlidePredictor
 
 
@@ -101,3 +105,47 @@ def test_another_encoder_is_refused(slide_run: SlideRun, tmp_path: Path) -> None
     write_package(tmp_path / "package", record, package.weights, package.reference)
     with pytest.raises(ModelRefused, match="another version of encoder"):
         SlidePredictor(load_package(tmp_path / "package"), "cpu")
+
+
+@pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])
+def test_a_model_of_patients_answers_from_all_their_slides(
+    slide_run: SlideRun, tmp_path: Path, pooling: str
+) -> None:
+    package = load_package(slide_run.package)
+    record = package.record.model_copy(
+        update={"preprocessing": {**package.record.preprocessing, "pooling": pooling}}
+    )
+    write_package(tmp_path / "package", record, package.weights, package.reference)
+    table = pd.read_csv(slide_run.cohort, dtype=str).iloc[:3]
+    table["image"] = [str(slide_run.cohort.parent / image) for image in table["image"]]
+    table.loc[:1, "patient"] = "two slides"
+    table.loc[2, "patient"] = "one slide"
+    table["site"] = "x"
+    (tmp_path / "cut.svs").write_bytes(b"II*\x00")
+    cut = {**table.iloc[0].to_dict(), "image": str(tmp_path / "cut.svs"), "slide": "cut"}
+    table = pd.concat([table, pd.DataFrame([cut])])
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    options = BatchOptions(output=tmp_path / "out", workers=2)
+    predict([tmp_path / "cohort.csv"], str(tmp_path / "package"), options, device="cpu")
+
+    settings = record.preprocessing
+    maker = SlideFeatureMaker(
+        TileSettings.model_validate(settings["tiles"]),
+        load_encoder(EncoderSettings.model_validate(settings["encoder"])),
+    )
+    model = load_slide_model(
+        slide_run.package / "weights.safetensors", record.architecture.settings
+    )
+    bags = [maker.make(Path(path)).features.features for path in table["image"][:3]]
+    single = [predict_bag(model, bag).probabilities for bag in bags]
+    both = (
+        predict_bag(model, np.concatenate(bags[:2])).probabilities
+        if pooling == "patient_union" else np.mean(single[:2], axis=0)
+    )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    found = rows[[f"prob_{name}" for name in record.classes]][:3].astype(float).to_numpy()
+    assert np.abs(found - np.stack([both, both, single[2]])).max() < 2e-6
+    assert rows["code"][3] == "unreadable"
+    case = tmp_path / "out" / "cases" / rows["case"][0] / "case.json"
+    facts = json.loads(case.read_text())["facts"]
+    assert (facts["slides_of_patient"], facts["slides_of_patient_left_out"]) == (2, 1)

@@ -43,7 +43,7 @@ class CaseFiles:
     def key(self, item: Item, content: str) -> str:
         """Return what the result of an input depends on, as one digest."""
         facts = [item.name, item.patient, item.site, item.eye, item.mpp]
-        return digest_of([self._settings, content, facts])
+        return digest_of([self._settings, content, facts, surroundings_of(item)])
 
     def read(self, item: Item) -> dict[str, Any] | None:
         """Return the record of a case as it stands on disk, whatever it was made from."""
@@ -89,12 +89,23 @@ class CaseFiles:
 
 
 def content_of(item: Item) -> str:
-    """Digest of the content of an input with all its parts.
+    """Digest of the content of an input with all its parts, and of what else it rests on.
 
     Raises
     ------
-    Rejected, OSError
+    OSError
         It cannot be read.
     """
     first = fingerprint(item.path)
     return digest_of([first, *map(fingerprint, item.parts)]) if item.parts else first
+
+
+def surroundings_of(item: Item) -> list[str]:
+    """Digests of the patient's other images; "" for one that cannot be read."""
+    found = []
+    for path, _ in item.siblings:
+        try:
+            found.append(fingerprint(path))
+        except OSError:
+            found.append("")
+    return found

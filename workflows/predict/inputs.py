@@ -35,6 +35,8 @@ class Item:
         um per px from a cohort table.
     parts : tuple of Path
         Further files of the same image (a DICOM series).
+    siblings : tuple of (Path, float or None)
+        Other images of the patient that the answer rests on too (models of patients), with mpp.
     fault : (Code, str) or None
         What is known against it already.
     """
@@ -48,6 +50,7 @@ class Item:
     eye: str = ""
     mpp: float | None = None
     parts: tuple[Path, ...] = ()
+    siblings: tuple[tuple[Path, float | None], ...] = ()
     fault: tuple[Code, str] | None = None
 
 
@@ -103,6 +106,19 @@ def find_inputs(
             found[key] = item if item.site else replace(item, site=site)
     items = tuple(replace(item, number=n) for n, item in enumerate(found.values(), start=1))
     return Inputs(items, repeated, search.ignored)
+
+
+def with_siblings(inputs: Inputs) -> Inputs:
+    """Give each input of a named patient the patient's other images, in their order."""
+    known: dict[str, list[tuple[Path, float | None]]] = {}
+    for item in inputs.items:
+        if item.patient and item.fault is None:
+            known.setdefault(item.patient, []).append((item.path, item.mpp))
+    items = tuple(
+        replace(item, siblings=tuple(o for o in known.get(item.patient, ()) if o[0] != item.path))
+        for item in inputs.items
+    )
+    return replace(inputs, items=items)
 
 
 def part_of(items: Sequence[Item], part: str) -> tuple[Item, ...]:

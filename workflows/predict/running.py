@@ -13,7 +13,7 @@ from preprocessing.errors import InputError
 from workflows.package.folder import ModelRefused, Package, load_package, refused
 from workflows.predict.batch import BatchOptions, Outcome, check_output, run_batch, settings_of
 from workflows.predict.case_files import CaseFiles, content_of
-from workflows.predict.inputs import Inputs, find_inputs, part_of
+from workflows.predict.inputs import Inputs, find_inputs, part_of, with_siblings
 from workflows.predict.kinds import dicom_series
 from workflows.predict.passage import check_file
 from workflows.predict.predictor import Predictor, Rejected
@@ -122,15 +122,19 @@ def predictor_for(package: Package, device: str, batch_size: int | None = None) 
         ) from error
 
 
-def inputs_for(task: str, names: Sequence[Path], site: str, output: Path) -> Inputs:
+def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path) -> Inputs:
     """List the inputs; of a DICOM slide the files of its series are one input.
+
+    Where the model answers for patients, each slide comes with the patient's others.
 
     Raises
     ------
     InputError
         There is none.
     """
-    group = dicom_series if task == "slides" else None
+    record = package.record
+    of_patients = record.preprocessing.get("pooling", "slide") != "slide"
+    group = dicom_series if record.task == "slides" else None
     inputs = find_inputs(names, site=site, leave_out=output, group=group)
     if not inputs.items:
         raise InputError(
@@ -138,7 +142,7 @@ def inputs_for(task: str, names: Sequence[Path], site: str, output: Path) -> Inp
             remedy="Name images, folders with images, or a cohort table",
             code="no_inputs",
         )
-    return inputs
+    return with_siblings(inputs) if of_patients else inputs
 
 
 def predict(
@@ -148,7 +152,7 @@ def predict(
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
     with opened_model(model, tracking_uri) as package:
-        inputs = inputs_for(package.record.task, names, site, options.output)
+        inputs = inputs_for(package, names, site, options.output)
         chosen = device_named(device)
         predictor = predictor_for(package, chosen, batch_size)
         return run_batch(package, predictor, inputs, options, chosen)
@@ -161,7 +165,7 @@ def plan(
     """Count what a run would do, and write nothing."""
     check_output(options.output)
     with opened_model(model, tracking_uri) as package:
-        inputs = inputs_for(package.record.task, names, site, options.output)
+        inputs = inputs_for(package, names, site, options.output)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
         predictor = predictor_for(package, device_named(device))
         files = CaseFiles(options.output, settings_of(package, predictor))

@@ -1,13 +1,12 @@
 """Slides: from the file over tiles, features and the network to an answer with a heatmap."""
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pathology.embedding import encode_slide
 from pathology.encoders import EncoderSettings, load_encoder
 from pathology.features import SlideFeatures
 from pathology.geojson import write_geojson
@@ -16,27 +15,14 @@ from pathology.inference import BagPrediction, load_slide_model, predict_bag
 from preprocessing.files import write_bytes
 from preprocessing.slides.opening import open_slide
 from preprocessing.slides.overview import read_overview
-from preprocessing.tiles import SlideRecord, TileSettings, load_tiles
-from preprocessing.tiling import tile_slide
+from preprocessing.tiles import SlideRecord, TileSettings
 from workflows.package.folder import WEIGHTS, Package, refused
 from workflows.predict.codes import NOTICE, Code
 from workflows.predict.inputs import Item
-from workflows.predict.kinds import SLIDE_SUFFIXES, kind_of
 from workflows.predict.pictures import VIEW_PX, png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
+from workflows.predict.slide_features import SlideFeatureMaker, TiledSlide
 
-_CODES = {
-    "no_such_file": Code.NOT_FOUND,
-    "cannot_open": Code.UNREADABLE,
-    "unreadable_slide": Code.UNREADABLE,
-    "too_many_unreadable_tiles": Code.UNREADABLE,
-    "mpp_missing": Code.MPP_MISSING,
-    "mpp_implausible": Code.MPP_IMPLAUSIBLE,
-    "mpp_anisotropic": Code.MPP_IMPLAUSIBLE,
-    "resolution_too_low": Code.RESOLUTION_TOO_LOW,
-    "no_tissue": Code.NO_TISSUE,
-    "smaller_than_a_tile": Code.NO_TISSUE,
-}
 _FACTS = (
     "width", "height", "vendor", "scanner", "mpp", "mpp_source", "actual_mpp", "tile_px",
     "tissue_mm2", "counts", "rates",
@@ -47,7 +33,8 @@ class SlidePredictor:
     """The slide model of a package.
 
     The whole way is that of training: the same tiling, the same encoder, features rounded to
-    float16 as on disk, and `pathology.inference`.
+    float16 as on disk, and `pathology.inference`. A model that was trained on patients gets all
+    slides of the patient, each with its own heatmap.
 
     Parameters
     ----------
@@ -61,40 +48,42 @@ class SlidePredictor:
 
     def __init__(self, package: Package, device: str) -> None:
         settings = package.record.preprocessing
-        self._tiles = TileSettings.model_validate(settings["tiles"])
-        self._encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
-        wanted = package.record.fingerprints.get("encoder", self._encoder.digest)
-        if wanted != self._encoder.digest:
+        encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
+        wanted = package.record.fingerprints.get("encoder", encoder.digest)
+        if wanted != encoder.digest:
             raise refused(
                 package.path,
-                f"it was trained on features of another version of encoder {self._encoder.name}",
+                f"it was trained on features of another version of encoder {encoder.name}",
                 "Use the version of offsite (and the encoder's weights) that the card names",
                 "other_encoder",
             )
+        self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
+        self._pooling = settings.get("pooling", "slide")
         architecture = package.record.architecture.settings
         self._model = load_slide_model(package.path / WEIGHTS, architecture).to(device)
 
     def prepare(self, item: Item) -> Prepared:
-        """Tile one slide and make its features."""
-        with tempfile.TemporaryDirectory(prefix="offsite-tiles-") as work:
-            record = tile_slide(item.path, "slide", work, self._tiles, item.mpp)
-            if record.status != "done" or not record.kept:
-                raise self._rejected(item, record)
-            tiles = load_tiles(work, "slide")
-        features = encode_slide(item.path, tiles, self._encoder)
-        if not len(features.features):
-            raise Rejected(Code.UNREADABLE, "no tile of the slide can be decoded")
+        """Tile one slide and make its features, and those of the patient's other slides."""
+        try:
+            make = self._maker.remembered if item.siblings else self._maker.make
+            own = make(item.path, item.mpp)
+        except Rejected as verdict:
+            if verdict.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
+                verdict.view = _view(item)
+            raise
+        others = [made for other in item.siblings if (made := self._other(*other)) is not None]
+        facts = {**_facts(own.record), "tiles": len(own.features.features)}
+        if item.siblings:
+            facts["slides_of_patient"] = 1 + len(others)
+            facts["slides_of_patient_left_out"] = len(item.siblings) - len(others)
         view = _view(item)
         return Prepared(
-            payload=(record, features, view),
-            view=view,
-            quality=Quality(assessed=False),
-            facts=_facts(record, len(features.features)),
+            payload=(own, others, view), view=view, quality=Quality(assessed=False), facts=facts
         )
 
     def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
         """Answer one slide at a time: bags differ too much in size to gain from batches."""
-        return [self._answer(prepared) for prepared in batch]
+        return [self._answer(*prepared.payload) for prepared in batch]
 
     def shrink(self) -> bool:
         """Nothing is left to give: a bag already streams through in parts."""
@@ -102,37 +91,48 @@ class SlidePredictor:
 
     def describe(self) -> dict[str, Any]:
         """Return what the results depend on beside the package."""
-        return {"encoder": self._encoder.name, "encoder_digest": self._encoder.digest}
+        return {"encoder": self._maker.encoder.name, "encoder_digest": self._maker.encoder.digest}
 
-    def _answer(self, prepared: Prepared) -> Finding:
-        record, features, view = prepared.payload
-        found = predict_bag(self._model, features.features)
+    def _other(self, path: Path, mpp: float | None) -> TiledSlide | None:
+        """Another slide of the patient; one that cannot be used is left out, and counted."""
+        try:
+            return self._maker.remembered(path, mpp)
+        except Rejected:
+            return None
+
+    def _answer(self, own: TiledSlide, others: list[TiledSlide], view: np.ndarray) -> Finding:
+        if self._pooling == "patient_union":
+            found = self._union(own, others)
+        else:
+            found = predict_bag(self._model, own.features.features)
+        logits, embedding = found.logits, found.embedding
+        if self._pooling == "patient_late" and others:
+            logits, embedding = self._late(found, others)
 
         def save(folder: Path) -> dict[str, str]:
-            return save_heatmap(folder, record, features, found, view)
+            return save_heatmap(folder, own.record, own.features, found.attention, view)
 
-        return Finding(
-            logits=found.logits,
-            embedding=found.embedding,
-            facts={"tiles": len(features.features)},
-            save=save,
-        )
+        return Finding(logits=logits, embedding=embedding, save=save)
 
-    def _rejected(self, item: Item, record: SlideRecord) -> Rejected:
-        message = record.message or "no tile is fit to be used"
-        if record.code == "unsupported_format":
-            return _unsupported(item)
-        code = _CODES.get(record.code, Code.INTERNAL_ERROR)
-        if record.status == "no_tissue" or (record.status == "done" and not record.kept):
-            code = Code.NO_TISSUE
-        view = None
-        if code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
-            view = _view(item)
-        return Rejected(code, message.split(". ")[0], view)
+    def _union(self, own: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
+        """All slides as one bag; the attention is that of this slide's tiles."""
+        bags = [own.features.features, *(other.features.features for other in others)]
+        found = predict_bag(self._model, np.concatenate(bags))
+        tiles = len(bags[0])
+        # In units of the patient's average tile, as the heatmap shows it.
+        attention = found.attention[:tiles] * (len(found.attention) / tiles)
+        return replace(found, attention=attention)
+
+    def _late(self, own: BagPrediction, others: list[TiledSlide]) -> tuple[np.ndarray, np.ndarray]:
+        """The mean probabilities of all slides as logits, and the mean embedding."""
+        bags = [own, *(predict_bag(self._model, other.features.features) for other in others)]
+        mean = np.mean([bag.probabilities for bag in bags], axis=0)
+        logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        return logits, np.mean([bag.embedding for bag in bags], axis=0)
 
 
 def save_heatmap(
-    folder: Path, record: SlideRecord, features: SlideFeatures, found: BagPrediction,
+    folder: Path, record: SlideRecord, features: SlideFeatures, attention: np.ndarray,
     view: np.ndarray,
 ) -> dict[str, str]:  # fmt: skip
     """Write where the model looked: over the view of the page, as a picture, and for QuPath."""
@@ -143,10 +143,10 @@ def save_heatmap(
         tile_size=features.origin.tile_size_level0,
         slide_size=(record.width, record.height),
     )
-    overlay = attention_overlay(view.shape[:2], grid, found.attention)
+    overlay = attention_overlay(view.shape[:2], grid, attention)
     write_bytes(folder / "overlay.png", png(overlay))
-    write_heatmap(folder / "heatmap.png", view, grid, found.attention, NOTICE.split(". ")[0])
-    write_geojson(folder / "heatmap.geojson.gz", grid, found.attention, offset=record.bounds_offset)
+    write_heatmap(folder / "heatmap.png", view, grid, attention, NOTICE.split(". ")[0])
+    write_geojson(folder / "heatmap.geojson.gz", grid, attention, offset=record.bounds_offset)
     return {
         "overlay": "overlay.png",
         "heatmap": "heatmap.png",
@@ -162,15 +162,6 @@ def _view(item: Item) -> np.ndarray:
         return shrunk(overview.pixels)
 
 
-def _facts(record: SlideRecord, tiles: int) -> dict[str, Any]:
+def _facts(record: SlideRecord) -> dict[str, Any]:
     values = record.model_dump(mode="json")
-    return {"tiles": tiles, **{name: values[name] for name in _FACTS}}
-
-
-def _unsupported(item: Item) -> Rejected:
-    kind = kind_of(item.path)
-    if kind and kind != "tiff":
-        return Rejected(Code.WRONG_KIND, f"a {kind} picture, not a slide")
-    if kind or item.path.suffix.lower() in SLIDE_SUFFIXES:
-        return Rejected(Code.UNREADABLE, "not a slide that OpenSlide can read, or cut short")
-    return Rejected(Code.NOT_AN_IMAGE, "the file is not an image")
+    return {name: values[name] for name in _FACTS}
