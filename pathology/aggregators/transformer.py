@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from pathology.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
-from pathology.aggregators.segments import segment_softmax
 
 LANDMARKS = 32
 
@@ -48,7 +47,7 @@ class LandmarkTransformer(Aggregator):
         for block in self.blocks:
             hidden = block(hidden, offsets)
         token, weights = self.pool(self.token, self.norm(hidden), offsets)
-        return Pooled(token[:, 0].float(), weights.mean(dim=(1, 2)))
+        return Pooled(token[:, 0].float(), weights)
 
     def stream(self, chunks: RowStream) -> Pooled:
         """Pool one bag. Its rows are projected in chunks; what is held is N x width.
@@ -61,7 +60,7 @@ class LandmarkTransformer(Aggregator):
         for block in self.blocks:
             hidden = block(hidden, offsets)
         token, weights = self.pool(self.token, self.norm(hidden), offsets)
-        return Pooled(token[:, 0].float(), weights.mean(dim=(1, 2)))
+        return Pooled(token[:, 0].float(), weights)
 
 
 class _LandmarkBlock(nn.Module):
@@ -94,19 +93,19 @@ class _ToSegments(nn.Module):
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, queries: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return B x L x E and the weights, N x L x heads."""
+        """Return B x L x E, and each instance's weight (N), the mean over queries and heads."""
         query = _split(self.query(queries), self.heads)
         key, value = _split(self.key(rows), self.heads), _split(self.value(rows), self.heads)
-        scores = torch.einsum("lhd,nhd->nlh", query, key) / query.shape[-1] ** 0.5
-        weights = segment_softmax(scores.flatten(1), offsets).reshape(scores.shape)
-        # Bag by bag, for N x L x E at once would be large.
         sizes = (offsets[1:] - offsets[:-1]).tolist()
-        pooled = [
-            torch.einsum("nlh,nhd->lhd", w, v)
-            for w, v in zip(weights.split(sizes), value.float().split(sizes), strict=True)
-        ]
+        pooled, weights = [], []
+        # Bag by bag: for all bags at once, N x L x heads scores would be held several times over.
+        for k, v in zip(key.split(sizes), value.split(sizes), strict=True):
+            scores = torch.einsum("lhd,nhd->lhn", query, k) / query.shape[-1] ** 0.5
+            share = torch.softmax(scores.float(), dim=2)
+            pooled.append(torch.einsum("lhn,nhd->lhd", share, v.float()))
+            weights.append(share.mean(dim=(0, 1)))
         joined = torch.stack(pooled).flatten(2)
-        return self.out(joined.to(self.out.weight.dtype)), weights
+        return self.out(joined.to(self.out.weight.dtype)), torch.cat(weights)
 
 
 class _FromSegments(nn.Module):
