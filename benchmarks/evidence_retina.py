@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--enhancement", choices=["none", "graham", "clahe"], default="graham")
     parser.add_argument("--backbone", default="thin_resnet18")
     parser.add_argument("--width", type=int, default=8, help="of thin_resnet18")
+    parser.add_argument("--split-after", type=int, default=1, help="stage whose style is mixed")
     parser.add_argument("--weights", type=Path, help="local first weights")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
@@ -144,6 +145,7 @@ def main() -> None:
         {
             "backbone": {
                 "name": options.backbone, "width": options.width, "weights": options.weights,
+                "split_after": options.split_after,
             },
             "fit": {
                 "epochs": options.epochs, "learning_rate": options.learning_rate,
