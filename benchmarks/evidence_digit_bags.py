@@ -1,7 +1,7 @@
-"""Which ingredient helps under imbalance: bags of real handwritten digits, nine methods.
+"""Which ingredient helps under imbalance: bags of real handwritten digits, ten methods.
 
 A bag holds 20 to 40 digits. Class 0 has none of the digits 3 and 8; class 1 has four to eight 3s,
-class 2 four to eight 8s. The writers of training, validation and test digits are disjoint images.
+class 2 four to eight 8s. No image is in two of training, validation and test.
 The shifted site scans worse: the digits are blurred, dimmed, moved by a quarter of a pixel and
 noisier. Classes 1 and 2 are thinned in training alone.
 """
