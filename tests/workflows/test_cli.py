@@ -41,7 +41,7 @@ def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
 
 def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> None:
     for name in ("a.svs", "b.svs", "c.svs"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text(name)
     table = tmp_path / "cohort.csv"
     table.write_text(
         "image,patient,site,label\na.svs,p1,north,low\nb.svs,p1,north,high\nc.svs,p2,south,\n"
@@ -55,3 +55,28 @@ def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> Non
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["north", "2", "1", "1", "1", "0"], ["south", "1", "1", "0", "0", "1"],
     ]  # fmt: skip
+
+
+def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.svs", "c.svs"):
+        (tmp_path / name).write_text("the same bytes" if name != "c.svs" else name)
+    table = tmp_path / "cohort.csv"
+    table.write_text(
+        "image,patient,site,label,split\na.svs,p1,north,low,train\n"
+        "b.svs,p2,north,low,test\nc.svs,p3,north,high,train\n"
+    )
+    clean = tmp_path / "clean.csv"
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows", "cohort", "check", str(table), "--strict", str(clean)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "leak" in done.stdout
+    assert "identical images in splits test and train: a.svs, b.svs" in done.stdout
+    rows = clean.read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["b.svs", "c.svs"]
+    again = subprocess.run(
+        [sys.executable, "-m", "workflows", "cohort", "check", str(clean)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout

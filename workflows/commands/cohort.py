@@ -1,11 +1,25 @@
-"""``offsite cohort``: whether the table is fit to train on."""
+"""``offsite cohort``: whether the table is fit to train on, and a table from what there is."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Look at a cohort table before anything is computed.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from preprocessing.audit import Audit
+    from preprocessing.cohort import Cohort
+
+app = typer.Typer(help="Look at a cohort before anything is computed.", no_args_is_help=True)
+FOUND = 3
+
+
+class Layout(StrEnum):
+    """How images and labels lie on disk."""
+
+    GDRBENCH = "gdrbench"
+    CLASS_FOLDERS = "class-folders"
+    MEDMNIST = "medmnist"
 
 
 @app.command()
@@ -14,16 +28,96 @@ def check(
     classes: Annotated[
         str, typer.Option(help="Class names in order, separated by commas; default: those found.")
     ] = "",
+    images: Annotated[
+        bool, typer.Option(help="Look at the image files, not at the table alone.")
+    ] = True,
+    pictures: Annotated[
+        bool, typer.Option(help="Compare photographs as pictures, beside their bytes.")
+    ] = True,
+    strict: Annotated[
+        Path | None, typer.Option(help="Write a clean table here, and beside it what was changed.")
+    ] = None,
 ) -> None:
-    """Validate a cohort table and show who has what; every fault is named with its remedy."""
+    """Validate and audit a cohort table: duplicates, leaks, conflicting labels, site giveaways.
+
+    Every fault of the table is named with its remedy (exit code 2). What the audit finds is listed;
+    exit code 3: some of it makes results wrong.
+    """
+    from dataclasses import replace
+
+    from preprocessing.audit import audit_cohort
+    from preprocessing.cohort import load_cohort
+    from workflows.console import stage
+
+    cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
+    _show_counts(cohort, table.name)
+    slides = _are_slides(cohort)
+    near = images and pictures and not slides
+    with stage("audit", len(cohort.table)) as advance:
+        audit = audit_cohort(cohort, pictures=images, near=near, progress=advance)
+    if slides:  # whether a slide can be read is for `offsite tile` to say, with the reason
+        kept = tuple(f for f in audit.findings if f.kind != "unreadable")
+        audit = replace(audit, findings=kept)
+    _show_findings(audit, cohort)
+    if strict is not None:
+        _write_strict(cohort, audit, strict)
+    if any(finding.severity == "error" for finding in audit.findings):
+        raise typer.Exit(FOUND)
+
+
+@app.command()
+def read(
+    source: Annotated[Path, typer.Argument(help="Folder, or a MedMNIST .npz file.")],
+    layout: Annotated[Layout, typer.Option(help="How it lies on disk.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The cohort table to write.")],
+    classes: Annotated[str, typer.Option(help="Class names in order, separated by commas.")] = "",
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="GDRBench site that is test throughout; repeatable.")
+    ] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="Folder of GDRBench's lists; default: SOURCE/splits.")
+    ] = None,
+    site: Annotated[str | None, typer.Option(help="Name of the one site of class folders.")] = None,
+    patient_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression with one group: patient in a file name.")
+    ] = None,
+) -> None:
+    """Write a cohort table from GDRBench folders, class folders or a MedMNIST file."""
+    from preprocessing.readers.building import write_cohort
+    from preprocessing.readers.class_folders import read_class_folders
+    from preprocessing.readers.gdrbench import read_gdrbench
+    from preprocessing.readers.medmnist import read_medmnist
+
+    if layout is Layout.GDRBENCH:
+        cohort = read_gdrbench(source, held_out=held_out or (), lists=lists)
+    elif layout is Layout.CLASS_FOLDERS:
+        cohort = read_class_folders(
+            source, _names(classes), site=site, patient_pattern=patient_pattern
+        )
+    else:
+        names = _names(classes)
+        if not names:
+            raise typer.BadParameter("a MedMNIST file does not name its classes: give --classes")
+        cohort = read_medmnist(source, output.parent, names)
+    typer.echo(write_cohort(cohort, output))
+
+
+def _names(classes: str) -> list[str] | None:
+    return [name.strip() for name in classes.split(",") if name.strip()] or None
+
+
+def _are_slides(cohort: "Cohort") -> bool:
+    """Whether the images are slides, which are compared by their bytes alone."""
+    suffixes = cohort.table["image"].str.lower().str.rsplit(".", n=1).str[-1]
+    return bool(suffixes.isin(["svs", "tif", "tiff", "ndpi", "mrxs", "scn", "bif", "vms"]).all())
+
+
+def _show_counts(cohort: "Cohort", title: str) -> None:
     from rich.table import Table
 
-    from preprocessing.cohort import load_cohort
     from workflows.console import data
 
-    names = [name.strip() for name in classes.split(",") if name.strip()] or None
-    cohort = load_cohort(table, names)
-    shown = Table(title=f"{table.name}: {len(cohort.table)} images", title_justify="left")
+    shown = Table(title=f"{title}: {len(cohort.table)} images", title_justify="left")
     for column in ("site", "images", "patients", *cohort.classes, "unlabelled"):
         shown.add_column(column, justify="left" if column == "site" else "right")
     for site, rows in cohort.table.groupby("site"):
@@ -32,3 +126,39 @@ def check(
         cells += [int(counts.get(name, 0)) for name in (*cohort.classes, "")]
         shown.add_row(str(site), *map(str, cells))
     data.print(shown)
+
+
+def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
+    """A line for each kind of finding with its number, and the first few in words."""
+    from rich.markup import escape
+
+    from workflows.console import data
+
+    colours = {"error": "red", "warning": "yellow", "note": "cyan"}
+    images = cohort.table["image"]
+    for kind in dict.fromkeys(finding.kind for finding in audit.findings):
+        found = [finding for finding in audit.findings if finding.kind == kind]
+        severity = found[0].severity
+        data.print(
+            f"[{colours[severity]}]{severity:<8}[/] {len(found):>5}  {kind.replace('_', ' ')}"
+        )
+        for finding in found[:3]:
+            named = ", ".join(Path(images.iloc[row]).name for row in finding.rows[:3])
+            text = f"{finding.detail}: {named}" if named else finding.detail
+            data.print(f"                {escape(text)}", soft_wrap=True)
+    if not audit.findings:
+        data.print("nothing found")
+
+
+def _write_strict(cohort: "Cohort", audit: "Audit", path: Path) -> None:
+    from preprocessing.files import replacing
+    from preprocessing.readers.building import write_cohort
+    from preprocessing.strict_splits import strict_cohort
+    from workflows.console import say
+
+    clean, changes = strict_cohort(cohort, audit)
+    write_cohort(clean, path)
+    beside = path.with_name(f"{path.stem}-changes.csv")
+    with replacing(beside) as temporary:
+        changes.to_csv(temporary, index=False, lineterminator="\n")
+    say(f"{path}: {len(clean.table)} images; {len(changes)} changes in {beside}")
