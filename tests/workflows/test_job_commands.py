@@ -190,3 +190,40 @@ def test_a_run_that_is_not_there_is_refused_in_a_sentence(made: Path) -> None:
     assert done.returncode == 2
     assert "not a run folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_gate_refuses_by_name_and_an_override_is_kept(made: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "gate.yaml"
+    rules.write_text("rules:\n  - {rule: minimum_n, patients: 500, sites: held_out}\n")
+    assert offsite("evaluate", made / "results" / RUN).returncode == 0
+    refused = offsite("register", made / "results" / RUN, "--name", "gated", "--gate", rules)
+    assert refused.returncode == 4, refused.stderr
+    assert "cedar" in refused.stderr
+    assert "not promoted" in refused.stderr
+    short = offsite("register", made / "job.yaml", "--name", "gated", "--gate", rules,
+                    "--override", "because")  # fmt: skip
+    assert short.returncode == 2
+    assert "written reason" in short.stderr
+    why = "Dr Example: pilot at cedar with double reading"
+    allowed = offsite("register", made / "job.yaml", "--name", "gated", "--gate", rules,
+                      "--override", why)  # fmt: skip
+    assert allowed.returncode == 0, allowed.stderr
+    from evaluation.registry import champion_of, find_version
+    from evaluation.tracking import client_of
+
+    uri = Job.load(made / "job.yaml").tracking_uri
+    champion = champion_of(uri, "gated")
+    assert champion == "1"
+    tags = find_version(client_of(uri), "models:/gated@champion").tags
+    assert (tags["gate.verdict"], tags["gate.override"]) == ("overridden", why)
+
+
+def test_the_report_says_how_the_images_were_made(made: Path) -> None:
+    run = made / "results" / RUN
+    assert offsite("evaluate", run).returncode == 0
+    acquisition = pd.read_csv(run / "evaluation" / "acquisition.csv").set_index("site")
+    assert acquisition.loc["cedar", "mpp_min"] == pytest.approx(0.345)
+    assert acquisition["tile_um_min"].to_numpy() == pytest.approx(64, rel=0.01)
+    flow = pd.read_csv(run / "evaluation" / "cohort_flow.csv")
+    assert flow["n"].sum() == 18
+    assert "How the images were made" in (run / "evaluation" / "report.html").read_text()
