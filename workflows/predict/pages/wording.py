@@ -8,7 +8,7 @@ from workflows.package.schema import POOLED, ModelRecord, SiteResult
 from workflows.predict.codes import Decision
 
 LABELS: dict[Decision, tuple[str, str]] = {
-    Decision.URGENT: ("Urgent referral", "‼"),
+    Decision.URGENT: ("Urgent", "‼"),
     Decision.REFER: ("Refer", "→"),
     Decision.HUMAN_REVIEW: ("Human review", "?"),
     Decision.RETAKE: ("Retake", "↻"),

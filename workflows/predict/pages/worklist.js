@@ -24,8 +24,8 @@
   const meter = (row) => {
     const box = text("div");
     if (row.p === null) { box.append(text("span", "quiet", "no answer")); return box; }
-    const line = text("div", "", row.prediction);
-    line.append(text("span", "quiet", " · referral " + (100 * row.p).toFixed(1) + " %"));
+    const line = text("div", "answer", row.prediction);
+    line.append(text("span", "quiet", " referral " + (100 * row.p).toFixed(1) + " %"));
     const bar = text("div", "meter");
     bar.title = "Probability of referral " + row.p.toFixed(3)
       + (row.t === null ? "" : ", threshold " + row.t.toFixed(3));
