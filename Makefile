@@ -6,7 +6,7 @@ DEMO ?= demo
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint check slow lock clean help
+.PHONY: demo test lint slow pages lock clean help
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ $(SETUP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps -e .
 	@touch $@
+
+pages: $(SETUP)  ## write the pages that are made from the code: settings and their schema
+	$(BIN)/offsite config page > docs/settings.md
+	$(BIN)/offsite config schema > workflows/pipeline/schemas/configuration.schema.json
 
 lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
 	test ! -e .venv-lock
