@@ -65,6 +65,11 @@ def test_no_doubt_ever_ends_as_no_referral() -> None:
         assert (found.decision is Decision.NO_REFERRAL) == (not doubtful)
 
 
+def test_what_is_urgent_is_referable_whatever_the_other_threshold_says() -> None:
+    found = verdict(positive=0.2, urgent=0.7, sets={90: ("severe",)})
+    assert (found.decision, found.urgent, found.referable) == ("urgent", "yes", "yes")
+
+
 def test_without_a_threshold_a_person_decides() -> None:
     found = verdict(profile=SiteProfile(role="pooled", n=0), positive=0.01)
     assert (found.decision, found.code) == (Decision.HUMAN_REVIEW, Code.NO_THRESHOLD)

@@ -38,7 +38,7 @@ class Verdict:
     """What should be done, and why.
 
     ``referable`` and ``urgent`` are ``yes``, ``no`` or ``indeterminate``: the thresholds alone,
-    whatever else stands against the answer.
+    whatever else stands against the answer. What is urgent is referable.
     """
 
     decision: Decision
@@ -60,6 +60,8 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ve
     """
     referable = _over(evidence.positive, profile.referral)
     urgent = _over(evidence.urgent, profile.urgent)
+    if urgent == "yes":
+        referable = "yes"  # the two thresholds are chosen apart; what is urgent is to be referred
     doubts = _doubts(evidence, rules, referable)
     reasons = [text for _, text in doubts]
     foreign = any(code in _FOREIGN for code, _ in doubts)
