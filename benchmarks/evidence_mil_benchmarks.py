@@ -91,6 +91,7 @@ def main() -> None:
         "Intervals are 95 % t intervals over folds; folds share training bags, so they are too"
         f" narrow. CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
     )
+    parts.append(f"{len(table)} of {len(cells)} cells have been run; the command runs the others.")
     command = "OFFSITE_DATA=… python benchmarks/evidence_mil_benchmarks.py"
     write_page(given.table, "Evidence: classic multiple-instance sets", parts, command)
 

@@ -117,7 +117,9 @@ def main() -> None:
     }  # fmt: skip
     for metric, title in names.items():
         wide = table.groupby(["method", "ratio"])[metric].apply(mean_and_spread).unstack()
-        wide = wide.reindex([m for m in methods if m in wide.index]).rename_axis("method")
+        wide = (
+            wide.reindex([m for m in methods if m in wide.index]).rename_axis("method").fillna("–")
+        )
         parts += [f"## {title}: mean ± sd over seeds, by imbalance ratio", markdown(wide)]
     rows = {
         f"{title}, ratio {ratio}": {
@@ -129,6 +131,7 @@ def main() -> None:
         for metric, title in names.items() for ratio in table["ratio"].unique()
     }  # fmt: skip
     parts += ["## Paired differences (95 % t interval over seeds)", markdown(pd.DataFrame(rows).T)]
+    parts.append(f"{len(table)} of {len(cells)} cells have been run; the command runs the others.")
     parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.1f} minutes on one core.")
     command = f"python benchmarks/evidence_synthetic_slides.py --cohort {name}"
     page = given.table.with_stem(f"{given.table.stem}_{name}")
