@@ -1,10 +1,10 @@
 """Images per second of `offsite predict` beside a plain loop with the same model and settings.
 
 The plain loop does what a script does: open, transform, model, one image at a time, a CSV at the
-end. `offsite predict` also hashes every input, judges it, writes its record, pictures, page and
-worklist, and can be killed at any moment. Run it on an idle machine:
+end. `offsite predict` also hashes every input, judges it, writes its record, pictures, heatmaps,
+page and worklist, and can be killed at any moment. Run it on an idle machine:
 
-    python -m benchmarks.predict --photographs FOLDER [--slides FOLDER] [--repeats 3]
+    python -m benchmarks.predict --photographs FOLDER --slides FOLDER --repeats 3
 
 Without ``--photographs`` it makes synthetic ones of 1024 px.
 """
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import resource
 import tempfile
 import time
@@ -22,9 +23,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pathology.embedding import encode_slide
+from pathology.encoders import EncoderSettings, load_encoder
+from pathology.inference import describe, load_slide_model, predict_bag
+from pathology.sc_mil import ScMil, ScMilSettings
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph, read_photograph
 from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
 from preprocessing.synthetic.fundus_sites import GRADES
+from preprocessing.tiles import TileSettings, load_tiles
+from preprocessing.tiling import tile_slide
 from retina.backbones import BackboneSettings
 from retina.batches import normalised
 from retina.classifier import build_classifier
@@ -33,10 +40,11 @@ from workflows.package.folder import WEIGHTS, Package, load_package, write_packa
 from workflows.package.schema import POOLED, Architecture, DecisionRules, ModelRecord, SiteProfile
 from workflows.predict.batch import BatchOptions, run_batch
 from workflows.predict.inputs import find_inputs
-from workflows.predict.photographs import PhotographPredictor
+from workflows.predict.running import predictor_for
 
 PX = 256
 HEAD = "linear"
+Loop = Callable[[Sequence[Path], Package, Path], None]
 
 
 def photograph_package(folder: Path, backbone: str) -> Package:
@@ -57,7 +65,23 @@ def photograph_package(folder: Path, backbone: str) -> Package:
     return load_package(folder)
 
 
-def plain_loop(paths: Sequence[Path], package: Package, out: Path) -> None:
+def slide_package(folder: Path) -> Package:
+    encoder = load_encoder(EncoderSettings())
+    model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
+    architecture = describe(model)
+    record = ModelRecord(
+        name="untrained", task="slides", target="grade", classes=("none", "low", "high"),
+        architecture=Architecture(name=architecture["name"], settings=architecture),
+        preprocessing={"tiles": TileSettings().model_dump(mode="json"),
+                       "encoder": EncoderSettings().model_dump(mode="json")},
+        decision=DecisionRules(positive=("low", "high")),
+        profiles={POOLED: SiteProfile(role="pooled", n=0)}, training_sites=(), patients=0,
+    )  # fmt: skip
+    write_package(folder, record, model.inference_state(), {})
+    return load_package(folder)
+
+
+def plain_photographs(paths: Sequence[Path], package: Package, out: Path) -> None:
     """Open, transform, model, one at a time."""
     network = load_fundus_model(package.path / WEIGHTS, package.record.architecture.settings)
     settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
@@ -70,8 +94,24 @@ def plain_loop(paths: Sequence[Path], package: Package, out: Path) -> None:
     out.write_text("\n".join(lines))
 
 
+def plain_slides(paths: Sequence[Path], package: Package, out: Path) -> None:
+    """Tile, encode, model, one at a time."""
+    model = load_slide_model(package.path / WEIGHTS, package.record.architecture.settings)
+    settings = package.record.preprocessing
+    encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
+    tiling = TileSettings.model_validate(settings["tiles"])
+    lines = []
+    for path in paths:
+        with tempfile.TemporaryDirectory() as work:
+            tile_slide(path, "slide", work, tiling)
+            features = encode_slide(path, load_tiles(work, "slide"), encoder)
+        found = predict_bag(model, features.features)
+        lines.append(f"{path.name},{','.join(map(str, found.probabilities.tolist()))}")
+    out.write_text("\n".join(lines))
+
+
 def offsite(paths: Sequence[Path], package: Package, out: Path) -> dict[str, float]:
-    predictor = PhotographPredictor(package, "cpu")
+    predictor = predictor_for(package, "cpu")
     inputs = find_inputs(paths, site="x")
     with contextlib.redirect_stderr(io.StringIO()):
         outcome = run_batch(package, predictor, inputs, BatchOptions(output=out, workers=2))
@@ -92,36 +132,51 @@ def photographs_in(folder: Path | None, made: Path, count: int) -> list[Path]:
     return sorted(folder.rglob("*.jpg"))[:count]
 
 
+def compare(
+    what: str, paths: list[Path], package: Package, loop: Loop, folder: Path, repeats: int
+) -> dict[str, object]:
+    loop(paths[:2], package, folder / "warm.csv")
+    offsite(paths[:2], package, folder / f"warm-{what}")
+    loops, ours, idle = [], [], []
+    for repeat in range(repeats):
+        loops.append(seconds(lambda: loop(paths, package, folder / "loop.csv")))
+        facts: dict[str, float] = {}
+        out = folder / f"{what}{repeat}"
+        ours.append(seconds(lambda: facts.update(offsite(paths, package, out))))  # noqa: B023
+        idle.append(facts["device_idle_share"])
+    plain, our = np.median(loops, axis=0), np.median(ours, axis=0)
+    return {
+        "of": what, "images": len(paths),
+        "plain_loop_per_second": round(len(paths) / plain[0], 2),
+        "offsite_per_second": round(len(paths) / our[0], 2),
+        "ratio": round(plain[0] / our[0], 2),
+        "processor_seconds": {"plain_loop": round(plain[1], 1), "offsite": round(our[1], 1)},
+        "device_idle_share": round(float(np.median(idle)), 3),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--slides", type=Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="thin_resnet18")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        print(f"threads {torch.get_num_threads()}, load {os.getloadavg()[0]:.1f}")
         package = photograph_package(folder / "package", chosen.backbone)
         paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
-        plain_loop(paths[:4], package, folder / "warm.csv")
-        offsite(paths[:4], package, folder / "warm")
-        loops, ours, idle = [], [], []
-        for repeat in range(chosen.repeats):
-            loops.append(seconds(lambda: plain_loop(paths, package, folder / "loop.csv")))
-            facts: dict[str, float] = {}
-            out = folder / f"out{repeat}"
-            ours.append(seconds(lambda: facts.update(offsite(paths, package, out))))  # noqa: B023
-            idle.append(facts["device_idle_share"])
-        loop, our = np.median(loops, axis=0), np.median(ours, axis=0)
-        print(json.dumps({
-            "photographs": len(paths), "threads": torch.get_num_threads(),
-            "plain_loop_per_second": round(len(paths) / loop[0], 2),
-            "offsite_per_second": round(len(paths) / our[0], 2),
-            "ratio": round(loop[0] / our[0], 2),
-            "processor_seconds": {"plain_loop": round(loop[1], 1), "offsite": round(our[1], 1)},
-            "device_idle_share": round(float(np.median(idle)), 3),
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        }, indent=2))  # fmt: skip
+        found = compare("photographs", paths, package, plain_photographs, folder, chosen.repeats)
+        print(json.dumps(found, indent=2))
+        if chosen.slides:
+            paths = sorted(p for p in chosen.slides.iterdir() if p.suffix in (".svs", ".tiff"))
+            paths = paths[: chosen.count]
+            package = slide_package(folder / "slide-package")
+            found = compare("slides", paths, package, plain_slides, folder, chosen.repeats)
+            print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ MEANING: dict[Code, str] = {
     Code.OK: "Nothing stands against the answer.",
     Code.OUT_OF_DISTRIBUTION: "Unlike the images the model was trained on.",
     Code.EMPTY_SET: "No class fits: the prediction set is empty.",
-    Code.AMBIGUOUS: "The prediction set holds both answers.",
+    Code.AMBIGUOUS: "The prediction set holds both answers, or not that of the threshold.",
     Code.UNCALIBRATED_SITE: "The model was never checked at this site.",
     Code.NO_THRESHOLD: "The model has no threshold for this answer.",
     Code.UNGRADABLE: "The image is not good enough to be answered.",

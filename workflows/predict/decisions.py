@@ -103,7 +103,8 @@ def _over(value: float | None, point: OperatingPoint | None) -> str:
 def _doubts(evidence: Evidence, rules: DecisionRules, referable: str) -> list[tuple[Code, str]]:
     doubts = []
     percentile = evidence.ood_percentile
-    if percentile is not None and percentile >= rules.ood_percentile:
+    # Not ">=": a percentile that is no number is a doubt too.
+    if percentile is not None and not percentile < rules.ood_percentile:
         text = f"unlike the training images (percentile {percentile:.1f})"
         doubts.append((Code.OUT_OF_DISTRIBUTION, text))
     chosen = evidence.sets.get(rules.ambiguous_set)
@@ -111,8 +112,16 @@ def _doubts(evidence: Evidence, rules: DecisionRules, referable: str) -> list[tu
         doubts.append((Code.EMPTY_SET, f"no class fits at {rules.ambiguous_set} %"))
     elif chosen is not None:
         positive = [name in rules.positive for name in chosen]
+        named = f"({', '.join(chosen)})"
         if any(positive) and not all(positive):
-            text = f"the {rules.ambiguous_set} % set holds both answers ({', '.join(chosen)})"
+            text = f"the {rules.ambiguous_set} % set holds both answers {named}"
+            doubts.append((Code.AMBIGUOUS, text))
+        elif all(positive) and referable == "no":
+            # A threshold for some sensitivity may lie over a probability that is high by itself.
+            level = f"{rules.ambiguous_set} % set"
+            text = (
+                f"under the referral threshold, but the {level} holds only what it is for {named}"
+            )
             doubts.append((Code.AMBIGUOUS, text))
     if referable == "indeterminate":
         doubts.append((Code.NO_THRESHOLD, "the model has no referral threshold"))

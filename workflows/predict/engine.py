@@ -158,7 +158,7 @@ class Engine:
             self._infer_less(chosen, failure)
             return
         for passage, finding in zip(chosen, findings, strict=True):
-            if np.isfinite(finding.logits).all():
+            if _finite(finding.logits) and _finite(finding.embedding):
                 passage.finding = finding
             else:
                 passage.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
@@ -199,6 +199,10 @@ class Engine:
             passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), None, None)
+
+
+def _finite(values: np.ndarray | None) -> bool:
+    return values is None or bool(np.isfinite(values).all())
 
 
 class _Writer:

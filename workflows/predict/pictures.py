@@ -1,5 +1,7 @@
 """The pictures a person is shown of a case: small, plain, without the metadata of the original."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -24,9 +26,23 @@ def jpeg(image: np.ndarray, quality: int = 85) -> bytes:
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality))
 
 
+def blended(view: np.ndarray, overlay: np.ndarray, caption: Sequence[str]) -> np.ndarray:
+    """Lay an overlay (RGBA) over a view (RGB) of the same shape, with lines of text below."""
+    share = overlay[..., 3:].astype(np.float32) / 255
+    picture = np.rint(view * (1 - share) + overlay[..., :3] * share).astype(np.uint8)
+    strip = np.full((8 + 20 * len(caption), picture.shape[1], 3), 255, np.uint8)
+    for line, text in enumerate(caption):
+        place = (6, 20 + 20 * line)
+        cv2.putText(
+            strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA
+        )
+    return np.concatenate([picture, strip])
+
+
 def png(image: np.ndarray) -> bytes:
-    """Return H x W x 4 (uint8, RGBA) as PNG."""
-    done, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA))
+    """Return H x W x 3 or 4 (uint8, RGB or RGBA) as PNG."""
+    code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, content = cv2.imencode(".png", cv2.cvtColor(image, code))
     if not done:
         raise OSError("the picture cannot be encoded")
     return content.tobytes()

@@ -12,6 +12,7 @@ class _Group:
     images: int = 0
     answered: int = 0
     repeated: int = 0
+    mixed_up: bool = False
     worst: tuple[int, float, str] = (len(Decision), 0.0, "")
     sites: set[str] = field(default_factory=set)
     eyes: dict[str, "_Group"] = field(default_factory=dict)
@@ -32,17 +33,26 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
 
     An eye (or, of slides, a slide) is as bad as its worst answered image. A patient is as bad as
     the worst eye; an eye without any answered image makes 'no referral' a retake (photographs) or
-    a human review (slides). A copy of an image counts once. Records without a patient are
-    left out.
+    a human review (slides). A copy of an image counts once; the same picture under two patients or
+    eyes counts for each, and makes their 'no referral' a human review. Records without a patient
+    are left out.
     """
     groups: dict[str, _Group] = {}
+    owners: dict[str, dict[str, set[str]]] = {}  # patients of a picture, and as which eyes
     for record in records:
         if not record["patient"]:
             continue
         patient = groups.setdefault(record["patient"], _Group())
-        if record["duplicate_of"]:
+        known = owners.setdefault(record["duplicate_of"] or record["case"], {})
+        side = record["eye"] if task == "photographs" else ""
+        sides = known.setdefault(record["patient"], set())
+        if sides and (side in sides or not side or "" in sides):
             patient.repeated += 1
             continue
+        sides.add(side)
+        if len(known) > 1 or len(sides) > 1:
+            for name in known:
+                groups[name].mixed_up = True
         decision = Decision(record["decision"])
         answered = record["status"] in (Status.OK, Status.REVIEW)
         probability = record["referable_probability"] or 0.0
@@ -61,6 +71,10 @@ def _row(name: str, group: _Group, task: str) -> dict[str, Any]:
     decision = group.decision()
     what = "eyes or images" if task == "photographs" else "slides"
     reason = f"worst of {group.answered} answered"
+    if group.mixed_up:
+        reason += "; the same picture stands under another patient or eye"
+        if decision is Decision.NO_REFERRAL:
+            decision = Decision.HUMAN_REVIEW
     if missing:
         reason += f"; {missing} {what} without an answer"
         if decision in (Decision.NO_REFERRAL, Decision.RETAKE):

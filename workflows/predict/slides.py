@@ -10,7 +10,7 @@ import numpy as np
 from pathology.encoders import EncoderSettings, load_encoder
 from pathology.features import SlideFeatures
 from pathology.geojson import write_geojson
-from pathology.heatmap import TileGrid, attention_overlay, write_heatmap
+from pathology.heatmap import TileGrid, attention_overlay, colour_top, relative_attention
 from pathology.inference import BagPrediction, load_slide_model, predict_bag
 from preprocessing.files import write_bytes
 from preprocessing.slides.opening import open_slide
@@ -19,7 +19,7 @@ from preprocessing.tiles import SlideRecord, TileSettings
 from workflows.package.folder import WEIGHTS, Package, refused
 from workflows.predict.codes import NOTICE, Code
 from workflows.predict.inputs import Item
-from workflows.predict.pictures import VIEW_PX, png, shrunk
+from workflows.predict.pictures import VIEW_PX, blended, png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
 from workflows.predict.slide_features import SlideFeatureMaker, TiledSlide
 
@@ -145,7 +145,9 @@ def save_heatmap(
     )
     overlay = attention_overlay(view.shape[:2], grid, attention)
     write_bytes(folder / "overlay.png", png(overlay))
-    write_heatmap(folder / "heatmap.png", view, grid, attention, NOTICE.split(". ")[0])
+    top = colour_top(relative_attention(attention))
+    scale = f"Attention of the model. Strongest colour: {top:.1f} x the average tile."
+    write_bytes(folder / "heatmap.png", png(blended(view, overlay, (scale, NOTICE))))
     write_geojson(folder / "heatmap.geojson.gz", grid, attention, offset=record.bounds_offset)
     return {
         "overlay": "overlay.png",
