@@ -41,6 +41,10 @@ def verdict(rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **valu
         ({"sets": {90: ()}}, "human_review", "empty_set"),
         ({"sets": {90: ("none", "moderate")}}, "human_review", "ambiguous"),
         ({"sets": {90: ("moderate", "severe")}, "positive": 0.9}, "refer", "ok"),
+        ({"sets": {90: ("moderate",)}, "positive": 0.29}, "human_review", "ambiguous"),
+        ({"sets": {90: ("moderate", "severe")}}, "human_review", "ambiguous"),
+        ({"sets": {90: ("none",)}, "positive": 0.31}, "refer", "ok"),
+        ({"ood_percentile": float("nan")}, "human_review", "out_of_distribution"),
         ({"sets": {90: None}}, "no_referral", "ok"),
         ({"calibrated_site": False}, "human_review", "uncalibrated_site"),
         ({"calibrated_site": False, "positive": 0.9, "sets": {90: ("severe",)}}, "refer", "ok"),
@@ -58,10 +62,12 @@ def test_each_rule(values: dict[str, Any], decision: str, code: str) -> None:
 
 def test_no_doubt_ever_ends_as_no_referral() -> None:
     for percentile, chosen, local in itertools.product(
-        (None, 50.0, 99.5), (None, (), ("none",), ("none", "severe")), (True, False)
+        (None, 50.0, 99.5),
+        (None, (), ("none",), ("none", "severe"), ("moderate",), ("moderate", "severe")),
+        (True, False),
     ):
         found = verdict(sets={90: chosen}, ood_percentile=percentile, calibrated_site=local)
-        doubtful = percentile == 99.5 or chosen in ((), ("none", "severe")) or not local
+        doubtful = percentile == 99.5 or chosen not in (None, ("none",)) or not local
         assert (found.decision is Decision.NO_REFERRAL) == (not doubtful)
 
 
@@ -120,6 +126,31 @@ def test_a_copy_counts_once_and_the_nameless_are_left_out() -> None:
     row = outcome(record("a", "refer"), record("b", "refer", duplicate_of="a"))
     assert (row["images"], row["copies"]) == (1, 1)
     assert patients_of([record("a", "refer", patient="")], "slides") == []
+
+
+def test_one_picture_under_two_names_is_a_mix_up_that_nobody_is_cleared_by() -> None:
+    rows = patients_of(
+        [record("a", "no_referral"), record("b", "no_referral", patient="q", duplicate_of="a")],
+        "photographs",
+    )
+    assert [row["decision"] for row in rows] == ["human_review", "human_review"]
+    # The answer to the picture counts for whoever it is filed under.
+    sick = [record("a", "refer"), record("b", "refer", patient="q", duplicate_of="a")]
+    assert {r["decision"] for r in patients_of(sick, "photographs")} == {"refer"}
+    eyes = outcome(
+        record("a", "no_referral", eye="left"),
+        record("b", "no_referral", eye="right", duplicate_of="a"),
+    )
+    assert (eyes["decision"], eyes["copies"]) == ("human_review", 0)
+    # First seen without a patient: the named one has it all the same, once.
+    named = [
+        record("a", "refer", patient=""),
+        record("b", "refer", duplicate_of="a"),
+        record("c", "refer", duplicate_of="a"),
+    ]
+    row = outcome(*named)
+    assert (row["decision"], row["images"], row["copies"]) == ("refer", 1, 1)
+    assert "another patient" not in row["reason"]
 
 
 def test_every_code_is_documented() -> None:
