@@ -1,0 +1,96 @@
+"""The pages of the repository: links lead somewhere, and the commands that they name exist."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from workflows.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Of prose ("offsite trains for that") only what stands in code counts.
+CODE = re.compile(r"^ *```.*?\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^|[\s(|])offsite ([a-z]+)(?: ([a-z]+))?(.*)")
+SCRIPT = re.compile(r"python (?:-m )?(benchmarks[\w./]+)")
+
+
+def code_of(page: Path) -> Iterator[str]:
+    """Lines of code on a page, remarks included."""
+    for block, inline in CODE.findall(page.read_text(encoding="utf-8")):
+        yield from (block or inline.replace("\n", " ")).splitlines()
+
+
+def commands_on_pages() -> list[tuple[str, str, str, str]]:
+    found = []
+    for page in PAGES:
+        for line in code_of(page):
+            if match := COMMAND.search(line):
+                found.append((page.name, match[1], match[2] or "", match[3]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if not re.match(r"[a-z]+:", link)]
+    missing = [link for link in local if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_command_and_option_on_the_pages_exists() -> None:
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    named = commands_on_pages()
+    assert {"tile", "train", "evaluate", "predict", "calibrate"} <= {name for _, name, *_ in named}
+    for page, name, second, rest in named:
+        assert name in root.commands, f"{page}: offsite {name}"
+        command = root.commands[name]
+        if isinstance(command, TyperGroup):
+            assert second in command.commands, f"{page}: offsite {name} {second}"
+            command = command.commands[second]
+        options = {option for parameter in command.params for option in parameter.opts}
+        for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest):
+            assert option in options, f"{page}: offsite {name} {option}"
+
+
+def test_every_script_on_the_pages_exists() -> None:
+    named = {name for page in PAGES for line in code_of(page) for name in SCRIPT.findall(line)}
+    assert named
+    for name in named:
+        path = name if name.endswith(".py") else name.replace(".", "/") + ".py"
+        assert (ROOT / path).is_file(), name
+
+
+def test_every_module_on_the_pages_exists() -> None:
+    rooms = "preprocessing|training|evaluation|pathology|retina|workflows"
+    pattern = re.compile(rf"^(?:from )?((?:{rooms})(?:[./]\w+)+(?:/|\.py)?)")
+    # The names of settings begin with rooms too.
+    for page in (page for page in PAGES if page.name != "settings.md"):
+        for line in code_of(page):
+            match = pattern.match(line)
+            if match and not match[1].endswith((".json", ".csv", ".html")):
+                assert _stands(match[1]), f"{page.name}: {match[1]}"
+
+
+def _stands(name: str) -> bool:
+    """Whether a path is there, or a dotted name whose last parts may be a module's content."""
+    if "/" in name:
+        return any((ROOT / f"{name.rstrip('/')}{end}").exists() for end in ("", ".py"))
+    parts = name.split(".")
+    return any(
+        (ROOT / "/".join(parts[:stop])).with_suffix(".py").is_file()
+        or (stop == len(parts) and (ROOT / "/".join(parts)).is_dir())
+        for stop in range(len(parts), 1, -1)
+    )
+
+
+def test_the_make_targets_on_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {
+        n for page in PAGES for line in code_of(page) for n in re.findall(r"^make (\w+)", line)
+    }
+    assert {"demo", "test"} <= named <= targets
