@@ -122,11 +122,22 @@ def _run(
     with guard:
         place = _experiment(client, uri, experiment)
         key = job_key.replace("'", "")
-        known = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=1)
-        if known:
-            return known[0]
+        if known := _first(client, place, key):
+            return known
         tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
-        return client.create_run(place, tags=tags, run_name=name)
+        made = client.create_run(place, tags=tags, run_name=name)
+        # A server has no lock of ours: of runs made at the same moment, all keep the first.
+        first = _first(client, place, key)
+        if first is None or first.info.run_id == made.info.run_id:
+            return made
+        client.delete_run(made.info.run_id)
+        return first
+
+
+def _first(client: "MlflowClient", place: str, key: str) -> "Run | None":
+    """The earliest run of a job key."""
+    known = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=100)
+    return min(known, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
 
 def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
@@ -134,7 +145,15 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     if known is not None:
         return str(known.experiment_id)
     location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
-    return str(client.create_experiment(name, None if location is None else location.as_uri()))
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, None if location is None else location.as_uri()))
+    except MlflowException:
+        known = client.get_experiment_by_name(name)  # another process was quicker
+        if known is None:
+            raise
+        return str(known.experiment_id)
 
 
 def _epochs(curves: Sequence[Mapping[str, Any]] | str | Path) -> list[tuple[int, dict[str, float]]]:

@@ -55,7 +55,16 @@ def initialise(uri: str) -> str:
 
 
 def client_of(uri: str) -> "MlflowClient":
-    """An MLflow client on an initialised store, with telemetry and printing off."""
+    """An MLflow client on an initialised store, with telemetry and printing off.
+
+    A server's user and password come from MLflow's own environment variables.
+
+    Raises
+    ------
+    InputError
+        The URI is of another kind, the database is of another MLflow version, or the server
+        refuses or does not answer.
+    """
     ready = initialise(uri)
     _quiet_mlflow()
     from mlflow.exceptions import MlflowException
@@ -65,6 +74,8 @@ def client_of(uri: str) -> "MlflowClient":
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:
+        if uri.startswith("http"):
+            raise _refused(uri, error) from error
         if "schema" in str(error).lower():
             raise InputError(
                 "the tracking database was made by another version of MLflow",
@@ -74,6 +85,24 @@ def client_of(uri: str) -> "MlflowClient":
             ) from error
         raise
     return client
+
+
+def _refused(uri: str, error: Exception) -> InputError:
+    """Why a server does not answer, in a sentence; what it said may hold a whole page."""
+    code = str(getattr(error, "get_http_status_code", lambda: "")())
+    if code in ("401", "403") or "UNAUTHENTICATED" in str(error) or "401" in str(error):
+        return InputError(
+            "the tracking server refused the user or the password",
+            file=uri,
+            remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask its keeper",
+            code="tracking_login",
+        )
+    return InputError(
+        "the tracking server does not answer as one",
+        file=uri,
+        remedy="Check the address and that the server runs; results are kept in files till then",
+        code="tracking_server",
+    )
 
 
 def database_path(uri: str) -> Path:
@@ -110,6 +139,8 @@ def _quiet_mlflow() -> None:
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
     )
+    # A server that is down is told within seconds, not after MLflow's four minutes of patience.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import mlflow.tracking  # noqa: F401
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
+from safetensors.numpy import load_file
 
 from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
 from preprocessing.synthetic.slides_biology import CLASSES
 from preprocessing.synthetic.slides_sites import SITES
+from workflows.job import Job
 
 COHORT = SyntheticSlideSettings(
     sites=SITES[:3], patients=18, slides_per_patient=(1, 1), width_um=330, height_um=330,
@@ -36,3 +40,32 @@ def write_job(folder: Path, **more: Any) -> Path:
     }  # fmt: skip
     path.write_text(yaml.safe_dump(settings | more))
     return path
+
+
+def same_results(found: Path, wanted: Path) -> None:
+    """Assert that two jobs ended in the same tables, features, weights and predictions.
+
+    Training is the same to rounding: threads and a resumed epoch add in another order.
+    """
+    one, other = Job.load(found), Job.load(wanted)
+    for table in ("tiles.csv", "features/features.csv"):
+        left, right = (
+            pd.read_csv(job.output / table, dtype=str, keep_default_na=False)
+            for job in (one, other)
+        )
+        pd.testing.assert_frame_equal(
+            left.drop(columns="image", errors="ignore"),
+            right.drop(columns="image", errors="ignore"),
+        )
+    for file in sorted(other.features.glob("*.h5")):
+        assert (one.features / file.name).read_bytes() == file.read_bytes(), file.name
+    for cell in other.cells():
+        run, reference = one.run_folder(cell), other.run_folder(cell)
+        weights, expected = (load_file(at / "weights.safetensors") for at in (run, reference))
+        assert weights.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_allclose(weights[name], expected[name], atol=1e-6, err_msg=name)
+        for read, table in ((pd.read_parquet, "predictions.parquet"),
+                            (pd.read_csv, "evaluation/per_site.csv")):  # fmt: skip
+            pd.testing.assert_frame_equal(read(run / table), read(reference / table), atol=1e-6)
+    assert (one.output / "workflow/registered.txt").read_text() == "models:/offsite/1\n"

@@ -1,0 +1,143 @@
+"""Tracking and registry on a real MLflow server: PostgreSQL, a password, artifacts through it.
+
+It installs PostgreSQL and starts a server as root, so it runs by ``make server`` alone.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.workflows.job_files import small_job, write_job
+from workflows.job import Job
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(560),
+    pytest.mark.skipif(os.environ.get("OFFSITE_SERVER") != "1", reason="make server runs it"),
+]
+ROOT = Path(__file__).parents[2]
+SERVER = ROOT / "workflows" / "clusters" / "mlflow-server"
+EPOCHS, SITES = 60, 20
+WORKER = """
+import sys
+from pathlib import Path
+import pandas as pd
+from evaluation.tracking import log_run
+uri, number, folder, epochs, sites = sys.argv[1], *map(str, sys.argv[2:])
+job = int(number) // 2
+table = pd.DataFrame([
+    {"split": "test", "site": f"site {i}", "site_role": "training", "metric": "auroc",
+     "value": 0.5 + i / 100 + job / 1000, "low": 0.4, "high": 0.9, "n": 10, "n_positive": 5}
+    for i in range(int(sites))])
+curves = [{"epoch": e, "losses": {"loss": 1 / (e + 1) + job}} for e in range(int(epochs))]
+print(log_run(uri, "shared", f"run {job}", job_key=f"job {job}", params={"job": job},
+              curves=curves, per_site=table, artifacts=[Path(folder)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("server")
+    for folder in (home, *home.parents[:2]):
+        folder.chmod(0o755)  # the database runs as a user of its own
+    path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    log = (home / "start.log").open("w")  # the server lives on: a pipe would never close
+    try:
+        code = subprocess.run(
+            [SERVER, "start", home], stdout=log, stderr=log, env=path, timeout=300
+        )
+        assert code.returncode == 0, (home / "start.log").read_text()[-2000:]
+        for line in (home / "environment").read_text().splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            os.environ[name] = value
+        yield os.environ["MLFLOW_TRACKING_URI"]
+    finally:
+        subprocess.run([SERVER, "stop", home], stdout=log, stderr=log, env=path, timeout=60)
+        log.close()
+
+
+def test_processes_at_once_lose_no_metric_and_double_no_run(uri: str, tmp_path: Path) -> None:
+    from evaluation.tracking_store import client_of
+
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("<p>kept</p>")
+    words = [sys.executable, "-c", WORKER, uri]
+    run = [
+        subprocess.Popen(
+            [*words, str(number), str(tmp_path / "report"), str(EPOCHS), str(SITES)],
+            stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=240)[0].strip() for process in run]
+    assert [process.returncode for process in run] == [0] * 8
+    assert printed[::2] == printed[1::2]  # two processes share a job: one run, whoever came first
+    client = client_of(uri)
+    place = client.get_experiment_by_name("shared").experiment_id
+    runs = client.search_runs([place])
+    assert sorted(run.info.run_id for run in runs) == sorted(set(printed))
+    assert len(runs) == 4
+    for run in runs:
+        job = int(run.data.params["job"])
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "train/loss")
+        found = {metric.step: metric.value for metric in history}
+        assert found == {step: pytest.approx(1 / (step + 1) + job) for step in range(EPOCHS)}
+        for site in range(SITES):
+            value = run.data.metrics[f"test/site_{site}/auroc"]
+            assert value == pytest.approx(0.5 + site / 100 + job / 1000)
+        assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+        names = {item.path for item in client.list_artifacts(run.info.run_id, "report")}
+        assert names == {"report/report.html"}
+
+
+def offsite(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "workflows", *map(str, words)],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **environment},
+    )  # fmt: skip
+
+
+def test_the_workflow_runs_against_the_server(uri: str, tmp_path: Path) -> None:
+    from evaluation.registry import fetch_package, find_version
+    from evaluation.tracking_store import client_of
+
+    small_job(tmp_path)
+    config = write_job(
+        tmp_path, tracking={"uri": uri, "experiment": "workflow", "model": "served"},
+        training={"batch_size": 4, "instances": 16, "fit": {"epochs": 2}},
+        cells={"shards": 1, "methods": ["sc_mil", "cross_entropy"]},
+    )  # fmt: skip
+    done = offsite("workflow", "run", config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    job = Job.load(config)
+    assert (job.output / "workflow" / "registered.txt").read_text() == "models:/served/1\n"
+    assert not (job.output / "mlflow.db").exists()
+
+    again = [offsite("track", config), offsite("register", config)]
+    assert [run.returncode for run in again] == [0, 0], [run.stderr for run in again]
+    client = client_of(uri)
+    runs = client.search_runs([client.get_experiment_by_name("workflow").experiment_id])
+    assert len(runs) == 2
+    table = pd.read_csv(job.run_folder(job.cells()[0]) / "evaluation" / "per_site.csv")
+    wanted = table[(table["site"] == "_pooled") & (table["metric"] == "auroc")]["value"].dropna()
+    logged = {value for run in runs for key, value in run.data.metrics.items()
+              if key.startswith("test/_pooled") and key.endswith("/auroc")}  # fmt: skip
+    for value in wanted:
+        assert any(value == pytest.approx(number) for number in logged)
+    assert [v.version for v in client.search_model_versions("name = 'served'")] in (["1"], [1])
+    assert str(find_version(client, "models:/served@candidate").version) == "1"
+    assert (fetch_package(uri, "models:/served@candidate", tmp_path / "m") / "model.json").is_file()
+    password = os.environ["MLFLOW_TRACKING_PASSWORD"]
+    for file in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.log"), config):
+        assert password not in file.read_text(errors="replace"), file
+
+    refused = offsite("track", config, MLFLOW_TRACKING_PASSWORD="guess")
+    assert refused.returncode == 2, refused.stderr
+    assert "refused the user or the password" in refused.stderr
+    assert "Traceback" not in refused.stderr
