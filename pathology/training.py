@@ -23,6 +23,7 @@ from training.algorithm import Algorithm
 from training.fitting import FitSettings, fit
 from training.run_folder import RunFolder
 from training.samplers.plans import PlannedSource
+from training.samplers.report import write_draws
 
 VERSION = 1
 """Goes up when the same inputs would give another run."""
@@ -113,6 +114,10 @@ def train_pathology(
     torch.manual_seed(settings.fit.seed)
     model = build_model(slides, settings, len(cohort.classes))
     source = batch_source(slides, settings)
+    if first:
+        labels = slides.bags.labels[slides.training_bags()]
+        names = [cohort.classes[label] for label in labels]
+        write_draws(run.path, source.plan, names, model.classification)
     result = fit(
         model, source, _fit_settings(settings), run.path,
         validate=_validator(slides, settings, len(cohort.classes)),

@@ -32,6 +32,7 @@ from training.ordinal import GradeHead, fit_cut_points
 from training.run_folder import RunFolder
 from training.samplers.pairs import PairBatches
 from training.samplers.plans import BatchPlan, RandomBatches
+from training.samplers.report import write_draws
 from training.samplers.shares import cells_of
 from training.samplers.weighted import WeightedBatches
 
@@ -109,9 +110,14 @@ def train_retina(
         return pd.read_parquet(run.path / "predictions.parquet")
     if first:
         _write_beginning(run.path, settings, photographs, cohort)
+    algorithm = build_algorithm(method, photographs, settings, len(cohort.classes))
+    source = batch_source(method, photographs, settings)
+    if first:
+        names = [cohort.classes[label] for label in photographs.labels[photographs.rows("train")]]
+        write_draws(run.path, source.plan, names, algorithm.loss)
     result = fit(
-        build_algorithm(method, photographs, settings, len(cohort.classes)),
-        batch_source(method, photographs, settings),
+        algorithm,
+        source,
         settings.fit.model_copy(update=method.fit),
         run.path,
         validate=_validator(photographs),

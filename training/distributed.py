@@ -8,6 +8,7 @@ the last item, and draws made for the global batch (`draw_together`) fall on the
 """
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -24,6 +25,17 @@ def rank_and_world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def join() -> None:
+    """Join the processes that ``torchrun`` started; alone, do nothing.
+
+    To be called before anything is decided that one process decides for all, such as whether a run
+    folder is stale.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend)
 
 
 def shard(items: Items) -> Items:

@@ -11,8 +11,9 @@ from preprocessing.files import digest_of, read_json, write_json
 
 RECORD = "run.json"
 OWNED = (
-    "settings.json", "splits.parquet", "curves.jsonl", "weights.safetensors", "excluded.csv",
-    "predictions.parquet", "embeddings.npy", "logits.npy", "configuration.json", "cell.json", RECORD,
+    "settings.json", "splits.parquet", "draws.json", "curves.jsonl", "fit.json",
+    "weights.safetensors", "excluded.csv", "predictions.parquet", "embeddings.npy", "logits.npy",
+    "configuration.json", "cell.json", RECORD,
 )  # fmt: skip
 OWNED_FOLDERS = ("checkpoint", "evaluation", "package")
 PACKAGES = ("offsite", "torch", "numpy", "pandas", "scikit-learn", "openslide-python", "monai")

@@ -1,12 +1,14 @@
 """The training of one run of a job, whatever its modality."""
 
 from pathlib import Path
+from typing import Any
 
 from pathology.training import PathologySettings, train_pathology
 from preprocessing.cohort import Cohort
-from preprocessing.files import write_json
+from preprocessing.files import read_json, write_json
 from preprocessing.splits import split_cohort
 from retina.training import train_retina
+from training import distributed
 from workflows.console import say
 from workflows.job import Cell, Job
 
@@ -21,6 +23,7 @@ def train(job: Job, cell: Cell) -> Path:
     ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
     """
     folder = job.run_folder(cell)
+    distributed.join()
     say(f"[bold]train[/bold]     {cell.name}")
     settings = job.configuration.training
     fit = settings.fit.model_copy(update={"seed": cell.seed})
@@ -30,6 +33,9 @@ def train(job: Job, cell: Cell) -> Path:
         train_pathology(divided, job.features, chosen, folder)
     else:
         train_retina(divided, job.prepared, chosen, folder)
+    if distributed.rank_and_world()[0] != 0:
+        return folder
+    _tell_draws(read_json(folder / "draws.json"))
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,
@@ -43,3 +49,14 @@ def split_of(job: Job, cell: Cell) -> Cohort:
     """Divide the cohort as a run wants it; the division has its own seed, equal for all runs."""
     settings = job.configuration.splits.model_copy(update={"held_out_sites": cell.held_out})
     return split_cohort(job.cohort, settings)
+
+
+def _tell_draws(report: dict[str, Any]) -> None:
+    """Say how the batches drew the classes, and warn where they were corrected for twice."""
+    drawn = ", ".join(
+        f"{cell['cell']} {cell['natural_share']:.0%} of the items, {cell['drawn_share']:.0%} drawn"
+        for cell in report["cells"]
+    )
+    say(f"draws     {drawn}")
+    if report["warning"]:
+        say(f"[yellow]warning[/yellow]   {report['warning']}")

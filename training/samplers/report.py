@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from preprocessing.files import write_json
+from training.losses.settings import ClassificationLoss
 from training.samplers.plans import BatchPlan
 from training.samplers.shares import cells_of
 
@@ -146,6 +149,32 @@ def double_correction(report: DrawReport, class_weights: Any, adjusts_prior: boo
         f"and the loss {loss} as well: rare classes are corrected for twice. "
         "Use plain cross-entropy with this sampler, or random batches with this loss"
     )
+
+
+def write_draws(
+    folder: str | Path, plan: BatchPlan, names: Sequence[Any], loss: ClassificationLoss | None
+) -> str | None:
+    """Write ``draws.json`` of a run: what its batches draw of each class, and any warning.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Class name of each item that can be drawn.
+    loss : ClassificationLoss or None
+        The classifier's loss, where it is one of the settings'.
+
+    Returns
+    -------
+    str or None
+        The warning, where sampler and loss both correct for imbalance.
+    """
+    report = draw_report(plan, [np.asarray(names)])
+    warning = None
+    if loss is not None:
+        weights = None if loss.class_weights is None else loss.class_weights.cpu().numpy()
+        warning = double_correction(report, weights, loss.adjusts_prior)
+    write_json(Path(folder) / "draws.json", {**report.as_dict(), "warning": warning})
+    return warning
 
 
 def _in_play(key: Any) -> np.ndarray:
