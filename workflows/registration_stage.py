@@ -114,7 +114,7 @@ def model_facts(configuration: Configuration, architecture: dict[str, Any]) -> M
         }
     return ModelFacts(
         name=configuration.title,
-        target=decision.name,
+        target=configuration.title,
         architecture_settings=architecture,
         ordinal=decision.ordinal,
         positive=configuration.positive_classes,
