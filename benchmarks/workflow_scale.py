@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -108,10 +109,14 @@ def simulate(
     workers = len(os.sched_getaffinity(0))
     for name, more in (("dag_seconds", ["--dry-run"]), ("run_seconds", []), ("again_seconds", [])):
         with timed(took, name):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             call = command(job, "default", workers, more)
             done = subprocess.run(call, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        took[name.replace("seconds", "cpu_seconds")] = round(cpu, 2)
     slept = 2 * slides * seconds / workers
     took["overhead_seconds_per_job"] = round((took["run_seconds"] - slept) / jobs, 3)
     return took

@@ -1,5 +1,7 @@
 """Snakemake on the packaged workflow."""
 
+import contextlib
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,8 @@ from workflows.job import Job
 from workflows.rule_inputs import stages_of
 
 PROFILES = ("default", "slurm", "kubernetes")
+LOCK = "workflow.lock"
+_LOOKS_ONLY = {"--dry-run", "-n", "--report", "--lint", "--unlock", "--dag", "--rulegraph"}
 
 
 def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequence[str] = ()) -> int:
@@ -29,8 +33,8 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
     Raises
     ------
     InputError
-        The configuration or the cohort cannot be used, Snakemake is not installed, or there is
-        no such profile.
+        The configuration or the cohort cannot be used, Snakemake is not installed, there is no
+        such profile, or another run works in the same folder.
     """
     if find_spec("snakemake") is None:
         raise InputError(
@@ -39,7 +43,30 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
     job = Job.load(config)
     job.cells()
     job.output.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(command(job, profile, cores, more), check=False).returncode
+    call = command(job, profile, cores, more)
+    if _LOOKS_ONLY & set(more):
+        return subprocess.run(call, check=False).returncode
+    with _alone(job.output) as held:
+        return subprocess.run(call, check=False, pass_fds=(held,)).returncode
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold a folder for one workflow run; the lock goes with the last process that holds it.
+
+    Snakemake's own lock files outlive a killed Snakemake, and then someone must judge whether they
+    still mean anything. This one is the kernel's: Snakemake inherits it, so it says the truth even
+    where `offsite` was killed and Snakemake was not.
+    """
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                "another workflow run works in this folder", file=folder,
+                remedy="Wait for it, or end it; a run that was killed holds nothing back",
+            ) from error  # fmt: skip
+        yield file.fileno()
 
 
 def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str]:
@@ -57,6 +84,7 @@ def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str
         "--configfile", str(job.file),
         "--directory", str(job.output),
         "--profile", str(folder),
+        "--nolock",
         *(["--cores", str(cores) if cores else "all"] if profile == "default" or cores else []),
         *more,
     ]  # fmt: skip

@@ -1,0 +1,172 @@
+"""What happens to a run in the night: the end is the undisturbed one, and each message helps."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.job_files import same_results, small_job, write_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def words(config: Path) -> list[str]:
+    return [sys.executable, "-m", "workflows", "workflow", "run", str(config), "--cores", "2"]
+
+
+def workflow(config: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = small_job(tmp_path_factory.mktemp("undisturbed"))
+    done = workflow(config)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return config
+
+
+@pytest.fixture
+def fresh(undisturbed: Path, tmp_path: Path) -> Path:
+    """The same job, nothing done."""
+    shutil.copytree(undisturbed.parent / "cohort", tmp_path / "cohort", copy_function=shutil.copy2)
+    return write_job(tmp_path)
+
+
+@pytest.fixture
+def finished(fresh: Path) -> Path:
+    done = workflow(fresh)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return fresh
+
+
+def started(config: Path, when: Callable[[], bool]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        words(config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+        start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 300
+    while process.poll() is None and not when():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return process
+
+
+def processes(*command: str) -> list[int]:
+    """Numbers of the processes whose command line holds these words."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if set(command) <= set(line):
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_killed_job_is_tried_again(undisturbed: Path, fresh: Path) -> None:
+    run = started(fresh, lambda: bool(processes("train", str(fresh))))
+    for number in processes("train", str(fresh)):
+        os.kill(number, signal.SIGKILL)
+    assert run.wait(timeout=300) == 0
+    same_results(fresh, undisturbed)
+
+
+def test_a_killed_run_goes_on_by_itself(undisturbed: Path, fresh: Path) -> None:
+    curves = fresh.parent / "results/runs/sc_mil/without-cedar/seed-0/curves.jsonl"
+    run = started(fresh, lambda: curves.is_file() and curves.read_text().count("\n") >= 3)
+    second = workflow(fresh)
+    assert second.returncode == 2
+    assert "another workflow run works in this folder" in second.stdout
+    os.killpg(run.pid, signal.SIGKILL)  # as when the machine goes down
+    run.wait()
+    assert workflow(fresh).returncode == 0
+    same_results(fresh, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", place], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_named_and_room_is_enough_to_go_on(
+    undisturbed: Path, fresh: Path, small_disk: Path
+) -> None:
+    config = write_job(fresh.parent, output="disk/results")
+    done = workflow(config)
+    assert done.returncode != 0
+    told = done.stdout + "".join(
+        log.read_text(errors="replace") for log in small_disk.rglob("workflow/logs/*.log")
+    )
+    assert "No space left on device" in told, told[-3000:]
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    again = workflow(config)
+    assert again.returncode == 0, again.stdout[-3000:]
+    same_results(config, undisturbed)
+
+
+DAMAGED = {
+    "features": "features/aster-*.h5",
+    "tiles": "tiles/aster-*.parquet",
+    "predictions": "runs/sc_mil/without-cedar/seed-0/predictions.parquet",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_file_is_named_or_made_again(
+    undisturbed: Path, finished: Path, what: str
+) -> None:
+    results = finished.parent / "results"
+    file = sorted(results.glob(DAMAGED[what]))[0]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    # What comes after it is asked for again, as by a changed setting.
+    text = finished.read_text()
+    after = {"features": ("epochs: 12", "epochs: 11"), "tiles": ("tile_px: 128", "tile_px: 128"),
+             "predictions": ("resamples: 100", "resamples: 101")}[what]  # fmt: skip
+    finished.write_text(text.replace(*after))
+    if what == "tiles":
+        for marker in results.glob("workflow/embed*.done"):
+            marker.unlink()
+        for features in results.glob("features/aster-*.h5"):
+            features.unlink()
+    done = workflow(finished)
+    if done.returncode:
+        assert file.name in done.stdout, done.stdout[-4000:]
+        assert "Traceback" not in done.stdout, done.stdout[-4000:]
+    finished.write_text(text)
+    # The remedy that the messages give.
+    for stage in {"features": ("embed",), "tiles": ("tile", "embed"), "predictions": ("train",)}[
+        what
+    ]:
+        call = [sys.executable, "-m", "workflows", stage, str(finished)]
+        subprocess.run(call, check=True, capture_output=True, env=ENVIRONMENT)
+    assert workflow(finished).returncode == 0
+    same_results(finished, undisturbed)
+
+
+def test_a_jump_of_the_clock_changes_no_result(undisturbed: Path, finished: Path) -> None:
+    ahead = time.time() + 86_400
+    for file in (finished.parent / "cohort").rglob("*"):
+        os.utime(file, (ahead, ahead))
+    for _ in range(2):
+        done = workflow(finished)
+        assert done.returncode == 0, done.stdout[-3000:]
+        same_results(finished, undisturbed)
