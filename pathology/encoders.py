@@ -10,7 +10,8 @@ from preprocessing.errors import InputError
 from preprocessing.settings import Settings
 
 EncoderName = Literal[
-    "structure_baseline", "resnet18", "resnet50", "densenet121", "efficientnet-b0",
+    "structure_baseline", "colour_baseline",
+    "resnet18", "resnet50", "densenet121", "efficientnet-b0",
     "uni", "virchow2", "phikon", "phikon_v2",
 ]  # fmt: skip
 _MONAI = ("resnet18", "resnet50", "densenet121", "efficientnet-b0")
@@ -20,7 +21,7 @@ class EncoderSettings(Settings):
     """Which encoder makes the tile features."""
 
     name: EncoderName = Field(
-        default="structure_baseline", description="Encoder; the baseline alone needs no weights"
+        default="structure_baseline", description="Encoder; the baselines alone need no weights"
     )
     tile_px: int = Field(
         default=224,
@@ -58,6 +59,10 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
         from pathology.tile_encoders.structure import StructureBaseline
 
         return StructureBaseline(settings.tile_px, settings.mpp)
+    if settings.name == "colour_baseline":
+        from pathology.tile_encoders.colour import ColourBaseline
+
+        return ColourBaseline(settings.tile_px, settings.mpp)
     if settings.name not in _MONAI:
         from pathology.tile_encoders.foundation import load_foundation
 

@@ -21,6 +21,7 @@ from workflows.commands import (
     predict,
     results,
     stages,
+    twins,
     workflow,
 )
 
@@ -42,6 +43,7 @@ for command in (
     stages.embed,
     stages.prepare,
     stages.train,
+    twins.twins,
     evaluate.evaluate,
     results.track,
     results.compare,

@@ -1,0 +1,150 @@
+"""What becomes of features and answers when the same tissue is shown by another site.
+
+Rows come in pairs: ``first[i]`` and ``second[i]`` show one place of one tissue at two sites. Scores
+are per row, so that pairs of sites can be pooled; `mean_over_tissues` gives their estimate.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from evaluation.binomial import clustered_interval
+from evaluation.estimates import Estimate, Reason
+from evaluation.intervals import percentile_interval
+from evaluation.ood.metrics import patient_weights
+from evaluation.ood.neighbour_detectors import unit
+
+_BLOCK = 1024
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Columns (of N x D) to mean 0 and deviation 1 over all rows; constant ones to 0.
+
+    Without it the cosine of two rows says how large their common mean is, whatever they show.
+    """
+    rows = np.asarray(features, dtype=np.float64)
+    spread = rows.std(axis=0)
+    return (rows - rows.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of each pair, N in [-1, 1]: 1 where the site changes nothing."""
+    return np.einsum("nd,nd->n", unit(first), unit(second))
+
+
+def rank_retention(
+    first: np.ndarray, second: np.ndarray, tissues: np.ndarray, neighbours: int = 10
+) -> tuple[np.ndarray, float | None]:
+    """Share of each tile's nearest neighbours that its twin has too.
+
+    Neighbours are the most similar tiles (cosine) of *other* tissues at the same site, so that
+    neither the tissue itself nor the day's staining of its slide can be what is kept.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        N x D each.
+    tissues : numpy.ndarray
+        N names.
+    neighbours : int
+        k; fewer where a tile has fewer candidates.
+
+    Returns
+    -------
+    retained : numpy.ndarray
+        N in [0, 1], NaN for a tile without candidates.
+    chance : float or None
+        What unrelated features would give: the mean of k over the number of candidates.
+    """
+    codes = np.unique(tissues, return_inverse=True)[1]
+    candidates = len(codes) - np.bincount(codes)[codes] if len(codes) else np.zeros(0, int)
+    k = min(neighbours, int(candidates.min(initial=neighbours)))
+    if k == 0:
+        return np.full(len(codes), np.nan), None
+    retained = np.empty(len(codes))
+    own, twins = unit(first), unit(second)
+    for part in _blocks(len(codes)):
+        same = codes[part, None] == codes[None]
+        here, there = (_nearest(rows[part] @ rows.T, same, k) for rows in (own, twins))
+        retained[part] = (here & there).sum(axis=1) / k
+    return retained, float((k / candidates).mean())
+
+
+def retrieved(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Whether each tile's twin is the most similar of all tiles of both sites but itself.
+
+    Other tissue of the same site competes: features that read the site find that first.
+
+    Returns
+    -------
+    hits : numpy.ndarray
+        N booleans; a tie is a miss.
+    chance : float or None
+        1 / (2 N - 1).
+    """
+    own, twins = unit(first), unit(second)
+    hits = np.zeros(len(own), dtype=bool)
+    for part in _blocks(len(own)):
+        rows = np.arange(len(own))[part]
+        within, across = own[part] @ own.T, own[part] @ twins.T
+        place = np.arange(len(rows))
+        wanted = across[place, rows]
+        within[place, rows] = across[place, rows] = -np.inf
+        hits[part] = wanted > np.maximum(within.max(axis=1), across.max(axis=1)) + 1e-12
+    return hits, 1 / (2 * len(own) - 1) if len(own) else None
+
+
+def flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether the predicted class of each pair differs, N booleans."""
+    return np.asarray(first) != np.asarray(second)
+
+
+def mean_over_tissues(
+    scores: np.ndarray, tissues: np.ndarray, *, resamples: int = 500, seed: int = 0
+) -> Estimate:
+    """Mean of scores with a 95 % interval over tissues, all rows of which are drawn together.
+
+    Booleans get the exact interval of a clustered share, other scores the expanded percentile
+    interval of the cluster bootstrap; scores that are NaN are left out.
+
+    Parameters
+    ----------
+    scores, tissues : numpy.ndarray
+        N scores and names.
+    resamples, seed : int
+        Of the bootstrap.
+    """
+    defined = np.isfinite(np.asarray(scores, dtype=np.float64))
+    scores, tissues = np.asarray(scores)[defined], np.asarray(tissues)[defined]
+    units = len(np.unique(tissues))
+    if not len(scores):
+        return Estimate(value=None, reason=Reason.NO_SAMPLES)
+    value = float(scores.mean())
+    if units < 2:
+        return Estimate(value=value, n=len(scores), n_patients=units, reason=Reason.TOO_FEW)
+    if scores.dtype == bool:
+        low, high = clustered_interval(scores, tissues)
+        return Estimate(value=value, low=low, high=high, n=len(scores), n_patients=units)
+    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    weights = patient_weights(tissues, resamples, generator).astype(np.float64)
+    draws = (weights @ scores) / weights.sum(axis=1)
+    interval = percentile_interval(draws, units)
+    # Draws that all agree, as for identical features, do not say that the value is certain.
+    if interval is None or interval[1] - interval[0] < 1e-12:
+        reason = Reason.INTERVAL_UNSTABLE
+        return Estimate(value=value, n=len(scores), n_patients=units, reason=reason)
+    low, high = min(interval[0], value), max(interval[1], value)
+    return Estimate(value=value, low=low, high=high, n=len(scores), n_patients=units)
+
+
+def _nearest(similarity: np.ndarray, excluded: np.ndarray, count: int) -> np.ndarray:
+    """Which columns are among the ``count`` most similar of each row (b x N booleans)."""
+    similarity = np.where(excluded, -np.inf, similarity)
+    top = np.argpartition(similarity, -count, axis=1)[:, -count:]
+    chosen = np.zeros(similarity.shape, dtype=bool)
+    np.put_along_axis(chosen, top, True, axis=1)
+    return chosen
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, rows, _BLOCK))
