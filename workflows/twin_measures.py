@@ -161,8 +161,16 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
     )  # fmt: skip
     if found is None:
         return base
-    known = {"value": found.value, "low": found.low, "high": found.high}
-    return TwinRow(**{**asdict(base), **known, "reason": Reason.OK.value})
+    if found.low is None or found.low == found.high:  # draws that all agree give no interval
+        known = {"value": found.value, "reason": Reason.INTERVAL_UNSTABLE.value}
+    else:
+        known = {
+            "value": found.value,
+            "low": found.low,
+            "high": found.high,
+            "reason": Reason.OK.value,
+        }
+    return TwinRow(**{**asdict(base), **known})
 
 
 def slide_means(twins: TwinFeatures, rows: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
@@ -190,8 +198,9 @@ def _of_answers(encoder: str, predicted: pd.DataFrame) -> Iterator[TwinRow]:
         home = (labelled["site"] == labelled["fitted_at"]).to_numpy()
         right = (labelled["answer"] == labelled["label"]).to_numpy(bool)
         units = labelled["tissue"].to_numpy(str)
-        for name, part in (("accuracy_same_site", home), ("accuracy_other_site", ~home)):
-            if part.any() or len(labelled):
+        away = "accuracy_other_site" if home.any() else "accuracy"
+        for name, part in (("accuracy_same_site", home), (away, ~home)):
+            if part.any():
                 yield _row(encoder, f"{model}_{name}", mean_over_tissues(right[part], units[part]))
 
 
