@@ -1,9 +1,7 @@
 """From tiles to features: one slide, or a whole cohort with a row for every slide."""
 
 import logging
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,14 @@ from pathology.tile_encoders.contract import TileEncoder, check_scale
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
 from preprocessing.files import replacing
-from preprocessing.tile_reading import TileBatch, read_tiles
+from preprocessing.tile_reading import read_tiles
 from preprocessing.tiles import SlideRecord, SlideTiles, load_tiles
+from training.read_ahead import read_ahead
 
 TABLE = "features.csv"
 EMBEDDED, NO_TILES, FAILED = "embedded", "no_tiles", "failed"
 BATCH_TILES = 64
+_AHEAD = 2  # batches that are decoded while the encoder works
 _LOG = logging.getLogger(__name__)
 Row = dict[str, Any]
 
@@ -104,7 +104,7 @@ def encode_slide(
     check_scale(encoder, origin.mpp)
     batches = read_tiles(image, tiles, batch_size=BATCH_TILES, threads=threads)
     features, coords = [], []
-    for batch in ahead(batches):
+    for batch in read_ahead(batches, _AHEAD):
         features.append(_half(encoder.encode(batch.pixels), image))
         coords.append(batch.coords)
     return SlideFeatures(
@@ -134,41 +134,6 @@ def origin_of(record: SlideRecord, encoder: TileEncoder) -> FeatureOrigin:
         slide_fingerprint=record.fingerprint,
         tiles_digest=record.tiles_digest,
     )
-
-
-def ahead(batches: Iterator[TileBatch], depth: int = 2) -> Iterator[TileBatch]:
-    """Yield the batches, read by a thread up to ``depth`` of them ahead of the encoder."""
-    ready: queue.Queue[tuple[TileBatch | None, BaseException | None]] = queue.Queue(depth)
-    left = threading.Event()
-
-    def put(item: tuple[TileBatch | None, BaseException | None]) -> bool:
-        while not left.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def read() -> None:
-        try:
-            for batch in batches:
-                if not put((batch, None)):
-                    return
-            put((None, None))
-        except BaseException as error:  # it is raised where the batches are used
-            put((None, error))
-
-    thread = threading.Thread(target=read, name="tiles-ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get())[0] is not None:
-            yield item[0]
-        if item[1] is not None:
-            raise item[1]
-    finally:
-        left.set()
-        thread.join()
 
 
 def _half(features: np.ndarray, image: str | Path) -> np.ndarray:

@@ -1,8 +1,6 @@
 """One training step on any device and any number of processes, by Lightning Fabric."""
 
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from training import distributed
 from training.algorithm import Algorithm
 from training.fit_settings import FitSettings
 from training.randomness import seed_of
+from training.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,41 +61,9 @@ class Engine:
         return mine * self.world / distributed.sum_over_ranks(mine)
 
     def ahead(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches, read by a thread up to ``prefetch`` of them ahead."""
-        if self.settings.prefetch == 0:
-            yield from batches
-            return
-        ready: queue.Queue[tuple[str, Any]] = queue.Queue(self.settings.prefetch)
-        left = threading.Event()
-
-        def put(item: tuple[str, Any]) -> bool:
-            while not left.is_set():
-                try:
-                    ready.put(item, timeout=0.2)
-                    return True
-                except queue.Full:
-                    continue
-            return False
-
-        def read() -> None:
-            try:
-                for batch in batches:
-                    if not put(("batch", batch)):
-                        return
-                put(("end", None))
-            except BaseException as error:
-                put(("error", error))
-
-        thread = threading.Thread(target=read, name="read-ahead", daemon=True)
-        thread.start()
-        try:
-            while (item := ready.get())[0] == "batch":
-                yield item[1]
-            if item[0] == "error":
-                raise item[1]
-        finally:
-            left.set()
-            thread.join()
+        """Return the batches, read by a thread up to ``prefetch`` of them ahead."""
+        depth = self.settings.prefetch
+        return read_ahead(batches, depth) if depth else iter(batches)
 
 
 class _Sealed:

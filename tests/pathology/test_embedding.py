@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathology.embedding import EMBEDDED, FAILED, NO_TILES, ahead, embed_cohort, encode_slide
+from pathology.embedding import EMBEDDED, FAILED, NO_TILES, embed_cohort, encode_slide
 from pathology.encoders import EncoderSettings, load_encoder
 from pathology.features import feature_path, read_features
 from preprocessing.cohort import Cohort
 from preprocessing.slides.opening import open_slide
 from preprocessing.synthetic.slides_writing import write_slide
-from preprocessing.tile_reading import TileBatch, read_tile
+from preprocessing.tile_reading import read_tile
 from preprocessing.tiles import TileSettings, load_tiles
 from preprocessing.tiling import tile_cohort
 
@@ -128,15 +128,3 @@ def test_a_real_slide_is_embedded(real_data, tmp_path):
     found = read_features(feature_path(tmp_path / "features", "cmu"))
     assert 20 < len(found.features) == rows["tiles"][0]
     assert np.isfinite(found.features).all()
-
-
-def test_reading_ahead_passes_on_what_goes_wrong():
-    def batches():
-        empty = np.empty(0, np.int64)
-        yield TileBatch(index=empty, pixels=empty, coords=empty, unreadable=empty)
-        raise OSError("disk")
-
-    found = ahead(batches())
-    next(found)
-    with pytest.raises(OSError, match="disk"):
-        next(found)
