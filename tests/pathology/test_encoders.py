@@ -164,3 +164,16 @@ def test_normalisation_is_that_of_the_makers():
     )  # fmt: skip
     pixels = np.full((1, 8, 8, 3), 51, np.uint8)  # 0.2
     np.testing.assert_allclose(encoder.encode(pixels)[0], [-3.0, -1.0, -0.2], atol=1e-6)
+
+
+def test_the_colour_control_reads_colour_and_no_structure():
+    pixels = np.random.default_rng(0).integers(60, 230, (3, 64, 64, 3), dtype=np.uint8)
+    encoder = load_encoder(EncoderSettings(name="colour_baseline"))
+    features = encoder.encode(pixels)
+    assert features.shape == (3, encoder.dimensions)
+    shuffled = np.random.default_rng(1).permutation(pixels.reshape(3, -1, 3), axis=1)
+    np.testing.assert_allclose(encoder.encode(shuffled.reshape(pixels.shape)), features, atol=1e-6)
+    redder = np.clip(pixels + np.array([20, 0, 0]), 0, 255).astype(np.uint8)
+    assert (np.abs(encoder.encode(redder) - features)[:, 0] > 0.05).all()
+    assert np.isfinite(encoder.encode(np.full((1, 64, 64, 3), 200, np.uint8))).all()
+    assert encoder.encode(pixels[:0]).shape == (0, encoder.dimensions)
