@@ -186,12 +186,13 @@ class ScMil(Algorithm):
         losses = self._classified(output.logits, output.embedding, batch, progress)
         if self.projection is None or self.settings.contrast is None:
             return losses
-        z = gather(self.projection(output.embedding).float())
+        projected = self.projection(output.embedding).float()
+        z = gather(projected)
         labels, bags = gather(batch.labels), gather(batch.bags)
         beta = self.settings.contrast.beta(progress)
         contrast = self._contrast(z, labels, bags)
         if self.memory is not None:
-            self.memory.push(self.projection(output.embedding), batch.labels)
+            self.memory.push(projected, batch.labels)
         lowest = lowest_contrastive(labels, self.settings.contrast.temperature)
         return {
             **losses,

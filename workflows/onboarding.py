@@ -105,8 +105,14 @@ def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
     Raises
     ------
     InputError
-        The site has labels, but too few to tell anything.
+        The site has labels, but too few to tell anything; or its name has a slash.
     """
+    if "/" in site or site.startswith("_"):
+        raise InputError(
+            f"'{site}' cannot name a profile: what belongs to it is kept under 'site/...'",
+            remedy="Name the site without a slash and without a leading underscore",
+            code="bad_site_name",
+        )
     report: dict[str, Any] = {
         "site": site, "cases": len(cases.labels), "unanswered": cases.unanswered,
         "patients": len(np.unique(cases.patients)), "checks": _alarms(package, cases),

@@ -52,7 +52,13 @@ def test_torchvisions_names_of_a_dense_layer_are_understood(tmp_path):
     source = build("densenet121")
     state = {n.replace(".layers.", "."): t for n, t in source.net.state_dict().items()}
     save_file(state, tmp_path / "w.safetensors")
-    load_first_weights(build("densenet121").net, tmp_path / "w.safetensors")
+    net = build("densenet121").net
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    load_first_weights(net, tmp_path / "w.safetensors")
+    loaded = net.state_dict()
+    assert all(torch.equal(loaded[n], t) for n, t in source.net.state_dict().items())
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

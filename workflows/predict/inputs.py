@@ -109,13 +109,21 @@ def find_inputs(
 
 
 def with_siblings(inputs: Inputs) -> Inputs:
-    """Give each input of a named patient the patient's other images, in their order."""
-    known: dict[str, list[tuple[Path, float | None]]] = {}
+    """Give each input of a named patient the patient's other images at the site, in their order.
+
+    Two tables may use one name for two people of two sites.
+    """
+    known: dict[tuple[str, str], list[tuple[Path, float | None]]] = {}
     for item in inputs.items:
         if item.patient and item.fault is None:
-            known.setdefault(item.patient, []).append((item.path, item.mpp))
+            known.setdefault((item.site, item.patient), []).append((item.path, item.mpp))
     items = tuple(
-        replace(item, siblings=tuple(o for o in known.get(item.patient, ()) if o[0] != item.path))
+        replace(
+            item,
+            siblings=tuple(
+                other for other in known.get((item.site, item.patient), ()) if other[0] != item.path
+            ),
+        )
         for item in inputs.items
     )
     return replace(inputs, items=items)
