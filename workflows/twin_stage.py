@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from pathology.embedding import EMBEDDED, embed_cohort
 from pathology.encoders import EncoderSettings
@@ -50,7 +51,7 @@ def compare_twins(
     tissues : int
         Synthetic tissues, each shown by every synthetic site.
     encoders : sequence of str
-        Encoders beside the job's own; the colour control if none is named.
+        Encoders beside the job's own, ``name`` or ``name=weights``; the colour control if none.
     run : path, optional
         A finished run of the job, whose answers on the twins are compared too.
     places : int
@@ -80,8 +81,7 @@ def compare_twins(
         )  # fmt: skip
     usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(chosen["slide"])])
     own = configuration.encoder
-    others = [own.model_copy(update={"name": name, "weights": None}) for name in encoders]
-    others = others or [own.model_copy(update={"name": CONTROL, "weights": None})]
+    others = [_encoder(text, own) for text in encoders or (CONTROL,)]
     rows: list[TwinRow] = []
     for settings in [own, *(other for other in others if other.name != own.name)]:
         twins, digest = _features(usable, chosen, folder, settings, workers)
@@ -102,6 +102,20 @@ def _twin_cohort(job: Job, path: Path | None, tissues: int, workers: int) -> Coh
         job.output / FOLDER / "cohort", SYNTHETIC, tissues=tissues, workers=workers
     )
     return load_cohort(made, CLASSES)
+
+
+def _encoder(text: str, own: EncoderSettings) -> EncoderSettings:
+    """Read ``name`` or ``name=weights``; the rest is as in the job's own encoder."""
+    name, _, weights = text.partition("=")
+    try:
+        return EncoderSettings.model_validate(
+            own.model_dump() | {"name": name, "weights": weights or None}
+        )
+    except ValidationError as error:
+        raise InputError(
+            f"'{name}' is no encoder", code="unknown_encoder",
+            remedy="docs/features.md lists them; write NAME or NAME=WEIGHTS",
+        ) from error  # fmt: skip
 
 
 def _tell_left_out(matched: pd.DataFrame) -> None:

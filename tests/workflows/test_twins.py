@@ -83,6 +83,13 @@ def test_another_folder_is_no_run(made: tuple[Path, str], tmp_path: Path) -> Non
         compare_twins(Job.load(made[0]), made[0].parent / "cohort" / "cohort.csv", run=tmp_path)
 
 
+def test_an_unknown_encoder_is_refused_by_name(made: tuple[Path, str]) -> None:
+    with pytest.raises(InputError, match="'unknown' is no encoder"):
+        compare_twins(
+            Job.load(made[0]), made[0].parent / "cohort" / "cohort.csv", encoders=["unknown"]
+        )
+
+
 def twins_of(shift: float, own: float = 1.0) -> TwinFeatures:
     """Three sites that show 24 tissues of 8 tiles; a class axis, a site axis, the rest tissue."""
     rng = np.random.default_rng(0)

@@ -20,7 +20,10 @@ def twins(
     tissues: Annotated[int, typer.Option(min=2, help="Synthetic tissues.")] = 15,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help="Encoder to compare with; repeatable; default: the colour control."),
+        typer.Option(
+            metavar="NAME[=WEIGHTS]",
+            help="Encoder to compare with; repeatable; default: the colour control.",
+        ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of a finished run, to compare its answers too.")
