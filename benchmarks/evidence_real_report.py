@@ -9,13 +9,15 @@ are foreign. Three small sites are cut out of the held-out APTOS, which loses th
 without its proliferative grade, one of 12 patients, one without labels.
 
 Everything goes to ``--out``: the cohort, the prepared pictures, the run, the evaluation folder with
-``report.html``, and ``numbers.md``. Call it again after a stop: what is done is kept. Pictures of
-patients stay in that folder.
+``report.html``, and ``numbers.md``. Pictures of patients stay there. Call it again after a stop:
+what is done is kept. ``--run`` takes the weights of a finished run of ``evidence_retina.py`` (APTOS
+held out, the same photographs and division) instead of training.
 """
 
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,8 +29,9 @@ from evidence_retina import build_cohort
 from evaluation.evaluating import Evaluation, ReportSettings, evaluate
 from evaluation.predictions import Predictions
 from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.files import read_json, write_text
-from preprocessing.fundus.cohort import prepare_cohort
+from preprocessing.errors import InputError
+from preprocessing.files import file_digest, read_json, write_text
+from preprocessing.fundus.cohort import prepare_cohort, read_prepared
 from preprocessing.fundus.photograph import FundusSettings
 from preprocessing.readers.building import GRADES, IMAGE_SUFFIXES, cohort_of, write_cohort
 from preprocessing.readers.medmnist import read_medmnist
@@ -69,6 +72,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--method", default="erm")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--run", type=Path, help="a finished run of evidence_retina.py, instead of training"
+    )
     return parser.parse_args()
 
 
@@ -118,29 +124,71 @@ def foreign_pictures(data: Path, out: Path) -> Cohort:
             {"image": os.path.relpath(file, out), "patient": name, "slide": name, "label": "",
              "site": "drawings" if drawn else "natural_photographs"}
         )  # fmt: skip
-    return cohort_of(rows, GRADES, out, "foreign pictures")
+    foreign = cohort_of(rows, GRADES, out, "foreign pictures")
+    return foreign.with_table(foreign.table.assign(site_role="held_out", split="test"))
 
 
-def predict_foreign(
-    cohort: Cohort, prepared: Path, settings: FundusSettings, run: Path
-) -> Predictions:
-    """Prepare foreign pictures as photographs are, and grade them by the trained network."""
-    table = prepare_cohort(cohort, prepared, settings, workers=1)
-    there = table[table["status"] == "ok"].reset_index(drop=True)
-    print(f"foreign: {len(there)} of {len(table)} prepared")
-    store = PixelStore([prepared / file for file in there["file"]], settings.px, 1 << 30)
+def predict(cohort: Cohort, prepared: Path, run: Path) -> Predictions:
+    """Grade the prepared pictures of a cohort by a trained network: familiar ones and foreign."""
+    table, settings = read_prepared(prepared)
+    there = (table["status"] == "ok").to_numpy()
+    print(f"{prepared.name}: {there.sum()} of {len(there)} pictures prepared", flush=True)
+    store = PixelStore([prepared / file for file in table["file"][there]], settings.px, 1 << 30)
     architecture = read_json(run / "run.json")["facts"]["architecture"]
     network = load_fundus_model(run / "weights.safetensors", architecture)
-    graded = grade(network, store.pixels, len(there))
-    kept = there[["image", "patient", "site"]]
+    graded = grade(network, store.pixels, int(there.sum()))
+    columns = ["image", "patient", "site", "site_role", "split", "label"]
     return Predictions(
-        table=kept.assign(site_role="held_out", split="test", label=""),
-        classes=GRADES,
+        table=cohort.table.loc[there, columns].reset_index(drop=True),
+        classes=cohort.classes,
         probabilities=graded.probabilities,
-        labels=np.full(len(there), -1, np.int64),
+        labels=cohort.label_indices[there],
         embeddings=graded.embeddings.astype(np.float64),
         logits=graded.logits.astype(np.float64),
     )
+
+
+def trained(options: argparse.Namespace, divided: Cohort) -> Path:
+    """Return the folder of a finished run: that of ``--run`` if it learnt from no other split."""
+    if options.run is None:
+        settings = RetinaSettings.model_validate(
+            {
+                "method": options.method,
+                "backbone": {"name": "thin_resnet18", "width": 8},
+                "fit": {
+                    "epochs": options.epochs, "learning_rate": 3e-3, "seed": options.seed,
+                    "select_by": "auc", "mode": "max",
+                },
+            }
+        )  # fmt: skip
+        train_retina(divided, options.out / "prepared", settings, options.out / "run")
+        return Path(options.out / "run")
+    theirs = pd.read_parquet(options.run / "splits.parquet").set_index("slide")["split"]
+    ours = divided.table.set_index("slide")["split"]
+    both = theirs.index.intersection(ours.index)
+    learnt = theirs.index[theirs.isin(["train", "val"])]
+    same = (theirs[both].astype(str) == ours[both].astype(str)).all()
+    if not len(both) or not same or not learnt.isin(both).all():
+        raise InputError(
+            "the run was trained on another division of the photographs", file=options.run,
+            remedy="Give a run of the same cohort with these sites held out, or train here",
+        )  # fmt: skip
+    return Path(options.run)
+
+
+def facts_of(run: Path, preparation: FundusSettings) -> dict[str, Any]:
+    """Return what the page should say of the model."""
+    settings = read_json(run / "settings.json")
+    return {
+        "model": {
+            "method": settings["method"],
+            "network": f"{settings['backbone']['name']}, width {settings['backbone']['width']}",
+            "first weights": "random",
+            "weights": f"sha256 {file_digest(run / 'weights.safetensors')}",
+            "preparation": f"{preparation.px} px, {preparation.enhancement}",
+        },
+        "seeds": {"training": settings["fit"]["seed"]},
+    }
 
 
 def cohort_flow(dropped: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +253,7 @@ def site_numbers(found: Evaluation) -> pd.DataFrame:
         at = carried[carried["site"] == site]
         seen = flags[(flags["site"] == site) & (flags["category"] != "error")]
         rows[f"{site} ({role.replace('_', ' ')})"] = {
-            "photographs": int(own["n"].max()),
+            "labelled test photographs": int(own["n"].max()),
             "AUROC, referable": shown(own[own["metric"] == "referable/auroc"]),
             "weighted kappa": shown(own[own["metric"] == "quadratic_weighted_kappa"]),
             "sensitivity": shown(at[at["metric"] == "sensitivity"]),
@@ -242,20 +290,14 @@ def main() -> None:
     cohort = sites_of_the_report(options.data, out, options.most)
     prepared = prepare_cohort(cohort, out / "prepared", preparation, workers=1)
     held_out = tuple(site for site in cohort.sites if site not in TRAINING)
-    divided = split_cohort(cohort, SplitSettings(held_out_sites=held_out, val=0.2, test=0.2))
-    settings = RetinaSettings.model_validate(
-        {
-            "method": options.method,
-            "backbone": {"name": "thin_resnet18", "width": 8},
-            "fit": {
-                "epochs": options.epochs, "learning_rate": 3e-3, "seed": options.seed,
-                "select_by": "referable_auc", "mode": "max",
-            },
-        }
-    )  # fmt: skip
-    train_retina(divided, out / "prepared", settings, out / "run")
+    divided = split_cohort(cohort, SplitSettings(held_out_sites=held_out, val=0.15, test=0.15))
+    run = trained(options, divided)
     foreign = foreign_pictures(options.data, out)
-    far = predict_foreign(foreign, out / "prepared_foreign", preparation, out / "run")
+    prepare_cohort(foreign, out / "prepared_foreign", preparation, workers=1)
+    rows, far = (
+        predict(divided, out / "prepared", run),
+        predict(foreign, out / "prepared_foreign", run),
+    )
     chosen = ReportSettings.model_validate(
         {
             "title": "Diabetic retinopathy: trained on IDRiD and Messidor-2, read elsewhere",
@@ -266,12 +308,7 @@ def main() -> None:
     )
     dropped = pd.read_csv(out / "dropped.csv", keep_default_na=False)
     found = evaluate(
-        out / "run", out / "evaluation", chosen, far=far,
-        facts={
-            "model": {"method": options.method, "network": "thin ResNet-18, width 8",
-                      "px": options.px, "weights": "from nothing"},
-            "seeds": {"training": options.seed},
-        },
+        rows, out / "evaluation", chosen, far=far, facts=facts_of(run, preparation),
         extra_tables={"cohort_flow": cohort_flow(dropped, prepared), "quality": quality(prepared)},
     )  # fmt: skip
     text = "\n\n".join([markdown(site_numbers(found)), markdown(foreign_numbers(found))])
