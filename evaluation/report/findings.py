@@ -16,7 +16,8 @@ FEW_PATIENTS = 30
 class SiteEstimate:
     """One metric at one site.
 
-    ``n_patients`` is ``None`` where the table does not say. ``detail`` is the table's.
+    ``n_patients`` is ``None`` where the table does not say. ``detail`` is the table's. A mean over
+    classes covers ``classes_defined`` of ``classes``; both ``None`` for other metrics.
     """
 
     site: str
@@ -29,6 +30,8 @@ class SiteEstimate:
     n_positive: int | None
     reason: str
     detail: str = ""
+    classes_defined: int | None = None
+    classes: int | None = None
 
     @property
     def few(self) -> bool:
@@ -112,6 +115,8 @@ def _estimate(row: dict[str, Any]) -> SiteEstimate:
         n_positive=whole("n_positive"),
         reason=str(row.get("reason") or "ok"),
         detail="" if pd.isna(row.get("detail", "")) else str(row.get("detail", "")),
+        classes_defined=whole("classes_defined"),
+        classes=whole("classes"),
     )
 
 

@@ -70,10 +70,12 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         f"{row['site']} (slope {estimate(*(present(row[n]) for n in ('value', 'low', 'high')))})"
         for row in slopes
     ]
+    against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
+    wrong = f" They point the wrong way at {listed(against)}." if against else ""
     return [
         Point(
             subject="Calibration",
-            sentence=f"Probabilities of {_named(task)} are too extreme at {listed(told)}.",
+            sentence=f"Probabilities of {_named(task)} are too extreme at {listed(told)}.{wrong}",
             caution=True,
         )
     ]

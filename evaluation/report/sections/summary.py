@@ -20,6 +20,7 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
     own = [
         *(_group(findings, role) for role in findings.roles),
         *_too_few(findings),
+        *_fewer_classes(findings),
         *_undefined(findings),
     ]
     return Section(
@@ -100,6 +101,22 @@ def _too_few(findings: Findings) -> list[Point]:
         subject = "Patients"
     sentence = f"{told}, but no conclusion should rest on them."
     return [Point(subject=subject, sentence=sentence, caution=True)]
+
+
+def _fewer_classes(findings: Findings) -> list[Point]:
+    rows = [findings.at(site, findings.primary) for site in findings.sites()]
+    partial = [
+        f"{row.site} ({row.classes_defined} of {row.classes})"
+        for row in rows
+        if row.value is not None and (row.classes_defined or 0) < (row.classes or 0)
+    ]
+    if not partial:
+        return []
+    sentence = (
+        f"The {findings.metric.label} is a mean over fewer classes at {listed(partial)}: others "
+        "have too few images there. Compare it with other sites with care."
+    )
+    return [Point(subject="Missing classes", sentence=sentence, caution=True)]
 
 
 def _undefined(findings: Findings) -> list[Point]:
