@@ -53,8 +53,8 @@ LIMITS = (
     "The copy of APTOS was filtered by others (local mean subtracted, squeezed to a square): its"
     " shift is one of preparation as much as of hospital.",
     "RetinaMNIST has 28 x 28 px, too few to show most lesions.",
-    "APTOS and RetinaMNIST name no patients: each photograph counts as one, so their intervals"
-    " may be too narrow.",
+    "None of these sets names its patients: each photograph counts as a patient of its own. Intervals"
+    " may be too narrow, and two eyes of one patient of a training site may lie in different splits.",
     "The network is small, trained from nothing on pictures of 64 px: its figures say nothing of"
     " what a full model reaches.",
     "The grade is of retinopathy alone: macular oedema is not part of 'referable'.",
