@@ -66,7 +66,7 @@ def fit_reference(predictions: Predictions, groups: Groups) -> Fitted:
     _fit_ood(predictions, fitted)
     rows = _calibrated(rows, fitted)
     _fit_sets(rows, groups, fitted)
-    _fit_profiles(rows, groups, fitted)
+    _fit_profiles(rows, _checked_sites(predictions, groups, fitted), groups, fitted)
     return fitted
 
 
@@ -134,13 +134,38 @@ def _fit_sets(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
     fitted.reference |= under(f"conformal/{POOLED}", sets.to_arrays())
 
 
-def _fit_profiles(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
+def _checked_sites(predictions: Predictions, groups: Groups, fitted: Fitted) -> set[str]:
+    """Training sites where the threshold met enough positive cases that were not trained on.
+
+    It is chosen on validation rows and measured on test rows; a site with fewer positives than
+    `LEAST_POSITIVES` in both has no profile, and 'no referral' is not given there.
+    """
+    measured = predictions.table["split"].isin(["val", "test"]).to_numpy()
+    training = (predictions.table["site_role"] == "training").to_numpy()
+    members = np.isin(np.array(predictions.classes), groups.positive)
+    labelled = predictions.labels >= 0
+    positive = labelled & members[np.maximum(predictions.labels, 0)]
+    sites = predictions.table["site"].to_numpy(str)
+    checked = set()
+    for site in np.unique(sites[training]):
+        found = int((positive & measured & (sites == site)).sum())
+        if found >= LEAST_POSITIVES:
+            checked.add(str(site))
+        else:
+            fitted.limits.append(
+                f"At {site} the threshold met {found} positive cases that were not trained on, fewer"
+                f" than {LEAST_POSITIVES}: the site counts as not checked."
+            )
+    return checked
+
+
+def _fit_profiles(rows: Predictions, checked: set[str], groups: Groups, fitted: Fitted) -> None:
     sites = rows.table["site"].to_numpy(str)
     everywhere = np.ones(len(rows), dtype=bool)
     pooled = _profile(rows, everywhere, groups, None)
     fitted.profiles[POOLED] = pooled
-    for site in np.unique(sites):
-        fitted.profiles[str(site)] = _profile(rows, sites == site, groups, pooled)
+    for site in sorted(checked & set(sites)):
+        fitted.profiles[site] = _profile(rows, sites == site, groups, pooled)
 
 
 def _profile(
