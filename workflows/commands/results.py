@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.commands.options import Config, TrackingUri
+from workflows.commands.options import Config, Overrides, TrackingUri
 
 if TYPE_CHECKING:
     from evaluation.gate.verdict import Verdict
@@ -33,6 +33,7 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric to show; may be repeated.")
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Compare the methods of a job over seeds and patients; writes comparison.csv.
 
@@ -42,7 +43,7 @@ def compare(
     from workflows.comparison_view import show
     from workflows.job import Job
 
-    job = Job.load(config)
+    job = Job.load(config, overrides or ())
     show(compare(job, baseline), metric or [])
     typer.echo(comparison_path(job))
 
