@@ -78,5 +78,13 @@ def blocks(counts: np.ndarray, width: int) -> Iterator[np.ndarray]:
 
 def weighted_sums(counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Totals of each draw, float64 B x K, from sums per unit (units x K)."""
-    parts = [block.astype(np.float64) @ sums for block in blocks(counts, counts.shape[1])]
-    return np.concatenate(parts) if parts else np.zeros((0, sums.shape[1]))
+    kind = np.float32 if _exact_in_float32(counts.shape[1], sums) else np.float64
+    sums = sums.astype(kind)
+    parts = [block.astype(kind) @ sums for block in blocks(counts, counts.shape[1])]
+    return np.concatenate(parts, dtype=np.float64) if parts else np.zeros((0, sums.shape[1]))
+
+
+def _exact_in_float32(units: int, sums: np.ndarray) -> bool:
+    """Whether totals of a draw are whole numbers below 2^24, as those of counted cells are."""
+    largest = float(np.abs(sums).max(initial=0.0))
+    return units * largest < 2**24 and bool(np.array_equal(sums, np.rint(sums)))
