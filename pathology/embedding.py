@@ -62,7 +62,7 @@ def embed_cohort(
     -------
     pandas.DataFrame
         A row per slide in the order of the cohort: ``slide, image, site, status`` (``embedded``,
-        ``no_tiles``, ``failed``), ``code, reason, tiles, unreadable, dimensions, encoder``. Also
+        ``no_tiles``, ``failed``), ``code, message, tiles, unreadable, dimensions, encoder``. Also
         written to ``features.csv``, or for one of several parts to ``features.part-i-of-n.csv``.
     """
     number, parts = part
@@ -149,7 +149,7 @@ def _half(features: np.ndarray, image: str | Path) -> np.ndarray:
 def _embed_slide(
     image: Path, slide: str, tiles_folder: str | Path, out: str | Path, encoder: TileEncoder
 ) -> Row:
-    row: Row = {"slide": slide, "status": FAILED, "code": "", "reason": "", "tiles": 0}
+    row: Row = {"slide": slide, "status": FAILED, "code": "", "message": "", "tiles": 0}
     row |= {"unreadable": 0, "dimensions": encoder.dimensions, "encoder": encoder.name}
     path = feature_path(out, slide)
     try:
@@ -158,7 +158,7 @@ def _embed_slide(
         if not kept:
             path.unlink(missing_ok=True)
             why = tiles.record.message or "No tile was kept"
-            return row | {"status": NO_TILES, "code": tiles.record.code, "reason": why}
+            return row | {"status": NO_TILES, "code": tiles.record.code, "message": why}
         origin = origin_of(tiles.record, encoder)
         check_scale(encoder, origin.mpp)
         if not is_fresh(path, origin):
@@ -169,11 +169,11 @@ def _embed_slide(
     except InputError as error:
         why = f"{error.problem}. {error.remedy}"
         path.unlink(missing_ok=True)
-        return row | {"code": error.code, "reason": why}
+        return row | {"code": error.code, "message": why}
     except Exception as error:  # a fault of ours must not end a night's batch
         _LOG.exception("slide %s", slide)
         path.unlink(missing_ok=True)
-        return row | {"code": "internal_error", "reason": f"{type(error).__name__}: {error}"}
+        return row | {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
 
 
 def _count(path: Path) -> int:

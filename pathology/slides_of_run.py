@@ -26,7 +26,7 @@ class SlidesOfRun:
     table : pandas.DataFrame
         The cohort's rows that have features, in its order; ``bag`` is the row's bag.
     excluded : pandas.DataFrame
-        The other rows, with ``status, code, reason``.
+        The other rows, with ``status, code, message``.
     store : FeatureStore
     bags : BagTable
         A bag per slide, or per patient where slides are united.
@@ -126,17 +126,17 @@ def _usable(path: Path) -> bool:
 
 
 def _excluded(missing: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Rows without features, with the reason that embedding gave where it gave one."""
-    reasons: dict[str, tuple[str, str, str]] = {}
+    """Rows without features, with what embedding said of them where it said something."""
+    said: dict[str, tuple[str, str, str]] = {}
     if (folder / TABLE).is_file():
         found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
         found = found[found["status"] != EMBEDDED]
-        columns = (found[name].tolist() for name in ("status", "code", "reason"))
-        reasons = dict(zip(found["slide"].tolist(), zip(*columns, strict=True), strict=True))
+        columns = (found[name].tolist() for name in ("status", "code", "message"))
+        said = dict(zip(found["slide"].tolist(), zip(*columns, strict=True), strict=True))
     unknown = ("missing", "not_embedded", "There is no usable feature file for the slide")
-    rows = [reasons.get(slide, unknown) for slide in missing["slide"]]
+    rows = [said.get(slide, unknown) for slide in missing["slide"]]
     excluded = missing[COLUMNS].reset_index(drop=True)
-    for number, name in enumerate(("status", "code", "reason")):
+    for number, name in enumerate(("status", "code", "message")):
         excluded[name] = [row[number] for row in rows]
     return excluded
 

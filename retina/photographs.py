@@ -12,6 +12,7 @@ from preprocessing.errors import InputError
 from preprocessing.files import digest_of
 from preprocessing.fundus.cohort import read_prepared
 from preprocessing.fundus.photograph import FundusSettings
+from training.run_folder import NOT_TRAINED_ON
 
 _CARRIED = ("image", "slide", "patient", "site", "site_role", "split", "label")
 
@@ -76,7 +77,8 @@ class RunPhotographs:
     store : PixelStore
         Pixels by row.
     excluded : pandas.DataFrame
-        ``image, site, split, label, reason`` of those that take no part, or no part in training.
+        Those that could not be prepared (``status`` ``not_prepared``) or are predicted but not
+        trained on (``not_trained_on``), with ``code, message``.
     prepared : FundusSettings
         How the pictures were made ready.
     digest : str
@@ -116,7 +118,9 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
             remedy="Divide it with split_cohort first",
         )  # fmt: skip
     records, settings = read_prepared(prepared)
-    record_columns = ["image", "status", "code", "file", "gradable", "reasons", "prepared_digest"]
+    record_columns = [
+        "image", "status", "code", "message", "file", "gradable", "reasons", "prepared_digest",
+    ]  # fmt: skip
     joined = cohort.table.assign(label_index=cohort.label_indices).merge(
         records[record_columns], on="image", how="left", validate="one_to_one"
     )
@@ -165,13 +169,13 @@ def _run_photographs(
 def _excluded(joined: pd.DataFrame) -> pd.DataFrame:
     failed = joined[joined["status"] != "ok"]
     ungradable = joined[(joined["status"] == "ok") & (joined["gradable"] == False)]  # noqa: E712
-    columns = ["image", "site", "split", "label"]
+    columns = [*_CARRIED, "status", "code", "message"]
     return pd.concat(
         [
-            failed[columns].assign(reason="not prepared: " + failed["code"]),
-            ungradable[columns].assign(
-                reason="ungradable, predicted but not trained on: " + ungradable["reasons"]
-            ),
+            failed.assign(status="not_prepared")[columns],
+            ungradable.assign(
+                status=NOT_TRAINED_ON, code="ungradable", message=ungradable["reasons"]
+            )[columns],
         ],
         ignore_index=True,
     )

@@ -15,6 +15,8 @@ OWNED = (
     "weights.safetensors", "excluded.csv", "predictions.parquet", "embeddings.npy", "logits.npy",
     "configuration.json", "cell.json", RECORD,
 )  # fmt: skip
+# The status in excluded.csv of images that are predicted all the same.
+NOT_TRAINED_ON = "not_trained_on"
 OWNED_FOLDERS = ("checkpoint", "evaluation", "package")
 PACKAGES = ("offsite", "torch", "numpy", "pandas", "scikit-learn", "openslide-python", "monai")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evaluation.evaluating import Evaluation, ReportSettings, evaluate
@@ -10,7 +11,7 @@ from evaluation.report.reading import read_table
 from evaluation.tracking import log_run
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
-from training.run_folder import RunFolder
+from training.run_folder import NOT_TRAINED_ON, RunFolder
 from workflows.configurations import Configuration, validate_configuration
 from workflows.console import say
 from workflows.image_tables import image_tables
@@ -109,12 +110,12 @@ def cohort_flow(path: Path) -> pd.DataFrame:
     """
     predicted = pd.read_parquet(path / "predictions.parquet", columns=["site"])
     predicted = predicted.assign(outcome="predicted", reason="")
-    excluded = pd.read_csv(path / "excluded.csv", keep_default_na=False)
-    why = "code" if "code" in excluded.columns else "reason"
-    left_out = pd.DataFrame(
-        {"site": excluded["site"], "outcome": "excluded", "reason": excluded[why]}
+    listed = pd.read_csv(path / "excluded.csv", keep_default_na=False)
+    kept = listed["status"] == NOT_TRAINED_ON  # these are among the predicted
+    listed = listed.assign(
+        outcome=np.where(kept, "of these not trained on", "excluded"), reason=listed["code"]
     )
-    everything = pd.concat([predicted, left_out], ignore_index=True)
+    everything = pd.concat([predicted, listed[predicted.columns]], ignore_index=True)
     counts = everything.groupby(["site", "outcome", "reason"]).size().rename("n").reset_index()
     counts.insert(0, "stage", "prediction")
     return counts

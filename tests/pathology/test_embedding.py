@@ -46,13 +46,13 @@ def embedded(cohort, tmp_path_factory):
     return out, embed_cohort(cohort, cohort.path.parent, out, ENCODER, workers=2)
 
 
-def test_every_slide_has_a_row_with_status_and_reason(embedded, cohort):
+def test_every_slide_has_a_row_with_status_and_message(embedded, cohort):
     out, rows = embedded
     assert rows["slide"].tolist() == ["s0", "s1", "glass", "bad"]
     assert rows["status"].tolist() == [EMBEDDED, EMBEDDED, NO_TILES, FAILED]
     assert (rows["tiles"] > 0).tolist() == [True, True, False, False]
     assert rows["code"].tolist()[2:] == ["no_tissue", "slide_failed"]
-    assert all(rows["reason"][2:])
+    assert all(rows["message"][2:])
     written = pd.read_csv(out / "features.csv", keep_default_na=False)
     assert written["status"].tolist() == rows["status"].tolist()
     assert sorted(path.name for path in out.glob("*.h5")) == ["s0.h5", "s1.h5"]

@@ -159,7 +159,7 @@ def test_slides_without_features_are_excluded_with_the_reason(cohort, folder, tm
         if path.stem not in lost:
             (part / path.name).write_bytes(path.read_bytes())
     reasons = pd.DataFrame(
-        {"slide": lost[:1], "status": ["no_tiles"], "code": ["no_tissue"], "reason": ["Glass"]}
+        {"slide": lost[:1], "status": ["no_tiles"], "code": ["no_tissue"], "message": ["Glass"]}
     )
     reasons.to_csv(part / "features.csv", index=False)
     table = train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")

@@ -85,10 +85,9 @@ def _end(table: "pd.DataFrame") -> None:
     from workflows.console import say
 
     failed = table[table["status"] == "failed"]
-    why = "message" if "message" in table.columns else "reason"
-    for (code, reason), rows in failed.groupby(["code", why]):
+    for (code, message), rows in failed.groupby(["code", "message"]):
         named = ", ".join(rows["slide"].astype(str).head(5))
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        say(f"[red]{code}[/red]: {reason} ({named}{more})")
+        say(f"[red]{code}[/red]: {message} ({named}{more})")
     if len(failed):
         raise typer.Exit(SOME_FAILED)

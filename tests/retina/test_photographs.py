@@ -1,0 +1,28 @@
+import shutil
+
+import pandas as pd
+
+from retina.photographs import select_photographs
+
+
+def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):
+    folder = shutil.copytree(prepared.folder, tmp_path / "prepared")
+    records = pd.read_csv(folder / "prepared.csv", dtype=str, keep_default_na=False)
+    cohort = prepared.split("corran")
+    chosen = cohort.table.loc[cohort.table["split"] == "train", "image"]
+    lost, blurred = (records["image"] == image for image in chosen.head(2))
+    records.loc[lost, ["status", "code", "message"]] = "failed", "no_field_of_view", "No disc."
+    records.loc[blurred, ["gradable", "reasons"]] = "False", "blurred"
+    records.to_csv(folder / "prepared.csv", index=False)
+
+    photographs = select_photographs(cohort, folder, resident_gib=1)
+
+    listed = photographs.excluded.set_index("image")[["status", "code", "message"]]
+    assert listed.loc[chosen.iloc[0]].tolist() == ["not_prepared", "no_field_of_view", "No disc."]
+    assert listed.loc[chosen.iloc[1]].tolist() == ["not_trained_on", "ungradable", "blurred"]
+    assert len(listed) == 2
+    assert photographs.table["image"].tolist() == [
+        image for image in cohort.table["image"] if image != chosen.iloc[0]
+    ]
+    trained_on = photographs.table["image"].iloc[photographs.rows("train")]
+    assert not set(chosen.head(2)) & set(trained_on)
