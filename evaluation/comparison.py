@@ -12,7 +12,7 @@ from evaluation.alignment import Together, aligned, measured_together, rows_of_t
 from evaluation.delong import paired_test
 from evaluation.estimates import Reason
 from evaluation.intervals import percentile_interval
-from evaluation.metrics.catalogue import metric_names
+from evaluation.metrics.catalogue import limits_of, metric_names
 from evaluation.metrics.measured import Measured
 from evaluation.per_site import why_not_measured
 from evaluation.predictions import Predictions
@@ -259,7 +259,9 @@ def _method_rows(
         record["value"] = values[:, 0].mean()
         if len(values) > 1:
             record["seed_sd"] = values[:, 0].std(ddof=1)
-        record |= _bounds(drawn[method], place.units, ("low", "high"), settings)
+        # Stretching takes draws past what the metric can be; differences keep what they need.
+        possible = drawn[method].clip(*limits_of(place.base["metric"]))
+        record |= _bounds(possible, place.units, ("low", "high"), settings)
         if method != baseline:
             names = ("difference_low", "difference_high")
             record["difference"] = drawn[method][0] - drawn[baseline][0]

@@ -185,6 +185,17 @@ def test_seeds_that_differ_widen_the_interval_and_one_seed_has_no_spread(rows) -
     assert bounds == pytest.approx([0, 0], abs=1e-12)
 
 
+def test_no_interval_of_a_method_leaves_the_range_of_its_metric(rows) -> None:
+    seeds = [blurred(rows, noise, 7) for noise in (0.01, 4.0)]
+    found = compare_methods({"base": seeds, "other": seeds[::-1]}, "base", QUICK)
+    shares = found[~found["metric"].str.contains("kappa|brier|log_loss")]
+    assert (shares["high"].dropna() <= 1).all()
+    assert (shares["low"].dropna() >= 0).all()
+    kappas = found[found["metric"].str.endswith("kappa")]
+    assert (kappas["high"].dropna() <= 1).all()
+    assert (found.loc[found["metric"] == "log_loss", "high"] > 0.5).any()
+
+
 def test_a_method_without_runs_is_refused(rows: Predictions) -> None:
     for groups, baseline in (({"a": [rows]}, "b"), ({"a": [rows], "b": []}, "a")):
         with pytest.raises(InputError, match="no predictions"):
