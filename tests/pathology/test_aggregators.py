@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from padded import pad, pool
 
 from pathology.aggregators.registry import AggregatorSettings, build_aggregator
 from pathology.aggregators.segments import segment_max, segment_mean, segment_softmax, segment_sum
@@ -39,23 +40,23 @@ def test_packed_bags_give_what_bags_one_by_one_give(name):
         )
 
 
-@torch.no_grad()
-def test_packed_gated_attention_gives_what_padding_with_a_mask_gives():
-    aggregator = _aggregator("gated_attention")
+@pytest.mark.parametrize("name", NAMES)
+def test_packed_bags_give_what_padding_with_a_mask_gives_and_the_same_gradients(name):
+    aggregator = _aggregator(name)
     bags = _bags()
-    packed = Bags.pack(bags)
-    padded = torch.zeros(len(bags), max(SIZES), 12)
-    mask = torch.zeros(len(bags), max(SIZES), dtype=torch.bool)
-    for number, bag in enumerate(bags):
-        padded[number, : len(bag)] = torch.tensor(bag)
-        mask[number, : len(bag)] = True
-    hidden = aggregator.instances(padded)
-    scores = aggregator.score(aggregator.tanh(hidden) * aggregator.gate(hidden))[..., 0]
-    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
-    expected = (weights[..., None] * hidden).sum(dim=1)
+    packed, (padded, mask) = Bags.pack(bags), pad(bags)
     pooled = aggregator(packed.rows, packed.offsets)
-    torch.testing.assert_close(pooled.embedding, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(pooled.attention, weights[mask], rtol=0, atol=1e-5)
+    embedding, attention = pool(name, aggregator, padded, mask)
+    torch.testing.assert_close(pooled.embedding, embedding, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pooled.attention, attention[mask], rtol=0, atol=1e-5)
+    wanted = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(0))
+    parameters = list(aggregator.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad((pooled.embedding * wanted).sum(), parameters, allow_unused=True),
+        torch.autograd.grad((embedding * wanted).sum(), parameters, allow_unused=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
