@@ -20,7 +20,8 @@ from preprocessing.files import (
     write_bytes,
     write_json,
 )
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph, read_photograph
+from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from preprocessing.fundus.reading import read_photograph
 
 VERSION = 1
 """Goes up when the same photograph and settings would give another picture."""

@@ -1,7 +1,6 @@
 """From a photograph to a square picture of the retina that a network can read."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -13,8 +12,6 @@ from preprocessing.fundus.field_of_view import FieldOfView, find_field, whole_pi
 from preprocessing.fundus.quality import Quality, assess
 from preprocessing.settings import Settings
 
-MAX_PIXELS = 100_000_000
-_MIN_SIDE = 16
 _RIM = 0.985  # the outermost ring mixes retina and background
 
 
@@ -59,49 +56,6 @@ class PreparedPhotograph:
     field: FieldOfView
     quality: Quality
     warnings: tuple[str, ...]
-
-
-def read_photograph(path: str | Path) -> np.ndarray:
-    """Read a picture file as uint8, H x W x 3, RGB.
-
-    Raises
-    ------
-    InputError
-        Code ``missing_file``, ``unreadable_image`` or ``too_large``.
-    """
-    from PIL import Image
-
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(
-            "no such photograph", file=file, remedy="Check the path", code="missing_file"
-        )
-    damaged = InputError(
-        "cannot be read as a picture", file=file, code="unreadable_image",
-        remedy="Export the photograph again as JPEG, PNG or TIFF",
-    )  # fmt: skip
-    try:
-        with Image.open(file) as header:  # reads the header alone: bounds before decoding
-            width, height = header.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise damaged from error
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{width} x {height} px is more than {MAX_PIXELS // 1_000_000} million",
-            file=file, remedy="Export it smaller", code="too_large",
-        )  # fmt: skip
-    if min(width, height) < _MIN_SIDE:
-        raise InputError(
-            f"{width} x {height} px is too small to show a retina",
-            file=file, remedy="Give the photograph and not its thumbnail", code="too_small",
-        )  # fmt: skip
-    try:
-        decoded = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise damaged from error
-    if decoded is None:
-        raise damaged
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> PreparedPhotograph:

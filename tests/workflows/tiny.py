@@ -32,6 +32,7 @@ class TinyPredictor:
     """Photographs to three classes; anything that OpenCV cannot read is not an image."""
 
     batch_size = 8
+    concurrent = False
 
     def __init__(self, package: Package) -> None:
         self.model = network()

@@ -1,5 +1,7 @@
 """The pipeline: inputs are read and prepared in threads, inferred in batches, written in a thread.
 
+A device infers one batch after the other while threads prepare the next. Without one, the threads
+that prepare infer as well, a batch each: there is nothing that could stand idle beside them.
 Never more than a fixed number of inputs is in flight, so memory does not grow with their number.
 Inputs are taken in order, so that two runs see the same batches. A fault of one input is that
 input's row, and the rest goes on.
@@ -19,6 +21,7 @@ import numpy as np
 
 from workflows.predict.case_files import CaseFiles, content_of
 from workflows.predict.codes import Code, Status
+from workflows.predict.cores import shared_cores
 from workflows.predict.inputs import Item
 from workflows.predict.judgement import Judge
 from workflows.predict.monitor import Monitor
@@ -54,10 +57,12 @@ class Tally:
     device_seconds: float = 0.0
     wall_seconds: float = 0.0
     memory_halvings: int = 0
+    lanes: int = 1
 
     def idle_share(self) -> float | None:
-        """Share of the run in which the device had nothing to do."""
-        return None if not self.wall_seconds else 1 - self.device_seconds / self.wall_seconds
+        """Share of the run in which the device (or, without one, a thread) did not infer."""
+        whole = self.wall_seconds * self.lanes
+        return 1 - self.device_seconds / whole if whole else None
 
 
 class Engine:
@@ -76,16 +81,24 @@ class Engine:
         self._files = files
         self._monitor = monitor
         self._options = options
-        self.tally = Tally()
+        self._counting = threading.Lock()
+        self.tally = Tally(lanes=options.workers if predictor.concurrent else 1)
 
     def run(self, items: Sequence[Item]) -> Tally:
         """Run all inputs; what ``KeyboardInterrupt`` cuts off stays as it was before."""
+        with shared_cores(min(self._options.workers, len(items)) or 1) as take_share:
+            return self._run(items, take_share)
+
+    def _run(self, items: Sequence[Item], take_share: Callable[[], None]) -> Tally:
         start = time.monotonic()
         writer = _Writer(self._write)
-        pool = ThreadPoolExecutor(self._options.workers, thread_name_prefix="prepare")
+        pool = ThreadPoolExecutor(
+            self._options.workers, thread_name_prefix="prepare",
+            initializer=take_share,
+        )  # fmt: skip
         try:
-            for batch in self._batches(self._prepared(pool, items)):
-                for passage in self._inferred(batch):
+            for batch in self._answered(pool, self._batches(self._prepared(pool, items))):
+                for passage in batch:
                     writer.put(passage)
                 if writer.stopped or (self._options.fail_fast and any(p.failed for p in batch)):
                     break
@@ -134,13 +147,29 @@ class Engine:
         if batch:
             yield batch
 
+    def _answered(
+        self, pool: ThreadPoolExecutor, batches: Iterator[list[Passage]]
+    ) -> Iterator[list[Passage]]:
+        """The batches in their order, each as soon as it and all before it are inferred."""
+        if not self._predictor.concurrent:
+            yield from map(self._inferred, batches)
+            return
+        pending: deque[Future[list[Passage]]] = deque()
+        for batch in batches:
+            pending.append(pool.submit(self._inferred, batch))
+            if len(pending) > self._options.workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
     def _inferred(self, batch: list[Passage]) -> list[Passage]:
         chosen = [passage for passage in batch if passage.wants_inference]
         if chosen:
             start = time.monotonic()
             self._infer(chosen)
             took = time.monotonic() - start
-            self.tally.device_seconds += took
+            with self._counting:
+                self.tally.device_seconds += took
             for passage in chosen:
                 passage.seconds += took / len(chosen)
                 passage.drop_payload()
@@ -162,12 +191,14 @@ class Engine:
                 passage.finding = finding
             else:
                 passage.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
-        self.tally.inferred += len(findings)
+        with self._counting:
+            self.tally.inferred += len(findings)
 
     def _infer_less(self, chosen: list[Passage], failure: Exception) -> None:
         short = is_out_of_memory(failure)
         if short:
-            self.tally.memory_halvings += 1
+            with self._counting:
+                self.tally.memory_halvings += 1
             self._monitor.note("out of memory, going on with less", inputs=len(chosen))
         if len(chosen) > 1:
             failure.__traceback__ = None  # its frames hold the tensors of the batch

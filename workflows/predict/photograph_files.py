@@ -1,7 +1,7 @@
-"""Photographs as they come: what is not one, what is cut short, and what would fill the memory.
+"""Photographs as they come: what is not one, and what would fill the memory.
 
 Pixels are read by `preprocessing.fundus`, as in training; here stands what a training set was
-spared: a decoder that paints the missing part of a file grey would give an answer on it.
+spared.
 """
 
 import warnings
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from preprocessing.errors import InputError
-from preprocessing.fundus.photograph import MAX_PIXELS, read_photograph
+from preprocessing.fundus.reading import MAX_PIXELS, read_photograph
 from workflows.predict.codes import Code
 from workflows.predict.inputs import Item
 from workflows.predict.kinds import kind_of
@@ -83,9 +83,8 @@ def _check_size(path: Path) -> None:
 
 
 def _check_whole(path: Path, kind: str) -> None:
-    """Refuse a file that ends too soon or holds several pictures."""
+    """Refuse a file that ends too soon (of JPEG the reader does) or holds several pictures."""
     if kind == "jpeg":
-        _check_jpeg(path)
         return
     from PIL import Image
 
@@ -98,19 +97,6 @@ def _check_whole(path: Path, kind: str) -> None:
         raise
     except Exception as error:
         raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
-
-
-def _check_jpeg(path: Path) -> None:
-    import simplejpeg
-
-    content = path.read_bytes()
-    try:
-        # Every byte is decoded, but to an eighth of the size: a twentieth of the work.
-        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, strict=True)
-    except ValueError as error:
-        if "unsupported color conversion" in str(error).lower():
-            return  # CMYK has no grey; OpenCV reads it
-        raise Rejected(Code.UNREADABLE, f"the file is damaged ({error})") from error
 
 
 def dicom_pixels(path: Path) -> np.ndarray:

@@ -66,9 +66,18 @@ class Finding:
 
 
 class Predictor(Protocol):
-    """One modality with one model. ``prepare`` runs in several threads, ``infer`` in one."""
+    """One modality with one model.
+
+    Attributes
+    ----------
+    batch_size : int
+        Inputs of one call of ``infer``.
+    concurrent : bool
+        Whether ``infer`` runs in several threads at once, as ``prepare`` does: on a processor.
+    """
 
     batch_size: int
+    concurrent: bool
 
     def prepare(self, item: Item) -> Prepared:
         """Read one input.

@@ -47,6 +47,7 @@ class SlidePredictor:
     batch_size = 1
 
     def __init__(self, package: Package, device: str) -> None:
+        self.concurrent = device == "cpu"
         settings = package.record.preprocessing
         encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
         wanted = package.record.fingerprints.get("encoder", encoder.digest)
