@@ -1,6 +1,7 @@
 """The tiles of a slide as coordinates: settings, record, and the files that hold them."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from preprocessing.errors import InputError
-from preprocessing.files import digest_of, read_json, replacing, write_json
+from preprocessing.files import digest_of, file_digest, read_json, replacing, write_json
 from preprocessing.quality import QualitySettings
 from preprocessing.settings import Settings
 from preprocessing.stain import MacenkoFit, ReinhardFit
@@ -20,6 +21,7 @@ VERSION = 1
 """Goes up when the same settings and slide would give other tiles."""
 
 FOLDER = "tiles"
+DAMAGED = "damaged_tiles"
 KEPT = "kept"
 STATUSES = (KEPT, "unreadable", "no_data", "pen", "fold", "dark", "pale", "blurred")
 """Why a tile with tissue is used or not; the first reason that holds. ``background`` is counted
@@ -106,6 +108,7 @@ class SlideRecord(Settings):
     counts: dict[str, int] = Field(default_factory=dict)
     rates: dict[str, float | None] = Field(default_factory=dict)
     tiles_digest: str = ""
+    table_digest: str = ""
     version: int = VERSION
 
     @property
@@ -154,11 +157,14 @@ def record_path(out: str | Path, slide: str) -> Path:
     return Path(out) / FOLDER / f"{slide}.json"
 
 
-def save_tiles(out: str | Path, tiles: SlideTiles) -> None:
-    """Write table, then record; the record's presence says that both are whole."""
-    with replacing(table_path(out, tiles.record.slide)) as temporary:
+def save_tiles(out: str | Path, tiles: SlideTiles) -> SlideRecord:
+    """Write table, then record with the table's digest; its presence says that both are whole."""
+    table = table_path(out, tiles.record.slide)
+    with replacing(table) as temporary:
         tiles.table.to_parquet(temporary, index=False)
-    write_json(record_path(out, tiles.record.slide), tiles.record.model_dump(mode="json"))
+    record = tiles.record.model_copy(update={"table_digest": file_digest(table)})
+    write_json(record_path(out, record.slide), record.model_dump(mode="json"))
+    return record
 
 
 def load_record(out: str | Path, slide: str) -> SlideRecord | None:
@@ -179,7 +185,8 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
     Raises
     ------
     InputError
-        ``not_tiled`` where there is no record, ``slide_failed`` where the slide failed.
+        ``not_tiled`` where there is no record, ``slide_failed`` where the slide failed,
+        ``damaged_tiles`` where the table is not the one that was written.
     """
     record = load_record(out, slide)
     if record is None:
@@ -192,13 +199,30 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
             f"slide '{slide}' failed: {record.message}", file=record.image,
             remedy="Mend or remove the slide", code="slide_failed",
         )  # fmt: skip
-    return SlideTiles(pd.read_parquet(table_path(out, slide)), record)
+    tiles = read_tiles_of(out, record)
+    if tiles is None:
+        raise InputError(
+            f"{slide}.parquet is missing or damaged", file=table_path(out, slide),
+            remedy="Run `offsite tile` again: it makes the file anew", code=DAMAGED,
+        )  # fmt: skip
+    return tiles
+
+
+def read_tiles_of(out: str | Path, record: SlideRecord) -> SlideTiles | None:
+    """Read the table that a record speaks of; None where it is absent or not the one written."""
+    try:
+        data = table_path(out, record.slide).read_bytes()
+        if record.table_digest not in ("", hashlib.sha256(data).hexdigest()):
+            return None
+        return SlideTiles(pd.read_parquet(io.BytesIO(data)), record)
+    except (OSError, ValueError):
+        return None
 
 
 def summary_row(record: SlideRecord) -> dict[str, Any]:
     """The slide's row of ``tiles.csv``."""
     nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
-    row = record.model_dump(exclude={*nested, "version"})
+    row = record.model_dump(exclude={*nested, "table_digest", "version"})
     if record.macenko is not None:
         row["stain_identity"] = record.macenko.identity
     row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}

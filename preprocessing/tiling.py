@@ -27,6 +27,7 @@ from preprocessing.tiles import (
     SlideTiles,
     TileSettings,
     load_record,
+    read_tiles_of,
     record_path,
     save_tiles,
     summary_row,
@@ -61,7 +62,7 @@ def tile_slide(
         and old.status != "failed"  # what failed may have been mended
         and mark
         and (old.fingerprint, old.settings_digest, old.mpp_override) == (mark, digest, mpp)
-        and table_path(out, slide).is_file()
+        and read_tiles_of(out, old) is not None
     ):
         return old
     _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
@@ -80,11 +81,9 @@ def tile_slide(
     else:
         if settings.pictures:
             save_pictures(out, slide, masks)
-        save_tiles(out, tiles)
-        return tiles.record
+        return save_tiles(out, tiles)
     record = base.model_copy(update={"status": "failed", **why})
-    save_tiles(out, SlideTiles(_empty_table(), record))
-    return record
+    return save_tiles(out, SlideTiles(_empty_table(), record))
 
 
 def tile_cohort(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.evaluating import Evaluation, ReportSettings, evaluate
-from evaluation.report.reading import read_table
+from evaluation.report.reading import check_tables, read_table
 from evaluation.tracking import log_run
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
@@ -63,6 +63,7 @@ def track_run(folder: str | Path, uri: str, experiment: str) -> str:
         raise InputError(
             "the run has not been evaluated", file=path, remedy="Run `offsite evaluate` on it first"
         )
+    check_tables(evaluation)
     return log_run(
         uri, experiment, cell["name"],
         job_key=record["key"],
@@ -81,9 +82,10 @@ def finished_run(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no run, or it is not finished.
+        There is no run, it is not finished, or one of its results is damaged.
     """
-    record = RunFolder(path).record()
+    run = RunFolder(path)
+    record = run.record()
     if record is None or not (path / CELL).is_file():
         raise InputError(
             "not a run folder", file=path, remedy="Give a folder that `offsite train` printed"
@@ -92,6 +94,11 @@ def finished_run(path: Path) -> dict[str, Any]:
         raise InputError(
             "the run is not finished", file=path, remedy="Run `offsite train` again: it goes on"
         )
+    if damaged := run.damaged():
+        raise InputError(
+            "the file is not as training wrote it", file=path / damaged, code="damaged_run",
+            remedy="Run `offsite train` again: it makes the file anew",
+        )  # fmt: skip
     return record
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.registry import register_package
+from evaluation.report.reading import check_tables
 from preprocessing.files import read_json
 from workflows.configurations import Configuration, PathologyConfiguration
 from workflows.console import say
@@ -47,6 +48,7 @@ def package(folder: str | Path) -> Path:
     """Make the model package of an evaluated run, in the run's folder."""
     path = Path(folder)
     record, configuration = finished_run(path), configuration_of(path)
+    check_tables(path / EVALUATION)
     facts = model_facts(configuration, record["facts"]["architecture"])
     return package_run(path, path / EVALUATION, path / PACKAGE, facts)
 

@@ -23,7 +23,7 @@ from preprocessing.files import (
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from preprocessing.fundus.reading import read_photograph
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same photograph and settings would give another picture."""
 
 TABLE = "prepared.csv"

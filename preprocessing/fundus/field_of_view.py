@@ -6,6 +6,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from preprocessing.fundus.shrinking import halved, halvings
+
 Ellipse = tuple[float, float, float, float]
 Method = Literal["circle", "ellipse", "box", "whole"]
 
@@ -69,13 +71,13 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     pixels : numpy.ndarray
         uint8, H x W x 3, RGB.
     """
+    longest, shortest = max(pixels.shape[:2]), min(pixels.shape[:2])
+    times = min(halvings(longest, _SEARCH_PX), halvings(shortest, 1))
+    pixels = halved(pixels, times)
     height, width = pixels.shape[:2]
     scale = min(1.0, _SEARCH_PX / max(height, width))
-    small = (
-        cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        if scale < 1
-        else pixels
-    )
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
     background = _corner_colour(small)
     if background.min() > _BRIGHTEST_SURROUND:
         return None
@@ -86,7 +88,7 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     if found is None:
         return None
     (x, y, rx, ry), method, coverage = found
-    up = np.array([width / small.shape[1], height / small.shape[0]])
+    up = np.array([width / small.shape[1], height / small.shape[0]]) * 2**times
     colour = tuple(int(v) for v in background)
     return FieldOfView(
         x * up[0], y * up[1], rx * up[0], ry * up[1], coverage, method,

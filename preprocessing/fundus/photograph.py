@@ -10,8 +10,10 @@ from pydantic import Field
 from preprocessing.errors import InputError
 from preprocessing.fundus.field_of_view import FieldOfView, find_field, whole_picture
 from preprocessing.fundus.quality import Quality, assess
+from preprocessing.fundus.shrinking import halved, halvings
 from preprocessing.settings import Settings
 
+_FINE_PX = 256  # as long as a side has this many px, a block of them is under 0.4 % of it
 _RIM = 0.985  # the outermost ring mixes retina and background
 
 
@@ -108,11 +110,13 @@ def _cropped(pixels: np.ndarray, field: FieldOfView, px: int) -> tuple[np.ndarra
     """The bounding square of the field at px x px, and which of its pixels the picture holds."""
     left, right = field.centre_x - field.radius_x, field.centre_x + field.radius_x
     top, bottom = field.centre_y - field.radius_y, field.centre_y + field.radius_y
-    x0, x1, y0, y1 = (round(v) for v in (left, right, top, bottom))
+    times = halvings(min(right - left, bottom - top), max(px, _FINE_PX))
+    x0, x1 = _in_blocks(left, right, 2**times)
+    y0, y1 = _in_blocks(top, bottom, 2**times)
     height, width = pixels.shape[:2]
     inner = pixels[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
     pad = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
-    picture = cv2.copyMakeBorder(inner, *pad, cv2.BORDER_REPLICATE)
+    picture = halved(cv2.copyMakeBorder(inner, *pad, cv2.BORDER_REPLICATE), times)
     held = cv2.copyMakeBorder(
         np.ones(inner.shape[:2], np.uint8), *pad, cv2.BORDER_CONSTANT, value=(0.0,)
     )
@@ -121,6 +125,15 @@ def _cropped(pixels: np.ndarray, field: FieldOfView, px: int) -> tuple[np.ndarra
         picture, (px, px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
     return square, cv2.resize(held, (px, px), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _in_blocks(low: float, high: float, block: int) -> tuple[int, int]:
+    """An interval in whole px, of the nearest length that is a multiple of the block."""
+    if block == 1:
+        return round(low), round(high)
+    length = round((high - low) / block) * block
+    start = round((low + high - length) / 2)
+    return start, start + length
 
 
 def _disc(px: int) -> np.ndarray:

@@ -9,7 +9,9 @@ from workflows.commands.options import Config, Join, Overrides, Part, Workers, c
 if TYPE_CHECKING:
     import pandas as pd
 
-SOME_FAILED = 3
+UNUSABLE, SOME_FAILED = 2, 3
+# Not the image is at fault but what a stage made of it: that stage must run again.
+BROKEN = ("damaged_tiles", "not_tiled")
 
 
 def tile(
@@ -81,7 +83,10 @@ def train(
 
 
 def _end(table: "pd.DataFrame") -> None:
-    """Say what failed, a line for each kind of reason, and leave with exit code 3 if any did."""
+    """Say what failed, a line for each kind of reason, and leave with exit code 3 if any did.
+
+    Where the stage before left nothing whole for an image, the code is 2: nothing may go on.
+    """
     from workflows.console import say
 
     failed = table[table["status"] == "failed"]
@@ -90,4 +95,4 @@ def _end(table: "pd.DataFrame") -> None:
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         say(f"[red]{code}[/red]: {message} ({named}{more})")
     if len(failed):
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(UNUSABLE if failed["code"].isin(BROKEN).any() else SOME_FAILED)

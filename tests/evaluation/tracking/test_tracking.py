@@ -96,7 +96,7 @@ def test_more_than_one_batch_of_each_kind_arrives(store):
     params = {f"p{i}": i for i in range(230)}
     run_id = log_run(store, "demo", "many", job_key="k", curves=curves, params=params)
     run = client_of(store).get_run(run_id)
-    assert len(run.data.params) == 230
+    assert set(params) <= set(run.data.params)
     assert len(run.data.metrics) == 60
     assert history(store, run_id, "train/l59")[-1] == (39, 39.59)
 
