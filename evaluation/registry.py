@@ -90,6 +90,11 @@ def register_package(
             name, location, run_id, tags={PACKAGE_DIGEST: digest}, await_creation_for=60
         )
         version = str(made.version)
+        # Numbers are given in the order of arrival: of versions made at one moment the first stays.
+        first = _known_version(client, name, digest)
+        if first is not None and first != version:
+            client.delete_model_version(name, version)
+            version = first
     for key, value in (tags or {}).items():
         client.set_model_version_tag(name, version, key, str(value)[:_TAG_CHARACTERS])
     if alias:
@@ -176,10 +181,9 @@ def package_digest(folder: Path) -> str:
 
 def _known_version(client: "MlflowClient", name: str, digest: str) -> str | None:
     escaped = name.replace("'", "")
-    for version in client.search_model_versions(f"name = '{escaped}'"):
-        if version.tags.get(PACKAGE_DIGEST) == digest:
-            return str(version.version)
-    return None
+    found = client.search_model_versions(f"name = '{escaped}'")
+    same = [int(one.version) for one in found if one.tags.get(PACKAGE_DIGEST) == digest]
+    return str(min(same)) if same else None
 
 
 def _registered(client: "MlflowClient", name: str) -> None:

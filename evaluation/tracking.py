@@ -4,7 +4,6 @@ Nothing here decides anything: whatever MLflow shows stands in the run folder an
 folder too. A job that is run again finds its MLflow run again by its key.
 """
 
-import contextlib
 import json
 import re
 import time
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evaluation.tracking_keys import bounded, curve_metrics, finite, per_site_metrics, site_slugs
-from evaluation.tracking_store import client_of, database_path, locked
+from evaluation.tracking_runs import run_of
+from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, file_digest
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-JOB_KEY = "offsite.job_key"
 _CONTENT = "offsite.content"
 _STARTED = "offsite.logging_started_ms"
 _METRICS_A_BATCH = 1000
@@ -90,14 +89,12 @@ def log_run(
             [_artifact_digest(p) for p in paths],
         ]
     )
-    run = _run(client, uri, experiment, run_name, job_key, parent)
+    run = run_of(client, uri, experiment, run_name, job_key, parent)
     identifier = str(run.info.run_id)
     if run.info.status == "FINISHED" and run.data.tags.get(_CONTENT) == content:
         return identifier
     _check_same_params(run, wanted, job_key)
-    # One timestamp for all attempts at the same content makes a repeated metric the same row.
-    started = run.data.tags.get(_STARTED) if run.data.tags.get(_CONTENT) == content else None
-    moment = int(started or time.time() * 1000)
+    moment = _moment(run, content)
     site_tags = {} if per_site is None else _site_tags(per_site)
     texts = {**site_tags, **(tags or {}), _CONTENT: content, _STARTED: str(moment)}
     if left_out:
@@ -115,45 +112,15 @@ def log_run(
     return identifier
 
 
-def _run(
-    client: "MlflowClient", uri: str, experiment: str, name: str, job_key: str, parent: str | None
-) -> "Run":
-    guard = contextlib.nullcontext() if uri.startswith("http") else locked(database_path(uri))
-    with guard:
-        place = _experiment(client, uri, experiment)
-        key = job_key.replace("'", "")
-        if known := _first(client, place, key):
-            return known
-        tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
-        made = client.create_run(place, tags=tags, run_name=name)
-        # A server has no lock of ours: of runs made at the same moment, all keep the first.
-        first = _first(client, place, key)
-        if first is None or first.info.run_id == made.info.run_id:
-            return made
-        client.delete_run(made.info.run_id)
-        return first
+def _moment(run: "Run", content: str) -> int:
+    """One timestamp (ms) for all attempts at the same content: a repeated metric is the same row.
 
-
-def _first(client: "MlflowClient", place: str, key: str) -> "Run | None":
-    """The earliest run of a job key."""
-    known = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=100)
-    return min(known, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
-
-
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return str(known.experiment_id)
-    location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client.create_experiment(name, None if location is None else location.as_uri()))
-    except MlflowException:
-        known = client.get_experiment_by_name(name)  # another process was quicker
-        if known is None:
-            raise
-        return str(known.experiment_id)
+    It is the run's own for what is logged first, so that processes that log it together agree.
+    """
+    logged = run.data.tags.get(_CONTENT)
+    if logged is None:
+        return int(run.info.start_time)
+    return int(run.data.tags[_STARTED]) if logged == content else int(time.time() * 1000)
 
 
 def _epochs(curves: Sequence[Mapping[str, Any]] | str | Path) -> list[tuple[int, dict[str, float]]]:

@@ -1,5 +1,8 @@
 """Two small runs, made once: synthetic images of three sites to a trained and packaged model."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +97,12 @@ def fundus_run(tmp_path_factory: pytest.TempPathFactory) -> FundusRun:
     )  # fmt: skip
     package = package_run(folder / "run", None, folder / "package", facts)
     return FundusRun(folder / "cohort" / "cohort.csv", folder / "run", package)
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder for servers that run as users of their own; pytest closes its folders to others."""
+    folder = Path(tempfile.mkdtemp(prefix="offsite-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

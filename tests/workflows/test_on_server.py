@@ -41,10 +41,8 @@ print(log_run(uri, "shared", f"run {job}", job_key=f"job {job}", params={"job": 
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("server")
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(0o755)  # the database runs as a user of its own
+def uri(open_folder: Path) -> Iterator[str]:
+    home = open_folder
     path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     log = (home / "start.log").open("w")  # the server lives on: a pipe would never close
     try:

@@ -43,10 +43,8 @@ def soon(found: Callable[[], str], what: str, seconds: float = 120) -> str:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], None]]:
-    home = tmp_path_factory.mktemp("slurm")
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(0o755)  # the database runs as a user of its own
+def node(open_folder: Path) -> Iterator[Callable[[str], None]]:
+    home = open_folder
 
     def act(action: str) -> None:
         with (home / "node.log").open("a") as log:  # its servers live on: a pipe would never close
