@@ -25,16 +25,15 @@ from evaluation.operating_points import operating_point_table
 from evaluation.per_site import confusion_table, per_site_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.page import write_report
-from evaluation.report.reading import read_table
+from evaluation.report.reading import RECORD, damaged_table, read_table
 from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
 from evaluation.settings import EvaluationSettings
 from evaluation.shift.settings import ShiftSettings
 from evaluation.shift.table import shift_tables
 from preprocessing.errors import InputError
-from preprocessing.files import digest_of, read_json, replacing, write_json
+from preprocessing.files import digest_of, file_digest, read_json, replacing, write_json
 from preprocessing.settings import Settings
 
-RECORD = "evaluation.json"
 Part = Literal[
     "next_hospital",
     "operating_points",
@@ -153,7 +152,8 @@ def evaluate(
             write_table(folder / f"{name}.csv", table)
         record = _merged(_record(predictions, rows, chosen), more)
         write_report(folder, record)
-        write_json(folder / RECORD, {"status": "done", "key": key, **record})
+        files = {table.name: file_digest(table) for table in sorted(folder.glob("*.csv"))}
+        write_json(folder / RECORD, {"status": "done", "key": key, "files": files, **record})
     return Evaluation(
         folder=folder,
         report=folder / "report.html",
@@ -272,7 +272,8 @@ def _merged(record: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 def _finished(folder: Path, key: str) -> bool:
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     whole = (folder / "report.html").is_file() and (folder / "per_site.csv").is_file()
-    return whole and record.get("status") == "done" and record.get("key") == key
+    same = record.get("status") == "done" and record.get("key") == key
+    return whole and same and damaged_table(folder) is None
 
 
 def _clear(folder: Path) -> None:

@@ -96,7 +96,8 @@ def read_features(path: str | Path) -> SlideFeatures:
     Raises
     ------
     InputError
-        The file is absent, damaged, of another layout, or holds numbers that are not finite.
+        The file is absent, damaged (also where only its digest says so), of another layout, or
+        holds numbers that are not finite.
     """
     with _opened(path) as file:
         origin = _origin(file, path)
@@ -104,10 +105,13 @@ def read_features(path: str | Path) -> SlideFeatures:
         if rows > MAX_TILES or columns > MAX_DIMENSIONS:
             raise _unusable(path, f"{rows} x {columns} features are more than any slide has")
         slide = SlideFeatures(features=file["features"][:], coords=file["coords"][:], origin=origin)
+        written = file.attrs.get("digest")
     try:
         _check(slide)
     except ValueError as error:
         raise _unusable(path, str(error)) from error
+    if written is not None and written != slide.digest():
+        raise _unusable(path, "the features are not those that were written")
     return slide
 
 
@@ -124,9 +128,9 @@ def read_origin(path: str | Path) -> tuple[FeatureOrigin, str]:
 
 
 def is_fresh(path: str | Path, origin: FeatureOrigin) -> bool:
-    """Say whether the file at ``path`` is whole and was made from just this."""
+    """Say whether the file at ``path`` was made from just this, and holds what was written."""
     try:
-        return read_origin(path)[0] == origin
+        return read_origin(path)[0] == origin and read_features(path).origin == origin
     except InputError:
         return False
 
@@ -164,6 +168,6 @@ def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
 
 def _unusable(path: str | Path, problem: str) -> InputError:
     return InputError(
-        problem, file=path, remedy="Delete the file and embed the slide again",
+        problem, file=path, remedy="Run `offsite embed` again: it makes the file anew",
         code="bad_feature_file",
     )  # fmt: skip

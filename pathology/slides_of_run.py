@@ -1,5 +1,6 @@
 """Which slides take part in a run, in which bags, and which are left out and why."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 from pathology.bags import BagTable
 from pathology.embedding import EMBEDDED, TABLE
 from pathology.feature_folders import locate, read_header
+from pathology.features import feature_path
 from pathology.store import FeatureStore, pack_features
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
@@ -78,14 +80,16 @@ def select_slides(
     Raises
     ------
     InputError
-        The cohort has no splits, no slide has features, or a class has no training bag.
+        The cohort has no splits, no slide has features, features that were made are damaged, or a
+        class has no training bag.
     """
     folder = Path(features_folder)
     _check_splits(cohort)
     table = cohort.table[COLUMNS].assign(class_index=cohort.label_indices)
-    files = {slide: path for slide, path in locate(folder, table["slide"]).items() if _usable(path)}
+    said = _said(folder)
+    files = _usable(folder, table["slide"], said)
     present = table["slide"].isin(list(files)).to_numpy()
-    excluded = _excluded(table[~present], folder)
+    excluded = _excluded(table[~present], said)
     table = table[present].reset_index(drop=True)
     size = sum(path.stat().st_size for path in files.values())
     mapped = folder / STORE if size > resident_gib * 2**30 else None
@@ -118,26 +122,50 @@ def _check_splits(cohort: Cohort) -> None:
         )  # fmt: skip
 
 
-def _usable(path: Path) -> bool:
+def _said(folder: Path) -> pd.DataFrame:
+    """What embedding said of each slide (``status, code, message``), where it said something."""
+    columns = ["status", "code", "message"]
+    if not (folder / TABLE).is_file():
+        return pd.DataFrame(columns=columns, dtype=str)
     try:
-        return read_header(path).rows > 0
-    except InputError:
-        return False
-
-
-def _excluded(missing: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Rows without features, with what embedding said of them where it said something."""
-    said: dict[str, tuple[str, str, str]] = {}
-    if (folder / TABLE).is_file():
         found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
-        found = found[found["status"] != EMBEDDED]
-        columns = (found[name].tolist() for name in ("status", "code", "message"))
-        said = dict(zip(found["slide"].tolist(), zip(*columns, strict=True), strict=True))
+        return found.set_index("slide")[columns]
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"the table cannot be read ({error})", file=folder / TABLE,
+            remedy="Run `offsite embed` again: it writes the table anew", code="bad_feature_table",
+        ) from error  # fmt: skip
+
+
+def _usable(folder: Path, slides: Iterable[str], said: pd.DataFrame) -> dict[str, Path]:
+    """Return the feature files with rows; refuse where one that was made is damaged or gone.
+
+    A run without slides that have been embedded would be another run, so it does not begin.
+    """
+    made = set(said.index[said["status"] == EMBEDDED])
+    located = locate(folder, slides)
+    found = {}
+    for slide in slides:
+        path = located.get(slide, feature_path(folder, slide))
+        try:
+            if read_header(path).rows:
+                found[slide] = path
+        except InputError as error:
+            if slide in made:
+                raise InputError(
+                    error.problem, file=path, code=error.code,
+                    remedy="Run `offsite embed` again: it makes the file anew",
+                ) from error  # fmt: skip
+    return found
+
+
+def _excluded(missing: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
+    """Rows without features, with what embedding said of them."""
+    failed = said[said["status"] != EMBEDDED]
     unknown = ("missing", "not_embedded", "There is no usable feature file for the slide")
-    rows = [said.get(slide, unknown) for slide in missing["slide"]]
     excluded = missing[COLUMNS].reset_index(drop=True)
-    for number, name in enumerate(("status", "code", "message")):
-        excluded[name] = [row[number] for row in rows]
+    for name, text in zip(("status", "code", "message"), unknown, strict=True):
+        excluded[name] = excluded["slide"].map(failed[name]).fillna(text)
     return excluded
 
 

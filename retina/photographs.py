@@ -1,5 +1,7 @@
 """The photographs of a run: which take part, and their pixels from disk or from memory."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +30,14 @@ class PixelStore:
         Their side.
     resident_bytes : int
         If all of them fit in this, each is kept once it has been read; else none is.
+    digests : sequence of str, optional
+        SHA-256 of each file; one that differs is refused.
     """
 
-    def __init__(self, files: list[Path], px: int, resident_bytes: int) -> None:
-        self.files, self.px = files, px
+    def __init__(
+        self, files: list[Path], px: int, resident_bytes: int, digests: Sequence[str] = ()
+    ) -> None:
+        self.files, self.px, self.digests = files, px, digests
         fits = len(files) * px * px * 3 <= resident_bytes
         shape = (len(files) if fits else 0, px, px, 3)
         self._kept = np.empty(shape, np.uint8)
@@ -52,11 +58,17 @@ class PixelStore:
         return self._kept[rows]
 
     def _read(self, row: int) -> np.ndarray:
-        picture = cv2.imread(str(self.files[row]), cv2.IMREAD_COLOR)
-        if picture is None or picture.shape != (self.px, self.px, 3):
+        try:
+            data = self.files[row].read_bytes()
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error):
+            data, picture = b"", None
+        changed = self.digests and hashlib.sha256(data).hexdigest() != self.digests[row]
+        if picture is None or changed or picture.shape != (self.px, self.px, 3):
             raise InputError(
                 "the prepared picture is missing or damaged", file=self.files[row],
-                remedy="Prepare the cohort again; it is made anew", code="damaged_picture",
+                remedy="Run `offsite prepare` again: it makes the picture anew",
+                code="damaged_picture",
             )  # fmt: skip
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
@@ -159,7 +171,9 @@ def _run_photographs(
         labels=labels,
         training_sites=training_sites,
         sites=there["site"].map(index).fillna(-1).to_numpy(np.int64),
-        store=PixelStore(files, settings.px, int(resident_gib * 2**30)),
+        store=PixelStore(
+            files, settings.px, int(resident_gib * 2**30), there["prepared_digest"].tolist()
+        ),
         excluded=_excluded(joined),
         prepared=settings,
         digest=digest_of([settings.digest(), what.astype(str).to_dict("list")]),

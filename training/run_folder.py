@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import InputError
-from preprocessing.files import digest_of, read_json, write_json
+from preprocessing.files import digest_of, file_digest, read_json, write_json
 
 RECORD = "run.json"
 OWNED = (
     "settings.json", "splits.parquet", "draws.json", "curves.jsonl", "fit.json",
     "weights.safetensors", "excluded.csv", "predictions.parquet", "embeddings.npy", "logits.npy",
     "configuration.json", "cell.json", RECORD,
+)  # fmt: skip
+# What later stages read of a finished run; its record holds their digests.
+RESULTS = (
+    "splits.parquet", "weights.safetensors", "excluded.csv", "predictions.parquet",
+    "embeddings.npy", "logits.npy",
 )  # fmt: skip
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"
@@ -25,7 +30,7 @@ class RunFolder:
     """One run on disk. It is the same run as long as its inputs and settings are the same.
 
     ``run.json`` holds ``status`` (``running`` or ``done``), ``key`` (digest of ``inputs``),
-    ``inputs``, ``versions`` and, once done, ``facts``.
+    ``inputs``, ``versions`` and, once done, ``facts`` and ``files``: the digests of its results.
 
     Parameters
     ----------
@@ -47,8 +52,9 @@ class RunFolder:
         Returns
         -------
         bool
-            False if the folder holds the finished run of the same inputs. True otherwise: either
-            afresh, or to go on where a killed run of the same inputs stopped.
+            False if the folder holds the finished run of the same inputs, whole. True otherwise:
+            either afresh, or to go on where a killed run of the same inputs stopped, or to make
+            again what is damaged.
 
         Raises
         ------
@@ -61,7 +67,7 @@ class RunFolder:
             self._check_empty()
         elif record["key"] != key:
             self.clear()
-        elif record["status"] == "done":
+        elif record["status"] == "done" and self.damaged() is None:
             return False
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(
@@ -75,12 +81,22 @@ class RunFolder:
         record = self.record()
         if record is None:
             raise RuntimeError("a run is finished that never began")
-        write_json(self.path / RECORD, {**record, "status": "done", "facts": facts})
+        present = [name for name in RESULTS if (self.path / name).is_file()]
+        files = {name: file_digest(self.path / name) for name in present}
+        write_json(self.path / RECORD, {**record, "status": "done", "facts": facts, "files": files})
 
     def record(self) -> dict[str, Any] | None:
         """Return the content of ``run.json``, or None where no run has begun."""
         file = self.path / RECORD
         return read_json(file) if file.exists() else None
+
+    def damaged(self) -> str | None:
+        """Return the name of a result that is not as the finished run wrote it, or None."""
+        for name, digest in ((self.record() or {}).get("files") or {}).items():
+            file = self.path / name
+            if not file.is_file() or file_digest(file) != digest:
+                return str(name)
+        return None
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else."""

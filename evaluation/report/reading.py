@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from preprocessing.errors import InputError
-from preprocessing.files import read_json
+from preprocessing.files import file_digest, read_json
 
 TEXT = (
     "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
@@ -17,6 +17,7 @@ TEXT = (
     "factor", "target", "warning", "scanner", "vendor", "magnification", "mpp_source", "reader",
     "compression", "subsampling",
 )  # fmt: skip
+RECORD = "evaluation.json"
 SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
 
 
@@ -52,22 +53,49 @@ def read_evaluation(folder: str | Path, facts: Mapping[str, Any] | None = None) 
     Raises
     ------
     InputError
-        There is no per-site table.
+        There is no per-site table, or a table is damaged.
     """
     place = Path(folder)
+    check_tables(place)
     if not (place / "per_site.csv").is_file():
         raise InputError(
             "not an evaluation folder: there is no per_site.csv",
             file=place,
             remedy="Give the folder that 'offsite evaluate' wrote",
         )
-    record = place / "evaluation.json"
+    record = place / RECORD
     if facts is None:
         facts = read_json(record) if record.is_file() else {}
     return Evaluated(
         tables={file.stem: read_table(file) for file in sorted(place.glob("*.csv"))},
         facts=facts,
     )
+
+
+def check_tables(folder: Path) -> None:
+    """Refuse an evaluation folder with a table that is not as evaluation wrote it.
+
+    Raises
+    ------
+    InputError
+        Code ``damaged_evaluation``.
+    """
+    if name := damaged_table(folder):
+        raise InputError(
+            "the table is not as evaluation wrote it",
+            file=folder / name,
+            remedy="Run `offsite evaluate` again: it writes the tables anew",
+            code="damaged_evaluation",
+        )
+
+
+def damaged_table(folder: Path) -> str | None:
+    """Name of a table that is not as the finished evaluation wrote it, or ``None``."""
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    for name, digest in record.get("files", {}).items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            return str(name)
+    return None
 
 
 def read_table(file: str | Path) -> pd.DataFrame:

@@ -57,6 +57,20 @@ def test_a_cut_file_is_refused_by_name(tmp_path):
     assert caught.value.code == "bad_feature_file"
 
 
+def test_one_changed_bit_is_refused_by_name_and_is_not_fresh(tmp_path):
+    path = tmp_path / "a.h5"
+    slide = _slide(200)
+    write_features(path, slide)
+    data = bytearray(path.read_bytes())
+    place = data.index(slide.features[:50].tobytes())
+    data[place + 9] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.h5.*offsite embed") as caught:
+        read_features(path)
+    assert caught.value.code == "bad_feature_file"
+    assert not is_fresh(path, slide.origin)
+
+
 def test_numbers_that_are_not_finite_are_never_written(tmp_path):
     slide = _slide()
     slide.features[0, 0] = np.inf

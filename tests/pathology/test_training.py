@@ -169,6 +169,23 @@ def test_slides_without_features_are_excluded_with_the_reason(cohort, folder, tm
     assert excluded["code"].tolist() == ["no_tissue", "not_embedded"]
 
 
+def test_features_that_were_made_and_are_damaged_stop_the_run(cohort, folder, tmp_path):
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        (part / path.name).write_bytes(path.read_bytes())
+    slide = cohort.table["slide"].iloc[0]
+    said = pd.DataFrame({"slide": [slide], "status": ["embedded"], "code": [""], "message": [""]})
+    said.to_csv(part / "features.csv", index=False)
+    file = part / f"{slide}.h5"
+    file.write_bytes(file.read_bytes()[:600])
+    with pytest.raises(InputError, match=rf"{file.name}.*offsite embed"):
+        train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
+    file.unlink()
+    with pytest.raises(InputError, match=rf"{file.name}.*offsite embed"):
+        train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
+
+
 def test_held_out_sites_and_test_slides_do_not_reach_the_weights(run, cohort, folder, tmp_path):
     """Other features on every slide that is not for training or selection: the same weights."""
     part = tmp_path / "features"

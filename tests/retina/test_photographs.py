@@ -1,7 +1,10 @@
 import shutil
 
+import numpy as np
 import pandas as pd
+import pytest
 
+from preprocessing.errors import InputError
 from retina.photographs import select_photographs
 
 
@@ -26,3 +29,15 @@ def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):
     ]
     trained_on = photographs.table["image"].iloc[photographs.rows("train")]
     assert not set(chosen.head(2)) & set(trained_on)
+
+
+def test_a_changed_picture_is_refused_by_name(prepared, tmp_path):
+    folder = shutil.copytree(prepared.folder, tmp_path / "prepared")
+    photographs = select_photographs(prepared.split("corran"), folder, resident_gib=1)
+    one, other = photographs.store.files[:2]
+    photographs.store.pixels(np.array([0]))
+    shutil.copy(other, one)  # whole, and of the right size
+    again = select_photographs(prepared.split("corran"), folder, resident_gib=0)
+    with pytest.raises(InputError, match=rf"{one.name}.*offsite prepare") as caught:
+        again.store.pixels(np.array([0]))
+    assert caught.value.code == "damaged_picture"

@@ -44,6 +44,23 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
         RunFolder(tmp_path).begin({"seed": 1})
 
 
+@pytest.mark.parametrize("change", [b"changed", None])
+def test_a_damaged_result_is_named_and_asks_for_work(tmp_path: Path, change: bytes | None) -> None:
+    run = RunFolder(tmp_path)
+    run.begin({"seed": 1})
+    for name in ("weights.safetensors", "predictions.parquet"):
+        (tmp_path / name).write_bytes(b"written")
+    run.finish()
+    assert run.damaged() is None
+    if change is None:
+        (tmp_path / "predictions.parquet").unlink()
+    else:
+        (tmp_path / "predictions.parquet").write_bytes(change)
+    assert run.damaged() == "predictions.parquet"
+    assert run.begin({"seed": 1})
+    assert (tmp_path / "weights.safetensors").read_bytes() == b"written"
+
+
 def test_finishing_a_run_that_never_began_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="never began"):
         RunFolder(tmp_path).finish()

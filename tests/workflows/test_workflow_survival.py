@@ -42,11 +42,15 @@ def fresh(undisturbed: Path, tmp_path: Path) -> Path:
     return write_job(tmp_path)
 
 
-@pytest.fixture
-def finished(fresh: Path) -> Path:
-    done = workflow(fresh)
+@pytest.fixture(scope="module")
+def finished(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same job, done; whoever damages it leaves it as it was."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(undisturbed.parent / "cohort", folder / "cohort", copy_function=shutil.copy2)
+    config = write_job(folder)
+    done = workflow(config)
     assert done.returncode == 0, done.stdout[-3000:]
-    return fresh
+    return config
 
 
 def started(config: Path, when: Callable[[], bool]) -> subprocess.Popen[bytes]:
@@ -123,42 +127,40 @@ def test_a_full_disk_is_named_and_room_is_enough_to_go_on(
     same_results(config, undisturbed)
 
 
+RUN = "runs/sc_mil/without-cedar/seed-0"
+# The file, what is removed so that its reader runs again, and the stage that its message names.
 DAMAGED = {
-    "features": "features/aster-*.h5",
-    "tiles": "tiles/aster-*.parquet",
-    "predictions": "runs/sc_mil/without-cedar/seed-0/predictions.parquet",
+    "tiles": ("tiles/aster-*.parquet", ("workflow/embed*.done", "features/*.h5"), "tile"),
+    "features": ("features/aster-*.h5", ("workflow/trained/**/*.done",), "embed"),
+    "predictions": (f"{RUN}/predictions.parquet", (f"{RUN}/evaluation/report.html",), "train"),
+    "weights": (f"{RUN}/weights.safetensors", ("workflow/registered.txt",), "train"),
+    "table": (f"{RUN}/evaluation/per_site.csv", ("workflow/tracked.done",), "evaluate"),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_a_damaged_file_is_named_or_made_again(
+def test_one_changed_bit_is_named_with_the_stage_that_mends_it(
     undisturbed: Path, finished: Path, what: str
 ) -> None:
+    pattern, markers, stage = DAMAGED[what]
     results = finished.parent / "results"
-    file = sorted(results.glob(DAMAGED[what]))[0]
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    # What comes after it is asked for again, as by a changed setting.
-    text = finished.read_text()
-    after = {"features": ("epochs: 12", "epochs: 11"), "tiles": ("tile_px: 128", "tile_px: 128"),
-             "predictions": ("resamples: 100", "resamples: 101")}[what]  # fmt: skip
-    finished.write_text(text.replace(*after))
-    if what == "tiles":
-        for marker in results.glob("workflow/embed*.done"):
-            marker.unlink()
-        for features in results.glob("features/aster-*.h5"):
-            features.unlink()
+    file = sorted(results.glob(pattern))[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    for marker in markers:
+        for made in results.glob(marker):
+            made.unlink()
     done = workflow(finished)
-    if done.returncode:
-        assert file.name in done.stdout, done.stdout[-4000:]
-        assert "Traceback" not in done.stdout, done.stdout[-4000:]
-    finished.write_text(text)
-    # The remedy that the messages give.
-    for stage in {"features": ("embed",), "tiles": ("tile", "embed"), "predictions": ("train",)}[
-        what
-    ]:
-        call = [sys.executable, "-m", "workflows", stage, str(finished)]
-        subprocess.run(call, check=True, capture_output=True, env=ENVIRONMENT)
-    assert workflow(finished).returncode == 0
+    assert done.returncode == 1
+    assert file.name in done.stdout, done.stdout[-4000:]
+    assert f"Run `offsite {stage}` again" in done.stdout, done.stdout[-4000:]
+    assert "Traceback" not in done.stdout, done.stdout[-4000:]
+    target = results / RUN if stage == "evaluate" else finished
+    call = [sys.executable, "-m", "workflows", stage, str(target)]
+    subprocess.run(call, check=True, capture_output=True, env=ENVIRONMENT)
+    again = workflow(finished)
+    assert again.returncode == 0, again.stdout[-4000:]
     same_results(finished, undisturbed)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.evaluating import evaluate
 from evaluation.report.page import write_report
-from evaluation.report.reading import read_table
+from evaluation.report.reading import read_evaluation, read_table
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
 
@@ -147,6 +147,21 @@ def test_a_finished_evaluation_is_left_alone_and_a_changed_setting_redoes_it(
     assert "Not measured in this evaluation: calibration" in words(
         (tmp_path / "e" / "report.html").read_text(encoding="utf-8"), "limits"
     )
+
+
+def test_a_damaged_table_is_refused_by_name_and_made_again(
+    hard_predictions, report_settings, tmp_path
+):
+    light = report_settings.model_copy(update={"parts": ()})
+    evaluate(hard_predictions, tmp_path / "e", light)
+    file = tmp_path / "e" / "per_site.csv"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0.9", b"0.8", 1))
+    with pytest.raises(InputError, match=r"per_site\.csv.*offsite evaluate") as caught:
+        read_evaluation(tmp_path / "e")
+    assert caught.value.code == "damaged_evaluation"
+    evaluate(hard_predictions, tmp_path / "e", light)
+    assert file.read_bytes() == whole
 
 
 def test_an_evaluation_killed_before_its_end_is_made_again(

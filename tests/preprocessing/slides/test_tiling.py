@@ -122,6 +122,25 @@ def test_both_readers_give_the_same_tiles_and_pixels(cohort, tiled, tmp_path):
         np.testing.assert_array_equal(ours.pixels, theirs.pixels)
 
 
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_damaged_table_is_refused_by_name_and_made_again(cohort, tiled, tmp_path, damage):
+    slide = cohort.table["slide"][0]
+    shutil.copytree(tiled[0] / "tiles", tmp_path / "tiles")
+    file = table_path(tmp_path, slide)
+    whole = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        middle = len(whole) // 2
+        changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        file.write_bytes(whole[:middle] if damage == "cut" else changed)
+    with pytest.raises(InputError, match=rf"{slide}\.parquet.*offsite tile") as caught:
+        load_tiles(tmp_path, slide)
+    assert caught.value.code == "damaged_tiles"
+    assert tile_slide(cohort.image_paths()[0], slide, tmp_path, TILES).status == "done"
+    assert file.read_bytes() == whole
+
+
 def test_nothing_is_done_twice_and_only_the_stale_is_done_again(cohort_file, tmp_path):
     folder = tmp_path / "cohort"
     shutil.copytree(cohort_file.parent, folder)
