@@ -95,6 +95,7 @@ def audit_cohort(
     *,
     pictures: bool = True,
     near: bool = True,
+    slides: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -107,13 +108,17 @@ def audit_cohort(
     pictures : bool
         Look at the files; without, at the table alone (split lists whose images are elsewhere).
     near : bool
-        Compare pictures too, beside bytes. Slides are not decoded: set it to False for them.
+        Compare pictures too, beside bytes.
+    slides : bool
+        The images are slides: they are compared by bytes and not decoded, whether one can be read
+        is for the tiler to say, and of what gives a site away only that is named which a tile has.
     """
     table = cohort.table
     groups: list[list[int]] = []
     similar: list[list[int]] = []
     found: list[Finding] = []
     given = pd.DataFrame()
+    near = near and not slides
     if pictures:
         looked = _look(cohort.image_paths(), near, workers, progress)
         groups = _same([look.digest for look in looked])
@@ -122,11 +127,12 @@ def audit_cohort(
             other_bytes = [p for p in pairs if looked[p[0]].digest != looked[p[1]].digest]
             similar = joined_groups(other_bytes)
         given = giveaways([look.facts for look in looked], table["site"])
-        found += _unreadable(looked, near)
+        found += [] if slides else _unreadable(looked, near)
     shift = label_shift(table, cohort.classes)
     found += _of_groups(table, groups, "identical", "byte for byte")
     found += _of_groups(table, similar, "near_identical", "in all that is seen")
-    found += _straddling(table) + _shared_names(table) + _shifted(shift) + _given_away(given)
+    found += _straddling(table) + _shared_names(table) + _shifted(shift)
+    found += _given_away(given, slides)
     order = {"error": 0, "warning": 1, "note": 2}
     found.sort(key=lambda finding: order[finding.severity])
     return Audit(tuple(found), groups, similar, shift, given)
@@ -279,13 +285,19 @@ def _shifted(shift: pd.DataFrame) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _given_away(given: pd.DataFrame) -> list[Finding]:
+def _given_away(given: pd.DataFrame, slides: bool) -> list[Finding]:
+    remedy = (
+        "a model may learn the scanner; the report's acquisition table shows it by site"
+        if slides
+        else "bring all sites to one size and format"
+    )
     return [
         Finding(
             "giveaway", "warning",
             f"the files' {row['feature']} alone names the site in {row['balanced_accuracy']:.0%} of"
-            f" cases (chance {row['chance']:.0%}): bring all sites to one size and format",
+            f" cases (chance {row['chance']:.0%}): {remedy}",
         )
         for row in given.to_dict("records")
-        if row["balanced_accuracy"] >= row["chance"] + 0.5 * (1 - row["chance"])
+        if (not slides or row["feature"] == "compression")
+        and row["balanced_accuracy"] >= row["chance"] + 0.5 * (1 - row["chance"])
     ]  # fmt: skip

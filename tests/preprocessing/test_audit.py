@@ -131,6 +131,23 @@ def test_size_and_format_that_name_the_site_are_reported(tmp_path):
     assert any("size alone" in finding.detail for finding in audit.findings)
 
 
+def test_of_slides_only_the_compression_gives_a_site_away(tmp_path):
+    rows = []
+    for number in range(6):
+        for site, quality in (("a", 30), ("b", 95)):
+            path = tmp_path / f"{site}/{number}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            px = 64 if site == "a" else 90
+            pixels = np.random.default_rng(number).integers(0, 256, (px, px, 3), dtype=np.uint8)
+            cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            rows.append((f"{site}/{number}.jpg", f"{site}{number}", site, "none", ""))
+    (tmp_path / "a/0.jpg").write_bytes(b"whether it can be read is for the tiler to say")
+    audit = audit_cohort(cohort(tmp_path, rows), slides=True, workers=1)
+    assert [finding.kind for finding in audit.findings] == ["giveaway"]
+    assert "compression alone" in audit.findings[0].detail
+    assert "acquisition table" in audit.findings[0].detail
+
+
 def labelled(real_data, *sites):
     rows = []
     for site in sites:

@@ -43,21 +43,16 @@ def check(
     Every fault of the table is named with its remedy (exit code 2). What the audit finds is listed;
     exit code 3: some of it makes results wrong.
     """
-    from dataclasses import replace
-
     from preprocessing.audit import audit_cohort
     from preprocessing.cohort import load_cohort
     from workflows.console import stage
 
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
-    slides = _are_slides(cohort)
-    near = images and pictures and not slides
     with stage("audit", len(cohort.table)) as advance:
-        audit = audit_cohort(cohort, pictures=images, near=near, progress=advance)
-    if slides:  # whether a slide can be read is for `offsite tile` to say, with the reason
-        kept = tuple(f for f in audit.findings if f.kind != "unreadable")
-        audit = replace(audit, findings=kept)
+        audit = audit_cohort(
+            cohort, pictures=images, near=pictures, slides=_are_slides(cohort), progress=advance
+        )
     _show_findings(audit, cohort)
     if strict is not None:
         _write_strict(cohort, audit, strict)
