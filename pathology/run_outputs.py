@@ -9,6 +9,7 @@ import pandas as pd
 from pathology.inference import BagPrediction
 from pathology.slides_of_run import COLUMNS, SlidesOfRun
 from preprocessing.files import replacing
+from training.run_folder import EXCLUDED
 
 
 def write_predictions(
@@ -45,7 +46,7 @@ def write_predictions(
 
 def write_excluded(folder: Path, excluded: pd.DataFrame) -> None:
     """Write ``excluded.csv``: the slides without a prediction, and why."""
-    with replacing(folder / "excluded.csv") as temporary:
+    with replacing(folder / EXCLUDED) as temporary:
         excluded.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -29,7 +29,7 @@ from training.generalisation.erm import ERM
 from training.generalisation.settings import GeneralisationSettings
 from training.losses.settings import ClassificationLoss, LossSettings
 from training.ordinal import GradeHead, fit_cut_points
-from training.run_folder import RunFolder
+from training.run_folder import EXCLUDED, RunFolder
 from training.samplers.pairs import PairBatches
 from training.samplers.plans import BatchPlan, RandomBatches
 from training.samplers.report import write_draws
@@ -252,7 +252,7 @@ def _write_beginning(
     columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
     with replacing(folder / "splits.parquet") as temporary:
         cohort.table[columns].to_parquet(temporary, index=False)
-    with replacing(folder / "excluded.csv") as temporary:
+    with replacing(folder / EXCLUDED) as temporary:
         photographs.excluded.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -10,9 +10,10 @@ from preprocessing.errors import InputError
 from preprocessing.files import digest_of, file_digest, read_json, write_json
 
 RECORD = "run.json"
+EXCLUDED = "excluded.csv"
 OWNED = (
     "settings.json", "splits.parquet", "draws.json", "curves.jsonl", "fit.json",
-    "weights.safetensors", "excluded.csv", "predictions.parquet", "embeddings.npy", "logits.npy",
+    "weights.safetensors", EXCLUDED, "predictions.parquet", "embeddings.npy", "logits.npy",
     "configuration.json", "cell.json", RECORD,
 )  # fmt: skip
 # What later stages read of a finished run; its record holds their digests.

@@ -11,7 +11,7 @@ from evaluation.report.reading import check_tables, read_table
 from evaluation.tracking import log_run
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
-from training.run_folder import NOT_TRAINED_ON, RunFolder
+from training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from workflows.configurations import Configuration, validate_configuration
 from workflows.console import say
 from workflows.image_tables import image_tables
@@ -117,7 +117,7 @@ def cohort_flow(path: Path) -> pd.DataFrame:
     """
     predicted = pd.read_parquet(path / "predictions.parquet", columns=["site"])
     predicted = predicted.assign(outcome="predicted", reason="")
-    listed = pd.read_csv(path / "excluded.csv", keep_default_na=False)
+    listed = pd.read_csv(path / EXCLUDED, keep_default_na=False)
     kept = listed["status"] == NOT_TRAINED_ON  # these are among the predicted
     listed = listed.assign(
         outcome=np.where(kept, "of these not trained on", "excluded"), reason=listed["code"]

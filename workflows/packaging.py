@@ -10,7 +10,7 @@ import pandas as pd
 from evaluation.predictions import Predictions, load_predictions
 from preprocessing.errors import InputError
 from preprocessing.files import file_digest
-from training.run_folder import RunFolder
+from training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from workflows.package.fitting import Groups, fit_reference
 from workflows.package.folder import write_package
 from workflows.package.schema import (
@@ -99,7 +99,7 @@ def package_run(
     groups = Groups(
         positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
     )
-    fitted = fit_reference(predictions, groups)
+    fitted = fit_reference(_answerable(predictions, run), groups)
     table = predictions.table
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
     results = _results(evaluation_folder)
@@ -129,6 +129,16 @@ def package_run(
     )
     weights = load_file(run / "weights.safetensors")
     return write_package(out, model, weights, fitted.reference)
+
+
+def _answerable(predictions: Predictions, run: Path) -> Predictions:
+    """Without the ungradable: they get no answer, so nothing of an answer is fitted on them."""
+    file = run / EXCLUDED
+    if not file.is_file():
+        return predictions
+    listed = pd.read_csv(file, dtype=str, keep_default_na=False)
+    ungradable = listed.loc[listed["status"] == NOT_TRAINED_ON, "image"]
+    return predictions.select(~predictions.table["image"].isin(ungradable).to_numpy())
 
 
 def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:

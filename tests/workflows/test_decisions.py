@@ -88,6 +88,23 @@ def test_a_model_may_only_warn_at_a_new_site() -> None:
     assert "not locally calibrated" in found.reasons
 
 
+@pytest.mark.parametrize(
+    ("values", "profile", "said"),
+    [
+        ({"ood_percentile": None}, PROFILE, "no detector"),
+        ({"sets": {90: None, 95: None}}, PROFILE, "no prediction set"),
+        ({}, PROFILE.model_copy(update={"urgent": None}), "no urgent threshold"),
+    ],
+)
+def test_what_could_not_be_checked_is_said(
+    values: dict[str, Any], profile: SiteProfile, said: str
+) -> None:
+    assert not any(said in reason for reason in verdict().reasons)
+    reasons = verdict(profile=profile, **values).reasons
+    assert reasons[0] == "under the referral threshold"
+    assert said in reasons[-1]
+
+
 def record(case: str, decision: str, **changes: Any) -> dict[str, Any]:
     status = {"retake": "excluded"}.get(decision, "ok")
     return {
@@ -151,6 +168,19 @@ def test_one_picture_under_two_names_is_a_mix_up_that_nobody_is_cleared_by() -> 
     row = outcome(*named)
     assert (row["decision"], row["images"], row["copies"]) == ("refer", 1, 1)
     assert "another patient" not in row["reason"]
+
+
+def test_a_name_stands_for_one_patient_within_a_site() -> None:
+    rows = patients_of(
+        [
+            record("a", "no_referral", site="north", eye="left"),
+            record("b", "urgent", site="south", eye="left"),
+            record("c", "retake", site="south", eye="right"),
+        ],
+        "photographs",
+    )
+    found = [(row["site"], row["patient"], row["decision"], row["images"]) for row in rows]
+    assert found == [("south", "p", "urgent", 2), ("north", "p", "no_referral", 1)]
 
 
 def test_every_code_is_documented() -> None:

@@ -30,7 +30,7 @@ def record(number: int, **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "number": number, "case": f"case-{number:04d}", "input": f"/scans/eye {number}.jpg",
         "patient": f"p{number // 2}", "eye": ("left", "right")[number % 2],
-        "site": ("north", "south")[number % 2], "input_sha256": f"{number:064d}",
+        "site": ("north", "south")[number // 2 % 2], "input_sha256": f"{number:064d}",
         "status": "ok" if answered else "excluded", "code": "ok" if answered else "ungradable",
         "decision": decision, "reasons": ["because"] if answered else ["too dark"],
         "referable_probability": share if answered else None, "duplicate_of": "", "files": {},
@@ -97,7 +97,7 @@ def test_worklist_of_2000_cases(browser: Any, tmp_path: Path) -> None:
     assert set(page.locator("#cases .pill").all_inner_texts()) == {"Refer"}
     page.keyboard.press("Escape")
     page.keyboard.press("/")
-    page.keyboard.type("eye 1999.jpg north")
+    page.keyboard.type("eye 1997.jpg south")
     assert page.locator("#count").inner_text() == "0 of 2000"
     page.keyboard.press("Escape")
     page.keyboard.press("/")

@@ -1,6 +1,7 @@
 """Photographs through the batch: evaluation's numbers, calibration, sets, thresholds, rollup."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluation.predictions import load_predictions
 from tests.workflows.conftest import FundusRun
 from workflows.package.folder import load_package
 from workflows.package.temperature import tempered
+from workflows.packaging import ModelFacts, package_run
 from workflows.predict.batch import BatchOptions, Outcome
 from workflows.predict.running import predict
 
@@ -69,6 +71,27 @@ def test_sets_and_decisions_follow_the_package(fundus_run: FundusRun, rows: pd.D
     assert len(held_out) > 10
     assert not (held_out["decision"] == "no_referral").any(), "nobody checked the model there"
     assert answered["ood_percentile"].astype(float).between(0, 100).all()
+
+
+def test_nothing_of_an_answer_is_fitted_on_the_ungradable(
+    fundus_run: FundusRun, tmp_path: Path
+) -> None:
+    record = load_package(fundus_run.package).record
+    facts = ModelFacts(
+        name=record.name, task="photographs", target=record.target,
+        architecture=record.architecture.name, architecture_settings=record.architecture.settings,
+        positive=record.decision.positive, urgent=record.decision.urgent,
+    )  # fmt: skip
+    run = Path(shutil.copytree(fundus_run.run, tmp_path / "run"))
+    listed = pd.read_csv(run / "excluded.csv", dtype=str, keep_default_na=False)
+    table = load_predictions(run).table
+    fitted_on = (table["split"] == "val") & ~table["image"].isin(listed["image"])
+    more = table.loc[fitted_on, ["image"]].head(9).assign(status="not_trained_on")
+    pd.concat([listed, more]).to_csv(run / "excluded.csv", index=False)
+    with_less = load_package(package_run(run, None, tmp_path / "package", facts)).record
+    before, after = record.profiles["_pooled"], with_less.profiles["_pooled"]
+    assert before.n == fitted_on.sum()
+    assert after.n == before.n - 9
 
 
 def test_the_ungradable_are_never_negative(rows: pd.DataFrame, predicted: Outcome) -> None:

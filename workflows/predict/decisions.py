@@ -83,6 +83,7 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ve
         reasons.insert(0, "under the referral threshold, which was never checked at this site")
     if not evidence.calibrated_site and code is not Code.UNCALIBRATED_SITE:
         reasons.append("not locally calibrated")
+    reasons += _unchecked(evidence, rules, profile)
     status = Status.OK if code is Code.OK else Status.REVIEW
     return Verdict(
         decision=decision,
@@ -92,6 +93,18 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ve
         referable=referable,
         urgent=urgent if evidence.urgent is not None else "",
     )
+
+
+def _unchecked(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> list[str]:
+    """What nobody could check of this case, because the model lacks what it takes."""
+    lacks = []
+    if evidence.ood_percentile is None:
+        lacks.append("not compared with the training images: the model has no detector")
+    if evidence.sets.get(rules.ambiguous_set) is None:
+        lacks.append("no prediction set: the model could not be calibrated for it")
+    if evidence.urgent is not None and profile.urgent is None:
+        lacks.append("urgency not judged: the site has no urgent threshold")
+    return lacks
 
 
 def _over(value: float | None, point: OperatingPoint | None) -> str:

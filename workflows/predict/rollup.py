@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from workflows.predict.codes import Decision, Status
+
+_Patient = tuple[str, str]  # site and name
 
 
 @dataclass
@@ -14,7 +17,6 @@ class _Group:
     repeated: int = 0
     mixed_up: bool = False
     worst: tuple[int, float, str] = (len(Decision), 0.0, "")
-    sites: set[str] = field(default_factory=set)
     eyes: dict[str, "_Group"] = field(default_factory=dict)
 
     def add(self, decision: Decision, probability: float, case: str, answered: bool) -> None:
@@ -33,40 +35,42 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
 
     An eye (or, of slides, a slide) is as bad as its worst answered image. A patient is as bad as
     the worst eye; an eye without any answered image makes 'no referral' a retake (photographs) or
-    a human review (slides). A copy of an image counts once; the same picture under two patients or
+    a human review (slides). A name stands for one patient within a site: two hospitals may both
+    have a patient 0001. A copy of an image counts once; the same picture under two patients or
     eyes counts for each, and makes their 'no referral' a human review. Records without a patient
     are left out.
     """
-    groups: dict[str, _Group] = {}
-    owners: dict[str, dict[str, set[str]]] = {}  # patients of a picture, and as which eyes
+    groups: dict[_Patient, _Group] = {}
+    owners: dict[str, dict[_Patient, set[str]]] = {}  # patients of a picture, and as which eyes
     for record in records:
         if not record["patient"]:
             continue
-        patient = groups.setdefault(record["patient"], _Group())
+        who = (record["site"], record["patient"])
+        patient = groups.setdefault(who, _Group())
         known = owners.setdefault(record["duplicate_of"] or record["case"], {})
         side = record["eye"] if task == "photographs" else ""
-        sides = known.setdefault(record["patient"], set())
+        sides = known.setdefault(who, set())
         if sides and (side in sides or not side or "" in sides):
             patient.repeated += 1
             continue
         sides.add(side)
         if len(known) > 1 or len(sides) > 1:
-            for name in known:
-                groups[name].mixed_up = True
+            for owner in known:
+                groups[owner].mixed_up = True
         decision = Decision(record["decision"])
         answered = record["status"] in (Status.OK, Status.REVIEW)
         probability = record["referable_probability"] or 0.0
-        patient.sites.add(record["site"])
         patient.add(decision, probability, record["case"], answered)
         # Without the side, each image may be the only one of its eye.
         place = record["eye"] if task == "photographs" and record["eye"] else record["case"]
         eye = patient.eyes.setdefault(place, _Group())
         eye.add(decision, probability, record["case"], answered)
-    rows = [_row(name, group, task) for name, group in groups.items()]
-    return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, row["patient"]))
+    rows = [_row(who, group, task) for who, group in groups.items()]
+    place = itemgetter("patient", "site")
+    return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, *place(row)))
 
 
-def _row(name: str, group: _Group, task: str) -> dict[str, Any]:
+def _row(who: _Patient, group: _Group, task: str) -> dict[str, Any]:
     missing = sum(not eye.answered for eye in group.eyes.values())
     decision = group.decision()
     what = "eyes or images" if task == "photographs" else "slides"
@@ -80,8 +84,8 @@ def _row(name: str, group: _Group, task: str) -> dict[str, Any]:
         if decision in (Decision.NO_REFERRAL, Decision.RETAKE):
             decision = Decision.RETAKE if task == "photographs" else Decision.HUMAN_REVIEW
     return {
-        "patient": name,
-        "site": "; ".join(sorted(group.sites)),
+        "patient": who[1],
+        "site": who[0],
         "decision": decision.value,
         "reason": reason,
         "images": group.images,

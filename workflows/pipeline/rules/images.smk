@@ -22,6 +22,7 @@ rule images:
         # Exit code 3: done, but some images failed; each has its row with the reason.
         "{params.offsite} {wildcards.stage} {params.config} --workers {threads}"
         " --part {wildcards.part}/{params.of} > {log} 2>&1 || test $? -eq 3"
+        " || (tail -n 20 {log} >&2; false)"
 
 
 rule joined:
@@ -42,3 +43,4 @@ rule joined:
     shell:
         "{params.offsite} {wildcards.stage} {params.config} --join {params.of}"
         " > {log} 2>&1 || test $? -eq 3"
+        " || (tail -n 20 {log} >&2; false)"

@@ -23,7 +23,7 @@ rule train:
         settings=settings_of(JOB, "train"),
     shell:
         "OMP_NUM_THREADS={threads} {params.offsite} train {params.config} {params.choice}"
-        " > {log} 2>&1"
+        " > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
 
 
 rule evaluate:
@@ -46,4 +46,4 @@ rule evaluate:
         offsite=OFFSITE,
         settings=settings_of(JOB, "evaluate"),
     shell:
-        "{params.offsite} evaluate runs/{wildcards.cell} > {log} 2>&1"
+        "{params.offsite} evaluate runs/{wildcards.cell} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
