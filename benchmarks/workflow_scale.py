@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -128,10 +129,12 @@ def compare(folder: Path, slides: int, shards: int) -> dict[str, float]:
         sites=SITES[:3], patients=slides, slides_per_patient=(1, 1), width_um=330, height_um=330,
         class_shares=(1, 1, 1), artefacts=False, tissue_share=0.7,
     )  # fmt: skip
-    table = make_slide_cohort(folder / "bare", settings)
-    (folder / "workflow").mkdir()
-    for name in {*(path.name for path in table.parent.iterdir())}:
-        (folder / "workflow" / name).symlink_to(table.parent / name)
+    table = make_slide_cohort(folder / "cohort", settings, workers=len(os.sched_getaffinity(0)))
+    for name in ("bare", "workflow"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+        for path in table.parent.iterdir():
+            (folder / name / path.name).symlink_to(path)
     took: dict[str, float] = {"slides": slides}
     with timed(took, "bare_seconds"):
         bare(write_job(folder / "bare", shards, 1), shards)
@@ -176,9 +179,10 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.001, help="sleep for each slide")
+    parser.add_argument("--folder", type=Path, help="work here, and keep the cohort for next time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="offsite-scale-") as temporary:
-        folder = Path(temporary)
+        folder = (options.folder or Path(temporary)).absolute()
         if options.what == "simulate":
             took = simulate(folder, options.slides, options.shards, options.seeds, options.seconds)
         else:
