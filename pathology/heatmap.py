@@ -92,7 +92,12 @@ def attention_overlay(shape: tuple[int, int], grid: TileGrid, attention: np.ndar
     weight = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), sigma)
     soft = cv2.GaussianBlur((levels * covered).astype(np.float32), (0, 0), sigma)
     levels = np.divide(soft, weight, out=np.zeros_like(soft), where=weight > 1e-3)
-    rgba = np.zeros((*shape, 4), np.uint8)
+    return tinted(levels, covered)
+
+
+def tinted(levels: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Return levels (H x W, 0 to 1) as a transparent picture (RGBA), nothing where not covered."""
+    rgba = np.zeros((*levels.shape, 4), np.uint8)
     rgba[..., :3] = _coloured(levels)
     rgba[..., 3] = np.where(covered, _opacity(levels), 0)
     return rgba

@@ -29,8 +29,13 @@ class FundusClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Output:
         """Return logits (B x C) and embedding (B x E) of normalised pixels (B x 3 x H x W)."""
-        embedding = self.backbone(pixels)
-        return Output(logits=self.classifier(embedding), embedding=embedding)
+        return self.with_map(pixels)[0]
+
+    def with_map(self, pixels: Tensor) -> tuple[Output, Tensor]:
+        """Return the same, and the last map (B x E x h x w) whose mean is the embedding."""
+        last = self.backbone.late(self.backbone.early(pixels))
+        embedding = self.backbone.pool(last)
+        return Output(logits=self.classifier(embedding), embedding=embedding), last
 
 
 def build_classifier(

@@ -18,10 +18,15 @@ BATCH = 64
 
 
 class Graded:
-    """Outputs of many photographs: ``logits`` (N x C) and ``embeddings`` (N x E), float32."""
+    """Outputs of many photographs: ``logits`` (N x C) and ``embeddings`` (N x E), float32.
 
-    def __init__(self, logits: np.ndarray, embeddings: np.ndarray) -> None:
-        self.logits, self.embeddings = logits, embeddings
+    ``maps`` (N x E x h x w) where they were asked for: the embedding is their mean.
+    """
+
+    def __init__(
+        self, logits: np.ndarray, embeddings: np.ndarray, maps: np.ndarray | None = None
+    ) -> None:
+        self.logits, self.embeddings, self.maps = logits, embeddings, maps
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -57,6 +62,17 @@ def grade(
     return Graded(
         _joined([out.logits for out in outputs]), _joined([out.embedding for out in outputs])
     )
+
+
+@torch.inference_mode()
+def grade_with_maps(network: FundusClassifier, pictures: np.ndarray) -> Graded:
+    """Grade one batch of pictures (uint8, B x px x px x 3) as `grade` does, and keep the last maps.
+
+    The network is in evaluation mode, as `load_fundus_model` gives it.
+    """
+    device = next(network.parameters()).device
+    output, last = network.with_map(normalised(pictures).to(device))
+    return Graded(_joined([output.logits]), _joined([output.embedding]), _joined([last]))
 
 
 def _joined(parts: list[Tensor]) -> np.ndarray:

@@ -15,7 +15,7 @@ from workflows.predict.pictures import THUMB_PX, jpeg, shrunk
 RECORD = "case.json"
 VIEW, THUMB = "image.jpg", "thumb.jpg"
 # A change here redoes every case: what is written, or how it is decided, became another.
-FORMAT = 2
+FORMAT = 3
 
 
 class CaseFiles:

@@ -1,23 +1,51 @@
 """Photographs of the retina: from the file over the field of view and the network to a grade."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from preprocessing.errors import InputError
+from preprocessing.files import write_bytes
 from preprocessing.fundus.cohort import VERSION
+from preprocessing.fundus.field_of_view import FieldOfView
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from retina.inference import grade, load_fundus_model
+from retina.evidence_map import evidence_maps
+from retina.inference import grade_with_maps, load_fundus_model
 from workflows.package.folder import WEIGHTS, Package
 from workflows.predict.codes import Code
+from workflows.predict.evidence_overlay import evidence_overlay
 from workflows.predict.inputs import Item
 from workflows.predict.photograph_files import pixels_of
-from workflows.predict.pictures import shrunk
+from workflows.predict.pictures import png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
 
 # Larger batches leave a processor's cache, and take half as long again for each picture.
 PROCESSOR_BATCH, DEVICE_BATCH = 4, 32
+OVERLAY = "overlay.png"
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A prepared picture, and where it lies in the photograph and its view (height, width)."""
+
+    pixels: np.ndarray
+    field: FieldOfView
+    photograph: tuple[int, int]
+    view: tuple[int, int]
+
+    def saver(self, evidence: np.ndarray) -> Callable[[Path], dict[str, str]]:
+        """Return what writes the overlay into the folder of the case; it holds no picture."""
+        view, photograph, field = self.view, self.photograph, self.field
+
+        def save(folder: Path) -> dict[str, str]:
+            overlay = evidence_overlay(view, photograph, field, evidence)
+            write_bytes(folder / OVERLAY, png(overlay))
+            return {"overlay": OVERLAY}
+
+        return save
 
 
 class PhotographPredictor:
@@ -39,8 +67,10 @@ class PhotographPredictor:
         self.concurrent = device == "cpu"
         self.batch_size = batch_size or (PROCESSOR_BATCH if self.concurrent else DEVICE_BATCH)
         self._settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
-        architecture = package.record.architecture.settings
+        record = package.record
+        architecture = record.architecture.settings
         self._network = load_fundus_model(package.path / WEIGHTS, architecture).to(device)
+        self._positive = [record.classes.index(name) for name in record.decision.positive]
 
     def prepare(self, item: Item) -> Prepared:
         """Read one photograph, find the retina in it, and judge whether it can be graded."""
@@ -56,7 +86,7 @@ class PhotographPredictor:
             raise
         quality = prepared.quality
         return Prepared(
-            payload=prepared.pixels,
+            payload=_Ready(prepared.pixels, prepared.field, pixels.shape[:2], view.shape[:2]),
             view=view,
             quality=Quality(
                 gradable=quality.gradable,
@@ -73,11 +103,16 @@ class PhotographPredictor:
 
     def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
         """Grade a batch of prepared pictures."""
-        pictures = np.stack([prepared.payload for prepared in batch])
-        graded = grade(self._network, lambda rows: pictures[rows], len(pictures), self.batch_size)
+        graded = grade_with_maps(self._network, np.stack([one.payload.pixels for one in batch]))
+        assert graded.maps is not None
+        evidence = evidence_maps(
+            self._network.classifier, graded.embeddings, graded.maps, self._positive
+        )
         return [
-            Finding(logits=logits, embedding=embedding)
-            for logits, embedding in zip(graded.logits, graded.embeddings, strict=True)
+            Finding(logits=logits, embedding=embedding, save=one.payload.saver(seen))
+            for one, logits, embedding, seen in zip(
+                batch, graded.logits, graded.embeddings, evidence, strict=True
+            )
         ]
 
     def shrink(self) -> bool:

@@ -15,6 +15,7 @@ from workflows.package.schema import ModelRecord
 from workflows.predict.codes import MEANING, NOTICE, Code, Decision
 from workflows.predict.pages.wording import (
     LABELS,
+    OVERLAY,
     decision_words,
     fact_rows,
     known_at,
@@ -181,4 +182,5 @@ def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:
         "quality": quality_text(record),
         "profile": profile_text(record, model.record),
         "facts": fact_rows(record),
+        "overlay": OVERLAY[model.record.task],
     }
