@@ -109,16 +109,13 @@ def dicom_pixels(path: Path) -> np.ndarray:
     """
     try:
         from pydicom import dcmread
-        from pydicom.pixels import convert_color_space
     except ImportError:
         text = "DICOM needs the extra: pip install 'offsite[dicom]'"
         raise Rejected(Code.UNSUPPORTED, text) from None
     try:
         data = dcmread(path)
         _check_dicom(data)
-        pixels = np.asarray(data.pixel_array)
-        if data.PhotometricInterpretation.startswith("YBR"):
-            pixels = convert_color_space(pixels, data.PhotometricInterpretation, "RGB")
+        pixels = np.asarray(data.pixel_array)  # YBR has become RGB
     except Rejected:
         raise
     except Exception as error:
