@@ -27,6 +27,7 @@ from retina.decoupling import (
     recombine,
     restandardised,
 )
+from training.distributed import draw_together, gather
 from training.generalisation.erm import ERM
 from training.losses.settings import ClassificationLoss
 
@@ -201,7 +202,8 @@ class Deco(ERM):
     def _shares(self, items: int, device: torch.device) -> Tensor:
         """B x 2 draws of max(lambda, 1 - lambda), lambda ~ Beta(alpha, alpha)."""
         alpha = torch.tensor(self.settings.mixing_alpha)
-        draws = torch.distributions.Beta(alpha, alpha).sample((items, 2))
+        beta = torch.distributions.Beta(alpha, alpha)
+        draws = draw_together(lambda count: beta.sample((count, 2)), items)
         return torch.maximum(draws, 1 - draws).to(device)
 
     def _losses(
@@ -217,7 +219,8 @@ class Deco(ERM):
         if self.settings.alignment:
             own, other = semantic_directions(last).chunk(2)
             pixel = pixel_alignment(own, other, self.settings.margin)
-            by_class = class_alignment(own, batch.labels, batch.sites, self.settings.temperature)
+            labels, sites = gather(batch.labels), gather(batch.sites)
+            by_class = class_alignment(gather(own), labels, sites, self.settings.temperature)
             share = self.settings.pixel_share
             losses |= {"pixel_alignment": pixel, "class_alignment": by_class}
             loss = loss + self.settings.alignment * (share * pixel + (1 - share) * by_class)

@@ -12,6 +12,7 @@ from torch import Tensor
 from preprocessing.settings import Settings
 from retina.batches import PhotographBatch
 from retina.classifier import FundusClassifier, network_state
+from training.distributed import gather
 from training.generalisation.erm import ERM
 from training.losses.contrastive import mean_over_valid_anchors
 from training.losses.settings import ClassificationLoss, LossSettings
@@ -70,16 +71,17 @@ class Gdrnet(ERM):
         if batch.second is None:
             raise ValueError("GDRNet needs a second view of each photograph")
         embedding = self.backbone(torch.cat([batch.pixels, batch.second]))
-        own, other = embedding.chunk(2)
-        supervised = self._supervised(self.classifier(other), batch)
+        own, other = (gather(half) for half in embedding.chunk(2))
+        labels, sites = gather(batch.labels), gather(batch.sites)
+        supervised = self._supervised(self.classifier(other), labels, sites)
         contrast = view_contrast(own, other, self.settings.temperature)
         fading = 1 - progress
         loss = (1 - fading) * supervised + fading * contrast / self.settings.scale
         return {"loss": loss, "supervised": supervised, "contrast": contrast}
 
-    def _supervised(self, logits: Tensor, batch: PhotographBatch) -> Tensor:
-        each = F.cross_entropy(logits.float(), batch.labels, reduction="none")
-        site, label = self.site_weights[batch.sites], self.class_weights[batch.labels]
+    def _supervised(self, logits: Tensor, labels: Tensor, sites: Tensor) -> Tensor:
+        each = F.cross_entropy(logits.float(), labels, reduction="none")
+        site, label = self.site_weights[sites], self.class_weights[labels]
         return (site * label * each).mean() / (site.mean() * label.mean())
 
 

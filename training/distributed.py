@@ -75,7 +75,7 @@ def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
         return draw(n_local)
     counts = _counts(n_local, _device())
     drawn = draw(sum(counts))
-    shared = drawn.to(_device())  # NCCL moves no tensor of the CPU
+    shared = drawn.to(_device()).contiguous()  # NCCL moves none of the CPU, gloo no strided one
     dist.broadcast(shared, src=0)
     start = sum(counts[:rank])
     mine = _order(counts, shared.device)[start : start + n_local]

@@ -13,6 +13,7 @@ from training.algorithm import Algorithm
 from training.fit_settings import FitSettings
 from training.randomness import seed_of
 from training.read_ahead import read_ahead
+from training.synced_norm import synchronise_norms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,7 +23,8 @@ class Engine:
     """Device, precision, optimiser and gradient exchange; under ``torchrun`` one of many ranks.
 
     Gradients are those of the mean over the *global* batch, whatever the shards' sizes: each
-    rank's loss is weighted by its share of the items before DDP averages.
+    rank's loss is weighted by its share of the items before DDP averages. Batch norms normalise
+    over the global batch.
     """
 
     def __init__(self, algorithm: Algorithm, settings: FitSettings) -> None:
@@ -30,6 +32,8 @@ class Engine:
         fabric = _fabric(settings)
         fabric.launch()
         self.rank, self.world = distributed.rank_and_world()
+        if self.world > 1:
+            synchronise_norms(algorithm, fabric.device)
         self.parameters = [p for p in algorithm.parameters() if p.requires_grad]
         self.optimiser = _optimiser(self.parameters, settings)
         self.stepper = fabric.setup_module(_Stepper(algorithm))

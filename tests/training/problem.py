@@ -109,7 +109,8 @@ class Contrast(Net):
     """Cross-entropy and contrast over the global batch, with draws made for it together."""
 
     def step(self, batch, progress):
-        noise = draw_together(lambda n: 0.1 * torch.randn(n, 4), len(batch))
+        # Not contiguous: what a distribution draws often is not.
+        noise = draw_together(lambda n: (0.1 * torch.randn(n, 4, 2))[..., 0], len(batch))
         out = self(Points(batch.pixels + noise, batch.labels, batch.sites))
         contrast = supervised_contrastive(
             gather(out.embedding), gather(batch.labels), 0.5, n_classes=3

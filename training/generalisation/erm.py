@@ -70,7 +70,7 @@ class SiteAlgorithm(ERM):
     """Base of algorithms that see a batch site by site.
 
     Rows are gathered over processes first: every one sees the whole global batch, so sites are
-    compared alike on any number of processes. Batch norm still acts within a process.
+    compared alike on any number of processes.
     """
 
     def step(self, batch: Any, progress: float) -> dict[str, Tensor]:

@@ -1,0 +1,77 @@
+"""Trains on one and on two gloo processes; ``python ranks_driver.py COHORT PREPARED FOLDER``.
+
+One process imports everything and forks the others. Beside each run lie the tensors that training
+alone reads, of every rank. All is computed in double precision: in single, rounding decides on
+which side of a ReLU's kink a value falls, and after some steps two curves part that are the same.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import lightning_fabric  # noqa: F401  (once, before the forks)
+import torch
+
+from preprocessing.cohort import load_cohort
+from preprocessing.splits import SplitSettings, split_cohort
+from preprocessing.synthetic.fundus_sites import GRADES
+from retina import training
+from training import distributed
+from training.checkpoint import save_tensors
+
+METHODS = ("deco", "gdrnet")
+
+
+def train(method, table, prepared, folder):
+    distributed.join()
+    built, real = [], training.build_algorithm
+    training.build_algorithm = lambda *given: built.append(real(*given)) or built[0]
+    settings = training.RetinaSettings.model_validate(
+        {
+            "method": method, "backbone": {"width": 4}, "batch_size": 11, "deco": {"warmup": 0.4},
+            "fit": {"epochs": 2, "learning_rate": 2e-3, "device": "cpu", "prefetch": 0},
+        }
+    )  # fmt: skip
+    cohort = load_cohort(table, GRADES)
+    split = split_cohort(cohort, SplitSettings(held_out_sites=("corran",), val=0.2, test=0.2))
+    training.train_retina(split, prepared, settings, folder)
+    kept = built[0].inference_state()
+    rest = {name: t for name, t in built[0].state_dict().items() if name not in kept}
+    save_tensors(Path(f"{folder}-rank{distributed.rank_and_world()[0]}.safetensors"), rest)
+
+
+def on_ranks(world, *arguments):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if world > 1:  # what torchrun sets
+                    os.environ |= {
+                        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+                        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1",
+                        "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test",
+                    }  # fmt: skip
+                train(*arguments)
+                code = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert not any(codes), codes
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
+    table, prepared, base = sys.argv[1:]
+    for method in METHODS:
+        on_ranks(1, method, table, prepared, f"{base}/{method}-one")
+        on_ranks(2, method, table, prepared, f"{base}/{method}-two")
