@@ -32,6 +32,17 @@ class Head:
         return embeddings @ self.weight.T + self.bias
 
 
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a detector is fitted on; see `Detector.fit`."""
+
+    embeddings: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+    head: Head | None
+    settings: OodSettings
+
+
 class Detector(ABC):
     """A fitted detector. Subclasses are frozen dataclasses whose fields are all arrays.
 
@@ -43,7 +54,6 @@ class Detector(ABC):
     needs: ClassVar[frozenset[str]]
 
     @classmethod
-    @abstractmethod
     def fit(
         cls,
         embeddings: np.ndarray,
@@ -65,6 +75,12 @@ class Detector(ABC):
         settings : OodSettings, optional
             Hyper-parameters.
         """
+        return cls._of(Training(embeddings, logits, labels, head, settings or OodSettings()))
+
+    @classmethod
+    @abstractmethod
+    def _of(cls, given: Training) -> Self:
+        """Fit on what ``fit`` was given."""
 
     @abstractmethod
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -8,8 +8,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.special import logsumexp
 
 from evaluation.feature_stats import FeatureStats
-from evaluation.ood.detector import Detector, Head
-from evaluation.ood.settings import OodSettings
+from evaluation.ood.detector import Detector, Head, Training
 from preprocessing.errors import InputError
 
 _BLOCK = 8192
@@ -35,16 +34,9 @@ class Mahalanobis(Detector):
         return cls(means=stats.means[stats.present], whitener=whitener)
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Class means and the shrunk covariance within classes; absent classes take no part."""
-        return cls.of(_stats(embeddings, labels))
+        return cls.of(_stats(given.embeddings, given.labels))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N squared distances."""
@@ -73,16 +65,9 @@ class RelativeMahalanobis(Detector):
         )
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Both covariances are OAS-shrunk."""
-        return cls.of(_stats(embeddings, labels))
+        return cls.of(_stats(given.embeddings, given.labels))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N differences of squared distances; may be negative."""
@@ -113,17 +98,10 @@ class Residual(Detector):
         return cls(origin=origin, basis=basis)
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Labels are not used: every row counts."""
-        stats = FeatureStats.of(embeddings, None, 1)
-        return cls.of(stats, head, (settings or OodSettings()).principal)
+        stats = FeatureStats.of(given.embeddings, None, 1)
+        return cls.of(stats, given.head, given.settings.principal)
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N norms, non-negative."""
@@ -147,20 +125,13 @@ class Vim(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Labels are not used: every row counts."""
-        stats = FeatureStats.of(embeddings, None, 1)
-        origin, basis = residual_space(stats, head, (settings or OodSettings()).principal)
-        residual = _residual_norm(embeddings, origin, basis).mean()
+        stats = FeatureStats.of(given.embeddings, None, 1)
+        origin, basis = residual_space(stats, given.head, given.settings.principal)
+        residual = _residual_norm(given.embeddings, origin, basis).mean()
         vanishing = residual <= 1e-9 * np.sqrt(np.trace(stats.within) / stats.n)
-        alpha = 0.0 if vanishing else _logit_scale(logits) / residual
+        alpha = 0.0 if vanishing else _logit_scale(given.logits) / residual
         return cls(origin=origin, basis=basis, alpha=np.array(alpha))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from evaluation.ood import scores
-from evaluation.ood.detector import Detector, Head
-from evaluation.ood.settings import OodSettings
+from evaluation.ood.detector import Detector, Training
 from preprocessing.errors import InputError
 
 
@@ -19,14 +18,7 @@ class Msp(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Nothing is fitted."""
         return cls()
 
@@ -43,14 +35,7 @@ class MaxLogit(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Nothing is fitted."""
         return cls()
 
@@ -68,16 +53,9 @@ class Energy(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Only the temperature is kept."""
-        return cls(temperature=np.array((settings or OodSettings()).temperature))
+        return cls(temperature=np.array(given.settings.temperature))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores."""
@@ -93,16 +71,9 @@ class Gen(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Only the exponent is kept."""
-        return cls(power=np.array((settings or OodSettings()).gen_power))
+        return cls(power=np.array(given.settings.gen_power))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores, non-negative."""
@@ -124,22 +95,15 @@ class React(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "head"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """The ceiling is the ``react_quantile`` of every activation of every row."""
-        if head is None:
+        if given.head is None:
             raise InputError("ReAct needs the linear head", remedy="Give head=Head(weight, bias)")
-        chosen = settings or OodSettings()
+        chosen = given.settings
         return cls(
-            ceiling=np.array(np.quantile(embeddings, chosen.react_quantile)),
-            weight=head.weight,
-            bias=head.bias,
+            ceiling=np.array(np.quantile(given.embeddings, chosen.react_quantile)),
+            weight=given.head.weight,
+            bias=given.head.bias,
             temperature=np.array(chosen.temperature),
         )
 

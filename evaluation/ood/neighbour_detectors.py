@@ -6,8 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import logsumexp
 
-from evaluation.ood.detector import Detector, Head
-from evaluation.ood.settings import OodSettings
+from evaluation.ood.detector import Detector, Training
 from preprocessing.errors import InputError
 
 _BLOCK = 2048
@@ -27,20 +26,13 @@ class Knn(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Thin, normalise and keep the training features."""
-        chosen = settings or OodSettings()
-        rows = thinned(labels, chosen.bank_rows, chosen.seed)
-        scaled = round(chosen.neighbours * len(rows) / max(len(labels), 1))
+        chosen = given.settings
+        rows = thinned(given.labels, chosen.bank_rows, chosen.seed)
+        scaled = round(chosen.neighbours * len(rows) / max(len(given.labels), 1))
         neighbours = max(1, min(scaled, len(rows) // 20))
-        bank = unit(embeddings[rows]).astype(np.float16)
+        bank = unit(given.embeddings[rows]).astype(np.float16)
         return cls(bank=bank, neighbours=np.array(neighbours))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -68,19 +60,12 @@ class NNGuide(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Thin, normalise and weight the training features by their energy."""
-        chosen = settings or OodSettings()
-        rows = thinned(labels, chosen.bank_rows, chosen.seed)
-        energy = logsumexp(np.asarray(logits[rows], np.float64), axis=1)
-        bank = (unit(embeddings[rows]) * energy[:, None]).astype(np.float32)
+        chosen = given.settings
+        rows = thinned(given.labels, chosen.bank_rows, chosen.seed)
+        energy = logsumexp(np.asarray(given.logits[rows], np.float64), axis=1)
+        bank = (unit(given.embeddings[rows]) * energy[:, None]).astype(np.float32)
         return cls(bank=bank, neighbours=np.array(min(chosen.guide_neighbours, len(rows))))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -108,24 +93,17 @@ class She(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Average the stored patterns, C x E."""
-        predicted = logits.argmax(axis=1)
+        predicted = given.logits.argmax(axis=1)
         patterns = []
-        for index in range(logits.shape[1]):
-            own = labels == index
+        for index in range(given.logits.shape[1]):
+            own = given.labels == index
             chosen = next(
                 (mask for mask in (own & (predicted == index), own) if mask.any()),
-                np.ones(len(labels), dtype=bool),
+                np.ones(len(given.labels), dtype=bool),
             )
-            patterns.append(np.asarray(embeddings[chosen], np.float64).mean(axis=0))
+            patterns.append(np.asarray(given.embeddings[chosen], np.float64).mean(axis=0))
         return cls(patterns=np.stack(patterns))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -148,20 +126,13 @@ class Fdbd(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits", "head"})
 
     @classmethod
-    def fit(
-        cls,
-        embeddings: np.ndarray,
-        logits: np.ndarray,
-        labels: np.ndarray,
-        head: Head | None = None,
-        settings: OodSettings | None = None,
-    ) -> Self:
+    def _of(cls, given: Training) -> Self:
         """Keep the mean and the norms ``||w_a - w_b||``, C x C."""
-        if head is None:
+        if given.head is None:
             raise InputError("fDBD needs the linear head", remedy="Give head=Head(weight, bias)")
-        difference = head.weight[:, None] - head.weight[None]
+        difference = given.head.weight[:, None] - given.head.weight[None]
         return cls(
-            mean=np.asarray(embeddings, np.float64).mean(axis=0),
+            mean=np.asarray(given.embeddings, np.float64).mean(axis=0),
             gaps=np.linalg.norm(difference, axis=2),
         )
 
