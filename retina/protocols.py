@@ -1,82 +1,27 @@
 """Leave-one-site-out and single-source: methods x sites x seeds, each cell a run of its own."""
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
 from preprocessing.files import replacing
 from preprocessing.splits import SplitSettings, split_cohort
 from retina.results import site_results
 from retina.training import RetinaSettings, train_retina
-
-Protocol = Literal["leave_one_site_out", "single_source"]
-
-
-@dataclass(frozen=True)
-class ProtocolCell:
-    """One run of a protocol.
-
-    Attributes
-    ----------
-    method : str
-        See `retina.methods`.
-    fold : str
-        The site that the fold is named for: held out, or the single source.
-    held_out : tuple of str
-        Sites that take no part in training or selection.
-    seed : int
-        Of first weights, batches and augmentation.
-    """
-
-    method: str
-    fold: str
-    held_out: tuple[str, ...]
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The run's path below the protocol's folder."""
-        return f"{self.method}/{re.sub(r'[^A-Za-z0-9._-]', '_', self.fold)}/seed-{self.seed}"
-
-
-def protocol_cells(
-    protocol: Protocol, sites: Sequence[str], methods: Sequence[str], seeds: Sequence[int]
-) -> list[ProtocolCell]:
-    """Return all cells; methods are innermost, so that a part of them compares like with like.
-
-    Raises
-    ------
-    InputError
-        Code ``one_site``: there is nothing to leave out.
-    """
-    if len(sites) < 2:
-        raise InputError(
-            "the cohort has one site", remedy="A protocol needs at least two", code="one_site"
-        )
-    found = []
-    for seed in seeds:
-        for fold in sites:
-            others = tuple(site for site in sites if site != fold)
-            held_out = (fold,) if protocol == "leave_one_site_out" else others
-            found += [ProtocolCell(method, fold, held_out, seed) for method in methods]
-    return found
+from training.cells import Cell
 
 
 def run_protocol(
     cohort: Cohort,
     prepared: str | Path,
     settings: RetinaSettings,
-    cells: Sequence[ProtocolCell],
+    cells: Sequence[Cell],
     folder: str | Path,
     *,
     splits: SplitSettings | None = None,
-    progress: Callable[[int, int, ProtocolCell], None] | None = None,
+    progress: Callable[[int, int, Cell], None] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> pd.DataFrame:
     """Run the cells that are not finished, and return the figures of all.
@@ -85,8 +30,8 @@ def run_protocol(
 
     Parameters
     ----------
-    cells : sequence of ProtocolCell
-        In the order in which they are run.
+    cells : sequence of Cell
+        In the order in which they are run; see `training.cells`.
     folder : path
         Gets a run folder for each cell and ``results.csv``, which is written after each cell.
     splits : SplitSettings, optional
@@ -99,7 +44,8 @@ def run_protocol(
     Returns
     -------
     pandas.DataFrame
-        A row per cell and test site: ``method, fold, seed`` and `retina.results.site_results`.
+        A row per cell and test site: ``method, division, seed`` and
+        `retina.results.site_results`.
     """
     root = Path(folder)
     shares = splits or SplitSettings.model_validate({})
@@ -113,7 +59,7 @@ def run_protocol(
         predictions = train_retina(divided, prepared, chosen, root / cell.name)
         figures = site_results(predictions, cohort.classes)
         figures.insert(0, "method", cell.method)
-        figures.insert(1, "fold", cell.fold)
+        figures.insert(1, "division", cell.division)
         figures.insert(2, "seed", cell.seed)
         tables.append(figures)
         with replacing(root / "results.csv") as temporary:

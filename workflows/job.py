@@ -1,45 +1,14 @@
 """A job: a configuration, the folder it lives in, and where each of its results goes."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.errors import InputError
+from training.cells import Cell as Cell
+from training.cells import divisions_of, experiment_cells
 from workflows.configurations import Configuration, load_configuration
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a job: a method, the sites held out, a seed."""
-
-    method: str
-    held_out: tuple[str, ...]
-    seed: int
-
-    @property
-    def division(self) -> str:
-        """The division of the cohort, as in ``without-east``."""
-        sites = "+".join(_safe(site) for site in self.held_out)
-        return f"without-{sites}" if sites else "all-sites"
-
-    @property
-    def name(self) -> str:
-        """The run's path below ``runs``, as in ``sc_mil/without-east/seed-0``."""
-        return f"{_safe(self.method)}/{self.division}/seed-{self.seed}"
-
-    def options(self) -> str:
-        """The options of ``offsite train`` that name this run, quoted for a shell."""
-        words = ["--method", self.method, "--seed", str(self.seed)]
-        for site in self.held_out:
-            words += ["--held-out", site]
-        return shlex.join(words)
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 @dataclass(frozen=True)
@@ -111,32 +80,14 @@ class Job:
         )
 
     def cells(self) -> list[Cell]:
-        """Return every run of the job: seeds x held-out sites x methods, methods innermost.
-
-        In this order a job that is stopped early has the same number of runs for each method.
-        """
+        """Return every run of the job, in the order of :func:`training.cells.experiment_cells`."""
         wanted = self.configuration.cells
+        if wanted.protocol == "as_given":
+            divisions = [self.configuration.splits.held_out_sites]
+        else:
+            divisions = divisions_of(wanted.protocol, self.cohort.sites)
         methods = wanted.methods or (self.configuration.training.method,)
-        return [
-            Cell(method, sites, seed)
-            for seed in wanted.seeds
-            for sites in self._divisions()
-            for method in methods
-        ]
-
-    def _divisions(self) -> list[tuple[str, ...]]:
-        """The sites held out in each division of the cohort."""
-        protocol, sites = self.configuration.cells.protocol, self.cohort.sites
-        if protocol == "as_given":
-            return [self.configuration.splits.held_out_sites]
-        if len(sites) < 2:
-            raise InputError(
-                f"protocol {protocol} with one site", file=self.file,
-                remedy="It needs at least two sites in the cohort",
-            )  # fmt: skip
-        if protocol == "leave_one_site_out":
-            return [(site,) for site in sites]
-        return [tuple(other for other in sites if other != site) for site in sites]
+        return experiment_cells(methods, divisions, wanted.seeds)
 
     def run_folder(self, cell: Cell) -> Path:
         """Return where a run lives."""

@@ -2,44 +2,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError
 from preprocessing.splits import SplitSettings
 from preprocessing.synthetic.fundus_sites import GRADES
-from retina.protocols import protocol_cells, run_protocol
+from retina.protocols import run_protocol
 from retina.results import site_results, training_threshold
 from retina.training import RetinaSettings
-
-SITES = ("a", "b", "c")
-
-
-def test_leave_one_site_out_holds_each_site_out_once_for_each_method_and_seed():
-    cells = protocol_cells("leave_one_site_out", SITES, ("erm", "deco"), (0, 1))
-    assert len({cell.name for cell in cells}) == 12
-    assert [cell.held_out for cell in cells[:4]] == [("a",), ("a",), ("b",), ("b",)]
-
-
-def test_a_part_of_the_cells_compares_like_with_like():
-    cells = protocol_cells("leave_one_site_out", SITES, ("erm", "deco"), (0, 1))
-    half = [cell.method for cell in cells[:6]]
-    assert half.count("erm") == half.count("deco")
-
-
-def test_single_source_holds_all_other_sites_out():
-    cells = protocol_cells("single_source", SITES, ("erm",), (0,))
-    assert [cell.held_out for cell in cells] == [("b", "c"), ("a", "c"), ("a", "b")]
-
-
-def test_one_site_has_no_protocol():
-    with pytest.raises(InputError) as error:
-        protocol_cells("single_source", ("a",), ("erm",), (0,))
-    assert error.value.code == "one_site"
+from training.cells import divisions_of, experiment_cells
 
 
 def test_a_stopped_protocol_goes_on_and_ends_with_the_same_table(prepared, tmp_path):
     settings = RetinaSettings.model_validate(
         {"backbone": {"width": 4}, "fit": {"epochs": 1, "device": "cpu", "select_by": "loss"}}
     )
-    cells = protocol_cells("leave_one_site_out", prepared.cohort.sites[:2], ("erm",), (0,))
+    divisions = divisions_of("leave_one_site_out", prepared.cohort.sites[:2])
+    cells = experiment_cells(("erm",), divisions, (0,))
     splits = SplitSettings(val=0.2, test=0.2)
     done = []
 
@@ -55,7 +31,7 @@ def test_a_stopped_protocol_goes_on_and_ends_with_the_same_table(prepared, tmp_p
     stamp = first.stat().st_mtime_ns
     whole = run(tmp_path / "p")
     assert first.stat().st_mtime_ns == stamp
-    assert whole["fold"].nunique() == 2
+    assert whole["division"].nunique() == 2
     pd.testing.assert_frame_equal(whole.iloc[: len(part)], part)
     saved = pd.read_csv(tmp_path / "p" / "results.csv")
     assert saved["kappa"].to_numpy() == pytest.approx(whole["kappa"].to_numpy())
