@@ -27,7 +27,10 @@ class BackboneSettings(Settings):
         default=16, ge=4, le=64, description="Channels of thin_resnet18's first stage; 64 is full."
     )
     split_after: int = Field(
-        default=2, ge=1, le=3, description="Residual stage after which features are mixed."
+        default=2,
+        ge=0,
+        le=3,
+        description="Residual stage after which features are mixed; 0: after the stem",
     )
     weights: Path | None = Field(
         default=None,
@@ -52,7 +55,7 @@ class Backbone(nn.Module):
     dimensions : int
         Channels E of the last stage.
     split_after : int
-        Stage, from 1, that ends `early`.
+        Stage that ends `early`; 0 is the stem.
     first_layers : (str, str)
         Names, within this module, of the layers that end the first and the second stage.
     """

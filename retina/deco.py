@@ -50,19 +50,23 @@ class DecoSettings(Settings):
         description="How much of themselves rare classes and sites keep; none is TALLY."
         " Our construction, the direction is DECO's",
     )
-    gamma: float = Field(default=0.25, ge=0, description="Exponent of weighting 'power'; 0 = none")
+    gamma: float = Field(default=0.05, ge=0, description="Exponent of weighting 'power'; 0 = none")
     beta: float = Field(default=0.999, ge=0, lt=1, description="Overlap of weighting 'effective'")
     mixing_alpha: float = Field(
-        default=0.5,
+        default=0.1,
         gt=0,
-        description="Beta(alpha, alpha) of the mixing share, which is then >= 1/2",
+        description="Beta(alpha, alpha) of the mixing share, which is then >= 1/2. Small: a class's"
+        " prototype tells the class, so its share must be small; our construction, TALLY has 0.5",
     )
     momentum: float = Field(default=0.8, ge=0, lt=1, description="Of the prototypes, per batch")
     restandardise: bool = Field(
         default=False, description="Give mixed semantics unit contrast again; our construction"
     )
-    original_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the unmixed photographs' loss; 0 is TALLY"
+    original_weight: float | None = Field(
+        default=None,
+        ge=0,
+        description="Weight of the unmixed photographs' loss; none: 1 / (sites - 1), with which a"
+        " site's style foretells no class (our construction); 0 is TALLY",
     )
     alignment: float = Field(
         default=0.1, ge=0, description="Weight of the semantic alignment; our construction"
@@ -84,7 +88,7 @@ class DecoSettings(Settings):
         return self.swap or self.class_prototypes
 
 
-TALLY = {"weighting": "none", "alignment": 0.0, "original_weight": 0.0}
+TALLY = {"weighting": "none", "alignment": 0.0, "original_weight": 0.0, "mixing_alpha": 0.5}
 """DECO settings that make it TALLY (without its second correction for imbalance in the loss)."""
 
 CONTROL = {"swap": False, "class_prototypes": False, "site_prototypes": False, "alignment": 0.0}
@@ -99,6 +103,12 @@ class Deco(ERM):
     a = lambda_c w_y, z~ = a z_i + (1 - a) P_y; b = lambda_d w_d, mu~ = b mu_j + (1 - b) Q_d(mu),
     sigma~ likewise; r~ = sigma~ z~ + mu~ keeps label y_i. The loss is CE(r~) + original_weight
     CE(r) + alignment L_RSA. At inference nothing of this runs: it is the plain network.
+
+    Whatever the anchors are, photographs of class y come in the style of site s with weight
+    original_weight q(s | y) unmixed, where q is the anchors' site, and (1 - q(s | y)) / (D - 1)
+    mixed. With original_weight 1 / (D - 1) the sum depends on neither s nor y: a style that went
+    with a class in training no longer does. A larger weight leaves some of the shortcut, a smaller
+    one turns it round.
 
     Parameters
     ----------
@@ -134,6 +144,7 @@ class Deco(ERM):
     ) -> None:
         super().__init__(network.backbone, network.classifier, loss)
         self.settings = settings
+        self.original_weight = _original_weight(settings, site_counts)
         shape, last = _map_shapes(self._parted, px)
         if settings.alignment and last[1] * last[2] < 2:
             raise InputError(
@@ -209,12 +220,12 @@ class Deco(ERM):
     def _losses(
         self, features: Tensor, mixed: Tensor, batch: PhotographBatch, progress: float
     ) -> dict[str, Tensor]:
-        if not (self.settings.original_weight or self.settings.alignment):
+        if not (self.original_weight or self.settings.alignment):
             return {"loss": self._risk(self._parted.late(mixed), batch, progress)}
         # One batch through the last stages, so that batch normalisation sees one mixture.
         last = self._parted.late(torch.cat([features, mixed]))
         plain, augmented = (self._risk(half, batch, progress) for half in last.chunk(2))
-        loss = augmented + self.settings.original_weight * plain
+        loss = augmented + self.original_weight * plain
         losses = {"augmented": augmented, "original": plain}
         if self.settings.alignment:
             own, other = semantic_directions(last).chunk(2)
@@ -225,6 +236,13 @@ class Deco(ERM):
             losses |= {"pixel_alignment": pixel, "class_alignment": by_class}
             loss = loss + self.settings.alignment * (share * pixel + (1 - share) * by_class)
         return {"loss": loss, **losses}
+
+
+def _original_weight(settings: DecoSettings, site_counts: np.ndarray) -> float:
+    if settings.original_weight is not None:
+        return settings.original_weight
+    others = int((np.asarray(site_counts) > 0).sum()) - 1
+    return 1 / others if settings.swap and others > 1 else 1.0
 
 
 def _kept(share: Tensor, known: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def restandardised(semantics: Tensor) -> Tensor:
 
 
 def rarity_weights(
-    counts: np.ndarray, rule: Weighting, *, gamma: float = 0.25, beta: float = 0.999
+    counts: np.ndarray, rule: Weighting, *, gamma: float = 0.05, beta: float = 0.999
 ) -> Tensor:
     """Return w in (0, 1] for each class or site: larger, the rarer it is.
 

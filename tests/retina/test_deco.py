@@ -9,6 +9,8 @@ from retina.classifier import FundusClassifier, build_classifier
 from retina.deco import CONTROL, TALLY, Deco, DecoSettings
 from retina.decoupling import decouple, recombine
 from training.losses.settings import ClassificationLoss, LossSettings
+from training.samplers.pairs import PairBatches
+from training.samplers.weighted import WeightedBatches
 
 BACKBONE = BackboneSettings(width=4)
 CLASSES, SITES = np.array([40, 10, 5]), np.array([30, 25])
@@ -171,3 +173,37 @@ def test_each_part_can_be_switched(weighting, part):
     for _ in range(2):
         losses = step(deco, make_batch())
     assert torch.isfinite(losses["loss"])
+
+
+def test_with_the_default_weight_a_style_foretells_no_class():
+    labels = np.repeat([0, 1, 2, 0, 1, 2], [50, 5, 2, 3, 40, 30])
+    sites = np.repeat([0, 1, 1, 2, 2, 0], [50, 5, 2, 3, 40, 30])
+    counts = np.bincount(labels), np.bincount(sites)
+    deco = Deco(
+        build_classifier(BACKBONE, 3, 0), ClassificationLoss(LossSettings(), counts[0]),
+        DecoSettings(), *counts, px=32,
+    )  # fmt: skip
+    plan = PairBatches(WeightedBatches(labels, 60, 0, exponent=0.0), sites, 0)
+    seen = np.zeros((2, 3, 3))  # unmixed or mixed, class, site of the style
+    for epoch in range(150):
+        for anchor, partner in np.concatenate(plan.batches(epoch)):
+            seen[0, labels[anchor], sites[anchor]] += 1
+            seen[1, labels[anchor], sites[partner]] += 1
+    plain, mixed = (part / part.sum(axis=1, keepdims=True) for part in seen)
+    assert np.ptp(plain, axis=0).max() > 0.8
+    together = deco.original_weight * plain + mixed
+    assert np.ptp(together, axis=0).max() < 0.03
+
+
+def test_the_weight_of_the_unmixed_follows_the_sites_unless_it_is_given():
+    network, loss = build_classifier(BACKBONE, 3, 0), ClassificationLoss(LossSettings(), CLASSES)
+
+    def weight(sites, **settings):
+        return Deco(
+            network, loss, DecoSettings(**settings), CLASSES, np.array(sites), px=32
+        ).original_weight
+
+    assert weight([9, 8, 7, 6]) == pytest.approx(1 / 3)
+    assert weight([9, 8, 0]) == weight([9]) == 1
+    assert weight([9, 8, 7, 6], original_weight=0.5) == 0.5
+    assert weight([9, 8, 7, 6], swap=False) == 1
