@@ -4,7 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from pathology.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
-from pathology.aggregators.segments import segment_max, segment_mean, segment_softmax, segment_sum
+from pathology.aggregators.segments import (
+    segment_max,
+    segment_mean,
+    segment_softmax,
+    segment_sum,
+    segment_weighted_sum,
+)
 
 
 class GatedAttention(Aggregator):
@@ -38,7 +44,7 @@ class GatedAttention(Aggregator):
         """Pool bags (rows N x D, offsets B + 1)."""
         hidden, scores = self._scored(rows)
         attention = segment_softmax(scores, offsets)
-        return Pooled(segment_sum(attention[:, None] * hidden, offsets), attention)
+        return Pooled(segment_weighted_sum(attention, hidden, offsets), attention)
 
     def _scored(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.instances(rows)

@@ -1,6 +1,7 @@
 """Sums, maxima and softmaxes over the bags of a packed batch, in float32 also under autocast."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -14,6 +15,18 @@ def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
     """Return the sum over each bag (B x ...) of ``values`` (N x ...), accumulated in float32."""
     out = values.new_zeros((len(offsets) - 1, *values.shape[1:]), dtype=torch.float32)
     return out.index_add(0, segment_index(offsets), values.float())
+
+
+def segment_weighted_sum(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the sum over each bag (B x E) of ``weights`` (N) times ``values`` (N x E).
+
+    An embedding bag is this sum, and never holds the N x E products.
+    """
+    rows = torch.arange(len(values), device=values.device)
+    return F.embedding_bag(
+        rows, values.float(), offsets, mode="sum", per_sample_weights=weights.float(),
+        include_last_offset=True,
+    )  # fmt: skip
 
 
 def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:

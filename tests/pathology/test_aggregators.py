@@ -4,7 +4,13 @@ import torch
 from padded import pad, pool
 
 from pathology.aggregators.registry import AggregatorSettings, build_aggregator
-from pathology.aggregators.segments import segment_max, segment_mean, segment_softmax, segment_sum
+from pathology.aggregators.segments import (
+    segment_max,
+    segment_mean,
+    segment_softmax,
+    segment_sum,
+    segment_weighted_sum,
+)
 from pathology.bags import Bags
 
 NAMES = ("gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer")
@@ -127,6 +133,11 @@ def test_segment_functions_equal_their_loops():
     }
     for function, rows in expected.items():
         torch.testing.assert_close(function(values, offsets), torch.stack(rows))
+    weights = torch.rand(51, generator=rng)
+    weighted = torch.stack(
+        [w @ part for w, part in zip(weights.split([1, 7, 40, 3]), parts, strict=True)]
+    )
+    torch.testing.assert_close(segment_weighted_sum(weights, values, offsets), weighted)
     softmax = torch.cat([torch.softmax(part, 0) for part in parts])
     torch.testing.assert_close(segment_softmax(values, offsets), softmax)
 
