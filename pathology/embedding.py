@@ -19,7 +19,7 @@ from pathology.features import (
 )
 from pathology.tile_encoders.contract import TileEncoder, check_scale
 from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
+from preprocessing.errors import InputError, disk_is_full
 from preprocessing.files import replacing
 from preprocessing.tile_reading import read_tiles
 from preprocessing.tiles import SlideRecord, SlideTiles, load_tiles
@@ -171,6 +171,8 @@ def _embed_slide(
         path.unlink(missing_ok=True)
         return row | {"code": error.code, "message": why}
     except Exception as error:  # a fault of ours must not end a night's batch
+        if disk_is_full(error):  # nor may a full disk count as a fault of the slide
+            raise
         _LOG.exception("slide %s", slide)
         path.unlink(missing_ok=True)
         return row | {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}

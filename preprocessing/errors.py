@@ -1,5 +1,6 @@
 """Errors that say which file, row and column is at fault, and what to do about it."""
 
+import errno
 from pathlib import Path
 
 
@@ -55,6 +56,13 @@ def _rebuild(cls: type[InputError], state: dict[str, object]) -> InputError:
     ValueError.__init__(error, state["problem"])
     error.__dict__.update(state)
     return error
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Say whether an error means that there is no room: it is then no fault of the image at hand."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error)
 
 
 class InputErrors(InputError):

@@ -31,6 +31,23 @@ def before(job: Job, stage: str, part: int) -> list[str]:
     return [str(job.cohort.path), *filter(os.path.exists, paths)]
 
 
+def everything(job: Job) -> list[str]:
+    """Return the marker or result of every job of the workflow.
+
+    All of them are asked for, not the last alone: where a job failed, Snakemake would else see
+    what once followed from it, older and of other settings, and have nothing to do.
+    """
+    stages, shards = stages_of(job), range(1, job.configuration.cells.shards + 1)
+    cells = [cell.name for cell in job.cells()]
+    return [
+        *(f"workflow/{stage}-{part}.done" for stage in stages for part in shards),
+        *(f"workflow/{stage}.done" for stage in stages),
+        *(f"workflow/trained/{cell}.done" for cell in cells),
+        *(f"runs/{cell}/evaluation/report.html" for cell in cells),
+        *(f"workflow/{name}" for name in ("tracked.done", "compared.done", "registered.txt")),
+    ]
+
+
 def more_memory(first_mb: int) -> Callable[..., int]:
     """Return a resource that doubles with each attempt."""
 

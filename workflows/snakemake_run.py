@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,16 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.markup import escape
+
 from preprocessing.errors import InputError
+from workflows.console import say
 from workflows.job import Job
 from workflows.rule_inputs import stages_of
 
 PROFILES = ("default", "slurm", "kubernetes")
 LOCK = "workflow.lock"
+_LITTLE_ROOM = 20_000_000  # bytes; weights and checkpoints of a run are of this size
 _LOOKS_ONLY = {"--dry-run", "-n", "--report", "--lint", "--unlock", "--dag", "--rulegraph"}
 
 
@@ -47,7 +52,20 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
     if _LOOKS_ONLY & set(more):
         return subprocess.run(call, check=False).returncode
     with _alone(job.output) as held:
-        return subprocess.run(call, check=False, pass_fds=(held,)).returncode
+        code = subprocess.run(call, check=False, pass_fds=(held,)).returncode
+    if code:
+        say(_after_failure(job.output))
+    return code
+
+
+def _after_failure(folder: Path) -> str:
+    """Say what to do next; what failed has said why by itself."""
+    goes_on = "then run the same command: what is done stays"
+    free = shutil.disk_usage(folder).free
+    place = escape(str(folder))
+    if free < _LITTLE_ROOM:
+        return f"[red]the disk is full[/red]: {free // 1000} kB are left at {place}. Make room, {goes_on}"
+    return f"[red]not finished[/red]: mend what the messages above name (logs: {place}/workflow/logs), {goes_on}"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The workflow: written as the community writes it, done once, redone where something changed."""
 
+import base64
 import os
 import shutil
 import subprocess
@@ -88,6 +89,23 @@ def test_a_changed_setting_redoes_what_it_concerns_alone(finished: Path) -> None
     assert "images" not in counts
 
 
+def test_a_stage_that_failed_is_done_again_though_its_old_results_are_there(
+    finished: Path,
+) -> None:
+    job = Job.load(finished)
+    marker = job.output / "workflow" / "trained" / f"{job.cells()[0].name}.done"
+    made = marker.stat().st_mtime
+    marker.unlink()  # so Snakemake leaves a job that failed
+    try:
+        counts = jobs_of(workflow(finished, "--dry-run"))
+    finally:
+        marker.touch()
+        os.utime(marker, (made, made))
+    assert counts["train"] == 1
+    assert counts["evaluate"] == 1
+    assert counts["register"] == 1
+
+
 def test_a_faulty_cohort_is_told_before_anything_runs(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished.parent / "cohort", tmp_path / "cohort", copy_function=os.link)
     table = tmp_path / "cohort" / "cohort.csv"
@@ -101,11 +119,24 @@ def test_a_faulty_cohort_is_told_before_anything_runs(finished: Path, tmp_path: 
     assert "'nromal' is not a class" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--lint"]])
-def test_snakemake_finds_no_fault(finished: Path, arguments: list[str]) -> None:
+def test_the_page_of_the_workflow_holds_the_report_of_each_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    call = ["workflow", "report", str(finished), "-o", str(page)]
+    subprocess.run([sys.executable, "-m", "workflows", *call], check=True, env=ENVIRONMENT)
+    text, job = page.read_text(), Job.load(finished)
+    assert "Results by site" in text
+    for cell in job.cells():
+        report = (job.run_folder(cell) / "evaluation" / "report.html").read_bytes()
+        assert base64.b64encode(report).decode() in text
+        assert f'"run": "{cell.name}"' in text
+
+
+def test_snakemake_finds_no_fault(finished: Path) -> None:
     job = Job.load(finished)
     done = subprocess.run(
-        command(job, "default", 1, arguments), capture_output=True, text=True, env=ENVIRONMENT
+        command(job, "default", 1, ["--lint"]), capture_output=True, text=True, env=ENVIRONMENT
     )
     assert "in a good condition" in done.stdout + done.stderr
 
