@@ -159,14 +159,15 @@ def _write(
 
 
 def _load(folder: Path, digest: str) -> FeatureStore | None:
-    if not (folder / _RECORD).is_file():
+    try:
+        facts = read_json(folder / _RECORD)
+        if facts.get("digest") != digest:
+            return None
+        rows = np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False)
+        coords = np.load(folder / _COORDS, mmap_mode="r", allow_pickle=False)
+        return _store(facts, rows, coords)
+    except (OSError, ValueError, KeyError):  # absent or cut: it is packed again
         return None
-    facts = read_json(folder / _RECORD)
-    if facts.get("digest") != digest:
-        return None
-    rows = np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False)
-    coords = np.load(folder / _COORDS, mmap_mode="r", allow_pickle=False)
-    return _store(facts, rows, coords)
 
 
 def _store(facts: Mapping[str, object], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:

@@ -114,6 +114,14 @@ def test_a_mapped_store_is_packed_again_only_when_a_file_changed(tmp_path):
     np.testing.assert_array_equal(changed.rows(2), read_features(files["s2"]).features)
 
 
+def test_a_cut_packed_array_is_packed_again(tmp_path):
+    files = helpers.write_slides(tmp_path)
+    whole = pack_features(files, tmp_path / "packed").features.copy()
+    rows = tmp_path / "packed" / "features.npy"
+    rows.write_bytes(rows.read_bytes()[:-10])
+    np.testing.assert_array_equal(pack_features(files, tmp_path / "packed").features, whole)
+
+
 def test_features_of_two_encoders_are_not_mixed(tmp_path):
     files = helpers.write_slides(tmp_path)
     write_features(files["s1"], _slide(encoder_digest="other"))
