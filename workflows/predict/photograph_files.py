@@ -6,14 +6,13 @@ spared.
 
 import warnings
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from preprocessing.errors import InputError
 from preprocessing.fundus.reading import MAX_PIXELS, read_photograph
 from workflows.predict.codes import Code
+from workflows.predict.dicom_photographs import dicom_pixels
 from workflows.predict.inputs import Item
 from workflows.predict.kinds import kind_of
 from workflows.predict.predictor import Rejected
@@ -97,46 +96,3 @@ def _check_whole(path: Path, kind: str) -> None:
         raise
     except Exception as error:
         raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
-
-
-def dicom_pixels(path: Path) -> np.ndarray:
-    """Return the picture of a DICOM photograph (one frame, RGB or grey) as uint8, H x W x 3.
-
-    Raises
-    ------
-    Rejected
-        It holds no single picture, or pydicom (the extra ``dicom``) is not installed.
-    """
-    try:
-        from pydicom import dcmread
-    except ImportError:
-        text = "DICOM needs the extra: pip install 'offsite[dicom]'"
-        raise Rejected(Code.UNSUPPORTED, text) from None
-    try:
-        data = dcmread(path)
-        _check_dicom(data)
-        pixels = np.asarray(data.pixel_array)  # YBR has become RGB
-    except Rejected:
-        raise
-    except Exception as error:
-        text = f"the DICOM file cannot be read ({type(error).__name__})"
-        raise Rejected(Code.UNREADABLE, text) from error
-    if data.PhotometricInterpretation == "MONOCHROME1":
-        pixels = pixels.max() - pixels
-    if pixels.dtype != np.uint8:
-        bits = int(data.BitsStored)
-        pixels = (pixels.astype(np.float32) * (255 / (2**bits - 1))).round().astype(np.uint8)
-    if pixels.ndim == 2:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise Rejected(Code.WRONG_KIND, "the DICOM file holds no colour photograph")
-    return np.ascontiguousarray(pixels)
-
-
-def _check_dicom(data: Any) -> None:
-    if "PixelData" not in data:
-        raise Rejected(Code.NOT_AN_IMAGE, "the DICOM file holds no picture")
-    if int(data.get("NumberOfFrames", 1) or 1) > 1:
-        raise Rejected(Code.UNSUPPORTED, "several pictures in one DICOM file")
-    if int(data.Rows) * int(data.Columns) > MAX_PIXELS:
-        raise Rejected(Code.TOO_LARGE, f"{data.Columns} x {data.Rows} px is too large")
