@@ -6,7 +6,9 @@ It installs PostgreSQL and starts a server as root, so it runs by ``make server`
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -84,14 +86,38 @@ def test_processes_at_once_lose_no_metric_and_double_no_run(uri: str, tmp_path: 
         job = int(run.data.params["job"])
         assert run.info.status == "FINISHED"
         history = client.get_metric_history(run.info.run_id, "train/loss")
-        found = {metric.step: metric.value for metric in history}
-        assert found == {step: pytest.approx(1 / (step + 1) + job) for step in range(EPOCHS)}
+        found = sorted((metric.step, metric.value) for metric in history)  # none twice either
+        assert found == [(step, pytest.approx(1 / (step + 1) + job)) for step in range(EPOCHS)]
         for site in range(SITES):
             value = run.data.metrics[f"test/site_{site}/auroc"]
             assert value == pytest.approx(0.5 + site / 100 + job / 1000)
         assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
         names = {item.path for item in client.list_artifacts(run.info.run_id, "report")}
         assert names == {"report/report.html"}
+
+
+def test_first_calls_of_one_job_at_the_same_moment_make_one_run(uri: str) -> None:
+    from evaluation.tracking import log_run
+    from evaluation.tracking_store import client_of
+
+    curves = [{"epoch": epoch, "losses": {"loss": 1.0 + epoch}} for epoch in range(5)]
+    client_of(uri).create_experiment("race")
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> str:
+        together.wait()
+        return log_run(uri, "race", "one", job_key="one", curves=curves)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ask, range(8)))
+    client = client_of(uri)
+    runs = client.search_runs([client.get_experiment_by_name("race").experiment_id])
+    assert {run.info.run_id for run in runs} == found
+    assert len(found) == 1
+    history = client.get_metric_history(found.pop(), "train/loss")
+    assert sorted((metric.step, metric.value) for metric in history) == [
+        (epoch, 1.0 + epoch) for epoch in range(5)
+    ]
 
 
 def offsite(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
