@@ -32,7 +32,7 @@ def offsite(*words: object) -> list[str]:
     return [sys.executable, "-m", "workflows", *map(str, words)]
 
 
-def soon(found: Callable[[], str], what: str, seconds: float = 120) -> str:
+def soon(found: Callable[[], str], what: str, seconds: float = 240) -> str:
     """Wait for an answer that is not empty, and never without end."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -107,7 +107,7 @@ def test_a_disturbed_run_on_slurm_equals_the_one_of_this_machine(
             os.kill(int(tiling), signal.SIGKILL)  # as the kernel kills for memory
             soon(lambda: process_of("embed", config), "embedding")
             slurm("scancel", running("images"))  # as a cluster's keeper does
-            soon(lambda: running("train"), "running training", 240)
+            soon(lambda: running("train"), "running training")
             node("kill-controller")
             time.sleep(5)
             node("start-controller")
