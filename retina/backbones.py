@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from preprocessing.settings import Settings
 
-BackboneName = Literal["thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0"]
-
+BackboneName = Literal[
+    "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
+]
 
 Stage = Callable[[Tensor], Tensor]
 
@@ -21,7 +22,11 @@ class BackboneSettings(Settings):
 
     name: BackboneName = Field(
         default="thin_resnet18",
-        description="thin_resnet18 is ours, for processors; the others are MONAI's.",
+        description="thin_resnet18 is ours, for processors; timm: any network of that package,"
+        " which is optional; the others are MONAI's.",
+    )
+    timm: str | None = Field(
+        default=None, description="Name of the network for backbone timm, as convnext_tiny"
     )
     width: int = Field(
         default=16, ge=4, le=64, description="Channels of thin_resnet18's first stage; 64 is full."
@@ -35,8 +40,14 @@ class BackboneSettings(Settings):
     weights: Path | None = Field(
         default=None,
         description="Local file of first weights (.safetensors or .pth state dictionary, names as"
-        " in torchvision); none: random.",
+        " in torchvision, or in timm for its networks); none: random.",
     )
+
+    @model_validator(mode="after")
+    def _names_a_network(self) -> Self:
+        if (self.name == "timm") != (self.timm is not None):
+            raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
+        return self
 
 
 _RESNET = ("net.layer1", "net.layer2")
@@ -103,7 +114,8 @@ def build_backbone(settings: BackboneSettings) -> Backbone:
     Raises
     ------
     InputError
-        The file of first weights cannot be read, or does not fit the network.
+        The file of first weights cannot be read, or does not fit the network; for timm's, see
+        `retina.timm_backbones.timm_network`.
     """
     build = {
         "thin_resnet18": _thin_resnet18,
@@ -111,6 +123,7 @@ def build_backbone(settings: BackboneSettings) -> Backbone:
         "resnet50": _monai_resnet,
         "densenet121": _densenet,
         "efficientnet-b0": _efficientnet,
+        "timm": _timm,
     }[settings.name]
     backbone = build(settings)
     if settings.weights is not None:
@@ -227,3 +240,12 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
     stages: list[Stage] = [stem, blocks(0, 2), blocks(2, 3), blocks(3, 5), top]
     first = ("net._blocks.1", "net._blocks.2")
     return Backbone(net, stages, 1280, settings.split_after, first)
+
+
+def _timm(settings: BackboneSettings) -> Backbone:
+    from retina.timm_backbones import timm_network
+
+    assert settings.timm is not None
+    net, stages, dimensions, ends = timm_network(settings.timm)
+    first = (f"net.{ends[0]}", f"net.{ends[1]}")
+    return Backbone(net, stages, dimensions, settings.split_after, first)

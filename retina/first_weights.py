@@ -1,6 +1,7 @@
 """Load local first weights (ImageNet, a self-supervised run) into a backbone, without pickle."""
 
 import re
+from collections.abc import Container
 from pathlib import Path
 
 import torch
@@ -30,9 +31,11 @@ def load_first_weights(net: nn.Module, path: str | Path) -> None:
         Code ``unreadable_weights`` or ``weights_do_not_fit``.
     """
     file = Path(path)
-    given = {_name(name): tensor for name, tensor in _read(file).items()}
-    given = {name: tensor for name, tensor in given.items() if not name.startswith(_HEADS)}
     own = net.state_dict()
+    bare = {_without_prefix(name): tensor for name, tensor in _read(file).items()}
+    given = {
+        _name_in(own, name): tensor for name, tensor in bare.items() if not name.startswith(_HEADS)
+    }
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     missing = sorted(set(own) - set(given) - counters)
     other = sorted(n for n in set(own) & set(given) if own[n].shape != given[n].shape)
@@ -67,12 +70,22 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from error  # fmt: skip
 
 
-def _name(name: str) -> str:
+def _without_prefix(name: str) -> str:
     stripped = True
     while stripped:
         stripped = False
         for prefix in _PREFIXES:
             if name.startswith(prefix):
                 name, stripped = name.removeprefix(prefix), True
-    # MONAI keeps a dense layer's parts in a submodule 'layers', torchvision does not.
-    return re.sub(r"(denselayer\d+)\.(norm|conv)", r"\1.layers.\2", name)
+    return name
+
+
+def _name_in(own: Container[str], name: str) -> str:
+    """Return the name by which the network has a layer of the file.
+
+    MONAI keeps a dense layer's parts in a submodule 'layers', torchvision does not; timm dissolves
+    a network's outermost sequences: stages_0.x of stages.0.x.
+    """
+    monai = re.sub(r"(denselayer\d+)\.(norm|conv)", r"\1.layers.\2", name)
+    timm = re.sub(r"^(\w+?)\.(\w+)\.", r"\1_\2.", name)
+    return next((known for known in (name, monai, timm) if known in own), name)

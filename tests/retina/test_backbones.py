@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -18,7 +20,7 @@ def build(name, **settings):
 @pytest.mark.parametrize("name", NAMES)
 def test_wherever_it_is_parted_the_embedding_is_the_same(name):
     pixels = torch.randn(2, 3, 64, 64)
-    found = [build(name, split_after=split)(pixels) for split in (1, 3)]
+    found = [build(name, split_after=split)(pixels) for split in (0, 3)]
     assert found[0].shape == (2, build(name).dimensions)
     assert torch.equal(*found)
 
@@ -82,3 +84,39 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path, monkey
         build("thin_resnet18", weights=tmp_path / "w.pth")
     assert error.value.code == "unreadable_weights"
     assert not (tmp_path / "evil").exists()
+
+
+def test_without_timm_its_networks_are_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"offsite\[timm\]") as error:
+        build("timm", timm="resnet18")
+    assert error.value.code == "missing_package"
+
+
+@pytest.mark.parametrize("settings", [{"name": "timm"}, {"timm": "resnet18"}])
+def test_a_network_of_timm_is_named_and_no_other_is(settings):
+    with pytest.raises(ValueError, match="timm"):
+        BackboneSettings(**settings)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+def test_a_network_of_timm_is_parted_and_takes_its_local_weights(tmp_path, name):
+    timm = pytest.importorskip("timm")
+    whole = timm.create_model(name, pretrained=False).eval()
+    state = {n: t.contiguous() for n, t in whole.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    pixels = torch.randn(2, 3, 64, 64)
+    expected = whole.forward_features(pixels).mean(dim=(2, 3))
+    for split in (0, 1, 3):
+        backbone = build("timm", timm=name, split_after=split, weights=tmp_path / "w.safetensors")
+        assert backbone.dimensions == expected.shape[1]
+        assert torch.allclose(backbone(pixels), expected, atol=1e-4)
+        assert all(layer in dict(backbone.named_modules()) for layer in backbone.first_layers)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "no_such_network"])
+def test_what_timm_does_not_part_or_know_is_refused(name):
+    pytest.importorskip("timm")
+    with pytest.raises(InputError) as error:
+        build("timm", timm=name)
+    assert error.value.code in ("no_stages", "unknown_backbone")
