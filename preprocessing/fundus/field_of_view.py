@@ -81,7 +81,8 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     background = _corner_colour(small)
     if background.min() > _BRIGHTEST_SURROUND:
         return None
-    apart = np.abs(small.astype(np.float32) - background.astype(np.float32)).max(axis=2)
+    red, green, blue = cv2.split(np.abs(small - background.astype(np.float32)))
+    apart = cv2.max(cv2.max(red, green), blue)
     found = _disc_of(_lit(apart))
     if found is None and _is_grey(background):
         found = _disc_of(_textured(apart))
@@ -226,8 +227,9 @@ def _agreement(hull: np.ndarray, ellipse: Ellipse, shape: tuple[int, ...]) -> tu
     """Share of the ellipse within the picture, and overlap (IoU) of hull and ellipse there."""
     height, width = shape[:2]
     x, y, rx, ry = ellipse
-    columns, rows = np.meshgrid(np.arange(width) + 0.0, np.arange(height) + 0.0)
-    disc = ((columns - x) / rx) ** 2 + ((rows - y) / ry) ** 2 <= 1
+    across = ((np.arange(width) - x) / rx) ** 2
+    down = ((np.arange(height) - y) / ry) ** 2
+    disc = across[None] + down[:, None] <= 1
     outline = np.zeros((height, width), np.uint8)
     cv2.fillConvexPoly(outline, np.round(hull).astype(np.int32), 1)
     lit = outline > 0
