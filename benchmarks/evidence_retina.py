@@ -19,6 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
+from evaluation.comparison import compare_methods
+from evaluation.predictions import Predictions, load_predictions
+from evaluation.settings import EvaluationSettings, TaskSettings
 from preprocessing.audit import audit_cohort
 from preprocessing.cohort import Cohort, load_cohort
 from preprocessing.fundus.cohort import prepare_cohort
@@ -26,11 +29,14 @@ from preprocessing.fundus.photograph import FundusSettings
 from preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from preprocessing.splits import SplitSettings
 from preprocessing.strict_splits import strict_cohort
-from retina.protocols import protocol_cells, run_protocol
+from retina.protocols import run_protocol
+from retina.results import REFERABLE
 from retina.training import RetinaSettings
+from training.cells import Cell, divisions_of, experiment_cells
 
 SITES = ("dr_idrid", "dr_messidor2", "dr_aptos_filtered")
 METHODS = ("erm", "control", "mixstyle", "coral", "gdrnet", "tally", "deco")
+COMPARED = ("auroc_ovo", "quadratic_weighted_kappa", "referable/auroc")
 FIGURES = ("auc", "kappa", "referable_auc", "vision_threatening_auc", "accuracy", "macro_f1",
            "sensitivity", "specificity")  # fmt: skip
 
@@ -44,7 +50,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--most", type=int, default=1000, help="photographs of a site at most")
     parser.add_argument("--px", type=int, default=64)
-    parser.add_argument("--enhancement", choices=["none", "graham", "clahe"], default="graham")
+    parser.add_argument("--enhancement", choices=["none", "graham", "matched", "clahe"],
+                        default="matched")  # fmt: skip
     parser.add_argument("--backbone", default="thin_resnet18")
     parser.add_argument("--width", type=int, default=8, help="of thin_resnet18")
     parser.add_argument("--split-after", type=int, default=1, help="stage whose style is mixed")
@@ -93,49 +100,68 @@ def build_cohort(data: Path, sites: tuple[str, ...], most: int, out: Path) -> Co
 
 
 def tables(results: pd.DataFrame) -> str:
-    """Mean over seeds, its standard deviation, and paired differences from ERM."""
+    """Mean over seeds and their standard deviation, at each held-out site."""
     held = results[results["site_role"] == "held_out"]
-    lines = [f"{held.groupby(['method', 'fold']).ngroups} method x site cells,"
-             f" seeds {sorted(held['seed'].unique().tolist())}"]  # fmt: skip
+    seeds = held.groupby(["method", "division"])["seed"].nunique()
+    lines = [f"held-out sites; {len(held)} runs, {seeds.min()} to {seeds.max()} seeds of a cell"]
     for figure in FIGURES:
-        grid = held.pivot_table(index="method", columns="fold", values=figure, sort=False)
-        spread = held.pivot_table(
-            index="method", columns="fold", values=figure, sort=False, aggfunc="std"
-        )
-        lines.append(f"\n{figure}: mean over seeds (standard deviation)")
-        shown = grid.round(3).astype(str)
-        if not spread.empty:
-            shown = shown + " (" + spread.reindex_like(grid).round(3).astype(str) + ")"
-        lines.append(shown.assign(mean=grid.mean(axis=1).round(3)).to_string())
-    for figure in ("referable_auc", "auc", "kappa"):
-        lines.append(f"\n{figure}: difference from ERM over fold x seed, 95 % interval (t)")
-        lines.append(differences(held, figure, "erm").to_string(index=False))
+        cells = held.groupby(["method", "site"], sort=False)[figure]
+        mean, spread = cells.mean().unstack(), cells.std().unstack()
+        shown = mean.map("{:.3f}".format) + spread.map(" ({:.3f})".format)
+        lines += [f"\n{figure}: mean over seeds (standard deviation)",
+                  shown.assign(mean=mean.mean(axis=1).round(3)).to_string()]  # fmt: skip
     return "\n".join(lines)
 
 
-def differences(held: pd.DataFrame, figure: str, reference: str) -> pd.DataFrame:
-    """Paired differences over (fold, seed): mean and Student interval; few pairs, wide interval."""
-    from scipy import stats
+def comparison(runs: Path, cells: list[Cell], baseline: str) -> str:
+    """Differences from a baseline over the seeds that all methods have, as `offsite compare` has them.
 
-    grid = held.pivot_table(index=["fold", "seed"], columns="method", values=figure)
-    rows = []
-    for method in grid.columns.drop(reference, errors="ignore"):
-        delta = (grid[method] - grid[reference]).dropna()
-        half = np.nan
-        if len(delta) > 1:
-            half = stats.t.ppf(0.975, len(delta) - 1) * delta.std(ddof=1) / np.sqrt(len(delta))
-        rows.append((method, len(delta), delta.mean(), delta.mean() - half, delta.mean() + half))
-    table = pd.DataFrame(rows, columns=["method", "pairs", "difference", "low", "high"])
-    return table.round(3)
+    Intervals (95 %) are of patients and of seeds together: patients are drawn with their images,
+    and seeds with Student's stretch for their small number. Sites are those held out.
+    """
+    done = [cell for cell in cells if (runs / cell.name / "predictions.parquet").is_file()]
+    wanted = {(cell.method, cell.held_out) for cell in cells}
+    seeds = [seed for seed in sorted({cell.seed for cell in done})
+             if {(c.method, c.held_out) for c in done if c.seed == seed} == wanted]  # fmt: skip
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    if not seeds or baseline not in methods:
+        return f"\nno seed has all runs, so nothing is compared with {baseline}"
+    groups = {method: [_of_seed(runs, done, method, seed) for seed in seeds] for method in methods}
+    task = TaskSettings(positive_classes=GRADES[REFERABLE:])
+    settings = EvaluationSettings.model_validate({"tasks": {"referable": task}})
+    table = compare_methods(groups, baseline, settings)
+    table = table[table["metric"].isin(COMPARED) & (table["method"] != baseline)]
+    table = table[(table["site_role"] == "held_out") & (table["site"] != "_worst")]
+    shown = table[["metric", "site", "method", "value", "difference", "difference_low",
+                   "difference_high", "n_patients"]].sort_values(["metric", "site"], kind="stable")  # fmt: skip
+    return f"\nagainst {baseline}, seeds {seeds}:\n{shown.round(3).to_string(index=False)}"
+
+
+def _of_seed(runs: Path, done: list[Cell], method: str, seed: int) -> Predictions:
+    """A method's predictions of every site, each from the run that never saw it."""
+    parts = []
+    for cell in done:
+        if (cell.method, cell.seed) == (method, seed):
+            found = load_predictions(runs / cell.name)
+            parts.append(found.select(found.table["site"].isin(cell.held_out).to_numpy()))
+    return Predictions.concatenate(parts)
 
 
 def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.report:
-        print(tables(pd.read_csv(options.out / "runs" / "results.csv")))
-        return
     cohort = build_cohort(options.data, tuple(options.sites), options.most, options.out)
+    divisions = divisions_of("leave_one_site_out", cohort.sites)
+    cells = experiment_cells(options.methods, divisions, options.seeds)
+    if not options.report:
+        run(options, cohort, cells)
+    print(tables(pd.read_csv(options.out / "runs" / "results.csv")))
+    for baseline in ("erm", "control"):
+        print(comparison(options.out / "runs", cells, baseline))
+
+
+def run(options: argparse.Namespace, cohort: Cohort, cells: list[Cell]) -> None:
+    """Prepare the photographs and run the cells that are not finished."""
     preparation = FundusSettings(
         px=options.px, enhancement=options.enhancement, already_cropped=True
     )
@@ -153,15 +179,13 @@ def main() -> None:
             },
         }
     )  # fmt: skip
-    cells = protocol_cells("leave_one_site_out", cohort.sites, options.methods, options.seeds)
     end = time.monotonic() + 60 * options.minutes
-    results = run_protocol(
+    run_protocol(
         cohort, options.out / "prepared", settings, cells, options.out / "runs",
         splits=SplitSettings(val=0.15, test=0.15),
         progress=lambda done, total, cell: print(done, total, cell.name, flush=True),
         go_on=lambda: time.monotonic() < end,
     )  # fmt: skip
-    print(tables(results))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,20 @@ from preprocessing.settings import Settings
 
 _FINE_PX = 256  # as long as a side has this many px, a block of them is under 0.4 % of it
 _RIM = 0.985  # the outermost ring mixes retina and background
+_RINGING = 0.92  # beyond it, a filter that knew no mask has drawn a ring
+_MATCHED_PX = 224  # the size at which public copies are filtered
+_MATCHED_CONTRAST = 24.0  # grey levels, standard deviation
 
 
 class FundusSettings(Settings):
     """How a photograph is made ready. All sites must be made ready alike."""
 
     px: int = Field(default=256, ge=16, le=2048, description="Side of the prepared picture, px.")
-    enhancement: Literal["none", "graham", "clahe"] = Field(
+    enhancement: Literal["none", "graham", "matched", "clahe"] = Field(
         default="none",
         description="none: as photographed; graham: four times the difference from the local mean,"
-        " on grey; clahe: local histogram equalisation of the lightness.",
+        " on grey; matched: that at full size, shrunk, and each picture's contrast made equal, for"
+        " sites of which one comes filtered; clahe: local histogram equalisation of the lightness.",
     )
     already_cropped: bool = Field(
         default=False,
@@ -34,7 +38,7 @@ class FundusSettings(Settings):
     @property
     def fill(self) -> int:
         """Grey value outside the field of view (0 to 255)."""
-        return 128 if self.enhancement == "graham" else 0
+        return 128 if self.enhancement in ("graham", "matched") else 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> Prepared
     warnings = _warnings(field, settings)
     if settings.enhancement == "graham" and not field.filtered:
         square = _graham(square, inside)
+    elif settings.enhancement == "matched":
+        square, inside = _matched(pixels, field, settings.px)
     elif settings.enhancement == "clahe":
         square = _clahe(square)
     square[~inside] = settings.fill
@@ -101,7 +107,7 @@ def _warnings(field: FieldOfView, settings: FundusSettings) -> tuple[str, ...]:
         "squeezed": field.method in ("ellipse", "box") and squeeze > 1.05,
         "rim_not_fitted": field.method == "box",
         "no_rim": field.method == "whole",
-        "already_filtered": field.filtered and settings.enhancement == "graham",
+        "already_filtered": field.filtered and settings.fill != 0,
     }
     return tuple(name for name, true in found.items() if true)
 
@@ -136,9 +142,9 @@ def _in_blocks(low: float, high: float, block: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _disc(px: int) -> np.ndarray:
+def _disc(px: int, radius: float = _RIM) -> np.ndarray:
     axis = (np.arange(px) + 0.5) / px * 2 - 1
-    return np.asarray(axis[None] ** 2 + axis[:, None] ** 2 <= _RIM**2)
+    return np.asarray(axis[None] ** 2 + axis[:, None] ** 2 <= radius**2)
 
 
 def _graham(square: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -153,6 +159,30 @@ def _graham(square: np.ndarray, inside: np.ndarray) -> np.ndarray:
     weight = cv2.GaussianBlur(mask, (0, 0), sd)[..., None] + 1e-6
     mean = cv2.GaussianBlur(picture * mask[..., None], (0, 0), sd) / weight
     return np.clip(4 * (picture - mean) + 128, 0, 255).round().astype(np.uint8)
+
+
+def _matched(pixels: np.ndarray, field: FieldOfView, px: int) -> tuple[np.ndarray, np.ndarray]:
+    """The filtered picture with its mean on grey and one contrast for all, and its own inside.
+
+    A copy that was filtered before it was shrunk has little left of what the filter let through,
+    and a picture filtered after shrinking much: so all are filtered large and shrunk, and then
+    brought to the same standard deviation. The rim, where a filter rings, is left out. Our
+    construction.
+    """
+    large = max(px, _MATCHED_PX)
+    square, seen = _cropped(pixels, field, large)
+    whole = field.method == "whole"
+    inside = seen if whole else seen & _disc(large)
+    if not field.filtered:
+        square = _graham(square, inside)
+    square[~inside] = 128
+    small = cv2.resize(square, (px, px), interpolation=cv2.INTER_AREA).astype(np.float32)
+    kept = cv2.resize(inside.astype(np.uint8), (px, px), interpolation=cv2.INTER_NEAREST) > 0
+    kept = kept if whole else kept & _disc(px, _RINGING)
+    centred = small - small[kept].mean(axis=0)
+    contrast = float(np.sqrt((centred[kept] ** 2).mean()))
+    matched = 128 + centred * (_MATCHED_CONTRAST / max(contrast, 1.0))
+    return np.clip(matched, 0, 255).round().astype(np.uint8), kept
 
 
 def _clahe(square: np.ndarray) -> np.ndarray:
