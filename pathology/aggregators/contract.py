@@ -44,4 +44,4 @@ class Aggregator(nn.Module):
 
 def instance_layer(inputs: int, width: int, dropout: float) -> nn.Sequential:
     """Return the layer that every aggregator applies to each instance: linear, ReLU, dropout."""
-    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(inplace=True), nn.Dropout(dropout))
