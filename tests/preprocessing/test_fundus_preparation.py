@@ -23,7 +23,7 @@ def prepared(camera=PLAIN, seed=4, grade=2, px=96, **settings):
 
 
 def test_the_picture_is_square_with_the_fill_outside_the_field():
-    for enhancement, fill in (("none", 0), ("graham", 128), ("clahe", 0)):
+    for enhancement, fill in (("none", 0), ("graham", 128), ("matched", 128), ("clahe", 0)):
         found = prepared(enhancement=enhancement)
         assert found.pixels.shape == (96, 96, 3)
         assert (found.pixels[:5, :5] == fill).all()
@@ -82,6 +82,21 @@ def test_a_filtered_photograph_is_not_filtered_twice():
     assert "already_filtered" in again.warnings
     assert again.pixels.std() < 1.2 * filtered.std()  # a second pass would multiply it by four
     assert again.field.radius_x == pytest.approx(64, abs=4)
+
+
+def test_matched_makes_a_filtered_copy_and_the_photograph_alike_where_graham_does_not():
+    pixels = make_photograph(4, 2, PLAIN, px=320)
+    copy = prepare_photograph(pixels, FundusSettings(px=224, enhancement="graham")).pixels
+    alike = {}
+    for enhancement in ("graham", "matched"):
+        settings = FundusSettings(px=64, enhancement=enhancement)
+        own, other = (
+            prepare_photograph(picture, settings).pixels.astype(float) for picture in (pixels, copy)
+        )
+        assert np.corrcoef(own.ravel(), other.ravel())[0, 1] > 0.8
+        alike[enhancement] = other.std() / own.std()
+    assert alike["graham"] < 0.9
+    assert alike["matched"] == pytest.approx(1, abs=0.02)
 
 
 def test_without_a_field_it_says_so_unless_told_that_pictures_are_cropped():

@@ -1,11 +1,14 @@
 import shutil
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from preprocessing.errors import InputError
-from retina.photographs import select_photographs
+from retina.photographs import PixelStore, select_photographs
+from retina.source import PhotographSource
+from training.samplers.plans import RandomBatches
 
 
 def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):
@@ -41,3 +44,31 @@ def test_a_changed_picture_is_refused_by_name(prepared, tmp_path):
     with pytest.raises(InputError, match=rf"{one.name}.*offsite prepare") as caught:
         again.store.pixels(np.array([0]))
     assert caught.value.code == "damaged_picture"
+
+
+def epoch_peak(photographs, times):
+    """Most bytes held while an epoch over ``times`` as many photographs is read."""
+    rows = np.tile(photographs.rows("train"), times)
+    plan = RandomBatches(len(rows), 8, 0)
+    source = PhotographSource(photographs, rows, plan, lambda pixels, seed: pixels, 0)
+    tracemalloc.start()
+    try:
+        for _ in source.batches(0):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_an_epoch_does_not_grow_with_the_number_of_photographs(prepared):
+    photographs = select_photographs(prepared.split("corran"), prepared.folder, resident_gib=0)
+    epoch_peak(photographs, 1)
+    few, many = (epoch_peak(photographs, times) for times in (1, 12))
+    held = 11 * len(photographs.rows("train")) * photographs.store.px**2 * 3
+    assert many - few < 0.02 * held
+
+
+def test_pictures_stay_in_memory_only_where_all_of_them_fit():
+    files = [None] * 10
+    assert PixelStore(files, 16, 10 * 16 * 16 * 3)._kept.nbytes == 10 * 16 * 16 * 3
+    assert PixelStore(files, 16, 10 * 16 * 16 * 3 - 1)._kept.nbytes == 0
