@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _SQLITE = "sqlite:///"
+_DAMAGED = ("disk image is malformed", "file is not a database")  # as SQLite says it
 
 
 def initialise(uri: str) -> str:
@@ -62,18 +63,27 @@ def client_of(uri: str) -> "MlflowClient":
     Raises
     ------
     InputError
-        The URI is of another kind, the database is of another MLflow version, or the server
-        refuses or does not answer.
+        The URI is of another kind, the database is damaged or of another MLflow version, or the
+        server refuses or does not answer.
     """
     ready = initialise(uri)
     _quiet_mlflow()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=ready, registry_uri=ready)
     try:
+        client = MlflowClient(tracking_uri=ready, registry_uri=ready)
         client.search_experiments(max_results=1)
-    except MlflowException as error:
+    except Exception as error:
+        if any(text in str(error) for text in _DAMAGED):
+            raise InputError(
+                "the tracking database is damaged",
+                remedy="Move it away and log again (offsite track, then register): runs are files",
+                file=ready,
+                code="tracking_damaged",
+            ) from error
+        if not isinstance(error, MlflowException):
+            raise
         if uri.startswith("http"):
             raise _refused(uri, error) from error
         if "schema" in str(error).lower():

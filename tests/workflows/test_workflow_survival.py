@@ -28,11 +28,19 @@ def workflow(config: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = small_job(tmp_path_factory.mktemp("undisturbed"))
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job that is done; whoever damages it leaves it as it was."""
+    config = small_job(tmp_path_factory.mktemp("finished"))
     done = workflow(config)
     assert done.returncode == 0, done.stdout[-3000:]
     return config
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the job as it was when it was done."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "job"
+    return shutil.copytree(finished.parent, folder, copy_function=shutil.copy2) / finished.name
 
 
 @pytest.fixture
@@ -40,17 +48,6 @@ def fresh(undisturbed: Path, tmp_path: Path) -> Path:
     """The same job, nothing done."""
     shutil.copytree(undisturbed.parent / "cohort", tmp_path / "cohort", copy_function=shutil.copy2)
     return write_job(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def finished(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same job, done; whoever damages it leaves it as it was."""
-    folder = tmp_path_factory.mktemp("finished")
-    shutil.copytree(undisturbed.parent / "cohort", folder / "cohort", copy_function=shutil.copy2)
-    config = write_job(folder)
-    done = workflow(config)
-    assert done.returncode == 0, done.stdout[-3000:]
-    return config
 
 
 def started(config: Path, when: Callable[[], bool]) -> subprocess.Popen[bytes]:

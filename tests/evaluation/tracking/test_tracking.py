@@ -107,6 +107,14 @@ def test_other_stores_are_refused_with_a_remedy(uri):
         initialise(uri)
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:30_000], lambda data: data[::-1]])
+def test_a_damaged_database_is_named_with_a_remedy(store, damage):
+    file = Path(store.removeprefix("sqlite:///"))
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError, match=r"mlflow\.db.*is damaged.*offsite track"):
+        client_of(store)
+
+
 def test_a_relative_database_becomes_absolute(tmp_path, monkeypatch, migrated):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").write_bytes(migrated.read_bytes())
