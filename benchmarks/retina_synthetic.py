@@ -144,9 +144,10 @@ def corrected(predictions: pd.DataFrame) -> pd.DataFrame:
     calibrated = BiasCorrectedTemperature.fit(given[val], labels[val].to_numpy(np.int64))(given)
     train = labels[predictions["split"] == "train"]
     source = np.bincount(train, minlength=len(GRADES)) / len(train)
-    prior = em_prior(calibrated[new], source)
+    # One photograph more of each class: EM on few photographs leaves classes out altogether.
+    counts = em_prior(calibrated[new], source) * new.sum() + 1
     table = predictions.copy()
-    table.loc[new, columns] = prior_corrected(calibrated[new], source, prior)
+    table.loc[new, columns] = prior_corrected(calibrated[new], source, counts / counts.sum())
     return table
 
 
