@@ -87,7 +87,7 @@ def history() -> list[dict[str, str]]:
 
 
 def test_a_disturbed_run_on_slurm_equals_the_one_of_this_machine(
-    node: Callable[[str], None], tmp_path: Path
+    node: Callable[[str], None], open_folder: Path, tmp_path: Path
 ) -> None:
     here, there = small_job(tmp_path / "here"), tmp_path / "there"
     there.mkdir()
@@ -108,6 +108,9 @@ def test_a_disturbed_run_on_slurm_equals_the_one_of_this_machine(
             soon(lambda: process_of("embed", config), "embedding")
             slurm("scancel", running("images"))  # as a cluster's keeper does
             soon(lambda: running("train"), "running training")
+            # What it has not written yet, within 5 s, a killed controller forgets.
+            written = open_folder / "state" / "job_state"
+            soon(lambda: "x" if b"rule_train" in written.read_bytes() else "", "saved state")
             node("kill-controller")
             time.sleep(5)
             node("start-controller")
