@@ -61,16 +61,29 @@ def scores_of(labels: np.ndarray, probabilities: np.ndarray, prefix: str = "") -
     return {f"{prefix}auroc": float(np.mean(aurocs)), f"{prefix}macro_f1": float(f1)}
 
 
-def paired(table: pd.DataFrame, metric: str, method: str, other: str, by: Sequence[str]) -> str:
-    """Return the mean difference over paired runs and its 95 % t interval, as text."""
+def paired(
+    table: pd.DataFrame,
+    metric: str,
+    method: str,
+    other: str,
+    by: Sequence[str],
+    *,
+    test_to_training: float = 0.0,
+) -> str:
+    """Return the mean difference over paired runs and its 95 % t interval, as text.
+
+    Runs of cross-validation share training items. ``test_to_training``, test items over training
+    items, widens the interval for it (Nadeau & Bengio 2003, corrected resampled t test).
+    """
     wide = table.pivot_table(index=list(by), columns="method", values=metric)
     if method not in wide or other not in wide:
         return "–"
     difference = (wide[method] - wide[other]).dropna().to_numpy()
     if len(difference) < 3:
         return "–"
-    mean, error = difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
-    half = stats.t.ppf(0.975, len(difference) - 1) * error
+    mean, n = difference.mean(), len(difference)
+    error = difference.std(ddof=1) * np.sqrt(1 / n + test_to_training)
+    half = stats.t.ppf(0.975, n - 1) * error
     return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
 
 

@@ -131,7 +131,8 @@ def main() -> None:
         for metric, title in names.items() for ratio in table["ratio"].unique()
     }  # fmt: skip
     parts += ["## Paired differences (95 % t interval over seeds)", markdown(pd.DataFrame(rows).T)]
-    parts.append(f"{len(table)} of {len(cells)} cells have been run; the command runs the others.")
+    if len(table) < len(cells):
+        parts.append(f"{len(table)} of {len(cells)} cells have been run; run again for the others.")
     parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.1f} minutes on one core.")
     command = f"python benchmarks/evidence_synthetic_slides.py --cohort {name}"
     page = given.table.with_stem(f"{given.table.stem}_{name}")
