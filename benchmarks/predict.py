@@ -82,7 +82,24 @@ def slide_package(folder: Path) -> Package:
 
 
 def plain_photographs(paths: Sequence[Path], package: Package, out: Path) -> None:
-    """Open, transform, model, one at a time."""
+    """Open, crop to what is not dark, shrink, model, one at a time: OpenCV and torch alone."""
+    network = load_fundus_model(package.path / WEIGHTS, package.record.architecture.settings)
+    px = FundusSettings.model_validate(package.record.preprocessing["fundus"]).px
+    lines = []
+    with torch.inference_mode():
+        for path in paths:
+            picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            lit = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) > 10
+            rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
+            cropped = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            square = cv2.resize(cropped, (px, px), interpolation=cv2.INTER_AREA)
+            logits = network(normalised(square[None])).logits
+            lines.append(f"{path.name},{','.join(map(str, torch.softmax(logits, 1)[0].tolist()))}")
+    out.write_text("\n".join(lines))
+
+
+def same_preparation(paths: Sequence[Path], package: Package, out: Path) -> None:
+    """The same loop with our own preparation, which judges the quality too."""
     network = load_fundus_model(package.path / WEIGHTS, package.record.architecture.settings)
     settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
     lines = []
@@ -195,8 +212,11 @@ def main() -> None:
         backbone = BackboneSettings(name=chosen.backbone, width=chosen.width)
         package = photograph_package(folder / "package", backbone, chosen.px)
         paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
-        found = compare("photographs", paths, package, plain_photographs, folder, chosen.repeats)
-        print(json.dumps(found, indent=2))
+        for what, loop in (
+            ("photographs", plain_photographs), ("same-preparation", same_preparation),
+        ):  # fmt: skip
+            found = compare(what, paths, package, loop, folder, chosen.repeats)
+            print(json.dumps(found, indent=2))
         if chosen.slides:
             paths = sorted(p for p in chosen.slides.iterdir() if p.suffix in (".svs", ".tiff"))
             paths = paths[: chosen.count]
