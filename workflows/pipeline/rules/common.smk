@@ -7,7 +7,13 @@ import sys
 from preprocessing.errors import InputError
 from snakemake.exceptions import WorkflowError
 from workflows.job import Job
-from workflows.rule_inputs import before, everything, more_memory, settings_of, stages_of
+from workflows.rule_inputs import (
+    before,
+    everything,
+    more_memory,
+    settings_of,
+    stages_of,
+)
 
 try:
     JOB = Job.load(workflow.configfiles[0])
