@@ -133,8 +133,8 @@ def _features(
             cohort, folder / "matched", out, settings, workers=workers, progress=advance
         )
     failed = table[table["status"] != EMBEDDED]
-    for reason, rows in failed.groupby("reason"):
-        say(f"{settings.name}: {len(rows)} slides without features: {reason}")
+    for message, rows in failed.groupby("message"):
+        say(f"{settings.name}: {len(rows)} slides without features: {message}")
     if len(failed) == len(table):
         raise InputError(
             f"encoder '{settings.name}' gave no features", code="no_features",
