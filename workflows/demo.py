@@ -56,8 +56,10 @@ def _per_site(job: Job, run_folder: Path) -> None:
     shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": "sensitivity"}
     names = {name: title for name, title in shown.items() if name in set(table["metric"])}
     view = Table(
-        title="Results by site (SYNTHETIC), 95 % intervals over patients (none: no draw differs)",
+        title="Results by site (SYNTHETIC), 95 % intervals over patients",
         title_justify="left",
+        caption="none: no draw of patients gives another value, so there is no interval",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         show_edge=False,
