@@ -38,12 +38,14 @@ IMAGES_A_PATIENT = 4
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return processor seconds and result of a call."""
     start = time.process_time()
     result = function()
     return time.process_time() - start, result
 
 
 def line(name: str, slow: float, fast: float, difference: float) -> None:
+    """Print one comparison."""
     print(
         f"{name:<44} {slow:>8.1f} s {fast:>8.3f} s {slow / fast:>7.0f}x   differ by {difference:.1e}"
     )
@@ -64,6 +66,7 @@ def binary_site(seed: int, per_patient: int = 1) -> tuple[Sample, np.ndarray]:
 
 
 def draws(sample: Sample, seed: int) -> np.ndarray:
+    """Return a sample's bootstrap counts, the same on both sides."""
     return draw_counts(sample.n_units, RESAMPLES, np.random.default_rng(100 + seed))
 
 
@@ -74,6 +77,7 @@ def ece_of_draws(bins: Bins, sums: np.ndarray) -> np.ndarray:
 
 
 def probability_metrics() -> None:
+    """Time AUROC, average precision, Brier score and calibration error."""
     sites = [binary_site(seed) for seed in range(SITES)]
     bins = [equal_mass_bins(s.probabilities[:, 1], positive, BINS) for s, positive in sites]
 
@@ -125,6 +129,7 @@ def probability_metrics() -> None:
 
 
 def call_metrics() -> None:
+    """Time weighted kappa, macro-F1 and balanced accuracy, draws given and included."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, (SITES, ROWS))
     called = np.clip(labels + rng.integers(-1, 2, (SITES, ROWS)), 0, CLASSES - 1)
@@ -173,6 +178,7 @@ def call_metrics() -> None:
 
 
 def clustered_auroc() -> None:
+    """Time AUROC where whole patients are drawn, and by DeLong."""
     sites = [binary_site(seed, IMAGES_A_PATIENT) for seed in range(SITES)]
 
     def ours() -> np.ndarray:
@@ -221,6 +227,7 @@ def clustered_auroc() -> None:
 
 
 def main() -> None:
+    """Time everything and print a line each."""
     rows = SITES * ROWS
     print(f"{rows} images, {SITES} sites, {RESAMPLES} draws; loop extrapolated from {LOOP_DRAWS}")
     print(f"{'':<44} {'loop':>10} {'offsite':>10}")

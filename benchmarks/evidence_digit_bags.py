@@ -73,6 +73,7 @@ def _other_site(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def run(cell: dict[str, Any]) -> dict[str, float | None]:
+    """Train one method on the digit bags of a seed and score it at both sites."""
     seed = cell["seed"]
     training = make_bags("train", seed)
     training = training.take(thinned(training.labels, cell["ratio"], seed))
@@ -94,6 +95,7 @@ def run(cell: dict[str, Any]) -> dict[str, float | None]:
 
 
 def cell_of(method: str, ratio: int, seed: int, rate: float, temperature: float) -> dict[str, Any]:
+    """Return everything that a result hangs on, as one cell."""
     return {
         "method": method, "ratio": ratio, "seed": seed, "rate": rate, "temperature": temperature,
         "version": VERSION, "model": ScMilSettings.model_validate({}).digest()[:12],
@@ -139,6 +141,7 @@ def settling(table: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
+    """Run the cells that are missing and write the page."""
     given = arguments("digit_bags")
     cells = [
         cell_of(method, ratio, seed, RATE, temperature)

@@ -161,6 +161,7 @@ def runner(folder: Path):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
+    """Run the cells that are missing and write the page."""
     given = arguments("lesions")
     cells = [
         {"method": method, "aggregator": aggregator, "seed": seed, "version": 1}

@@ -82,6 +82,7 @@ def rows_of(part: pd.DataFrame, *, published: bool) -> pd.DataFrame:
 
 
 def main() -> None:
+    """Run the cells that are missing and write the page."""
     given: argparse.Namespace = arguments("mil_benchmarks")
     cells = [
         {"set": name, "thinned": thin, "repeat": repeat, "fold": fold, "method": method, "version": 1}

@@ -42,6 +42,7 @@ FIGURES = ("auc", "kappa", "referable_auc", "vision_threatening_auc", "accuracy"
 
 
 def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -148,6 +149,7 @@ def _of_seed(runs: Path, done: list[Cell], method: str, seed: int) -> Prediction
 
 
 def main() -> None:
+    """Run the cells that are missing and print the tables."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     cohort = build_cohort(options.data, tuple(options.sites), options.most, options.out)

@@ -93,6 +93,7 @@ def runner(cohort: Cohort, out: Path):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
+    """Run the cells that are missing and write the page."""
     chosen = ("--cohort", {"choices": list(SLIDES), "default": "demo"})
     given = arguments("synthetic_slides", chosen)
     name = given.cohort

@@ -193,6 +193,7 @@ def predict_many(bags: int) -> None:
 
 
 def main() -> None:
+    """Time everything and print the tables."""
     parser = argparse.ArgumentParser(description="Speed and memory of packed bags")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=5)

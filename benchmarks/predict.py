@@ -49,6 +49,7 @@ Loop = Callable[[Sequence[Path], Package, Path], None]
 
 
 def photograph_package(folder: Path, settings: BackboneSettings, px: int) -> Package:
+    """Write the package of an untrained network for photographs."""
     network = build_classifier(settings, len(GRADES), seed=0, head=HEAD).eval()
     architecture = {
         "backbone": settings.model_dump(mode="json", exclude={"weights"}), "head": HEAD,
@@ -66,6 +67,7 @@ def photograph_package(folder: Path, settings: BackboneSettings, px: int) -> Pac
 
 
 def slide_package(folder: Path) -> Package:
+    """Write the package of an untrained model for slides."""
     encoder = load_encoder(EncoderSettings())
     model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
     architecture = describe(model)
@@ -151,6 +153,7 @@ def tissue_places(slide: openslide.OpenSlide, size: int) -> list[tuple[int, int]
 
 
 def offsite(paths: Sequence[Path], package: Package, out: Path) -> dict[str, float]:
+    """Predict as the command does; return the facts of the run."""
     predictor = predictor_for(package, "cpu")
     inputs = find_inputs(paths, site="x")
     with contextlib.redirect_stderr(io.StringIO()):
@@ -166,6 +169,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def photographs_in(folder: Path | None, made: Path, count: int) -> list[Path]:
+    """Return photographs of a folder, or synthetic ones."""
     if folder is None:
         make_fundus_cohort(made, SyntheticFundusSettings(patients_per_site=-(-count // 7), px=2048))
         folder = made
@@ -175,6 +179,7 @@ def photographs_in(folder: Path | None, made: Path, count: int) -> list[Path]:
 def compare(
     what: str, paths: list[Path], package: Package, loop: Loop, folder: Path, repeats: int
 ) -> dict[str, object]:
+    """Time a plain loop and offsite in turn on the same images; return the medians."""
     loop(paths[:2], package, folder / "warm.csv")
     offsite(paths[:2], package, folder / f"warm-{what}")
     loops, ours, idle = [], [], []
@@ -197,6 +202,7 @@ def compare(
 
 
 def main() -> None:
+    """Compare photographs and, where a folder is given, slides."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--slides", type=Path)

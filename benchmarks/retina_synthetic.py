@@ -183,6 +183,7 @@ def report(results: pd.DataFrame) -> None:
 
 
 def main() -> None:
+    """Run the trials and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenario", nargs="+", default=["style"],

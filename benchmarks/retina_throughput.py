@@ -64,6 +64,7 @@ def epoch_seconds(name: str, photographs: RunPhotographs, settings: RetinaSettin
 
 
 def main() -> None:
+    """Time everything and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--px", type=int, default=64)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))

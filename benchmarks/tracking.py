@@ -20,16 +20,19 @@ RUNS, EPOCHS, KEYS = 8, 30, 50
 
 
 def values(epoch: int) -> dict[str, float]:
+    """Return the numbers of one epoch."""
     return {f"loss_{key}": epoch + key / 100 for key in range(KEYS)}
 
 
 def ours(uri: str, turn: int) -> None:
+    """Log the runs as offsite does."""
     for run in range(RUNS):
         curves = [{"epoch": epoch, "losses": values(epoch)} for epoch in range(EPOCHS)]
         log_run(uri, "ours", f"run {run}", job_key=f"{turn} {run}", curves=curves)
 
 
 def bare(uri: str, turn: int) -> None:
+    """Log the same numbers by one writer in batches."""
     from mlflow.entities import Metric
 
     client = client_of(uri)
@@ -47,6 +50,7 @@ def bare(uri: str, turn: int) -> None:
 
 
 def best(action: Callable[[str, int], None], uri: str, repeats: int) -> float:
+    """Return the shortest wall time of several turns."""
     found = []
     for turn in range(repeats):
         start = time.perf_counter()
@@ -56,6 +60,7 @@ def best(action: Callable[[str, int], None], uri: str, repeats: int) -> float:
 
 
 def main() -> None:
+    """Time both and print their ratio."""
     parser = argparse.ArgumentParser(
         description="12,000 metrics, log_run beside one batched writer"
     )

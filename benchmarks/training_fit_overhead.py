@@ -64,16 +64,19 @@ class Block(nn.Module):
 
 
 def head_on_features():
+    """Return a layer on features, the shape of an item, its features and the steps of an epoch."""
     return nn.Sequential(nn.Linear(64, 64), nn.ReLU()), (64,), 64, 1000
 
 
 def thin_residual_network():
+    """Return a small convolutional network, and the same of it."""
     widths = [3, 16, 32, 64]
     blocks = [Block(a, b) for a, b in itertools.pairwise(widths)]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 64, 64), 64, 20
 
 
 def problem(kind):
+    """Return algorithm, source of batches and steps of an epoch of a kind of network."""
     torch.manual_seed(0)
     backbone, shape, features, steps = kind()
     data = Images(torch.randn(16 * steps, *shape), torch.randint(0, 5, (16 * steps,)))
@@ -88,6 +91,7 @@ def problem(kind):
 
 
 def bare(algorithm, source, settings, steps):
+    """Train in a plain loop, without `training.fitting`."""
     optimiser = torch.optim.AdamW(algorithm.parameters(), weight_decay=settings.weight_decay)
     algorithm.train()
     for epoch in range(settings.epochs):
@@ -102,6 +106,7 @@ def bare(algorithm, source, settings, steps):
 
 
 def measure(kind, changes, repeats):
+    """Return ms of a step in the plain loop and in `fit`, and their ratio."""
     settings = FitSettings(epochs=2, device="cpu", **changes)
     best = {"bare": np.inf, "fit": np.inf}
     for _ in range(repeats):
@@ -119,6 +124,7 @@ def measure(kind, changes, repeats):
 
 
 def main():
+    """Time every kind and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats

@@ -25,6 +25,7 @@ from training.samplers.weighted import WeightedBatches
 
 
 def samplers(n):
+    """Return what draws an epoch of each sampler, by name."""
     rng = np.random.default_rng(0)
     labels = rng.choice(5, n, p=[0.73, 0.07, 0.15, 0.03, 0.02])
     sites = rng.integers(0, 8, n)
@@ -49,6 +50,7 @@ def samplers(n):
 
 
 def main():
+    """Time an epoch of each and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=100_000)
     n = parser.parse_args().items

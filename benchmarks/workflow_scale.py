@@ -170,6 +170,7 @@ def bare(config: Path, shards: int) -> None:
 
 
 def main() -> None:
+    """Simulate, or compare, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["simulate", "compare"])
     parser.add_argument("--slides", type=int, default=10_000)

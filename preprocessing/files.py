@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,14 @@ def file_digest(path: str | Path) -> str:
     """SHA-256 (hex) of a file's whole content."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def changed_file(folder: Path, digests: Mapping[str, str]) -> str | None:
+    """Name of a file in ``folder`` that is missing or not of its digest (SHA-256), or None."""
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            return name
+    return None
 
 
 def fingerprint(path: str | Path) -> str:

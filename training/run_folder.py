@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import InputError
-from preprocessing.files import digest_of, file_digest, read_json, write_json
+from preprocessing.files import changed_file, digest_of, file_digest, read_json, write_json
 
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"
@@ -18,8 +18,8 @@ OWNED = (
 )  # fmt: skip
 # What later stages read of a finished run; its record holds their digests.
 RESULTS = (
-    "splits.parquet", "weights.safetensors", "excluded.csv", "predictions.parquet",
-    "embeddings.npy", "logits.npy",
+    "splits.parquet", "weights.safetensors", EXCLUDED, "predictions.parquet", "embeddings.npy",
+    "logits.npy",
 )  # fmt: skip
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"
@@ -93,11 +93,7 @@ class RunFolder:
 
     def damaged(self) -> str | None:
         """Return the name of a result that is not as the finished run wrote it, or None."""
-        for name, digest in ((self.record() or {}).get("files") or {}).items():
-            file = self.path / name
-            if not file.is_file() or file_digest(file) != digest:
-                return str(name)
-        return None
+        return changed_file(self.path, (self.record() or {}).get("files", {}))
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else."""

@@ -9,8 +9,9 @@ from evaluation.evaluating import write_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.comparing import write_comparison
 from preprocessing.errors import InputError
+from training.cells import Cell
 from workflows.evaluation_stage import finished_run
-from workflows.job import Cell, Job
+from workflows.job import Job
 
 BASELINES = ("cross_entropy", "erm")
 

@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from preprocessing.cohort import Cohort, load_cohort
-from training.cells import Cell as Cell
-from training.cells import divisions_of, experiment_cells
+from training.cells import Cell, divisions_of, experiment_cells
 from workflows.configurations import Configuration, load_configuration
 
 

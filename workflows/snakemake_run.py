@@ -46,7 +46,8 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
             "Snakemake is not installed", remedy="Install it with: pip install 'offsite[workflow]'"
         )
     job = Job.load(config)
-    job.cells(), job.cohort  # read and checked before anything runs
+    job.cells()
+    job.cohort  # noqa: B018 (read, and so checked, before anything runs)
     job.output.mkdir(parents=True, exist_ok=True)
     call = command(job, profile, cores, more)
     if _LOOKS_ONLY & set(more):

@@ -9,8 +9,9 @@ from preprocessing.files import read_json, write_json
 from preprocessing.splits import split_cohort
 from retina.training import train_retina
 from training import distributed
+from training.cells import Cell
 from workflows.console import say
-from workflows.job import Cell, Job
+from workflows.job import Job
 
 CONFIGURATION = "configuration.json"
 CELL = "cell.json"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from preprocessing.errors import InputError
-from preprocessing.files import file_digest, read_json
+from preprocessing.files import changed_file, read_json
 
 TEXT = (
     "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
@@ -92,10 +92,7 @@ def check_tables(folder: Path) -> None:
 def damaged_table(folder: Path) -> str | None:
     """Name of a table that is not as the finished evaluation wrote it, or ``None``."""
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    for name, digest in record.get("files", {}).items():
-        if not (folder / name).is_file() or file_digest(folder / name) != digest:
-            return str(name)
-    return None
+    return changed_file(folder, record.get("files", {}))
 
 
 def read_table(file: str | Path) -> pd.DataFrame:

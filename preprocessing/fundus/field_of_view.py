@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from preprocessing.fundus.shrinking import halved, halvings
+from preprocessing.shrinking import halved, halvings
 
 Ellipse = tuple[float, float, float, float]
 Method = Literal["circle", "ellipse", "box", "whole"]

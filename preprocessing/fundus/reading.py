@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from preprocessing.errors import InputError
 
@@ -53,9 +53,7 @@ def _check_header(file: Path) -> bool:
             width, height = header.size
             upright = header.getexif().get(_ORIENTATION, 1) == 1
             plain_jpeg = header.format == "JPEG" and header.mode == "RGB" and upright
-    except (
-        OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _damaged(file, "cannot be read as a picture") from error
     if width * height > MAX_PIXELS:
         raise InputError(

@@ -7,6 +7,7 @@ Inputs are taken in order, so that two runs see the same batches. A fault of one
 input's row, and the rest goes on.
 """
 
+import errno
 import queue
 import threading
 import time
@@ -30,6 +31,8 @@ from workflows.predict.predictor import Predictor
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64
+# A full or read-only disk is not one case's fault.
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +96,8 @@ class Engine:
         start = time.monotonic()
         writer = _Writer(self._write)
         pool = ThreadPoolExecutor(
-            self._options.workers, thread_name_prefix="prepare",
-            initializer=take_share,
-        )  # fmt: skip
+            self._options.workers, thread_name_prefix="prepare", initializer=take_share
+        )
         try:
             for batch in self._answered(pool, self._batches(self._prepared(pool, items))):
                 for passage in batch:
@@ -225,8 +227,8 @@ class Engine:
         try:
             return self._files.write(passage.item, passage.record(self._judge), passage.view, save)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (28, 122, 30):
-                raise  # a full or read-only disk is not one case's fault
+            if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+                raise
             passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), None, None)

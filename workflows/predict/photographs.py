@@ -66,8 +66,8 @@ class PhotographPredictor:
     def __init__(self, package: Package, device: str, batch_size: int | None = None) -> None:
         self.concurrent = device == "cpu"
         self.batch_size = batch_size or (PROCESSOR_BATCH if self.concurrent else DEVICE_BATCH)
-        self._settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
         record = package.record
+        self._settings = FundusSettings.model_validate(record.preprocessing["fundus"])
         architecture = record.architecture.settings
         self._network = load_fundus_model(package.path / WEIGHTS, architecture).to(device)
         self._positive = [record.classes.index(name) for name in record.decision.positive]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from preprocessing.shrinking import halved, halvings
+
 VIEW_PX = 1024
 THUMB_PX = 144
 
@@ -16,11 +18,8 @@ def shrunk(image: np.ndarray, side: int = VIEW_PX) -> np.ndarray:
         return image
     # Exact halves first, then a factor below 2, for which linear will do: many times cheaper.
     height, width = (max(1, round(length * factor)) for length in image.shape[:2])
-    while min(image.shape[0] // height, image.shape[1] // width) >= 2:
-        image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        half = image.shape[1] // 2, image.shape[0] // 2
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    times = min(halvings(image.shape[0], height), halvings(image.shape[1], width))
+    return cv2.resize(halved(image, times), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def jpeg(image: np.ndarray, quality: int = 85) -> bytes:

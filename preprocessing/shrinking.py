@@ -1,4 +1,4 @@
-"""Large photographs made smaller by exact halves first: several times cheaper than all at once."""
+"""Large pictures made smaller by exact halves first: several times cheaper than all at once."""
 
 import cv2
 import numpy as np

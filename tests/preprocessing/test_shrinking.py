@@ -3,7 +3,7 @@ import pytest
 
 from preprocessing.fundus.field_of_view import find_field
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.fundus.shrinking import halved, halvings
+from preprocessing.shrinking import halved, halvings
 from preprocessing.synthetic.fundus import make_photograph
 from preprocessing.synthetic.fundus_sites import CameraProfile
 
