@@ -101,13 +101,26 @@ def plain_photographs(paths: Sequence[Path], package: Package, out: Path) -> Non
 
 
 def same_preparation(paths: Sequence[Path], package: Package, out: Path) -> None:
-    """The same loop with our own preparation, which judges the quality too."""
+    """The same loop with the preparation that the model was trained with, quality and all."""
+    _prepared_loop(
+        paths, package, out, lambda path, _: cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    )
+
+
+def same_reader(paths: Sequence[Path], package: Package, out: Path) -> None:
+    """That loop with our reader too, which opens large photographs at half their size."""
+    _prepared_loop(paths, package, out, lambda path, px: read_photograph(path, px).pixels)
+
+
+def _prepared_loop(
+    paths: Sequence[Path], package: Package, out: Path, read: Callable[[Path, int], np.ndarray]
+) -> None:
     network = load_fundus_model(package.path / WEIGHTS, package.record.architecture.settings)
     settings = FundusSettings.model_validate(package.record.preprocessing["fundus"])
     lines = []
     with torch.inference_mode():
         for path in paths:
-            prepared = prepare_photograph(read_photograph(path), settings)
+            prepared = prepare_photograph(read(path, settings.px), settings)
             logits = network(normalised(prepared.pixels[None])).logits
             lines.append(f"{path.name},{','.join(map(str, torch.softmax(logits, 1)[0].tolist()))}")
     out.write_text("\n".join(lines))
@@ -220,6 +233,7 @@ def main() -> None:
         paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
         for what, loop in (
             ("photographs", plain_photographs), ("same-preparation", same_preparation),
+            ("same-reader", same_reader),
         ):  # fmt: skip
             found = compare(what, paths, package, loop, folder, chosen.repeats)
             print(json.dumps(found, indent=2))

@@ -97,10 +97,11 @@ def attention_overlay(shape: tuple[int, int], grid: TileGrid, attention: np.ndar
 
 def tinted(levels: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """Return levels (H x W, 0 to 1) as a transparent picture (RGBA), nothing where not covered."""
-    rgba = np.zeros((*levels.shape, 4), np.uint8)
-    rgba[..., :3] = _coloured(levels)
-    rgba[..., 3] = np.where(covered, _opacity(levels), 0)
-    return rgba
+    steps = np.arange(256, dtype=np.float32) / 255
+    table = np.column_stack([_coloured(steps), _opacity(steps)]).view(np.uint32)[:, 0]
+    # One number per pixel is looked up: four times cheaper than its four bands.
+    chosen = table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
+    return np.where(covered, chosen, 0).astype(np.uint32)[..., None].view(np.uint8)
 
 
 def write_heatmap(

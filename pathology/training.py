@@ -35,7 +35,7 @@ class SlideFitSettings(FitSettings):
     """How the weights of a model of slides are fitted."""
 
     epochs: int = Field(default=40, ge=1, description="Passes over the training bags")
-    learning_rate: float = Field(default=5e-4, gt=0, description="Peak learning rate (per step)")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate (per step)")
 
 
 class PathologySettings(Settings):

@@ -23,7 +23,7 @@ from preprocessing.files import (
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from preprocessing.fundus.reading import read_photograph
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same photograph and settings would give another picture."""
 
 TABLE = "prepared.csv"
@@ -154,8 +154,8 @@ def _valid(sidecar: Path, picture: Path, made_from: dict[str, Any]) -> dict[str,
 
 def _prepared(source: Path, picture: Path, settings: FundusSettings) -> dict[str, Any]:
     try:
-        pixels = read_photograph(source)
-        prepared = prepare_photograph(pixels, settings)
+        photograph = read_photograph(source, settings.px)
+        prepared = prepare_photograph(photograph.pixels, settings)
     except InputError as error:
         picture.unlink(missing_ok=True)
         return {
@@ -181,8 +181,8 @@ def _prepared(source: Path, picture: Path, settings: FundusSettings) -> dict[str
         "method": prepared.field.method,
         "coverage": round(prepared.field.coverage, 4),
         "warnings": list(prepared.warnings),
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
+        "width": photograph.width,
+        "height": photograph.height,
         "prepared_digest": file_digest(picture),
     }
 

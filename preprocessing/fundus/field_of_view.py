@@ -77,7 +77,7 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     height, width = pixels.shape[:2]
     scale = min(1.0, _SEARCH_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else pixels
     background = _corner_colour(small)
     if background.min() > _BRIGHTEST_SURROUND:
         return None
@@ -145,25 +145,21 @@ def _disc_of(lit: np.ndarray) -> tuple[Ellipse, Method, float] | None:
 
 def _outline(lit: np.ndarray) -> np.ndarray | None:
     """Convex hull (K x 2, px) of the largest lit piece; None where it is small or everything."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(lit)
-    if count < 2:
+    contours, _ = cv2.findContours(lit, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
         return None
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    piece = (labels == largest).astype(np.uint8)
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.convexHull(max(contours, key=len))[:, 0, :].astype(np.float64)
+    hull = cv2.convexHull(max(contours, key=cv2.contourArea))[:, 0, :].astype(np.float64)
     covered = cv2.contourArea(hull.astype(np.float32)) / lit.size
     return hull if 0.1 <= covered <= 0.98 else None
 
 
 def _rim_points(hull: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Points along the hull's sides, two a pixel, away from the picture's frame."""
-    following = np.roll(hull, -1, axis=0)
-    points = []
-    for start, end in zip(hull, following, strict=True):
-        steps = max(1, int(np.hypot(*(end - start)) * 2))
-        points.append(start + (end - start) * (np.arange(steps) / steps)[:, None])
-    rim = np.concatenate(points)
+    """Points along the hull's sides, one a pixel, away from the picture's frame."""
+    sides = np.roll(hull, -1, axis=0) - hull
+    steps = np.maximum(1, np.hypot(*sides.T).astype(int))
+    side = np.repeat(np.arange(len(hull)), steps)
+    along = (np.arange(len(side)) - (np.cumsum(steps) - steps)[side]) / steps[side]
+    rim = hull[side] + sides[side] * along[:, None]
     height, width = shape[:2]
     inside = (rim[:, 0] > 2) & (rim[:, 0] < width - 3) & (rim[:, 1] > 2) & (rim[:, 1] < height - 3)
     return rim[inside]
@@ -174,7 +170,7 @@ def _fit(hull: np.ndarray, shape: tuple[int, ...]) -> tuple[Ellipse, Method] | N
     low, high = hull.min(axis=0), hull.max(axis=0)
     half = (high - low) / 2
     box = (*((low + high) / 2), *half)
-    if len(rim) < 40:
+    if len(rim) < 20:
         return (box[0], box[1], box[2], box[3]), "box"
     circle, circle_error = _trimmed_fit(rim, circle=True)
     if circle is not None and circle_error < 0.012 and _plausible(circle, half):
@@ -207,7 +203,7 @@ def _trimmed_fit(rim: np.ndarray, *, circle: bool) -> tuple[Ellipse | None, floa
         x, y = unit[kept].T
         squares = [x**2 + y**2] if circle else [x**2, y**2]
         system = np.stack([*squares, x, y], axis=1)
-        solution = np.linalg.lstsq(system, np.ones(len(x)), rcond=None)[0]
+        solution = np.linalg.lstsq(system.T @ system, system.sum(axis=0), rcond=None)[0]
         a, c = (solution[0], solution[0]) if circle else (solution[0], solution[1])
         d, e = solution[-2:]
         if a <= 0 or c <= 0:
@@ -217,9 +213,12 @@ def _trimmed_fit(rim: np.ndarray, *, circle: bool) -> tuple[Ellipse | None, floa
         radii = np.sqrt([power / a, power / c])
         distance = np.abs(np.hypot(*((unit - middle) / radii).T) - 1)
         found = (*(middle * spread + centre), *(radii * spread))
-        kept = distance <= max(3 * float(np.median(distance)), 0.004)
-        if kept.sum() < 20:
+        close = distance <= max(3 * float(np.median(distance)), 0.004)
+        if close.sum() < 10:
             return None, np.inf
+        if (close == kept).all():
+            break
+        kept = close
     return found, float(np.median(distance))
 
 

@@ -1,5 +1,6 @@
 """Picture files of photographs: bounded before they are decoded, and refused where cut short."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -8,14 +9,51 @@ import simplejpeg
 from PIL import Image
 
 from preprocessing.errors import InputError
+from preprocessing.shrinking import halved, halvings
 
 MAX_PIXELS = 100_000_000
+_SHOWN_PX = 1024  # longer side that a person looks at, and in which the field is found
+_FINE_PX = 512  # shorter side below which nothing is taken away
 _MIN_SIDE = 16
 _ORIENTATION = 0x0112
 
 
-def read_photograph(path: str | Path) -> np.ndarray:
-    """Read a picture file as uint8, H x W x 3, RGB, upright.
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph at the size that is worked with.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        uint8, H x W x 3, RGB, upright: the picture or its exact half, quarter or eighth.
+    width, height : int
+        Of the picture in its file, px.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, px: int) -> "Photograph":
+        """Take decoded pixels, and make them smaller as `read_photograph` does."""
+        height, width = pixels.shape[:2]
+        return cls(halved(pixels, _halvings_for(width, height, px)), width, height)
+
+
+@dataclass(frozen=True)
+class _Header:
+    width: int
+    height: int
+    plain_jpeg: bool  # an upright RGB JPEG
+
+
+def read_photograph(path: str | Path, px: int) -> Photograph:
+    """Read a picture file to be prepared at ``px``, large ones at a half, a quarter or an eighth.
+
+    As long as the longer side keeps 1,024 px and the shorter 512 px and twice ``px``, the picture
+    is halved; of a JPEG the decoder leaves out the finest cosines, which costs half the time. All
+    ways to a picture halve alike, so that training and prediction see the same.
 
     A JPEG that ends too soon or is damaged is refused: a decoder that paints the missing part grey
     would let a model be trained on it, and answer.
@@ -30,12 +68,11 @@ def read_photograph(path: str | Path) -> np.ndarray:
         raise InputError(
             "no such photograph", file=file, remedy="Check the path", code="missing_file"
         )
-    plain_jpeg = _check_header(file)
+    header = _checked_header(file)
     content = file.read_bytes()
     try:
-        if plain_jpeg:
-            # The same pixels as OpenCV's, in half the time, and strict.
-            return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
+        if header.plain_jpeg:
+            return _from_jpeg(content, header, px)
         if content.startswith(b"\xff\xd8"):
             _check_whole_jpeg(content)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -43,11 +80,26 @@ def read_photograph(path: str | Path) -> np.ndarray:
         raise _damaged(file, "cannot be read as a picture, or is cut short") from error
     if decoded is None:
         raise _damaged(file, "cannot be read as a picture")
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return Photograph.of(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), px)
 
 
-def _check_header(file: Path) -> bool:
-    """Refuse by the header alone what would fill the memory; whether it is an upright RGB JPEG."""
+def _halvings_for(width: int, height: int, px: int) -> int:
+    shorter = max(_FINE_PX, 2 * px)
+    return min(halvings(max(width, height), _SHOWN_PX), halvings(min(width, height), shorter), 3)
+
+
+def _from_jpeg(content: bytes, header: _Header, px: int) -> Photograph:
+    """At full size the same pixels as OpenCV's, in half the time, and strict."""
+    block = 2 ** _halvings_for(header.width, header.height, px)
+    pixels = simplejpeg.decode_jpeg(
+        content, "RGB", strict=True, min_factor=block,
+        min_height=-(-header.height // block), min_width=-(-header.width // block),
+    )  # fmt: skip
+    return Photograph(np.asarray(pixels), header.width, header.height)
+
+
+def _checked_header(file: Path) -> _Header:
+    """Refuse by the header alone what would fill the memory."""
     try:
         with Image.open(file) as header:
             width, height = header.size
@@ -65,7 +117,7 @@ def _check_header(file: Path) -> bool:
             f"{width} x {height} px is too small to show a retina",
             file=file, remedy="Give the photograph and not its thumbnail", code="too_small",
         )  # fmt: skip
-    return plain_jpeg
+    return _Header(width, height, plain_jpeg)
 
 
 def _check_whole_jpeg(content: bytes) -> None:

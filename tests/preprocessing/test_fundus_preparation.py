@@ -4,13 +4,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from preprocessing.cohort import load_cohort
 from preprocessing.errors import InputError
 from preprocessing.fundus.cohort import prepare_cohort, read_prepared
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.fundus.reading import read_photograph
 from preprocessing.synthetic.fundus import make_photograph
 from preprocessing.synthetic.fundus_sites import CLINICS, CameraProfile
 
@@ -139,66 +137,6 @@ def test_the_score_falls_as_blur_rises():
         for blur in (0.0, 5.0, 12.0, 30.0)
     ]
     assert scores == sorted(scores, reverse=True)
-
-
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", "unreadable_image"),
-        (b"not a picture", "unreadable_image"),
-        (None, "missing_file"),
-        ("thumbnail", "too_small"),
-        ("cut", "unreadable_image"),
-    ],
-)
-def test_what_is_no_picture_is_refused_with_its_code(tmp_path, content, code):
-    file = tmp_path / "a.png"
-    if content == "thumbnail":
-        cv2.imwrite(str(file), np.zeros((8, 8, 3), np.uint8))
-    elif content == "cut":
-        whole = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-        file.write_bytes(whole[:120])
-    elif content is not None:
-        file.write_bytes(content)
-    with pytest.raises(InputError) as error:
-        read_photograph(file)
-    assert error.value.code == code
-
-
-def test_red_stays_red(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((32, 32, 3), (10, 20, 200), np.uint8))
-    assert read_photograph(tmp_path / "a.png")[0, 0].tolist() == [200, 20, 10]
-
-
-def as_opencv_reads(file):
-    return cv2.cvtColor(cv2.imread(str(file), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "rotated", "progressive"])
-def test_every_kind_of_jpeg_has_the_pixels_that_opencv_reads(tmp_path, mode):
-    pixels = Image.fromarray(make_photograph(3, 1, CameraProfile(), px=97)[:80, :97])
-    file = tmp_path / "a.jpg"
-    if mode == "rotated":
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        pixels.save(file, exif=exif)
-    elif mode == "progressive":
-        pixels.save(file, progressive=True, subsampling=2)
-    else:
-        pixels.convert(mode).save(file)
-    found = read_photograph(file)
-    assert found.shape == ((97, 80, 3) if mode == "rotated" else (80, 97, 3))
-    assert (found == as_opencv_reads(file)).all()
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_jpeg_that_ends_too_soon_is_refused_and_not_painted_grey(tmp_path, mode):
-    file = tmp_path / "a.jpg"
-    Image.fromarray(make_photograph(3, 1, PLAIN, px=128)[:128, :128]).convert(mode).save(file)
-    file.write_bytes(file.read_bytes()[:-600])
-    assert as_opencv_reads(file).shape == (128, 128, 3)  # OpenCV does paint it
-    with pytest.raises(InputError, match="cut short"):
-        read_photograph(file)
 
 
 @pytest.fixture

@@ -73,8 +73,9 @@ def test_photographs_in_dicom(
     same = table.loc[["same.png"]]
     exact = table.loc[["rgb.dcm", "one_frame.dcm", "planes.dcm", "rle.dcm", "jpeg2000.dcm"]]
     assert np.abs(probabilities(exact) - probabilities(same)).max() < 1e-6
-    # Colours are converted to whole levels on another way: one level of 255 at most.
-    assert np.abs(probabilities(table.loc[["ybr.dcm"]]) - probabilities(same)).max() < 0.01
+    # Colours are converted to whole levels on another way: one level of 255 at most, which can move
+    # the crop by a pixel. Converted twice they give .058.
+    assert np.abs(probabilities(table.loc[["ybr.dcm"]]) - probabilities(same)).max() < 0.03
     jpegs = probabilities(table[table.index.str.startswith("jpeg_")])
     assert np.abs(jpegs - probabilities(table.loc[["same_jpeg.png"]])).max() < 0.01
     written = [path.read_text() for path in (tmp_path / "out").rglob("*.json")]

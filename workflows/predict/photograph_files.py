@@ -7,10 +7,8 @@ spared.
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from preprocessing.errors import InputError
-from preprocessing.fundus.reading import MAX_PIXELS, read_photograph
+from preprocessing.fundus.reading import MAX_PIXELS, Photograph, read_photograph
 from workflows.predict.codes import Code
 from workflows.predict.dicom_photographs import dicom_pixels
 from workflows.predict.inputs import Item
@@ -28,8 +26,8 @@ _CODES = {
 _MANY = frozenset({"gif", "webp", "tiff", "png"})
 
 
-def pixels_of(item: Item) -> np.ndarray:
-    """Return uint8, H x W x 3, RGB.
+def photograph_of(item: Item, px: int) -> Photograph:
+    """Read an input that is to be prepared at ``px``.
 
     Raises
     ------
@@ -45,13 +43,13 @@ def pixels_of(item: Item) -> np.ndarray:
             raise Rejected(Code.NOT_AN_IMAGE, "not an image, in spite of its name")
         raise Rejected(Code.NOT_AN_IMAGE, "the file is not an image")
     if kind == "dicom":
-        return dicom_pixels(path)
+        return Photograph.of(dicom_pixels(path), px)
     if kind == "tiff" and _is_slide(path):
         raise Rejected(Code.WRONG_KIND, "a slide, not a photograph")
     _check_size(path)
     _check_whole(path, kind)
     try:
-        return read_photograph(path)
+        return read_photograph(path, px)
     except InputError as error:
         code = _CODES.get(error.code, Code.UNREADABLE)
         raise Rejected(code, error.problem) from error

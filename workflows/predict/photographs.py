@@ -18,7 +18,7 @@ from workflows.package.folder import WEIGHTS, Package
 from workflows.predict.codes import Code
 from workflows.predict.evidence_overlay import evidence_overlay
 from workflows.predict.inputs import Item
-from workflows.predict.photograph_files import pixels_of
+from workflows.predict.photograph_files import photograph_of
 from workflows.predict.pictures import png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
 
@@ -29,19 +29,19 @@ OVERLAY = "overlay.png"
 
 @dataclass(frozen=True)
 class _Ready:
-    """A prepared picture, and where it lies in the photograph and its view (height, width)."""
+    """A prepared picture, and where it lies in what was read and in its view (height, width)."""
 
     pixels: np.ndarray
     field: FieldOfView
-    photograph: tuple[int, int]
+    read: tuple[int, int]
     view: tuple[int, int]
 
     def saver(self, evidence: np.ndarray) -> Callable[[Path], dict[str, str]]:
         """Return what writes the overlay into the folder of the case; it holds no picture."""
-        view, photograph, field = self.view, self.photograph, self.field
+        view, read, field = self.view, self.read, self.field
 
         def save(folder: Path) -> dict[str, str]:
-            overlay = evidence_overlay(view, photograph, field, evidence)
+            overlay = evidence_overlay(view, read, field, evidence)
             write_bytes(folder / OVERLAY, png(overlay))
             return {"overlay": OVERLAY}
 
@@ -74,7 +74,8 @@ class PhotographPredictor:
 
     def prepare(self, item: Item) -> Prepared:
         """Read one photograph, find the retina in it, and judge whether it can be graded."""
-        pixels = pixels_of(item)
+        photograph = photograph_of(item, self._settings.px)
+        pixels = photograph.pixels
         view = shrunk(pixels)
         try:
             prepared = prepare_photograph(pixels, self._settings)
@@ -94,8 +95,8 @@ class PhotographPredictor:
                 reasons=tuple(reason.replace("_", " ") for reason in quality.reasons),
             ),
             facts={
-                "width": pixels.shape[1],
-                "height": pixels.shape[0],
+                "width": photograph.width,
+                "height": photograph.height,
                 "field_of_view": prepared.field.method,
                 "warnings": list(prepared.warnings),
             },

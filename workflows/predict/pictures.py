@@ -26,7 +26,10 @@ def jpeg(image: np.ndarray, quality: int = 85) -> bytes:
     """Return H x W x 3 (uint8, RGB) as JPEG without metadata."""
     import simplejpeg
 
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality))
+    content = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image), quality=quality, colorsubsampling="420"
+    )
+    return bytes(content)
 
 
 def blended(view: np.ndarray, overlay: np.ndarray, caption: Sequence[str]) -> np.ndarray:
