@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter, shift
 from sklearn.datasets import load_digits
 
 from evaluation.calibration import fit_calibrator
-from pathology.sc_mil import ScMilSettings
+from pathology.settings import ScMilSettings
 
 RATIOS = (20, 10, 5, 1)
 RATE, TEMPERATURE = 3e-3, 0.1

@@ -20,7 +20,7 @@ from mil_runs import BagSet, Recipe, predict, probabilities, train
 from sklearn.metrics import roc_auc_score
 
 from pathology.inference import tile_contributions
-from pathology.sc_mil import ScMilSettings
+from pathology.settings import ScMilSettings
 
 DATA = Path(os.environ.get("OFFSITE_DATA", "shared/data"))
 TILE_PX, LEAST_PX, WIDTH, HEIGHT = 32, 4, 1072, 712

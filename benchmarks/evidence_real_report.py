@@ -38,7 +38,8 @@ from preprocessing.readers.medmnist import read_medmnist
 from preprocessing.splits import SplitSettings, split_cohort
 from retina.inference import grade, load_fundus_model
 from retina.photographs import PixelStore
-from retina.training import RetinaSettings, train_retina
+from retina.settings import RetinaSettings
+from retina.training import train_retina
 
 TRAINING = ("dr_idrid", "dr_messidor2")
 HELD_OUT = "dr_aptos_filtered"

@@ -31,7 +31,7 @@ from preprocessing.splits import SplitSettings
 from preprocessing.strict_splits import strict_cohort
 from retina.protocols import run_protocol
 from retina.results import REFERABLE
-from retina.training import RetinaSettings
+from retina.settings import RetinaSettings
 from training.cells import Cell, divisions_of, experiment_cells
 
 SITES = ("dr_idrid", "dr_messidor2", "dr_aptos_filtered")

@@ -17,7 +17,8 @@ from evidence import arguments, markdown, mean_and_spread, paired, run_cells, sc
 
 from pathology.embedding import embed_cohort
 from pathology.encoders import EncoderSettings
-from pathology.training import PathologySettings, train_pathology
+from pathology.settings import PathologySettings
+from pathology.training import train_pathology
 from preprocessing.cohort import Cohort, load_cohort
 from preprocessing.splits import SplitSettings, split_cohort
 from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort

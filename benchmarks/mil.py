@@ -172,7 +172,8 @@ def predict_many(bags: int) -> None:
     """Predict bags of 2,000 instances of a mapped store; print the peak memory (MiB)."""
     from pathology.bags import BagLoader, BagTable
     from pathology.inference import predict_all
-    from pathology.sc_mil import ScMil, ScMilSettings
+    from pathology.sc_mil import ScMil
+    from pathology.settings import ScMilSettings
     from pathology.store import FeatureStore
 
     with tempfile.TemporaryDirectory() as name:

@@ -10,10 +10,12 @@ import torch
 from pathology.bags import BagLoader, BagTable
 from pathology.inference import BagPrediction, describe, load_slide_model, predict_all
 from pathology.methods import METHODS, batch_plan, with_method
-from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import ScMilSettings
 from pathology.store import FeatureStore
 from pathology.validation import validation_scores
-from training.fitting import FitSettings, fit
+from training.fit_settings import FitSettings
+from training.fitting import fit
 from training.samplers.plans import PlannedSource
 
 

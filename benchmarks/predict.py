@@ -28,16 +28,17 @@ import torch
 
 from pathology.encoders import EncoderSettings, load_encoder
 from pathology.inference import describe, load_slide_model, predict_bag
-from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import ScMilSettings
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from preprocessing.fundus.reading import read_photograph
 from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
 from preprocessing.synthetic.fundus_sites import GRADES
 from preprocessing.tiles import TileSettings
-from retina.backbones import BackboneSettings
 from retina.batches import normalised
 from retina.classifier import build_classifier
 from retina.inference import load_fundus_model
+from retina.settings import BackboneSettings
 from workflows.package.folder import WEIGHTS, Package, load_package, write_package
 from workflows.package.schema import POOLED, Architecture, DecisionRules, ModelRecord, SiteProfile
 from workflows.predict.batch import BatchOptions, run_batch

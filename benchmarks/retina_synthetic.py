@@ -41,7 +41,8 @@ from preprocessing.splits import SplitSettings, split_cohort
 from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
 from preprocessing.synthetic.fundus_sites import GRADES, CameraProfile, ClinicProfile
 from retina.results import site_results
-from retina.training import RetinaSettings, train_retina
+from retina.settings import RetinaSettings
+from retina.training import train_retina
 
 NEW = "new"
 CAMERAS = (

@@ -29,7 +29,8 @@ from preprocessing.synthetic.fundus import (
 from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
 from retina.methods import METHODS
 from retina.photographs import RunPhotographs, select_photographs
-from retina.training import RetinaSettings, batch_source, build_algorithm
+from retina.settings import RetinaSettings
+from retina.training import batch_source, build_algorithm
 
 
 def preparation_rate(source_px: int, px: int, enhancement: str) -> float:

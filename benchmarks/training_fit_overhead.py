@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from training.fit_settings import FitSettings
 from training.fitting import fit
 from training.generalisation.erm import ERM
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.configured import ClassificationLoss
+from training.losses.settings import LossSettings
 from training.randomness import seed_of
 from training.samplers.plans import PlannedSource, RandomBatches
 

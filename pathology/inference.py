@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pathology.aggregators.additive import AdditiveAttention
 from pathology.bags import BagLoader, Bags
-from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import ScMilSettings
 from preprocessing.errors import InputError
 
 MAX_ROWS = 65_536

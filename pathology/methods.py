@@ -6,18 +6,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pathology.sc_mil import ContrastSettings, ScMilSettings
+from pathology.settings import ContrastSettings, ScMilSettings
 from preprocessing.settings import Settings
 from training.losses.settings import LossKind
 from training.samplers.class_aware import ClassAwareBatches
 from training.samplers.plans import BatchPlan, Indices, RandomBatches
 from training.samplers.weighted import WeightedBatches
-
-MethodName = Literal[
-    "sc_mil", "sc_mil_random_batches", "sc_mil_prototypes", "sc_mil_minority", "cross_entropy",
-    "weighted", "balanced_sampling", "class_aware_batches", "focal", "ldam_drw",
-    "balanced_softmax", "logit_adjustment", "two_stage",
-]  # fmt: skip
 
 
 class Method(Settings):

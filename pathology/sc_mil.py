@@ -3,22 +3,21 @@
 Juyal et al., "SC-MIL: Supervised Contrastive Multiple Instance Learning for Imbalanced
 Classification in Pathology", WACV 2024, arXiv 2303.13405. The loss at progress t is
 beta(t) * contrast(g(b)) + (1 - beta(t)) * cross-entropy(W b) on bag embeddings b, with beta falling
+from pathology.settings import ScMilSettings
 from 1. The shape of beta, the width of g and the mean over valid anchors are our construction.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from pathology.aggregators.registry import AggregatorSettings, build_aggregator
+from pathology.aggregators.registry import build_aggregator
 from pathology.bags import Bags
 from pathology.diagnostics import contrast_diagnostics, neural_collapse
-from preprocessing.settings import Settings
+from pathology.settings import ScMilSettings
 from training.algorithm import Algorithm, Output
 from training.distributed import gather
+from training.losses.configured import ClassificationLoss
 from training.losses.contrastive import (
     ContrastiveLoss,
     lowest_contrastive,
@@ -27,70 +26,9 @@ from training.losses.contrastive import (
 )
 from training.losses.imbalance import CosineClassifier
 from training.losses.memory import MemoryQueue
-from training.losses.settings import ClassificationLoss, LossSettings
-from training.schedules import ScheduleName, scheduled
 
 _LEAST_SCALE = 0.1
 _TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")
-
-
-class ContrastSettings(Settings):
-    """The supervised contrast between bags and its hand-over to the classifier."""
-
-    temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
-    schedule: ScheduleName = Field(
-        default="linear", description="Course of beta, the weight of the contrast, over progress"
-    )
-    step_at: float = Field(
-        default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
-    )
-    floor: float = Field(default=0.0, ge=0, le=1, description="Value of beta at the end")
-    projection: int = Field(
-        default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
-    )
-    variant: Literal["standard", "minority", "prototypes"] = Field(
-        default="standard",
-        description="Repair for few classes: the largest class attracts only its own views"
-        " (minority), or fixed directions join as positives (prototypes)",
-    )
-    memory: int = Field(
-        default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
-    )
-
-    def beta(self, progress: float) -> float:
-        """Return the weight of the contrast at ``progress`` in [0, 1]."""
-        return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
-
-    def classifier_leads_from(self) -> float:
-        """Return the first progress, in hundredths, at which beta is at most a half.
-
-        Before it the classifier has hardly been trained, and validation scores say little. 0 where
-        beta never falls so far.
-        """
-        steps = [step / 100 for step in range(101)]
-        return next((t for t in steps if self.beta(t) <= 0.5), 0.0)
-
-
-class ScMilSettings(Settings):
-    """The network and its losses; without contrast it is a plain multiple-instance classifier."""
-
-    aggregator: AggregatorSettings = Field(
-        default=AggregatorSettings.model_validate({}),
-        description="How the instances of a bag become one embedding",
-    )
-    contrast: ContrastSettings | None = Field(
-        default=ContrastSettings.model_validate({}),
-        description="The contrast between bags; none = the classifier's loss alone",
-    )
-    loss: LossSettings = Field(
-        default=LossSettings.model_validate({}), description="The loss of the classifier"
-    )
-    freeze_from: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Progress from which the classifier alone is trained, on frozen embeddings",
-    )
 
 
 class ScMil(Algorithm):

@@ -1,26 +1,26 @@
 """One run: from a split cohort and its features to weights and a predictions table."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 
 from pathology.bags import BagLoader
 from pathology.inference import describe, load_slide_model, predict_all
-from pathology.methods import METHODS, MethodName, batch_plan, with_method
+from pathology.methods import METHODS, batch_plan, with_method
 from pathology.run_outputs import write_excluded, write_predictions
-from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import PathologySettings
 from pathology.slides_of_run import SlidesOfRun, select_slides
 from pathology.validation import validation_scores
 from preprocessing.cohort import Cohort
 from preprocessing.files import digest_of, replacing, write_json
-from preprocessing.settings import Settings
 from training import distributed
 from training.algorithm import Algorithm
-from training.fitting import FitSettings, fit
+from training.fit_settings import FitSettings
+from training.fitting import fit
 from training.run_folder import RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
@@ -29,43 +29,6 @@ VERSION = 1
 """Goes up when the same inputs would give another run."""
 
 _STANDARDISE_ROWS = 2_000_000
-
-
-class SlideFitSettings(FitSettings):
-    """How the weights of a model of slides are fitted."""
-
-    epochs: int = Field(default=40, ge=1, description="Passes over the training bags")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate (per step)")
-
-
-class PathologySettings(Settings):
-    """How a model of slides is trained."""
-
-    method: MethodName = Field(default="sc_mil", description="Method, by name")
-    model: ScMilSettings = Field(
-        default=ScMilSettings.model_validate({}),
-        description="Network and losses; the method decides about contrast and loss",
-    )
-    batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
-    instances: int = Field(
-        default=512, ge=1, description="Most instances of a bag in a training step, over its views"
-    )
-    views: int = Field(
-        default=2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
-    )
-    pooling: Literal["slide", "patient_union", "patient_late"] = Field(
-        default="slide",
-        description="What is classified: each slide; a patient's slides as one bag; or each slide,"
-        " a patient's probabilities being the mean over its slides",
-    )
-    resident_gib: float = Field(
-        default=4.0,
-        ge=0,
-        description="Features up to this size (GiB) are held in memory, else mapped",
-    )
-    fit: SlideFitSettings = Field(
-        default=SlideFitSettings.model_validate({}), description="How the weights are fitted"
-    )
 
 
 def train_pathology(

@@ -1,53 +1,14 @@
 """Networks that read photographs, in stages that a method can step between."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from preprocessing.settings import Settings
-
-BackboneName = Literal[
-    "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
-]
+from retina.settings import BackboneSettings
 
 Stage = Callable[[Tensor], Tensor]
-
-
-class BackboneSettings(Settings):
-    """Which network, and where it is parted for methods that mix features."""
-
-    name: BackboneName = Field(
-        default="thin_resnet18",
-        description="thin_resnet18 is ours, for processors; timm: any network of that package,"
-        " which is optional; the others are MONAI's.",
-    )
-    timm: str | None = Field(
-        default=None, description="Name of the network for backbone timm, as convnext_tiny"
-    )
-    width: int = Field(
-        default=16, ge=4, le=64, description="Channels of thin_resnet18's first stage; 64 is full."
-    )
-    split_after: int = Field(
-        default=2,
-        ge=0,
-        le=3,
-        description="Residual stage after which features are mixed; 0: after the stem",
-    )
-    weights: Path | None = Field(
-        default=None,
-        description="Local file of first weights (.safetensors or .pth state dictionary, names as"
-        " in torchvision, or in timm for its networks); none: random.",
-    )
-
-    @model_validator(mode="after")
-    def _names_a_network(self) -> Self:
-        if (self.name == "timm") != (self.timm is not None):
-            raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
-        return self
 
 
 _RESNET = ("net.layer1", "net.layer2")

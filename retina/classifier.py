@@ -1,15 +1,12 @@
 """The network that grades a photograph: a backbone and a head. All methods train this one."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from retina.backbones import Backbone, BackboneSettings, build_backbone
+from retina.backbones import Backbone, build_backbone
+from retina.settings import BackboneSettings, HeadName
 from training.algorithm import Output
 from training.ordinal import CornHead, GradeHead
-
-HeadName = Literal["linear", "corn", "grade"]
 
 
 class FundusClassifier(nn.Module):

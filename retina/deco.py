@@ -5,15 +5,11 @@ figure 1 and from TALLY (Yao et al., TMLR 2023): the weights' formula, the align
 strengths and the schedule are not public, and are our construction where the settings say so.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from preprocessing.errors import InputError
-from preprocessing.settings import Settings
 from retina.alignment import class_alignment, pixel_alignment, semantic_directions
 from retina.backbones import Backbone
 from retina.batches import PhotographBatch
@@ -21,72 +17,15 @@ from retina.classifier import FundusClassifier, network_state
 from retina.decoupling import (
     Decoupled,
     Prototypes,
-    Weighting,
     decouple,
     rarity_weights,
     recombine,
     restandardised,
 )
+from retina.settings import DecoSettings
 from training.distributed import draw_together, gather
 from training.generalisation.erm import ERM
-from training.losses.settings import ClassificationLoss
-
-
-class DecoSettings(Settings):
-    """Every part of DECO, each with a switch. The defaults are our reading of the whole."""
-
-    anchors: Literal["class_uniform", "instance", "site_class_uniform"] = Field(
-        default="class_uniform", description="How anchors are drawn; partners: a uniform other site"
-    )
-    swap: bool = Field(default=True, description="Put the partner's style on the anchor")
-    class_prototypes: bool = Field(
-        default=True, description="Mix semantics with the running mean of their class"
-    )
-    site_prototypes: bool = Field(
-        default=True, description="Mix the partner's style with the running mean of its site"
-    )
-    weighting: Weighting = Field(
-        default="power",
-        description="How much of themselves rare classes and sites keep; none is TALLY."
-        " Our construction, the direction is DECO's",
-    )
-    gamma: float = Field(default=0.05, ge=0, description="Exponent of weighting 'power'; 0 = none")
-    beta: float = Field(default=0.999, ge=0, lt=1, description="Overlap of weighting 'effective'")
-    mixing_alpha: float = Field(
-        default=0.1,
-        gt=0,
-        description="Beta(alpha, alpha) of the mixing share, which is then >= 1/2. Small: a class's"
-        " prototype tells the class, so its share must be small; our construction, TALLY has 0.5",
-    )
-    momentum: float = Field(default=0.8, ge=0, lt=1, description="Of the prototypes, per batch")
-    restandardise: bool = Field(
-        default=False, description="Give mixed semantics unit contrast again; our construction"
-    )
-    original_weight: float | None = Field(
-        default=None,
-        ge=0,
-        description="Weight of the unmixed photographs' loss; none: 1 / (sites - 1), with which a"
-        " site's style foretells no class (our construction); 0 is TALLY",
-    )
-    alignment: float = Field(
-        default=0.1, ge=0, description="Weight of the semantic alignment; our construction"
-    )
-    pixel_share: float = Field(
-        default=0.7, ge=0, le=1, description="Share of the pixel term in it, the rest by class"
-    )
-    margin: float = Field(default=0.1, ge=0, le=1, description="Disagreement the pixel term bears")
-    temperature: float = Field(default=0.1, gt=0, description="Of the class term")
-    warmup: float = Field(
-        default=0.1, ge=0, lt=1,
-        description="Share of the epochs (at least one, unless 0) of plain training that fills the"
-        " prototypes",
-    )  # fmt: skip
-
-    @property
-    def mixes(self) -> bool:
-        """Whether any part changes the features; if not, this is the sampler's control."""
-        return self.swap or self.class_prototypes
-
+from training.losses.configured import ClassificationLoss
 
 TALLY = {"weighting": "none", "alignment": 0.0, "original_weight": 0.0, "mixing_alpha": 0.5}
 """DECO settings that make it TALLY (without its second correction for imbalance in the loss)."""

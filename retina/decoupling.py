@@ -6,17 +6,16 @@ A map r (B x K x h x w) is parted per photograph and channel into statistics ove
 nothing: prototypes of classes must be maps, and semantics must be compared pixel by pixel.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retina.settings import Weighting
 from training import distributed
 
 _EPSILON = 1e-6
-
-Weighting = Literal["none", "power", "complement", "effective"]
 
 
 class Decoupled(NamedTuple):

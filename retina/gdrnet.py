@@ -6,28 +6,16 @@ Che et al. 2023, MICCAI, arXiv 2307.04378, sections 2.1 to 2.3; constants as in 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from preprocessing.settings import Settings
 from retina.batches import PhotographBatch
 from retina.classifier import FundusClassifier, network_state
+from retina.settings import GdrnetSettings
 from training.distributed import gather
 from training.generalisation.erm import ERM
+from training.losses.configured import ClassificationLoss
 from training.losses.contrastive import mean_over_valid_anchors
-from training.losses.settings import ClassificationLoss, LossSettings
-
-
-class GdrnetSettings(Settings):
-    """GDRNet's constants."""
-
-    smoothing: float = Field(
-        default=0.5, ge=0, le=1, description="Exponent on the shares of classes and sites"
-    )
-    temperature: float = Field(
-        default=0.1, gt=0, description="Of the contrast of two views; the paper: 0.01 for one site"
-    )
-    scale: float = Field(default=4.0, gt=0, description="Divides the contrast of two views")
+from training.losses.settings import LossSettings
 
 
 class Gdrnet(ERM):

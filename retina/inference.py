@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from preprocessing.errors import InputError
-from retina.backbones import BackboneSettings
 from retina.batches import normalised
 from retina.classifier import FundusClassifier, build_classifier
+from retina.settings import BackboneSettings
 from training.algorithm import Output
 
 BATCH = 64

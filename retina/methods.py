@@ -8,11 +8,13 @@ import numpy as np
 
 from preprocessing.errors import InputError
 from retina.classifier import FundusClassifier
-from retina.deco import CONTROL, TALLY, Deco, DecoSettings
-from retina.gdrnet import Gdrnet, GdrnetSettings
+from retina.deco import CONTROL, TALLY, Deco
+from retina.gdrnet import Gdrnet
+from retina.settings import DecoSettings, GdrnetSettings
 from training.generalisation.erm import ERM
-from training.generalisation.settings import GeneralisationSettings, make_algorithm
-from training.losses.settings import ClassificationLoss
+from training.generalisation.making import make_algorithm
+from training.generalisation.settings import GeneralisationSettings
+from training.losses.configured import ClassificationLoss
 
 
 @dataclass(frozen=True)

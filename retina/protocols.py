@@ -9,7 +9,8 @@ from preprocessing.cohort import Cohort
 from preprocessing.files import replacing
 from preprocessing.splits import SplitSettings, split_cohort
 from retina.results import site_results
-from retina.training import RetinaSettings, train_retina
+from retina.settings import RetinaSettings
+from retina.training import train_retina
 from training.cells import Cell
 
 

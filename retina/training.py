@@ -1,33 +1,30 @@
 """One run: from a split cohort and its prepared photographs to weights and a predictions table."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 
 from preprocessing.augment.fundus import fundus_augmentation
 from preprocessing.cohort import Cohort
 from preprocessing.files import digest_of, file_digest, replacing, write_json
 from preprocessing.settings import Settings
-from retina.backbones import Backbone, BackboneSettings
-from retina.classifier import FundusClassifier, HeadName, build_classifier
-from retina.deco import DecoSettings
-from retina.gdrnet import GdrnetSettings
+from retina.backbones import Backbone
+from retina.classifier import FundusClassifier, build_classifier
 from retina.inference import Graded, grade, load_fundus_model
 from retina.methods import Method, MethodContext, method_named
 from retina.photographs import RunPhotographs, select_photographs
+from retina.settings import DecoSettings, RetinaSettings
 from retina.source import PhotographSource
 from retina.validation import grading_scores
 from training import distributed
 from training.algorithm import Algorithm
 from training.checkpoint import save_tensors
-from training.fitting import FitSettings, fit
+from training.fitting import fit
 from training.generalisation.erm import ERM
-from training.generalisation.settings import GeneralisationSettings
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.configured import ClassificationLoss
 from training.ordinal import GradeHead, fit_cut_points
 from training.run_folder import EXCLUDED, RunFolder
 from training.samplers.pairs import PairBatches
@@ -39,39 +36,7 @@ from training.samplers.weighted import WeightedBatches
 VERSION = 1
 """Goes up when the same inputs would give another run."""
 
-_FIT = FitSettings.model_validate(
-    {"epochs": 20, "learning_rate": 1e-3, "select_by": "auc", "mode": "max"}
-)
-
-
 _Family = TypeVar("_Family", bound=Settings)
-_GENERAL = GeneralisationSettings.model_validate({})
-_LOSS = LossSettings.model_validate({})
-
-
-class RetinaSettings(Settings):
-    """How a model of photographs is trained."""
-
-    method: str = Field(default="deco", description="Method, by name")
-    backbone: BackboneSettings = Field(default=BackboneSettings(), description="The network")
-    deco: DecoSettings = Field(default=DecoSettings(), description="Of DECO and its relatives")
-    gdrnet: GdrnetSettings = Field(default=GdrnetSettings(), description="Of GDRNet")
-    general: GeneralisationSettings = Field(
-        default=_GENERAL, description="Of the other methods; the method sets the kind"
-    )
-    loss: LossSettings = Field(default=_LOSS, description="Classification loss (not GDRNet's)")
-    head: HeadName = Field(
-        default="linear", description="Nominal grades, CORN's thresholds, or a real-valued grade"
-    )
-    batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
-    augmentation: Literal["none", "geometry", "standard"] = Field(
-        default="standard",
-        description="Of every method; GDRNet adds its artefacts in a second view",
-    )
-    resident_gib: float = Field(
-        default=4.0, ge=0, description="Pictures up to this size (GiB) are held in memory"
-    )
-    fit: FitSettings = Field(default=_FIT, description="How the weights are fitted")
 
 
 def train_retina(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from preprocessing.errors import InputError
 from training.algorithm import Algorithm, Output
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 from training.randomness import generator
 
 

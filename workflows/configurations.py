@@ -9,13 +9,13 @@ from pydantic import Field, model_validator
 from evaluation.evaluating import ReportSettings
 from evaluation.settings import TaskSettings
 from pathology.encoders import EncoderSettings
-from pathology.training import PathologySettings
+from pathology.settings import PathologySettings
 from preprocessing.errors import InputError
 from preprocessing.fundus.photograph import FundusSettings
 from preprocessing.settings import Settings
 from preprocessing.splits import SplitSettings
 from preprocessing.tiles import TileSettings
-from retina.training import RetinaSettings
+from retina.settings import RetinaSettings
 from workflows.yaml_settings import read_values, validate
 
 

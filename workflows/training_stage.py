@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pathology.training import PathologySettings, train_pathology
+from pathology.settings import PathologySettings
 from preprocessing.cohort import Cohort
 from preprocessing.files import read_json, write_json
 from preprocessing.splits import split_cohort
-from retina.training import train_retina
-from training import distributed
 from training.cells import Cell
 from workflows.console import say
 from workflows.job import Job
@@ -23,6 +21,11 @@ def train(job: Job, cell: Cell) -> Path:
     Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
     ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
     """
+    # They load torch, which the stages that only read a run do without.
+    from pathology.training import train_pathology
+    from retina.training import train_retina
+    from training import distributed
+
     folder = job.run_folder(cell)
     distributed.join()
     say(f"[bold]train[/bold]     {cell.name}")

@@ -1,31 +1,7 @@
 """The registry of aggregators."""
 
-from typing import Literal
-
-from pydantic import Field
-
 from pathology.aggregators.contract import Aggregator
-from preprocessing.settings import Settings
-
-AggregatorName = Literal[
-    "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
-]
-
-
-class AggregatorSettings(Settings):
-    """How the instances of a bag become one embedding."""
-
-    name: AggregatorName = Field(default="gated_attention", description="Aggregator")
-    width: int = Field(
-        default=128, ge=1, le=8192, description="Width of the bag embedding (numbers)"
-    )
-    attention_width: int = Field(
-        default=64, ge=1, le=8192, description="Width of the attention (numbers)"
-    )
-    heads: int = Field(default=4, ge=1, le=64, description="Attention heads of the transformer")
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of units dropped in training"
-    )
+from pathology.settings import AggregatorSettings
 
 
 def build_aggregator(settings: AggregatorSettings, inputs: int, n_classes: int) -> Aggregator:

@@ -7,8 +7,10 @@ import torch
 
 from pathology.bags import Bags
 from pathology.methods import METHODS, with_method
-from pathology.sc_mil import ScMil, ScMilSettings
-from training.fitting import FitSettings, fit
+from pathology.sc_mil import ScMil
+from pathology.settings import ScMilSettings
+from training.fit_settings import FitSettings
+from training.fitting import fit
 from training.samplers.class_aware import ClassAwareBatches
 from training.samplers.plans import PlannedSource
 

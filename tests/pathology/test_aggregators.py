@@ -3,7 +3,7 @@ import pytest
 import torch
 from padded import pad, pool
 
-from pathology.aggregators.registry import AggregatorSettings, build_aggregator
+from pathology.aggregators.registry import build_aggregator
 from pathology.aggregators.segments import (
     segment_max,
     segment_mean,
@@ -12,6 +12,7 @@ from pathology.aggregators.segments import (
     segment_weighted_sum,
 )
 from pathology.bags import Bags
+from pathology.settings import AggregatorSettings
 
 NAMES = ("gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer")
 SIZES = (1, 7, 40, 3)

@@ -4,7 +4,8 @@ import torch
 
 from pathology.bags import Bags
 from pathology.inference import predict_bag, predict_bags, tile_contributions
-from pathology.sc_mil import ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import ScMilSettings
 from preprocessing.errors import InputError
 
 

@@ -5,7 +5,8 @@ import torch
 from pathology.bags import Bags
 from pathology.diagnostics import contrast_diagnostics, neural_collapse
 from pathology.methods import METHODS, TwoStages, batch_plan, with_method
-from pathology.sc_mil import ContrastSettings, ScMil, ScMilSettings
+from pathology.sc_mil import ScMil
+from pathology.settings import ContrastSettings, ScMilSettings
 from training.algorithm import Algorithm, Batch
 from training.losses.classification import cross_entropy
 from training.losses.contrastive import simplex_prototypes, supervised_contrastive

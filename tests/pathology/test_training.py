@@ -7,7 +7,8 @@ import torch
 
 from pathology.features import FeatureOrigin, SlideFeatures, feature_path, write_features
 from pathology.inference import load_slide_model, predict_bag
-from pathology.training import PathologySettings, train_pathology
+from pathology.settings import PathologySettings
+from pathology.training import train_pathology
 from pathology.validation import validation_scores
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from preprocessing.errors import InputError
-from retina.backbones import BackboneSettings
 from retina.batches import PhotographBatch
 from retina.classifier import FundusClassifier, build_classifier
-from retina.deco import CONTROL, TALLY, Deco, DecoSettings
+from retina.deco import CONTROL, TALLY, Deco
 from retina.decoupling import decouple, recombine
-from training.losses.settings import ClassificationLoss, LossSettings
+from retina.settings import BackboneSettings, DecoSettings
+from training.losses.configured import ClassificationLoss
+from training.losses.settings import LossSettings
 from training.samplers.pairs import PairBatches
 from training.samplers.weighted import WeightedBatches
 

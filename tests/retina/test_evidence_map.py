@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from retina.backbones import BackboneSettings
 from retina.classifier import build_classifier
 from retina.evidence_map import evidence_maps
 from retina.inference import grade, grade_with_maps
+from retina.settings import BackboneSettings
 
 
 @pytest.fixture

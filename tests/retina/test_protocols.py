@@ -6,7 +6,7 @@ from preprocessing.splits import SplitSettings
 from preprocessing.synthetic.fundus_sites import GRADES
 from retina.protocols import run_protocol
 from retina.results import site_results, training_threshold
-from retina.training import RetinaSettings
+from retina.settings import RetinaSettings
 from training.cells import divisions_of, experiment_cells
 
 

@@ -10,12 +10,8 @@ from preprocessing.synthetic.fundus_sites import GRADES
 from retina.inference import grade, load_fundus_model
 from retina.methods import LADDER, METHODS
 from retina.photographs import select_photographs
-from retina.training import (
-    RetinaSettings,
-    batch_source,
-    build_algorithm,
-    train_retina,
-)
+from retina.settings import RetinaSettings
+from retina.training import batch_source, build_algorithm, train_retina
 
 
 def settings(method="deco", **fit):

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from training.algorithm import Algorithm, Output
 from training.distributed import draw_together, gather
 from training.fit_settings import FitSettings
-from training.generalisation.settings import GeneralisationSettings, make_algorithm
+from training.generalisation.making import make_algorithm
+from training.generalisation.settings import GeneralisationSettings
 from training.losses.classification import cross_entropy
+from training.losses.configured import ClassificationLoss
 from training.losses.contrastive import supervised_contrastive
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.settings import LossSettings
 from training.samplers.plans import PlannedSource, RandomBatches
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from preprocessing.errors import InputError
 from training.fitting import fit
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.configured import ClassificationLoss
+from training.losses.settings import LossSettings
 from training.two_stage import (
     ClassifierRetraining,
     last_layer_on_balanced,

@@ -20,7 +20,8 @@ class SlideRun:
 def slide_run(tmp_path_factory: pytest.TempPathFactory) -> SlideRun:
     from pathology.embedding import embed_cohort
     from pathology.encoders import EncoderSettings
-    from pathology.training import PathologySettings, train_pathology
+    from pathology.settings import PathologySettings
+    from pathology.training import train_pathology
     from preprocessing.cohort import load_cohort
     from preprocessing.files import read_json
     from preprocessing.splits import SplitSettings, split_cohort
@@ -75,7 +76,8 @@ def fundus_run(tmp_path_factory: pytest.TempPathFactory) -> FundusRun:
     from preprocessing.splits import SplitSettings, split_cohort
     from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
     from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
-    from retina.training import RetinaSettings, train_retina
+    from retina.settings import RetinaSettings
+    from retina.training import train_retina
     from workflows.packaging import ModelFacts, package_run
 
     folder = tmp_path_factory.mktemp("fundus-run")

@@ -28,6 +28,17 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "Usage" in done.stdout
 
 
+def test_only_what_trains_or_predicts_loads_torch() -> None:
+    """A workflow starts some hundred of the others; torch alone takes each two seconds."""
+    stages = ("image_stages", "evaluation_stage", "comparison_stage", "gate_stage", "snakemake_run")
+    code = (
+        f"import sys{''.join(f', workflows.{name}' for name in stages)}; print(sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'workflows.gate_stage'" in done.stdout
+    assert "'torch'" not in done.stdout
+
+
 def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "workflows", "cohort", "check", str(tmp_path / "none.csv")],

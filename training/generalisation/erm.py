@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from training.algorithm import Algorithm, Output
 from training.distributed import gather
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 
 
 class ERM(Algorithm):

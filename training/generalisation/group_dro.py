@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from training.generalisation.erm import SiteAlgorithm, SiteRows
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 
 
 class GroupDRO(SiteAlgorithm):

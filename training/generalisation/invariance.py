@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from preprocessing.errors import InputError
 from training.generalisation.erm import SitePenalty, SiteRows
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 
 
 class VREx(SitePenalty):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from preprocessing.errors import InputError
 from training.generalisation.erm import ERM
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 
 
 def partners(sites: Tensor | None, n: int, *, other_site: bool) -> Tensor:

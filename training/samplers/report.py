@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from preprocessing.files import write_json
-from training.losses.settings import ClassificationLoss
+from training.losses.configured import ClassificationLoss
 from training.samplers.plans import BatchPlan
 from training.samplers.shares import cells_of
 

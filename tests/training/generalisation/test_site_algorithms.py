@@ -9,7 +9,8 @@ from torch import nn
 
 from preprocessing.errors import InputError
 from training.generalisation.invariance import gradient_variance
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.configured import ClassificationLoss
+from training.losses.settings import LossSettings
 from training.ordinal import GradeHead
 
 
@@ -153,7 +154,8 @@ def test_one_site_one_item_or_no_label_neither_crash_nor_harm(kind, changes, dat
 
 @pytest.mark.parametrize("kind", ["irm", "fishr"])
 def test_a_head_that_does_not_fit_is_refused(kind):
-    from training.generalisation.settings import GeneralisationSettings, make_algorithm
+    from training.generalisation.making import make_algorithm
+    from training.generalisation.settings import GeneralisationSettings
 
     loss = ClassificationLoss(LossSettings(), np.ones(3))
     with pytest.raises(InputError) as caught:

@@ -6,6 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from preprocessing.errors import InputError
 from training.losses.class_weights import effective_number_weights, power_weights
+from training.losses.configured import ClassificationLoss
 from training.losses.imbalance import (
     CosineClassifier,
     adjust_logits,
@@ -15,7 +16,7 @@ from training.losses.imbalance import (
     ldam_margins,
     logit_adjusted,
 )
-from training.losses.settings import ClassificationLoss, LossSettings
+from training.losses.settings import LossSettings
 
 COUNTS = np.array([900, 90, 10])
 

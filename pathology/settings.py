@@ -1,0 +1,132 @@
+"""How a model of slides is trained: everything that a configuration can say of it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from preprocessing.settings import Settings
+from training.fit_settings import FitSettings
+from training.losses.settings import LossSettings
+from training.schedules import ScheduleName, scheduled
+
+MethodName = Literal[
+    "sc_mil", "sc_mil_random_batches", "sc_mil_prototypes", "sc_mil_minority", "cross_entropy",
+    "weighted", "balanced_sampling", "class_aware_batches", "focal", "ldam_drw",
+    "balanced_softmax", "logit_adjustment", "two_stage",
+]  # fmt: skip
+
+AggregatorName = Literal[
+    "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
+]
+
+
+class AggregatorSettings(Settings):
+    """How the instances of a bag become one embedding."""
+
+    name: AggregatorName = Field(default="gated_attention", description="Aggregator")
+    width: int = Field(
+        default=128, ge=1, le=8192, description="Width of the bag embedding (numbers)"
+    )
+    attention_width: int = Field(
+        default=64, ge=1, le=8192, description="Width of the attention (numbers)"
+    )
+    heads: int = Field(default=4, ge=1, le=64, description="Attention heads of the transformer")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of units dropped in training"
+    )
+
+
+class ContrastSettings(Settings):
+    """The supervised contrast between bags and its hand-over to the classifier."""
+
+    temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
+    schedule: ScheduleName = Field(
+        default="linear", description="Course of beta, the weight of the contrast, over progress"
+    )
+    step_at: float = Field(
+        default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
+    )
+    floor: float = Field(default=0.0, ge=0, le=1, description="Value of beta at the end")
+    projection: int = Field(
+        default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
+    )
+    variant: Literal["standard", "minority", "prototypes"] = Field(
+        default="standard",
+        description="Repair for few classes: the largest class attracts only its own views"
+        " (minority), or fixed directions join as positives (prototypes)",
+    )
+    memory: int = Field(
+        default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
+    )
+
+    def beta(self, progress: float) -> float:
+        """Return the weight of the contrast at ``progress`` in [0, 1]."""
+        return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
+
+    def classifier_leads_from(self) -> float:
+        """Return the first progress, in hundredths, at which beta is at most a half.
+
+        Before it the classifier has hardly been trained, and validation scores say little. 0 where
+        beta never falls so far.
+        """
+        steps = [step / 100 for step in range(101)]
+        return next((t for t in steps if self.beta(t) <= 0.5), 0.0)
+
+
+class ScMilSettings(Settings):
+    """The network and its losses; without contrast it is a plain multiple-instance classifier."""
+
+    aggregator: AggregatorSettings = Field(
+        default=AggregatorSettings.model_validate({}),
+        description="How the instances of a bag become one embedding",
+    )
+    contrast: ContrastSettings | None = Field(
+        default=ContrastSettings.model_validate({}),
+        description="The contrast between bags; none = the classifier's loss alone",
+    )
+    loss: LossSettings = Field(
+        default=LossSettings.model_validate({}), description="The loss of the classifier"
+    )
+    freeze_from: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Progress from which the classifier alone is trained, on frozen embeddings",
+    )
+
+
+class SlideFitSettings(FitSettings):
+    """How the weights of a model of slides are fitted."""
+
+    epochs: int = Field(default=40, ge=1, description="Passes over the training bags")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate (per step)")
+
+
+class PathologySettings(Settings):
+    """How a model of slides is trained."""
+
+    method: MethodName = Field(default="sc_mil", description="Method, by name")
+    model: ScMilSettings = Field(
+        default=ScMilSettings.model_validate({}),
+        description="Network and losses; the method decides about contrast and loss",
+    )
+    batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
+    instances: int = Field(
+        default=512, ge=1, description="Most instances of a bag in a training step, over its views"
+    )
+    views: int = Field(
+        default=2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
+    )
+    pooling: Literal["slide", "patient_union", "patient_late"] = Field(
+        default="slide",
+        description="What is classified: each slide; a patient's slides as one bag; or each slide,"
+        " a patient's probabilities being the mean over its slides",
+    )
+    resident_gib: float = Field(
+        default=4.0,
+        ge=0,
+        description="Features up to this size (GiB) are held in memory, else mapped",
+    )
+    fit: SlideFitSettings = Field(
+        default=SlideFitSettings.model_validate({}), description="How the weights are fitted"
+    )

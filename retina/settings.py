@@ -1,0 +1,150 @@
+"""How a model of photographs is trained: everything that a configuration can say of it."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from preprocessing.settings import Settings
+from training.fit_settings import FitSettings
+from training.generalisation.settings import GeneralisationSettings
+from training.losses.settings import LossSettings
+
+BackboneName = Literal[
+    "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
+]
+HeadName = Literal["linear", "corn", "grade"]
+Weighting = Literal["none", "power", "complement", "effective"]
+
+
+class BackboneSettings(Settings):
+    """Which network, and where it is parted for methods that mix features."""
+
+    name: BackboneName = Field(
+        default="thin_resnet18",
+        description="thin_resnet18 is ours, for processors; timm: any network of that package,"
+        " which is optional; the others are MONAI's.",
+    )
+    timm: str | None = Field(
+        default=None, description="Name of the network for backbone timm, as convnext_tiny"
+    )
+    width: int = Field(
+        default=16, ge=4, le=64, description="Channels of thin_resnet18's first stage; 64 is full."
+    )
+    split_after: int = Field(
+        default=2,
+        ge=0,
+        le=3,
+        description="Residual stage after which features are mixed; 0: after the stem",
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="Local file of first weights (.safetensors or .pth state dictionary, names as"
+        " in torchvision, or in timm for its networks); none: random.",
+    )
+
+    @model_validator(mode="after")
+    def _names_a_network(self) -> Self:
+        if (self.name == "timm") != (self.timm is not None):
+            raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
+        return self
+
+
+class DecoSettings(Settings):
+    """Every part of DECO, each with a switch. The defaults are our reading of the whole."""
+
+    anchors: Literal["class_uniform", "instance", "site_class_uniform"] = Field(
+        default="class_uniform", description="How anchors are drawn; partners: a uniform other site"
+    )
+    swap: bool = Field(default=True, description="Put the partner's style on the anchor")
+    class_prototypes: bool = Field(
+        default=True, description="Mix semantics with the running mean of their class"
+    )
+    site_prototypes: bool = Field(
+        default=True, description="Mix the partner's style with the running mean of its site"
+    )
+    weighting: Weighting = Field(
+        default="power",
+        description="How much of themselves rare classes and sites keep; none is TALLY."
+        " Our construction, the direction is DECO's",
+    )
+    gamma: float = Field(default=0.05, ge=0, description="Exponent of weighting 'power'; 0 = none")
+    beta: float = Field(default=0.999, ge=0, lt=1, description="Overlap of weighting 'effective'")
+    mixing_alpha: float = Field(
+        default=0.1,
+        gt=0,
+        description="Beta(alpha, alpha) of the mixing share, which is then >= 1/2. Small: a class's"
+        " prototype tells the class, so its share must be small; our construction, TALLY has 0.5",
+    )
+    momentum: float = Field(default=0.8, ge=0, lt=1, description="Of the prototypes, per batch")
+    restandardise: bool = Field(
+        default=False, description="Give mixed semantics unit contrast again; our construction"
+    )
+    original_weight: float | None = Field(
+        default=None,
+        ge=0,
+        description="Weight of the unmixed photographs' loss; none: 1 / (sites - 1), with which a"
+        " site's style foretells no class (our construction); 0 is TALLY",
+    )
+    alignment: float = Field(
+        default=0.1, ge=0, description="Weight of the semantic alignment; our construction"
+    )
+    pixel_share: float = Field(
+        default=0.7, ge=0, le=1, description="Share of the pixel term in it, the rest by class"
+    )
+    margin: float = Field(default=0.1, ge=0, le=1, description="Disagreement the pixel term bears")
+    temperature: float = Field(default=0.1, gt=0, description="Of the class term")
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1,
+        description="Share of the epochs (at least one, unless 0) of plain training that fills the"
+        " prototypes",
+    )  # fmt: skip
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any part changes the features; if not, this is the sampler's control."""
+        return self.swap or self.class_prototypes
+
+
+class GdrnetSettings(Settings):
+    """GDRNet's constants."""
+
+    smoothing: float = Field(
+        default=0.5, ge=0, le=1, description="Exponent on the shares of classes and sites"
+    )
+    temperature: float = Field(
+        default=0.1, gt=0, description="Of the contrast of two views; the paper: 0.01 for one site"
+    )
+    scale: float = Field(default=4.0, gt=0, description="Divides the contrast of two views")
+
+
+_FIT = FitSettings.model_validate(
+    {"epochs": 20, "learning_rate": 1e-3, "select_by": "auc", "mode": "max"}
+)
+_GENERAL = GeneralisationSettings.model_validate({})
+_LOSS = LossSettings.model_validate({})
+
+
+class RetinaSettings(Settings):
+    """How a model of photographs is trained."""
+
+    method: str = Field(default="deco", description="Method, by name")
+    backbone: BackboneSettings = Field(default=BackboneSettings(), description="The network")
+    deco: DecoSettings = Field(default=DecoSettings(), description="Of DECO and its relatives")
+    gdrnet: GdrnetSettings = Field(default=GdrnetSettings(), description="Of GDRNet")
+    general: GeneralisationSettings = Field(
+        default=_GENERAL, description="Of the other methods; the method sets the kind"
+    )
+    loss: LossSettings = Field(default=_LOSS, description="Classification loss (not GDRNet's)")
+    head: HeadName = Field(
+        default="linear", description="Nominal grades, CORN's thresholds, or a real-valued grade"
+    )
+    batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
+    augmentation: Literal["none", "geometry", "standard"] = Field(
+        default="standard",
+        description="Of every method; GDRNet adds its artefacts in a second view",
+    )
+    resident_gib: float = Field(
+        default=4.0, ge=0, description="Pictures up to this size (GiB) are held in memory"
+    )
+    fit: FitSettings = Field(default=_FIT, description="How the weights are fitted")
