@@ -58,7 +58,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
     view = Table(
         title="Results by site (SYNTHETIC), 95 % intervals over patients",
         title_justify="left",
-        caption="none: no draw of patients gives another value, so there is no interval",
+        caption="none: too few patients for an interval, or all draws of them agree",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

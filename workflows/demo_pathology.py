@@ -11,9 +11,10 @@ from preprocessing.synthetic.slides_biology import CLASSES
 from workflows.console import say
 
 HELD_OUT = "elm"
-# Small pieces of tissue, of which a small part shows the class: enough for intervals in minutes.
+# Small pieces of tissue, of which a small part shows the class: minutes of work, and neither
+# perfect nor hopeless at the unseen site.
 COHORT = SyntheticSlideSettings(
-    patients=130, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.2, 0.45)
+    patients=130, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.1, 0.25)
 )
 NEW_CASES = COHORT.model_copy(update={"patients": 10, "slides_per_patient": (1, 1), "seed": 1})
 TILE_PX = 128
