@@ -7,12 +7,7 @@ and multiplied up; both sides resample the same counts, and the largest differen
 they share is printed. Process seconds on one thread.
 """
 
-import os
-import time
-from collections.abc import Callable
-from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # waiting threads would count as work
+from side_by_side import line, timed  # isort: skip (before NumPy: it asks for one thread)
 
 import numpy as np
 from sklearn.metrics import (
@@ -35,20 +30,6 @@ from evaluation.samples import Sample
 SITES, ROWS, RESAMPLES, CLASSES, BINS = 5, 4000, 1000, 5, 15
 LOOP_DRAWS = 8  # at each site; all of them take minutes
 IMAGES_A_PATIENT = 4
-
-
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Return processor seconds and result of a call."""
-    start = time.process_time()
-    result = function()
-    return time.process_time() - start, result
-
-
-def line(name: str, slow: float, fast: float, difference: float) -> None:
-    """Print one comparison."""
-    print(
-        f"{name:<44} {slow:>8.1f} s {fast:>8.3f} s {slow / fast:>7.0f}x   differ by {difference:.1e}"
-    )
 
 
 def binary_site(seed: int, per_patient: int = 1) -> tuple[Sample, np.ndarray]:
@@ -125,7 +106,7 @@ def probability_metrics() -> None:
     fast, mine = timed(ours)
     slow = (slow - drawing) * RESAMPLES / LOOP_DRAWS
     difference = float(np.abs(theirs - mine[..., :LOOP_DRAWS]).max())
-    line("AUROC + AP + Brier + ECE, draws included", slow, fast, difference)
+    line("AUROC + AP + Brier + ECE, draws included", slow, fast, f"differ by {difference:.1e}")
 
 
 def call_metrics() -> None:
@@ -173,8 +154,13 @@ def call_metrics() -> None:
     fast, mine = timed(ours)
     slow *= RESAMPLES / LOOP_DRAWS
     difference = float(np.abs(theirs - mine[..., :LOOP_DRAWS]).max())
-    line("kappa + F1 + balanced accuracy, given draws", slow, fast, difference)
-    line("  the draws included (on our side alone)", slow, fast + drawing, difference)
+    line("kappa + F1 + balanced accuracy, given draws", slow, fast, f"differ by {difference:.1e}")
+    line(
+        "  the draws included (on our side alone)",
+        slow,
+        fast + drawing,
+        f"differ by {difference:.1e}",
+    )
 
 
 def clustered_auroc() -> None:
@@ -214,7 +200,7 @@ def clustered_auroc() -> None:
     fast, mine = timed(ours)
     slow = (slow - drawing - grouping) * RESAMPLES / LOOP_DRAWS
     difference = float(np.abs(theirs - mine[:, :LOOP_DRAWS]).max())
-    line("AUROC clustered by patient, draws included", slow, fast, difference)
+    line("AUROC clustered by patient, draws included", slow, fast, f"differ by {difference:.1e}")
     interval, _ = timed(
         lambda: [
             auroc_interval(placements(s.probabilities[:, 1], positive, s.units))

@@ -5,12 +5,7 @@
 Prints process seconds on one thread, the ratio, and the largest difference of results: the same numbers, faster.
 """
 
-import os
-import time
-from collections.abc import Callable
-from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # waiting threads would count as work
+from side_by_side import line, timed  # isort: skip (before NumPy: it asks for one thread)
 
 import numpy as np
 from scipy.linalg import sqrtm
@@ -27,18 +22,6 @@ from evaluation.shift.two_sample import mmd_test
 
 ROWS, DIMENSIONS, PERMUTATIONS = 1500, 512, 1000
 LOOP_PERMUTATIONS = 20  # of the loop, timed and multiplied up: all of them take minutes
-
-
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Return processor seconds and result of a call."""
-    start = time.process_time()
-    result = function()
-    return time.process_time() - start, result
-
-
-def line(name: str, slow: float, fast: float, note: str) -> None:
-    """Print one comparison."""
-    print(f"{name:<44} {slow:>9.2f} s {fast:>9.3f} s {slow / fast:>8.0f}x   {note}")
 
 
 def mmd() -> None:
