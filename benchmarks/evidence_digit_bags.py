@@ -22,6 +22,7 @@ from evaluation.calibration import fit_calibrator
 from pathology.settings import ScMilSettings
 
 RATIOS = (20, 10, 5, 1)
+MORE_SEEDS = 3  # times as many at the first ratio: seeds differ more than methods there
 RATE, TEMPERATURE = 3e-3, 0.1
 METHODS = (
     "cross_entropy", "weighted", "balanced_sampling", "focal", "ldam_drw", "balanced_softmax",
@@ -147,7 +148,7 @@ def main() -> None:
     cells = [
         cell_of(method, ratio, seed, RATE, temperature)
         for ratio in RATIOS
-        for seed in range(given.seeds)
+        for seed in range(given.seeds * (MORE_SEEDS if ratio == RATIOS[0] else 1))
         for method, temperature in (*((m, TEMPERATURE) for m in METHODS), ("sc_mil", 1.0))
     ]
     trials = [
