@@ -4,34 +4,51 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from workflows.console import data
 
 METRICS = ("macro_auroc", "macro_f1", "balanced_accuracy", "quadratic_weighted_kappa", "auroc")
+ROLES = {"held_out": "unseen", "training": "trained", "all": "all"}
 
 
 def show(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
-    """Print the pooled rows of some metrics; without names, the usual ones that are there."""
+    """Print the rows of some metrics by site; without names, the usual ones that are there."""
     found = [name for name in metrics or METRICS if (table["metric"] == name).any()]
     for metric in found:
         rows = table[(table["metric"] == metric) & ~table["site"].isin(["_worst", "_gap"])]
-        shown = Table(title=metric, title_justify="left")
-        for column in ("site", "method", "seeds", "value", "95 %", "difference", "95 %"):
-            shown.add_column(column, justify="left" if column in ("site", "method") else "right")
+        rows = rows.sort_values(
+            "site_role", kind="stable", key=lambda role: role.map(list(ROLES).index)
+        )
+        shown = Table(
+            title=metric, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+            show_edge=False, pad_edge=False,
+        )  # fmt: skip
+        shown.add_column("site")
+        shown.add_column("method", no_wrap=True)
+        for column in ("seeds", "value (95 %)", "difference (95 %)"):
+            shown.add_column(column, justify="right", no_wrap=True)
         for _, row in rows.iterrows():
             shown.add_row(
-                f"{row['site']} ({row['site_role']})", row["method"], str(int(row["seeds"])),
-                _number(row["value"]), _interval(row["low"], row["high"]),
-                _number(row["difference"], signed=True),
-                _interval(row["difference_low"], row["difference_high"]),
+                escape(_place(row["site"], row["site_role"])),
+                escape(row["method"]), str(int(row["seeds"])),
+                _number(row["value"], row["low"], row["high"], ".2f", "–"),
+                _number(row["difference"], row["difference_low"], row["difference_high"],
+                        "+.3f", ", "),
             )  # fmt: skip
         data.print(shown)
 
 
-def _number(value: Any, *, signed: bool = False) -> str:
-    return "–" if pd.isna(value) else f"{value:{'+' if signed else ''}.3f}"
+def _place(site: str, role: str) -> str:
+    plain = role == "training" and site != "_pooled"
+    return site if plain else f"{site.removeprefix('_')}, {ROLES[role]}"
 
 
-def _interval(low: Any, high: Any) -> str:
-    return "–" if pd.isna(low) or pd.isna(high) else f"{low:.3f} to {high:.3f}"
+def _number(value: Any, low: Any, high: Any, form: str, dash: str) -> str:
+    if pd.isna(value):
+        return ""
+    if pd.isna(low) or pd.isna(high):
+        return f"{value:{form}} (none)"
+    return f"{value:{form}} ({low:{form}}{dash}{high:{form}})"
