@@ -122,15 +122,20 @@ def _cropped(pixels: np.ndarray, field: FieldOfView, px: int) -> tuple[np.ndarra
     height, width = pixels.shape[:2]
     inner = pixels[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
     pad = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
-    picture = halved(cv2.copyMakeBorder(inner, *pad, cv2.BORDER_REPLICATE), times)
-    held = cv2.copyMakeBorder(
-        np.ones(inner.shape[:2], np.uint8), *pad, cv2.BORDER_CONSTANT, value=(0.0,)
-    )
+    framed = cv2.copyMakeBorder(inner, *pad, cv2.BORDER_REPLICATE) if any(pad) else inner
+    picture = halved(framed, times)
     shrinks = min(picture.shape[:2]) > px
     square = cv2.resize(
         picture, (px, px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    return square, cv2.resize(held, (px, px), interpolation=cv2.INTER_NEAREST) > 0
+    down, across = _held(y1 - y0, pad[:2], px), _held(x1 - x0, pad[2:], px)
+    return square, down[:, None] & across[None]
+
+
+def _held(length: int, pad: tuple[int, ...], px: int) -> np.ndarray:
+    """Which of ``px`` places along a side of ``length`` px lie within the picture, not its pad."""
+    places = np.arange(px) * length // px
+    return np.asarray((places >= pad[0]) & (places < length - pad[1]))
 
 
 def _in_blocks(low: float, high: float, block: int) -> tuple[int, int]:
