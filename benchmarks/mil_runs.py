@@ -92,7 +92,7 @@ def train(
         epochs=recipe.epochs, learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay, seed=seed, device="cpu", prefetch=0,
         checkpoint_every_seconds=3600,
-        select_after=settings.contrast.classifier_leads_from() if settings.contrast else 0.0,
+        select_after=settings.selects_from(),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         source = PlannedSource(plan, loader.training_batch)

@@ -94,6 +94,15 @@ class ScMilSettings(Settings):
         description="Progress from which the classifier alone is trained, on frozen embeddings",
     )
 
+    def selects_from(self) -> float:
+        """Return the progress before which no weights may be selected.
+
+        Until then the classifier does not lead yet, or a second stage has not begun: its weights
+        would be another method's.
+        """
+        leads = self.contrast.classifier_leads_from() if self.contrast else 0.0
+        return max(leads, 0.0 if self.freeze_from is None else min(self.freeze_from + 0.01, 1.0))
+
 
 class SlideFitSettings(FitSettings):
     """How the weights of a model of slides are fitted."""

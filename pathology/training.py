@@ -25,7 +25,7 @@ from training.run_folder import RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same inputs would give another run."""
 
 _STANDARDISE_ROWS = 2_000_000
@@ -126,9 +126,8 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
 
 
 def _fit_settings(settings: PathologySettings) -> FitSettings:
-    """Keep selection from opening before the classifier carries half of the loss."""
-    contrast = with_method(METHODS[settings.method], settings.model).contrast
-    opens = contrast.classifier_leads_from() if contrast else 0.0
+    """Keep selection closed for as long as the method's last part has not begun."""
+    opens = with_method(METHODS[settings.method], settings.model).selects_from()
     return settings.fit.model_copy(update={"select_after": max(settings.fit.select_after, opens)})
 
 

@@ -4,7 +4,13 @@ import torch
 
 from pathology.bags import Bags
 from pathology.diagnostics import contrast_diagnostics, neural_collapse
-from pathology.methods import METHODS, TwoStages, batch_plan, with_method
+from pathology.methods import (
+    METHODS,
+    SECOND_STAGE_FROM,
+    TwoStages,
+    batch_plan,
+    with_method,
+)
 from pathology.sc_mil import ScMil
 from pathology.settings import ContrastSettings, ScMilSettings
 from training.algorithm import Algorithm, Batch
@@ -103,6 +109,13 @@ def test_the_classifier_leads_once_beta_is_down_to_a_half():
     assert ContrastSettings(schedule="parabolic").classifier_leads_from() == 0.71
     assert ContrastSettings(schedule="step", step_at=0.3).classifier_leads_from() == 0.3
     assert ContrastSettings(schedule="constant").classifier_leads_from() == 0.0
+
+
+def test_the_weights_of_two_stages_are_those_of_the_second():
+    settings = with_method(METHODS["two_stage"], ScMilSettings())
+    assert settings.selects_from() > SECOND_STAGE_FROM
+    assert with_method(METHODS["cross_entropy"], ScMilSettings()).selects_from() == 0.0
+    assert with_method(METHODS["sc_mil"], ScMilSettings()).selects_from() == 0.5
 
 
 def test_a_feature_that_hardly_varied_in_training_is_not_blown_up():
