@@ -154,13 +154,9 @@ def call_metrics() -> None:
     fast, mine = timed(ours)
     slow *= RESAMPLES / LOOP_DRAWS
     difference = float(np.abs(theirs - mine[..., :LOOP_DRAWS]).max())
-    line("kappa + F1 + balanced accuracy, given draws", slow, fast, f"differ by {difference:.1e}")
-    line(
-        "  the draws included (on our side alone)",
-        slow,
-        fast + drawing,
-        f"differ by {difference:.1e}",
-    )
+    note = f"differ by {difference:.1e}"
+    line("kappa + F1 + balanced accuracy, given draws", slow, fast, note)
+    line("  the draws included (on our side alone)", slow, fast + drawing, note)
 
 
 def clustered_auroc() -> None:
