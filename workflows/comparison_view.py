@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from workflows.console import data
+from workflows.terminal_tables import ROLES, place, plain_table
 
 METRICS = ("macro_auroc", "macro_f1", "balanced_accuracy", "quadratic_weighted_kappa", "auroc")
-ROLES = {"held_out": "unseen", "training": "trained", "all": "all"}
 
 
 def show(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
@@ -22,28 +20,20 @@ def show(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
         rows = rows.sort_values(
             "site_role", kind="stable", key=lambda role: role.map(list(ROLES).index)
         )
-        shown = Table(
-            title=metric, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
-            show_edge=False, pad_edge=False,
-        )  # fmt: skip
+        shown = plain_table(metric)
         shown.add_column("site")
         shown.add_column("method", no_wrap=True)
         for column in ("seeds", "value (95 %)", "difference (95 %)"):
             shown.add_column(column, justify="right", no_wrap=True)
         for _, row in rows.iterrows():
             shown.add_row(
-                escape(_place(row["site"], row["site_role"])),
+                escape(place(row["site"], row["site_role"])),
                 escape(row["method"]), str(int(row["seeds"])),
                 _number(row["value"], row["low"], row["high"], ".2f", "–"),
                 _number(row["difference"], row["difference_low"], row["difference_high"],
                         "+.3f", ", "),
             )  # fmt: skip
         data.print(shown)
-
-
-def _place(site: str, role: str) -> str:
-    plain = role == "training" and site != "_pooled"
-    return site if plain else f"{site.removeprefix('_')}, {ROLES[role]}"
 
 
 def _number(value: Any, low: Any, high: Any, form: str, dash: str) -> str:

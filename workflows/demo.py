@@ -7,9 +7,7 @@ from typing import Any
 
 import pandas as pd
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from preprocessing.errors import InputError
 from workflows import snakemake_run
@@ -20,12 +18,12 @@ from workflows.package.folder import ModelRefused
 from workflows.predict import running
 from workflows.predict.batch import BatchOptions
 from workflows.registration_stage import best_run
+from workflows.terminal_tables import place, plain_table
 
 SHOWN = {
     "pathology": {"auroc": "AUROC", "macro_f1": "macro-F1"},
     "retina": {"auroc": "AUROC", "quadratic_weighted_kappa": "weighted kappa"},
 }
-ROLES = {"held_out": "unseen", "training": "trained"}
 
 
 def run(config: Path, new_cases: Path) -> None:
@@ -55,15 +53,9 @@ def _per_site(job: Job, run_folder: Path) -> None:
     task = job.configuration.decision.name
     shown = SHOWN[job.configuration.task] | {f"{task}/sensitivity": "sensitivity"}
     names = {name: title for name, title in shown.items() if name in set(table["metric"])}
-    view = Table(
-        title="Results by site (SYNTHETIC), 95 % intervals over patients",
-        title_justify="left",
+    view = plain_table(
+        "Results by site (SYNTHETIC), 95 % intervals over patients",
         caption="none: too few patients for an interval, or all draws of them agree",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
     )
     view.add_column("site", no_wrap=True)
     for column in ("n/pat.", *names.values()):
@@ -73,7 +65,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
             continue
         found = rows.set_index("metric")
         view.add_row(
-            escape(_place(str(site), str(role))),
+            escape(place(str(site), str(role))),
             f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
         )  # fmt: skip
@@ -82,14 +74,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
 
 def _predictions(table: Path) -> None:
     rows = pd.read_csv(table, keep_default_na=False, encoding="utf-8-sig")
-    view = Table(
-        title="New cases, without labels",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-        pad_edge=False,
-    )
+    view = plain_table("New cases, without labels")
     for column in ("case", "prediction", "decision", "why"):
         view.add_column(column)
     for _, row in rows.iterrows():
@@ -105,12 +90,6 @@ def _where(job: Job, run_folder: Path, address: str, results: Path) -> None:
     say(f"worklist    {results / 'index.html'}")
     say(f"MLflow      mlflow ui --backend-store-uri {job.tracking_uri}")
     say(f"model       {address}, alias candidate")
-
-
-def _place(site: str, role: str) -> str:
-    if site == "_pooled":
-        return f"pooled, {ROLES[role]}" if role in ROLES else "pooled"
-    return f"{site}, unseen" if role == "held_out" else site
 
 
 def _count(value: float) -> str:
