@@ -57,15 +57,33 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    try:
+        found = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise _foreign_weights(weights) from error
+    return slide_model(found, architecture, file=weights)
+
+
+def slide_model(
+    weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *, file: str | Path
+) -> ScMil:
+    """Build a model from its description and weights in memory (by name); in eval mode.
+
+    ``file`` is where they came from, for the error.
+
+    Raises
+    ------
+    InputError
+        The weights are not those of the architecture.
+    """
     settings = ScMilSettings.model_validate(architecture["settings"])
     model = ScMil(int(architecture["dimensions"]), int(architecture["n_classes"]), settings)
     try:
-        found = load_file(weights)
-        missing, unexpected = model.load_state_dict(found, strict=False)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise _foreign_weights(weights) from error
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise _foreign_weights(file) from error
     if missing or unexpected:
-        raise _foreign_weights(weights)
+        raise _foreign_weights(file)
     return model.eval()
 
 

@@ -63,6 +63,7 @@ def load_cohort(
     labels_required: bool = False,
     check_images: bool = True,
     allow_straddling: bool = False,
+    one_site_each: bool = True,
 ) -> Cohort:
     """Read and validate a cohort table.
 
@@ -80,6 +81,8 @@ def load_cohort(
         Refuse rows whose image does not exist.
     allow_straddling : bool
         Let a patient be in two splits, for an audit that finds and mends it.
+    one_site_each : bool
+        Refuse a patient of two sites; where nothing is trained, nothing can leak.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def load_cohort(
         *_unsafe_names(table, file),
         *_bad_values(table, file),
         *([] if allow_straddling else _straddling(table, file)),
-        *_patients_of_two_sites(table, file),
+        *(_patients_of_two_sites(table, file) if one_site_each else []),
     ]
     if check_images:
         faults += _missing_images(table, file)
@@ -187,7 +190,7 @@ def _normalise(table: pd.DataFrame, file: Path) -> pd.DataFrame:
 def _faults(
     rows: np.ndarray, file: Path, column: str, problem: str, remedy: str, table: pd.DataFrame
 ) -> list[InputError]:
-    """One fault per row; ``{}`` in the problem stands for the cell's value."""
+    """One fault per row; ``{}`` in the problem stands for the cell's value, never a patient's."""
     return [
         InputError(
             problem.format(table[column].iloc[row]),
@@ -252,8 +255,9 @@ def _unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
             f"Use at most {MAX_NAME_LENGTH} printable characters"
             " (a slide: no slash, no leading dot; a site: no leading underscore)"
         )
+        what = "the cell" if column == "patient" else "{!r}"
         faults += _faults(
-            np.flatnonzero(unsafe.to_numpy()), file, column, "{!r} cannot be used as a name",
+            np.flatnonzero(unsafe.to_numpy()), file, column, f"{what} cannot be used as a name",
             remedy, table,
         )  # fmt: skip
     return faults
@@ -292,7 +296,7 @@ def _patients_of_two_sites(table: pd.DataFrame, file: Path) -> list[InputError]:
     sites = named.groupby("patient")["site"].nunique()
     rows = np.flatnonzero(table["patient"].isin(sites[sites > 1].index).to_numpy())
     return _faults(
-        rows, file, "patient", "patient '{}' appears at two sites",
+        rows, file, "patient", "the patient of this row appears at two sites",
         "If these are different people, put the site into the patient's name (a-17, b-17); if it"
         " is one person, keep the images of one site, or they leak from training to testing",
         table,

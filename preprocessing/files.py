@@ -89,6 +89,11 @@ def changed_file(folder: Path, digests: Mapping[str, str]) -> str | None:
     return None
 
 
+def is_sampled(path: str | Path) -> bool:
+    """Whether `fingerprint` reads a file in part."""
+    return Path(path).stat().st_size > _WHOLE_FILE_LIMIT
+
+
 def fingerprint(path: str | Path) -> str:
     """A digest (hex) that changes when a file's content does; cheap also for huge slides.
 

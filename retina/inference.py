@@ -1,6 +1,6 @@
 """The one way from prepared pictures to grades: validation, evaluation and the clinician's use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,9 @@ def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> Fund
     Parameters
     ----------
     weights : path
-        Names start with ``backbone.`` or ``classifier.``.
+        See `fundus_model`.
     architecture : dict
-        ``{"backbone": BackboneSettings as JSON, "head": name, "n_classes": C}``, as ``run.json``
-        keeps it.
+        See `fundus_model`.
 
     Raises
     ------
@@ -97,14 +96,37 @@ def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> Fund
     """
     from safetensors.torch import load_file
 
+    return fundus_model(load_file(weights), architecture, file=weights)
+
+
+def fundus_model(
+    weights: Mapping[str, Tensor], architecture: dict[str, Any], *, file: str | Path
+) -> FundusClassifier:
+    """Rebuild a network from weights in memory; in eval mode.
+
+    Parameters
+    ----------
+    weights : mapping
+        Tensors by name; names start with ``backbone.`` or ``classifier.``.
+    architecture : dict
+        ``{"backbone": BackboneSettings as JSON, "head": name, "n_classes": C}``, as ``run.json``
+        keeps it.
+    file : path
+        Where they came from, for the error.
+
+    Raises
+    ------
+    InputError
+        Code ``weights_do_not_fit``.
+    """
     settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
     n_classes, head = int(architecture["n_classes"]), architecture["head"]
     network = build_classifier(settings, n_classes, seed=0, head=head)
     try:
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            "the weights are not of this network", file=weights, code="weights_do_not_fit",
+            "the weights are not of this network", file=file, code="weights_do_not_fit",
             remedy="Take weights and architecture from the same run",
         ) from error  # fmt: skip
     return network.eval()

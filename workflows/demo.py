@@ -1,6 +1,5 @@
 """What both demos do with their cohort: the workflow, then prediction, then what came of it."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from workflows.job import Job
 from workflows.package.folder import ModelRefused
 from workflows.predict import running
 from workflows.predict.batch import BatchOptions
+from workflows.predict.cores import usable_cores
 from workflows.registration_stage import best_run
 from workflows.terminal_tables import place, plain_table
 
@@ -37,7 +37,7 @@ def run(config: Path, new_cases: Path) -> None:
     try:
         running.predict(
             [new_cases], address,
-            BatchOptions(output=results, workers=len(os.sched_getaffinity(0))),
+            BatchOptions(output=results, workers=usable_cores()),
             tracking_uri=job.tracking_uri,
         )  # fmt: skip
     except ModelRefused as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from workflows.predict.cores import usable_cores
+
 LEAST_DISK_GIB = 5.0
 LEAST_MEMORY_GIB = 4.0
 
@@ -72,14 +74,13 @@ def _tried(trial: Trial) -> Finding:
 
 
 def _processor() -> str:
-    import os
 
     import torch
 
     square = torch.arange(9.0).reshape(3, 3)
     if float((square @ square).sum()) != 486.0:
         raise RuntimeError("torch multiplies wrongly")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return f"torch {torch.__version__}, {cores} cores"
 
 

@@ -10,10 +10,8 @@ from preprocessing.files import write_json
 from workflows.onboarding import cases_of, onboard, report_path
 from workflows.package.folder import Package, write_package
 from workflows.predict import running
-from workflows.predict.batch import BatchOptions, run_batch, settings_of
-from workflows.predict.case_files import CaseFiles
+from workflows.predict.batch import BatchOptions, run_batch
 from workflows.predict.inputs import Inputs
-from workflows.predict.tables import records_of
 
 PREDICTIONS, PACKAGE = "predictions", "package"
 
@@ -61,10 +59,9 @@ def calibrate(
         inputs = running.inputs_for(package, [cohort], "", output)
         items = tuple(item for item, own in zip(inputs.items, here, strict=True) if own)
         options = BatchOptions(output=output / PREDICTIONS, workers=workers)
-        run_batch(package, predictor, Inputs(items), options, chosen)
-        files = CaseFiles(options.output, settings_of(package, predictor))
+        outcome = run_batch(package, predictor, Inputs(items), options, chosen)
         cases = cases_of(
-            list(records_of(items, files)), list(table["label"][here]), package.record.classes
+            list(outcome.records()), list(table["label"][here]), package.record.classes
         )
         done = onboard(package, cases, site)
         write_json(report_path(output), done.report)

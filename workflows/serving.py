@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from workflows.package.folder import load_package
-from workflows.predict.inputs import item_of
+from workflows.predict.items import item_of
 from workflows.predict.judgement import Judge
 from workflows.predict.passage import Passage, check_file
 from workflows.predict.running import device_named, predictor_for
@@ -65,7 +65,8 @@ class ServedModel:
             passage.read(self._predictor)
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
-                (passage.finding,) = self._predictor.infer([passage.prepared])
+                (finding,) = self._predictor.infer([passage.prepared])
+                passage.answer(finding)
         record = passage.record(self._judge)
         record |= {"image": str(path), "reasons": "; ".join(record["reasons"])}
         shares = record.get("probabilities") or {}

@@ -1,5 +1,6 @@
 """Picture files of photographs: bounded before they are decoded, and refused where cut short."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ _SHOWN_PX = 1024  # longer side that a person looks at, and in which the field i
 _FINE_PX = 512  # shorter side below which nothing is taken away
 _MIN_SIDE = 16
 _ORIENTATION = 0x0112
+# Sizes are bounded here, and more strictly.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,12 @@ def _checked_header(file: Path) -> _Header:
             width, height = header.size
             upright = header.getexif().get(_ORIENTATION, 1) == 1
             plain_jpeg = header.format == "JPEG" and header.mode == "RGB" and upright
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise _too_large(file, "it has far more px") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise _damaged(file, "cannot be read as a picture") from error
     if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{width} x {height} px is more than {MAX_PIXELS // 1_000_000} million",
-            file=file, remedy="Export it smaller", code="too_large",
-        )  # fmt: skip
+        raise _too_large(file, f"{width} x {height} px is more")
     if min(width, height) < _MIN_SIDE:
         raise InputError(
             f"{width} x {height} px is too small to show a retina",
@@ -127,6 +129,11 @@ def _check_whole_jpeg(content: bytes) -> None:
     except ValueError as error:
         if "unsupported color conversion" not in str(error).lower():
             raise  # CMYK has no grey; OpenCV reads it
+
+
+def _too_large(file: Path, found: str) -> InputError:
+    problem = f"{found} than {MAX_PIXELS // 1_000_000} million"
+    return InputError(problem, file=file, remedy="Export it smaller", code="too_large")
 
 
 def _damaged(file: Path, problem: str) -> InputError:

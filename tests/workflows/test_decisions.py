@@ -190,3 +190,33 @@ def test_every_code_is_documented() -> None:
         assert MEANING[code] in page
     for name in columns_of(()):
         assert f"`{name}`" in page
+
+
+def test_copies_are_as_bad_as_the_worst_of_them() -> None:
+    unread = record("a", "human_review", status="error")
+    row = outcome(unread, record("b", "urgent", duplicate_of="a"))
+    assert (row["decision"], row["answered"], row["copies"]) == ("urgent", 1, 1)
+    scales = outcome(
+        record("a", "no_referral"), record("b", "refer", duplicate_of="a"), task="slides"
+    )
+    assert (scales["decision"], scales["worst_case"]) == ("refer", "b")
+
+
+def test_a_picture_of_both_eyes_is_a_mix_up_whichever_came_first() -> None:
+    sides = [
+        record(case, "no_referral", eye=eye, duplicate_of="" if case == "a" else "a")
+        for case, eye in (("a", ""), ("b", "left"), ("c", "right"))
+    ]
+    assert outcome(*sides)["decision"] == "human_review"
+    assert outcome(*sides[:2])["decision"] == "no_referral"
+
+
+def test_what_the_run_has_not_reached_clears_nobody() -> None:
+    left, right = record("a", "no_referral", eye="left"), record("b", "no_referral", eye="right")
+    waiting = record("c", "human_review", eye="right", status="pending")
+    row = outcome(left, right, waiting)
+    assert row["decision"] == "human_review"
+    assert "1 not reached yet" in row["reason"]
+    row = outcome(left, right, record("c", "human_review", eye="right", status="error"))
+    assert row["decision"] == "no_referral"
+    assert "1 further images without an answer" in row["reason"]

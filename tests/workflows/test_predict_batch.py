@@ -16,7 +16,7 @@ import torch
 from preprocessing.errors import InputError
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
 from workflows.package.folder import Package
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.predictor import Finding, Prepared
 
 

@@ -142,3 +142,17 @@ def whole(slide: openslide.OpenSlide) -> list[np.ndarray]:
         np.ascontiguousarray(np.asarray(slide.read_region((0, 0), level, size))[..., :3])
         for level, size in enumerate(slide.level_dimensions)
     ]
+
+
+def test_a_deflated_file_is_not_inflated(
+    fundus_run: FundusRun, photograph: np.ndarray, tmp_path: Path
+) -> None:
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    write_dicom(tmp_path / "in" / "x.dcm", photograph.shape[:2], photograph.tobytes())
+    data = dcmread(tmp_path / "in" / "x.dcm")
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(tmp_path / "in" / "x.dcm")
+    table = predicted(tmp_path / "in", fundus_run.package, tmp_path / "out")
+    assert table["code"].tolist() == ["unsupported"]
+    assert "deflated" in table["reasons"].iloc[0]

@@ -17,7 +17,8 @@ from tests.workflows.packages import small_record
 from workflows.package.folder import Package, load_package, write_package
 from workflows.predict.batch import BatchOptions, Outcome, run_batch
 from workflows.predict.codes import Code
-from workflows.predict.inputs import Item, find_inputs
+from workflows.predict.inputs import find_inputs
+from workflows.predict.items import Item
 from workflows.predict.pictures import shrunk
 from workflows.predict.predictor import Finding, Predictor, Prepared, Quality, Rejected
 

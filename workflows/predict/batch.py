@@ -1,10 +1,9 @@
 """One run from inputs to a folder that can be opened: the engine with everything around it."""
 
-import fcntl
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,7 +15,9 @@ from workflows.package.folder import Package
 from workflows.predict.case_files import CaseFiles
 from workflows.predict.codes import Status
 from workflows.predict.engine import Engine, EngineOptions
-from workflows.predict.inputs import Inputs, Item, part_of
+from workflows.predict.folder_lock import locked
+from workflows.predict.inputs import Inputs, part_of
+from workflows.predict.items import Item
 from workflows.predict.judgement import Judge
 from workflows.predict.monitor import monitor_for
 from workflows.predict.pages.writing import PageModel, write_cases, write_worklist
@@ -55,12 +56,13 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended; ``records`` reads each input's from disk, in order."""
 
     exit_code: int
     folder: Path
     counts: dict[str, dict[str, int]]
     facts: dict[str, Any]
+    records: Callable[[], Iterator[dict[str, Any]]]
 
 
 def run_batch(
@@ -76,7 +78,7 @@ def run_batch(
     items = part_of(inputs.items, options.part) if options.part else inputs.items
     check_output(options.output)
     folder = tables_folder(options)
-    with _locked(options.output, options.part):
+    with locked(options.output, options.part):
         publication = _Publication(package, predictor, items, folder, options)
         record = RunRecord(folder, _facts(package, predictor, inputs, items, options, device))
         engine = publication.engine(predictor)
@@ -88,14 +90,16 @@ def run_batch(
             status = "interrupted"
         except BaseException as error:
             status, fault = "failed", error
-        counts = publication.write(finished=now())
+        counts = publication.write(finished=now() if status == "done" else "")
         facts = {**asdict(engine.tally), "device_idle_share": engine.tally.idle_share()}
         record.finish(status, counts=counts, timing=facts)
     if fault is not None:
         raise fault
     failed = counts["status"].get(Status.ERROR, 0) + counts["status"].get(Status.PENDING, 0)
     code = INTERRUPTED if status == "interrupted" else SOME_FAILED if failed else DONE
-    return Outcome(exit_code=code, folder=folder, counts=counts, facts=facts)
+    return Outcome(
+        exit_code=code, folder=folder, counts=counts, facts=facts, records=publication.records
+    )
 
 
 def check_output(output: Path) -> None:
@@ -169,21 +173,21 @@ class _Publication:
             "model_version": record.version,
             "model_sha256": self._package.digest,
         }
-
-        def records() -> Iterator[dict[str, Any]]:
-            return records_of(self._items, files)
-
-        files = self._files
+        records = self.records
         write_tables(records(), self._folder, record.classes, model)
-        patients = patients_of(records(), record.task)
-        write_patients(patients, self._folder)
-        if not self._options.part:  # pages show everything: a part has none
+        if not self._options.part:  # a part holds some images of a patient, and has no pages
+            patients = patients_of(records(), record.task)
+            write_patients(patients, self._folder)
             page = PageModel(
                 record=record, sha256=self._package.digest, software=version("offsite")
             )
             order = write_worklist(records(), patients, self._folder, page, finished)
             write_cases(records(), order, self._folder, page)
         return counts_of(records())
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the record of each input, as far as this run vouches for it."""
+        return records_of(self._items, self._files)
 
     def _refresh(self) -> None:
         # A power cut leaves a worklist that is at most this old; its cost stays under a tenth.
@@ -211,24 +215,6 @@ def _facts(
         "inputs_repeated": inputs.repeated,
         "files_ignored": inputs.ignored,
     }  # fmt: skip
-
-
-@contextmanager
-def _locked(output: Path, part: str) -> Iterator[None]:
-    """Two runs never write the same rows: a second one is told so at once."""
-    output.mkdir(parents=True, exist_ok=True)
-    name = f".lock-{part.replace('/', '-of-')}" if part else ".lock"
-    with (output / name).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                "another run is writing to this folder",
-                file=output,
-                remedy="Wait for it, or name another folder",
-                code="folder_in_use",
-            ) from None
-        yield
 
 
 @contextmanager

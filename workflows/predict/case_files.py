@@ -1,21 +1,30 @@
 """The folder of each case, and how a later run knows that it need not be done again."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from preprocessing.files import digest_of, fingerprint, read_json, write_bytes, write_json
+from preprocessing.files import (
+    digest_of,
+    file_digest,
+    fingerprint,
+    is_sampled,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from workflows.predict.codes import PASSING
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
+from workflows.predict.kinds import slide_parts
 from workflows.predict.pictures import THUMB_PX, jpeg, shrunk
 
 RECORD = "case.json"
 VIEW, THUMB = "image.jpg", "thumb.jpg"
 # A change here redoes every case: what is written, or how it is decided, became another.
-FORMAT = 3
+FORMAT = 4
 
 
 class CaseFiles:
@@ -34,6 +43,7 @@ class CaseFiles:
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         self.root = output / "cases"
+        self._confirmed: dict[str, str] = {}
         self._settings = digest_of({"format": FORMAT, **settings})
 
     def folder(self, item: Item) -> Path:
@@ -43,24 +53,34 @@ class CaseFiles:
     def key(self, item: Item, content: str) -> str:
         """Return what the result of an input depends on, as one digest."""
         facts = [item.name, item.patient, item.site, item.eye, item.mpp]
-        return digest_of([self._settings, content, facts, surroundings_of(item)])
+        return digest_of([self._settings, content, facts, _surroundings(item)])
 
-    def read(self, item: Item) -> dict[str, Any] | None:
-        """Return the record of a case as it stands on disk, whatever it was made from."""
+    def confirmed(self, item: Item) -> dict[str, Any] | None:
+        """Return the record of a case that this run wrote, or found to hold still.
+
+        What else lies in the folder may be another model's answer, or another image's.
+        """
+        key = self._confirmed.get(item.case)
+        return None if key is None else self._read(item, key)
+
+    def current(self, item: Item, key: str) -> dict[str, Any] | None:
+        """Return the record if it is of this key, whole, and worth keeping."""
+        record = self._read(item, key)
+        if record is None or record.get("code") in PASSING:
+            return None
+        folder = self.folder(item)
+        if not all((folder / name).is_file() for name in record["files"].values()):
+            return None
+        self._confirmed[item.case] = key
+        return record
+
+    def _read(self, item: Item, key: str) -> dict[str, Any] | None:
         try:
             record = read_json(self.folder(item) / RECORD)
         except (OSError, ValueError):
             return None
-        return record if isinstance(record, dict) and record.get("case") == item.case else None
-
-    def current(self, item: Item, key: str) -> dict[str, Any] | None:
-        """Return the record if it is of this key, whole, and worth keeping."""
-        record = self.read(item)
-        if record is None or record.get("key") != key or record.get("code") in PASSING:
-            return None
-        folder = self.folder(item)
-        whole = all((folder / name).is_file() for name in record["files"].values())
-        return record if whole else None
+        known = isinstance(record, dict) and record.get("case") == item.case
+        return record if known and record.get("key") == key else None
 
     def write(
         self,
@@ -85,27 +105,58 @@ class CaseFiles:
             if path.name not in {*files.values(), RECORD}:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         write_json(folder / RECORD, record)
+        self._confirmed[item.case] = record["key"]
         return record
 
 
 def content_of(item: Item) -> str:
-    """Digest of the content of an input with all its parts, and of what else it rests on.
+    """A digest that changes with the content of an input and its parts; cheap for huge ones.
 
     Raises
     ------
     OSError
         It cannot be read.
     """
-    first = fingerprint(item.path)
-    return digest_of([first, *map(fingerprint, item.parts)]) if item.parts else first
+    return _digest(item.path, item.parts, fingerprint)
 
 
-def surroundings_of(item: Item) -> list[str]:
+def sha256_of(item: Item, content: str) -> str:
+    """SHA-256 of an input, of one with parts that of the list of theirs.
+
+    ``content`` is what `content_of` says, which is the same unless a file is huge.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    if not any(map(is_sampled, (item.path, *item.parts))):
+        return content
+    return _digest(item.path, item.parts, file_digest)
+
+
+def distinct_siblings(item: Item) -> list[tuple[Path, float | None]]:
+    """Return the patient's other images without copies of this one or of each other."""
+    known = {content_of(item)}
+    distinct = []
+    for sibling, content in zip(item.siblings, _surroundings(item), strict=True):
+        if content not in known or not content:
+            distinct.append(sibling)
+        known.add(content)
+    return distinct
+
+
+def _surroundings(item: Item) -> list[str]:
     """Digests of the patient's other images; "" for one that cannot be read."""
     found = []
     for path, _ in item.siblings:
         try:
-            found.append(fingerprint(path))
+            found.append(_digest(path, slide_parts(path), fingerprint))
         except OSError:
             found.append("")
     return found
+
+
+def _digest(path: Path, parts: Sequence[Path], how: Callable[[Path], str]) -> str:
+    first = how(path)
+    return digest_of([first, *map(how, parts)]) if parts else first

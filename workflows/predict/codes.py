@@ -52,6 +52,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     PERMISSION_DENIED = "permission_denied"
     EMPTY_FILE = "empty_file"
+    READ_FAILED = "read_failed"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     MPP_MISSING = "mpp_missing"
@@ -80,6 +81,7 @@ MEANING: dict[Code, str] = {
     Code.NOT_FOUND: "There is no such file.",
     Code.PERMISSION_DENIED: "The file may not be read.",
     Code.EMPTY_FILE: "The file is empty.",
+    Code.READ_FAILED: "The disk or network did not give the file; the next run tries again.",
     Code.UNREADABLE: "The file is damaged or cut short.",
     Code.TOO_LARGE: "More pixels than an image of this kind can have.",
     Code.MPP_MISSING: "The slide does not say its scale.",
@@ -106,6 +108,7 @@ PASSING = frozenset(
     {
         Code.NOT_FOUND,
         Code.PERMISSION_DENIED,
+        Code.READ_FAILED,
         Code.OUT_OF_MEMORY,
         Code.OUTPUT_FAILED,
         Code.INTERNAL_ERROR,

@@ -5,6 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use; where a system does not say, all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
 def shared_cores(workers: int) -> Iterator[Callable[[], None]]:
     """Yield what each of ``workers`` threads calls first; undone for this thread at the end.
@@ -15,7 +22,7 @@ def shared_cores(workers: int) -> Iterator[Callable[[], None]]:
     import cv2
     import torch
 
-    share = max(1, len(os.sched_getaffinity(0)) // workers)
+    share = max(1, usable_cores() // workers)
     before = torch.get_num_threads(), cv2.getNumThreads()
 
     def take() -> None:

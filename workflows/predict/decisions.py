@@ -1,5 +1,6 @@
 """From evidence to what a reader should do. Pure rules; docs/predict.md tells them in words."""
 
+import math
 from dataclasses import dataclass
 
 from workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
@@ -38,7 +39,7 @@ class Verdict:
     """What should be done, and why.
 
     ``referable`` and ``urgent`` are ``yes``, ``no`` or ``indeterminate``: the thresholds alone,
-    whatever else stands against the answer. What is urgent is referable.
+    whatever else stands against the answer; what is urgent is referable too.
     """
 
     decision: Decision
@@ -108,7 +109,7 @@ def _unchecked(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -
 
 
 def _over(value: float | None, point: OperatingPoint | None) -> str:
-    if value is None or point is None:
+    if value is None or point is None or not math.isfinite(value):
         return "indeterminate"
     return "yes" if value >= point.threshold else "no"
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from preprocessing.fundus.reading import MAX_PIXELS
 from workflows.predict.codes import Code
+from workflows.predict.kinds import is_deflated
 from workflows.predict.predictor import Rejected
 
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
@@ -29,6 +30,8 @@ def dicom_pixels(path: Path) -> np.ndarray:
         text = "DICOM needs the extra: pip install 'offsite[dicom]'"
         raise Rejected(Code.UNSUPPORTED, text) from None
     try:
+        if is_deflated(path):
+            raise Rejected(Code.UNSUPPORTED, "a deflated DICOM file: of what size is not known")
         data = dcmread(path)
         _check(data)
         pixels = np.asarray(data.pixel_array)  # YBR has become RGB

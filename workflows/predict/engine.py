@@ -18,12 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from workflows.predict.case_files import CaseFiles, content_of
+from workflows.predict.case_files import CaseFiles, content_of, sha256_of
 from workflows.predict.codes import Code, Status
 from workflows.predict.cores import shared_cores
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.judgement import Judge
 from workflows.predict.monitor import Monitor
 from workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
@@ -133,6 +131,8 @@ class Engine:
                 passage.stored = self._files.current(item, passage.key)
         if passage.stored is None and passage.fault is None:
             passage.read(self._predictor)
+            with passage.blamed():
+                passage.content = sha256_of(item, passage.content)
         passage.seconds = time.monotonic() - start
         return passage
 
@@ -189,10 +189,7 @@ class Engine:
             self._infer_less(chosen, failure)
             return
         for passage, finding in zip(chosen, findings, strict=True):
-            if _finite(finding.logits) and _finite(finding.embedding):
-                passage.finding = finding
-            else:
-                passage.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
+            passage.answer(finding)
         with self._counting:
             self.tally.inferred += len(findings)
 
@@ -232,10 +229,6 @@ class Engine:
             passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), None, None)
-
-
-def _finite(values: np.ndarray | None) -> bool:
-    return values is None or bool(np.isfinite(values).all())
 
 
 class _Writer:

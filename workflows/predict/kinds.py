@@ -55,7 +55,32 @@ def _series_of(path: Path) -> str:
             return ""
         from pydicom import dcmread
 
+        if is_deflated(path):
+            return ""
         header = dcmread(path, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
         return str(header.get("SeriesInstanceUID", ""))
     except Exception:  # whatever is wrong with the file, its own row will say so
         return ""
+
+
+def is_deflated(path: Path) -> bool:
+    """Whether a DICOM file would be inflated as a whole: a small one can fill the memory."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    meta = read_file_meta_info(path)
+    return bool(meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
+
+
+def slide_data(path: Path) -> Path | None:
+    """Return the folder that holds the pixels of a MIRAX slide, or None for other files."""
+    if path.suffix.lower() != ".mrxs":
+        return None
+    folder = path.with_suffix("")
+    return folder if folder.is_dir() else None
+
+
+def slide_parts(path: Path) -> tuple[Path, ...]:
+    """Return the files that a MIRAX slide consists of beside the one that is named."""
+    folder = slide_data(path)
+    return () if folder is None else tuple(sorted(p for p in folder.iterdir() if p.is_file()))

@@ -1,18 +1,26 @@
 """One input on its way through the pipeline, its faults, and the record that comes of it."""
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from preprocessing.errors import InputError
 from workflows.predict.codes import Code, Decision, Status, status_of
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.judgement import Judge
 from workflows.predict.predictor import Finding, Predictor, Prepared, Rejected
+
+# What a share that is away for a moment says of a file that is whole.
+_STORAGE_FAULTS = frozenset({
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH,
+    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENOTCONN, errno.EREMOTEIO,
+    errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE,
+})  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -70,18 +78,22 @@ class Passage:
         elif isinstance(error, InputError):
             self.fault = Code.UNREADABLE, error.problem
         elif isinstance(error, OSError):
-            self.fault = Code.UNREADABLE, sentence(error)
+            self.fault = code_of(error), sentence(error)
         else:
             self.fault = Code.INTERNAL_ERROR, f"offsite failed on it ({type(error).__name__})"
             self.detail = "".join(traceback.format_exception(error))
 
+    def answer(self, finding: Finding) -> None:
+        """Take the model's answer; one that is no number is none."""
+        if _finite(finding.logits) and _finite(finding.embedding):
+            self.finding = finding
+        else:
+            self.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
+
     def drop_payload(self) -> None:
         """Let the pixels go once the model has seen them."""
         if self.prepared is not None:
-            kept = self.prepared
-            self.prepared = Prepared(
-                payload=None, view=kept.view, quality=kept.quality, facts=kept.facts
-            )
+            self.prepared = replace(self.prepared, payload=None)
 
     def record(self, judge: Judge) -> dict[str, Any]:
         """Return what ``case.json`` says of the input."""
@@ -100,7 +112,7 @@ class Passage:
             record |= columns
             record |= {
                 "status": verdict.status, "code": verdict.code, "decision": verdict.decision,
-                "reasons": list(verdict.reasons),
+                "reasons": [*verdict.reasons, *(prepared.notes if prepared else ())],
             }  # fmt: skip
             record["facts"] = {**record.get("facts", {}), **self.finding.facts}
         else:
@@ -134,7 +146,12 @@ def check_file(item: Item) -> None:
     except PermissionError:
         raise Rejected(Code.PERMISSION_DENIED, "the file may not be read") from None
     except OSError as error:
-        raise Rejected(Code.UNREADABLE, sentence(error)) from error
+        raise Rejected(code_of(error), sentence(error)) from error
+
+
+def code_of(error: OSError) -> Code:
+    """Return whether the file is at fault, or the disk or network that it lies on."""
+    return Code.READ_FAILED if error.errno in _STORAGE_FAULTS else Code.UNREADABLE
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -152,6 +169,10 @@ def sentence(error: Exception) -> str:
     # The text of an OSError ends with the file's name; its reason alone names nobody.
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or type(error).__name__
+
+
+def _finite(values: np.ndarray | None) -> bool:
+    return values is None or bool(np.isfinite(values).all())
 
 
 def _quality_word(assessed: bool, gradable: bool) -> str:

@@ -4,14 +4,13 @@ Pixels are read by `preprocessing.fundus`, as in training; here stands what a tr
 spared.
 """
 
-import warnings
 from pathlib import Path
 
 from preprocessing.errors import InputError
 from preprocessing.fundus.reading import MAX_PIXELS, Photograph, read_photograph
 from workflows.predict.codes import Code
 from workflows.predict.dicom_photographs import dicom_pixels
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.kinds import kind_of
 from workflows.predict.predictor import Rejected
 
@@ -46,11 +45,15 @@ def photograph_of(item: Item, px: int) -> Photograph:
         return Photograph.of(dicom_pixels(path), px)
     if kind == "tiff" and _is_slide(path):
         raise Rejected(Code.WRONG_KIND, "a slide, not a photograph")
-    _check_size(path)
-    _check_whole(path, kind)
+    if kind != "jpeg":  # of a JPEG the reader sees to all of it
+        _check_size(path)
+        _check_whole(path, kind)
     try:
         return read_photograph(path, px)
     except InputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno:  # the disk's fault may be none of the file's
+            raise cause from error
         code = _CODES.get(error.code, Code.UNREADABLE)
         raise Rejected(code, error.problem) from error
 
@@ -66,23 +69,19 @@ def _check_size(path: Path) -> None:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as header:
-                width, height = header.size
+        with Image.open(path) as header:
+            width, height = header.size
     except Image.DecompressionBombError:
         raise Rejected(Code.TOO_LARGE, "far more pixels than a photograph has") from None
     except Exception as error:  # whatever the header made the library stumble over
-        raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
+        raise _damaged(error) from error
     if width * height > MAX_PIXELS:
         text = f"{width} x {height} px is more than {MAX_PIXELS // 1_000_000} million"
         raise Rejected(Code.TOO_LARGE, text)
 
 
 def _check_whole(path: Path, kind: str) -> None:
-    """Refuse a file that ends too soon (of JPEG the reader does) or holds several pictures."""
-    if kind == "jpeg":
-        return
+    """Refuse a file that ends too soon or holds several pictures."""
     from PIL import Image
 
     try:
@@ -93,4 +92,11 @@ def _check_whole(path: Path, kind: str) -> None:
     except Rejected:
         raise
     except Exception as error:
-        raise Rejected(Code.UNREADABLE, "the file is damaged or cut short") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> Exception:
+    """What to say of a file that a library stumbled over; a fault of the disk stays one."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    return Rejected(Code.UNREADABLE, "the file is damaged or cut short")

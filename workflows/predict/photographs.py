@@ -13,11 +13,11 @@ from preprocessing.fundus.cohort import VERSION
 from preprocessing.fundus.field_of_view import FieldOfView
 from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from retina.evidence_map import evidence_maps
-from retina.inference import grade_with_maps, load_fundus_model
-from workflows.package.folder import WEIGHTS, Package
+from retina.inference import fundus_model, grade_with_maps
+from workflows.package.folder import Package
 from workflows.predict.codes import Code
 from workflows.predict.evidence_overlay import evidence_overlay
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.photograph_files import photograph_of
 from workflows.predict.pictures import png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
@@ -69,7 +69,8 @@ class PhotographPredictor:
         record = package.record
         self._settings = FundusSettings.model_validate(record.preprocessing["fundus"])
         architecture = record.architecture.settings
-        self._network = load_fundus_model(package.path / WEIGHTS, architecture).to(device)
+        network = fundus_model(package.weights, architecture, file=package.path)
+        self._network = network.to(device)
         self._positive = [record.classes.index(name) for name in record.decision.positive]
 
     def prepare(self, item: Item) -> Prepared:

@@ -9,12 +9,17 @@ from preprocessing.shrinking import halved, halvings
 
 VIEW_PX = 1024
 THUMB_PX = 144
+_NEAR = 1.25
 
 
 def shrunk(image: np.ndarray, side: int = VIEW_PX) -> np.ndarray:
-    """Return H x W x 3 (uint8) at most ``side`` px on its longer side; never enlarged."""
+    """Return H x W x 3 (uint8) of some ``side`` px on its longer side; never enlarged.
+
+    A picture that is at most a quarter larger stays as it is: making it smaller costs more than
+    it saves.
+    """
     factor = side / max(image.shape[:2])
-    if factor >= 1:
+    if factor >= 1 / _NEAR:
         return image
     # Exact halves first, then a factor below 2, for which linear will do: many times cheaper.
     height, width = (max(1, round(length * factor)) for length in image.shape[:2])

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from workflows.predict.codes import Code
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,19 @@ class Prepared:
     payload : object
         What ``infer`` takes; held for a bounded number of inputs at a time.
     view : numpy.ndarray or None
-        H x W x 3, uint8: the picture a person is shown, at most ``pictures.VIEW_PX`` on a side.
+        H x W x 3, uint8: the picture a person is shown, of `pictures.shrunk`.
     quality : Quality
     facts : dict
         JSON-able facts for the record of the case.
+    notes : tuple of str
+        What a reader must know of the answer; they stand last among its reasons.
     """
 
     payload: Any
     view: np.ndarray | None = None
     quality: Quality = field(default_factory=lambda: Quality(assessed=False))
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

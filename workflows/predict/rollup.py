@@ -8,26 +8,38 @@ from typing import Any
 from workflows.predict.codes import Decision, Status
 
 _Patient = tuple[str, str]  # site and name
+_NOTHING = (len(Decision), 0.0, "")
+_UNDECIDED = (Decision.NO_REFERRAL, Decision.RETAKE)
 
 
 @dataclass
-class _Group:
-    images: int = 0
-    answered: int = 0
-    repeated: int = 0
-    mixed_up: bool = False
-    worst: tuple[int, float, str] = (len(Decision), 0.0, "")
-    eyes: dict[str, "_Group"] = field(default_factory=dict)
+class _Image:
+    """One picture of a patient with all its copies: rank, probability and case of its worst."""
 
-    def add(self, decision: Decision, probability: float, case: str, answered: bool) -> None:
-        self.images += 1
-        self.answered += answered
-        # An image without an answer says nothing of its eye as long as another one has one.
-        if answered:
-            self.worst = min(self.worst, (decision.rank, -probability, case))
+    case: str
+    worst: tuple[int, float, str] = _NOTHING
+    sides: set[str] = field(default_factory=set)
+    records: int = 0
+    pending: bool = False
 
-    def decision(self) -> Decision:
-        return list(Decision)[self.worst[0]] if self.answered else Decision.RETAKE
+    def add(self, record: Mapping[str, Any], side: str) -> None:
+        self.records += 1
+        self.pending |= record["status"] == Status.PENDING
+        if side:
+            self.sides.add(side)
+        if record["status"] in (Status.OK, Status.REVIEW):
+            probability = record["referable_probability"] or 0.0
+            rank = Decision(record["decision"]).rank
+            self.worst = min(self.worst, (rank, -probability, record["case"]))
+
+    @property
+    def answered(self) -> bool:
+        return self.worst is not _NOTHING
+
+    @property
+    def eyes(self) -> set[str]:
+        """The eyes it shows; without the side, each image may be the only one of its eye."""
+        return self.sides or {self.case}
 
 
 def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
@@ -35,62 +47,62 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
 
     An eye (or, of slides, a slide) is as bad as its worst answered image. A patient is as bad as
     the worst eye; an eye without any answered image makes 'no referral' a retake (photographs) or
-    a human review (slides). A name stands for one patient within a site: two hospitals may both
-    have a patient 0001. A copy of an image counts once; the same picture under two patients or
-    eyes counts for each, and makes their 'no referral' a human review. Records without a patient
-    are left out.
+    a human review (slides), an image that the run has not reached a human review. A name stands
+    for one patient within a site: two hospitals may both have a patient 0001. Copies of an image
+    are one image, as bad as the worst of them; the same picture under two patients or eyes counts
+    for each, and makes their 'no referral' a human review. Records without a patient are left out.
     """
-    groups: dict[_Patient, _Group] = {}
-    owners: dict[str, dict[_Patient, set[str]]] = {}  # patients of a picture, and as which eyes
+    patients: dict[_Patient, dict[str, _Image]] = {}
+    owners: dict[str, set[_Patient]] = {}
     for record in records:
         if not record["patient"]:
             continue
         who = (record["site"], record["patient"])
-        patient = groups.setdefault(who, _Group())
-        known = owners.setdefault(record["duplicate_of"] or record["case"], {})
-        side = record["eye"] if task == "photographs" else ""
-        sides = known.setdefault(who, set())
-        if sides and (side in sides or not side or "" in sides):
-            patient.repeated += 1
-            continue
-        sides.add(side)
-        if len(known) > 1 or len(sides) > 1:
-            for owner in known:
-                groups[owner].mixed_up = True
-        decision = Decision(record["decision"])
-        answered = record["status"] in (Status.OK, Status.REVIEW)
-        probability = record["referable_probability"] or 0.0
-        patient.add(decision, probability, record["case"], answered)
-        # Without the side, each image may be the only one of its eye.
-        place = record["eye"] if task == "photographs" and record["eye"] else record["case"]
-        eye = patient.eyes.setdefault(place, _Group())
-        eye.add(decision, probability, record["case"], answered)
-    rows = [_row(who, group, task) for who, group in groups.items()]
+        picture = record["duplicate_of"] or record["case"]
+        owners.setdefault(picture, set()).add(who)
+        image = patients.setdefault(who, {}).setdefault(picture, _Image(record["case"]))
+        image.add(record, record["eye"] if task == "photographs" else "")
+    shared = {picture for picture, known in owners.items() if len(known) > 1}
+    rows = [_row(who, images, shared, task) for who, images in patients.items()]
     place = itemgetter("patient", "site")
     return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, *place(row)))
 
 
-def _row(who: _Patient, group: _Group, task: str) -> dict[str, Any]:
-    missing = sum(not eye.answered for eye in group.eyes.values())
-    decision = group.decision()
-    what = "eyes or images" if task == "photographs" else "slides"
-    reason = f"worst of {group.answered} answered"
-    if group.mixed_up:
-        reason += "; the same picture stands under another patient or eye"
+def _row(
+    who: _Patient, images: Mapping[str, _Image], shared: set[str], task: str
+) -> dict[str, Any]:
+    answered = [image for image in images.values() if image.answered]
+    seen = {eye for image in answered for eye in image.eyes}
+    missing = len({eye for image in images.values() for eye in image.eyes} - seen)
+    worst = min((image.worst for image in answered), default=_NOTHING)
+    decision = list(Decision)[worst[0]] if answered else Decision.RETAKE
+    n_answered = sum(len(image.eyes) for image in answered)
+    reasons = [f"worst of {n_answered} answered"]
+    if any(picture in shared or len(image.sides) > 1 for picture, image in images.items()):
+        reasons.append("the same picture stands under another patient or eye")
         if decision is Decision.NO_REFERRAL:
             decision = Decision.HUMAN_REVIEW
     if missing:
-        reason += f"; {missing} {what} without an answer"
-        if decision in (Decision.NO_REFERRAL, Decision.RETAKE):
+        what = "eyes or images" if task == "photographs" else "slides"
+        reasons.append(f"{missing} {what} without an answer")
+        if decision in _UNDECIDED:
             decision = Decision.RETAKE if task == "photographs" else Decision.HUMAN_REVIEW
+    further = sum(not image.answered and image.eyes <= seen for image in images.values())
+    if further:
+        reasons.append(f"{further} further images without an answer")
+    pending = sum(image.pending and not image.answered for image in images.values())
+    if pending:
+        reasons.append(f"{pending} not reached yet")
+        if decision in _UNDECIDED:
+            decision = Decision.HUMAN_REVIEW
     return {
         "patient": who[1],
         "site": who[0],
         "decision": decision.value,
-        "reason": reason,
-        "images": group.images,
-        "answered": group.answered,
+        "reason": "; ".join(reasons),
+        "images": sum(len(image.eyes) for image in images.values()),
+        "answered": n_answered,
         "without_answer": missing,
-        "copies": group.repeated,
-        "worst_case": group.worst[2],
+        "copies": sum(image.records - len(image.eyes) for image in images.values()),
+        "worst_case": worst[2],
     }

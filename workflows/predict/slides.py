@@ -11,14 +11,15 @@ from pathology.encoders import EncoderSettings, load_encoder
 from pathology.features import SlideFeatures
 from pathology.geojson import write_geojson
 from pathology.heatmap import TileGrid, attention_overlay, colour_top, relative_attention
-from pathology.inference import BagPrediction, load_slide_model, predict_bag
+from pathology.inference import BagPrediction, predict_bag, slide_model
 from preprocessing.files import write_bytes
 from preprocessing.slides.opening import open_slide
 from preprocessing.slides.overview import read_overview
 from preprocessing.tiles import SlideRecord, TileSettings
-from workflows.package.folder import WEIGHTS, Package, refused
+from workflows.package.folder import Package, refused
+from workflows.predict.case_files import distinct_siblings
 from workflows.predict.codes import NOTICE, Code
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.pictures import VIEW_PX, blended, png, shrunk
 from workflows.predict.predictor import Finding, Prepared, Quality, Rejected
 from workflows.predict.slide_features import SlideFeatureMaker, TiledSlide
@@ -61,7 +62,7 @@ class SlidePredictor:
         self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
         self._pooling = settings.get("pooling", "slide")
         architecture = package.record.architecture.settings
-        self._model = load_slide_model(package.path / WEIGHTS, architecture).to(device)
+        self._model = slide_model(package.weights, architecture, file=package.path).to(device)
 
     def prepare(self, item: Item) -> Prepared:
         """Tile one slide and make its features, and those of the patient's other slides."""
@@ -72,15 +73,17 @@ class SlidePredictor:
             if verdict.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
                 verdict.view = _view(item)
             raise
-        others = [made for other in item.siblings if (made := self._other(*other)) is not None]
+        siblings = distinct_siblings(item) if item.siblings else []
+        others = [made for other in siblings if (made := self._other(*other)) is not None]
         facts = {**_facts(own.record), "tiles": len(own.features.features)}
         if item.siblings:
             facts["slides_of_patient"] = 1 + len(others)
-            facts["slides_of_patient_left_out"] = len(item.siblings) - len(others)
+            facts["slides_of_patient_left_out"] = len(siblings) - len(others)
         view = _view(item)
         return Prepared(
-            payload=(own, others, view), view=view, quality=Quality(assessed=False), facts=facts
-        )
+            payload=(own, others, view), view=view, quality=Quality(assessed=False), facts=facts,
+            notes=self._notes(item, len(siblings) - len(others)),
+        )  # fmt: skip
 
     def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
         """Answer one slide at a time: bags differ too much in size to gain from batches."""
@@ -93,6 +96,16 @@ class SlidePredictor:
     def describe(self) -> dict[str, Any]:
         """Return what the results depend on beside the package."""
         return {"encoder": self._maker.encoder.name, "encoder_digest": self._maker.encoder.digest}
+
+    def _notes(self, item: Item, left_out: int) -> tuple[str, ...]:
+        """What a reader must know of an answer that should rest on all slides of a patient."""
+        if self._pooling == "slide":
+            return ()
+        if not item.patient:
+            return ("answered from this slide alone: no table names its patient",)
+        if left_out:
+            return (f"without {left_out} of the patient's slides, which cannot be used",)
+        return ()
 
     def _other(self, path: Path, mpp: float | None) -> TiledSlide | None:
         """Another slide of the patient; one that cannot be used is left out, and counted."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -9,12 +10,13 @@ from typing import Any, TextIO
 from preprocessing.files import replacing
 from workflows.predict.case_files import CaseFiles
 from workflows.predict.codes import NOTICE, Code
-from workflows.predict.inputs import Item
+from workflows.predict.items import Item
 from workflows.predict.passage import unanswered
 
 RESULTS, LINES, PATIENTS = "results.csv", "results.jsonl", "patients.csv"
-# A spreadsheet takes a cell that begins so for a formula and runs it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# A spreadsheet takes a cell that begins so for a formula and runs it; one that is set to another
+# separator begins a cell after that.
+_FORMULA = re.compile(r"(^|[;,|\t\r\n])(\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 # What differs between two runs of the same thing, or is of no use outside.
 _INTERNAL = frozenset({"key", "seconds", "detail", "logits"})
 _PATIENT_COLUMNS = (
@@ -24,13 +26,13 @@ _PATIENT_COLUMNS = (
 
 
 def records_of(items: Iterable[Item], files: CaseFiles) -> Iterator[dict[str, Any]]:
-    """Yield the record of each input from disk; one not reached yet is ``pending``.
+    """Yield the record of each input from disk; one that this run has not reached is ``pending``.
 
     A record whose content came up before has ``duplicate_of``, the case it is a copy of.
     """
     first: dict[str, str] = {}
     for item in items:
-        record = files.read(item)
+        record = files.confirmed(item)
         if record is None:
             record = {
                 "case": item.case, "input": item.name, "patient": item.patient,
@@ -138,5 +140,4 @@ def _cell(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         value = "; ".join(map(str, value))
-    text = str(value)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1\2'", str(value))

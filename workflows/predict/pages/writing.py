@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files as resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from workflows.predict.pages.wording import (
 
 ASSETS = ("style.css", "worklist.js", "case.js")
 _HERE = "workflows.predict.pages"
+_WRITERS, _CHUNK = 4, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +88,26 @@ def write_cases(
         "ood_limit": rules.ood_percentile,
     }  # fmt: skip
     known: dict[str, Any] = {}
-    for record in records:
+
+    def write(record: Mapping[str, Any]) -> None:
         folder = output / "cases" / record["case"]
         if not folder.is_dir():
-            continue
+            return
         place, site = places[record["case"]], record["site"]
-        known.setdefault(site, known_at(site, model.record))
+        if site not in known:
+            known[site] = known_at(site, model.record)
         text = template.render(
             **common, **_case_words(record, model), known=known[site], place=place + 1,
             previous=order[place - 1] if place else "",
             next=order[place + 1] if place + 1 < len(order) else "",
         )  # fmt: skip
         put(folder / "index.html", text)
+
+    # Making a file takes the system longer than its text takes us.
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        remaining = iter(records)
+        while chunk := list(islice(remaining, _CHUNK)):
+            list(pool.map(write, chunk))
 
 
 def put(path: Path, text: str) -> None:
@@ -160,9 +171,14 @@ def _warnings(
             + (" and others" if len(unknown) > 8 else "")
             + ". How often the model misses disease there is unknown."
         )
-    failed = sum(row["status"] in ("error", "pending") for row in rows)
+    failed = sum(row["status"] == "error" for row in rows)
     if failed:
         found.append(f"{failed} of {len(rows)} cases have no answer because they failed.")
+    pending = sum(row["status"] == "pending" for row in rows)
+    if pending:
+        found.append(
+            f"{pending} of {len(rows)} cases are not read yet: run the same command again."
+        )
     return found
 
 

@@ -1,0 +1,140 @@
+"""What names on the command line stand for: a row for each image and for each of its owners."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from preprocessing.errors import InputErrors
+from workflows.predict.case_files import content_of, distinct_siblings
+from workflows.predict.inputs import find_inputs, with_siblings
+from workflows.predict.items import item_of
+
+
+def image(path: Path, content: bytes = b"picture") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def cohort(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(("image,patient,site,eye,slide", *rows)) + "\n")
+    return path
+
+
+def test_a_photograph_of_two_patients_is_a_row_for_each(tmp_path: Path) -> None:
+    image(tmp_path / "x.png")
+    one = cohort(tmp_path / "one.csv", "x.png,alice,s,left,a")
+    two = cohort(tmp_path / "two.csv", "x.png,bob,s,left,b")
+    found = find_inputs([one, two, one])
+    assert [item.patient for item in found.items] == ["alice", "bob"]
+    assert len({item.case for item in found.items}) == 2
+    assert found.repeated == 1
+    alone = find_inputs([two])
+    assert [item.number for item in found.items] == [1, 2]
+    assert alone.items[0].case == found.items[0].case, "the first keeps the name it has alone"
+    spelt = cohort(tmp_path / "spelt.csv", "x.png,alice,s,left,a", "./x.png,bob,s,left,b")
+    assert [item.patient for item in find_inputs([spelt]).items] == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("table_first", [True, False])
+def test_what_a_table_says_of_a_file_is_known_in_any_order(
+    tmp_path: Path, table_first: bool
+) -> None:
+    image(tmp_path / "in" / "x.png")
+    table = cohort(tmp_path / "c.csv", "in/x.png,alice,s,left,a")
+    names = [table, tmp_path / "in"]
+    found = find_inputs(names if table_first else names[::-1], site="t")
+    assert [(i.patient, i.site, i.eye) for i in found.items] == [("alice", "s", "left")]
+    assert found.repeated == 1
+
+
+def test_one_name_may_stand_for_patients_of_two_sites_and_reaches_no_message(
+    tmp_path: Path,
+) -> None:
+    for name in ("x.png", "y.png"):
+        image(tmp_path / name)
+    table = cohort(tmp_path / "c.csv", "x.png,smith,s,left,a", "y.png,smith,t,left,b")
+    assert [item.site for item in find_inputs([table]).items] == ["s", "t"]
+    long = cohort(tmp_path / "long.csv", f"x.png,{'smith' * 99},s,left,a")
+    with pytest.raises(InputErrors) as refused:
+        find_inputs([long])
+    assert "smith" not in str(refused.value)
+    assert "row 2" in str(refused.value)
+
+
+def test_results_of_an_earlier_run_are_no_cases(tmp_path: Path) -> None:
+    image(tmp_path / "x.png")
+    image(tmp_path / "old" / "cases" / "x-1" / "image.jpg")
+    (tmp_path / "old" / "run.json").write_text(json.dumps({"tool": "offsite predict"}))
+    found = find_inputs([tmp_path], leave_out=tmp_path / "new")
+    assert [item.path.name for item in found.items] == ["x.png"]
+    assert found.ignored == 1
+
+
+def test_a_few_links_do_not_make_many_cases(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "in", tmp_path / "outside"
+    image(folder / "deep" / "x.png")
+    image(outside / "y.png")
+    for number in range(5):
+        (folder / f"link{number}").symlink_to(folder / "deep")
+        (folder / "deep" / f"away{number}").symlink_to(outside)
+    found = find_inputs([folder])
+    assert sorted(item.path.name for item in found.items) == ["x.png", "y.png"]
+    loop = folder / "deep" / "back"
+    loop.symlink_to(folder)
+    faults = [item.fault for item in find_inputs([folder]).items if item.fault]
+    assert [str(code) for code, _ in faults] == ["folder_loop"]
+
+
+def test_files_of_one_image_are_one_input_however_they_are_named(tmp_path: Path) -> None:
+    paths = [image(tmp_path / name, b"x" * (3 - n)) for n, name in enumerate("abc")]
+
+    def pairs(files: list[Path]) -> list[tuple[Path, ...]]:
+        return [tuple(files[:2]), *((path,) for path in files[2:])]
+
+    for names in ([tmp_path], paths):
+        found = find_inputs(names, group=pairs).items
+        assert [item.path.name for item in found] == ["a", "c"]
+        assert [part.name for part in found[0].parts] == ["b"]
+
+
+def test_a_mirax_slide_is_its_folder_too(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        image(tmp_path / f"{name}.mrxs", b"the same in every slide")
+        image(tmp_path / name / "Data0000.dat", name.encode())
+        image(tmp_path / name / "Slidedat.ini")
+    items = find_inputs([tmp_path]).items
+    assert [item.path.name for item in items] == ["one.mrxs", "two.mrxs"]
+    assert content_of(items[0]) != content_of(items[1])
+    before = content_of(items[0])
+    image(tmp_path / "one" / "Data0000.dat", b"copied to the end")
+    assert content_of(items[0]) != before
+    (named,) = find_inputs([tmp_path / "two.mrxs"]).items
+    assert content_of(named) == content_of(items[1])
+
+
+def test_copies_of_a_slide_are_one_slide_of_a_patient(tmp_path: Path) -> None:
+    for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1"), ("d", b"2")):
+        image(tmp_path / f"{name}.svs", content)
+    rows = [f"{name}.svs,p,s,,{name}" for name in "abcd"]
+    first, *_ = with_siblings(find_inputs([cohort(tmp_path / "c.csv", *rows)])).items
+    assert [path.name for path, _ in first.siblings] == ["b.svs", "c.svs", "d.svs"]
+    assert [path.name for path, _ in distinct_siblings(first)] == ["b.svs"]
+
+
+def test_huge_files_have_their_own_digest_whenever_they_were_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    from preprocessing import files
+    from workflows.predict.case_files import sha256_of
+
+    monkeypatch.setattr(files, "_WHOLE_FILE_LIMIT", 4)
+    monkeypatch.setattr(files, "_BLOCK", 2)
+    one, two = image(tmp_path / "one.svs"), image(tmp_path / "two.svs")
+    os.utime(two, (1, 1))
+    digests = {sha256_of(item, content_of(item)) for item in map(item_of, (one, two))}
+    assert digests == {hashlib.sha256(b"picture").hexdigest()}
