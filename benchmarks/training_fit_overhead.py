@@ -84,7 +84,7 @@ def problem(kind):
     loss = ClassificationLoss(LossSettings(), np.ones(5))
     algorithm = ERM(backbone, nn.Linear(features, 5), loss)
 
-    def load(indices, epoch):
+    def load(indices, epoch, times):
         at = torch.from_numpy(indices)
         return Images(data.pixels[at], data.labels[at])
 

@@ -117,7 +117,7 @@ class BagLoader:
         Disjoint subsets of each bag in a training batch. A bag of fewer than ``views * K``
         instances is divided evenly; one of fewer than ``views`` is repeated whole.
     seed : int
-        Seed of the draws; each is a pure function of (seed, epoch, bag).
+        Seed of the draws; each is a pure function of (seed, epoch, bag, time in the epoch).
     """
 
     def __init__(
@@ -134,13 +134,21 @@ class BagLoader:
         self.keys = [zlib.crc32(name.encode()) for name in table.names]
         self.sizes = table.sizes(store)
 
-    def training_batch(self, indices: np.ndarray, epoch: int) -> Bags:
-        """Return a batch of drawn instances; a bag's views stand next to each other."""
+    def training_batch(self, indices: np.ndarray, epoch: int, times: np.ndarray) -> Bags:
+        """Return a batch of drawn instances; a bag's views stand next to each other.
+
+        Parameters
+        ----------
+        indices : numpy.ndarray
+            Bags of the table, int64.
+        epoch : int
+        times : numpy.ndarray
+            int64: how often each was drawn before in the epoch. A bag of a rare class, which
+            comes many times, shows other instances each time.
+        """
         drawn: list[np.ndarray] = []
         numbers: list[int] = []
-        seen: dict[int, int] = {}
-        for bag in indices.tolist():
-            time = seen[bag] = seen.get(bag, -1) + 1  # a bag that comes twice is drawn twice
+        for bag, time in zip(indices.tolist(), times.tolist(), strict=True):
             rng = generator(self.seed, epoch, self.keys[bag], time)
             for which in draw_views(int(self.sizes[bag]), self.instances, self.views, rng):
                 drawn.append(self._rows(bag, which))

@@ -21,7 +21,7 @@ def main(folder):
     labels = np.repeat([0, 1, 2], [16, 5, 4])
     bags = [rng.normal(label, 1, (int(rng.integers(3, 40)), 6)) for label in labels]
 
-    def load(indices, epoch):
+    def load(indices, epoch, times):
         return Bags.pack([bags[i] for i in indices], labels[indices].tolist(), indices.tolist())
 
     torch.manual_seed(0)

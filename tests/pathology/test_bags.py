@@ -7,6 +7,7 @@ from pathology.features import FeatureOrigin, SlideFeatures, write_features
 from pathology.store import pack_features
 
 COUNTS = (5, 300, 40, 1)
+ONCE = np.zeros(2, np.int64)
 
 
 def origin(**changes):
@@ -56,14 +57,16 @@ def test_an_empty_bag_is_refused():
 
 def test_draws_depend_on_seed_epoch_and_bag_alone(store):
     loader = BagLoader(store, table(), instances=20, seed=3)
-    one = loader.training_batch(np.array([1, 2]), epoch=4)
+    one = loader.training_batch(np.array([1, 2]), 4, ONCE)
     again = BagLoader(store, table(), instances=20, seed=3).training_batch(
-        np.array([2, 1]), epoch=4
+        np.array([2, 1]), 4, ONCE
     )
     assert torch.equal(one.rows[:20], again.rows[20:])
     assert torch.equal(one.rows[20:], again.rows[:20])
-    later = loader.training_batch(np.array([1, 2]), epoch=5)
-    other = BagLoader(store, table(), instances=20, seed=4).training_batch(np.array([1]), epoch=4)
+    later = loader.training_batch(np.array([1, 2]), 5, ONCE)
+    other = BagLoader(store, table(), instances=20, seed=4).training_batch(
+        np.array([1]), 4, ONCE[:1]
+    )
     assert not torch.equal(one.rows, later.rows)
     assert not torch.equal(one.rows[:20], other.rows)
 
@@ -71,7 +74,7 @@ def test_draws_depend_on_seed_epoch_and_bag_alone(store):
 def test_over_the_epochs_every_instance_is_drawn(store):
     loader = BagLoader(store, table(), instances=100)
     drawn = torch.cat(
-        [loader.training_batch(np.array([1]), epoch).rows[:, 1] for epoch in range(20)]
+        [loader.training_batch(np.array([1]), epoch, ONCE[:1]).rows[:, 1] for epoch in range(20)]
     )
     assert len(drawn) == 2000
     assert len(drawn.unique()) == 300
@@ -79,7 +82,7 @@ def test_over_the_epochs_every_instance_is_drawn(store):
 
 def test_views_of_a_bag_are_disjoint_and_know_their_bag(store):
     loader = BagLoader(store, table(), instances=16, views=2)
-    batch = loader.training_batch(np.array([2, 1]), epoch=0)
+    batch = loader.training_batch(np.array([2, 1]), 0, ONCE)
     assert batch.bags.tolist() == [2, 2, 1, 1]
     assert batch.labels.tolist() == [0, 0, 1, 1]
     views = [set(batch.rows[start : start + 16, 1].tolist()) for start in (0, 16)]
@@ -104,7 +107,9 @@ def test_views_share_a_small_bag_evenly(size, instances, views, sizes):
 
 
 def test_a_bag_that_comes_twice_in_a_batch_is_drawn_twice(store):
-    batch = BagLoader(store, table(), instances=50).training_batch(np.array([1, 1]), epoch=0)
+    batch = BagLoader(store, table(), instances=50).training_batch(
+        np.array([1, 1]), 0, np.array([0, 1])
+    )
     assert not torch.equal(batch.rows[:50], batch.rows[50:])
 
 
@@ -113,7 +118,7 @@ def test_a_patient_s_bag_holds_the_rows_of_all_its_slides(store):
     whole = next(batch for _, batch in loader.evaluation_batches())
     assert whole.offsets.tolist() == [0, 45, 346]
     assert whole.rows[:45, 0].tolist() == [0.0] * 5 + [2.0] * 40
-    drawn = loader.training_batch(np.array([0, 1]), epoch=2)
+    drawn = loader.training_batch(np.array([0, 1]), 2, ONCE)
     for slide, row in drawn.rows[:, :2].tolist():
         expected = torch.tensor(store.rows(int(slide))[int(row)].astype(np.float32))
         assert (drawn.rows == expected).all(dim=1).any()

@@ -134,11 +134,11 @@ def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     drawn = []
     original = BagLoader.training_batch
 
-    def cut(self, indices, epoch):
+    def cut(self, indices, epoch, times):
         drawn.append(epoch)
         if len(drawn) == 11:
             raise Killed
-        return original(self, indices, epoch)
+        return original(self, indices, epoch, times)
 
     often = settings().model_dump()
     often["fit"]["checkpoint_every_steps"] = 1

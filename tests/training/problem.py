@@ -68,7 +68,7 @@ def source(data, batch_size=8, seed=0, after=None):
     """``after(epoch, step)`` runs before a batch is given out."""
     plan = RandomBatches(len(data), batch_size, seed)
 
-    def load(indices, epoch):
+    def load(indices, epoch, times):
         at = torch.from_numpy(indices)
         return Points(data.pixels[at], data.labels[at], data.sites[at])
 

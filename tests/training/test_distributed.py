@@ -34,14 +34,20 @@ def test_any_sizes_of_shards_have_an_order(counts):
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_together_load_the_epoch_of_one_process(monkeypatch, world):
     plan = WeightedBatches(np.repeat([0, 1], [40, 7]), 9, seed=4, exponent=0.0)
-    source = PlannedSource(plan, lambda indices, epoch: indices)
-    whole = list(source.batches(2, start=1))
+    source = PlannedSource(plan, lambda indices, epoch, times: indices * 1000 + times)
+    everything = list(source.batches(2))
+    whole = everything[1:]
+    for batch, again in zip(whole, source.batches(2, start=1), strict=True):
+        assert np.array_equal(batch, again)
     ranks = []
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank_and_world", lambda rank=rank: (rank, world))
         ranks.append(list(source.batches(2, start=1)))
     for batch, *shards in zip(whole, *ranks, strict=True):
         assert sorted(np.concatenate(shards)) == sorted(batch)
+    drawn = np.concatenate(everything)
+    assert len(np.unique(drawn)) == len(drawn), "no rank draws what another drew, nor twice"
+    assert len(np.unique(drawn // 1000)) < len(drawn), "some items came several times"
 
 
 def test_outside_a_group_everything_is_the_identity():

@@ -1,7 +1,7 @@
 """What a sampler is, and the plainest one: every item once, in random order."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,10 +59,12 @@ class PlannedSource:
     plan : BatchPlan
         The global batches; each rank loads its shard alone.
     load : callable
-        ``load(indices, epoch)`` returns a batch; pure, so that a resumed run sees the same.
+        ``load(indices, epoch, times)`` returns a batch; ``times`` (int64, as many as indices) says
+        how often each item was drawn before in the epoch, by any rank. Pure, so that a resumed
+        run sees the same.
     """
 
-    def __init__(self, plan: BatchPlan, load: Callable[[Indices, int], Any]) -> None:
+    def __init__(self, plan: BatchPlan, load: Callable[[Indices, int, Indices], Any]) -> None:
         self.plan, self.load = plan, load
 
     def steps(self, epoch: int) -> int:
@@ -71,7 +73,8 @@ class PlannedSource:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield this rank's batches of an epoch from number ``start`` on."""
-        for indices in self.plan.batches(epoch)[start:]:
+        planned = self.plan.batches(epoch)
+        for indices, times in list(zip(planned, times_drawn(planned), strict=True))[start:]:
             mine = distributed.shard(indices)
             if len(mine) == 0:
                 raise InputError(
@@ -79,7 +82,23 @@ class PlannedSource:
                     remedy="Use fewer processes or larger batches",
                     code="batch_too_small",
                 )
-            yield self.load(mine, epoch)
+            yield self.load(mine, epoch, distributed.shard(times))
+
+
+def times_drawn(batches: Sequence[Indices]) -> list[Indices]:
+    """Return for each place in the batches of an epoch how often its item came before.
+
+    >>> times_drawn([np.array([4, 7]), np.array([7, 7, 4])])
+    [array([0, 0]), array([1, 2, 1])]
+    """
+    seen: dict[int, int] = {}
+    found = []
+    for batch in batches:
+        times = np.zeros(len(batch), dtype=np.int64)
+        for place, item in enumerate(batch.tolist()):
+            times[place] = seen[item] = seen.get(item, -1) + 1
+        found.append(times)
+    return found
 
 
 def check_sizes(n_items: int, batch_size: int) -> None:
