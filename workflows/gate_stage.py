@@ -9,7 +9,8 @@ from evaluation.gate.judging import judge
 from evaluation.gate.rules import load_rules
 from evaluation.gate.verdict import Verdict
 from evaluation.predictions import load_predictions
-from evaluation.registry import champion_of, find_version, promote
+from evaluation.registry import find_version
+from evaluation.registry_champion import champion_of, promote
 from evaluation.tracking import client_of
 from preprocessing.errors import InputError
 from workflows.evaluation_stage import EVALUATION, configuration_of
@@ -40,10 +41,10 @@ def pass_gate(
         the candidate's.
     """
     champion = champion_of(uri, name)
-    champion = None if champion == version else champion
+    differences = None if champion == version else _differences(folder, name, champion, uri)
     verdict = judge(
-        folder / EVALUATION, load_rules(rules), champion=champion,
-        differences=_differences(folder, name, champion, uri),
+        folder / EVALUATION, load_rules(rules), champion=champion, version=version,
+        differences=differences,
     )  # fmt: skip
     if override and not verdict.passed:
         verdict = verdict.overridden(override)

@@ -33,13 +33,14 @@ class Case:
         Tables of the evaluation, and ``differences`` where there is a champion.
     left_out : frozenset of str
         Sites that are not judged.
-    champion : str or None
-        Version of the champion.
+    champion, version : str or None
+        Version of the champion, and of what is judged.
     """
 
     tables: Mapping[str, pd.DataFrame]
     left_out: frozenset[str]
     champion: str | None
+    version: str | None = None
 
     def rows(self, name: str, about: Rule, /, **wanted: str) -> dict[str, Row] | None:
         """The rows of single sites by site, or ``None`` where the table is missing."""
@@ -157,6 +158,16 @@ def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
     if case.champion is None:
         said = "there is no champion yet, so there is nothing to be worse than"
         return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
+    if case.champion == case.version:
+        said = f"version {case.champion} is the champion itself, and not worse than itself"
+        return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
+    if "differences" not in case.tables:
+        said = (
+            f"not compared: the registry does not hold the test predictions of the champion, version"
+            f" {case.champion}; register its run again where it still stands, or promote the"
+            " candidate with a written reason"
+        )
+        return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
 
     def fault(row: Row) -> str | None:
         loss = present(row["low"] if name.higher else row["high"])

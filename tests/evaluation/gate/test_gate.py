@@ -89,7 +89,14 @@ def test_a_champion_that_was_not_compared_with_is_a_refusal_and_no_champion_is_n
     assert "no champion yet" in first.rules[0].sentence
     later = judge(tables, gate(NOT_WORSE), champion="1", differences=None)
     assert not later.passed
-    assert "no such table" in later.rules[0].sentence
+    assert "register its run again" in later.rules[0].sentence
+
+
+def test_the_champion_judged_again_is_not_said_to_be_the_first():
+    tables = {"per_site": pd.DataFrame([row("East")])}
+    found = judge(tables, gate(NOT_WORSE), champion="2", version="2", differences=None)
+    assert found.passed
+    assert "version 2 is the champion itself" in found.rules[0].sentence
 
 
 def row(site: str, **changed: object) -> dict:

@@ -6,13 +6,8 @@ import pytest
 from evaluation.gate.judging import judge
 from evaluation.gate.rules import GateSettings
 from evaluation.gate.verdict import Verdict
-from evaluation.registry import (
-    champion_of,
-    fetch_package,
-    find_version,
-    promote,
-    register_package,
-)
+from evaluation.registry import fetch_package, find_version, register_package
+from evaluation.registry_champion import champion_of, promote
 from evaluation.tracking import log_run
 from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
@@ -165,3 +160,23 @@ def test_a_refused_version_keeps_its_reasons_and_leaves_the_champion(store, run_
     tags = find_version(client, f"models:/tumour/{second}").tags
     assert tags["gate.verdict"] == "passed"
     assert "gate.override" not in tags
+
+
+def test_a_registry_that_does_not_answer_is_not_one_without_a_champion(store, run_id, package):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+    from mlflow.tracking import MlflowClient
+
+    register_package(store, "tumour", package, run_id)
+
+    def down(*asked: object) -> None:
+        raise MlflowException("Service unavailable", TEMPORARILY_UNAVAILABLE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "get_model_version_by_alias", down)
+        with pytest.raises(InputError, match="gives no answer"):
+            champion_of(store, "tumour")
+        with pytest.raises(InputError, match="gives no answer"):
+            find_version(client_of(store), "models:/tumour@candidate")
+    assert champion_of(store, "tumour") is None
+    assert champion_of(store, "absent") is None
