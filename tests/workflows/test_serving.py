@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from tests.workflows.conftest import FundusRun
+from workflows.package.folder import load_package, write_package
 from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
+from workflows.predict.running import opened_model, predict
 from workflows.serving import ServedModel, _load_pyfunc
 
 
@@ -35,6 +36,31 @@ def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: 
     found = answers[columns].iloc[:-1].astype(float).to_numpy()
     assert np.allclose(found, batch[columns].iloc[:-1].astype(float).to_numpy(), atol=1e-6)
     assert answers[columns].iloc[-1].isna().all()
+
+
+def test_an_alias_that_moves_meanwhile_changes_nothing(
+    fundus_run: FundusRun, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evaluation.registry
+    from evaluation.registry import register_package
+    from evaluation.tracking import log_run
+
+    run_id = log_run(store, "test", "run", job_key="key")
+    register_package(store, "small", fundus_run.package, run_id)
+    package = load_package(fundus_run.package)
+    other = write_package(
+        tmp_path / "other", package.record.model_copy(update={"name": "other"}), package.weights,
+        package.reference,
+    )  # fmt: skip
+    fetch = evaluation.registry.fetch_package
+
+    def slow(uri: str, model: str, destination: Path) -> Path:
+        register_package(store, "small", other, run_id)  # takes the alias
+        return fetch(uri, model, destination)
+
+    monkeypatch.setattr(evaluation.registry, "fetch_package", slow)
+    with opened_model("models:/small@candidate", store) as opened:
+        assert (opened.record.version, opened.digest) == ("1", package.digest)
 
 
 def free_port() -> int:
