@@ -19,6 +19,7 @@ from evaluation.gate.verdict import RuleVerdict
 from evaluation.report.metrics import described
 from evaluation.report.reading import records
 from evaluation.report.wording import change, interval, number, present, reason
+from evaluation.thresholds import PACKAGED
 
 Row = dict[str, Any]
 
@@ -134,9 +135,7 @@ def _calibration(case: Case, rule: Calibration) -> RuleVerdict:
 
 
 def _threshold_transfer(case: Case, rule: ThresholdTransfer) -> RuleVerdict:
-    rows = case.rows(
-        "operating_points", rule, metric="transfer_gap", task=rule.task, rule=rule.chosen_by
-    )
+    rows = case.rows("operating_points", rule, metric="transfer_gap", task=rule.task, rule=PACKAGED)
 
     def fault(row: Row) -> str | None:
         high = present(row["high"])

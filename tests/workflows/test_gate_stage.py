@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from evaluation.gate.verdict import Verdict
 from evaluation.registry import find_version
 from evaluation.registry_champion import champion_of
 from evaluation.registry_predictions import PREDICTIONS, kept_predictions
+from evaluation.report.wording import number
+from evaluation.thresholds import PACKAGED
 from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
 from tests.workflows.run_files import predictions, write_cell, write_run
@@ -104,3 +107,27 @@ def test_tables_of_other_decision_rules_or_half_made_ones_are_not_registered(
     register(run, "graded", store, "test")
     assert json.loads(record.read_text())["status"] == "done"
     assert (run / "evaluation" / "per_site.csv").read_bytes() == table
+
+
+def test_the_gate_judges_the_threshold_that_the_package_carries(tmp_path: Path, store: str) -> None:
+    settings = {"parts": ["operating_points"], "metrics": {"resamples": 100}}
+    decision = {"positive_classes": ["high"]}
+    run = write_run(tmp_path / "run", 2.0, evaluation=settings, decision=decision)
+    made = register(run, "graded", store, "test")
+    point = load_record(made.package)[0].profiles["_pooled"].referral
+    table = pd.read_csv(run / "evaluation" / "operating_points.csv")
+    found = table[(table["metric"] == "sensitivity") & (table["site"] == "_chosen")]
+    measured = found.set_index("rule")["value"]
+    assert point is not None
+    assert point.sensitivity is not None
+    assert measured[PACKAGED] == pytest.approx(point.sensitivity.value)
+    assert measured["confident"] > measured[PACKAGED]
+    rules = tmp_path / "gate.yaml"
+    rules.write_text(
+        "rules:\n  - {rule: threshold_transfer, task: positive, sites: held_out, gap_at_most: 0}\n"
+    )
+    verdict = pass_gate(run, "graded", made.version, store, rules)
+    here = table[(table["metric"] == "transfer_gap") & (table["site"] == "south")]
+    gaps = here.set_index("rule")["value"]
+    assert number(gaps["confident"]) != number(gaps[PACKAGED])
+    assert f"south misses {number(gaps[PACKAGED])} more than promised" in verdict.rules[0].sentence

@@ -8,6 +8,7 @@ from evaluation.gate.rules import GateSettings, load_rules
 from evaluation.per_site import per_site_table
 from evaluation.predictions import Predictions
 from evaluation.settings import EvaluationSettings
+from evaluation.thresholds import PACKAGED
 from preprocessing.errors import InputError
 
 SETTINGS = EvaluationSettings(resamples=200)
@@ -191,12 +192,12 @@ def test_calibration_is_judged_beyond_noise_and_by_slope():
 
 def test_the_carried_threshold_is_judged_by_the_upper_bound_of_its_gap():
     rule = {"rule": "threshold_transfer", "task": "disease", "gap_at_most": 0.05}
-    where = {"task": "disease", "rule": "confident", "metric": "transfer_gap"}
+    where = {"task": "disease", "rule": PACKAGED, "metric": "transfer_gap"}
     table = pd.DataFrame(
         [
             row("East", value=-0.02, low=-0.05, high=0.03, **where),
             row("West", value=0.04, low=0.01, high=0.09, **where),
-            row("West", value=0.0, low=0.0, high=0.0, **(where | {"rule": "point"})),
+            row("West", value=0.0, low=0.0, high=0.0, **(where | {"rule": "confident"})),
         ]
     )
     tables = {"per_site": pd.DataFrame([row("East"), row("West")]), "operating_points": table}
