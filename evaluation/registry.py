@@ -136,15 +136,16 @@ def fetch_package(uri: str, model: str, destination: str | Path) -> Path:
                 file=str(version.source),
                 code="package_changed",
             )
-        _make_room(target)
+        _make_room(client, version.name, target)
         fetched.rename(target)
     return target
 
 
-def _make_room(target: Path) -> None:
+def _make_room(client: "MlflowClient", name: str, target: Path) -> None:
+    """Remove another version of the model, as it was fetched; whatever else is there stays."""
     if not target.exists():
         return
-    if not (target / "model.json").is_file():
+    if not target.is_dir() or _known_version(client, name, package_digest(target)) is None:
         raise InputError(
             "the folder for the model is in use by something else",
             remedy="Name a folder that does not exist yet",

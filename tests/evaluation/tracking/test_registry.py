@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import pandas as pd
@@ -65,12 +66,14 @@ def test_fetching_replaces_an_older_package_but_never_another_folder(
     register_package(store, "tumour", package, run_id)
     fetch_package(store, "models:/tumour@candidate", target)
     assert (target / "weights.safetensors").read_bytes() == b"other"
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="in use by something else"):
-        fetch_package(store, "models:/tumour@candidate", mine)
-    assert (mine / "letter.txt").read_text() == "dear"
+    shutil.copytree(package, tmp_path / "with letter")  # a package, but with more beside it
+    for name in ("mine", "with letter"):
+        mine = tmp_path / name
+        mine.mkdir(exist_ok=True)
+        (mine / "letter.txt").write_text("dear")
+        with pytest.raises(InputError, match="in use by something else"):
+            fetch_package(store, "models:/tumour@candidate", mine)
+        assert (mine / "letter.txt").read_text() == "dear"
 
 
 @pytest.mark.parametrize("model", ["models:/absent@champion", "models:/absent/1", "absent"])
