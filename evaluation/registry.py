@@ -7,7 +7,7 @@ lets ``mlflow models serve`` answer with the installed offsite: no pickle, no co
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def register_package(
     *,
     alias: str | None = CANDIDATE,
     loader_module: str = "workflows.serving",
-    outputs: Sequence[str] = (),
+    outputs: Mapping[str, str] | None = None,
 ) -> str:
     """Keep a model package as a new version of a registered model, and return the version.
 
@@ -60,8 +60,8 @@ def register_package(
         Alias to set on the version.
     loader_module : str
         Installed module whose ``_load_pyfunc(path)`` serves the package.
-    outputs : sequence of str
-        Columns that serving answers with, for the signature.
+    outputs : mapping of str to str, optional
+        Columns that serving answers with and their MLflow types, for the signature.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def register_package(
         place = f"model-{digest[:12]}"
         with tempfile.TemporaryDirectory(prefix="offsite-model-") as temporary:
             staged = Path(temporary) / "model"
-            _stage(source, staged, loader_module, outputs)
+            _stage(source, staged, loader_module, outputs or {})
             client.log_artifacts(run_id, str(staged), place)
         location = f"{client.get_run(run_id).info.artifact_uri}/{place}"
         made = client.create_model_version(
@@ -214,7 +214,7 @@ def _registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _stage(source: Path, staged: Path, loader_module: str, outputs: Sequence[str]) -> None:
+def _stage(source: Path, staged: Path, loader_module: str, outputs: Mapping[str, str]) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -223,7 +223,11 @@ def _stage(source: Path, staged: Path, loader_module: str, outputs: Sequence[str
         ColSpec("string", "image"),
         ColSpec("string", "site", required=False),
     ]
-    answer = Schema([ColSpec("string", name) for name in outputs]) if outputs else None
+    # None of them is required: an image without an answer has no numbers.
+    told: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, name, required=False) for name, kind in outputs.items()
+    ]
+    answer = Schema(told) if told else None
     model = Model(
         signature=ModelSignature(inputs=Schema(asked), outputs=answer),
         metadata={"model": _summary(source)},

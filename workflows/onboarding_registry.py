@@ -8,6 +8,8 @@ from evaluation.registry_champion import promote
 from evaluation.registry_predictions import hand_on_predictions
 from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
+from workflows.package.folder import load_record
+from workflows.serving import served_types
 
 SITE, FROM = "offsite.onboarded", "offsite.onboarded_from"
 
@@ -33,8 +35,9 @@ def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -
     name = find_version(client, model).name
     known = find_version(client, f"models:/{name}/{used}")
     version = register_package(
-        uri, name, made, str(known.run_id), {SITE: site, FROM: used}, alias=None
-    )
+        uri, name, made, str(known.run_id), {SITE: site, FROM: used}, alias=None,
+        outputs=served_types(load_record(made)[0].classes),
+    )  # fmt: skip
     hand_on_predictions(uri, name, used, version)
     return f"models:/{name}/{version}"
 

@@ -14,6 +14,7 @@ from workflows.evaluation_stage import configuration_of, evaluate_run, finished_
 from workflows.job import Job
 from workflows.package.schema import Name
 from workflows.packaging import ModelFacts, package_run
+from workflows.serving import served_types
 from workflows.training_stage import CELL
 
 PACKAGE = "package"
@@ -69,7 +70,7 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
     run_id = track_run(path, uri, experiment)
     record = finished_run(path)
     version = register_package(
-        uri, name, made, run_id,
+        uri, name, made, run_id, outputs=served_types(configuration_of(path).classes),
         tags={
             "offsite.run": record["key"],
             "method": read_json(path / CELL)["method"],

@@ -109,7 +109,7 @@ def test_mlflow_serves_a_package_through_an_installed_module(
     monkeypatch.syspath_prepend(str(tmp_path))
     register_package(
         store, "tumour", package, run_id,
-        loader_module="package_loader", outputs=["image", "prediction"],
+        loader_module="package_loader", outputs={"image": "string", "prediction": "string"},
     )  # fmt: skip
     import mlflow
 
