@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from preprocessing.synthetic.fundus_sites import GRADES
 from tests.workflows.conftest import FundusRun
-from tests.workflows.tiny import TinyPredictor, photographs, tiny_package
+from tests.workflows.packages import small_record
+from tests.workflows.tiny import TinyPredictor, network, photographs, tiny_package
 from workflows import serving
 from workflows.package.folder import load_package, write_package
 from workflows.predict.batch import BatchOptions
@@ -63,6 +65,19 @@ def test_a_model_of_patients_says_that_it_saw_one_slide(
     answers = ServedModel(package.path).predict(pd.DataFrame({"image": images}))
     alone = [text.endswith("the patient's other slides were not read") for text in answers.reasons]
     assert alone == [True, True, False]
+
+
+def test_weights_that_give_no_number_are_never_an_all_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {name: torch.full_like(one, torch.nan) for name, one in network().state_dict().items()}
+    package = write_package(tmp_path / "package", small_record(), broken, {})
+    monkeypatch.setattr(serving, "predictor_for", lambda package, _: TinyPredictor(package))
+    images = list(map(str, photographs(tmp_path / "images", 3)))
+    asked = pd.DataFrame({"image": images, "site": "north"})  # where 'no referral' may be given
+    answers = ServedModel(package).predict(asked)
+    assert "no_referral" not in set(answers["decision"])
+    assert "no" not in set(answers["referable"])
 
 
 def test_what_cannot_be_judged_is_no_answer_and_spares_the_others(
