@@ -50,7 +50,8 @@ def promote_onboarded(uri: str, model: str, why: str) -> str:
     InputError
         The version was not onboarded (the gate decides on it), or the reason is no sentence.
     """
-    version = find_version(client_of(uri), model)
+    client = client_of(uri)
+    version = find_version(client, model)
     address = f"models:/{version.name}/{version.version}"
     if SITE not in version.tags:
         raise InputError(
@@ -58,9 +59,11 @@ def promote_onboarded(uri: str, model: str, why: str) -> str:
             remedy="Use `offsite register RUN --gate RULES`, with --override where it must be",
             code="not_onboarded",
         )
+    origin = version.tags[FROM]
+    judged = find_version(client, f"models:/{version.name}/{origin}").tags.get("gate.verdict")
     said = (
-        f"not judged: the weights of version {version.tags[FROM]}, set for {version.tags[SITE]}"
-        " with local cases"
+        f"not judged: the weights of version {origin} (gate: {judged or 'not judged'}), set for"
+        f" {version.tags[SITE]} with local cases"
     )
     rule = RuleVerdict(rule="onboarded", passed=False, sentence=said, sites=(version.tags[SITE],))
     verdict = Verdict(rules=(rule,), settings_digest="none").overridden(why)
