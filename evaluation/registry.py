@@ -7,7 +7,7 @@ lets ``mlflow models serve`` answer with the installed offsite: no pickle, no co
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,15 @@ from preprocessing.files import digest_of, file_digest, read_json
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    from evaluation.gate.verdict import Verdict
-
 CANDIDATE = "candidate"
-CHAMPION = "champion"
 PACKAGE_DIGEST = "offsite.package"
+TAG_CHARACTERS = 5000
+# What MLflow answers where there is no such model, version or alias.
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _FOLDER = "package"
-_TAG_CHARACTERS = 5000
 
 
 def register_package(
@@ -37,7 +37,7 @@ def register_package(
     *,
     alias: str | None = CANDIDATE,
     loader_module: str = "workflows.serving",
-    outputs: Sequence[str] = (),
+    outputs: Mapping[str, str] | None = None,
 ) -> str:
     """Keep a model package as a new version of a registered model, and return the version.
 
@@ -60,8 +60,8 @@ def register_package(
         Alias to set on the version.
     loader_module : str
         Installed module whose ``_load_pyfunc(path)`` serves the package.
-    outputs : sequence of str
-        Columns that serving answers with, for the signature.
+    outputs : mapping of str to str, optional
+        Columns that serving answers with and their MLflow types, for the signature.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def register_package(
         place = f"model-{digest[:12]}"
         with tempfile.TemporaryDirectory(prefix="offsite-model-") as temporary:
             staged = Path(temporary) / "model"
-            _stage(source, staged, loader_module, outputs)
+            _stage(source, staged, loader_module, outputs or {})
             client.log_artifacts(run_id, str(staged), place)
         location = f"{client.get_run(run_id).info.artifact_uri}/{place}"
         made = client.create_model_version(
@@ -96,7 +96,7 @@ def register_package(
             client.delete_model_version(name, version)
             version = first
     for key, value in (tags or {}).items():
-        client.set_model_version_tag(name, version, key, str(value)[:_TAG_CHARACTERS])
+        client.set_model_version_tag(name, version, key, str(value)[:TAG_CHARACTERS])
     if alias:
         client.set_registered_model_alias(name, alias, version)
     return version
@@ -136,15 +136,16 @@ def fetch_package(uri: str, model: str, destination: str | Path) -> Path:
                 file=str(version.source),
                 code="package_changed",
             )
-        _make_room(target)
+        _make_room(client, version.name, target)
         fetched.rename(target)
     return target
 
 
-def _make_room(target: Path) -> None:
+def _make_room(client: "MlflowClient", name: str, target: Path) -> None:
+    """Remove another version of the model, as it was fetched; whatever else is there stays."""
     if not target.exists():
         return
-    if not (target / "model.json").is_file():
+    if not target.is_dir() or _known_version(client, name, package_digest(target)) is None:
         raise InputError(
             "the folder for the model is in use by something else",
             remedy="Name a folder that does not exist yet",
@@ -155,7 +156,13 @@ def _make_room(target: Path) -> None:
 
 
 def find_version(client: "MlflowClient", model: str) -> "ModelVersion":
-    """The version that ``models:/name@alias`` or ``models:/name/version`` stands for."""
+    """The version that ``models:/name@alias`` or ``models:/name/version`` stands for.
+
+    Raises
+    ------
+    InputError
+        There is none (``no_such_model``), or the registry cannot be asked (``registry_error``).
+    """
     from mlflow.exceptions import MlflowException
 
     address = model.removeprefix("models:/")
@@ -166,11 +173,22 @@ def find_version(client: "MlflowClient", model: str) -> "ModelVersion":
         name, number = address.rsplit("/", 1)
         return client.get_model_version(name, number)
     except (MlflowException, ValueError) as error:
+        if isinstance(error, MlflowException) and error.error_code not in ABSENT:
+            raise unanswered(error) from error
         raise InputError(
             f"no registered model '{model}'",
             remedy="Write models:/name@champion, models:/name@candidate or models:/name/version",
             code="no_such_model",
         ) from error
+
+
+def unanswered(error: "MlflowException") -> InputError:
+    """The error for a registry that gives no answer: what it holds is then unknown, not absent."""
+    return InputError(
+        f"the registry gives no answer ({error.error_code})",
+        remedy="Try again once the tracking server or its database is back",
+        code="registry_error",
+    )
 
 
 def package_digest(folder: Path) -> str:
@@ -196,7 +214,7 @@ def _registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _stage(source: Path, staged: Path, loader_module: str, outputs: Sequence[str]) -> None:
+def _stage(source: Path, staged: Path, loader_module: str, outputs: Mapping[str, str]) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -205,7 +223,11 @@ def _stage(source: Path, staged: Path, loader_module: str, outputs: Sequence[str
         ColSpec("string", "image"),
         ColSpec("string", "site", required=False),
     ]
-    answer = Schema([ColSpec("string", name) for name in outputs]) if outputs else None
+    # None of them is required: an image without an answer has no numbers.
+    told: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, name, required=False) for name, kind in outputs.items()
+    ]
+    answer = Schema(told) if told else None
     model = Model(
         signature=ModelSignature(inputs=Schema(asked), outputs=answer),
         metadata={"model": _summary(source)},
@@ -250,46 +272,3 @@ def _download(client: "MlflowClient", version: "ModelVersion", temporary: Path) 
     copy = temporary / "copy"
     shutil.copytree(got, copy)
     return copy
-
-
-def promote(uri: str, name: str, version: str, verdict: "Verdict") -> bool:
-    """Keep the gate's verdict with a version, and move ``@champion`` to it where allowed.
-
-    Parameters
-    ----------
-    uri, name, version : str
-        Tracking store, registered model and its version.
-    verdict : evaluation.gate.verdict.Verdict
-        What the gate says; every rule's sentence is kept as a tag, whatever the outcome.
-
-    Returns
-    -------
-    bool
-        Whether the version is now the champion.
-    """
-    client = client_of(uri)
-    find_version(client, f"models:/{name}/{version}")
-    previous = champion_of(uri, name)
-    tags = verdict.tags()
-    if verdict.allowed and previous not in (None, version):
-        tags["gate.previous_champion"] = str(previous)
-    known = client.get_model_version(name, version).tags
-    for key in known:
-        # A verdict replaces the one before it whole: no sentence of an older one stays.
-        if key.startswith("gate.") and key not in tags and key != "gate.previous_champion":
-            client.delete_model_version_tag(name, version, key)
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value[:_TAG_CHARACTERS])
-    if verdict.allowed:
-        client.set_registered_model_alias(name, CHAMPION, version)
-    return verdict.allowed
-
-
-def champion_of(uri: str, name: str) -> str | None:
-    """The version that ``@champion`` stands for, or ``None``."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client_of(uri).get_model_version_by_alias(name, CHAMPION).version)
-    except MlflowException:
-        return None

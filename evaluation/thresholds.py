@@ -17,6 +17,8 @@ from preprocessing.errors import InputError
 
 Rule = Literal["stated", "point", "confident"]
 RULES: tuple[Rule, ...] = ("stated", "point", "confident")
+# The rule by which a model package chooses its thresholds; the gate judges what is shipped.
+PACKAGED: Rule = "point"
 _CANDIDATES = 200
 
 
@@ -88,7 +90,7 @@ def _chosen(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings
             positive,
             sample.units,
             target,
-            confidence=settings.confidence if rule == "confident" else None,
+            confidence=confidence_of(rule, settings.confidence),
         )
         if found is None:
             reason = Reason.TOO_FEW if positive.any() else Reason.NO_SAMPLES
@@ -103,6 +105,11 @@ def _chosen(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings
     return Threshold(
         task=task.name, rule=rule, target_sensitivity=target, value=value, n_positive=0
     )
+
+
+def confidence_of(rule: Rule, confidence: float) -> float | None:
+    """The confidence at which a rule wants the sensitivity; ``None``: the sensitivity itself."""
+    return confidence if rule == "confident" else None
 
 
 def choose_threshold(

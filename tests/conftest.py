@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,20 @@ def real_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data at {DATA} (set OFFSITE_DATA)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated tracking database, made once and copied for every test: it costs seconds."""
+    from evaluation.tracking_store import initialise
+
+    database = tmp_path_factory.mktemp("tracking") / "template.db"
+    initialise(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def store(migrated: Path, tmp_path: Path) -> str:
+    """A tracking store of the test's own."""
+    shutil.copy(migrated, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -9,18 +9,19 @@ from evaluation.gate.judging import judge
 from evaluation.gate.rules import load_rules
 from evaluation.gate.verdict import Verdict
 from evaluation.predictions import load_predictions
-from evaluation.registry import champion_of, find_version, promote
-from evaluation.tracking import client_of
+from evaluation.registry_champion import champion_of, promote
+from evaluation.registry_predictions import kept_predictions
 from preprocessing.errors import InputError
-from workflows.evaluation_stage import EVALUATION, configuration_of
-
-RUN_FOLDER = "offsite.run_folder"
+from workflows.evaluation_stage import configuration_of, evaluate_run
 
 
 def pass_gate(
     folder: Path, name: str, version: str, uri: str, rules: Path, override: str = ""
 ) -> Verdict:
     """Judge a version by the evaluation of its run, keep the verdict, and promote it if allowed.
+
+    The evaluation is brought up to date first: what is judged are the tables of these predictions
+    under the run's present decision rules.
 
     Parameters
     ----------
@@ -40,10 +41,10 @@ def pass_gate(
         the candidate's.
     """
     champion = champion_of(uri, name)
-    champion = None if champion == version else champion
+    differences = None if champion == version else _differences(folder, name, champion, uri)
     verdict = judge(
-        folder / EVALUATION, load_rules(rules), champion=champion,
-        differences=_differences(folder, name, champion, uri),
+        evaluate_run(folder).folder, load_rules(rules), champion=champion, version=version,
+        differences=differences,
     )  # fmt: skip
     if override and not verdict.passed:
         verdict = verdict.overridden(override)
@@ -52,18 +53,18 @@ def pass_gate(
 
 
 def _differences(folder: Path, name: str, champion: str | None, uri: str) -> pd.DataFrame | None:
-    """The candidate against the champion, or None where the champion's run is out of reach."""
+    """The candidate against the champion, or None where the champion's predictions are missing."""
     if champion is None:
         return None
-    tags = find_version(client_of(uri), f"models:/{name}/{champion}").tags
-    run = Path(tags.get(RUN_FOLDER, ""))
-    if not (run / "predictions.parquet").is_file():
-        return None  # the rule of non-inferiority then refuses, and says what is missing
+    candidate = load_predictions(folder)
+    kept = kept_predictions(uri, name, champion, like=candidate)
+    if kept is None:
+        return None  # the rule of non-inferiority then refuses, and says what to do
     settings = configuration_of(folder).report_settings().metrics
     try:
-        return paired_differences(load_predictions(run), load_predictions(folder), settings)
+        return paired_differences(kept, candidate, settings)
     except InputError as error:
         raise InputError(
             f"the candidate cannot be compared with champion version {champion}: {error.problem}",
-            file=run, remedy="Evaluate both on the same test images: same cohort, same splits",
+            file=folder, remedy="Evaluate both on the same test images: same cohort, same splits",
         ) from error  # fmt: skip

@@ -5,7 +5,7 @@ intervals; unlabelled ones an alarm and an estimate of the prior, and no setting
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,53 +22,19 @@ from evaluation.onboarding import (
     local_threshold,
     shift_alarm,
 )
-from preprocessing.errors import InputError
+from workflows.onboarding_cases import (
+    ADVISED_CASES,
+    LocalCases,
+    check_enough_labels,
+    check_site_name,
+)
 from workflows.package.fitting import LEAST_BIN, operating_point, under
 from workflows.package.folder import Package
 from workflows.package.schema import ModelRecord, OperatingPoint, SiteProfile
 from workflows.package.temperature import tempered
 
-LEAST_CASES = 20
-ADVISED_CASES = 50
 LEAST_POSITIVES = 10
 DEFAULT_SENSITIVITY = 0.9
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LocalCases:
-    """Answered cases of one site.
-
-    Attributes
-    ----------
-    logits : numpy.ndarray
-        N x C.
-    labels : numpy.ndarray
-        N class indices, -1 where unlabelled.
-    patients : numpy.ndarray
-        N names.
-    percentiles : numpy.ndarray
-        N, OOD percentiles; NaN where unknown.
-    unanswered : int
-        Cases of the site without an answer.
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-    patients: np.ndarray
-    percentiles: np.ndarray
-    unanswered: int
-
-    @property
-    def labelled(self) -> "LocalCases":
-        """The labelled ones alone."""
-        known = self.labels >= 0
-        return replace(
-            self,
-            logits=self.logits[known],
-            labels=self.labels[known],
-            patients=self.patients[known],
-            percentiles=self.percentiles[known],
-        )
 
 
 @dataclass
@@ -80,25 +46,6 @@ class Onboarded:
     reference: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def cases_of(
-    records: Sequence[dict[str, Any]], labels: Sequence[str], classes: Sequence[str]
-) -> LocalCases:
-    """Join the records of a prediction run with the labels of its inputs, in the same order."""
-    index = {name: number for number, name in enumerate(classes)}
-    kept = [(r, label) for r, label in zip(records, labels, strict=True) if r.get("logits")]
-    kept = [(r, label) for r, label in kept if not r["duplicate_of"]]
-    if not kept:
-        raise InputError("no case has an answer", remedy="See results.csv for the reasons")
-    percentiles = [r["ood_percentile"] for r, _ in kept]
-    return LocalCases(
-        logits=np.array([r["logits"] for r, _ in kept]),
-        labels=np.array([index.get(label, -1) for _, label in kept]),
-        patients=np.array([r["patient"] or r["case"] for r, _ in kept]),
-        percentiles=np.array([np.nan if p is None else p for p in percentiles]),
-        unanswered=len(records) - len(kept),
-    )
-
-
 def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
     """Check a package at a site, and set it for the site where there are labels.
 
@@ -107,12 +54,7 @@ def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
     InputError
         The site has labels, but too few to tell anything; or its name has a slash.
     """
-    if "/" in site or site.startswith("_"):
-        raise InputError(
-            f"'{site}' cannot name a profile: what belongs to it is kept under 'site/...'",
-            remedy="Name the site without a slash and without a leading underscore",
-            code="bad_site_name",
-        )
+    check_site_name(site)
     report: dict[str, Any] = {
         "site": site, "cases": len(cases.labels), "unanswered": cases.unanswered,
         "patients": len(np.unique(cases.patients)), "checks": _alarms(package, cases),
@@ -123,12 +65,7 @@ def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
         report["prior"] = _prior(package, cases)
         report["banner"] = f"Not locally calibrated: {site} has no labelled cases."
         return Onboarded(report)
-    if len(labelled.labels) < LEAST_CASES:
-        raise InputError(
-            f"{len(labelled.labels)} labelled cases of {site}: too few to tell anything",
-            remedy=f"Label {ADVISED_CASES} to 100 cases, of patients as they come",
-            code="too_few_cases",
-        )
+    check_enough_labels(len(labelled.labels), site)
     report["checks"] |= _checks(package, labelled, site)
     return _set(package, labelled, site, report)
 
@@ -185,6 +122,8 @@ def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any])
         sites = np.full(len(cases.labels), site)
         sets = ConformalSets.fit(probabilities, cases.labels, sites, settings)
         reference |= under(f"conformal/{site}", sets.to_arrays())
+        # Local cases are too few for each class; the pooled sets of the model may hold for each.
+        notes.append("the coverage of the local sets holds over all classes together, not for each")
     if len(cases.labels) < ADVISED_CASES:
         notes.append(f"{len(cases.labels)} local cases, fewer than {ADVISED_CASES}: wide intervals")
     profile = SiteProfile(
@@ -193,6 +132,7 @@ def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any])
     )  # fmt: skip
     report |= {"temperature": _estimate(temperature), "profile": profile.model_dump(mode="json")}
     changed = {
+        "version": "",  # it is another model than the version it was made from
         "profiles": {**record.profiles, site: profile},
         "fingerprints": {**record.fingerprints, f"before {site}": package.digest},
     }

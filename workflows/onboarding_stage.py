@@ -7,10 +7,17 @@ from typing import Any
 from preprocessing.cohort import load_cohort
 from preprocessing.errors import InputError
 from preprocessing.files import write_json
-from workflows.onboarding import cases_of, onboard, report_path
+from workflows.onboarding import onboard, report_path
+from workflows.onboarding_cases import (
+    LocalCases,
+    cases_of,
+    check_enough_labels,
+    check_site_name,
+)
+from workflows.onboarding_registry import register_onboarded
 from workflows.package.folder import Package, write_package
 from workflows.predict import running
-from workflows.predict.batch import BatchOptions, run_batch
+from workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
 from workflows.predict.inputs import Inputs
 
 PREDICTIONS, PACKAGE = "predictions", "package"
@@ -41,47 +48,61 @@ def calibrate(
 ) -> Calibrated:  # fmt: skip
     """Predict the local cases, check the model on them, and write the package for the site.
 
+    What can be refused is refused before anything is predicted.
+
     Raises
     ------
     InputError
-        The table has no case of the site, or too few labelled ones.
+        The table has no case of the site, or too few labelled ones; or a package that is in no
+        registry is to be registered.
+    KeyboardInterrupt
+        The prediction was interrupted: nothing is fitted on a part of the cases.
     """
+    check_site_name(site)
+    store = _store_of(model, tracking_uri) if register else None
     with running.opened_model(model, tracking_uri) as package:
-        chosen = running.device_named(device)
-        predictor = running.predictor_for(package, chosen)
-        table = load_cohort(cohort, package.record.classes).table
-        here = (table["site"] == site).to_numpy()
-        if not here.any():
-            raise InputError(
-                f"no case of site '{site}'", file=cohort, column="site",
-                remedy=f"The table has {', '.join(sorted(table['site'].unique())[:8])}",
-            )  # fmt: skip
-        inputs = running.inputs_for(package, [cohort], "", output)
-        items = tuple(item for item, own in zip(inputs.items, here, strict=True) if own)
-        options = BatchOptions(output=output / PREDICTIONS, workers=workers)
-        outcome = run_batch(package, predictor, Inputs(items), options, chosen)
-        cases = cases_of(
-            list(outcome.records()), list(table["label"][here]), package.record.classes
-        )
+        cases = _predicted(package, cohort, site, output, running.device_named(device), workers)
         done = onboard(package, cases, site)
         write_json(report_path(output), done.report)
         if done.record is None:
             return Calibrated(done.report, None)
         made = write_package(output / PACKAGE, done.record, package.weights, done.reference)
-        version = _register(made, package, model, tracking_uri, site) if register else ""
+        if store is None:
+            return Calibrated(done.report, made)
+        version = register_onboarded(store, model, package.record.version, made, site)
         return Calibrated(done.report, made, version)
 
 
-def _register(made: Path, package: Package, model: str, tracking_uri: str | None, site: str) -> str:
-    from evaluation.registry import find_version, register_package
-    from evaluation.tracking import client_of
-
-    if not model.startswith("models:/") or tracking_uri is None:
+def _predicted(
+    package: Package, cohort: Path, site: str, output: Path, device: str, workers: int
+) -> LocalCases:
+    """The site's cases of the table, all of them predicted."""
+    predictor = running.predictor_for(package, device)
+    given = load_cohort(cohort, package.record.classes)
+    rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
+    known = {(path, patient): label for path, patient, label in rows}
+    inputs = running.inputs_for(package, [cohort], "", output)
+    items = tuple(item for item in inputs.items if item.site == site)
+    if not items:
         raise InputError(
-            "only a registered model has versions",
-            remedy="Give --model models:/name@champion and --tracking-uri",
+            f"no case of site '{site}'", file=cohort, column="site",
+            remedy=f"The table has {', '.join(given.sites[:8])}",
+        )  # fmt: skip
+    labels = [known[item.path, item.patient] for item in items]
+    check_enough_labels(sum(label != "" for label in labels), site)
+    options = BatchOptions(output=output / PREDICTIONS, workers=workers)
+    outcome = run_batch(package, predictor, Inputs(items), options, device)
+    if outcome.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return cases_of(list(outcome.records()), labels, package.record.classes)
+
+
+def _store_of(model: str, tracking_uri: str | None) -> str:
+    """The registry that the new version goes to."""
+    if not model.startswith(running.REGISTERED):
+        raise InputError(
+            "only a registered model has versions, and this is the folder of a package",
+            remedy="Give --model models:/name@champion, or leave --register out",
+            code="not_registered",
         )
-    known = find_version(client_of(tracking_uri), model)
-    tags = {"offsite.onboarded": site, "offsite.onboarded_from": package.digest}
-    version = register_package(tracking_uri, known.name, made, str(known.run_id), tags)
-    return f"models:/{known.name}/{version}"
+    return running.tracking_store(tracking_uri)

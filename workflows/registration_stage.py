@@ -4,19 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.predictions import load_predictions
 from evaluation.registry import register_package
-from evaluation.report.reading import check_tables
+from evaluation.registry_predictions import keep_predictions
 from preprocessing.files import read_json
 from workflows.configurations import Configuration, PathologyConfiguration
 from workflows.console import say
-from workflows.evaluation_stage import EVALUATION, configuration_of, finished_run, track_run
-from workflows.gate_stage import RUN_FOLDER
+from workflows.evaluation_stage import configuration_of, evaluate_run, finished_run, track_run
 from workflows.job import Job
 from workflows.package.schema import Name
 from workflows.packaging import ModelFacts, package_run
+from workflows.serving import served_types
 from workflows.training_stage import CELL
 
 PACKAGE = "package"
+RUN_FOLDER = "offsite.run_folder"
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,37 @@ class Registered:
 
 
 def package(folder: str | Path) -> Path:
-    """Make the model package of an evaluated run, in the run's folder."""
+    """Make the model package of a run, in the run's folder.
+
+    Its evaluation is brought up to date first; one that is leaves nothing to do. The package thus
+    never carries numbers of other predictions or decision rules, nor of a half-made evaluation.
+    """
     path = Path(folder)
     record, configuration = finished_run(path), configuration_of(path)
-    check_tables(path / EVALUATION)
+    evaluation = evaluate_run(path)
     facts = model_facts(configuration, record["facts"]["architecture"])
-    return package_run(path, path / EVALUATION, path / PACKAGE, facts)
+    return package_run(path, evaluation.folder, path / PACKAGE, facts)
 
 
 def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Registered:
-    """Package a run, log it, and register it as a candidate; the same run is registered once."""
+    """Package a run, log it, and register it as a candidate; the same run is registered once.
+
+    Its test predictions are kept with the version, for the comparison with later candidates.
+    """
     path = Path(folder)
     say(f"[bold]register[/bold]  {read_json(path / CELL)['name']} as {name}")
     made = package(path)
     run_id = track_run(path, uri, experiment)
     record = finished_run(path)
     version = register_package(
-        uri, name, made, run_id,
+        uri, name, made, run_id, outputs=served_types(configuration_of(path).classes),
         tags={
             "offsite.run": record["key"],
             "method": read_json(path / CELL)["method"],
             RUN_FOLDER: str(path.absolute()),
         },
     )  # fmt: skip
+    keep_predictions(uri, name, version, load_predictions(path))
     return Registered(name, version, made, run_id)
 
 

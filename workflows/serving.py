@@ -4,21 +4,38 @@ The registry holds no code: MLflow imports this module from the installed offsit
 folder of the package. The answers are those of `offsite predict`, without pictures.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from workflows.package.folder import load_package
+from workflows.predict.case_files import content_of, sha256_of
+from workflows.predict.codes import NOTICE
 from workflows.predict.items import item_of
 from workflows.predict.judgement import Judge
 from workflows.predict.passage import Passage, check_file
 from workflows.predict.running import device_named, predictor_for
+from workflows.predict.tables import columns_of
 
-COLUMNS = (
-    "image", "status", "code", "decision", "reasons", "prediction", "referable",
-    "referable_probability", "ood_percentile",
-)  # fmt: skip
+# What a single image has not: a place in a run, a patient's other images, copies, an alias.
+_OF_A_RUN = ("number", "case", "patient", "eye", "duplicate_of", "model_version")
+_NUMBERS = ("probability", "threshold", "percentile", "score")
+
+
+def served_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The columns of an answer: those of ``results.csv``, but for what only a run has."""
+    return tuple(name for name in columns_of(classes) if name not in _OF_A_RUN)
+
+
+def served_types(classes: Sequence[str]) -> dict[str, str]:
+    """The MLflow type of each column of an answer, for the signature of a registered model."""
+    shares = {f"prob_{name}" for name in classes}
+    return {
+        name: "double" if name in shares or name.endswith(_NUMBERS) else "string"
+        for name in served_columns(classes)
+    }
 
 
 class ServedModel:
@@ -32,9 +49,11 @@ class ServedModel:
 
     def __init__(self, path: str | Path) -> None:
         package = load_package(path)
+        record = package.record
         self._predictor = predictor_for(package, device_named("auto"))
         self._judge = Judge(package)
-        self._classes = package.record.classes
+        self._columns = served_columns(record.classes)
+        self._facts = {"model": record.name, "model_sha256": package.digest, "notice": NOTICE}
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Answer a row for each row.
@@ -49,29 +68,47 @@ class ServedModel:
         Returns
         -------
         pandas.DataFrame
-            ``COLUMNS`` and ``prob_<class>``; text, numbers, or None.
+            :func:`served_columns`; text, numbers, or None.
         """
         sites = data["site"] if "site" in data.columns else [""] * len(data)
         rows = [
             self._answer(Path(str(image)), str(site))
             for image, site in zip(data["image"], sites, strict=True)
         ]
-        return pd.DataFrame(rows).astype(object)
+        # As objects, so that what is not known stays None and is no NaN.
+        return pd.DataFrame(rows, columns=list(self._columns), dtype=object)
 
     def _answer(self, path: Path, site: str) -> dict[str, Any]:
         passage = Passage(item_of(path, site=site))
         with passage.blamed():
             check_file(passage.item)
+            passage.content = sha256_of(passage.item, content_of(passage.item))
             passage.read(self._predictor)
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
                 (finding,) = self._predictor.infer([passage.prepared])
                 passage.answer(finding)
-        record = passage.record(self._judge)
-        record |= {"image": str(path), "reasons": "; ".join(record["reasons"])}
+        record = self._judged(passage)
         shares = record.get("probabilities") or {}
-        row = {name: record.get(name) for name in COLUMNS}
-        return {**row, **{f"prob_{name}": shares.get(name) for name in self._classes}}
+        record |= {f"prob_{name}": share for name, share in shares.items()} | self._facts
+        return {name: _plain(name, record.get(name)) for name in self._columns}
+
+    def _judged(self, passage: Passage) -> dict[str, Any]:
+        """The record of an input; an answer that cannot be judged is none."""
+        with passage.blamed():
+            return passage.record(self._judge)
+        passage.finding = None
+        return passage.record(self._judge)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Text, a number or None, as a cell of ``results.csv`` says it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, list | tuple):
+        return value
+    # An empty set is an answer, and not the same as none.
+    return "; ".join(map(str, value)) or ("(empty)" if name.startswith("set_") else "")
 
 
 def _load_pyfunc(path: str) -> ServedModel:

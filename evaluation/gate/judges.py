@@ -19,6 +19,7 @@ from evaluation.gate.verdict import RuleVerdict
 from evaluation.report.metrics import described
 from evaluation.report.reading import records
 from evaluation.report.wording import change, interval, number, present, reason
+from evaluation.thresholds import PACKAGED
 
 Row = dict[str, Any]
 
@@ -33,13 +34,14 @@ class Case:
         Tables of the evaluation, and ``differences`` where there is a champion.
     left_out : frozenset of str
         Sites that are not judged.
-    champion : str or None
-        Version of the champion.
+    champion, version : str or None
+        Version of the champion, and of what is judged.
     """
 
     tables: Mapping[str, pd.DataFrame]
     left_out: frozenset[str]
     champion: str | None
+    version: str | None = None
 
     def rows(self, name: str, about: Rule, /, **wanted: str) -> dict[str, Row] | None:
         """The rows of single sites by site, or ``None`` where the table is missing."""
@@ -133,9 +135,7 @@ def _calibration(case: Case, rule: Calibration) -> RuleVerdict:
 
 
 def _threshold_transfer(case: Case, rule: ThresholdTransfer) -> RuleVerdict:
-    rows = case.rows(
-        "operating_points", rule, metric="transfer_gap", task=rule.task, rule=rule.chosen_by
-    )
+    rows = case.rows("operating_points", rule, metric="transfer_gap", task=rule.task, rule=PACKAGED)
 
     def fault(row: Row) -> str | None:
         high = present(row["high"])
@@ -157,6 +157,16 @@ def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
     if case.champion is None:
         said = "there is no champion yet, so there is nothing to be worse than"
         return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
+    if case.champion == case.version:
+        said = f"version {case.champion} is the champion itself, and not worse than itself"
+        return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
+    if "differences" not in case.tables:
+        said = (
+            f"not compared: the registry does not hold the test predictions of the champion, version"
+            f" {case.champion}; register its run again where it still stands, or promote the"
+            " candidate with a written reason"
+        )
+        return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
 
     def fault(row: Row) -> str | None:
         loss = present(row["low"] if name.higher else row["high"])

@@ -22,6 +22,7 @@ def judge(
     *,
     champion: str | None,
     differences: pd.DataFrame | None,
+    version: str | None = None,
 ) -> Verdict:
     """Judge a candidate by its evaluation.
 
@@ -36,6 +37,8 @@ def judge(
         Version of the current champion; ``None`` where there is none yet.
     differences : pandas.DataFrame or None
         ``differences.csv`` with the champion first and the candidate second, on the same cases.
+    version : str or None
+        Version of the candidate, where it is registered; it may be the champion itself.
 
     Raises
     ------
@@ -54,8 +57,9 @@ def judge(
             )
     compared = {} if differences is None else {"differences": differences}
     case = Case(
-        tables={**tables, **compared}, left_out=frozenset(settings.left_out), champion=champion
-    )
+        tables={**tables, **compared}, left_out=frozenset(settings.left_out), champion=champion,
+        version=version,
+    )  # fmt: skip
     return Verdict(
         rules=tuple(JUDGES[type(rule)](case, rule) for rule in settings.rules),
         settings_digest=settings.digest(),

@@ -68,13 +68,13 @@ class Calibration(Rule):
 
 
 class ThresholdTransfer(Rule):
-    """The threshold chosen on training sites still finds what it promised."""
+    """The threshold chosen on training sites still finds what it promised.
+
+    It is chosen by the rule of model packages, :data:`evaluation.thresholds.PACKAGED`.
+    """
 
     rule: Literal["threshold_transfer"] = "threshold_transfer"
     task: str = Field(description="Task of operating_points.csv")
-    chosen_by: Literal["stated", "point", "confident"] = Field(
-        default="confident", description="How the threshold was chosen"
-    )
     gap_at_most: float = Field(
         default=0.05, ge=0, lt=1, description="Greatest upper bound of target minus sensitivity"
     )

@@ -208,7 +208,8 @@ def test_the_gate_refuses_by_name_and_an_override_is_kept(made: Path, tmp_path: 
     allowed = offsite("register", made / "job.yaml", "--name", "gated", "--gate", rules,
                       "--override", why)  # fmt: skip
     assert allowed.returncode == 0, allowed.stderr
-    from evaluation.registry import champion_of, find_version
+    from evaluation.registry import find_version
+    from evaluation.registry_champion import champion_of
     from evaluation.tracking import client_of
 
     uri = Job.load(made / "job.yaml").tracking_uri

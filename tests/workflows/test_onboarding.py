@@ -7,14 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.registry import find_version, register_package
+from evaluation.registry_champion import champion_of
+from evaluation.registry_predictions import keep_predictions, kept_predictions
+from evaluation.tracking import log_run
+from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
 from preprocessing.synthetic.fundus_sites import CLINICS
 from tests.workflows.conftest import FundusRun
-from workflows.onboarding import LocalCases, onboard
+from workflows.onboarding import onboard
+from workflows.onboarding_cases import LocalCases, cases_of
+from workflows.onboarding_registry import promote_onboarded
 from workflows.onboarding_stage import calibrate
 from workflows.package.folder import Package, load_package, write_package
 from workflows.package.temperature import tempered
 from workflows.predict.batch import BatchOptions
+from workflows.predict.predictor import Finding, Prepared
 from workflows.predict.running import predict
 
 SITE = CLINICS[2].name
@@ -50,7 +58,9 @@ def test_labelled_cases_give_the_site_a_profile_of_its_own(
         "holds", "unclear", "fails", "undefined",
     }  # fmt: skip
     assert json.loads((tmp_path / "out" / "onboarding.json").read_text()) == done.report
-    assert "local cases" in (done.package / "card.md").read_text()
+    card = (done.package / "card.md").read_text()
+    assert "local cases" in card
+    assert f"{SITE}: the coverage of the local sets holds over all classes together" in card
 
     options = BatchOptions(output=tmp_path / "again", workers=1)
     predict([local], str(done.package), options, device="cpu")
@@ -122,3 +132,97 @@ def test_a_known_temperature_is_found_and_a_hidden_failure_is_seen(
     assert set(twice.reference) == set(missed.reference)
     for name, array in package.reference.items():
         assert np.array_equal(twice.reference[name], array)
+
+
+def test_an_interrupted_prediction_makes_no_package(
+    fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workflows.cli import app
+    from workflows.predict.photographs import PhotographPredictor
+
+    whole, calls = PhotographPredictor.infer, []
+
+    def infer(self: PhotographPredictor, batch: list[Prepared]) -> list[Finding]:
+        calls.append(len(batch))
+        if len(calls) == 6:  # by then there are labelled cases enough to fit something on
+            raise KeyboardInterrupt
+        return whole(self, batch)
+
+    monkeypatch.setattr(PhotographPredictor, "infer", infer)
+    local = cohort_of(fundus_run, tmp_path, None)
+    command = ["calibrate", str(local), "--model", str(fundus_run.package), "--site", SITE,
+               "--output", str(tmp_path / "out"), "--device", "cpu", "--workers", "1"]  # fmt: skip
+    with pytest.raises(SystemExit) as stopped:
+        app(command)
+    assert stopped.value.code == 130
+    assert len(list((tmp_path / "out").rglob("case.json"))) >= 20
+    assert not (tmp_path / "out" / "package").exists()
+    assert not (tmp_path / "out" / "onboarding.json").exists()
+    with pytest.raises(SystemExit) as done:
+        app(command)
+    assert done.value.code == 0
+    assert load_package(tmp_path / "out" / "package").record.profiles[SITE].n > 24
+
+
+def test_a_case_that_was_not_reached_is_no_unanswered_one() -> None:
+    answered = {"status": "ok", "logits": [0.1, 0.2], "duplicate_of": "", "ood_percentile": 1.0,
+                "patient": "a", "case": "a"}  # fmt: skip
+    pending = {"status": "pending", "duplicate_of": "", "case": "b"}
+    with pytest.raises(InputError, match="1 of 2 cases were not reached"):
+        cases_of([answered, pending], ["x", "y"], ["x", "y"])
+
+
+def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(
+    fundus_run: FundusRun, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluation.predictions import load_predictions
+
+    predictions = load_predictions(fundus_run.run)
+    run_id = log_run(store, "test", "run", job_key="key")
+    register_package(store, "small", fundus_run.package, run_id, {"method": "erm"})
+    keep_predictions(store, "small", "1", predictions)
+    local = cohort_of(fundus_run, tmp_path, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # in place of the option
+    done = calibrate(
+        local, "models:/small@candidate", SITE, tmp_path / "out", register=True, device="cpu"
+    )
+    assert done.version == "models:/small/2"
+    client = client_of(store)
+    assert str(find_version(client, "models:/small@candidate").version) == "1"
+    tags = find_version(client, done.version).tags
+    assert (tags["offsite.onboarded"], tags["offsite.onboarded_from"]) == (SITE, "1")
+    kept = kept_predictions(store, "small", "2", like=predictions)
+    assert kept is not None, "a later candidate is compared with it as with the version before"
+    assert done.package is not None
+    assert load_package(done.package).record.version == ""
+
+    with pytest.raises(InputError, match="the gate decides on it"):
+        promote_onboarded(store, "models:/small/1", "Dr Example: seen in the pilot at the site")
+    with pytest.raises(InputError, match="written reason"):
+        promote_onboarded(store, done.version, "because")
+    assert champion_of(store, "small") is None
+    promote_onboarded(store, done.version, "Dr Example: seen in the pilot at the site")
+    assert champion_of(store, "small") == "2"
+    tags = find_version(client, "models:/small@champion").tags
+    assert tags["gate.verdict"] == "overridden"
+    said = f"the weights of version 1 (gate: not judged), set for {SITE}"
+    assert said in tags["gate.01.onboarded"]
+
+
+def test_what_cannot_be_registered_is_refused_before_anything_is_predicted(
+    fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    local = cohort_of(fundus_run, tmp_path, None)
+    for model, words in (
+        (str(fundus_run.package), "only a registered model has versions"),
+        ("models:/small@champion", "needs its tracking store"),
+    ):
+        with pytest.raises(InputError, match=words):
+            calibrate(local, model, SITE, tmp_path / "out", register=True, device="cpu")
+    with pytest.raises(InputError, match="cannot name a profile"):
+        calibrate(local, str(fundus_run.package), "a/b", tmp_path / "out", device="cpu")
+    few = cohort_of(fundus_run, tmp_path, 6)
+    with pytest.raises(InputError, match="too few"):
+        calibrate(few, str(fundus_run.package), SITE, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -74,8 +76,21 @@ def test_missing_and_foreign_files_and_links_are_refused(package: Path, tmp_path
     (package / "card.md").symlink_to(tmp_path / "card.md")
     with pytest.raises(ModelRefused, match=r"card\.md is not a plain file"):
         load_package(package)
-    with pytest.raises(ModelRefused, match="no such model package"):
-        load_package(tmp_path / "none")
+
+
+def test_a_wrong_path_is_not_a_package_that_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").touch()
+    for name in ("none", "letters"):
+        with pytest.raises(InputError, match="no such model package") as caught:
+            load_package(tmp_path / name)
+        assert not isinstance(caught.value, ModelRefused)
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows", "model", "verify", str(tmp_path / "none")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no such model package" in done.stderr
 
 
 class Bomb:
@@ -155,6 +170,12 @@ def test_only_a_package_is_replaced(package: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a model package"):
         small_package(other)
     assert (other / "thesis.txt").exists()
+    (package / "notes.txt").write_text("read by hand")
+    with pytest.raises(InputError, match=r"not a model package \(notes\.txt\)"):
+        small_package(package)
+    assert (package / "notes.txt").exists()
+    with pytest.raises(InputError, match="not a model package"):
+        small_package(other / "thesis.txt")
     with pytest.raises(InputError, match="holds objects"):
         write_package(
             tmp_path / "bad", small_record(), small_weights(), {"x": np.array([None], dtype=object)}

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_packa
 from workflows.package.folder import WEIGHTS, Package, load_package, write_package
 from workflows.package.schema import Architecture, OperatingPoint, SiteProfile
 from workflows.predict.folder_lock import locked
-from workflows.predict.items import Item
+from workflows.predict.items import Item, item_of
 from workflows.predict.predictor import Finding, Prepared
 from workflows.predict.slides import SlidePredictor
 from workflows.predict.tables import _cell
@@ -165,22 +166,36 @@ def test_no_cell_is_a_formula_whatever_the_separator(text: str) -> None:
     assert _cell("a-b (c), d") == "a-b (c), d"
 
 
-def test_the_weights_are_those_that_were_verified(tmp_path: Path) -> None:
-
+def slide_package(folder: Path, **preprocessing: Any) -> Package:
     encoder = load_encoder(EncoderSettings())
     model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
-    settings = {"tiles": TileSettings().model_dump(mode="json"),
-                "encoder": EncoderSettings().model_dump(mode="json")}  # fmt: skip
+    settings = {
+        "tiles": TileSettings().model_dump(mode="json"),
+        "encoder": EncoderSettings().model_dump(mode="json"), **preprocessing,
+    }  # fmt: skip
     architecture = Architecture(name="sc_mil", settings=describe(model))
     record = small_record(task="slides", architecture=architecture, preprocessing=settings)
-    write_package(tmp_path / "slides", record, model.inference_state(), {})
-    loaded = load_package(tmp_path / "slides")
+    write_package(folder, record, model.inference_state(), {})
+    return load_package(folder)
+
+
+def test_the_weights_are_those_that_were_verified(tmp_path: Path) -> None:
+    loaded = slide_package(tmp_path / "slides")
     (tmp_path / "slides" / WEIGHTS).write_bytes(b"exchanged after it was verified")
     predictor = SlidePredictor(loaded, "cpu")
     assert all(
         bool((predictor._model.state_dict()[name] == value).all())
         for name, value in loaded.weights.items()
     )
+
+
+def test_an_answer_for_a_patient_says_which_slides_it_rests_on(tmp_path: Path) -> None:
+    of_patients = SlidePredictor(slide_package(tmp_path / "a", pooling="patient_union"), "cpu")
+    unnamed, named = item_of(tmp_path / "x.svs"), item_of(tmp_path / "x.svs", patient="p")
+    assert "no table names its patient" in of_patients._notes(unnamed, 0)[0]
+    assert "without 2 of the patient's slides" in of_patients._notes(named, 2)[0]
+    assert of_patients._notes(named, 0) == ()
+    assert SlidePredictor(slide_package(tmp_path / "b"), "cpu")._notes(unnamed, 0) == ()
 
 
 def test_an_old_record_without_its_key_is_not_read(package: Package, tmp_path: Path) -> None:

@@ -8,15 +8,26 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from preprocessing.synthetic.fundus_sites import GRADES
 from tests.workflows.conftest import FundusRun
+from tests.workflows.packages import small_record
+from tests.workflows.tiny import TinyPredictor, network, photographs, tiny_package
+from workflows import serving
+from workflows.package.folder import load_package, write_package
 from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
-from workflows.serving import ServedModel, _load_pyfunc
+from workflows.predict.codes import NOTICE
+from workflows.predict.decisions import Verdict
+from workflows.predict.judgement import Judge
+from workflows.predict.predictor import Finding
+from workflows.predict.running import opened_model, predict
+from workflows.serving import ServedModel, _load_pyfunc, served_types
 
 
 def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: Path) -> None:
@@ -25,16 +36,83 @@ def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: 
     bad.touch()
     options = BatchOptions(output=tmp_path / "out", workers=1)
     predict([*images, bad], str(fundus_run.package), options, site="x", device="cpu")
-    batch = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    batch = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False, dtype=str)
     served = _load_pyfunc(str(fundus_run.package))
     assert isinstance(served, ServedModel)
-    answers = served.predict(pd.DataFrame({"image": [*map(str, images), str(bad)]}))
-    assert list(answers["code"]) == list(batch["code"])
+    answers = served.predict(pd.DataFrame({"image": [*map(str, images), str(bad)], "site": "x"}))
     assert answers["code"].iloc[-1] == "empty_file"
-    columns = [name for name in batch.columns if name.startswith("prob_")]
-    found = answers[columns].iloc[:-1].astype(float).to_numpy()
-    assert np.allclose(found, batch[columns].iloc[:-1].astype(float).to_numpy(), atol=1e-6)
-    assert answers[columns].iloc[-1].isna().all()
+    assert set(answers["notice"]) == {NOTICE}
+    of_a_run = {"number", "case", "patient", "eye", "duplicate_of", "model_version"}
+    assert set(batch.columns) - set(answers.columns) == of_a_run
+    types = served_types(GRADES)
+    assert list(answers.columns) == list(types)
+    for name, kind in types.items():
+        found, wanted = answers[name], batch[name]
+        if kind == "double":
+            assert list(found.isna()) == list(wanted == ""), name
+            numbers = wanted[wanted != ""].astype(float)
+            assert np.allclose(found.dropna().astype(float), numbers, atol=1e-6), name
+        else:
+            assert ["" if cell is None else cell for cell in found] == list(wanted), name
+
+
+def test_weights_that_give_no_number_are_never_an_all_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {name: torch.full_like(one, torch.nan) for name, one in network().state_dict().items()}
+    package = write_package(tmp_path / "package", small_record(), broken, {})
+    monkeypatch.setattr(serving, "predictor_for", lambda package, _: TinyPredictor(package))
+    images = list(map(str, photographs(tmp_path / "images", 3)))
+    asked = pd.DataFrame({"image": images, "site": "north"})  # where 'no referral' may be given
+    answers = ServedModel(package).predict(asked)
+    assert "no_referral" not in set(answers["decision"])
+    assert "no" not in set(answers["referable"])
+
+
+def test_what_cannot_be_judged_is_no_answer_and_spares_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tiny_package(tmp_path / "package")
+    monkeypatch.setattr(serving, "predictor_for", lambda package, _: TinyPredictor(package))
+    judge, seen = Judge.judge, []
+
+    def failing(self: Judge, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
+        seen.append(finding)
+        if len(seen) == 1:
+            raise ValueError("no number")
+        return judge(self, finding, site)
+
+    monkeypatch.setattr(Judge, "judge", failing)
+    images = list(map(str, photographs(tmp_path / "images", 2)))
+    answers = ServedModel(package.path).predict(pd.DataFrame({"image": images}))
+    assert answers["code"].iloc[0] == "internal_error"
+    assert answers["prediction"].isna().tolist() == [True, False]
+    assert answers["decision"].iloc[0] == "human_review"
+
+
+def test_an_alias_that_moves_meanwhile_changes_nothing(
+    fundus_run: FundusRun, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evaluation.registry
+    from evaluation.registry import register_package
+    from evaluation.tracking import log_run
+
+    run_id = log_run(store, "test", "run", job_key="key")
+    register_package(store, "small", fundus_run.package, run_id)
+    package = load_package(fundus_run.package)
+    other = write_package(
+        tmp_path / "other", package.record.model_copy(update={"name": "other"}), package.weights,
+        package.reference,
+    )  # fmt: skip
+    fetch = evaluation.registry.fetch_package
+
+    def slow(uri: str, model: str, destination: Path) -> Path:
+        register_package(store, "small", other, run_id)  # takes the alias
+        return fetch(uri, model, destination)
+
+    monkeypatch.setattr(evaluation.registry, "fetch_package", slow)
+    with opened_model("models:/small@candidate", store) as opened:
+        assert (opened.record.version, opened.digest) == ("1", package.digest)
 
 
 def free_port() -> int:
@@ -50,7 +128,8 @@ def test_registered_predicted_with_and_served(fundus_run: FundusRun, tmp_path: P
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     run_id = log_run(uri, "test", "run", job_key="key")
-    register_package(uri, "small", fundus_run.package, run_id)
+    types = served_types(GRADES)
+    register_package(uri, "small", fundus_run.package, run_id, outputs=types)
     images = sorted(fundus_run.cohort.parent.rglob("*.jpg"))[:3]
     options = BatchOptions(output=tmp_path / "out", workers=1)
     outcome = predict(
@@ -77,6 +156,7 @@ def test_registered_predicted_with_and_served(fundus_run: FundusRun, tmp_path: P
                             "data": [[str(path)] for path in images]}})  # fmt: skip
         rows = pd.DataFrame(answer["predictions"])
         assert list(rows["decision"]) == list(batch["decision"])
+        assert list(rows) == list(types)
         columns = [name for name in batch.columns if name.startswith("prob_")]
         assert np.allclose(rows[columns].astype(float), batch[columns].astype(float), atol=1e-6)
     finally:

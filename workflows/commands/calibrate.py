@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-REFUSED = 4
+REFUSED, INTERRUPTED = 4, 130
 
 
 def calibrate(
@@ -18,10 +18,11 @@ def calibrate(
         Path, typer.Option("--output", "-o", help="Folder for predictions, report and package.")
     ],
     tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store of models:/..., and of --register.")
+        str | None,
+        typer.Option(help="MLflow store of models:/..., and of --register."),
     ] = None,
     register: Annotated[
-        bool, typer.Option("--register", help="Make it a new version of the registered model.")
+        bool, typer.Option("--register", help="Make it a new version of the model, with no alias.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
@@ -29,7 +30,8 @@ def calibrate(
     """Check a model at a site with 50 to 100 labelled local cases, and set it for the site.
 
     Prints the new package, which has a profile for the site. From unlabelled cases: an alarm and
-    an estimate of how frequent each class is, and no package.
+    an estimate of how frequent each class is, and no package. Exit code 130: interrupted, and no
+    package; run it again to go on.
     """
     from workflows.commands.options import cores
     from workflows.console import say
@@ -44,9 +46,17 @@ def calibrate(
     except ModelRefused as error:
         say(f"The model is refused. {error}")
         raise typer.Exit(REFUSED) from error
+    except KeyboardInterrupt:
+        say("Interrupted: no package was made. Run it again to go on where it stopped.")
+        raise typer.Exit(INTERRUPTED) from None
     _tell(done.report)
     if done.package is not None:
         typer.echo(done.version or done.package)
+    if done.version:
+        say(
+            "The version has no alias; @candidate and @champion stay where they are."
+            f" `offsite model promote {done.version} --because ...` makes it the champion."
+        )
 
 
 def _tell(report: dict[str, Any]) -> None:

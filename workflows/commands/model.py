@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look into a model package.", no_args_is_help=True)
+app = typer.Typer(help="Look into a model package; promote one.", no_args_is_help=True)
 REFUSED = 4
 Model = Annotated[str, typer.Argument(help="Folder of a package, or models:/name@alias.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store of models:/...")]
@@ -71,6 +71,23 @@ def export(
 
     with _package(model, tracking_uri) as folder:
         typer.echo(export_package(folder, to))
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="models:/name/version, made by calibrate.")],
+    because: Annotated[str, typer.Option(help="Who decided what, and why; kept with the version.")],
+    tracking_uri: Uri = None,
+) -> None:
+    """Make a version that was onboarded at a site the champion, for a written reason.
+
+    The gate judges runs, and has no cases of the site: the decision is a person's. A retrained
+    model is promoted by `offsite register --gate` alone.
+    """
+    from workflows.onboarding_registry import promote_onboarded
+    from workflows.predict.running import tracking_store
+
+    typer.echo(promote_onboarded(tracking_store(tracking_uri), model, because))
 
 
 @contextmanager

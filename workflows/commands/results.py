@@ -50,7 +50,7 @@ def compare(
 
 def register(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|CONFIG", help="Folder of an evaluated run, or a job.")
+        Path, typer.Argument(metavar="RUN|CONFIG", help="Folder of a finished run, or a job.")
     ],
     name: Annotated[
         str | None, typer.Option(help="Name of the registered model; default: the job's.")
@@ -66,6 +66,7 @@ def register(
 ) -> None:
     """Package a run and register it as a candidate; prints the model's address.
 
+    Its evaluation is brought up to date first, and its test predictions are kept with the version.
     Of a job, the run of its first method with the best validation score is registered: neither
     test images nor held-out sites have a say in it. With --gate the candidate becomes @champion
     only if it meets every rule at every site; exit code 4: it does not.

@@ -13,7 +13,8 @@ from evaluation.ood.fitting import fit_detectors
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
 from evaluation.roles import roles_of
-from evaluation.thresholds import choose_threshold
+from evaluation.settings import EvaluationSettings
+from evaluation.thresholds import PACKAGED, choose_threshold, confidence_of
 from workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
 from workflows.package.temperature import log_of, tempered
 
@@ -208,7 +209,8 @@ def _point(
         origin = "all training sites together (validation)"
         return operating_point(scores, positive, patients, pooled.threshold, origin, target)
     where = "this site" if pooled is not None else "all training sites together"
-    threshold = choose_threshold(scores, positive, patients, target)
+    confidence = confidence_of(PACKAGED, EvaluationSettings().confidence)
+    threshold = choose_threshold(scores, positive, patients, target, confidence)
     assert threshold is not None  # every sensitivity is reached where there is a positive case
     origin = f"sensitivity {target:g} on the validation cases of {where}"
     return operating_point(scores, positive, patients, threshold, origin, target)

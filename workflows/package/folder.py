@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from preprocessing.errors import InputError
 from preprocessing.files import write_bytes
 from workflows.package.card import card_text
+from workflows.package.contents import reference_bytes, weights_bytes
 from workflows.package.schema import ModelRecord
 
 if TYPE_CHECKING:
@@ -95,24 +96,18 @@ def write_package(
     Raises
     ------
     InputError
-        The folder holds something else, or an array holds objects.
+        The folder holds anything that is not of a package, or an array holds objects.
     """
     target = Path(path)
-    if target.exists() and not (target / RECORD).is_file() and any(target.iterdir()):
-        raise InputError(
-            "the folder holds something that is not a model package",
-            file=target,
-            remedy="Name a new or empty folder",
-            code="folder_in_use",
-        )
+    _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:60]}.") as staging:
         staged = Path(staging) / "package"
         staged.mkdir()
         text = record.model_dump_json(indent=2)
         write_bytes(staged / RECORD, text.encode() + b"\n")
-        write_bytes(staged / WEIGHTS, _weights_bytes(weights))
-        write_bytes(staged / REFERENCE, _reference_bytes(reference))
+        write_bytes(staged / WEIGHTS, weights_bytes(weights))
+        write_bytes(staged / REFERENCE, reference_bytes(reference))
         write_bytes(staged / CARD, card_text(record).encode())
         sums = {name: hashlib.sha256((staged / name).read_bytes()).hexdigest() for name in CONTENT}
         write_bytes(staged / SUMS, _sums_text(sums).encode())
@@ -123,11 +118,25 @@ def write_package(
     return target
 
 
+def _check_target(target: Path) -> None:
+    """Refuse to replace what is more, or other, than a package: it would be deleted."""
+    present = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    foreign = sorted(present - {*CONTENT, SUMS})
+    if foreign or (target.exists() and not target.is_dir()) or (present and RECORD not in present):
+        named = f" ({', '.join(foreign[:5])})" if foreign else ""
+        raise InputError(
+            f"the folder holds something that is not a model package{named}", file=target,
+            remedy="Name a new or empty folder", code="folder_in_use",
+        )  # fmt: skip
+
+
 def verify_package(path: str | Path) -> str:
     """Check every byte of a package and return its digest.
 
     Raises
     ------
+    InputError
+        There is no package at all: the path is wrong.
     ModelRefused
         Naming the file that is missing, changed, too large or foreign.
     """
@@ -146,6 +155,8 @@ def load_package(path: str | Path) -> Package:
 
     Raises
     ------
+    InputError
+        There is no package at all: the path is wrong.
     ModelRefused
         A file is missing, changed, too large or foreign, or ``model.json`` does not validate.
     """
@@ -194,12 +205,16 @@ _AGAIN = "Copy the package again from where it was made; do not use this one"
 
 
 def _check_listing(folder: Path) -> None:
-    if not folder.is_dir():
-        raise refused(
-            folder, "no such model package", "Name the folder of a package", "package_missing"
-        )
-    with os.scandir(folder) as entries:
-        present = {entry.name: entry for entry in entries}
+    present: dict[str, os.DirEntry[str]] = {}
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            present = {entry.name: entry for entry in entries}
+    if present.keys().isdisjoint((*CONTENT, SUMS)):
+        # A wrong path, and no package that was tampered with.
+        raise InputError(
+            "no such model package", file=folder, remedy="Name the folder of a package",
+            code="package_missing",
+        )  # fmt: skip
     for name in (*CONTENT, SUMS):
         entry = present.pop(name, None)
         if entry is None:
@@ -255,15 +270,6 @@ def _record(folder: Path, content: bytes) -> ModelRecord:
         ) from error  # fmt: skip
 
 
-def _weights_bytes(weights: "Mapping[str, Tensor]") -> bytes:
-    from safetensors.torch import save
-
-    # Tied tensors share memory, which the format refuses: each is written for itself.
-    return save(
-        {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-    )
-
-
 def _tensors(folder: Path, content: bytes) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -274,18 +280,6 @@ def _tensors(folder: Path, content: bytes) -> "dict[str, Tensor]":
         raise refused(
             folder, f"{WEIGHTS} is not a safetensors file ({error})", _AGAIN, "package_weights"
         ) from error
-
-
-def _reference_bytes(reference: Mapping[str, np.ndarray]) -> bytes:
-    arrays = {name: np.asarray(value) for name, value in reference.items()}
-    objects = [name for name, value in arrays.items() if value.dtype.hasobject]
-    if objects:
-        raise InputError(
-            f"reference array '{objects[0]}' holds objects", remedy="Give arrays of numbers or text"
-        )
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
 
 
 def _arrays(folder: Path, content: bytes) -> dict[str, np.ndarray]:

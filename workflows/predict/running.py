@@ -19,6 +19,7 @@ from workflows.predict.passage import check_file
 from workflows.predict.predictor import Predictor, Rejected
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
+REGISTERED = "models:/"
 
 
 def device_named(name: str) -> str:
@@ -60,20 +61,19 @@ def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
     ModelRefused
         It is not exactly what was made, or what was registered.
     """
-    if not model.startswith("models:/"):
+    if not model.startswith(REGISTERED):
         yield load_package(model)
         return
-    from evaluation.registry import fetch_package
+    from evaluation.registry import fetch_package, find_version
+    from evaluation.tracking_store import client_of
 
-    uri = tracking_uri or os.environ.get(TRACKING_URI)
-    if not uri:
-        raise InputError(
-            "a registered model needs its tracking store",
-            remedy=f"Give --tracking-uri sqlite:///path/mlflow.db, or set {TRACKING_URI}",
-        )
+    uri = tracking_store(tracking_uri)
+    # An alias may move at any moment: it is asked once, and what is used is what it named then.
+    version = find_version(client_of(uri), model)
+    address = f"{REGISTERED}{version.name}/{version.version}"
     with TemporaryDirectory(prefix="offsite-model-") as folder:
         try:
-            fetched = fetch_package(uri, model, Path(folder) / "package")
+            fetched = fetch_package(uri, address, Path(folder) / "package")
         except InputError as error:
             if error.code == "package_changed":
                 raise ModelRefused(
@@ -81,17 +81,25 @@ def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
                 ) from error
             raise
         package = load_package(fetched)
-        version = registered_version(uri, model)
-        record = package.record.model_copy(update={"version": version})
+        record = package.record.model_copy(update={"version": str(version.version)})
         yield replace(package, record=record)
 
 
-def registered_version(uri: str, model: str) -> str:
-    """Return the number of the version that an address stands for."""
-    from evaluation.registry import find_version
-    from evaluation.tracking import client_of
+def tracking_store(named: str | None) -> str:
+    """Return the store that was named on the command line, or else in the environment.
 
-    return str(find_version(client_of(uri), model).version)
+    Raises
+    ------
+    InputError
+        Neither names one.
+    """
+    uri = named or os.environ.get(TRACKING_URI)
+    if not uri:
+        raise InputError(
+            "a registered model needs its tracking store",
+            remedy=f"Give --tracking-uri sqlite:///path/mlflow.db, or set {TRACKING_URI}",
+        )
+    return uri
 
 
 def predictor_for(package: Package, device: str, batch_size: int | None = None) -> Predictor:

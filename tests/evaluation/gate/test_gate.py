@@ -8,6 +8,7 @@ from evaluation.gate.rules import GateSettings, load_rules
 from evaluation.per_site import per_site_table
 from evaluation.predictions import Predictions
 from evaluation.settings import EvaluationSettings
+from evaluation.thresholds import PACKAGED
 from preprocessing.errors import InputError
 
 SETTINGS = EvaluationSettings(resamples=200)
@@ -89,7 +90,14 @@ def test_a_champion_that_was_not_compared_with_is_a_refusal_and_no_champion_is_n
     assert "no champion yet" in first.rules[0].sentence
     later = judge(tables, gate(NOT_WORSE), champion="1", differences=None)
     assert not later.passed
-    assert "no such table" in later.rules[0].sentence
+    assert "register its run again" in later.rules[0].sentence
+
+
+def test_the_champion_judged_again_is_not_said_to_be_the_first():
+    tables = {"per_site": pd.DataFrame([row("East")])}
+    found = judge(tables, gate(NOT_WORSE), champion="2", version="2", differences=None)
+    assert found.passed
+    assert "version 2 is the champion itself" in found.rules[0].sentence
 
 
 def row(site: str, **changed: object) -> dict:
@@ -184,12 +192,12 @@ def test_calibration_is_judged_beyond_noise_and_by_slope():
 
 def test_the_carried_threshold_is_judged_by_the_upper_bound_of_its_gap():
     rule = {"rule": "threshold_transfer", "task": "disease", "gap_at_most": 0.05}
-    where = {"task": "disease", "rule": "confident", "metric": "transfer_gap"}
+    where = {"task": "disease", "rule": PACKAGED, "metric": "transfer_gap"}
     table = pd.DataFrame(
         [
             row("East", value=-0.02, low=-0.05, high=0.03, **where),
             row("West", value=0.04, low=0.01, high=0.09, **where),
-            row("West", value=0.0, low=0.0, high=0.0, **(where | {"rule": "point"})),
+            row("West", value=0.0, low=0.0, high=0.0, **(where | {"rule": "confident"})),
         ]
     )
     tables = {"per_site": pd.DataFrame([row("East"), row("West")]), "operating_points": table}

@@ -1,26 +1,10 @@
-"""A migrated tracking database made once and copied for every test: migrating costs seconds."""
+"""What a run is logged and registered with."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from evaluation.tracking_store import initialise
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("tracking") / "template.db"
-    initialise(f"sqlite:///{database}")
-    return database
-
-
-@pytest.fixture
-def store(migrated: Path, tmp_path: Path) -> str:
-    shutil.copy(migrated, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import pandas as pd
@@ -6,13 +7,8 @@ import pytest
 from evaluation.gate.judging import judge
 from evaluation.gate.rules import GateSettings
 from evaluation.gate.verdict import Verdict
-from evaluation.registry import (
-    champion_of,
-    fetch_package,
-    find_version,
-    promote,
-    register_package,
-)
+from evaluation.registry import fetch_package, find_version, register_package
+from evaluation.registry_champion import champion_of, promote
 from evaluation.tracking import log_run
 from evaluation.tracking_store import client_of
 from preprocessing.errors import InputError
@@ -70,12 +66,14 @@ def test_fetching_replaces_an_older_package_but_never_another_folder(
     register_package(store, "tumour", package, run_id)
     fetch_package(store, "models:/tumour@candidate", target)
     assert (target / "weights.safetensors").read_bytes() == b"other"
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="in use by something else"):
-        fetch_package(store, "models:/tumour@candidate", mine)
-    assert (mine / "letter.txt").read_text() == "dear"
+    shutil.copytree(package, tmp_path / "with letter")  # a package, but with more beside it
+    for name in ("mine", "with letter"):
+        mine = tmp_path / name
+        mine.mkdir(exist_ok=True)
+        (mine / "letter.txt").write_text("dear")
+        with pytest.raises(InputError, match="in use by something else"):
+            fetch_package(store, "models:/tumour@candidate", mine)
+        assert (mine / "letter.txt").read_text() == "dear"
 
 
 @pytest.mark.parametrize("model", ["models:/absent@champion", "models:/absent/1", "absent"])
@@ -111,7 +109,7 @@ def test_mlflow_serves_a_package_through_an_installed_module(
     monkeypatch.syspath_prepend(str(tmp_path))
     register_package(
         store, "tumour", package, run_id,
-        loader_module="package_loader", outputs=["image", "prediction"],
+        loader_module="package_loader", outputs={"image": "string", "prediction": "string"},
     )  # fmt: skip
     import mlflow
 
@@ -165,3 +163,23 @@ def test_a_refused_version_keeps_its_reasons_and_leaves_the_champion(store, run_
     tags = find_version(client, f"models:/tumour/{second}").tags
     assert tags["gate.verdict"] == "passed"
     assert "gate.override" not in tags
+
+
+def test_a_registry_that_does_not_answer_is_not_one_without_a_champion(store, run_id, package):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+    from mlflow.tracking import MlflowClient
+
+    register_package(store, "tumour", package, run_id)
+
+    def down(*asked: object) -> None:
+        raise MlflowException("Service unavailable", TEMPORARILY_UNAVAILABLE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "get_model_version_by_alias", down)
+        with pytest.raises(InputError, match="gives no answer"):
+            champion_of(store, "tumour")
+        with pytest.raises(InputError, match="gives no answer"):
+            find_version(client_of(store), "models:/tumour@candidate")
+    assert champion_of(store, "tumour") is None
+    assert champion_of(store, "absent") is None
