@@ -19,7 +19,7 @@ from preprocessing.cohort import Cohort
 from preprocessing.files import digest_of, replacing, write_json
 from training import distributed
 from training.algorithm import Algorithm
-from training.fit_settings import FitSettings
+from training.fit_settings import FitSettings, outcome_settings
 from training.fitting import fit
 from training.run_folder import RunFolder
 from training.samplers.plans import PlannedSource
@@ -63,7 +63,7 @@ def train_pathology(
     inputs = {
         "task": "pathology",
         "version": VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": outcome_settings(settings),
         "classes": list(cohort.classes),
         "features": slides.store.digest,
         "slides": digest_of(slides.table.astype(str).to_dict("list")),

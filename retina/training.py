@@ -22,6 +22,7 @@ from retina.validation import grading_scores
 from training import distributed
 from training.algorithm import Algorithm
 from training.checkpoint import save_tensors
+from training.fit_settings import outcome_settings
 from training.fitting import fit
 from training.generalisation.erm import ERM
 from training.losses.configured import ClassificationLoss
@@ -199,10 +200,12 @@ def _inputs(
     cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
 ) -> dict[str, Any]:
     weights = settings.backbone.weights
+    chosen = outcome_settings(settings)
+    del chosen["backbone"]["weights"]  # what the file holds counts, not where it lies
     return {
         "task": "retina",
         "version": VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": chosen,
         "classes": list(cohort.classes),
         "photographs": photographs.digest,
         "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),

@@ -1,6 +1,6 @@
 """Settings of the fit loop."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -82,3 +82,17 @@ class FitSettings(Settings):
     def outcome_digest(self) -> str:
         """Return a digest of the settings that the weights depend on."""
         return digest_of(self.model_dump(mode="json", exclude=_OUTWARD))
+
+
+def outcome_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings of a run (JSON-able) that its result depends on.
+
+    Those that say where and how it is carried out are left out: whoever changes one of them still
+    finds a finished run done, and a killed one goes on.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a modality's training, with ``fit`` and ``resident_gib``.
+    """
+    return settings.model_dump(mode="json", exclude={"resident_gib": True, "fit": _OUTWARD})

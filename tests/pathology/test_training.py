@@ -123,6 +123,21 @@ def test_a_finished_run_is_read_back_and_other_settings_begin_anew(run, cohort, 
     assert not np.allclose(changed["prob_tumour"], table["prob_tumour"])
 
 
+def carried_out_otherwise(**fit):
+    """The settings of `run`, with others that no result depends on."""
+    given = settings().model_dump()
+    given["fit"] |= {"prefetch": 3, "checkpoint_every_seconds": 5.0, **fit}
+    return PathologySettings.model_validate(given | {"resident_gib": 0.0})
+
+
+def test_a_run_is_the_same_however_it_is_carried_out(run, cohort, folder):
+    path, table = run
+    stamp = (path / "weights.safetensors").stat().st_mtime_ns
+    again = train_pathology(cohort, folder, carried_out_otherwise(), path)
+    pd.testing.assert_frame_equal(again, table)
+    assert (path / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     run, cohort, folder, tmp_path, monkeypatch
 ):
@@ -147,7 +162,8 @@ def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     with pytest.raises(Killed):
         train_pathology(cohort, folder, often, tmp_path / "run")
     before = len(drawn)
-    resumed = train_pathology(cohort, folder, often, tmp_path / "run")
+    otherwise = carried_out_otherwise(checkpoint_every_steps=3, prefetch=0)
+    resumed = train_pathology(cohort, folder, otherwise, tmp_path / "run")
     assert drawn[before] == drawn[before - 1]  # it went on, and did not begin again
     pd.testing.assert_frame_equal(resumed, run[1])
 
