@@ -35,7 +35,7 @@ class Selection:
         patience = self.settings.patience
         return patience is not None and self.waited >= patience
 
-    def take(self, epoch: int, progress: float, scores: Mapping[str, float | None]) -> bool:
+    def take(self, epoch: int, scores: Mapping[str, float | None]) -> bool:
         """Take in an epoch's scores; return whether its weights are now the selected ones."""
         if not self.validates:
             self.epoch = epoch
@@ -48,8 +48,7 @@ class Selection:
                 code="no_score",
             )
         score = scores[name]
-        open_to_choice = progress >= self.settings.select_after - 1e-9
-        if score is None or not open_to_choice:
+        if score is None or not self.settings.selectable(epoch):
             self.waited += self.score is not None
             chosen = self.score is None
         else:
