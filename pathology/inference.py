@@ -57,7 +57,10 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    settings = ScMilSettings.model_validate(architecture["settings"])
+    # What only training reads is left out: an older run may have been trained by what is now refused.
+    described = architecture["settings"]
+    given = {name: described[name] for name in ("aggregator", "loss") if name in described}
+    settings = ScMilSettings.model_validate(given | {"contrast": None})
     model = ScMil(int(architecture["dimensions"]), int(architecture["n_classes"]), settings)
     try:
         found = load_file(weights)

@@ -1,8 +1,8 @@
 """How a model of slides is trained: everything that a configuration can say of it."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from preprocessing.settings import Settings
 from training.fit_settings import FitSettings
@@ -41,12 +41,19 @@ class ContrastSettings(Settings):
 
     temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
     schedule: ScheduleName = Field(
-        default="linear", description="Course of beta, the weight of the contrast, over progress"
+        default="linear",
+        description="Course of beta, the weight of the contrast, over progress: from 1 to 'floor',"
+        " or, if constant, 'floor' throughout",
     )
     step_at: float = Field(
         default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
     )
-    floor: float = Field(default=0.0, ge=0, le=1, description="Value of beta at the end")
+    floor: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Value of beta at the end; above a half the classifier would never lead",
+    )
     projection: int = Field(
         default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
     )
@@ -59,18 +66,27 @@ class ContrastSettings(Settings):
         default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
     )
 
+    @model_validator(mode="after")
+    def _contrasts(self) -> Self:
+        if self.schedule == "constant" and not self.floor:
+            raise ValueError("schedule 'constant' takes its weight from floor, which is 0")
+        return self
+
     def beta(self, progress: float) -> float:
         """Return the weight of the contrast at ``progress`` in [0, 1]."""
+        if self.schedule == "constant":
+            return self.floor
         return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
 
     def classifier_leads_from(self) -> float:
-        """Return the first progress, in hundredths, at which beta is at most a half.
+        """Return the progress, in hundredths, from which the end of an epoch may be selected.
 
-        Before it the classifier has hardly been trained, and validation scores say little. 0 where
-        beta never falls so far.
+        It is the first at which beta is at most a half: before it the classifier has hardly been
+        trained, and validation scores say little. Where beta falls in one step, an epoch that ends
+        just there has had no step of the classifier, so it is the hundredth after.
         """
-        steps = [step / 100 for step in range(101)]
-        return next((t for t in steps if self.beta(t) <= 0.5), 0.0)
+        first = next(step for step in range(101) if self.beta(step / 100) <= 0.5)
+        return min(first + (self.schedule == "step"), 100) / 100
 
 
 class ScMilSettings(Settings):

@@ -14,6 +14,7 @@ from pathology.methods import (
 from pathology.sc_mil import ScMil
 from pathology.settings import ContrastSettings, ScMilSettings
 from training.algorithm import Algorithm, Batch
+from training.fit_settings import FitSettings
 from training.losses.classification import cross_entropy
 from training.losses.contrastive import simplex_prototypes, supervised_contrastive
 
@@ -107,8 +108,28 @@ def test_class_aware_batches_give_every_anchor_a_partner():
 def test_the_classifier_leads_once_beta_is_down_to_a_half():
     assert ContrastSettings(schedule="linear").classifier_leads_from() == 0.5
     assert ContrastSettings(schedule="parabolic").classifier_leads_from() == 0.71
-    assert ContrastSettings(schedule="step", step_at=0.3).classifier_leads_from() == 0.3
-    assert ContrastSettings(schedule="constant").classifier_leads_from() == 0.0
+    assert ContrastSettings(schedule="constant", floor=0.4).classifier_leads_from() == 0.0
+
+
+@pytest.mark.parametrize("step_at", [0.3, 0.305, 0.5, 0.99])
+@pytest.mark.parametrize("epochs", [1, 2, 10, 40, 100])
+def test_the_first_selectable_epoch_has_trained_the_classifier(step_at, epochs):
+    contrast = ContrastSettings(schedule="step", step_at=step_at)
+    fit = FitSettings(epochs=epochs, select_after=contrast.classifier_leads_from())
+    first = next(epoch for epoch in range(epochs) if fit.selectable(epoch))
+    steps = 7  # an epoch
+    progress = (steps * (first + 1) - 1) / (steps * epochs - 1)  # of the epoch's last step
+    assert contrast.beta(progress) == 0.0
+
+
+def test_a_constant_contrast_is_a_plain_weight_and_the_classifier_always_comes_to_lead():
+    contrast = ContrastSettings(schedule="constant", floor=0.25)
+    assert [contrast.beta(t) for t in (0.0, 0.4, 1.0)] == [0.25] * 3
+    with pytest.raises(ValueError, match="floor"):
+        ContrastSettings(schedule="constant")
+    for schedule in ("constant", "linear", "step"):
+        with pytest.raises(ValueError, match="floor"):
+            ContrastSettings(schedule=schedule, floor=0.6)
 
 
 def test_the_weights_of_two_stages_are_those_of_the_second():
