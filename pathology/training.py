@@ -12,7 +12,7 @@ from pathology.inference import describe, load_slide_model, predict_all
 from pathology.methods import METHODS, batch_plan, with_method
 from pathology.run_outputs import write_excluded, write_predictions
 from pathology.sc_mil import ScMil
-from pathology.settings import PathologySettings
+from pathology.settings import PathologySettings, StagedSettings
 from pathology.slides_of_run import SlidesOfRun, select_slides
 from pathology.validation import validation_scores
 from preprocessing.cohort import Cohort
@@ -25,7 +25,7 @@ from training.run_folder import RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same inputs would give another run."""
 
 _STANDARDISE_ROWS = 2_000_000
@@ -56,8 +56,11 @@ def train_pathology(
     Raises
     ------
     InputError
-        A split is missing, no training slide has features, or a class has none.
+        A split is missing, no training slide has features, a class has none, or the method cannot
+        be trained with the settings.
     """
+    settings.check_method(settings.method, len(cohort.classes))
+    model_settings = _model_settings(settings)
     slides = select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
     run = RunFolder(run_folder)
     inputs = {
@@ -75,12 +78,12 @@ def train_pathology(
     if first:
         _write_beginning(run.path, settings, slides, cohort)
     torch.manual_seed(settings.fit.seed)
-    model = build_model(slides, settings, len(cohort.classes))
+    model = build_model(slides, model_settings, len(cohort.classes))
     source = batch_source(slides, settings)
     if first:
         labels = slides.bags.labels[slides.training_bags()]
         names = [cohort.classes[label] for label in labels]
-        write_draws(run.path, source.plan, names, model.classification)
+        write_draws(run.path, source.plan, names, model.classification, settings.fit.epochs)
     result = fit(
         model, source, _fit_settings(settings), run.path,
         validate=_validator(slides, settings, len(cohort.classes)),
@@ -98,11 +101,10 @@ def train_pathology(
     return table if len(table) else pd.read_parquet(run.path / "predictions.parquet")
 
 
-def build_model(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> ScMil:
+def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:
     """Return the method's network with fresh weights, its input scale fitted on training bags."""
-    model_settings = with_method(METHODS[settings.method], settings.model)
     counts = np.bincount(slides.bags.labels[slides.training_bags()], minlength=n_classes)
-    model = ScMil(slides.store.dimensions, n_classes, model_settings, counts)
+    model = ScMil(slides.store.dimensions, n_classes, settings, counts)
     model.standardise(*_mean_and_deviation(slides))
     return model
 
@@ -125,9 +127,13 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
     return PlannedSource(plan, loader.training_batch)
 
 
+def _model_settings(settings: PathologySettings) -> StagedSettings:
+    return with_method(METHODS[settings.method], settings.model, settings.fit.epochs)
+
+
 def _fit_settings(settings: PathologySettings) -> FitSettings:
     """Keep selection closed for as long as the method's last part has not begun."""
-    opens = with_method(METHODS[settings.method], settings.model).selects_from()
+    opens = _model_settings(settings).selects_from()
     return settings.fit.model_copy(update={"select_after": max(settings.fit.select_after, opens)})
 
 

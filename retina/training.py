@@ -80,7 +80,7 @@ def train_retina(
     source = batch_source(method, photographs, settings)
     if first:
         names = [cohort.classes[label] for label in photographs.labels[photographs.rows("train")]]
-        write_draws(run.path, source.plan, names, algorithm.loss)
+        write_draws(run.path, source.plan, names, algorithm.loss, settings.fit.epochs)
     result = fit(
         algorithm,
         source,

@@ -13,6 +13,7 @@ from pathology.methods import (
 )
 from pathology.sc_mil import ScMil
 from pathology.settings import ContrastSettings, ScMilSettings
+from preprocessing.errors import InputError
 from training.algorithm import Algorithm, Batch
 from training.fit_settings import FitSettings
 from training.losses.classification import cross_entropy
@@ -89,6 +90,40 @@ def test_from_the_second_stage_on_the_classifier_alone_has_gradients():
     assert moved == {"classifier.weight", "classifier.bias"}
 
 
+def test_the_second_stage_reads_the_embeddings_that_will_be_predicted_with():
+    dropped = model("two_stage", aggregator={"width": 16, "dropout": 0.5}).train()
+    losses = [dropped.step(batch(), 0.9)["loss"].item() for _ in range(2)]
+    expected = cross_entropy(dropped.eval()(batch()).logits, batch().labels).item()
+    assert losses == pytest.approx([expected] * 2, abs=1e-6)
+    assert dropped.train().aggregator.training
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 4, 6, 8, 10, 25, 37, 40, 60, 100])
+def test_freezing_balanced_batches_and_selection_begin_with_one_epoch(epochs):
+    two_stage, labels = METHODS["two_stage"], np.repeat([0, 1], [90, 6])
+    settings = with_method(two_stage, ScMilSettings(), epochs)
+    plan = batch_plan(two_stage, labels, 16, epochs, seed=0)
+    begins = plan.from_epoch
+    assert 0 < begins < epochs
+    steps = plan.steps(0)
+    progress = [step / (steps * epochs - 1) for step in (steps * begins - 1, steps * begins)]
+    assert progress[0] < settings.freeze_from <= progress[1]
+    fit = FitSettings(epochs=epochs, select_after=settings.selects_from())
+    assert next(epoch for epoch in range(epochs) if fit.selectable(epoch)) == begins
+
+
+def test_one_epoch_is_too_few_for_two_stages():
+    with pytest.raises(InputError, match="two epochs"):
+        batch_plan(METHODS["two_stage"], np.array([0, 1]), 2, epochs=1, seed=0)
+
+
+def test_when_the_trunk_is_frozen_is_the_method_s_to_decide():
+    with pytest.raises(ValueError, match="freeze_from"):
+        ScMilSettings.model_validate({"freeze_from": 0.5})
+    # As the configuration of an earlier run has it.
+    assert ScMilSettings.model_validate({"freeze_from": None}) == ScMilSettings()
+
+
 def test_batches_of_the_two_stages_change_at_their_epoch():
     labels = np.repeat([0, 1], [90, 6])
     plan = batch_plan(METHODS["two_stage"], labels, 16, epochs=10, seed=0)
@@ -158,6 +193,25 @@ def test_diagnostics_of_collapsed_classes_take_their_extreme_values():
     collapse = neural_collapse(z * 3, labels, 2)
     assert collapse["nc1"].item() == pytest.approx(0, abs=1e-6)
     assert collapse["nc2"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_diagnostics_are_exact_under_autocast():
+    labels, bags = torch.arange(12) % 3, torch.arange(12) // 2
+    z = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    plain = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
+    assert {name: value.item() for name, value in cast.items()} == {
+        name: pytest.approx(value.item(), abs=0, nan_ok=True) for name, value in plain.items()
+    }
+
+
+def test_the_lowest_contrast_is_named_for_the_plain_one_alone():
+    named = "contrast_above_lowest"
+    assert named in model("sc_mil").step(batch(), 0.2)
+    assert named not in model("sc_mil_minority").step(batch(), 0.2)
+    assert named not in model("sc_mil_prototypes").step(batch(), 0.2)
+    assert named not in model("sc_mil", contrast={"memory": 8}).step(batch(), 0.2)
 
 
 def test_diagnostics_that_a_batch_cannot_define_are_nan():

@@ -263,6 +263,24 @@ def test_a_class_without_training_slides_is_named(cohort, folder, tmp_path):
         train_pathology(cohort.with_table(table), folder, settings(), tmp_path / "run")
 
 
+def test_settings_that_do_not_fit_together_are_refused_before_anything_is_read(cohort, tmp_path):
+    with pytest.raises(ValueError, match="multiple of 3 heads"):
+        PathologySettings.model_validate(
+            {"model": {"aggregator": {"name": "transformer", "width": 16, "heads": 3}}}
+        )
+    narrow = settings("sc_mil_prototypes", model={"contrast": {"projection": 2}})
+    three = Cohort(table=cohort.table, classes=(*CLASSES, "other"), path=cohort.path)
+    for chosen, code in (
+        (narrow, "narrow_projection"),
+        (settings("two_stage", epochs=1), "too_few_epochs"),
+        (settings().model_copy(update={"method": "unheard"}), "unknown_method"),
+    ):
+        with pytest.raises(InputError) as caught:
+            train_pathology(three, tmp_path / "no features", chosen, tmp_path / "run")
+        assert caught.value.code == code
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_of_another_network_are_refused(run, tmp_path):
     from safetensors.torch import save_file
 
