@@ -61,7 +61,9 @@ def train_pathology(
     """
     settings.check_method(settings.method, len(cohort.classes))
     model_settings = _model_settings(settings)
-    slides = select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
+    slides = distributed.rank_zero_first(
+        lambda: select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
+    )
     run = RunFolder(run_folder)
     inputs = {
         "task": "pathology",

@@ -257,6 +257,22 @@ def test_a_memory_mapped_store_trains_to_the_same_predictions(run, cohort, folde
     pd.testing.assert_frame_equal(table, run[1])
 
 
+def test_only_the_first_of_several_processes_packs_the_store(cohort, folder, tmp_path, monkeypatch):
+    from training import distributed
+
+    class Reached(BaseException):
+        pass
+
+    def waiting():
+        raise Reached
+
+    monkeypatch.setattr(distributed, "rank_and_world", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "wait_for_all", waiting)
+    monkeypatch.setattr("pathology.training.select_slides", lambda *given: pytest.fail("packed"))
+    with pytest.raises(Reached):
+        train_pathology(cohort, folder, settings(resident_gib=0.0), tmp_path / "run")
+
+
 def test_a_class_without_training_slides_is_named(cohort, folder, tmp_path):
     table = cohort.table[(cohort.table["label"] == "normal") | (cohort.table["split"] == "test")]
     with pytest.raises(InputError, match="tumour"):
