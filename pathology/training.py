@@ -21,7 +21,7 @@ from training import distributed
 from training.algorithm import Algorithm
 from training.fit_settings import FitSettings, outcome_settings
 from training.fitting import fit
-from training.run_folder import RunFolder
+from training.run_folder import NOT_TRAINED_ON, RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
 
@@ -198,5 +198,5 @@ def _facts(
         "epochs": result["epochs"],
         "training_bags": np.bincount(training, minlength=architecture["n_classes"]).tolist(),
         "slides_predicted": len(slides.table),
-        "slides_excluded": len(slides.excluded),
+        "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),
     }

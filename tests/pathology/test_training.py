@@ -186,6 +186,28 @@ def test_slides_without_features_are_excluded_with_the_reason(cohort, folder, tm
     assert excluded["code"].tolist() == ["no_tissue", "not_embedded"]
 
 
+def test_a_file_that_cannot_be_used_is_excluded_with_what_is_wrong_with_it(
+    cohort, folder, tmp_path
+):
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        (part / path.name).write_bytes(path.read_bytes())
+    damaged, empty = cohort.table["slide"].tolist()[-2:]
+    file = part / f"{damaged}.h5"
+    file.write_bytes(file.read_bytes()[:600])
+    nothing = np.empty((0, 5), np.float16)
+    write_features(
+        feature_path(part, empty),
+        SlideFeatures(features=nothing, coords=np.empty((0, 2), np.int64), origin=ORIGIN),
+    )
+    train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
+    excluded = pd.read_csv(tmp_path / "run" / "excluded.csv").set_index("slide")
+    assert excluded["status"].to_dict() == {damaged: "failed", empty: "no_tiles"}
+    assert excluded["code"].to_dict() == {damaged: "bad_feature_file", empty: "no_tiles"}
+    assert "cannot be read as HDF5" in excluded.loc[damaged, "message"]
+
+
 def test_features_that_were_made_and_are_damaged_stop_the_run(cohort, folder, tmp_path):
     part = tmp_path / "features"
     part.mkdir()
@@ -243,6 +265,49 @@ def test_a_patient_s_slides_share_one_answer(pooling, cohort, folder, tmp_path):
     n_train = cohort.table[cohort.table["split"] == "train"]
     expected = n_train["patient"].nunique() if per_patient else len(n_train)
     assert sum(facts["training_bags"]) == expected
+
+
+def test_a_patient_s_answer_is_judged_by_the_patient_s_label(cohort, folder, tmp_path):
+    """Of a tumour patient's two slides, one shows nothing."""
+    table = cohort.table.copy()
+    table.loc[table["slide"] == "p0-1", "label"] = "normal"
+    mixed = cohort.with_table(table)
+    for pooling in ("patient_union", "patient_late"):
+        path = tmp_path / pooling
+        found = train_pathology(mixed, folder, settings(epochs=1, pooling=pooling), path)
+        own = found[found["patient"] == "p0"]
+        assert own["label"].tolist() == ["tumour", "tumour"]
+        assert own["slide_label"].tolist() == ["tumour", "normal"]
+    by_slide = train_pathology(mixed, folder, settings(epochs=1), tmp_path / "slide")
+    assert by_slide.set_index("slide").loc["p0-1", "label"] == "normal"
+    assert "slide_label" not in by_slide
+
+
+@pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])
+def test_a_patient_keeps_its_label_without_the_slide_that_gives_it(
+    pooling, cohort, folder, tmp_path
+):
+    table = cohort.table.copy()
+    table.loc[table["slide"] == "p0-1", "label"] = "normal"
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        if path.stem != "p0-0":
+            (part / path.name).write_bytes(path.read_bytes())
+    chosen, run = settings(epochs=1, pooling=pooling), tmp_path / "run"
+    found = train_pathology(cohort.with_table(table), part, chosen, run)
+    assert found.set_index("slide").loc["p0-1", "label"] == "tumour"
+    excluded = pd.read_csv(run / "excluded.csv").set_index("slide")
+    facts = json.loads((run / "run.json").read_text())["facts"]
+    train = table[table["split"] == "train"]
+    assert facts["slides_excluded"] == 1
+    if pooling == "patient_union":  # what is left of the patient need not show the tumour
+        row = excluded.loc["p0-1", ["status", "code"]]
+        assert row.tolist() == ["not_trained_on", "decisive_slide_missing"]
+        assert sum(facts["training_bags"]) == train["patient"].nunique() - 1
+    else:
+        assert excluded.index.tolist() == ["p0-0"]
+        assert sum(facts["training_bags"]) == len(train) - 1
 
 
 def test_late_fusion_is_the_mean_of_the_slides(run, cohort, folder, tmp_path):
