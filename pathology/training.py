@@ -24,6 +24,7 @@ from training.fitting import fit
 from training.run_folder import NOT_TRAINED_ON, RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
+from training.selection import classes_not_validated
 
 VERSION = 3
 """Goes up when the same inputs would give another run."""
@@ -77,7 +78,10 @@ def train_pathology(
     first = distributed.rank_and_world()[0] == 0
     if not distributed.from_rank_zero(run.begin(inputs) if first else None):
         return pd.read_parquet(run.path / "predictions.parquet")
+    lacking: list[str] = []
     if first:
+        validated = slides.bags.labels[slides.validation_bags()]
+        lacking = classes_not_validated(validated, cohort.classes)
         _write_beginning(run.path, settings, slides, cohort)
     torch.manual_seed(settings.fit.seed)
     model = build_model(slides, model_settings, len(cohort.classes))
@@ -98,7 +102,8 @@ def train_pathology(
         loader = BagLoader(slides.store, slides.bags)
         predictions = list(predict_all(best.to(model.centre.device), loader))
         table = write_predictions(run.path, slides, cohort.classes, predictions, settings.pooling)
-        run.finish(**_facts(slides, settings, architecture, result.__dict__))
+        facts = _facts(slides, settings, architecture, result.__dict__)
+        run.finish(**facts, classes_not_validated=lacking)
     distributed.wait_for_all()
     return table if len(table) else pd.read_parquet(run.path / "predictions.parquet")
 

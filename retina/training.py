@@ -33,6 +33,7 @@ from training.samplers.plans import BatchPlan, RandomBatches
 from training.samplers.report import write_draws
 from training.samplers.shares import cells_of
 from training.samplers.weighted import WeightedBatches
+from training.selection import classes_not_validated
 
 VERSION = 1
 """Goes up when the same inputs would give another run."""
@@ -74,7 +75,10 @@ def train_retina(
     first = distributed.rank_and_world()[0] == 0
     if not distributed.from_rank_zero(run.begin(inputs) if first else None):
         return pd.read_parquet(run.path / "predictions.parquet")
+    lacking: list[str] = []
     if first:
+        validated = photographs.labels[photographs.rows("val")]
+        lacking = classes_not_validated(validated, cohort.classes)
         _write_beginning(run.path, settings, photographs, cohort)
     algorithm = build_algorithm(method, photographs, settings, len(cohort.classes))
     source = batch_source(method, photographs, settings)
@@ -99,7 +103,8 @@ def train_retina(
             _cut(network, network.classifier, photographs, result.weights)
         graded = grade(network, photographs.store.pixels, len(photographs.table))
         _write_predictions(run.path, photographs, cohort.classes, graded)
-        run.finish(**_facts(photographs, architecture, result.__dict__))
+        facts = _facts(photographs, architecture, result.__dict__)
+        run.finish(**facts, classes_not_validated=lacking)
     distributed.wait_for_all()
     return pd.read_parquet(run.path / "predictions.parquet")
 

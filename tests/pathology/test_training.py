@@ -310,6 +310,18 @@ def test_a_patient_keeps_its_label_without_the_slide_that_gives_it(
         assert sum(facts["training_bags"]) == len(train) - 1
 
 
+def test_a_validation_set_that_lacks_a_class_is_said_to(run, cohort, folder, tmp_path, caplog):
+    table = cohort.table.copy()
+    table.loc[(table["split"] == "val") & (table["label"] == "tumour"), "label"] = ""
+    train_pathology(cohort.with_table(table), folder, settings(epochs=1), tmp_path / "run")
+    assert "no validation item is of class tumour" in caplog.text
+    lacking = [
+        json.loads((path / "run.json").read_text())["facts"]["classes_not_validated"]
+        for path in (tmp_path / "run", run[0])
+    ]
+    assert lacking == [["tumour"], []]
+
+
 def test_late_fusion_is_the_mean_of_the_slides(run, cohort, folder, tmp_path):
     late = train_pathology(cohort, folder, settings(pooling="patient_late"), tmp_path / "run")
     expected = run[1].groupby("patient")["prob_tumour"].transform("mean")

@@ -57,6 +57,17 @@ def test_a_run_writes_what_the_contract_names(run, prepared):
     assert set(held_out["site_role"]) == {"held_out"}
 
 
+def test_a_validation_set_that_lacks_a_grade_is_said_to(prepared, tmp_path, caplog):
+    cohort = prepared.split("corran")
+    table = cohort.table.copy()
+    table.loc[(table["split"] == "val") & (table["label"] == GRADES[0]), "label"] = ""
+    lacking = cohort.with_table(table)
+    train_retina(lacking, prepared.folder, settings("erm", epochs=1), tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
+    assert GRADES[0] in facts["classes_not_validated"]
+    assert f"no validation item is of class {GRADES[0]}" in caplog.text
+
+
 def test_the_saved_weights_give_the_saved_predictions(run, prepared):
     folder, _ = run
     facts = json.loads((folder / "run.json").read_text())["facts"]
