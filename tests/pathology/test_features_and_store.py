@@ -15,6 +15,7 @@ from pathology.features import (
 )
 from pathology.store import pack_features
 from preprocessing.errors import InputError
+from preprocessing.files import write_json
 
 _spec = importlib.util.spec_from_file_location(
     "bag_helpers", Path(__file__).with_name("test_bags.py")
@@ -126,7 +127,7 @@ def test_a_cut_packed_array_is_packed_again(tmp_path):
 
 
 def test_two_processes_that_pack_into_one_folder_never_mix_their_stores(tmp_path, monkeypatch):
-    """One packs some slides while another, with more, dies between its arrays and its record."""
+    """Before one writes its record, another has written its arrays, of more slides, and died."""
     files = helpers.write_slides(tmp_path)
     some = dict(list(files.items())[1:])
     packed = tmp_path / "packed"
@@ -137,18 +138,23 @@ def test_two_processes_that_pack_into_one_folder_never_mix_their_stores(tmp_path
     def dies(path, value):
         raise Killed
 
-    one = pack_features(some, packed)
-    with monkeypatch.context() as patch:
-        patch.setattr("pathology.store.write_json", dies)
+    def another_comes_between(path, value):
+        monkeypatch.setattr("pathology.store.write_json", dies)
         with pytest.raises(Killed):
             pack_features(files, packed)
-    for _ in range(2):
-        again = pack_features(some, packed)
+        write_json(path, value)
+
+    monkeypatch.setattr("pathology.store.write_json", another_comes_between)
+    one = pack_features(some, packed)
+    monkeypatch.undo()
+    for store in (one, pack_features(some, packed)):
         for slide, path in some.items():
-            expected = read_features(path).features
-            np.testing.assert_array_equal(again.rows(again.index(slide)), expected)
+            expected = read_features(path)
+            number = store.index(slide)
+            np.testing.assert_array_equal(store.rows(number), expected.features)
+            np.testing.assert_array_equal(store.slide_coords(number), expected.coords)
     pack_features(files, packed)  # takes the place of the first, which stays mapped
-    np.testing.assert_array_equal(one.features, again.features)
+    np.testing.assert_array_equal(one.rows(0), read_features(some["s1"]).features)
 
 
 def test_features_of_two_encoders_are_not_mixed(tmp_path):
