@@ -1,14 +1,35 @@
 """How the embeddings of a batch lie: whether classes gather, spread, or collapse.
 
 All are logged and none is minimised. Rows of the same bag (its views) are told apart by ``bags``.
+They are computed in float32 also under autocast: in bfloat16 a cosine of a collapsed class is off
+by more than what is to be seen.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_Given = ParamSpec("_Given")
 
-@torch.no_grad()
+
+def _in_float32(
+    measure: Callable[_Given, dict[str, Tensor]],
+) -> Callable[_Given, dict[str, Tensor]]:
+    @wraps(measure)
+    def exactly(*given: _Given.args, **named: _Given.kwargs) -> dict[str, Tensor]:
+        rows = given[0]
+        assert isinstance(rows, Tensor)
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            return measure(*given, **named)
+
+    return exactly
+
+
+@_in_float32
 def contrast_diagnostics(
     z: Tensor, labels: Tensor, bags: Tensor, n_classes: int
 ) -> dict[str, Tensor]:
@@ -66,7 +87,7 @@ def _class_alignment(cosine: Tensor, labels: Tensor, other: Tensor, n_classes: i
     return (own > rival)[judged].float().mean()
 
 
-@torch.no_grad()
+@_in_float32
 def neural_collapse(embeddings: Tensor, labels: Tensor, n_classes: int) -> dict[str, Tensor]:
     """Return two measures of neural collapse of bag embeddings (B x E); NaN where undefined.
 

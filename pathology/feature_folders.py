@@ -9,7 +9,8 @@
 | STAMP | ``<slide>.h5`` | ``feats`` N x D | ``coords`` in um, unit in the attributes |
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,16 @@ from pathology.features import (
     MAX_TILES,
     FeatureOrigin,
     SlideFeatures,
+    opened_hdf5,
     read_features,
     read_origin,
 )
+from pathology.tensor_files import SUFFIX, is_tensor_file, load_tensor, tensor_shape
 from preprocessing.errors import InputError
 
-_SUFFIXES = (".h5", ".hdf5", ".pt")
+_AGAIN = "Extract the features of this slide again"
+_SUFFIXES = (".h5", ".hdf5", SUFFIX)
+_UNNAMED = "_unnamed"
 _SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".dcm", ".bif", ".vms")
 
 
@@ -45,6 +50,8 @@ class FeatureHeader:
         As far as the file says; a foreign file's encoder is known by name and width alone.
     digest : str
         Digest of the content where the file carries one, else "".
+    magnification : float
+        That of the tiles as a foreign file names it, else 0.
     """
 
     layout: str
@@ -52,27 +59,36 @@ class FeatureHeader:
     dimensions: int
     origin: FeatureOrigin
     digest: str = ""
+    magnification: float = 0.0
+
+    @property
+    def names_encoder(self) -> bool:
+        """Whether the file says which encoder made the features."""
+        return not self.origin.encoder.endswith(_UNNAMED)
 
 
 def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
     """Find the feature file of each slide, also in folders below; slides without one are left out.
 
-    A slide is matched by its name with or without a slide's or a feature file's suffix. An ``.h5``
-    is preferred to a ``.pt``, for it has coordinates.
+    A slide is matched by its name with or without a slide's or a feature file's suffix; a file that
+    bears the slide's suffix too (``S1.svs.h5``) is that slide's. An ``.h5`` is preferred to a
+    ``.pt``, for it has coordinates.
 
     Raises
     ------
     InputError
-        Code ``two_feature_files``: two files of the same kind bear the name of one slide.
+        Code ``two_feature_files`` (two files of the same kind bear the name of one slide) or
+        ``one_feature_file`` (two slides, as ``S1.svs`` and ``S1.tif``, would share one).
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.suffix.lower() in _SUFFIXES and path.is_file():
-            found.setdefault(_stem(path.name), []).append(path)
+            for name in {_stem(path.name), _without(path.name, _SUFFIXES)}:
+                found.setdefault(name, []).append(path)
     located = {}
     for slide in slides:
         files = found.get(slide) or found.get(_stem(slide), [])
-        ranked = [p for p in files if p.suffix != ".pt"] or files
+        ranked = [p for p in files if not is_tensor_file(p)] or files
         if len(ranked) > 1:
             raise InputError(
                 f"two feature files for slide '{slide}' ({ranked[0]} and {ranked[1]})",
@@ -80,16 +96,30 @@ def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
             )  # fmt: skip
         if ranked:
             located[slide] = ranked[0]
+    _check_each_its_own(located, folder)
     return located
 
 
+def _check_each_its_own(located: Mapping[str, Path], folder: str | Path) -> None:
+    owner: dict[Path, str] = {}
+    for slide, path in located.items():
+        other = owner.setdefault(path, slide)
+        if other != slide:
+            raise InputError(
+                f"slides '{other}' and '{slide}' would share one feature file ({path})",
+                file=folder, remedy="Name each feature file as its slide, with the slide's suffix: S1.svs.h5",
+                code="one_feature_file",
+            )  # fmt: skip
+
+
 def _stem(name: str) -> str:
-    for suffixes in (_SUFFIXES, _SLIDE_SUFFIXES):
-        for suffix in suffixes:
-            if name.lower().endswith(suffix):
-                name = name[: -len(suffix)]
-                break
-    return name
+    return _without(_without(name, _SUFFIXES), _SLIDE_SUFFIXES)
+
+
+def _without(name: str, suffixes: Iterable[str]) -> str:
+    """Return a name without the first of the suffixes that it bears."""
+    found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+    return name.removesuffix(name[len(name) - len(found) :])
 
 
 def read_header(path: str | Path) -> FeatureHeader:
@@ -101,9 +131,8 @@ def read_header(path: str | Path) -> FeatureHeader:
         Code ``bad_feature_file`` or ``not_embedded``.
     """
     file_path = Path(path)
-    if file_path.suffix == ".pt":
-        features = _load_pt(file_path)
-        rows, columns = features.shape
+    if is_tensor_file(file_path):
+        rows, columns = tensor_shape(file_path)
         return FeatureHeader("clam_pt", rows, columns, _foreign_origin("clam", columns, {}))
     with _opened(file_path) as file:
         if "encoder_digest" in file.attrs:
@@ -114,7 +143,10 @@ def read_header(path: str | Path) -> FeatureHeader:
         rows, columns = dataset.shape[-2:]
         attributes = _attributes(file)
         layout = _layout(file, attributes)
-        return FeatureHeader(layout, rows, columns, _foreign_origin(layout, columns, attributes))
+        return FeatureHeader(
+            layout, rows, columns, _foreign_origin(layout, columns, attributes),
+            magnification=_number(attributes, "target_magnification"),
+        )  # fmt: skip
 
 
 def read_any(path: str | Path) -> SlideFeatures:
@@ -126,24 +158,28 @@ def read_any(path: str | Path) -> SlideFeatures:
     Raises
     ------
     InputError
-        The file is absent, damaged, of no known layout, or holds what float16 cannot.
+        The file is absent, damaged, of no known layout, holds what float16 cannot, or has another
+        number of coordinates than of tiles.
     """
     file_path = Path(path)
     header = read_header(file_path)
     if header.layout == "offsite":
         return read_features(file_path)
+    source = file_path
     if header.layout == "clam_pt":
-        features, coords = _load_pt(file_path), None
-        beside = file_path.parent.parent / "h5_files" / f"{file_path.stem}.h5"
-        if beside.is_file():
-            coords = _coords(beside, read_header(beside))
+        features, coords = load_tensor(file_path), None
+        source = file_path.parent.parent / "h5_files" / f"{file_path.stem}.h5"
+        if source.is_file():
+            coords = _coords(source, read_header(source))
     else:
         with _opened(file_path) as file:
             features = np.asarray(_dataset(file, file_path)[...], np.float32)
             features = features.reshape(header.rows, header.dimensions)
         coords = _coords(file_path, header)
-    if coords is None or len(coords) != len(features):
+    if coords is None:
         coords = np.full((len(features), 2), -1, np.int64)
+    elif len(coords) != len(features):
+        raise _unusable(source, f"{len(coords)} coordinates for {len(features)} tiles")
     with np.errstate(over="ignore"):  # judged in the next line
         half = features.astype(np.float16)
     if not np.isfinite(half).all():
@@ -154,27 +190,6 @@ def read_any(path: str | Path) -> SlideFeatures:
 def has_coordinates(slide: SlideFeatures) -> bool:
     """Say whether the tiles of a slide can be laid over it."""
     return bool(len(slide.coords)) and bool((slide.coords >= 0).all())
-
-
-def _load_pt(path: Path) -> np.ndarray:
-    """Load a tensor of features; ``weights_only`` runs no code that a file might carry."""
-    import torch
-
-    if not path.is_file():
-        raise InputError(
-            "no such feature file", file=path, remedy="Embed the slide first", code="not_embedded"
-        )
-    try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or hostile file
-        raise _unusable(path, "the file is not a plain tensor") from error
-    if not isinstance(tensor, torch.Tensor):
-        raise _unusable(path, "the file does not hold one tensor")
-    features = tensor.detach().float().numpy()
-    features = features[0] if features.ndim == 3 and len(features) == 1 else features
-    if features.ndim != 2:
-        raise _unusable(path, f"features of shape {features.shape} are not N x D")
-    return np.asarray(features)
 
 
 def _dataset(file: h5py.File, path: Path) -> h5py.Dataset:
@@ -210,7 +225,7 @@ def _layout(file: h5py.File, attributes: dict[str, Any]) -> str:
 def _foreign_origin(layout: str, columns: int, attributes: dict[str, Any]) -> FeatureOrigin:
     side_um = _number(attributes, "tile_size_um")
     tile_px = _number(attributes, "tile_size_px", "patch_size", "patch_size_target") or 0
-    encoder = attributes.get("extractor", attributes.get("encoder", f"{layout}_unnamed"))
+    encoder = attributes.get("extractor", attributes.get("encoder", layout + _UNNAMED))
     encoder = encoder.decode() if isinstance(encoder, bytes) else str(encoder)
     return FeatureOrigin(
         tile_px=round(tile_px),
@@ -241,22 +256,16 @@ def _coords(path: Path, header: FeatureHeader) -> np.ndarray | None:
         unit = unit.decode() if isinstance(unit, bytes) else str(unit)
         if unit != "px":  # um say nothing of level-0 px without the slide
             return None
+        shape = file["coords"].shape
+        flat = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+        if len(flat) != 2 or flat[1] != 2 or file["coords"].dtype.kind not in "iuf":
+            raise _unusable(path, f"coordinates of shape {shape} are not N x 2 numbers")
         return np.asarray(file["coords"][...]).reshape(-1, 2).astype(np.int64)
 
 
-def _opened(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise InputError(
-            "no such feature file", file=path, remedy="Embed the slide first", code="not_embedded"
-        )
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise _unusable(path, "the file cannot be read as HDF5") from error
+def _opened(path: Path) -> AbstractContextManager[h5py.File]:
+    return opened_hdf5(path, first="Embed the slide first", again=_AGAIN)
 
 
 def _unusable(path: Path, problem: str) -> InputError:
-    return InputError(
-        problem, file=path, remedy="Extract the features of this slide again",
-        code="bad_feature_file",
-    )  # fmt: skip
+    return InputError(problem, file=path, remedy=_AGAIN, code="bad_feature_file")

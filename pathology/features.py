@@ -1,6 +1,8 @@
 """Feature files: one HDF5 per slide, whole or absent, that says what it was made from."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from preprocessing.settings import Settings
 VERSION = 1
 """Goes up when the layout of the file changes."""
 
+_AGAIN = "Run `offsite embed` again: it makes the file anew"
 MAX_TILES = 5_000_000
 MAX_DIMENSIONS = 65_536
 
@@ -135,16 +138,35 @@ def is_fresh(path: str | Path, origin: FeatureOrigin) -> bool:
         return False
 
 
-def _opened(path: str | Path) -> h5py.File:
+@contextmanager
+def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file; what cannot be read of it, now or later, is refused by its name.
+
+    Parameters
+    ----------
+    first, again : str
+        What to do where there is no file, and where it is damaged.
+
+    Raises
+    ------
+    InputError
+        Code ``not_embedded`` or ``bad_feature_file``.
+    """
     if not Path(path).is_file():
-        raise InputError(
-            "no such feature file", file=path, remedy="Run `offsite embed` first",
-            code="not_embedded",
-        )  # fmt: skip
+        raise InputError("no such feature file", file=path, remedy=first, code="not_embedded")
+    what = "the file cannot be read as HDF5"
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise _unusable(path, "the file cannot be read as HDF5") from error
+        with h5py.File(path, "r") as file:
+            what = "a part of the file cannot be read"
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:  # what HDF5 says of damage
+        raise InputError(
+            what, file=path, remedy=again, code="bad_feature_file"
+        ) from error  # fmt: skip
+
+
+def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
+    return opened_hdf5(path, first="Run `offsite embed` first", again=_AGAIN)
 
 
 def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
@@ -168,6 +190,5 @@ def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
 
 def _unusable(path: str | Path, problem: str) -> InputError:
     return InputError(
-        problem, file=path, remedy="Run `offsite embed` again: it makes the file anew",
-        code="bad_feature_file",
+        problem, file=path, remedy=_AGAIN, code="bad_feature_file",
     )  # fmt: skip

@@ -76,7 +76,10 @@ def slide_model(
     InputError
         The weights are not those of the architecture.
     """
-    settings = ScMilSettings.model_validate(architecture["settings"])
+    # What only training reads is left out: an older run may have been trained by what is now refused.
+    described = architecture["settings"]
+    given = {name: described[name] for name in ("aggregator", "loss") if name in described}
+    settings = ScMilSettings.model_validate(given | {"contrast": None})
     model = ScMil(int(architecture["dimensions"]), int(architecture["n_classes"]), settings)
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)

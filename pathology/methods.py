@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pathology.settings import ContrastSettings, ScMilSettings
+from pathology.settings import ContrastSettings, ScMilSettings, StagedSettings
+from preprocessing.errors import InputError
 from preprocessing.settings import Settings
 from training.losses.settings import LossKind
 from training.samplers.class_aware import ClassAwareBatches
@@ -35,7 +36,7 @@ class Method(Settings):
 
 
 SECOND_STAGE_FROM = 0.6
-"""Progress at which the second stage begins."""
+"""Progress at which the second stage begins, with the first epoch from there on."""
 
 METHODS: dict[str, Method] = {
     name: Method.model_validate(given)
@@ -57,18 +58,43 @@ METHODS: dict[str, Method] = {
 }
 
 
-def with_method(method: Method, model: ScMilSettings) -> ScMilSettings:
-    """Return the network's settings as the method wants them; its other settings are kept."""
+def second_stage_epoch(epochs: int) -> int:
+    """Return the epoch (from 0) with which the second of two stages begins; it has at least one.
+
+    Raises
+    ------
+    InputError
+        Code ``too_few_epochs``: there is one epoch for two stages.
+    """
+    if epochs < 2:
+        raise InputError(
+            "two stages need at least two epochs", remedy="Set fit.epochs to 2 or more",
+            code="too_few_epochs",
+        )  # fmt: skip
+    return min(math.ceil(round(SECOND_STAGE_FROM * epochs, 9)), epochs - 1)
+
+
+def with_method(method: Method, model: ScMilSettings, epochs: int | None = None) -> StagedSettings:
+    """Return the network's settings as the method wants them; its other settings are kept.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        Of the run. With them the trunk is frozen just when `batch_plan` turns to balanced batches;
+        without, at `SECOND_STAGE_FROM`, which is the same where that is the start of an epoch.
+    """
     contrast = None
     if method.contrast is not None:
         base = model.contrast or ContrastSettings.model_validate({})
         contrast = base.model_copy(update={"variant": method.contrast})
-    return model.model_copy(
-        update={
-            "contrast": contrast,
-            "loss": model.loss.model_copy(update={"kind": method.loss}),
-            "freeze_from": SECOND_STAGE_FROM if method.second_stage else None,
-        }
+    freeze_from = None
+    if method.second_stage:
+        freeze_from = second_stage_epoch(epochs) / epochs if epochs else SECOND_STAGE_FROM
+    return StagedSettings(
+        aggregator=model.aggregator,
+        contrast=contrast,
+        loss=model.loss.model_copy(update={"kind": method.loss}),
+        freeze_from=freeze_from,
     )
 
 
@@ -90,7 +116,7 @@ def batch_plan(
     natural = RandomBatches(len(labels), batch_size, seed)
     if not method.second_stage:
         return natural
-    return TwoStages(natural, balanced, math.ceil(SECOND_STAGE_FROM * epochs))
+    return TwoStages(natural, balanced, second_stage_epoch(epochs))
 
 
 class TwoStages:

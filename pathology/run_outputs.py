@@ -24,6 +24,9 @@ def write_predictions(
     Under ``patient_union`` a patient's slides share one prediction. Under ``patient_late`` the
     probabilities are the mean over the patient's slides, the logits their logarithm (so that
     evaluation sees one and the same answer in both), and the embeddings their mean.
+
+    An answer is judged by what it answers for: where that is the patient, ``label`` is the
+    patient's, and the slide's own is kept as ``slide_label``.
     """
     bag = slides.table["bag"].to_numpy()
     probabilities = np.stack([found.probabilities for found in predictions])[bag]
@@ -35,6 +38,9 @@ def write_predictions(
         embeddings = _patient_means(embeddings, patients)
         logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     table = slides.table[COLUMNS].copy()
+    if pooling != "slide":
+        table["slide_label"] = table["label"]
+        table["label"] = slides.table["patient_label"]
     for number, name in enumerate(classes):
         table[f"prob_{name}"] = probabilities[:, number]
     _save(folder / "embeddings.npy", embeddings.astype(np.float32))
@@ -45,7 +51,7 @@ def write_predictions(
 
 
 def write_excluded(folder: Path, excluded: pd.DataFrame) -> None:
-    """Write ``excluded.csv``: the slides without a prediction, and why."""
+    """Write ``excluded.csv``: the slides without a prediction or not trained on, and why."""
     with replacing(folder / EXCLUDED) as temporary:
         excluded.to_csv(temporary, index=False, lineterminator="\n")
 

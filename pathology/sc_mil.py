@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pathology.aggregators.registry import build_aggregator
 from pathology.bags import Bags
 from pathology.diagnostics import contrast_diagnostics, neural_collapse
-from pathology.settings import ScMilSettings
+from pathology.settings import ScMilSettings, StagedSettings
 from training.algorithm import Algorithm, Output
 from training.distributed import gather
 from training.losses.configured import ClassificationLoss
@@ -58,6 +58,7 @@ class ScMil(Algorithm):
     ) -> None:
         super().__init__()
         self.settings, self.n_classes = settings, n_classes
+        self.freeze_from = settings.freeze_from if isinstance(settings, StagedSettings) else None
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("scale", torch.ones(dimensions))
         self.aggregator = build_aggregator(settings.aggregator, dimensions, n_classes)
@@ -116,10 +117,10 @@ class ScMil(Algorithm):
         """Return the losses of a training batch; ``beta`` and the diagnostics are logged."""
         if self.classification is None:
             raise RuntimeError("a model without class counts predicts, it does not train")
-        output = self(batch)
-        if self.settings.freeze_from is not None and progress >= self.settings.freeze_from:
-            frozen = output.embedding.detach()
+        if self.freeze_from is not None and progress >= self.freeze_from:
+            frozen = self._frozen_embedding(batch)
             return self._classified(self.classifier(frozen), frozen, batch, progress)
+        output = self(batch)
         losses = self._classified(output.logits, output.embedding, batch, progress)
         if self.projection is None or self.settings.contrast is None:
             return losses
@@ -130,13 +131,12 @@ class ScMil(Algorithm):
         contrast = self._contrast(z, labels, bags)
         if self.memory is not None:
             self.memory.push(projected, batch.labels)
-        lowest = lowest_contrastive(labels, self.settings.contrast.temperature)
         return {
             **losses,
             "loss": beta * contrast.loss + (1 - beta) * losses["classification"],
             "contrast": contrast.loss,
-            "contrast_above_lowest": contrast.loss.detach() - lowest,
             "beta": torch.tensor(beta),
+            **self._above_lowest(contrast.loss, labels),
             **{f"valid_anchors_{c}": share for c, share in enumerate(contrast.valid_share())},
             **contrast_diagnostics(z, labels, bags, self.n_classes),
         }
@@ -161,6 +161,23 @@ class ScMil(Algorithm):
             minority=self.minority,
             items=bags,
         )
+
+    def _frozen_embedding(self, batch: Bags) -> Tensor:
+        """The embedding that will be predicted with: without dropout, and without gradients."""
+        trained = self.aggregator.training
+        self.aggregator.eval()
+        with torch.no_grad():
+            pooled = self.aggregator(self.instances(batch.rows), batch.offsets)
+        self.aggregator.train(trained)
+        return pooled.embedding
+
+    def _above_lowest(self, loss: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """How far the plain contrast is above its lowest value; those of its variants differ."""
+        assert self.settings.contrast is not None
+        if self.memory is not None or self.settings.contrast.variant != "standard":
+            return {}
+        lowest = lowest_contrastive(labels, self.settings.contrast.temperature)
+        return {"contrast_above_lowest": loss.detach() - lowest}
 
     def inference_state(self) -> dict[str, Tensor]:
         """Return the weights without the projection head and all else that only training reads."""

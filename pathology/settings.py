@@ -1,9 +1,10 @@
 """How a model of slides is trained: everything that a configuration can say of it."""
 
-from typing import Literal
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from preprocessing.errors import InputError
 from preprocessing.settings import Settings
 from training.fit_settings import FitSettings
 from training.losses.settings import LossSettings
@@ -35,18 +36,31 @@ class AggregatorSettings(Settings):
         default=0.1, ge=0, lt=1, description="Share of units dropped in training"
     )
 
+    @model_validator(mode="after")
+    def _divides_among_heads(self) -> Self:
+        if self.name == "transformer" and self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+        return self
+
 
 class ContrastSettings(Settings):
     """The supervised contrast between bags and its hand-over to the classifier."""
 
     temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
     schedule: ScheduleName = Field(
-        default="linear", description="Course of beta, the weight of the contrast, over progress"
+        default="linear",
+        description="Course of beta, the weight of the contrast, over progress: from 1 to 'floor',"
+        " or, if constant, 'floor' throughout",
     )
     step_at: float = Field(
         default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
     )
-    floor: float = Field(default=0.0, ge=0, le=1, description="Value of beta at the end")
+    floor: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Value of beta at the end; above a half the classifier would never lead",
+    )
     projection: int = Field(
         default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
     )
@@ -59,18 +73,27 @@ class ContrastSettings(Settings):
         default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
     )
 
+    @model_validator(mode="after")
+    def _contrasts(self) -> Self:
+        if self.schedule == "constant" and not self.floor:
+            raise ValueError("schedule 'constant' takes its weight from floor, which is 0")
+        return self
+
     def beta(self, progress: float) -> float:
         """Return the weight of the contrast at ``progress`` in [0, 1]."""
+        if self.schedule == "constant":
+            return self.floor
         return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
 
     def classifier_leads_from(self) -> float:
-        """Return the first progress, in hundredths, at which beta is at most a half.
+        """Return the progress, in hundredths, from which the end of an epoch may be selected.
 
-        Before it the classifier has hardly been trained, and validation scores say little. 0 where
-        beta never falls so far.
+        It is the first at which beta is at most a half: before it the classifier has hardly been
+        trained, and validation scores say little. Where beta falls in one step, an epoch that ends
+        just there has had no step of the classifier, so it is the hundredth after.
         """
-        steps = [step / 100 for step in range(101)]
-        return next((t for t in steps if self.beta(t) <= 0.5), 0.0)
+        first = next(step for step in range(101) if self.beta(step / 100) <= 0.5)
+        return min(first + (self.schedule == "step"), 100) / 100
 
 
 class ScMilSettings(Settings):
@@ -87,6 +110,26 @@ class ScMilSettings(Settings):
     loss: LossSettings = Field(
         default=LossSettings.model_validate({}), description="The loss of the classifier"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_run(cls, given: Any) -> Any:
+        """Configurations written by earlier runs name what the method decides, always as none."""
+        if isinstance(given, dict) and given.get("freeze_from", 0) is None:
+            return {name: value for name, value in given.items() if name != "freeze_from"}
+        return given
+
+    def selects_from(self) -> float:
+        """Return the progress before which no weights may be selected.
+
+        Until then the classifier does not lead yet: it has hardly been trained.
+        """
+        return self.contrast.classifier_leads_from() if self.contrast else 0.0
+
+
+class StagedSettings(ScMilSettings):
+    """The settings of a network as its method has them (`pathology.methods.with_method`)."""
+
     freeze_from: float | None = Field(
         default=None,
         ge=0,
@@ -100,8 +143,8 @@ class ScMilSettings(Settings):
         Until then the classifier does not lead yet, or a second stage has not begun: its weights
         would be another method's.
         """
-        leads = self.contrast.classifier_leads_from() if self.contrast else 0.0
-        return max(leads, 0.0 if self.freeze_from is None else min(self.freeze_from + 0.01, 1.0))
+        stage = 0.0 if self.freeze_from is None else min(self.freeze_from + 0.01, 1.0)
+        return max(super().selects_from(), stage)
 
 
 class SlideFitSettings(FitSettings):
@@ -139,3 +182,26 @@ class PathologySettings(Settings):
     fit: SlideFitSettings = Field(
         default=SlideFitSettings.model_validate({}), description="How the weights are fitted"
     )
+
+    def check_method(self, method: str, n_classes: int) -> None:
+        """Refuse a method that cannot be trained with these settings, before anything is read.
+
+        Raises
+        ------
+        InputError
+            Code ``unknown_method``, or ``narrow_projection``: fewer numbers than classes, where
+            each class needs a direction of its own.
+        """
+        if method not in get_args(MethodName):
+            raise InputError(
+                f"no method is named '{method}'",
+                remedy=f"Use one of {', '.join(get_args(MethodName))}", code="unknown_method",
+            )  # fmt: skip
+        contrast = self.model.contrast or ContrastSettings.model_validate({})
+        if method == "sc_mil_prototypes" and contrast.projection < n_classes:
+            raise InputError(
+                f"a projection of {contrast.projection} numbers has no directions for"
+                f" {n_classes} classes, which method {method} needs",
+                remedy=f"Set model.contrast.projection to {n_classes} or more",
+                code="narrow_projection",
+            )

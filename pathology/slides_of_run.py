@@ -1,22 +1,24 @@
 """Which slides take part in a run, in which bags, and which are left out and why."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pathology.bags import BagTable
-from pathology.embedding import EMBEDDED, TABLE
+from pathology.embedding import EMBEDDED, FAILED, NO_TILES, TABLE
 from pathology.feature_folders import locate, read_header
 from pathology.features import feature_path
 from pathology.store import FeatureStore, pack_features
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
+from training.run_folder import NOT_TRAINED_ON
 
 STORE = "packed"
 COLUMNS = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+_REASON = ["status", "code", "message"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,20 @@ class SlidesOfRun:
     Attributes
     ----------
     table : pandas.DataFrame
-        The cohort's rows that have features, in its order; ``bag`` is the row's bag.
+        The cohort's rows that have features, in its order; ``bag`` is the row's bag. Where patients
+        are answered, ``patient_label`` is the most severe of all the patient's slides, also of
+        those without features.
     excluded : pandas.DataFrame
-        The other rows, with ``status, code, message``.
+        The other rows, and those that are predicted but not trained on, with ``status, code,
+        message``.
     store : FeatureStore
     bags : BagTable
         A bag per slide, or per patient where slides are united.
     splits, roles : numpy.ndarray
         Split and site role of each bag (text).
+    partial : numpy.ndarray
+        bool: bags without the slide that gives them their label. What is left of them need not show
+        it, so they are neither trained on nor validated with.
     """
 
     table: pd.DataFrame
@@ -42,6 +50,7 @@ class SlidesOfRun:
     bags: BagTable
     splits: np.ndarray
     roles: np.ndarray
+    partial: np.ndarray
 
     def training_bags(self) -> np.ndarray:
         """Numbers of the labelled bags to train on."""
@@ -53,7 +62,7 @@ class SlidesOfRun:
 
     def _labelled(self, split: str) -> np.ndarray:
         chosen = (self.splits == split) & (self.roles == "training") & (self.bags.labels >= 0)
-        return np.flatnonzero(chosen)
+        return np.flatnonzero(chosen & ~self.partial)
 
     def subset(self, chosen: np.ndarray) -> BagTable:
         """Return some of the bags."""
@@ -72,7 +81,8 @@ def select_slides(
     Parameters
     ----------
     pooling : str
-        ``patient_union`` makes one bag of a patient's slides; its label is the most severe.
+        ``patient_union`` makes one bag of a patient's slides; its label is the most severe of all
+        of them. Whose decisive slide has no features is predicted, but not trained on.
     resident_gib : float
         Features up to this size (GiB) are held in memory; larger ones are packed into
         ``packed/`` of the features folder and memory-mapped.
@@ -86,11 +96,14 @@ def select_slides(
     folder = Path(features_folder)
     _check_splits(cohort)
     table = cohort.table[COLUMNS].assign(class_index=cohort.label_indices)
+    severest = table.groupby("patient")["class_index"].transform("max").to_numpy(np.int64)
+    if pooling != "slide":
+        table["patient_label"] = [cohort.classes[c] if c >= 0 else "" for c in severest]
     said = _said(folder)
-    files = _usable(folder, table["slide"], said)
+    files, faults = _usable(folder, table["slide"], said)
     present = table["slide"].isin(list(files)).to_numpy()
-    excluded = _excluded(table[~present], said)
-    table = table[present].reset_index(drop=True)
+    excluded = _excluded(table[~present], said, faults)
+    table, severest = table[present].reset_index(drop=True), severest[present]
     size = sum(path.stat().st_size for path in files.values())
     mapped = folder / STORE if size > resident_gib * 2**30 else None
     store = pack_features(files, mapped)
@@ -100,7 +113,8 @@ def select_slides(
         tuple(np.flatnonzero(table["bag"].to_numpy() == bag).tolist()) for bag in range(len(names))
     )
     first = np.array([members[0] for members in slides])
-    labels = table.groupby("bag")["class_index"].max().to_numpy(np.int64)
+    shown = table.groupby("bag")["class_index"].max().to_numpy(np.int64)
+    labels = severest[first] if pooling == "patient_union" else shown
     chosen = SlidesOfRun(
         table=table,
         excluded=excluded,
@@ -108,9 +122,26 @@ def select_slides(
         bags=BagTable(tuple(map(str, names)), slides, labels),
         splits=table["split"].to_numpy(object)[first],
         roles=table["site_role"].to_numpy(object)[first],
+        partial=shown < labels,
     )
     _check_classes(cohort, chosen)
-    return chosen
+    return _with_partial_listed(chosen)
+
+
+def _with_partial_listed(chosen: SlidesOfRun) -> SlidesOfRun:
+    """List the slides of partial bags that would have been trained on or validated with."""
+    table = chosen.table
+    used = table["split"].isin(["train", "val"]) & (table["site_role"] == "training")
+    listed = table[used & chosen.partial[table["bag"]]]
+    if listed.empty:
+        return chosen
+    message = (
+        "The slide that gives the patient's label has no features, and this one need not show it"
+    )
+    rows = listed[COLUMNS].assign(
+        status=NOT_TRAINED_ON, code="decisive_slide_missing", message=message
+    )
+    return replace(chosen, excluded=pd.concat([chosen.excluded, rows], ignore_index=True))
 
 
 def _check_splits(cohort: Cohort) -> None:
@@ -124,12 +155,11 @@ def _check_splits(cohort: Cohort) -> None:
 
 def _said(folder: Path) -> pd.DataFrame:
     """What embedding said of each slide (``status, code, message``), where it said something."""
-    columns = ["status", "code", "message"]
     if not (folder / TABLE).is_file():
-        return pd.DataFrame(columns=columns, dtype=str)
+        return pd.DataFrame(columns=_REASON, dtype=str)
     try:
         found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
-        return found.set_index("slide")[columns]
+        return found.set_index("slide")[_REASON]
     except (ValueError, KeyError) as error:
         raise InputError(
             f"the table cannot be read ({error})", file=folder / TABLE,
@@ -137,35 +167,43 @@ def _said(folder: Path) -> pd.DataFrame:
         ) from error  # fmt: skip
 
 
-def _usable(folder: Path, slides: Iterable[str], said: pd.DataFrame) -> dict[str, Path]:
-    """Return the feature files with rows; refuse where one that was made is damaged or gone.
+def _usable(
+    folder: Path, slides: Iterable[str], said: pd.DataFrame
+) -> tuple[dict[str, Path], pd.DataFrame]:
+    """Return the feature files with rows, and of the other files what is wrong with them.
 
-    A run without slides that have been embedded would be another run, so it does not begin.
+    A run without slides that have been embedded would be another run, so where a file that was made
+    is damaged or gone it does not begin.
     """
     made = set(said.index[said["status"] == EMBEDDED])
     located = locate(folder, slides)
-    found = {}
+    found, faults = {}, {}
     for slide in slides:
         path = located.get(slide, feature_path(folder, slide))
         try:
             if read_header(path).rows:
                 found[slide] = path
+            else:
+                faults[slide] = (NO_TILES, "no_tiles", "The feature file holds no tile")
         except InputError as error:
             if slide in made:
                 raise InputError(
                     error.problem, file=path, code=error.code,
                     remedy="Run `offsite embed` again: it makes the file anew",
                 ) from error  # fmt: skip
-    return found
+            if error.code != "not_embedded":
+                faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")
+    return found, pd.DataFrame.from_dict(faults, orient="index", columns=_REASON, dtype=str)
 
 
-def _excluded(missing: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """Rows without features, with what embedding said of them."""
+def _excluded(missing: pd.DataFrame, said: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
+    """Rows without features, with what embedding said of them, or else what their file is like."""
     failed = said[said["status"] != EMBEDDED]
-    unknown = ("missing", "not_embedded", "There is no usable feature file for the slide")
+    reasons = pd.concat([failed, faults[~faults.index.isin(failed.index)]])
+    unknown = ("missing", "not_embedded", "There is no feature file for the slide")
     excluded = missing[COLUMNS].reset_index(drop=True)
-    for name, text in zip(("status", "code", "message"), unknown, strict=True):
-        excluded[name] = excluded["slide"].map(failed[name]).fillna(text)
+    for name, text in zip(_REASON, unknown, strict=True):
+        excluded[name] = [reasons[name].get(slide, text) for slide in excluded["slide"]]
     return excluded
 
 

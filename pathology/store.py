@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pathology.feature_folders import FeatureHeader, read_any, read_header
+from pathology.feature_folders import read_any, read_header
+from pathology.feature_kinds import check_one_kind
 from preprocessing.errors import InputError
 from preprocessing.files import digest_of, fingerprint, read_json, replacing, write_json
 
 VERSION = 1
-_ROWS, _COORDS, _RECORD = "features.npy", "coords.npy", "store.json"
+_RECORD = "store.json"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
     Raises
     ------
     InputError
-        There is no file, one is unusable, or two come from different encoders.
+        There is no file, one is unusable, or two come from different encoders or kinds of tiles.
     """
     if not files:
         raise InputError(
@@ -93,10 +94,10 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
     headers = {slide: read_header(path) for slide, path in files.items()}
     contents = {slide: headers[slide].digest or fingerprint(path) for slide, path in files.items()}
     digest = digest_of([VERSION, list(contents.items())])
+    first = check_one_kind(headers, files)
     if folder is not None and (kept := _load(Path(folder), digest)) is not None:
         return kept
     counts = np.array([header.rows for header in headers.values()], dtype=np.int64)
-    first = _common(headers, files)
     width, origin = first.dimensions, first.origin
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     facts = {
@@ -108,28 +109,7 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
         coords = np.empty((offsets[-1], 2), np.int64)
         _fill(rows, coords, offsets, files)
         return _store(facts, rows, coords)
-    _write(Path(folder), facts, offsets, width, files)
-    stored = _load(Path(folder), digest)
-    assert stored is not None
-    return stored
-
-
-def _common(headers: Mapping[str, FeatureHeader], files: Mapping[str, Path]) -> FeatureHeader:
-    """Return the first header; refuse others that come from another encoder."""
-    name, first = next(iter(headers.items()))
-    for slide, other in headers.items():
-        if (other.dimensions, other.origin.encoder_digest) != (
-            first.dimensions,
-            first.origin.encoder_digest,
-        ):
-            raise InputError(
-                f"slides '{name}' and '{slide}' have features of different encoders"
-                f" ({first.origin.encoder}, {first.dimensions} numbers;"
-                f" {other.origin.encoder}, {other.dimensions})",
-                file=files[slide], remedy="Embed all slides with one encoder",
-                code="mixed_encoders",
-            )  # fmt: skip
-    return first
+    return _write(Path(folder), facts, offsets, width, files)
 
 
 def _fill(
@@ -144,10 +124,16 @@ def _fill(
 def _write(
     folder: Path, facts: dict[str, object], offsets: np.ndarray, width: int,
     files: Mapping[str, Path],
-) -> None:  # fmt: skip
+) -> FeatureStore:  # fmt: skip
+    """Pack into a folder where another process may be packing other slides at the same time.
+
+    Arrays bear the store's digest in their names, so a record never lies beside arrays of another
+    store. They are mapped before they get their names: whoever removes them then harms no one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _RECORD).unlink(missing_ok=True)  # until the end there is no store
-    with replacing(folder / _ROWS) as new_rows, replacing(folder / _COORDS) as new_coords:
+    digest = str(facts["digest"])
+    of_rows, of_coords = _arrays(folder, digest)
+    with replacing(of_rows) as new_rows, replacing(of_coords) as new_coords:
         shape = (int(offsets[-1]), width)
         rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
         coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
@@ -155,7 +141,17 @@ def _write(
         rows.flush()
         coords.flush()
         del rows, coords
+        packed = _mapped(facts, new_rows, new_coords)
     write_json(folder / _RECORD, facts)
+    for array in folder.glob("*.npy"):
+        if array not in (of_rows, of_coords):
+            array.unlink(missing_ok=True)
+    return packed
+
+
+def _arrays(folder: Path, digest: str) -> tuple[Path, Path]:
+    """Where the rows and coordinates of a store are."""
+    return folder / f"features-{digest[:16]}.npy", folder / f"coords-{digest[:16]}.npy"
 
 
 def _load(folder: Path, digest: str) -> FeatureStore | None:
@@ -163,11 +159,17 @@ def _load(folder: Path, digest: str) -> FeatureStore | None:
         facts = read_json(folder / _RECORD)
         if facts.get("digest") != digest:
             return None
-        rows = np.load(folder / _ROWS, mmap_mode="r", allow_pickle=False)
-        coords = np.load(folder / _COORDS, mmap_mode="r", allow_pickle=False)
-        return _store(facts, rows, coords)
+        return _mapped(facts, *_arrays(folder, digest))
     except (OSError, ValueError, KeyError):  # absent or cut: it is packed again
         return None
+
+
+def _mapped(facts: Mapping[str, object], rows: Path, coords: Path) -> FeatureStore:
+    return _store(
+        facts,
+        np.load(rows, mmap_mode="r", allow_pickle=False),
+        np.load(coords, mmap_mode="r", allow_pickle=False),
+    )
 
 
 def _store(facts: Mapping[str, object], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:

@@ -12,20 +12,21 @@ from pathology.inference import describe, load_slide_model, predict_all
 from pathology.methods import METHODS, batch_plan, with_method
 from pathology.run_outputs import write_excluded, write_predictions
 from pathology.sc_mil import ScMil
-from pathology.settings import PathologySettings
+from pathology.settings import PathologySettings, StagedSettings
 from pathology.slides_of_run import SlidesOfRun, select_slides
 from pathology.validation import validation_scores
 from preprocessing.cohort import Cohort
 from preprocessing.files import digest_of, replacing, write_json
 from training import distributed
 from training.algorithm import Algorithm
-from training.fit_settings import FitSettings
+from training.fit_settings import FitSettings, outcome_settings
 from training.fitting import fit
-from training.run_folder import RunFolder
+from training.run_folder import NOT_TRAINED_ON, RunFolder
 from training.samplers.plans import PlannedSource
 from training.samplers.report import write_draws
+from training.selection import classes_not_validated
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same inputs would give another run."""
 
 _STANDARDISE_ROWS = 2_000_000
@@ -56,14 +57,19 @@ def train_pathology(
     Raises
     ------
     InputError
-        A split is missing, no training slide has features, or a class has none.
+        A split is missing, no training slide has features, a class has none, or the method cannot
+        be trained with the settings.
     """
-    slides = select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
+    settings.check_method(settings.method, len(cohort.classes))
+    model_settings = _model_settings(settings)
+    slides = distributed.rank_zero_first(
+        lambda: select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
+    )
     run = RunFolder(run_folder)
     inputs = {
         "task": "pathology",
         "version": VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": outcome_settings(settings),
         "classes": list(cohort.classes),
         "features": slides.store.digest,
         "slides": digest_of(slides.table.astype(str).to_dict("list")),
@@ -72,15 +78,18 @@ def train_pathology(
     first = distributed.rank_and_world()[0] == 0
     if not distributed.from_rank_zero(run.begin(inputs) if first else None):
         return pd.read_parquet(run.path / "predictions.parquet")
+    lacking: list[str] = []
     if first:
+        validated = slides.bags.labels[slides.validation_bags()]
+        lacking = classes_not_validated(validated, cohort.classes)
         _write_beginning(run.path, settings, slides, cohort)
     torch.manual_seed(settings.fit.seed)
-    model = build_model(slides, settings, len(cohort.classes))
+    model = build_model(slides, model_settings, len(cohort.classes))
     source = batch_source(slides, settings)
     if first:
         labels = slides.bags.labels[slides.training_bags()]
         names = [cohort.classes[label] for label in labels]
-        write_draws(run.path, source.plan, names, model.classification)
+        write_draws(run.path, source.plan, names, model.classification, settings.fit.epochs)
     result = fit(
         model, source, _fit_settings(settings), run.path,
         validate=_validator(slides, settings, len(cohort.classes)),
@@ -93,16 +102,16 @@ def train_pathology(
         loader = BagLoader(slides.store, slides.bags)
         predictions = list(predict_all(best.to(model.centre.device), loader))
         table = write_predictions(run.path, slides, cohort.classes, predictions, settings.pooling)
-        run.finish(**_facts(slides, settings, architecture, result.__dict__))
+        facts = _facts(slides, settings, architecture, result.__dict__)
+        run.finish(**facts, classes_not_validated=lacking)
     distributed.wait_for_all()
     return table if len(table) else pd.read_parquet(run.path / "predictions.parquet")
 
 
-def build_model(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> ScMil:
+def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:
     """Return the method's network with fresh weights, its input scale fitted on training bags."""
-    model_settings = with_method(METHODS[settings.method], settings.model)
     counts = np.bincount(slides.bags.labels[slides.training_bags()], minlength=n_classes)
-    model = ScMil(slides.store.dimensions, n_classes, model_settings, counts)
+    model = ScMil(slides.store.dimensions, n_classes, settings, counts)
     model.standardise(*_mean_and_deviation(slides))
     return model
 
@@ -125,9 +134,13 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
     return PlannedSource(plan, loader.training_batch)
 
 
+def _model_settings(settings: PathologySettings) -> StagedSettings:
+    return with_method(METHODS[settings.method], settings.model, settings.fit.epochs)
+
+
 def _fit_settings(settings: PathologySettings) -> FitSettings:
     """Keep selection closed for as long as the method's last part has not begun."""
-    opens = with_method(METHODS[settings.method], settings.model).selects_from()
+    opens = _model_settings(settings).selects_from()
     return settings.fit.model_copy(update={"select_after": max(settings.fit.select_after, opens)})
 
 
@@ -190,5 +203,5 @@ def _facts(
         "epochs": result["epochs"],
         "training_bags": np.bincount(training, minlength=architecture["n_classes"]).tolist(),
         "slides_predicted": len(slides.table),
-        "slides_excluded": len(slides.excluded),
+        "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),
     }

@@ -22,6 +22,7 @@ from retina.validation import grading_scores
 from training import distributed
 from training.algorithm import Algorithm
 from training.checkpoint import save_tensors
+from training.fit_settings import outcome_settings
 from training.fitting import fit
 from training.generalisation.erm import ERM
 from training.losses.configured import ClassificationLoss
@@ -32,6 +33,7 @@ from training.samplers.plans import BatchPlan, RandomBatches
 from training.samplers.report import write_draws
 from training.samplers.shares import cells_of
 from training.samplers.weighted import WeightedBatches
+from training.selection import classes_not_validated
 
 VERSION = 1
 """Goes up when the same inputs would give another run."""
@@ -73,13 +75,16 @@ def train_retina(
     first = distributed.rank_and_world()[0] == 0
     if not distributed.from_rank_zero(run.begin(inputs) if first else None):
         return pd.read_parquet(run.path / "predictions.parquet")
+    lacking: list[str] = []
     if first:
+        validated = photographs.labels[photographs.rows("val")]
+        lacking = classes_not_validated(validated, cohort.classes)
         _write_beginning(run.path, settings, photographs, cohort)
     algorithm = build_algorithm(method, photographs, settings, len(cohort.classes))
     source = batch_source(method, photographs, settings)
     if first:
         names = [cohort.classes[label] for label in photographs.labels[photographs.rows("train")]]
-        write_draws(run.path, source.plan, names, algorithm.loss)
+        write_draws(run.path, source.plan, names, algorithm.loss, settings.fit.epochs)
     result = fit(
         algorithm,
         source,
@@ -98,7 +103,8 @@ def train_retina(
             _cut(network, network.classifier, photographs, result.weights)
         graded = grade(network, photographs.store.pixels, len(photographs.table))
         _write_predictions(run.path, photographs, cohort.classes, graded)
-        run.finish(**_facts(photographs, architecture, result.__dict__))
+        facts = _facts(photographs, architecture, result.__dict__)
+        run.finish(**facts, classes_not_validated=lacking)
     distributed.wait_for_all()
     return pd.read_parquet(run.path / "predictions.parquet")
 
@@ -199,10 +205,12 @@ def _inputs(
     cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
 ) -> dict[str, Any]:
     weights = settings.backbone.weights
+    chosen = outcome_settings(settings)
+    del chosen["backbone"]["weights"]  # what the file holds counts, not where it lies
     return {
         "task": "retina",
         "version": VERSION,
-        "settings": settings.model_dump(mode="json"),
+        "settings": chosen,
         "classes": list(cohort.classes),
         "photographs": photographs.digest,
         "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),

@@ -51,6 +51,7 @@ def weight_average(settings: FitSettings) -> WeightAverage:
             settings.swad_converged,
             settings.swad_patience,
             settings.swad_tolerance,
+            passed_over=sum(not settings.selectable(epoch) for epoch in range(settings.epochs)),
         )
     return NoAverage()
 

@@ -10,6 +10,7 @@ the last item, and draws made for the global batch (`draw_together`) fall on the
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -18,6 +19,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 Items = TypeVar("Items", np.ndarray, Tensor)
+Made = TypeVar("Made")
+
+# While rank 0 packs features, validates or predicts, the others wait; on a large cohort for longer
+# than the half hour that is usual. A process that dies is noticed at once by torchrun all the same.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -27,15 +33,38 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-def join() -> None:
+def join(device: str = "auto") -> None:
     """Join the processes that ``torchrun`` started; alone, do nothing.
 
     To be called before anything is decided that one process decides for all, such as whether a run
-    folder is stale.
+    folder is stale. Each process takes the GPU of its local rank, before NCCL takes one for it.
+
+    Parameters
+    ----------
+    device : str
+        Where the run computes (`FitSettings.device`).
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    backend = backend_for(device, cuda=torch.cuda.is_available())
+    if backend != "gloo":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group(backend, timeout=_LONGEST_WAIT)
+
+
+def backend_for(device: str, *, cuda: bool) -> str:
+    """Return what moves the tensors of a run on ``device``, on a machine with or without CUDA.
+
+    On GPUs there are two: NCCL for tensors there, gloo for the few that processes agree by, which
+    stay on the CPU and so may be waited for without NCCL's watch.
+
+    Examples
+    --------
+    >>> backend_for("cpu", cuda=True), backend_for("auto", cuda=True)
+    ('gloo', 'cpu:gloo,cuda:nccl')
+    """
+    on_gpus = cuda and device.partition(":")[0] in ("auto", "cuda")
+    return "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
 
 
 def shard(items: Items) -> Items:
@@ -75,7 +104,8 @@ def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
         return draw(n_local)
     counts = _counts(n_local, _device())
     drawn = draw(sum(counts))
-    shared = drawn.to(_device()).contiguous()  # NCCL moves none of the CPU, gloo no strided one
+    # NCCL alone moves none of the CPU, gloo no strided one.
+    shared = drawn.to(_device(drawn.device)).contiguous()
     dist.broadcast(shared, src=0)
     start = sum(counts[:rank])
     mine = _order(counts, shared.device)[start : start + n_local]
@@ -121,11 +151,20 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def _device() -> torch.device:
-    """Where the group's backend can move a tensor."""
-    if dist.get_backend() == "gloo":
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+def rank_zero_first(make: Callable[[], Made]) -> Made:
+    """Return what ``make`` makes; the other ranks begin once rank 0 has left it on disk for them."""
+    first = rank_and_world()[0] == 0
+    made = make() if first else None
+    wait_for_all()
+    return cast(Made, made) if first else make()
+
+
+def _device(wanted: torch.device | None = None) -> torch.device:
+    """Where the group can move a tensor: on ``wanted`` (by default the CPU) if it serves both."""
+    backend = dist.get_backend()
+    if backend == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu") if backend == "gloo" or wanted is None else wanted
 
 
 def _counts(n_local: int, device: torch.device) -> list[int]:

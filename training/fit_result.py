@@ -15,10 +15,10 @@ class FitResult:
     ----------
     weights : Path
         ``weights.safetensors``: ``inference_state()`` of the selected epoch (or the SWAD mean).
-    epoch : int
-        The selected epoch, from 0.
+    epoch : int or None
+        The selected epoch, from 0; None where the weights are a mean over several.
     score : float or None
-        Its value of ``select_by``; None without validation or where no epoch had one.
+        Its value of ``select_by``; None also without validation or where no epoch had one.
     epochs : int
         Epochs trained, fewer than set where patience ran out.
     reason : str
@@ -26,7 +26,7 @@ class FitResult:
     """
 
     weights: Path
-    epoch: int
+    epoch: int | None
     score: float | None
     epochs: int
     reason: str

@@ -158,7 +158,7 @@ class _Fitting:
         progress = (self.epoch + 1) / self.settings.epochs
         with holding(self.algorithm, self.average.validated()):
             scores = self._scores()
-            if self.selection.take(self.epoch, progress, scores):
+            if self.selection.take(self.epoch, scores):
                 state = self.algorithm.inference_state()
                 self.best = {name: t.detach().cpu().clone() for name, t in state.items()}
         self.average.close_epoch(scores)
@@ -259,14 +259,17 @@ class _Fitting:
 
     def finish(self) -> FitResult:
         reason, weights = self.selection.reason, self.best
+        epoch: int | None = self.selection.epoch
+        score = self.selection.score
         final = self.average.final()
         with holding(self.algorithm, final):
             if final is not None:
                 reason, weights = "swad", self.algorithm.inference_state()
+                epoch = score = None  # they are the weights of no one epoch
             path = self.folder / "weights.safetensors"
             if self.engine.rank == 0:
                 store.save_tensors(path, weights)
-        result = FitResult(path, self.selection.epoch, self.selection.score, self.epoch, reason)
+        result = FitResult(path, epoch, score, self.epoch, reason)
         if self.engine.rank == 0:
             results.record(self.folder, self.digest, result)
             results.tidy(self.folder)

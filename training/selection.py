@@ -1,10 +1,35 @@
 """Which epoch's weights are kept, and when to stop waiting for better ones."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from preprocessing.errors import InputError
 from training.fit_settings import FitSettings
+
+_LOG = logging.getLogger("offsite.training")
+
+
+def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Return the classes without a validation item, and warn of them; none where nothing validates.
+
+    Weights are then selected by the other classes alone.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int, into ``classes``, of the validation items.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not len(labels) or not missing:
+        return []
+    _LOG.warning(
+        "no validation item is of class %s: weights are selected without it", ", ".join(missing)
+    )
+    return missing
 
 
 class Selection:
@@ -35,7 +60,7 @@ class Selection:
         patience = self.settings.patience
         return patience is not None and self.waited >= patience
 
-    def take(self, epoch: int, progress: float, scores: Mapping[str, float | None]) -> bool:
+    def take(self, epoch: int, scores: Mapping[str, float | None]) -> bool:
         """Take in an epoch's scores; return whether its weights are now the selected ones."""
         if not self.validates:
             self.epoch = epoch
@@ -48,8 +73,7 @@ class Selection:
                 code="no_score",
             )
         score = scores[name]
-        open_to_choice = progress >= self.settings.select_after - 1e-9
-        if score is None or not open_to_choice:
+        if score is None or not self.settings.selectable(epoch):
             self.waited += self.score is not None
             chosen = self.score is None
         else:

@@ -51,12 +51,15 @@ class ValleyAverage(NoAverage):
     """Keeps what the mean over the valley may yet need: at most a few epochs' means.
 
     If no valley begins, the run ends with the selected epoch's raw weights. An epoch whose loss is
-    undefined counts as infinitely bad.
+    undefined counts as infinitely bad, and so do the first ``passed_over`` epochs, whose weights
+    may not be selected: no valley begins in them, and none of their steps is summed.
     """
 
-    def __init__(self, score: str, converged: int, patience: int, tolerance: float) -> None:
+    def __init__(
+        self, score: str, converged: int, patience: int, tolerance: float, passed_over: int = 0
+    ) -> None:
         self.score, self.converged, self.patience = score, converged, patience
-        self.tolerance = tolerance
+        self.tolerance, self.passed_over = tolerance, passed_over
         self.losses: list[float] = []
         self.steps: list[int] = []
         self.pending: dict[int, dict[str, Tensor]] = {}  # epoch -> sum over its steps
@@ -69,7 +72,7 @@ class ValleyAverage(NoAverage):
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Add the weights of a step to the epoch's sum."""
-        if not self.closed:
+        if not self.closed and len(self.losses) >= self.passed_over:
             self.current = _plus(self.current, module.state_dict())
             self.current_steps += 1
 
@@ -78,7 +81,7 @@ class ValleyAverage(NoAverage):
         """Decide with the epoch's loss which epochs are in the valley."""
         if self.closed:
             return
-        loss = scores.get(self.score)
+        loss = scores.get(self.score) if len(self.losses) >= self.passed_over else None
         self.pending[len(self.losses)] = self.current
         self.losses.append(_NEVER if loss is None else loss)
         self.steps.append(self.current_steps)

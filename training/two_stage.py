@@ -36,8 +36,8 @@ class ClassifierRetraining(Algorithm):
     loss : ClassificationLoss
         Of the second stage: plain cross-entropy where the batches are balanced.
     fresh : bool
-        Whether the classifier starts anew (cRT) or from its first-stage weights. Anew means its own
-        ``reset_parameters``, under torch's current seed.
+        Whether the classifier starts anew (cRT) or from its first-stage weights. Anew means the
+        ``reset_parameters`` of each of its layers, under torch's current seed.
 
     Raises
     ------
@@ -62,8 +62,9 @@ class ClassifierRetraining(Algorithm):
         self.classifier.requires_grad_(True)
         if fresh:
             for module in self.classifier.modules():
-                if isinstance(module, nn.Linear):
-                    module.reset_parameters()
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
 
     @property
     def classifier(self) -> nn.Module:

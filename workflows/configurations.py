@@ -122,6 +122,12 @@ class PathologyConfiguration(JobConfiguration):
     )
 
     @model_validator(mode="after")
+    def _methods_can_be_trained(self) -> Self:
+        for method in self.cells.methods or (self.training.method,):
+            self.training.check_method(method, len(self.classes))
+        return self
+
+    @model_validator(mode="after")
     def _one_scale(self) -> Self:
         tiles, encoder = self.tiles, self.encoder
         if (tiles.tile_px, tiles.mpp) != (encoder.tile_px, encoder.mpp):

@@ -27,9 +27,9 @@ def train(job: Job, cell: Cell) -> Path:
     from training import distributed
 
     folder = job.run_folder(cell)
-    distributed.join()
-    say(f"[bold]train[/bold]     {cell.name}")
     settings = job.configuration.training
+    distributed.join(settings.fit.device)
+    say(f"[bold]train[/bold]     {cell.name}")
     fit = settings.fit.model_copy(update={"seed": cell.seed})
     chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
     divided = split_of(job, cell)

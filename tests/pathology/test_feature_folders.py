@@ -93,6 +93,66 @@ def test_two_files_of_one_slide_are_not_chosen_between(tmp_path):
     assert caught.value.code == "two_feature_files"
 
 
+def test_one_file_is_not_the_features_of_two_slides(tmp_path):
+    shared = _h5(tmp_path / "S1.h5", "features", ROWS)
+    assert locate(tmp_path, ["S1.svs"]) == {"S1.svs": shared}
+    with pytest.raises(InputError, match=r"S1\.svs' and 'S1\.tif") as caught:
+        locate(tmp_path, ["S1.svs", "S1.tif"])
+    assert caught.value.code == "one_feature_file"
+    shared.unlink()
+    own = {f"S1{end}": _h5(tmp_path / f"S1{end}.h5", "features", ROWS) for end in (".svs", ".tif")}
+    assert locate(tmp_path, own) == own
+
+
+def test_coordinates_that_do_not_fit_the_features_are_refused_by_name(tmp_path):
+    path = _h5(tmp_path / "a.h5", "features", ROWS, COORDS[:7])
+    with pytest.raises(InputError, match=r"a\.h5.*7 coordinates for 9 tiles"):
+        read_any(path)
+    path = _h5(tmp_path / "b.h5", "features", ROWS, np.zeros((9, 3)))
+    with pytest.raises(InputError, match=r"b\.h5.*\(9, 3\) are not N x 2"):
+        read_any(path)
+    (tmp_path / "pt_files").mkdir()
+    torch.save(torch.tensor(ROWS), tmp_path / "pt_files" / "c.pt")
+    _h5(tmp_path / "h5_files" / "c.h5", "features", ROWS[:8], COORDS[:8])
+    with pytest.raises(InputError, match=r"h5_files/c\.h5.*8 coordinates for 9 tiles"):
+        read_any(tmp_path / "pt_files" / "c.pt")
+
+
+def test_a_kept_store_of_pt_files_loads_none_of_them(tmp_path, monkeypatch):
+    load, mapped = torch.load, []
+
+    def watched(*given, **named):
+        mapped.append(named.get("mmap", False))
+        return load(*given, **named)
+
+    files = {"a": tmp_path / "a.PT", "b": tmp_path / "b.pt"}
+    for file in files.values():
+        torch.save(torch.tensor(ROWS), file)
+    assert locate(tmp_path, ["a", "b"]) == files
+    monkeypatch.setattr(torch, "load", watched)
+    first = pack_features(files, tmp_path / "packed")
+    assert mapped.count(False) == 2  # each once
+    mapped.clear()
+    np.testing.assert_array_equal(pack_features(files, tmp_path / "packed").rows(0), first.rows(0))
+    assert all(mapped)
+    torch.save(torch.tensor(ROWS), files["b"], _use_new_zipfile_serialization=False)
+    assert read_header(files["b"]).rows == 9  # which cannot be mapped
+
+
+def test_magnifications_are_not_mixed_and_an_unnamed_encoder_is_told_once(tmp_path, caplog):
+    files = {}
+    for slide, magnification in (("a", 20), ("b", 20), ("c", 10)):
+        attributes = {"patch_size_level0": 512, "target_magnification": magnification}
+        files[slide] = _h5(tmp_path / f"{slide}.h5", "features", ROWS, COORDS, attributes)
+    with pytest.raises(InputError, match="20 and 10 x magnification") as caught:
+        pack_features(files)
+    assert caught.value.code == "mixed_tiles"
+    caplog.clear()
+    del files["c"]
+    pack_features(files)
+    assert [record.message.count("do not say which encoder") for record in caplog.records] == [1]
+
+
 def test_features_that_float16_cannot_hold_are_refused(tmp_path):
     path = _h5(tmp_path / "a.h5", "features", ROWS * 1e6, COORDS)
     with pytest.raises(InputError, match="float16"):

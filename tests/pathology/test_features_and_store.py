@@ -1,4 +1,5 @@
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ from pathology.features import (
 )
 from pathology.store import pack_features
 from preprocessing.errors import InputError
+from preprocessing.files import write_json
 
 _spec = importlib.util.spec_from_file_location(
     "bag_helpers", Path(__file__).with_name("test_bags.py")
@@ -105,21 +107,54 @@ def test_a_mapped_store_is_packed_again_only_when_a_file_changed(tmp_path):
     files = helpers.write_slides(tmp_path)
     packed = tmp_path / "packed"
     first = pack_features(files, packed)
-    stamp = (packed / "features.npy").stat().st_mtime_ns
+    (rows,) = packed.glob("features-*.npy")
+    stamp = rows.stat().st_mtime_ns
     assert pack_features(files, packed).digest == first.digest
-    assert (packed / "features.npy").stat().st_mtime_ns == stamp
+    assert rows.stat().st_mtime_ns == stamp
     helpers.write_slides(tmp_path, seed=1)
     changed = pack_features(files, packed)
     assert changed.digest != first.digest
     np.testing.assert_array_equal(changed.rows(2), read_features(files["s2"]).features)
+    assert len(list(packed.iterdir())) == 3  # rows, coordinates and record of one store
 
 
 def test_a_cut_packed_array_is_packed_again(tmp_path):
     files = helpers.write_slides(tmp_path)
     whole = pack_features(files, tmp_path / "packed").features.copy()
-    rows = tmp_path / "packed" / "features.npy"
+    (rows,) = (tmp_path / "packed").glob("features-*.npy")
     rows.write_bytes(rows.read_bytes()[:-10])
     np.testing.assert_array_equal(pack_features(files, tmp_path / "packed").features, whole)
+
+
+def test_two_processes_that_pack_into_one_folder_never_mix_their_stores(tmp_path, monkeypatch):
+    """Before one writes its record, another has written its arrays, of more slides, and died."""
+    files = helpers.write_slides(tmp_path)
+    some = dict(list(files.items())[1:])
+    packed = tmp_path / "packed"
+
+    class Killed(BaseException):
+        pass
+
+    def dies(path, value):
+        raise Killed
+
+    def another_comes_between(path, value):
+        monkeypatch.setattr("pathology.store.write_json", dies)
+        with pytest.raises(Killed):
+            pack_features(files, packed)
+        write_json(path, value)
+
+    monkeypatch.setattr("pathology.store.write_json", another_comes_between)
+    one = pack_features(some, packed)
+    monkeypatch.undo()
+    for store in (one, pack_features(some, packed)):
+        for slide, path in some.items():
+            expected = read_features(path)
+            number = store.index(slide)
+            np.testing.assert_array_equal(store.rows(number), expected.features)
+            np.testing.assert_array_equal(store.slide_coords(number), expected.coords)
+    pack_features(files, packed)  # takes the place of the first, which stays mapped
+    np.testing.assert_array_equal(one.rows(0), read_features(some["s1"]).features)
 
 
 def test_features_of_two_encoders_are_not_mixed(tmp_path):
@@ -128,3 +163,39 @@ def test_features_of_two_encoders_are_not_mixed(tmp_path):
     with pytest.raises(InputError) as caught:
         pack_features(files)
     assert caught.value.code == "mixed_encoders"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"tile_px": 512}, "224 and 512 px"), ({"mpp": 1.0}, "0.5 and 1 um per px")],
+)
+def test_features_of_two_kinds_of_tiles_are_not_mixed(tmp_path, change, words):
+    files = helpers.write_slides(tmp_path)
+    first = read_features(files["s0"])
+    origin = first.origin.model_copy(update=change)
+    write_features(files["s1"], replace(first, origin=origin))
+    with pytest.raises(InputError, match=words) as caught:
+        pack_features(files)
+    assert caught.value.code == "mixed_tiles"
+    assert "'s0' and 's1'" in str(caught.value)
+    nearly = first.origin.model_copy(update={"mpp": first.origin.mpp * 1.15})
+    write_features(files["s1"], replace(first, origin=nearly))
+    assert pack_features(files).counts[1] == len(first.features)
+
+
+def test_a_damaged_part_of_a_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "a.h5"
+    rows = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float16)
+    for again in ("Extract the features", "offsite embed"):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("features", data=rows, compression="gzip", chunks=(40, 8))
+            file["coords"] = np.zeros((400, 2), np.int64)
+            place = file["features"].id.get_chunk_info(3).byte_offset
+            if again == "offsite embed":
+                file.attrs.update(helpers.origin().model_dump())
+        data = bytearray(path.read_bytes())
+        data[place : place + 40] = bytes(40)
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=rf"a\.h5.*{again}") as caught:
+            pack_features({"a": path})
+        assert caught.value.code == "bad_feature_file"

@@ -13,7 +13,9 @@ from pathology.methods import (
 )
 from pathology.sc_mil import ScMil
 from pathology.settings import ContrastSettings, ScMilSettings
+from preprocessing.errors import InputError
 from training.algorithm import Algorithm, Batch
+from training.fit_settings import FitSettings
 from training.losses.classification import cross_entropy
 from training.losses.contrastive import simplex_prototypes, supervised_contrastive
 
@@ -88,6 +90,40 @@ def test_from_the_second_stage_on_the_classifier_alone_has_gradients():
     assert moved == {"classifier.weight", "classifier.bias"}
 
 
+def test_the_second_stage_reads_the_embeddings_that_will_be_predicted_with():
+    dropped = model("two_stage", aggregator={"width": 16, "dropout": 0.5}).train()
+    losses = [dropped.step(batch(), 0.9)["loss"].item() for _ in range(2)]
+    expected = cross_entropy(dropped.eval()(batch()).logits, batch().labels).item()
+    assert losses == pytest.approx([expected] * 2, abs=1e-6)
+    assert dropped.train().aggregator.training
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 4, 6, 8, 10, 25, 37, 40, 60, 100])
+def test_freezing_balanced_batches_and_selection_begin_with_one_epoch(epochs):
+    two_stage, labels = METHODS["two_stage"], np.repeat([0, 1], [90, 6])
+    settings = with_method(two_stage, ScMilSettings(), epochs)
+    plan = batch_plan(two_stage, labels, 16, epochs, seed=0)
+    begins = plan.from_epoch
+    assert 0 < begins < epochs
+    steps = plan.steps(0)
+    progress = [step / (steps * epochs - 1) for step in (steps * begins - 1, steps * begins)]
+    assert progress[0] < settings.freeze_from <= progress[1]
+    fit = FitSettings(epochs=epochs, select_after=settings.selects_from())
+    assert next(epoch for epoch in range(epochs) if fit.selectable(epoch)) == begins
+
+
+def test_one_epoch_is_too_few_for_two_stages():
+    with pytest.raises(InputError, match="two epochs"):
+        batch_plan(METHODS["two_stage"], np.array([0, 1]), 2, epochs=1, seed=0)
+
+
+def test_when_the_trunk_is_frozen_is_the_method_s_to_decide():
+    with pytest.raises(ValueError, match="freeze_from"):
+        ScMilSettings.model_validate({"freeze_from": 0.5})
+    # As the configuration of an earlier run has it.
+    assert ScMilSettings.model_validate({"freeze_from": None}) == ScMilSettings()
+
+
 def test_batches_of_the_two_stages_change_at_their_epoch():
     labels = np.repeat([0, 1], [90, 6])
     plan = batch_plan(METHODS["two_stage"], labels, 16, epochs=10, seed=0)
@@ -107,8 +143,28 @@ def test_class_aware_batches_give_every_anchor_a_partner():
 def test_the_classifier_leads_once_beta_is_down_to_a_half():
     assert ContrastSettings(schedule="linear").classifier_leads_from() == 0.5
     assert ContrastSettings(schedule="parabolic").classifier_leads_from() == 0.71
-    assert ContrastSettings(schedule="step", step_at=0.3).classifier_leads_from() == 0.3
-    assert ContrastSettings(schedule="constant").classifier_leads_from() == 0.0
+    assert ContrastSettings(schedule="constant", floor=0.4).classifier_leads_from() == 0.0
+
+
+@pytest.mark.parametrize("step_at", [0.3, 0.305, 0.5, 0.99])
+@pytest.mark.parametrize("epochs", [1, 2, 10, 40, 100])
+def test_the_first_selectable_epoch_has_trained_the_classifier(step_at, epochs):
+    contrast = ContrastSettings(schedule="step", step_at=step_at)
+    fit = FitSettings(epochs=epochs, select_after=contrast.classifier_leads_from())
+    first = next(epoch for epoch in range(epochs) if fit.selectable(epoch))
+    steps = 7  # an epoch
+    progress = (steps * (first + 1) - 1) / (steps * epochs - 1)  # of the epoch's last step
+    assert contrast.beta(progress) == 0.0
+
+
+def test_a_constant_contrast_is_a_plain_weight_and_the_classifier_always_comes_to_lead():
+    contrast = ContrastSettings(schedule="constant", floor=0.25)
+    assert [contrast.beta(t) for t in (0.0, 0.4, 1.0)] == [0.25] * 3
+    with pytest.raises(ValueError, match="floor"):
+        ContrastSettings(schedule="constant")
+    for schedule in ("constant", "linear", "step"):
+        with pytest.raises(ValueError, match="floor"):
+            ContrastSettings(schedule=schedule, floor=0.6)
 
 
 def test_the_weights_of_two_stages_are_those_of_the_second():
@@ -137,6 +193,25 @@ def test_diagnostics_of_collapsed_classes_take_their_extreme_values():
     collapse = neural_collapse(z * 3, labels, 2)
     assert collapse["nc1"].item() == pytest.approx(0, abs=1e-6)
     assert collapse["nc2"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_diagnostics_are_exact_under_autocast():
+    labels, bags = torch.arange(12) % 3, torch.arange(12) // 2
+    z = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    plain = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
+    assert {name: value.item() for name, value in cast.items()} == {
+        name: pytest.approx(value.item(), abs=0, nan_ok=True) for name, value in plain.items()
+    }
+
+
+def test_the_lowest_contrast_is_named_for_the_plain_one_alone():
+    named = "contrast_above_lowest"
+    assert named in model("sc_mil").step(batch(), 0.2)
+    assert named not in model("sc_mil_minority").step(batch(), 0.2)
+    assert named not in model("sc_mil_prototypes").step(batch(), 0.2)
+    assert named not in model("sc_mil", contrast={"memory": 8}).step(batch(), 0.2)
 
 
 def test_diagnostics_that_a_batch_cannot_define_are_nan():

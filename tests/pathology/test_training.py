@@ -123,6 +123,21 @@ def test_a_finished_run_is_read_back_and_other_settings_begin_anew(run, cohort, 
     assert not np.allclose(changed["prob_tumour"], table["prob_tumour"])
 
 
+def carried_out_otherwise(**fit):
+    """The settings of `run`, with others that no result depends on."""
+    given = settings().model_dump()
+    given["fit"] |= {"prefetch": 3, "checkpoint_every_seconds": 5.0, **fit}
+    return PathologySettings.model_validate(given | {"resident_gib": 0.0})
+
+
+def test_a_run_is_the_same_however_it_is_carried_out(run, cohort, folder):
+    path, table = run
+    stamp = (path / "weights.safetensors").stat().st_mtime_ns
+    again = train_pathology(cohort, folder, carried_out_otherwise(), path)
+    pd.testing.assert_frame_equal(again, table)
+    assert (path / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     run, cohort, folder, tmp_path, monkeypatch
 ):
@@ -147,7 +162,8 @@ def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     with pytest.raises(Killed):
         train_pathology(cohort, folder, often, tmp_path / "run")
     before = len(drawn)
-    resumed = train_pathology(cohort, folder, often, tmp_path / "run")
+    otherwise = carried_out_otherwise(checkpoint_every_steps=3, prefetch=0)
+    resumed = train_pathology(cohort, folder, otherwise, tmp_path / "run")
     assert drawn[before] == drawn[before - 1]  # it went on, and did not begin again
     pd.testing.assert_frame_equal(resumed, run[1])
 
@@ -168,6 +184,28 @@ def test_slides_without_features_are_excluded_with_the_reason(cohort, folder, tm
     excluded = pd.read_csv(tmp_path / "run" / "excluded.csv")
     assert excluded["slide"].tolist() == lost
     assert excluded["code"].tolist() == ["no_tissue", "not_embedded"]
+
+
+def test_a_file_that_cannot_be_used_is_excluded_with_what_is_wrong_with_it(
+    cohort, folder, tmp_path
+):
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        (part / path.name).write_bytes(path.read_bytes())
+    damaged, empty = cohort.table["slide"].tolist()[-2:]
+    file = part / f"{damaged}.h5"
+    file.write_bytes(file.read_bytes()[:600])
+    nothing = np.empty((0, 5), np.float16)
+    write_features(
+        feature_path(part, empty),
+        SlideFeatures(features=nothing, coords=np.empty((0, 2), np.int64), origin=ORIGIN),
+    )
+    train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
+    excluded = pd.read_csv(tmp_path / "run" / "excluded.csv").set_index("slide")
+    assert excluded["status"].to_dict() == {damaged: "failed", empty: "no_tiles"}
+    assert excluded["code"].to_dict() == {damaged: "bad_feature_file", empty: "no_tiles"}
+    assert "cannot be read as HDF5" in excluded.loc[damaged, "message"]
 
 
 def test_features_that_were_made_and_are_damaged_stop_the_run(cohort, folder, tmp_path):
@@ -229,6 +267,61 @@ def test_a_patient_s_slides_share_one_answer(pooling, cohort, folder, tmp_path):
     assert sum(facts["training_bags"]) == expected
 
 
+def test_a_patient_s_answer_is_judged_by_the_patient_s_label(cohort, folder, tmp_path):
+    """Of a tumour patient's two slides, one shows nothing."""
+    table = cohort.table.copy()
+    table.loc[table["slide"] == "p0-1", "label"] = "normal"
+    mixed = cohort.with_table(table)
+    for pooling in ("patient_union", "patient_late"):
+        path = tmp_path / pooling
+        found = train_pathology(mixed, folder, settings(epochs=1, pooling=pooling), path)
+        own = found[found["patient"] == "p0"]
+        assert own["label"].tolist() == ["tumour", "tumour"]
+        assert own["slide_label"].tolist() == ["tumour", "normal"]
+    by_slide = train_pathology(mixed, folder, settings(epochs=1), tmp_path / "slide")
+    assert by_slide.set_index("slide").loc["p0-1", "label"] == "normal"
+    assert "slide_label" not in by_slide
+
+
+@pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])
+def test_a_patient_keeps_its_label_without_the_slide_that_gives_it(
+    pooling, cohort, folder, tmp_path
+):
+    table = cohort.table.copy()
+    table.loc[table["slide"] == "p0-1", "label"] = "normal"
+    part = tmp_path / "features"
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        if path.stem != "p0-0":
+            (part / path.name).write_bytes(path.read_bytes())
+    chosen, run = settings(epochs=1, pooling=pooling), tmp_path / "run"
+    found = train_pathology(cohort.with_table(table), part, chosen, run)
+    assert found.set_index("slide").loc["p0-1", "label"] == "tumour"
+    excluded = pd.read_csv(run / "excluded.csv").set_index("slide")
+    facts = json.loads((run / "run.json").read_text())["facts"]
+    train = table[table["split"] == "train"]
+    assert facts["slides_excluded"] == 1
+    if pooling == "patient_union":  # what is left of the patient need not show the tumour
+        row = excluded.loc["p0-1", ["status", "code"]]
+        assert row.tolist() == ["not_trained_on", "decisive_slide_missing"]
+        assert sum(facts["training_bags"]) == train["patient"].nunique() - 1
+    else:
+        assert excluded.index.tolist() == ["p0-0"]
+        assert sum(facts["training_bags"]) == len(train) - 1
+
+
+def test_a_validation_set_that_lacks_a_class_is_said_to(run, cohort, folder, tmp_path, caplog):
+    table = cohort.table.copy()
+    table.loc[(table["split"] == "val") & (table["label"] == "tumour"), "label"] = ""
+    train_pathology(cohort.with_table(table), folder, settings(epochs=1), tmp_path / "run")
+    assert "no validation item is of class tumour" in caplog.text
+    lacking = [
+        json.loads((path / "run.json").read_text())["facts"]["classes_not_validated"]
+        for path in (tmp_path / "run", run[0])
+    ]
+    assert lacking == [["tumour"], []]
+
+
 def test_late_fusion_is_the_mean_of_the_slides(run, cohort, folder, tmp_path):
     late = train_pathology(cohort, folder, settings(pooling="patient_late"), tmp_path / "run")
     expected = run[1].groupby("patient")["prob_tumour"].transform("mean")
@@ -241,10 +334,44 @@ def test_a_memory_mapped_store_trains_to_the_same_predictions(run, cohort, folde
     pd.testing.assert_frame_equal(table, run[1])
 
 
+def test_only_the_first_of_several_processes_packs_the_store(cohort, folder, tmp_path, monkeypatch):
+    from training import distributed
+
+    class Reached(BaseException):
+        pass
+
+    def waiting():
+        raise Reached
+
+    monkeypatch.setattr(distributed, "rank_and_world", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "wait_for_all", waiting)
+    monkeypatch.setattr("pathology.training.select_slides", lambda *given: pytest.fail("packed"))
+    with pytest.raises(Reached):
+        train_pathology(cohort, folder, settings(resident_gib=0.0), tmp_path / "run")
+
+
 def test_a_class_without_training_slides_is_named(cohort, folder, tmp_path):
     table = cohort.table[(cohort.table["label"] == "normal") | (cohort.table["split"] == "test")]
     with pytest.raises(InputError, match="tumour"):
         train_pathology(cohort.with_table(table), folder, settings(), tmp_path / "run")
+
+
+def test_settings_that_do_not_fit_together_are_refused_before_anything_is_read(cohort, tmp_path):
+    with pytest.raises(ValueError, match="multiple of 3 heads"):
+        PathologySettings.model_validate(
+            {"model": {"aggregator": {"name": "transformer", "width": 16, "heads": 3}}}
+        )
+    narrow = settings("sc_mil_prototypes", model={"contrast": {"projection": 2}})
+    three = Cohort(table=cohort.table, classes=(*CLASSES, "other"), path=cohort.path)
+    for chosen, code in (
+        (narrow, "narrow_projection"),
+        (settings("two_stage", epochs=1), "too_few_epochs"),
+        (settings().model_copy(update={"method": "unheard"}), "unknown_method"),
+    ):
+        with pytest.raises(InputError) as caught:
+            train_pathology(three, tmp_path / "no features", chosen, tmp_path / "run")
+        assert caught.value.code == code
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_of_another_network_are_refused(run, tmp_path):

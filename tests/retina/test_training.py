@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from preprocessing.errors import InputError
 from preprocessing.synthetic.fundus_sites import GRADES
@@ -56,6 +57,17 @@ def test_a_run_writes_what_the_contract_names(run, prepared):
     assert set(held_out["site_role"]) == {"held_out"}
 
 
+def test_a_validation_set_that_lacks_a_grade_is_said_to(prepared, tmp_path, caplog):
+    cohort = prepared.split("corran")
+    table = cohort.table.copy()
+    table.loc[(table["split"] == "val") & (table["label"] == GRADES[0]), "label"] = ""
+    lacking = cohort.with_table(table)
+    train_retina(lacking, prepared.folder, settings("erm", epochs=1), tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
+    assert GRADES[0] in facts["classes_not_validated"]
+    assert f"no validation item is of class {GRADES[0]}" in caplog.text
+
+
 def test_the_saved_weights_give_the_saved_predictions(run, prepared):
     folder, _ = run
     facts = json.loads((folder / "run.json").read_text())["facts"]
@@ -82,6 +94,30 @@ def test_a_finished_run_is_read_back_and_another_seed_trains_anew(run, prepared)
     again = train_retina(prepared.split("corran"), prepared.folder, settings(), folder)
     pd.testing.assert_frame_equal(again, table)
     assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_run_is_the_same_however_it_is_carried_out(prepared, tmp_path):
+    first = build_algorithm(
+        METHODS["erm"],
+        select_photographs(prepared.split("corran"), prepared.folder, 1.0),
+        settings("erm"),
+        5,
+    )
+    files = [tmp_path / "here.safetensors", tmp_path / "there.safetensors"]
+    for file in files:
+        save_file(first.backbone.state_dict(), file)
+
+    def chosen(weights, **changes):
+        given = settings("erm", epochs=1, **changes.pop("fit", {})).model_dump()
+        given["backbone"]["weights"] = weights
+        return RetinaSettings.model_validate(given | changes)
+
+    run = tmp_path / "run"
+    train_retina(prepared.split("corran"), prepared.folder, chosen(files[0]), run)
+    stamp = (run / "weights.safetensors").stat().st_mtime_ns
+    other = chosen(files[1], resident_gib=0.0, fit={"prefetch": 2, "checkpoint_every_steps": 1})
+    train_retina(prepared.split("corran"), prepared.folder, other, run)
+    assert (run / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
 def test_every_method_starts_from_the_same_weights(prepared):

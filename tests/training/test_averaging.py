@@ -87,6 +87,37 @@ def test_swad_equals_the_mean_of_all_steps_inside_the_valley(seed):
     assert most <= max(converged, patience)
 
 
+def test_swad_neither_sums_nor_counts_epochs_that_may_not_be_selected():
+    average = ValleyAverage("loss", converged=2, patience=2, tolerance=0.2, passed_over=3)
+    nets = list(states(6))
+    for epoch, loss in enumerate([0.1, 0.1, 0.1, 2.0, 1.0, 1.1]):
+        average.update(nets[epoch])
+        average.close_epoch({"loss": loss})
+        other = ValleyAverage("loss", converged=2, patience=2, tolerance=0.2, passed_over=3)
+        other.load({n: t.clone() for n, t in average.tensors().items()}, average.facts())
+        average = other
+    expected = (nets[4].head.weight.double() + nets[5].head.weight.double()) / 2
+    torch.testing.assert_close(average.final()["head.weight"], expected)
+
+
+def test_a_fit_with_swad_averages_from_select_after_on_and_names_no_epoch(tmp_path):
+    losses = [0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9]
+    ends = {}
+
+    def validate(algorithm, epoch):
+        ends[epoch] = copy.deepcopy(algorithm.state_dict())
+        return {"loss": losses[epoch]}
+
+    given = settings(
+        averaging="swad", swad_converged=2, swad_patience=2, epochs=8, select_after=0.6
+    )
+    data = points(8)  # one step an epoch, so that an epoch's end is its only step
+    result = fit(Net(), source(data), given, tmp_path, validate)
+    assert (result.reason, result.epoch, result.score) == ("swad", None, None)
+    expected = torch.stack([ends[epoch]["head.weight"].double() for epoch in range(4, 8)]).mean(0)
+    torch.testing.assert_close(load_file(result.weights)["head.weight"], expected.float())
+
+
 def test_the_moving_average_is_what_is_validated_and_kept(tmp_path):
     data = points()
     seen = {}

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,57 @@ def test_ranks_together_load_the_epoch_of_one_process(monkeypatch, world):
     drawn = np.concatenate(everything)
     assert len(np.unique(drawn)) == len(drawn), "no rank draws what another drew, nor twice"
     assert len(np.unique(drawn // 1000)) < len(drawn), "some items came several times"
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "backend"),
+    [
+        ("auto", True, "cpu:gloo,cuda:nccl"),
+        ("cuda", True, "cpu:gloo,cuda:nccl"),
+        ("cpu", True, "gloo"),  # tensors of the CPU, though the machine has GPUs
+        ("auto", False, "gloo"),
+        ("mps", False, "gloo"),
+        ("cuda", False, "gloo"),  # the fit says that there is no such device
+    ],
+)
+def test_a_rank_takes_its_own_gpu_before_it_joins(monkeypatch, device, cuda, backend):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: calls.append(number))
+    monkeypatch.setattr(
+        torch.distributed,
+        "init_process_group",
+        lambda chosen, timeout: calls.append((chosen, timeout >= timedelta(hours=12))),
+    )
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    distributed.join(device)
+    assert calls == ([(backend, True)] if backend == "gloo" else [3, (backend, True)])
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "device"),
+    [
+        ("gloo", "cuda:1", "cpu"),
+        ("cpu:gloo,cuda:nccl", "cuda:1", "cuda:1"),
+        ("cpu:gloo,cuda:nccl", None, "cpu"),
+        ("nccl", "cpu", "cuda:2"),
+    ],
+)
+def test_tensors_are_moved_where_the_group_can_take_them(monkeypatch, backend, wanted, device):
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    given = None if wanted is None else torch.device(wanted)
+    assert distributed._device(given) == torch.device(device)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_rank_makes_what_the_others_find(monkeypatch, rank):
+    order = []
+    monkeypatch.setattr(distributed, "rank_and_world", lambda: (rank, 2))
+    monkeypatch.setattr(distributed, "wait_for_all", lambda: order.append("wait"))
+    assert distributed.rank_zero_first(lambda: order.append("make") or "made") == "made"
+    assert order == (["make", "wait"] if rank == 0 else ["wait", "make"])
 
 
 def test_outside_a_group_everything_is_the_identity():

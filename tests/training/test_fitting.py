@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from preprocessing.errors import InputError
 from training.checkpoint import load_weights
+from training.fit_settings import FitSettings
 from training.fitting import fit
 from training.losses.classification import cross_entropy
 from training.randomness import seed_of
@@ -74,15 +75,16 @@ def test_every_optimiser_trains_and_resumes(tmp_path, optimiser, schedule):
     assert rates == pytest.approx(expected)
 
 
-def scores(values):
-    return lambda algorithm, epoch: {"kappa": values[epoch]}
+def scores(values, name="kappa"):
+    return lambda algorithm, epoch: {name: values[epoch]}
 
 
 @pytest.mark.parametrize(
     ("values", "changes", "epoch", "epochs", "reason"),
     [
         ([0.1, 0.9, 0.5, 0.6], {}, 1, 4, "best"),
-        ([0.1, 0.9, 0.5, 0.6], {"mode": "min"}, 0, 4, "best"),
+        ([0.1, 0.9, 0.5, 0.6], {"select_by": "error", "mode": "min"}, 0, 4, "best"),
+        ([0.1, 0.9, 0.5, 0.6], {"mode": "max"}, 1, 4, "best"),
         ([0.1, 0.9, 0.5, 0.6], {"select_after": 0.75}, 3, 4, "best"),
         ([0.1, 0.9, 0.5, 0.6], {"select_after": 1.0}, 3, 4, "best"),
         ([0.1, 0.9, 0.5, 0.6], {"patience": 1}, 1, 3, "best"),
@@ -93,11 +95,28 @@ def scores(values):
     ],
 )
 def test_selection(tmp_path, values, changes, epoch, epochs, reason):
-    given = settings(**({"select_by": "kappa", "mode": "max"} | changes))
-    result = fit(Net(), source(points()), given, tmp_path, scores(values))
+    given = settings(**({"select_by": "kappa"} | changes))
+    name = given.select_by
+    result = fit(Net(), source(points()), given, tmp_path, scores(values, name))
     assert (result.epoch, result.epochs, result.reason) == (epoch, epochs, reason)
     assert result.score == (values[epoch] if reason == "best" else None)
     assert len(lines(tmp_path)) == epochs
+
+
+@pytest.mark.parametrize(
+    ("score", "mode"),
+    [("loss", "min"), ("macro_auroc", "max"), ("balanced_accuracy", "max"), ("auc", "max")],
+)
+def test_the_direction_of_a_known_score_is_its_own(score, mode):
+    assert FitSettings(select_by=score).mode == mode
+    other = {"max": "min", "min": "max"}[mode]
+    with pytest.raises(ValueError, match=f"worst '{score}'"):
+        FitSettings(select_by=score, mode=other)
+    with pytest.raises(ValueError, match="mode must say"):
+        FitSettings(select_by="surprise")
+    assert FitSettings(select_by="surprise", mode="max").mode == "max"
+    with pytest.raises(ValueError, match="swad_by"):
+        FitSettings(swad_by="kappa")
 
 
 def test_weights_are_the_inference_state_of_the_selected_epoch(tmp_path):
@@ -270,7 +289,7 @@ class Empty:
     ("changes", "given_source", "code"),
     [
         ({"device": "cuda:7"}, None, "unknown_device"),
-        ({"select_by": "kapa"}, None, "no_score"),
+        ({"select_by": "kapa", "mode": "max"}, None, "no_score"),
         ({}, Empty(), "no_batches"),
     ],
 )

@@ -8,6 +8,7 @@ from torch import nn
 from preprocessing.errors import InputError
 from training.fitting import fit
 from training.losses.configured import ClassificationLoss
+from training.losses.imbalance import CosineClassifier
 from training.losses.settings import LossSettings
 from training.two_stage import (
     ClassifierRetraining,
@@ -97,10 +98,11 @@ def test_one_class_is_refused():
     assert caught.value.code == "one_class"
 
 
-def test_only_linear_layers_start_anew():
+@pytest.mark.parametrize("kind", [nn.Linear, CosineClassifier])
+def test_every_layer_of_the_classifier_starts_anew(kind):
     torch.manual_seed(0)
     algorithm = general("erm")()
-    algorithm.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 3))
+    algorithm.classifier = nn.Sequential(nn.Dropout(0.5), kind(16, 3))
     before = algorithm.classifier[1].weight.detach().clone()
     ClassifierRetraining(algorithm, "classifier", ClassificationLoss(PLAIN, np.ones(3)))
     assert not torch.equal(algorithm.classifier[1].weight, before)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from preprocessing.errors import InputError, InputErrors
 from preprocessing.settings import Settings
+from workflows.configurations import validate_configuration
 from workflows.yaml_settings import load_settings
 
 
@@ -59,3 +60,22 @@ def test_what_is_not_a_settings_file_is_refused(tmp_path: Path, text: str, words
 def test_an_override_that_sets_nothing_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(InputError, match=r"sets nothing|is a value"):
         load_settings(written(tmp_path, "cohort: a.csv\n"), Whole, [override])
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "words"),
+    [
+        ({"methods": ["sc_mil", "unheard"]}, 2, "no method is named 'unheard'"),
+        ({"methods": ["sc_mil_prototypes"]}, 3, "no directions for 3 classes"),
+    ],
+)
+def test_methods_that_cannot_be_trained_are_refused_with_the_configuration(
+    tmp_path: Path, cells: dict[str, list[str]], classes: int, words: str
+) -> None:
+    values = {
+        "task": "pathology", "cohort": "cohort.csv", "cells": cells,
+        "classes": [f"grade {number}" for number in range(classes)],
+        "training": {"model": {"contrast": {"projection": 2}}},
+    }  # fmt: skip
+    with pytest.raises(InputError, match=words):
+        validate_configuration(values, tmp_path / "job.yaml")

@@ -110,8 +110,12 @@ class CosineClassifier(nn.Module):
     def __init__(self, features: int, n_classes: int, scale: float = 30.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_classes, features))
-        nn.init.xavier_uniform_(self.weight)
+        self.reset_parameters()
         self.scale = scale
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew from torch's generator."""
+        nn.init.xavier_uniform_(self.weight)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Return B x C scaled cosines."""

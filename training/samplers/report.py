@@ -13,6 +13,7 @@ from training.samplers.plans import BatchPlan
 from training.samplers.shares import cells_of
 
 _NOTABLE = 0.05  # total variation between priors from which a correction counts as one
+_LOOKED_AT = 20  # epochs of a run: they show every stage, and a large cohort costs seconds each
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,10 @@ class DrawReport:
         return "\n".join([head, *rows, tail])
 
 
-def draw_report(plan: BatchPlan, keys: Sequence[Any], epochs: int = 5) -> DrawReport:
-    """Look at what ``plan`` draws in its first ``epochs`` epochs.
+def draw_report(
+    plan: BatchPlan, keys: Sequence[Any], epochs: int | Sequence[int] = 5
+) -> DrawReport:
+    """Look at what ``plan`` draws in some epochs.
 
     Parameters
     ----------
@@ -94,13 +97,15 @@ def draw_report(plan: BatchPlan, keys: Sequence[Any], epochs: int = 5) -> DrawRe
         Of pairs, the anchors are counted.
     keys : sequence of arrays
         N each, such as ``[sites, labels]``; a number below 0 in one marks an item out of play.
-    epochs : int
-        Epochs to look at, >= 1; all of the run's for a progressive sampler.
+    epochs : int or sequence of int
+        The epochs to look at, or how many from the first on, >= 1. A progressive sampler or a
+        second stage shows in epochs of the whole run alone.
     """
+    looked_at = range(epochs) if isinstance(epochs, int) else epochs
     usable = np.all([_in_play(key) for key in keys], axis=0)
     cell, names = cells_of(*keys)
     n_items = len(cell)
-    times = np.stack([_times(plan, epoch, n_items) for epoch in range(epochs)])
+    times = np.stack([_times(plan, epoch, n_items) for epoch in looked_at])
     drawn = np.stack([np.bincount(cell, weights=row, minlength=len(names)) for row in times])
     items = np.bincount(cell[usable], minlength=len(names))
     natural, imposed = items / items.sum(), drawn.sum(0) / drawn.sum()
@@ -118,7 +123,7 @@ def draw_report(plan: BatchPlan, keys: Sequence[Any], epochs: int = 5) -> DrawRe
     )
     return DrawReport(
         cells=cells,
-        epochs=epochs,
+        epochs=len(looked_at),
         effective_sample_size=float(np.mean(times.sum(1) ** 2 / (times**2).sum(1))),
         never_drawn=int((times[:, usable].sum(0) == 0).sum()),
         prior_shift=float(np.abs(natural - imposed).sum() / 2),
@@ -152,7 +157,11 @@ def double_correction(report: DrawReport, class_weights: Any, adjusts_prior: boo
 
 
 def write_draws(
-    folder: str | Path, plan: BatchPlan, names: Sequence[Any], loss: ClassificationLoss | None
+    folder: str | Path,
+    plan: BatchPlan,
+    names: Sequence[Any],
+    loss: ClassificationLoss | None,
+    epochs: int,
 ) -> str | None:
     """Write ``draws.json`` of a run: what its batches draw of each class, and any warning.
 
@@ -162,13 +171,16 @@ def write_draws(
         Class name of each item that can be drawn.
     loss : ClassificationLoss or None
         The classifier's loss, where it is one of the settings'.
+    epochs : int
+        Of the run; at most twenty of them, spread evenly, are looked at.
 
     Returns
     -------
     str or None
         The warning, where sampler and loss both correct for imbalance.
     """
-    report = draw_report(plan, [np.asarray(names)])
+    looked_at = np.linspace(0, epochs - 1, min(epochs, _LOOKED_AT)).round().astype(int)
+    report = draw_report(plan, [np.asarray(names)], looked_at.tolist())
     warning = None
     if loss is not None:
         weights = None if loss.class_weights is None else loss.class_weights.cpu().numpy()

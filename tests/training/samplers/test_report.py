@@ -1,10 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from training.samplers.pairs import PairBatches
 from training.samplers.plans import RandomBatches
-from training.samplers.report import double_correction, draw_report
+from training.samplers.report import double_correction, draw_report, write_draws
 from training.samplers.settings import SamplerSettings, make_plan
 from training.samplers.weighted import WeightedBatches
 
@@ -45,6 +47,17 @@ def test_warns_when_sampler_and_loss_both_correct():
     assert double_correction(balanced, None, adjusts_prior=False) is None
     assert double_correction(balanced, [1.0, 1.0], adjusts_prior=False) is None
     assert double_correction(natural, [0.5, 4.5], adjusts_prior=True) is None
+
+
+def test_the_draws_of_a_run_show_what_comes_late_in_it(tmp_path):
+    """A progressive sampler, balanced only in the last of 30 epochs."""
+    labels = LABELS[:100]
+    plan = WeightedBatches(labels, 10, rule="progressive", epochs=30)
+    write_draws(tmp_path, plan, labels.tolist(), None, 30)
+    found = json.loads((tmp_path / "draws.json").read_text())
+    assert found["epochs"] == 20
+    assert found["prior_shift"] == pytest.approx(0.2, abs=0.02)  # half of the way, on average
+    assert draw_report(plan, [labels], [29]).prior_shift == pytest.approx(0.4, abs=0.02)
 
 
 @pytest.mark.parametrize(
