@@ -81,8 +81,7 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     background = _corner_colour(small)
     if background.min() > _BRIGHTEST_SURROUND:
         return None
-    red, green, blue = cv2.split(np.abs(small - background.astype(np.float32)))
-    apart = cv2.max(cv2.max(red, green), blue)
+    apart = _apart(small, background)
     found = _disc_of(_lit(apart))
     if found is None and _is_grey(background):
         found = _disc_of(_textured(apart))
@@ -106,8 +105,17 @@ def _corner_colour(small: np.ndarray) -> np.ndarray:
         small[-side:, :side],
         small[-side:, -side:],
     ]
-    medians = [np.median(corner.reshape(-1, 3), axis=0) for corner in corners]
+    medians = np.median([corner.reshape(-1, 3) for corner in corners], axis=1)
     return np.median(medians, axis=0)
+
+
+def _apart(small: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """How far each pixel is from the background in the colour where it is farthest."""
+    if (background == background.round()).all():  # as a rule; then bytes will do
+        red, green, blue = cv2.split(cv2.absdiff(small, (*background.tolist(), 0)))
+        return cv2.max(cv2.max(red, green), blue)
+    red, green, blue = cv2.split(np.abs(small - background.astype(np.float32)))
+    return cv2.max(cv2.max(red, green), blue)
 
 
 def _is_grey(background: np.ndarray) -> bool:
@@ -116,7 +124,7 @@ def _is_grey(background: np.ndarray) -> bool:
 
 def _lit(apart: np.ndarray) -> np.ndarray:
     """Pixels that differ from the background (uint8, 0 or 1)."""
-    smooth = cv2.medianBlur(apart.astype(np.uint8), 3)
+    smooth = cv2.medianBlur(apart.astype(np.uint8, copy=False), 3)
     otsu, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_OTSU)
     lit = (smooth > np.clip(otsu * 0.4, 10, 40)).astype(np.uint8)
     return _closed(lit, 0.02)
@@ -124,7 +132,7 @@ def _lit(apart: np.ndarray) -> np.ndarray:
 
 def _textured(apart: np.ndarray) -> np.ndarray:
     """Pixels amid texture: in a filtered picture the retina has the background's mean colour."""
-    texture = cv2.boxFilter(apart, -1, (7, 7))
+    texture = cv2.boxFilter(apart.astype(np.float32, copy=False), -1, (7, 7))
     return _closed((texture > 2.5).astype(np.uint8), 0.04)
 
 

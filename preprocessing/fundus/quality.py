@@ -87,14 +87,15 @@ def _measures(picture: np.ndarray, core: np.ndarray, coverage: float) -> dict[st
     mean = _wide_mean(brightest * core) / weight
     detail = green - cv2.GaussianBlur(green, (0, 0), 1.5)
     structure = green - _wide_mean(green * core) / weight
-    light = float(np.median(brightest[core][::3]))
-    low, high = np.percentile(mean[core][::7], [2, 98])
+    inside = np.flatnonzero(core)
+    third = inside[::3]
+    low, high = np.percentile(mean.ravel()[inside[::7]], [2, 98])
     return {
-        "too_dark": light,
-        "too_bright": float(np.median(green[core][::3])),
-        "clipped": float(((darkest > 0.98) | (brightest < 0.02))[core].mean()),
-        "blurred": float(np.percentile(np.abs(detail[core])[::3], 95)),
-        "low_contrast": float(structure[core].std()),
+        "too_dark": float(np.median(brightest.ravel()[third])),
+        "too_bright": float(np.median(green.ravel()[third])),
+        "clipped": float(((darkest > 0.98) | (brightest < 0.02)).ravel()[inside].mean()),
+        "blurred": float(np.percentile(np.abs(detail.ravel()[third]), 95)),
+        "low_contrast": float(structure.ravel()[inside].std()),
         "uneven_light": float(low / max(high, 1e-6)),
         "little_field": coverage,
     }
