@@ -1,9 +1,11 @@
 """What the evidence commands share: cells that resume, paired intervals, tables for the docs."""
 
 import argparse
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +26,60 @@ def arguments(name: str, *further: tuple[str, dict[str, Any]]) -> argparse.Names
     parser.add_argument("--table", type=Path, default=Path("docs/evidence") / f"{name}.md")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each cell")
     parser.add_argument("--minutes", type=float, default=30.0, help="stop starting cells after")
+    parser.add_argument("--workers", type=int, default=2, help="cells at a time, where it can")
     for option, about in further:
         parser.add_argument(option, **about)
     return parser.parse_args()
 
 
 def run_cells(
-    out: Path, cells: Iterable[Cell], run: Callable[[Cell], dict[str, float | None]], minutes: float
-) -> pd.DataFrame:
+    out: Path, cells: Iterable[Cell], run: Callable[[Cell], dict[str, float | None]],
+    minutes: float, workers: int = 1,
+) -> pd.DataFrame:  # fmt: skip
     """Run the cells that have no result yet; return the results of all that have one.
 
-    A cell's file is named by the digest of the cell, so a changed setting is a new cell.
+    A cell's file is named by the digest of the cell, so a changed setting is a new cell. With
+    several workers, processes of one thread each, ``run`` must be a function of a module.
     """
-    started, rows = time.monotonic(), []
-    for cell in cells:
-        file = out / f"{digest_of(cell)[:16]}.json"
-        if not file.exists():
-            if time.monotonic() - started > 60 * minutes:
-                continue
-            begun = time.process_time()
-            scores = run(cell)
-            seconds = round(time.process_time() - begun, 1)
-            write_json(file, {"cell": cell, "scores": scores, "cpu_seconds": seconds})
-            shown = {name: round(v, 3) for name, v in scores.items() if v is not None}
-            print(f"{cell} {shown} {seconds} s", file=sys.stderr, flush=True)
-        found = read_json(file)
-        rows.append({**found["cell"], **found["scores"], "cpu_seconds": found["cpu_seconds"]})
-    return pd.DataFrame(rows)
+    files = {out / f"{digest_of(cell)[:16]}.json": cell for cell in cells}
+    missing = ((file, cell) for file, cell in files.items() if not file.exists())
+    deadline = time.monotonic() + 60 * minutes
+    if workers == 1:
+        for file, cell in missing:
+            if time.monotonic() < deadline:
+                _run_cell(file, cell, run)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, _one_thread) as pool:
+            pending: set[Future[None]] = set()
+            for file, cell in missing:
+                if len(pending) == workers:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                if time.monotonic() < deadline:
+                    pending.add(pool.submit(_run_cell, file, cell, run))
+            for future in pending:
+                future.result()
+    found = [read_json(file) for file in files if file.exists()]
+    return pd.DataFrame(
+        [{**one["cell"], **one["scores"], "cpu_seconds": one["cpu_seconds"]} for one in found]
+    )
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _run_cell(file: Path, cell: Cell, run: Callable[[Cell], dict[str, float | None]]) -> None:
+    begun = time.process_time()
+    scores = run(cell)
+    seconds = round(time.process_time() - begun, 1)
+    write_json(file, {"cell": cell, "scores": scores, "cpu_seconds": seconds})
+    shown = {name: round(v, 3) for name, v in scores.items() if v is not None}
+    print(f"{cell} {shown} {seconds} s", file=sys.stderr, flush=True)
 
 
 def scores_of(labels: np.ndarray, probabilities: np.ndarray, prefix: str = "") -> dict[str, float]:

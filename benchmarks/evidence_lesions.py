@@ -134,7 +134,10 @@ def runner(folder: Path):  # type: ignore[no-untyped-def]
         held = len(order) // 6
         recipe = Recipe(
             model=ScMilSettings.model_validate(
-                {"aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16}}
+                {
+                    "aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16},
+                    "site_jitter": 0.0,  # all photographs are of one site
+                }
             ),
             epochs=25, instances=256,
         )  # fmt: skip
@@ -164,7 +167,7 @@ def main() -> None:
     """Run the cells that are missing and write the page."""
     given = arguments("lesions")
     cells = [
-        {"method": method, "aggregator": aggregator, "seed": seed, "version": 1}
+        {"method": method, "aggregator": aggregator, "seed": seed, "version": 2}
         for seed in range(given.seeds) for method, aggregator in CELLS
     ]  # fmt: skip
     table = run_cells(given.out, cells, runner(given.out), given.minutes)

@@ -71,7 +71,7 @@ def train(
 ) -> ScMil:
     """Train a method; return the model of the selected epoch, or of the last without validation."""
     chosen = METHODS[method]
-    settings = with_method(chosen, recipe.model)
+    settings = with_method(chosen, recipe.model, recipe.epochs)
     views = recipe.views if chosen.contrast else 1
     loader = training.loader(instances=max(recipe.instances // views, 1), views=views, seed=seed)
     plan = batch_plan(chosen, training.labels, recipe.batch_size, recipe.epochs, seed)

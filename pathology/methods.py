@@ -90,12 +90,12 @@ def with_method(method: Method, model: ScMilSettings, epochs: int | None = None)
     freeze_from = None
     if method.second_stage:
         freeze_from = second_stage_epoch(epochs) / epochs if epochs else SECOND_STAGE_FROM
-    return StagedSettings(
-        aggregator=model.aggregator,
-        contrast=contrast,
-        loss=model.loss.model_copy(update={"kind": method.loss}),
-        freeze_from=freeze_from,
-    )
+    decided = {
+        "contrast": contrast,
+        "loss": model.loss.model_copy(update={"kind": method.loss}),
+        "freeze_from": freeze_from,
+    }
+    return StagedSettings(**{**dict(model), **decided})
 
 
 def batch_plan(

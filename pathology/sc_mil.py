@@ -14,6 +14,7 @@ from pathology.aggregators.registry import build_aggregator
 from pathology.bags import Bags
 from pathology.diagnostics import contrast_diagnostics, neural_collapse
 from pathology.settings import ScMilSettings, StagedSettings
+from pathology.site_jitter import site_jittered
 from training.algorithm import Algorithm, Output
 from training.distributed import gather
 from training.losses.configured import ClassificationLoss
@@ -110,7 +111,10 @@ class ScMil(Algorithm):
 
     def forward(self, batch: Bags) -> Output:
         """Return logits and embedding of a batch of bags."""
-        pooled = self.aggregator(self.instances(batch.rows), batch.offsets)
+        rows = self.instances(batch.rows)
+        if self.training and self.settings.site_jitter:
+            rows = site_jittered(rows, batch.offsets, self.settings.site_jitter)
+        pooled = self.aggregator(rows, batch.offsets)
         return Output(self.classifier(pooled.embedding), pooled.embedding)
 
     def step(self, batch: Bags, progress: float) -> dict[str, Tensor]:

@@ -110,6 +110,13 @@ class ScMilSettings(Settings):
     loss: LossSettings = Field(
         default=LossSettings.model_validate({}), description="The loss of the classifier"
     )
+    site_jitter: float = Field(
+        default=0.2,
+        ge=0,
+        le=2,
+        description="Random gain and offset of each feature in training, drawn for each view of a"
+        " bag, as other stains and scanners would give (standard deviations)",
+    )
 
     @model_validator(mode="before")
     @classmethod

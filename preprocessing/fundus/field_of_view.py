@@ -112,7 +112,8 @@ def _corner_colour(small: np.ndarray) -> np.ndarray:
 def _apart(small: np.ndarray, background: np.ndarray) -> np.ndarray:
     """How far each pixel is from the background in the colour where it is farthest."""
     if (background == background.round()).all():  # as a rule; then bytes will do
-        red, green, blue = cv2.split(cv2.absdiff(small, (*background.tolist(), 0)))
+        plain = np.full_like(small, background.astype(np.uint8))
+        red, green, blue = cv2.split(cv2.absdiff(small, plain))
         return cv2.max(cv2.max(red, green), blue)
     red, green, blue = cv2.split(np.abs(small - background.astype(np.float32)))
     return cv2.max(cv2.max(red, green), blue)
