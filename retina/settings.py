@@ -118,9 +118,17 @@ class GdrnetSettings(Settings):
     scale: float = Field(default=4.0, gt=0, description="Divides the contrast of two views")
 
 
-_FIT = FitSettings.model_validate(
-    {"epochs": 20, "learning_rate": 1e-3, "select_by": "auc", "mode": "max"}
-)
+class FundusFitSettings(FitSettings):
+    """How the weights of a model of photographs are fitted."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate (per step)")
+    select_by: str = Field(default="auc", description="Validation score that selects the weights")
+    mode: Literal["max", "min"] = Field(
+        default="max",
+        description="Whether a higher or lower score wins; by default as the score is meant",
+    )
+
+
 _GENERAL = GeneralisationSettings.model_validate({})
 _LOSS = LossSettings.model_validate({})
 
@@ -147,4 +155,6 @@ class RetinaSettings(Settings):
     resident_gib: float = Field(
         default=4.0, ge=0, description="Pictures up to this size (GiB) are held in memory"
     )
-    fit: FitSettings = Field(default=_FIT, description="How the weights are fitted")
+    fit: FundusFitSettings = Field(
+        default=FundusFitSettings.model_validate({}), description="How the weights are fitted"
+    )

@@ -65,3 +65,8 @@ def test_the_threshold_comes_from_the_training_sites_validation_alone():
     figures = site_results(table, GRADES).iloc[0]
     assert figures["sensitivity"] == 0
     assert figures["specificity"] == 0
+
+
+def test_a_configuration_that_names_one_setting_of_the_fit_keeps_the_others():
+    partly = RetinaSettings.model_validate({"fit": {"epochs": 5}}).fit
+    assert partly.model_dump() == {**RetinaSettings().fit.model_dump(), "epochs": 5}
