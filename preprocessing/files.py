@@ -32,26 +32,44 @@ def replacing(path: str | Path) -> Iterator[Path]:
     so a power cut leaves no empty file under the final name.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp"
-    )
+    handle, name = _temporary_beside(target)
     os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_UMASK)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield Path(name)
+        handle = os.open(name, os.O_RDWR)
+        try:
+            _settle(handle)
+        finally:
+            os.close(handle)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    """Write ``data`` atomically, as `replacing` does."""
+    target = Path(path)
+    handle, name = _temporary_beside(target)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            _settle(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _temporary_beside(target: Path) -> tuple[int, str]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp")
+
+
+def _settle(handle: int) -> None:
+    os.fchmod(handle, 0o666 & ~_UMASK)
+    os.fsync(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -25,7 +25,9 @@ def main(folder):
         return Bags.pack([bags[i] for i in indices], labels[indices].tolist(), indices.tolist())
 
     torch.manual_seed(0)
-    settings = ScMilSettings.model_validate({"aggregator": {"width": 16, "dropout": 0.0}})
+    settings = ScMilSettings.model_validate(
+        {"aggregator": {"width": 16, "dropout": 0.0}, "site_jitter": 0.2}
+    )
     model = ScMil(6, 3, with_method(METHODS["sc_mil"], settings), np.bincount(labels))
     source = PlannedSource(ClassAwareBatches(labels, 9, 0), load)
     fit(model, source, FitSettings(epochs=5, learning_rate=0.01, device="cpu"), folder)

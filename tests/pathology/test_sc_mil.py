@@ -30,7 +30,8 @@ def batch(seed=0):
 
 def model(method="sc_mil", counts=COUNTS, **changes):
     torch.manual_seed(0)
-    settings = ScMilSettings.model_validate({"aggregator": {"width": 16, "dropout": 0.0}} | changes)
+    plain = {"aggregator": {"width": 16, "dropout": 0.0}, "site_jitter": 0.0}
+    settings = ScMilSettings.model_validate(plain | changes)
     return ScMil(6, 3, with_method(METHODS[method], settings), counts)
 
 
