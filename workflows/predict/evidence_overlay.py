@@ -7,7 +7,7 @@ from pathology.heatmap import tinted
 from preprocessing.fundus.field_of_view import FieldOfView
 
 # The network's map has some ten places a side: a finer overlay would show no more.
-OVERLAY_PX = 256
+OVERLAY_PX = 192
 # Log-odds that get the strongest colour at least, so that where nothing speaks nothing is painted.
 _LEAST_TOP = 4.0
 _SHOWN = 0.1
