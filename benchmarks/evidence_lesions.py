@@ -134,10 +134,7 @@ def runner(folder: Path):  # type: ignore[no-untyped-def]
         held = len(order) // 6
         recipe = Recipe(
             model=ScMilSettings.model_validate(
-                {
-                    "aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16},
-                    "site_jitter": 0.0,  # all photographs are of one site
-                }
+                {"aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16}}
             ),
             epochs=25, instances=256,
         )  # fmt: skip

@@ -47,10 +47,7 @@ def run(cell: dict) -> dict[str, float | None]:
         training = np.sort(np.concatenate([training[bags.labels[training] == 0], keep]))
     recipe = Recipe(
         model=ScMilSettings.model_validate(
-            {
-                "aggregator": {"width": 64, "attention_width": 32, "dropout": 0.25},
-                "site_jitter": 0.0,  # there are no sites
-            }
+            {"aggregator": {"width": 64, "attention_width": 32, "dropout": 0.25}}
         ),
         epochs=int(np.clip(40 * 180 / len(training), 8, 40)), learning_rate=1e-3,
         weight_decay=5e-3, instances=400,

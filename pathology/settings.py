@@ -111,7 +111,7 @@ class ScMilSettings(Settings):
         default=LossSettings.model_validate({}), description="The loss of the classifier"
     )
     site_jitter: float = Field(
-        default=0.2,
+        default=0.0,
         ge=0,
         le=2,
         description="Random gain and offset of each feature in training, drawn for each view of a"
