@@ -134,6 +134,22 @@ def test_compression_and_size_do_not_hide_a_copy_but_another_eye_is_another():
     assert near_pairs(signatures) == [(3, 12), (7, 13)]
 
 
+def test_patients_whose_names_differ_in_spelling_alone_are_reported(tmp_path):
+    names = ["P-017", "p_17", "P 17.0", "P-018", "P-17", "P-0180", "x10", "x1.0"]
+    sites = ["a"] * 4 + ["b"] + ["a"] * 3
+    rows = [
+        (f"{n}.jpg", name, site, "none", "train")
+        for n, (name, site) in enumerate(zip(names, sites, strict=True))
+    ]
+    rows[1] = (*rows[1][:4], "test")
+    known = cohort(tmp_path, [*rows, ("8.jpg", "x01", "a", "none", "train")])
+    reported = [f for f in audit_cohort(known, pictures=False).findings if f.kind[:5] == "alike"]
+    assert [(f.rows, f.severity) for f in reported] == [((0, 1, 2), "error"), ((7, 8), "warning")]
+    assert (
+        reported[0].detail == "patients 'P-017' and 'p_17' and 'P 17.0' may be one, in two splits"
+    )
+
+
 def test_groups_join_what_pairs_connect():
     assert joined_groups([(1, 2), (2, 9), (4, 5)]) == [[1, 2, 9], [4, 5]]
 
