@@ -103,8 +103,9 @@ def _names(classes: str) -> list[str] | None:
 
 def _are_slides(cohort: "Cohort") -> bool:
     """Whether the images are slides, which are compared by their bytes alone."""
-    suffixes = cohort.table["image"].str.lower().str.rsplit(".", n=1).str[-1]
-    return bool(suffixes.isin(["svs", "tif", "tiff", "ndpi", "mrxs", "scn", "bif", "vms"]).all())
+    from preprocessing.slides.opening import are_slides
+
+    return are_slides(cohort.image_paths())
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:
