@@ -12,6 +12,7 @@ from typing import Any
 _BLOCK = 1 << 20
 _WHOLE_FILE_LIMIT = 256 << 20
 _SAMPLED_BLOCKS = 64
+_LONGEST_PREFIX = 60
 
 
 def _umask() -> int:
@@ -24,6 +25,14 @@ def _umask() -> int:
 _UMASK = _umask()
 
 
+def temporary_prefix(name: str) -> str:
+    """Return how the temporary files of a name begin; of different names differently."""
+    short = name
+    if len(name) > _LONGEST_PREFIX:  # slides of one archive share more than their first letters
+        short = f"{name[: _LONGEST_PREFIX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f".{short}."
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the name, on error it goes.
@@ -34,7 +43,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp"
+        dir=target.parent, prefix=temporary_prefix(target.name), suffix=".tmp"
     )
     os.close(handle)
     temporary = Path(name)
