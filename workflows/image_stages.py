@@ -100,7 +100,7 @@ def _embed(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> p
     from pathology.embedding import embed_cohort
 
     assert isinstance(job.configuration, PathologyConfiguration)
-    check_tiles(job, job.cohort.table["slide"].iloc[part[0] - 1 :: part[1]].tolist())
+    check_tiles(job, part)
     return embed_cohort(
         job.cohort, job.output, job.features, job.configuration.encoder,
         workers=workers, part=part, progress=advance,

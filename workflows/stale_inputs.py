@@ -1,5 +1,6 @@
 """Whether what a stage reads was made with the settings that the configuration names."""
 
+import numpy as np
 import pandas as pd
 
 from preprocessing.errors import InputError
@@ -9,8 +10,10 @@ from workflows.configurations import PathologyConfiguration, RetinaConfiguration
 from workflows.job import Job
 
 
-def check_tiles(job: Job, slides: list[str]) -> None:
-    """Refuse to embed tiles of other settings; a slide that was never tiled has its own row.
+def check_tiles(job: Job, part: tuple[int, int]) -> None:
+    """Refuse to embed tiles of other settings, or of another scale than the cohort now gives.
+
+    A slide that was never tiled has its own row.
 
     Raises
     ------
@@ -18,9 +21,14 @@ def check_tiles(job: Job, slides: list[str]) -> None:
         Code ``other_settings``.
     """
     assert isinstance(job.configuration, PathologyConfiguration)
-    wanted = job.configuration.tiles.digest()
-    records = [load_record(job.output, slide) for slide in slides]
-    stale = [r.slide for r in records if r is not None and r.settings_digest != wanted]
+    digest = job.configuration.tiles.digest()
+    table = job.cohort.table.iloc[part[0] - 1 :: part[1]]
+    stale = []
+    for slide, mpp in zip(table["slide"], table["mpp"], strict=True):
+        record = load_record(job.output, slide)
+        wanted = (digest, None if np.isnan(mpp) else float(mpp))
+        if record is not None and (record.settings_digest, record.mpp_override) != wanted:
+            stale.append(slide)
     if stale:
         raise _other_settings(job, "tile", "slides were tiled", stale)
 

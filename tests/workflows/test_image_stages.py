@@ -13,6 +13,7 @@ from preprocessing.fundus.grades import GRADES
 from preprocessing.tiles import SlideRecord, SlideTiles, TileSettings, save_tiles
 from workflows import image_stages, training_stage
 from workflows.commands import stages
+from workflows.image_tables import image_tables
 from workflows.job import Job
 
 
@@ -62,6 +63,29 @@ def test_tiles_of_other_settings_are_neither_embedded_nor_trained_on(tmp_path: P
             stage(job, "embed")
         assert caught.value.code == "other_settings"
         pd.DataFrame({"slide": ["0"], "settings_digest": [other]}).to_csv(job.output / "tiles.csv")
+
+
+def test_tiles_of_another_scale_than_the_cohort_gives_are_not_embedded(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "pathology", images=1)
+    image_stages.run(job, "tile")
+    assert len(image_stages.run(job, "embed")) == 1
+    (tmp_path / "cohort.csv").write_text("image,patient,site,label,mpp\n0.png,0,a,none,0.25\n")
+    with pytest.raises(InputError) as caught:
+        image_stages.run(Job.load(job.file), "embed")
+    assert caught.value.code == "other_settings"
+    image_stages.run(Job.load(job.file), "tile")
+    image_stages.run(Job.load(job.file), "embed")
+
+
+def test_sites_that_are_numbers_keep_their_names_in_the_report(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "retina")
+    table = pd.read_csv(job.cohort_path, dtype=str)
+    table.assign(site="007").to_csv(job.cohort_path, index=False)
+    job = Job.load(job.file)
+    image_stages.run(job, "prepare")
+    quality = image_tables(job)["quality"]
+    assert set(quality["site"]) == {"007"}
+    assert quality.set_index("measure").loc["not readable", "rate"] == 1
 
 
 def test_photographs_of_other_settings_are_not_trained_on(tmp_path: Path) -> None:
