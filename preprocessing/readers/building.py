@@ -11,6 +11,8 @@ from preprocessing.files import replacing
 from preprocessing.fundus.grades import GRADES as GRADES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
+"""Of slides that are one file by name; a DICOM series has several of one."""
 
 
 def cohort_of(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError, InputErrors
-from preprocessing.readers.building import IMAGE_SUFFIXES, cohort_of
+from preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
 
 
 def read_class_folders(
@@ -52,15 +52,19 @@ def read_class_folders(
                     f"'{label}' is not a class", file=class_folder, code="unknown_class",
                     remedy=f"The classes are {', '.join(classes)}",
                 )  # fmt: skip
-            files = [
-                f for f in sorted(class_folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES
-            ]
+            files = [file for file in sorted(class_folder.iterdir()) if _is_image(file)]
             rows += [_row(file, root, site_name, label, pattern) for file in files]
             found += files
     if pattern is not None:
         _check_patients(found, pattern)
     names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
     return cohort_of(rows, names, root, "class folders")
+
+
+def _is_image(file: Path) -> bool:
+    """Photograph or slide by its name; macOS hides a companion ``._name`` beside each file."""
+    suffix = file.suffix.lower()
+    return suffix in (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES) and not file.name.startswith(".")
 
 
 def _folders(path: Path) -> list[Path]:

@@ -89,6 +89,7 @@ def test_class_folders_name_site_label_and_patient(tmp_path):
     for name in ("north/mild/7_a.png", "north/mild/7_b.png", "south/none/9_a.JPG"):
         picture(tmp_path / name)
     (tmp_path / "north/mild/notes.txt").write_text("no image")
+    (tmp_path / "north/mild/._7_a.png").write_bytes(b"what a Mac leaves")
     cohort = read_class_folders(tmp_path, ["none", "mild"], patient_pattern=r"^(\d+)_")
     assert cohort.classes == ("none", "mild")
     assert cohort.table["patient"].tolist() == ["north-7", "north-7", "south-9"]
@@ -117,6 +118,14 @@ def test_class_folders_refuse_what_they_cannot_use(tmp_path, arguments, code):
     with pytest.raises(InputError) as error:
         read_class_folders(tmp_path, **arguments)
     assert error.value.code == code
+
+
+def test_class_folders_hold_slides_of_several_formats(tmp_path):
+    (tmp_path / "site/tumour").mkdir(parents=True)
+    for name in ("a.svs", "b.NDPI", "c.tiff", "d.mrxs"):
+        (tmp_path / "site/tumour" / name).touch()
+    table = read_class_folders(tmp_path).table
+    assert table["slide"].str[-1].tolist() == ["a", "b", "c", "d"]
 
 
 def test_class_folders_refuse_names_in_which_the_pattern_finds_no_patient(tmp_path):
