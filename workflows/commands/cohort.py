@@ -47,6 +47,8 @@ def check(
     from preprocessing.cohort import load_cohort
     from workflows.console import stage
 
+    if strict is not None and strict.resolve() == table.resolve():
+        raise typer.BadParameter("--strict names the table itself: write the clean one beside it")
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance:
