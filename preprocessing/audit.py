@@ -30,7 +30,7 @@ class Finding:
     ----------
     kind : str
         ``identical``, ``near_identical``, ``conflicting_labels``, ``leak``, ``straddling_patient``,
-        ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``, ``unreadable``.
+        ``two_names``, ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``, ``unreadable``.
     severity : {"error", "warning", "note"}
         ``error``: results would be wrong; ``warning``: they may mislead; ``note``: to be known.
     detail : str
@@ -205,6 +205,11 @@ def _of_groups(table: pd.DataFrame, groups: list[list[int]], kind: str, how: str
             if len(places) > 1:
                 detail = f"identical images in {column}s {' and '.join(places)}"
                 found.append(Finding("leak", "error", detail, rows))
+        patients = table["patient"].iloc[group].unique()
+        # Where neither has another image, nothing of the person is left to be parted.
+        if len(patients) > 1 and table["patient"].isin(patients).sum() > len(group):
+            names = " and ".join(f"'{name}'" for name in patients)
+            found.append(Finding("two_names", "error", f"patients {names} are one person", rows))
     return found
 
 

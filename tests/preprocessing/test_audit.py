@@ -66,6 +66,7 @@ def test_the_audit_finds_each_fault_that_was_put_in_and_no_other(faulty):
     assert found(audit, "conflicting_labels") == {(0, 1)}
     assert found(audit, "leak") == {(0, 1), (2, 3), (5, 6)}
     assert found(audit, "straddling_patient") == {(7, 8)}
+    assert not found(audit, "two_names")
     assert found(audit, "unreadable") == {(9,)}
     assert audit.findings[0].severity == "error"
     assert "1copy.jpg" in audit.table(faulty)["images"].str.cat()
@@ -106,6 +107,7 @@ def test_one_image_under_two_names_makes_one_person_of_one_split_and_one_site(tm
         *((f"{number}.jpg", f"q{number}", "b", "none", "train") for number in (4, 5)),
     ]
     known = cohort(tmp_path, rows)
+    assert found(audit_cohort(known, workers=1), "two_names") == {(0, 2), (3, 4)}
     clean, report = strict_cohort(known, audit_cohort(known, workers=1))
     by_image = clean.table.set_index("image")
     assert set(by_image.index) == {"1.jpg", "0copy.jpg", "2.jpg", "4.jpg", "5.jpg"}
@@ -116,7 +118,8 @@ def test_one_image_under_two_names_makes_one_person_of_one_split_and_one_site(tm
     assert changes.loc["3.jpg", "reason"] == "another image shows that this person is at a too"
     assert changes[changes["change"] == "renamed"].index.tolist() == ["0copy.jpg", "2.jpg"]
     written = write_cohort(clean, tmp_path / "clean.csv")
-    assert not audit_cohort(load_cohort(written, GRADES), workers=1).count("leak")
+    after = audit_cohort(load_cohort(written, GRADES), workers=1)
+    assert not any(finding.severity == "error" for finding in after.findings)
 
 
 def test_the_cleaned_table_loads(faulty, tmp_path):
