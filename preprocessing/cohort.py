@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from preprocessing.cohort_file import read_table
+from preprocessing.cohort_file import REQUIRED, TEXT, read_table
 from preprocessing.errors import InputError, InputErrors
 from preprocessing.spellings import alike_sites, tidy
 
-REQUIRED = ("image", "patient", "site", "label")
-TEXT = (*REQUIRED, "slide", "split", "eye", "scanner")
 SPLITS = ("train", "val", "test")
 MAX_NAME_LENGTH = 200
 
@@ -84,8 +82,8 @@ def load_cohort(
     allow_straddling : bool
         Let a patient be in two splits, for an audit that finds and mends it.
     one_site_each : bool
-        Refuse a patient of two sites and a site of two spellings; where nothing is trained,
-        nothing can leak.
+        Refuse a patient of two sites, and a site or an image of two spellings (``./a.png``);
+        where nothing is trained, nothing can leak.
 
     Raises
     ------
@@ -101,7 +99,7 @@ def load_cohort(
     faults = [
         *_blank_cells(table, file, labels_required),
         *_unknown_labels(table, names, file),
-        *_duplicates(table, file),
+        *_duplicates(table, file, any_spelling=one_site_each),
         *_unsafe_names(table, file),
         *_bad_values(table, file),
         *([] if allow_straddling else _straddling(table, file)),
@@ -205,8 +203,8 @@ def _unknown_labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -
     return _faults(rows, file, "label", "'{}' is not a class", remedy, table)
 
 
-def _duplicates(table: pd.DataFrame, file: Path) -> list[InputError]:
-    paths = table["image"].map(os.path.normpath)  # ./a.png is a.png
+def _duplicates(table: pd.DataFrame, file: Path, *, any_spelling: bool) -> list[InputError]:
+    paths = table["image"].map(os.path.normpath) if any_spelling else table["image"]
     images = np.flatnonzero((paths.duplicated() & (table["image"] != "")).to_numpy())
     slides = np.flatnonzero((table["slide"].duplicated() & (table["slide"] != "")).to_numpy())
     slides = np.setdiff1d(slides, images)  # an image named twice is one fault, not two

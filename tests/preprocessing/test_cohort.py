@@ -95,12 +95,21 @@ def test_a_patient_typed_on_two_machines_is_one_patient(tmp_path: Path) -> None:
     assert load_cohort(write(tmp_path, rows)).table["patient"].nunique() == 2
 
 
-@pytest.mark.parametrize("cells", ["a1.svs,p1,north,low,", "a1.svs,Doe, Jane,north,low"])
-def test_a_table_whose_rows_outgrow_its_header_is_refused(tmp_path: Path, cells: str) -> None:
-    (tmp_path / "cohort.csv").write_text(f"image,patient,site,label\n{cells}\n")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("image,patient,site,label\na1.svs,p1,north,low,", "too_many_cells"),
+        ("image,patient,site,label\na1.svs,Doe, Jane,north,low", "too_many_cells"),
+        ("image;patient;site;label\na1.svs;p1;north;low", "separator"),
+        ("image\tpatient\tsite\na1.svs\tp1\tnorth", "separator"),
+        ("image,patient,site,label,label\na1.svs,p1,north,low,high", "column_twice"),
+    ],
+)
+def test_a_csv_that_would_be_misread_is_refused(tmp_path: Path, text: str, code: str) -> None:
+    (tmp_path / "cohort.csv").write_text(f"{text}\n")
     with pytest.raises(InputError) as caught:
         load_cohort(tmp_path / "cohort.csv", check_images=False)
-    assert caught.value.code == "too_many_cells"
+    assert caught.value.code == code
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
