@@ -223,12 +223,12 @@ def _unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
         values = table[column]
         unsafe = (
             values.str.contains(r"[\x00-\x1f\x7f]", regex=True)
-            | (values.str.len() > MAX_NAME_LENGTH)
+            | (values.map(lambda name: len(name.encode())) > MAX_NAME_LENGTH)
             | ((column == "slide") & values.str.contains(r"[/\\]|^\.", regex=True))
             | ((column == "site") & values.str.startswith("_"))
         )
         remedy = (
-            f"Use at most {MAX_NAME_LENGTH} printable characters"
+            f"Use at most {MAX_NAME_LENGTH} printable characters, fewer beyond Latin"
             " (a slide: no slash, no leading dot; a site: no leading underscore)"
         )
         what = "the cell" if column == "patient" else "{!r}"

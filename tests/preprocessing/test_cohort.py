@@ -74,6 +74,7 @@ def test_parquet_and_csv_give_the_same_cohort(tmp_path: Path) -> None:
         (changed(0, mpp="0.00499"), 2, "mpp", "not plausible"),
         (changed(0, split="training"), 2, "split", "not a split"),
         (changed(2, patient="p1"), 2, "patient", "two sites"),
+        (changed(0, slide="\u80be" * 90), 2, "slide", "cannot be used"),  # files take 255 bytes
         (changed(2, site="North"), 4, "site", "another spelling of 'north'"),
         (changed(2, site=" nor\u200bth"), 4, "site", "another spelling of 'north'"),
         (changed(1, image="./a1.svs", slide="a2"), 3, "image", "named twice"),
