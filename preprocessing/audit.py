@@ -14,6 +14,7 @@ from preprocessing.acquisition import FileFacts, file_facts, giveaways
 from preprocessing.cohort import Cohort
 from preprocessing.files import file_digest
 from preprocessing.near_duplicates import Signature, joined_groups, near_pairs, signature
+from preprocessing.spellings import alike_patients
 
 _LEAST_SHARED_NAMES = 10
 _LEAST_SHARED_SHARE = 0.2
@@ -29,7 +30,7 @@ class Finding:
     ----------
     kind : str
         ``identical``, ``near_identical``, ``conflicting_labels``, ``leak``, ``straddling_patient``,
-        ``shared_names``, ``label_shift``, ``giveaway``, ``unreadable``.
+        ``two_names``, ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``, ``unreadable``.
     severity : {"error", "warning", "note"}
         ``error``: results would be wrong; ``warning``: they may mislead; ``note``: to be known.
     detail : str
@@ -131,7 +132,7 @@ def audit_cohort(
     shift = label_shift(table, cohort.classes)
     found += _of_groups(table, groups, "identical", "byte for byte")
     found += _of_groups(table, similar, "near_identical", "in all that is seen")
-    found += _straddling(table) + _shared_names(table) + _shifted(shift)
+    found += _straddling(table) + _alike(table) + _shared_names(table) + _shifted(shift)
     found += _given_away(given, slides)
     order = {"error": 0, "warning": 1, "note": 2}
     found.sort(key=lambda finding: order[finding.severity])
@@ -204,6 +205,11 @@ def _of_groups(table: pd.DataFrame, groups: list[list[int]], kind: str, how: str
             if len(places) > 1:
                 detail = f"identical images in {column}s {' and '.join(places)}"
                 found.append(Finding("leak", "error", detail, rows))
+        patients = table["patient"].iloc[group].unique()
+        # Where neither has another image, nothing of the person is left to be parted.
+        if len(patients) > 1 and table["patient"].isin(patients).sum() > len(group):
+            names = " and ".join(f"'{name}'" for name in patients)
+            found.append(Finding("two_names", "error", f"patients {names} are one person", rows))
     return found
 
 
@@ -223,6 +229,19 @@ def _straddling(table: pd.DataFrame) -> list[Finding]:
             "patient"
         )
     ]
+
+
+def _alike(table: pd.DataFrame) -> list[Finding]:
+    """Patients of a site who may be one under two spellings: an error where splits part them."""
+    splits = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
+    found = []
+    for rows in alike_patients(table):
+        names = " and ".join(f"'{name}'" for name in table["patient"].iloc[rows].unique())
+        parted = len(set(splits.iloc[rows]) - {""}) > 1
+        detail = f"patients {names} may be one" + (", in two splits" if parted else "")
+        severity = "error" if parted else "warning"
+        found.append(Finding("alike_patients", severity, detail, tuple(rows)))
+    return found
 
 
 def _shared_names(table: pd.DataFrame) -> list[Finding]:

@@ -1,5 +1,6 @@
 """The cohort table: which image belongs to whom, was made where, and shows what."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from preprocessing.cohort_file import REQUIRED, TEXT, read_table
 from preprocessing.errors import InputError, InputErrors
+from preprocessing.spellings import alike_sites, tidy
 
-REQUIRED = ("image", "patient", "site", "label")
-TEXT = (*REQUIRED, "slide", "split", "eye", "scanner")
 SPLITS = ("train", "val", "test")
 MAX_NAME_LENGTH = 200
-MAX_ROWS = 5_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,8 @@ def load_cohort(
     allow_straddling : bool
         Let a patient be in two splits, for an audit that finds and mends it.
     one_site_each : bool
-        Refuse a patient of two sites; where nothing is trained, nothing can leak.
+        Refuse a patient of two sites, and a site or an image of two spellings (``./a.png``);
+        where nothing is trained, nothing can leak.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def load_cohort(
         Every fault found, each with file, row (the header is row 1), column and remedy.
     """
     file = Path(path)
-    table = _read(file)
+    table = read_table(file)
     _check_columns(table, file, labels_required)
     table = _normalise(table, file)
     found = tuple(sorted(set(table["label"]) - {""}))
@@ -98,10 +99,11 @@ def load_cohort(
     faults = [
         *_blank_cells(table, file, labels_required),
         *_unknown_labels(table, names, file),
-        *_duplicates(table, file),
+        *_duplicates(table, file, any_spelling=one_site_each),
         *_unsafe_names(table, file),
         *_bad_values(table, file),
         *([] if allow_straddling else _straddling(table, file)),
+        *(_sites_spelt_twice(table, file) if one_site_each else []),
         *(_patients_of_two_sites(table, file) if one_site_each else []),
     ]
     if check_images:
@@ -109,34 +111,6 @@ def load_cohort(
     if faults:
         raise InputErrors(faults)
     return Cohort(table=table, classes=names, path=file)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    if not file.is_file():
-        raise InputError(
-            "no such cohort table", file=file, remedy="Name an existing CSV or Parquet file"
-        )
-    try:
-        if file.suffix.lower() == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            # Identifiers such as 007 or NA are names, not numbers or gaps.
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read as a table ({error})",
-            file=file,
-            remedy="Save it as CSV (UTF-8, commas, one header row) or Parquet",
-        ) from error
-    if table.empty:
-        raise InputError("the table has no rows", file=file, remedy="Give one row per image")
-    if len(table) > MAX_ROWS:
-        raise InputError(
-            f"{len(table)} rows are more than {MAX_ROWS}",
-            file=file,
-            remedy="Split the cohort into several tables",
-        )
-    return table
 
 
 def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> None:
@@ -157,6 +131,7 @@ def _normalise(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     for name in TEXT:
         if name in table.columns:
             table[name] = table[name].astype("string").fillna("").astype(str).str.strip()
+    table["patient"] = table["patient"].map(tidy)
     if "label" not in table.columns:
         table["label"] = ""
     stems = table["image"].map(lambda image: Path(image).stem)
@@ -228,8 +203,9 @@ def _unknown_labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -
     return _faults(rows, file, "label", "'{}' is not a class", remedy, table)
 
 
-def _duplicates(table: pd.DataFrame, file: Path) -> list[InputError]:
-    images = np.flatnonzero((table["image"].duplicated() & (table["image"] != "")).to_numpy())
+def _duplicates(table: pd.DataFrame, file: Path, *, any_spelling: bool) -> list[InputError]:
+    paths = table["image"].map(os.path.normpath) if any_spelling else table["image"]
+    images = np.flatnonzero((paths.duplicated() & (table["image"] != "")).to_numpy())
     slides = np.flatnonzero((table["slide"].duplicated() & (table["slide"] != "")).to_numpy())
     slides = np.setdiff1d(slides, images)  # an image named twice is one fault, not two
     return [
@@ -247,12 +223,12 @@ def _unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
         values = table[column]
         unsafe = (
             values.str.contains(r"[\x00-\x1f\x7f]", regex=True)
-            | (values.str.len() > MAX_NAME_LENGTH)
+            | (values.map(lambda name: len(name.encode())) > MAX_NAME_LENGTH)
             | ((column == "slide") & values.str.contains(r"[/\\]|^\.", regex=True))
             | ((column == "site") & values.str.startswith("_"))
         )
         remedy = (
-            f"Use at most {MAX_NAME_LENGTH} printable characters"
+            f"Use at most {MAX_NAME_LENGTH} printable characters, fewer beyond Latin"
             " (a slide: no slash, no leading dot; a site: no leading underscore)"
         )
         what = "the cell" if column == "patient" else "{!r}"
@@ -289,6 +265,17 @@ def _straddling(table: pd.DataFrame, file: Path) -> list[InputError]:
         "the patient of this row is in two splits",
         "Put every image of a patient into one split, or leave 'split' out", table,
     )  # fmt: skip
+
+
+def _sites_spelt_twice(table: pd.DataFrame, file: Path) -> list[InputError]:
+    return [
+        InputError(
+            f"'{table['site'].iloc[row]}' is another spelling of '{most}'",
+            file=file, row=row + 2, column="site",
+            remedy="Spell each site in one way, or one that is held out is trained on",
+        )
+        for row, most in alike_sites(table)
+    ]  # fmt: skip
 
 
 def _patients_of_two_sites(table: pd.DataFrame, file: Path) -> list[InputError]:

@@ -12,6 +12,7 @@ from typing import Any
 _BLOCK = 1 << 20
 _WHOLE_FILE_LIMIT = 256 << 20
 _SAMPLED_BLOCKS = 64
+_LONGEST_PREFIX = 60
 
 
 def _umask() -> int:
@@ -22,6 +23,14 @@ def _umask() -> int:
 
 # It can only be read by setting it, which threads must not do beside one another.
 _UMASK = _umask()
+
+
+def temporary_prefix(name: str) -> str:
+    """Return how the temporary files of a name begin; of different names differently."""
+    short = name
+    if len(name) > _LONGEST_PREFIX:  # slides of one archive share more than their first letters
+        short = f"{name[: _LONGEST_PREFIX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return f".{short}."
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def _temporary_beside(target: Path) -> tuple[int, str]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:60]}.", suffix=".tmp")
+    return tempfile.mkstemp(dir=target.parent, prefix=temporary_prefix(target.name), suffix=".tmp")
 
 
 def _settle(handle: int) -> None:

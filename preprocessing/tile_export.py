@@ -1,6 +1,8 @@
 """Kept tiles as tar shards of JPEG, for those who cannot pass slides on."""
 
+import glob
 import io
+import re
 import tarfile
 from pathlib import Path
 
@@ -26,7 +28,8 @@ def export_shards(
     """Write the kept tiles of a slide as ``<slide>-00000.tar``, ... and return the paths.
 
     A member is named ``<slide>/<x>_<y>.jpg`` by its level-0 corner. The bytes depend on the pixels
-    and the settings alone. Unreadable tiles are left out.
+    and the settings alone. Unreadable tiles are left out. Shards that an earlier export of the
+    slide wrote beyond these are removed.
 
     Parameters
     ----------
@@ -49,4 +52,7 @@ def export_shards(
                 member.size = len(data)
                 shard.addfile(member, io.BytesIO(data))
         paths.append(path)
+    for old in Path(folder).glob(f"{glob.escape(slide)}-*.tar"):
+        if re.fullmatch(rf"{re.escape(slide)}-\d{{5}}\.tar", old.name) and old not in paths:
+            old.unlink()
     return paths

@@ -11,7 +11,7 @@ import pandas as pd
 
 from preprocessing.cohort import Cohort
 from preprocessing.errors import InputError
-from preprocessing.files import replacing
+from preprocessing.files import replacing, temporary_prefix
 from preprocessing.slides.compression import read_compression
 from preprocessing.slides.fingerprints import slide_fingerprint
 from preprocessing.slides.geometry import TileGeometry, lay_tiles
@@ -148,7 +148,7 @@ def tile_cohort(
 def _remove_leftovers(*targets: Path) -> None:
     """Remove what a killed run left of these files (``files.replacing`` names them so)."""
     for target in targets:
-        for old in target.parent.glob(f".{glob.escape(target.name[:60])}.*.tmp"):
+        for old in target.parent.glob(f"{glob.escape(temporary_prefix(target.name))}*.tmp"):
             old.unlink(missing_ok=True)
 
 

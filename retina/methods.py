@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from preprocessing.errors import InputError
 from retina.classifier import FundusClassifier
 from retina.deco import CONTROL, TALLY, Deco
 from retina.gdrnet import Gdrnet
-from retina.settings import DecoSettings, GdrnetSettings
+from retina.settings import DecoSettings, GdrnetSettings, check_method_name
 from training.generalisation.erm import ERM
 from training.generalisation.making import make_algorithm
 from training.generalisation.settings import GeneralisationSettings
@@ -144,9 +143,5 @@ def method_named(name: str) -> Method:
     InputError
         Code ``unknown_method``.
     """
-    if name not in METHODS:
-        raise InputError(
-            f"no method is named '{name}'", remedy=f"Use one of {', '.join(METHODS)}",
-            code="unknown_method",
-        )  # fmt: skip
+    check_method_name(name)
     return METHODS[name]

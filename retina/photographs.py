@@ -122,7 +122,7 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
     ------
     InputError
         Code ``no_splits``, ``not_prepared``, ``not_in_prepared`` (a photograph of the cohort was
-        never prepared) or ``no_training_item``.
+        never prepared), ``no_training_item`` or ``class_without_training``.
     """
     if not {"split", "site_role"} <= set(cohort.table.columns):
         raise InputError(
@@ -150,7 +150,21 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
             "no labelled, gradable training photograph", file=cohort.path,
             remedy="Train on a site with labels", code="no_training_item",
         )  # fmt: skip
+    _check_classes(cohort, found)
     return found
+
+
+def _check_classes(cohort: Cohort, found: RunPhotographs) -> None:
+    """Refuse a class whose training photographs all failed or are ungradable: it has no examples."""
+    counts = np.bincount(found.labels[found.rows("train")], minlength=len(cohort.classes))
+    if counts.all():
+        return
+    missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]
+    raise InputError(
+        f"no training photograph of class {', '.join(missing)} is gradable", file=cohort.path,
+        remedy="See prepared.csv for the reasons, split with another seed, or name fewer classes",
+        code="class_without_training",
+    )  # fmt: skip
 
 
 def _run_photographs(

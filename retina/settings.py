@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from preprocessing.errors import InputError
 from preprocessing.settings import Settings
 from training.fit_settings import FitSettings
 from training.generalisation.settings import GeneralisationSettings
@@ -14,6 +15,11 @@ BackboneName = Literal[
     "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
 ]
 HeadName = Literal["linear", "corn", "grade"]
+METHOD_NAMES = (
+    "erm", "erm_ema", "erm_swad", "mixup", "mixstyle", "coral", "group_dro", "irm", "vrex", "fishr",
+    "gdrnet", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco", "tally",
+)  # fmt: skip
+"""What `retina.methods` holds, known without torch."""
 Weighting = Literal["none", "power", "complement", "effective"]
 
 
@@ -158,3 +164,18 @@ class RetinaSettings(Settings):
     fit: FundusFitSettings = Field(
         default=FundusFitSettings.model_validate({}), description="How the weights are fitted"
     )
+
+
+def check_method_name(name: str) -> None:
+    """Refuse a name that is no method's, before anything is read.
+
+    Raises
+    ------
+    InputError
+        Code ``unknown_method``.
+    """
+    if name not in METHOD_NAMES:
+        raise InputError(
+            f"no method is named '{name}'", remedy=f"Use one of {', '.join(METHOD_NAMES)}",
+            code="unknown_method",
+        )  # fmt: skip

@@ -15,7 +15,7 @@ from preprocessing.fundus.photograph import FundusSettings
 from preprocessing.settings import Settings
 from preprocessing.splits import SplitSettings
 from preprocessing.tiles import TileSettings
-from retina.settings import RetinaSettings
+from retina.settings import RetinaSettings, check_method_name
 from workflows.yaml_settings import read_values, validate
 
 
@@ -146,6 +146,12 @@ class RetinaConfiguration(JobConfiguration):
     training: RetinaSettings = Field(
         default_factory=RetinaSettings, description="Method and fitting"
     )
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Self:
+        for method in self.cells.methods or (self.training.method,):
+            check_method_name(method)
+        return self
 
 
 Configuration = PathologyConfiguration | RetinaConfiguration

@@ -9,6 +9,7 @@ from preprocessing.files import replacing
 from workflows.configurations import PathologyConfiguration, RetinaConfiguration
 from workflows.console import Advance, stage
 from workflows.job import Job
+from workflows.stale_inputs import check_tiles
 
 
 def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
     Raises
     ------
     InputError
-        The job's task has no such stage.
+        The job's task has no such stage, or what it reads was made with other settings.
     """
     stages = _STAGES[job.configuration.task]
     if name not in stages:
@@ -28,6 +29,8 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
             remedy=f"Its stages are {', '.join(stages)}, then train",
         )  # fmt: skip
     total = len(job.cohort.table.iloc[part[0] - 1 :: part[1]])
+    if not total:
+        return _empty(job, name, part)
     with stage(name, total) as advance:
         return stages[name](job, workers, part, advance)
 
@@ -38,16 +41,13 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
     Raises
     ------
     InputError
-        A part is missing.
+        A part is missing, or the parts are not of this cohort (code ``other_cohort``).
     """
     if name == "prepare":  # its whole is made from what its parts left: nothing is done again
         return run(job, name)
     table = table_of(job, name)
     if parts > 1:
-        files = [
-            table.with_name(f"{table.stem}.part-{number}-of-{parts}.csv")
-            for number in range(1, parts + 1)
-        ]
+        files = [_part_of(table, (number, parts)) for number in range(1, parts + 1)]
         for number, file in enumerate(files, start=1):
             if not file.is_file():
                 raise InputError(
@@ -56,6 +56,12 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
                 )  # fmt: skip
         rows = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files])
         order = {slide: place for place, slide in enumerate(job.cohort.table["slide"])}
+        if sorted(rows["slide"]) != sorted(order):
+            raise InputError(
+                f"the parts hold other images than the cohort ({len(rows)} and {len(order)})",
+                file=table, code="other_cohort",
+                remedy=f"Run `offsite {name} ... --part 1/{parts}` to {parts}/{parts} again",
+            )  # fmt: skip
         rows = rows.sort_values("slide", key=lambda slides: slides.map(order), kind="stable")
         with replacing(table) as temporary:
             rows.to_csv(temporary, index=False, lineterminator="\n")
@@ -65,6 +71,19 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
 def table_of(job: Job, name: str) -> Path:
     """Return where the table of ``tile`` or ``embed`` is."""
     return job.output / "tiles.csv" if name == "tile" else job.features / "features.csv"
+
+
+def _part_of(table: Path, part: tuple[int, int]) -> Path:
+    return table.with_name(f"{table.stem}.part-{part[0]}-of-{part[1]}.csv")
+
+
+def _empty(job: Job, name: str, part: tuple[int, int]) -> pd.DataFrame:
+    """The table of a part that no image falls to: there are more parts than images."""
+    table = pd.DataFrame(columns=["slide", "image", "site", "status", "code", "message"])
+    if name != "prepare":
+        with replacing(_part_of(table_of(job, name), part)) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+    return table
 
 
 def _tile(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
@@ -81,6 +100,7 @@ def _embed(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> p
     from pathology.embedding import embed_cohort
 
     assert isinstance(job.configuration, PathologyConfiguration)
+    check_tiles(job, part)
     return embed_cohort(
         job.cohort, job.output, job.features, job.configuration.encoder,
         workers=workers, part=part, progress=advance,

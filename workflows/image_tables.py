@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from preprocessing.fundus.cohort import read_prepared
 from preprocessing.slide_report import (
     acquisition_table,
     confounding_table,
@@ -33,7 +34,7 @@ def image_tables(job: Job) -> dict[str, pd.DataFrame]:
     if isinstance(job.configuration, PathologyConfiguration):
         tables |= _of_slides(job)
     elif (job.prepared / "prepared.csv").is_file():
-        prepared = pd.read_csv(job.prepared / "prepared.csv", keep_default_na=False)
+        prepared, _ = read_prepared(job.prepared)
         tables["quality"] = _photograph_quality(prepared)
     return {name: table for name, table in tables.items() if len(table)}
 
@@ -79,7 +80,7 @@ def _photograph_quality(prepared: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for site, part in prepared.groupby("site"):
         readable = part[part["status"] == "ok"]
-        ungradable = (readable["gradable"].astype(str) != "True").mean() if len(readable) else None
+        ungradable = (~readable["gradable"]).mean() if len(readable) else None
         failed = (part["status"] != "ok").mean()
         rows += [
             {"site": site, "measure": "not readable", "rate": failed, "n": len(part)},

@@ -10,6 +10,7 @@ from preprocessing.splits import split_cohort
 from training.cells import Cell
 from workflows.console import say
 from workflows.job import Job
+from workflows.stale_inputs import check_training_inputs
 
 CONFIGURATION = "configuration.json"
 CELL = "cell.json"
@@ -20,12 +21,18 @@ def train(job: Job, cell: Cell) -> Path:
 
     Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
     ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
+
+    Raises
+    ------
+    InputError
+        See `workflows.stale_inputs.check_training_inputs`, and the rooms' own training.
     """
     # They load torch, which the stages that only read a run do without.
     from pathology.training import train_pathology
     from retina.training import train_retina
     from training import distributed
 
+    check_training_inputs(job)
     folder = job.run_folder(cell)
     settings = job.configuration.training
     distributed.join(settings.fit.device)

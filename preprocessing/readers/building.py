@@ -11,6 +11,8 @@ from preprocessing.files import replacing
 from preprocessing.fundus.grades import GRADES as GRADES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
+"""Of slides that are one file by name; a DICOM series has several of one."""
 
 
 def cohort_of(
@@ -34,7 +36,7 @@ def cohort_of(
 
 
 def write_cohort(cohort: Cohort, path: str | Path) -> Path:
-    """Write a cohort's table as CSV; its image paths are made relative to the new place.
+    """Write a cohort's table as CSV, or Parquet by its name's end; its image paths are made relative to the new place.
 
     Returns
     -------
@@ -50,5 +52,8 @@ def write_cohort(cohort: Cohort, path: str | Path) -> Path:
     if table["mpp"].isna().all():
         table = table.drop(columns="mpp")
     with replacing(target) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        if target.suffix.lower() == ".parquet":  # as `load_cohort` will take it
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False, lineterminator="\n")
     return target

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.readers.building import IMAGE_SUFFIXES, cohort_of
+from preprocessing.errors import InputError, InputErrors
+from preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
 
 
 def read_class_folders(
@@ -30,16 +30,19 @@ def read_class_folders(
     patient_pattern : str, optional
         Regular expression with one group that finds the patient in a file's stem, such as
         ``^(\d+)_``. Without it each image is taken for a patient of its own, which lets two images
-        of one person fall into two splits: give it where you can.
+        of one person fall into two splits: give it where you can. It must find a patient in every
+        stem: a file that it misses would part from the patient's others.
 
     Raises
     ------
     InputError
-        Code ``no_images``, ``unknown_class`` or ``bad_pattern``.
+        Code ``no_images``, ``unknown_class``, ``bad_pattern`` or, for each file in which the
+        pattern finds no patient, ``no_patient``.
     """
     root = Path(folder)
     pattern = _compiled(patient_pattern)
     rows: list[dict[str, str]] = []
+    found: list[Path] = []
     sites = [(site, root)] if site else [(path.name, path) for path in _folders(root)]
     for site_name, site_folder in sites:
         for class_folder in _folders(site_folder):
@@ -49,13 +52,19 @@ def read_class_folders(
                     f"'{label}' is not a class", file=class_folder, code="unknown_class",
                     remedy=f"The classes are {', '.join(classes)}",
                 )  # fmt: skip
-            rows += [
-                _row(file, root, site_name, label, pattern)
-                for file in sorted(class_folder.iterdir())
-                if file.suffix.lower() in IMAGE_SUFFIXES
-            ]
+            files = [file for file in sorted(class_folder.iterdir()) if _is_image(file)]
+            rows += [_row(file, root, site_name, label, pattern) for file in files]
+            found += files
+    if pattern is not None:
+        _check_patients(found, pattern)
     names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
     return cohort_of(rows, names, root, "class folders")
+
+
+def _is_image(file: Path) -> bool:
+    """Photograph or slide by its name; macOS hides a companion ``._name`` beside each file."""
+    suffix = file.suffix.lower()
+    return suffix in (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES) and not file.name.startswith(".")
 
 
 def _folders(path: Path) -> list[Path]:
@@ -82,13 +91,32 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
+def _patient_in(file: Path, pattern: re.Pattern[str]) -> str:
+    """What the pattern's group holds; "" where it finds nothing."""
+    match = pattern.search(file.stem)
+    return (match.group(1) or "").strip() if match else ""
+
+
+def _check_patients(files: list[Path], pattern: re.Pattern[str]) -> None:
+    missed = [file for file in files if not _patient_in(file, pattern)]
+    if missed:
+        raise InputErrors(
+            [
+                InputError(
+                    f"'{pattern.pattern}' finds no patient in this name", file=file,
+                    remedy="Rename the file, or give a pattern that fits all", code="no_patient",
+                )
+                for file in missed
+            ]
+        )  # fmt: skip
+
+
 def _row(
     file: Path, root: Path, site: str, label: str, pattern: re.Pattern[str] | None
 ) -> dict[str, str]:
-    match = pattern.search(file.stem) if pattern else None
     return {
         "image": file.relative_to(root).as_posix(),
-        "patient": f"{site}-{match.group(1) if match else f'{label}-{file.stem}'}",
+        "patient": f"{site}-{_patient_in(file, pattern) if pattern else f'{label}-{file.stem}'}",
         "site": site,
         "label": label,
         "slide": f"{site}-{label}-{file.stem}",

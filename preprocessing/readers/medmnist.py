@@ -29,7 +29,7 @@ def read_medmnist(
         ``.npz`` with ``{train,val,test}_images`` (N x H x W or N x H x W x 3, uint8) and
         ``{train,val,test}_labels`` (N x 1).
     out : path
-        Gets ``images/``; files that are there already are kept.
+        Gets ``images/``; files that are there already are kept, and must show the same.
     classes : sequence of str
         Names of the labels 0, 1, ... in order.
     site : str, optional
@@ -38,7 +38,8 @@ def read_medmnist(
     Raises
     ------
     InputError
-        Code ``not_medmnist``.
+        Code ``not_medmnist``, or ``other_images`` where ``out`` holds those of another file: the
+        labels of this one would go with them.
     """
     source, root = Path(file), Path(out)
     name = site or source.stem
@@ -49,8 +50,7 @@ def read_medmnist(
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             stem = f"{split}-{number:06d}"
             target = root / "images" / f"{stem}.png"
-            if not target.is_file():
-                write_bytes(target, _png(image))
+            _write_or_check(target, image)
             rows.append(
                 {
                     "image": f"images/{stem}.png",
@@ -88,6 +88,20 @@ def _unusable(source: Path, why: str) -> InputError:
         f"not a MedMNIST file of one label per image ({why})", file=source, code="not_medmnist",
         remedy="Give an .npz of MedMNIST with uint8 images and single labels",
     )  # fmt: skip
+
+
+def _write_or_check(target: Path, image: np.ndarray) -> None:
+    if not target.is_file():
+        write_bytes(target, _png(image))
+        return
+    there = cv2.imdecode(np.fromfile(target, np.uint8), cv2.IMREAD_UNCHANGED)
+    if there is not None and there.ndim == 3:
+        there = cv2.cvtColor(there, cv2.COLOR_BGR2RGB)
+    if there is None or not np.array_equal(image, there):
+        raise InputError(
+            "another image has this name already", file=target, code="other_images",
+            remedy="Write each MedMNIST file into a folder of its own",
+        )  # fmt: skip
 
 
 def _png(image: np.ndarray) -> bytes:

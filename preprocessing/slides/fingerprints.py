@@ -1,5 +1,6 @@
 """Whether a slide changed: some formats spread over several files."""
 
+import glob
 from pathlib import Path
 
 from preprocessing.files import digest_of, fingerprint
@@ -8,7 +9,8 @@ from preprocessing.files import digest_of, fingerprint
 def slide_fingerprint(path: str | Path) -> str:
     """A digest (hex) of the slide's content; "" if the file cannot be read.
 
-    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it.
+    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it, VMS and VMU in
+    files beside it whose names begin as its own.
     """
     file = Path(path)
     try:
@@ -25,4 +27,7 @@ def _companions(file: Path) -> list[Path]:
         return sorted(item for item in file.with_suffix("").glob("*") if item.is_file())
     if file.suffix.lower() == ".dcm":
         return sorted(item for item in file.parent.glob("*.dcm") if item != file)
+    if file.suffix.lower() in (".vms", ".vmu"):
+        beside = file.parent.glob(f"{glob.escape(file.stem)}*")
+        return sorted(item for item in beside if item.is_file() and item != file)
     return []

@@ -1,6 +1,6 @@
 """Open a slide, or say in a sentence why not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +15,8 @@ from preprocessing.slides.scale import Scale, resolve_scale
 
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
+_TIFF = (".tif", ".tiff")
+_SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
 _REMEDY_FORMAT = (
     "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
     " convert it, for example to a pyramidal JPEG-tiled TIFF"
@@ -148,6 +150,20 @@ def open_slide(
     except BaseException:
         record.close()
         raise
+
+
+def are_slides(paths: Sequence[Path]) -> bool:
+    """Whether files are slides by the ends of their names.
+
+    TIFF holds photographs too: where all are TIFF, one must be a slide to OpenSlide.
+    """
+    ends = {path.suffix.lower() for path in paths}
+    if not ends <= {*_TIFF, *_SLIDES}:
+        return False
+    there = [path for path in paths if path.is_file()]
+    if ends - set(_TIFF) or not there:
+        return True
+    return any(openslide.OpenSlide.detect_format(path) is not None for path in there)
 
 
 def _open_record(file: str) -> OpenSlideReader:

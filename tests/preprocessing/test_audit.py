@@ -8,7 +8,7 @@ import pytest
 from preprocessing.audit import audit_cohort, label_shift
 from preprocessing.cohort import load_cohort
 from preprocessing.near_duplicates import joined_groups, near_pairs, signature
-from preprocessing.readers.building import GRADES, cohort_of
+from preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from preprocessing.readers.gdrbench import read_gdrbench
 from preprocessing.strict_splits import strict_cohort
 from preprocessing.synthetic.fundus import make_photograph
@@ -66,6 +66,7 @@ def test_the_audit_finds_each_fault_that_was_put_in_and_no_other(faulty):
     assert found(audit, "conflicting_labels") == {(0, 1)}
     assert found(audit, "leak") == {(0, 1), (2, 3), (5, 6)}
     assert found(audit, "straddling_patient") == {(7, 8)}
+    assert not found(audit, "two_names")
     assert found(audit, "unreadable") == {(9,)}
     assert audit.findings[0].severity == "error"
     assert "1copy.jpg" in audit.table(faulty)["images"].str.cat()
@@ -91,6 +92,36 @@ def test_an_image_of_two_sites_stays_at_the_smaller(faulty):
     assert "a/2.jpg" in set(clean.table["image"])
 
 
+def test_one_image_under_two_names_makes_one_person_of_one_split_and_one_site(tmp_path):
+    for number in range(6):
+        write(tmp_path / f"{number}.jpg", number + 20)
+    shutil.copy(tmp_path / "0.jpg", tmp_path / "0copy.jpg")
+    shutil.copy(tmp_path / "2.jpg", tmp_path / "2copy.jpg")
+    rows = [
+        ("0.jpg", "p1", "a", "none", "train"),
+        ("1.jpg", "p1", "a", "none", "train"),  # p1 and P01 are one person
+        ("0copy.jpg", "P01", "a", "none", "test"),
+        ("2.jpg", "P01", "a", "none", "test"),  # who was at b, too
+        ("2copy.jpg", "q7", "b", "none", "train"),
+        ("3.jpg", "q7", "b", "none", "train"),
+        *((f"{number}.jpg", f"q{number}", "b", "none", "train") for number in (4, 5)),
+    ]
+    known = cohort(tmp_path, rows)
+    assert found(audit_cohort(known, workers=1), "two_names") == {(0, 2), (3, 4)}
+    clean, report = strict_cohort(known, audit_cohort(known, workers=1))
+    by_image = clean.table.set_index("image")
+    assert set(by_image.index) == {"1.jpg", "0copy.jpg", "2.jpg", "4.jpg", "5.jpg"}
+    person = by_image.loc[["1.jpg", "0copy.jpg", "2.jpg"]]
+    assert person["patient"].nunique() == 1
+    assert set(person["split"]) == {"test"}
+    changes = report.set_index("image")
+    assert changes.loc["3.jpg", "reason"] == "another image shows that this person is at a too"
+    assert changes[changes["change"] == "renamed"].index.tolist() == ["0copy.jpg", "2.jpg"]
+    written = write_cohort(clean, tmp_path / "clean.csv")
+    after = audit_cohort(load_cohort(written, GRADES), workers=1)
+    assert not any(finding.severity == "error" for finding in after.findings)
+
+
 def test_the_cleaned_table_loads(faulty, tmp_path):
     clean, _ = strict_cohort(faulty, audit_cohort(faulty, workers=1))
     clean.table.to_csv(tmp_path / "clean.csv", index=False)
@@ -104,6 +135,22 @@ def test_compression_and_size_do_not_hide_a_copy_but_another_eye_is_another():
     coded = cv2.imdecode(cv2.imencode(".jpg", pictures[7], [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 1)
     signatures = [signature(picture) for picture in [*pictures, small, coded]]
     assert near_pairs(signatures) == [(3, 12), (7, 13)]
+
+
+def test_patients_whose_names_differ_in_spelling_alone_are_reported(tmp_path):
+    names = ["P-017", "p_17", "P 17.0", "P-018", "P-17", "P-0180", "x10", "x1.0"]
+    sites = ["a"] * 4 + ["b"] + ["a"] * 3
+    rows = [
+        (f"{n}.jpg", name, site, "none", "train")
+        for n, (name, site) in enumerate(zip(names, sites, strict=True))
+    ]
+    rows[1] = (*rows[1][:4], "test")
+    known = cohort(tmp_path, [*rows, ("8.jpg", "x01", "a", "none", "train")])
+    reported = [f for f in audit_cohort(known, pictures=False).findings if f.kind[:5] == "alike"]
+    assert [(f.rows, f.severity) for f in reported] == [((0, 1, 2), "error"), ((7, 8), "warning")]
+    assert (
+        reported[0].detail == "patients 'P-017' and 'p_17' and 'P 17.0' may be one, in two splits"
+    )
 
 
 def test_groups_join_what_pairs_connect():
@@ -187,8 +234,11 @@ def test_gdrbenchs_lists_leak_rldr_into_eyepacs_and_straddle_29_patients(real_da
     assert furthest["total_variation"] == pytest.approx(0.568, abs=0.001)
     clean, report = strict_cohort(lists, audit)
     dropped = report[report["change"] == "dropped"]
-    assert dropped["site"].value_counts().to_dict() == {"EYEPACS": 1593}
+    # 1,593 images, and of the same persons 1,417 that RLDR does not show.
+    assert dropped["site"].value_counts().to_dict() == {"EYEPACS": 1593 + 1417}
+    numbers = clean.table["patient"].str.split("-").str[1].groupby(clean.table["site"]).unique()
+    assert not np.isin(numbers["RLDR"], numbers["EYEPACS"]).any()
     assert clean.table.groupby("patient")["split"].nunique().max() == 1
     assert np.array_equal(
-        clean.table["site"].value_counts().reindex(["RLDR", "EYEPACS"]), [1593, 87_104]
+        clean.table["site"].value_counts().reindex(["RLDR", "EYEPACS"]), [1593, 87_104 - 1417]
     )

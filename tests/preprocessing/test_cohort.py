@@ -74,6 +74,10 @@ def test_parquet_and_csv_give_the_same_cohort(tmp_path: Path) -> None:
         (changed(0, mpp="0.00499"), 2, "mpp", "not plausible"),
         (changed(0, split="training"), 2, "split", "not a split"),
         (changed(2, patient="p1"), 2, "patient", "two sites"),
+        (changed(0, slide="\u80be" * 90), 2, "slide", "cannot be used"),  # files take 255 bytes
+        (changed(2, site="North"), 4, "site", "another spelling of 'north'"),
+        (changed(2, site=" nor\u200bth"), 4, "site", "another spelling of 'north'"),
+        (changed(1, image="./a1.svs", slide="a2"), 3, "image", "named twice"),
     ],
 )
 def test_a_fault_names_row_column_and_remedy(
@@ -84,6 +88,29 @@ def test_a_fault_names_row_column_and_remedy(
     assert (fault.row, fault.column, fault.file) == (row, column, str(path))
     assert words in str(fault)
     assert fault.remedy
+
+
+def test_a_patient_typed_on_two_machines_is_one_patient(tmp_path: Path) -> None:
+    rows = changed(0, patient="Mu\u0308ller 1")
+    rows[1]["patient"] = "M\u00fcller\u00a0 1"
+    assert load_cohort(write(tmp_path, rows)).table["patient"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("image,patient,site,label\na1.svs,p1,north,low,", "too_many_cells"),
+        ("image,patient,site,label\na1.svs,Doe, Jane,north,low", "too_many_cells"),
+        ("image;patient;site;label\na1.svs;p1;north;low", "separator"),
+        ("image\tpatient\tsite\na1.svs\tp1\tnorth", "separator"),
+        ("image,patient,site,label,label\na1.svs,p1,north,low,high", "column_twice"),
+    ],
+)
+def test_a_csv_that_would_be_misread_is_refused(tmp_path: Path, text: str, code: str) -> None:
+    (tmp_path / "cohort.csv").write_text(f"{text}\n")
+    with pytest.raises(InputError) as caught:
+        load_cohort(tmp_path / "cohort.csv", check_images=False)
+    assert caught.value.code == code
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from preprocessing.cohort import load_cohort
-from preprocessing.errors import InputError
+from preprocessing.errors import InputError, InputErrors
 from preprocessing.readers.building import GRADES, write_cohort
 from preprocessing.readers.class_folders import read_class_folders
 from preprocessing.readers.gdrbench import read_gdrbench
@@ -77,10 +79,17 @@ def test_a_written_cohort_is_read_back_from_another_place(gdrbench, tmp_path):
     assert all(path.is_file() for path in loaded.image_paths())
 
 
+def test_a_cohort_is_written_as_parquet_where_the_name_says_so(gdrbench, tmp_path):
+    read = read_gdrbench(gdrbench, held_out=("EYEPACS",))
+    loaded = load_cohort(write_cohort(read, tmp_path / "cohort.parquet"), GRADES)
+    assert loaded.table["patient"].tolist() == read.table["patient"].tolist()
+
+
 def test_class_folders_name_site_label_and_patient(tmp_path):
     for name in ("north/mild/7_a.png", "north/mild/7_b.png", "south/none/9_a.JPG"):
         picture(tmp_path / name)
     (tmp_path / "north/mild/notes.txt").write_text("no image")
+    (tmp_path / "north/mild/._7_a.png").write_bytes(b"what a Mac leaves")
     cohort = read_class_folders(tmp_path, ["none", "mild"], patient_pattern=r"^(\d+)_")
     assert cohort.classes == ("none", "mild")
     assert cohort.table["patient"].tolist() == ["north-7", "north-7", "south-9"]
@@ -111,6 +120,23 @@ def test_class_folders_refuse_what_they_cannot_use(tmp_path, arguments, code):
     assert error.value.code == code
 
 
+def test_class_folders_hold_slides_of_several_formats(tmp_path):
+    (tmp_path / "site/tumour").mkdir(parents=True)
+    for name in ("a.svs", "b.NDPI", "c.tiff", "d.mrxs"):
+        (tmp_path / "site/tumour" / name).touch()
+    table = read_class_folders(tmp_path).table
+    assert table["slide"].str[-1].tolist() == ["a", "b", "c", "d"]
+
+
+def test_class_folders_refuse_names_in_which_the_pattern_finds_no_patient(tmp_path):
+    for name in ("17_left.png", "0017 right.png", "_x.png"):
+        picture(tmp_path / "site/mild" / name)
+    with pytest.raises(InputErrors) as error:
+        read_class_folders(tmp_path, patient_pattern=r"^(\d+)?_")
+    assert [fault.code for fault in error.value.faults] == ["no_patient"] * 2
+    assert [Path(fault.file).name for fault in error.value.faults] == ["0017 right.png", "_x.png"]
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError) as error:
         read_class_folders(tmp_path)
@@ -136,6 +162,19 @@ def test_medmnist_keeps_pixels_labels_and_splits(tmp_path):
     assert np.array_equal(first, arrays["train_images"][0])
     loaded = load_cohort(write_cohort(cohort, tmp_path / "out/cohort.csv"), cohort.classes)
     assert loaded.sites == ("m",)
+
+
+def test_medmnist_images_of_another_file_are_not_taken_for_this_ones(tmp_path):
+    medmnist(tmp_path / "one.npz")
+    grey = {f"{split}_images": np.full((n, 28, 28), 7, np.uint8)
+            for split, n in (("train", 4), ("val", 2), ("test", 3))}  # fmt: skip
+    medmnist(tmp_path / "other.npz", **grey)
+    for _ in range(2):
+        read_medmnist(tmp_path / "one.npz", tmp_path / "out", ["x", "y", "z"])
+        read_medmnist(tmp_path / "other.npz", tmp_path / "grey", ["x", "y", "z"])
+    with pytest.raises(InputError) as error:
+        read_medmnist(tmp_path / "other.npz", tmp_path / "out", ["x", "y", "z"])
+    assert error.value.code == "other_images"
 
 
 @pytest.mark.parametrize(

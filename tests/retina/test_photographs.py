@@ -34,6 +34,16 @@ def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):
     assert not set(chosen.head(2)) & set(trained_on)
 
 
+def test_a_class_without_a_gradable_training_photograph_is_refused(prepared, tmp_path):
+    folder = shutil.copytree(prepared.folder, tmp_path / "prepared")
+    records = pd.read_csv(folder / "prepared.csv", dtype=str, keep_default_na=False)
+    records.loc[records["label"] == "severe", ["gradable", "reasons"]] = "False", "blurred"
+    records.to_csv(folder / "prepared.csv", index=False)
+    with pytest.raises(InputError, match="class severe is gradable") as caught:
+        select_photographs(prepared.split("corran"), folder, resident_gib=1)
+    assert caught.value.code == "class_without_training"
+
+
 def test_a_changed_picture_is_refused_by_name(prepared, tmp_path):
     folder = shutil.copytree(prepared.folder, tmp_path / "prepared")
     photographs = select_photographs(prepared.split("corran"), folder, resident_gib=1)

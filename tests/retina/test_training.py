@@ -11,7 +11,7 @@ from preprocessing.synthetic.fundus_sites import GRADES
 from retina.inference import grade, load_fundus_model
 from retina.methods import LADDER, METHODS
 from retina.photographs import select_photographs
-from retina.settings import RetinaSettings
+from retina.settings import METHOD_NAMES, RetinaSettings
 from retina.training import batch_source, build_algorithm, train_retina
 
 
@@ -194,6 +194,7 @@ def test_the_ladder_climbs_from_plain_training_to_deco():
     assert LADDER[0] == "erm"
     assert LADDER[-1] == "deco"
     assert set(LADDER) <= set(METHODS)
+    assert tuple(METHODS) == METHOD_NAMES
 
 
 def test_an_unknown_method_is_refused_with_the_names(prepared, tmp_path):

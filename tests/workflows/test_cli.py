@@ -77,6 +77,12 @@ def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
         "b.svs,p2,north,low,test\nc.svs,p3,north,high,train\n"
     )
     clean = tmp_path / "clean.csv"
+    over = subprocess.run(
+        [sys.executable, "-m", "workflows", "cohort", "check", str(table), "--strict", str(table)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert over.returncode == 2
+    assert table.read_text().count("\n") == 4
     done = subprocess.run(
         [sys.executable, "-m", "workflows", "cohort", "check", str(table), "--strict", str(clean)],
         capture_output=True, text=True,

@@ -79,3 +79,14 @@ def test_methods_that_cannot_be_trained_are_refused_with_the_configuration(
     }  # fmt: skip
     with pytest.raises(InputError, match=words):
         validate_configuration(values, tmp_path / "job.yaml")
+
+
+@pytest.mark.parametrize(
+    "values", [{"cells": {"methods": ["deco", "dceo"]}}, {"training": {"method": "dceo"}}]
+)
+def test_a_retina_method_that_is_misspelt_is_refused_with_the_configuration(
+    tmp_path: Path, values: dict[str, object]
+) -> None:
+    values |= {"task": "retina", "cohort": "cohort.csv", "classes": ["none", "mild"]}
+    with pytest.raises(InputError, match="no method is named 'dceo'"):
+        validate_configuration(values, tmp_path / "job.yaml")

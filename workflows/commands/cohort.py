@@ -47,6 +47,8 @@ def check(
     from preprocessing.cohort import load_cohort
     from workflows.console import stage
 
+    if strict is not None and strict.resolve() == table.resolve():
+        raise typer.BadParameter("--strict names the table itself: write the clean one beside it")
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance:
@@ -103,8 +105,9 @@ def _names(classes: str) -> list[str] | None:
 
 def _are_slides(cohort: "Cohort") -> bool:
     """Whether the images are slides, which are compared by their bytes alone."""
-    suffixes = cohort.table["image"].str.lower().str.rsplit(".", n=1).str[-1]
-    return bool(suffixes.isin(["svs", "tif", "tiff", "ndpi", "mrxs", "scn", "bif", "vms"]).all())
+    from preprocessing.slides.opening import are_slides
+
+    return are_slides(cohort.image_paths())
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import ImageCms
 
 from preprocessing.errors import InputError
-from preprocessing.slides.opening import Slide, open_slide
+from preprocessing.slides.fingerprints import slide_fingerprint
+from preprocessing.slides.opening import Slide, are_slides, open_slide
 from preprocessing.slides.openslide_reader import on_white
 from preprocessing.slides.overview import read_overview
 from preprocessing.slides.region import UnreadableRegion
@@ -21,6 +22,40 @@ from preprocessing.synthetic.slides_writing import write_slide
 FLAVOURS = list(
     itertools.product(("aperio", "generic"), ("ycbcr", "rgb"), ("420", "422", "444"), (False, True))
 )
+
+
+def test_photographs_in_tiff_are_no_slides(tmp_path: Path, picture: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "photograph.tif"), picture[:200, :200])
+    write_slide(tmp_path / "slide.tiff", picture, mpp=0.5, flavour="generic")
+    photograph, slide, dicom = (tmp_path / n for n in ("photograph.tif", "slide.tiff", "a.dcm"))
+    assert not are_slides([photograph, photograph])
+    assert not are_slides([slide, tmp_path / "photograph.png"])
+    assert are_slides([photograph, slide])
+    assert are_slides([dicom, photograph])
+    assert are_slides([tmp_path / "not-there.tif"])
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("a.mrxs", "a/Data0001.dat"),
+        ("a.dcm", "b.dcm"),
+        ("a.vms", "a(0,1).jpg"),
+        ("a.vmu", "a.l0.ngr"),
+    ],
+)
+def test_a_slide_of_several_files_changes_with_any_of_them(
+    tmp_path: Path, name: str, part: str
+) -> None:
+    (tmp_path / part).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("index")
+    (tmp_path / part).write_text("pixels")
+    (tmp_path / "other.jpg").write_text("another slide's")
+    before = slide_fingerprint(tmp_path / name)
+    (tmp_path / "other.jpg").write_text("changed")
+    assert slide_fingerprint(tmp_path / name) == before
+    (tmp_path / part).write_text("others")
+    assert slide_fingerprint(tmp_path / name) != before
 
 
 @pytest.fixture(scope="module")

@@ -31,5 +31,9 @@ def test_shards_hold_every_kept_tile_once(cohort, tmp_path):
     assert np.abs(found[f"a/{x}_{y}.jpg"].astype(int) - batch.pixels[2]).mean() < 4
     again = export_shards(image, tiles, tmp_path / "again", shard_tiles=30)
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    beside = tmp_path / "again" / "a-b-00000.tar"  # of another slide
+    beside.write_bytes(b"")
+    fewer = export_shards(image, tiles, tmp_path / "again", shard_tiles=1000)
+    assert sorted((tmp_path / "again").iterdir()) == [*fewer, beside]
     with pytest.raises(ValueError, match="shard_tiles"):
         export_shards(image, tiles, tmp_path, shard_tiles=0)

@@ -14,6 +14,7 @@ import pytest
 
 from preprocessing.cohort import load_cohort
 from preprocessing.errors import InputError
+from preprocessing.files import replacing
 from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide
 from preprocessing.synthetic.slides_failures import FAULTS, make_faulty_slide, strike_tiles
 from preprocessing.synthetic.slides_sites import SITES
@@ -50,6 +51,15 @@ def test_every_slide_has_its_row_tiles_and_pictures(cohort, tiled):
     for slide in table["slide"]:
         assert (out / f"tiles/{slide}.thumbnail.png").is_file()
         assert (out / f"tiles/{slide}.mask.png").is_file()
+
+
+def test_a_slide_leaves_alone_what_is_being_written_of_one_with_nearly_its_name(tmp_path):
+    name = "Universitaetsklinikum-Pathologie-2021-Kolon-Biopsie-Block-0000"
+    assert len(name) > 60
+    with replacing(table_path(tmp_path, f"{name}1")) as temporary:
+        temporary.write_bytes(b"tiles")
+        tile_slide(tmp_path / "missing.svs", f"{name}2", tmp_path, TILES)
+    assert table_path(tmp_path, f"{name}1").read_bytes() == b"tiles"
 
 
 def test_the_ledger_counts_every_tile(tiled):
