@@ -99,7 +99,8 @@ def package_run(
     groups = Groups(
         positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
     )
-    fitted = fit_reference(_answerable(predictions, run), groups)
+    answers = _one_row_an_answer(_answerable(predictions, run), record)
+    fitted = fit_reference(answers, groups)
     table = predictions.table
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
     results = _results(evaluation_folder)
@@ -139,6 +140,17 @@ def _answerable(predictions: Predictions, run: Path) -> Predictions:
     listed = pd.read_csv(file, dtype=str, keep_default_na=False)
     ungradable = listed.loc[listed["status"] == NOT_TRAINED_ON, "image"]
     return predictions.select(~predictions.table["image"].isin(ungradable).to_numpy())
+
+
+def _one_row_an_answer(predictions: Predictions, record: Mapping[str, Any]) -> Predictions:
+    """Where patients are answered, a row for each patient: its other slides are no further cases.
+
+    Copies of an answer would pass for the positive cases that a threshold must have met, and for
+    the calibration cases that a prediction set rests on.
+    """
+    if record.get("facts", {}).get("pooling", "slide") == "slide":
+        return predictions
+    return predictions.select(~predictions.table.duplicated(["site", "patient"]).to_numpy())
 
 
 def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:

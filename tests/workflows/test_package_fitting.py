@@ -1,0 +1,44 @@
+"""What a package is fitted on: answers that were not trained on, each of them once."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tests.workflows.run_files import write_run
+from training.run_folder import RunFolder
+from workflows.package.folder import load_package
+from workflows.packaging import ModelFacts, package_run
+
+FACTS = ModelFacts(
+    name="m", task="slides", target="grade", architecture="sc_mil", positive=("high",)
+)
+
+
+def written(folder: Path, slides: int, pooling: str) -> Path:
+    """A run of few patients, each with so many slides that all have the patient's answer."""
+    run = write_run(folder, 2.0)
+    table = pd.read_parquet(run / "predictions.parquet")
+    few = table.groupby(["site", "split"]).head(24)
+    again = few.loc[few.index.repeat(slides)].reset_index(drop=True)
+    copies = np.tile(np.arange(slides), len(few)).astype(str)
+    again["image"] = again["image"] + "-" + copies
+    again.to_parquet(run / "predictions.parquet", index=False)
+    RunFolder(run).finish(architecture={"name": "sc_mil"}, pooling=pooling)
+    return run
+
+
+def test_copies_of_a_patients_answer_are_no_further_cases(tmp_path: Path) -> None:
+    runs = {n: written(tmp_path / f"run-{n}", n, "patient_late") for n in (1, 5)}
+    one, five = (
+        load_package(package_run(run, None, tmp_path / f"package-{n}", FACTS))
+        for n, run in runs.items()
+    )
+    # 8 positive patients of 24: too few for a threshold, however many slides each of them has.
+    assert one.record.profiles["_pooled"].referral is None
+    assert five.record.profiles == one.record.profiles
+    assert five.record.limits == one.record.limits
+    assert five.reference.keys() == one.reference.keys()
+    np.testing.assert_array_equal(
+        five.reference["conformal/_pooled/scores"], one.reference["conformal/_pooled/scores"]
+    )
