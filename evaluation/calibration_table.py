@@ -242,7 +242,8 @@ def _score_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str,
             values[1:], sample.n_units, settings.confidence, settings.minimum_defined
         ) or (None, None)
         numbers = {"value": float(values[0]), "low": low, "high": high}
-        yield case.base | {"metric": name, "reason": Reason.OK.value} | numbers
+        reason = Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE
+        yield case.base | {"metric": name, "reason": reason.value} | numbers
 
 
 def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:

@@ -11,11 +11,16 @@ from evaluation.estimates import Estimate, Reason
 from evaluation.metrics.measured import Measured
 from evaluation.settings import EvaluationSettings
 
+_ROUNDING = 1e-12
+
 
 def percentile_interval(
     draws: np.ndarray, units: int, confidence: float = 0.95, minimum_defined: float = 0.8
 ) -> tuple[float, float] | None:
     """Expanded percentile interval of the defined draws; ``None`` where too few are defined.
+
+    ``None`` too where all draws agree, as after a perfect score: that says nothing of how certain
+    the value is.
 
     With few units a bootstrap is too narrow, by the factor between the normal law with variance
     over n and Student's with variance over n - 1; the quantiles are moved outwards by it
@@ -35,8 +40,8 @@ def percentile_interval(
         return None
     student = t.ppf((1 - confidence) / 2, max(units - 1, 1))
     tail = norm.cdf(student * np.sqrt(units / max(units - 1, 1)))
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    return None if high - low <= _ROUNDING * max(1.0, abs(low)) else (low, high)
 
 
 def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Estimate:
@@ -75,7 +80,6 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
     interval = percentile_interval(
         measured.values[1:], units, settings.confidence, settings.minimum_defined
     )
-    # Draws that all agree, as after a perfect score, do not say that the value is certain.
-    if interval is None or interval[0] == interval[1]:
+    if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)

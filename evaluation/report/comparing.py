@@ -138,8 +138,10 @@ def _told(sites: list[Record], own: list[Record], metric: str) -> str:
     better, worse, open_, unknown = [], [], [], []
     for row in sites:
         low, high = present(row["difference_low"]), present(row["difference_high"])
-        if low is None or high is None:
+        if present(row["difference"]) is None:
             unknown.append(str(row["site"]))
+        elif low is None or high is None:
+            open_.append(str(row["site"]))
         elif (low > 0) if higher else (high < 0):
             better.append(f"{row['site']} ({_signed(row)})")
         elif (high < 0) if higher else (low > 0):

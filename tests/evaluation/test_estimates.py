@@ -59,3 +59,9 @@ def test_percentile_interval_widens_where_units_are_few_and_only_there() -> None
     assert many == pytest.approx((-1.96, 1.96), abs=0.05)
     # Student's t with 7 degrees of freedom, and n over n - 1.
     assert few == pytest.approx((-2.53, 2.53), abs=0.1)
+
+
+def test_draws_that_all_agree_are_no_interval() -> None:
+    assert percentile_interval(np.full(500, 1.0), 12) is None
+    # Rounding alone does not make one either.
+    assert percentile_interval(1.0 - 1e-16 * np.arange(500), 12) is None
