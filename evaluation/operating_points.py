@@ -177,7 +177,8 @@ def _measured(case: _Case) -> Iterator[Measured]:
     found = outcomes(sample, counts, flagged, case.positive)
     yield from shares_at(sample, counts, flagged, case.positive)
     rate = (found.caught + found.alarms) / found.total
-    yield share("flag_rate", rate, flagged, sample.units, better=None)
+    count = int(case.positive.sum())
+    yield share("flag_rate", rate, flagged, sample.units, positive=count, better=None)
     yield from _needed(case)
     yield from _at_reference(case, found)
     settings = case.task.settings
