@@ -95,7 +95,7 @@ class _Case:
             "site_role": self.site.role,
             "n": len(self.scores),
             "n_positive": int(self.positive.sum()),
-            "n_patients": self.site.sample.n_units,
+            "n_patients": self.site.sample.n_patients,
         }
 
     def generator(self, seed: int) -> np.random.Generator:
@@ -267,7 +267,7 @@ def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, A
             "band_high": float(band[1, number]),
             "n": int(size),
             "n_positive": int(case.positive[rows].sum()),
-            "n_patients": len(np.unique(units)),
+            "n_patients": case.site.sample.patients_of(units),
             "reason": Reason.OK.value,
         }
 

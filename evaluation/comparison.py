@@ -183,7 +183,7 @@ def _places(
 def _at(each: Together, metric: str) -> _Place:
     sample = each.site.sample
     base: dict[str, Any] = {"site": each.site.name, "site_role": each.site.role, "metric": metric}
-    base |= {"n": sample.n, "n_patients": sample.n_units}
+    base |= {"n": sample.n, "n_patients": sample.n_patients}
     models = tuple(own[metric] for own in each.metrics if own is not None)
     if not models:
         reason = why_not_measured(each.site).value

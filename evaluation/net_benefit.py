@@ -118,7 +118,7 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
         "site_role": site.role,
         "n": sample.n,
         "n_positive": int(task.positive(sample.labels).sum()),
-        "n_patients": sample.n_units,
+        "n_patients": sample.n_patients,
     }
     thresholds = np.array(settings.net_benefit_thresholds)
     if sample.n < settings.minimum_rows:

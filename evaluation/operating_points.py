@@ -148,7 +148,7 @@ def _site_rows(
     found = {each.name: each for each in _measured(case)}
     for metric in METRICS:
         source = "sensitivity" if metric == "transfer_gap" else metric
-        value = estimate(found[source], site.sample.n_units, settings)
+        value = estimate(found[source], site.sample, settings)
         if metric == "transfer_gap":
             value = _transfer_gap(value, threshold.target_sensitivity)
         yield base | _numbers(metric, value)

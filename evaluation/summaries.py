@@ -86,7 +86,7 @@ def _facts(site: Site, own: Measured) -> dict[str, Any]:
     return {
         "n": own.n,
         "n_positive": own.n_positive,
-        "n_patients": site.sample.n_units,
+        "n_patients": site.sample.n_patients,
         "classes_defined": own.classes_defined,
         "classes": own.classes,
     }

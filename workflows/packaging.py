@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from evaluation.predictions import Predictions, load_predictions
+from evaluation.report.reading import read_evaluation
 from preprocessing.errors import InputError
 from preprocessing.files import file_digest
 from training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
@@ -106,6 +107,11 @@ def package_run(
     results = _results(evaluation_folder)
     if not results:
         fitted.limits.append("Nothing was measured: no evaluation came with the run.")
+    elif read_evaluation(str(evaluation_folder)).over_images:
+        fitted.limits.append(
+            "The intervals of the results are over images, as if each were of another patient: too"
+            " narrow where patients have several."
+        )
     model = ModelRecord(
         name=facts.name,
         task=facts.task,

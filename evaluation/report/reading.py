@@ -42,6 +42,12 @@ class Evaluated:
         return None if found is None or found.empty else found
 
     @property
+    def over_images(self) -> bool:
+        """Whether single images were drawn for the intervals, not patients with all of theirs."""
+        metrics = self.facts.get("settings", {}).get("metrics", {})
+        return bool(metrics.get("unit") == "image")
+
+    @property
     def per_site(self) -> pd.DataFrame:
         """The per-site table."""
         return self.tables["per_site"]

@@ -239,6 +239,8 @@ def test_repeating_each_image_of_a_patient_does_not_narrow_an_interval(make_site
         )
     images = per_site_table(five, QUICK.model_copy(update={"unit": "image"}))
     ignored = at(images, "a", "brier")
+    assert ignored["n_patients"] == at(images, "a", "accuracy")["n_patients"] == 120
+    assert at(images, "_pooled", "brier", "all")["n_patients"] == 120
     assert ignored["high"] - ignored["low"] < 0.6 * (
         at(one, "a", "brier")["high"] - at(one, "a", "brier")["low"]
     )

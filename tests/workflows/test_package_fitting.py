@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests.workflows.run_files import write_run
+from tests.workflows.run_files import write_cell, write_run
 from training.run_folder import RunFolder
 from workflows.package.folder import load_package
 from workflows.packaging import ModelFacts, package_run
+from workflows.registration_stage import package
 
 FACTS = ModelFacts(
     name="m", task="slides", target="grade", architecture="sc_mil", positive=("high",)
@@ -42,3 +43,11 @@ def test_copies_of_a_patients_answer_are_no_further_cases(tmp_path: Path) -> Non
     np.testing.assert_array_equal(
         five.reference["conformal/_pooled/scores"], one.reference["conformal/_pooled/scores"]
     )
+
+
+def test_a_card_does_not_call_intervals_over_images_those_over_patients(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 2.0)
+    assert not any("over images" in said for said in load_package(package(run)).record.limits)
+    metrics = {"resamples": 100, "unit": "image"}
+    write_cell(run, evaluation={"parts": [], "metrics": metrics})
+    assert any("over images" in said for said in load_package(package(run)).record.limits)

@@ -16,9 +16,15 @@ _SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Bes
 def section(evaluated: Evaluated, findings: Findings) -> Section:
     """The first table of the page, its forest plot, and every metric behind a fold."""
     chosen = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
+    drawn = (
+        "It is drawn over single images, as if each were of another patient: it is too narrow "
+        "where patients have several."
+        if evaluated.over_images
+        else "It is drawn over patients, so that two eyes or ten slides of one patient do not count "
+        "as two or ten."
+    )
     notes = [
-        "Under each value stands its 95\u202f% interval. It is drawn over patients, so that two eyes "
-        "or ten slides of one patient do not count as two or ten. The worst site is a minimum over "
+        f"Under each value stands its 95\u202f% interval. {drawn} The worst site is a minimum over "
         "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
         "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]

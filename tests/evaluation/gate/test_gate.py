@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from evaluation.comparison import paired_differences
+from evaluation.evaluating import ReportSettings, evaluate
 from evaluation.gate.judging import judge
 from evaluation.gate.rules import GateSettings, load_rules
 from evaluation.per_site import per_site_table
@@ -149,6 +150,18 @@ def test_roles_choose_sites_and_no_site_left_is_a_refusal():
         {"per_site": pd.DataFrame([row("East")])}, gate(rule), champion=None, differences=None
     )
     assert not empty.passed
+
+
+def test_intervals_over_images_are_not_judged(tmp_path):
+    rules = gate({"rule": "minimum_n", "patients": 150})
+    for unit, drawn in (("patient", "over patients"), ("image", "over single images")):
+        settings = ReportSettings(parts=(), metrics=EvaluationSettings(resamples=100, unit=unit))
+        made = evaluate(predictions({"North": 1.0}), tmp_path / unit, settings)
+        assert f"It is drawn {drawn}" in made.report.read_text()
+        assert made.per_site["n_patients"].max() == 150
+    assert judge(tmp_path / "patient", rules, champion=None, differences=None).passed
+    with pytest.raises(InputError, match="over images"):
+        judge(tmp_path / "image", rules, champion=None, differences=None)
 
 
 def test_sites_are_left_out_by_name_and_reason_only():
