@@ -98,6 +98,15 @@ class _Case:
             "n_patients": self.site.sample.n_patients,
         }
 
+    @property
+    def answers(self) -> np.ndarray | None:
+        """A number for each answer: rows of a unit with one probability repeat one answer."""
+        sample = self.site.sample
+        if sample.n_units == sample.n:
+            return None
+        pairs = np.column_stack([sample.units, self.scores])
+        return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+
     def generator(self, seed: int) -> np.random.Generator:
         """The simulations hang on the case alone."""
         return generator_of(seed, "band", self.task, self.site.role, self.site.name)
@@ -276,4 +285,4 @@ def _binned(case: _Case, settings: EvaluationSettings) -> tuple[Bins, np.ndarray
     bins = equal_mass_bins(case.scores, case.positive, settings.calibration_bins)
     simulations = settings.calibration_simulations
     generator = case.generator(settings.seed)
-    return bins, simulated_shares(bins, case.scores, simulations, generator)
+    return bins, simulated_shares(bins, case.scores, simulations, generator, case.answers)

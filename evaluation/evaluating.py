@@ -27,6 +27,7 @@ from evaluation.per_site import confusion_table, per_site_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.page import write_report
 from evaluation.report.reading import RECORD, damaged_table, read_table
+from evaluation.roles import SLIDE_LABEL
 from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
 from evaluation.settings import EvaluationSettings
 from evaluation.shift.settings import ShiftSettings
@@ -167,8 +168,8 @@ def evaluate(
 def predictions_digest(predictions: Predictions) -> str:
     """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
     digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
-    columns = [name for name in ("image", "patient", "site", "site_role", "split", "label")
-               if name in predictions.table]  # fmt: skip
+    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL)
+    columns = [name for name in read if name in predictions.table]
     digest.update(predictions.table[columns].to_csv(index=False).encode())
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
