@@ -16,11 +16,11 @@ FACTS = ModelFacts(
 )
 
 
-def written(folder: Path, slides: int, pooling: str) -> Path:
+def written(folder: Path, slides: int, pooling: str, patients: int = 24) -> Path:
     """A run of few patients, each with so many slides that all have the patient's answer."""
     run = write_run(folder, 2.0)
     table = pd.read_parquet(run / "predictions.parquet")
-    few = table.groupby(["site", "split"]).head(24)
+    few = table.groupby(["site", "split"]).head(patients)
     again = few.loc[few.index.repeat(slides)].reset_index(drop=True)
     copies = np.tile(np.arange(slides), len(few)).astype(str)
     again["image"] = again["image"] + "-" + copies
@@ -51,3 +51,11 @@ def test_a_card_does_not_call_intervals_over_images_those_over_patients(tmp_path
     metrics = {"resamples": 100, "unit": "image"}
     write_cell(run, evaluation={"parts": [], "metrics": metrics})
     assert any("over images" in said for said in load_package(package(run)).record.limits)
+
+
+def test_many_slides_of_few_patients_do_not_check_a_site(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", 5, "slide", patients=12)
+    record = load_package(package_run(run, None, tmp_path / "package", FACTS)).record
+    assert record.profiles["_pooled"].referral is not None
+    assert "north" not in record.profiles
+    assert any("met 8 patients with a positive case" in said for said in record.limits)
