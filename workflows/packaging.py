@@ -8,25 +8,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from evaluation.predictions import Predictions, load_predictions
-from evaluation.report.reading import read_evaluation
 from preprocessing.errors import InputError
 from preprocessing.files import file_digest
 from training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from workflows.package.fitting import Groups, fit_reference
 from workflows.package.folder import write_package
-from workflows.package.schema import (
-    Architecture,
-    DecisionRules,
-    ModelRecord,
-    SiteCounts,
-    SiteResult,
-)
+from workflows.package.results import site_results
+from workflows.package.schema import Architecture, DecisionRules, ModelRecord, SiteCounts
 
-# Of the per-site report the package keeps what a reader asks at a site.
-_METRICS = (
-    "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
-    "sensitivity", "specificity", "ppv", "npv",
-)  # fmt: skip
 _INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
 
 
@@ -104,14 +93,8 @@ def package_run(
     fitted = fit_reference(answers, groups)
     table = predictions.table
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
-    results = _results(evaluation_folder)
-    if not results:
-        fitted.limits.append("Nothing was measured: no evaluation came with the run.")
-    elif read_evaluation(str(evaluation_folder)).over_images:
-        fitted.limits.append(
-            "The intervals of the results are over images, as if each were of another patient: too"
-            " narrow where patients have several."
-        )
+    results, unsaid = site_results(evaluation_folder)
+    fitted.limits.extend(unsaid)
     model = ModelRecord(
         name=facts.name,
         task=facts.task,
@@ -172,21 +155,6 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
                 classes={str(k): int(v) for k, v in rows["label"].value_counts().items()},
             )
         )
-    return tuple(found)
-
-
-def _results(folder: str | Path | None) -> tuple[SiteResult, ...]:
-    file = None if folder is None else Path(folder) / "per_site.csv"
-    if file is None or not file.is_file():
-        return ()
-    table = pd.read_csv(
-        file, dtype={"site": str, "metric": str}, keep_default_na=False, na_values=[""]
-    )
-    wanted = table["metric"].str.rsplit("/", n=1).str[-1].isin(_METRICS)
-    fields = [name for name in SiteResult.model_fields if name in table.columns]
-    found = []
-    for row in table[wanted][fields].to_dict("records"):
-        found.append(SiteResult(**{k: v for k, v in row.items() if not pd.isna(v)}))  # type: ignore[arg-type]
     return tuple(found)
 
 

@@ -59,3 +59,24 @@ def test_many_slides_of_few_patients_do_not_check_a_site(tmp_path: Path) -> None
     assert record.profiles["_pooled"].referral is not None
     assert "north" not in record.profiles
     assert any("met 8 patients with a positive case" in said for said in record.limits)
+
+
+def test_results_at_a_threshold_are_those_of_the_packaged_threshold(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 2.0, decision={"positive_classes": ["high"]})
+    without = load_package(package(run)).record
+    assert not any(one.metric == "positive/sensitivity" for one in without.results)
+    assert any("measured at no site" in said for said in without.limits)
+    parts = {"parts": ["operating_points"], "metrics": {"resamples": 100}}
+    write_cell(run, decision={"positive_classes": ["high"]}, evaluation=parts)
+    record = load_package(package(run)).record
+    found = {
+        one.metric: one.value
+        for one in record.results
+        if one.site == "south" and one.metric.startswith("positive/")
+    }
+    table = pd.read_csv(run / "evaluation" / "operating_points.csv")
+    rows = table[(table["site"] == "south") & (table["rule"] == "point")].set_index("metric")
+    assert rows["threshold"].iloc[0] != 0.5
+    for metric in ("sensitivity", "specificity"):
+        assert found[f"positive/{metric}"] == rows.loc[metric, "value"]
+    assert not any("measured at no site" in said for said in record.limits)
