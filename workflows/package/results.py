@@ -5,14 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.report.reading import Evaluated, read_evaluation
-from evaluation.thresholds import PACKAGED
+from evaluation.thresholds import AT_THRESHOLD, PACKAGED
 from workflows.package.schema import SiteResult
 
 # Of the per-site report the package keeps what a reader asks at a site.
 _METRICS = (
     "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
 )  # fmt: skip
-_AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 
 
 def site_results(folder: str | Path | None) -> tuple[tuple[SiteResult, ...], list[str]]:
@@ -50,7 +49,7 @@ def _at_threshold(evaluated: Evaluated) -> pd.DataFrame:
     if table is None:
         return pd.DataFrame()
     carried = (table["rule"] == PACKAGED) & (table["site"] != "_chosen")
-    rows = table[carried & table["metric"].isin(_AT_THRESHOLD)]
+    rows = table[carried & table["metric"].isin(AT_THRESHOLD)]
     return rows.assign(split="test", metric=rows["task"] + "/" + rows["metric"])
 
 

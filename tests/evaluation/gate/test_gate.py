@@ -130,12 +130,29 @@ def test_the_worst_site_is_judged_by_the_lower_bound(changed, said):
 
 
 def test_a_site_that_was_not_measured_does_not_pass():
-    rule = {"rule": "worst_site", "metric": "referable/sensitivity", "at_least": 0.8}
-    sensitivity = row("East", metric="referable/sensitivity")
-    tables = {"per_site": pd.DataFrame([row("East"), row("West"), sensitivity])}
+    rule = {"rule": "worst_site", "metric": "referable/auroc", "at_least": 0.8}
+    area = row("East", metric="referable/auroc")
+    tables = {"per_site": pd.DataFrame([row("East"), row("West"), area])}
     verdict = judge(tables, gate(rule), champion=None, differences=None)
     assert verdict.rules[0].sites == ("West",)
     assert "West was not measured" in verdict.rules[0].sentence
+
+
+def test_sensitivity_is_judged_at_the_threshold_that_is_shipped():
+    rule = {"rule": "worst_site", "metric": "referable/sensitivity", "at_least": 0.8}
+    stated = row("East", metric="referable/sensitivity", low=0.95)
+    tables = {"per_site": pd.DataFrame([row("East"), stated])}
+    verdict = judge(tables, gate(rule), champion=None, differences=None)
+    assert "no such table" in verdict.rules[0].sentence
+    for low, passed in ((0.79, False), (0.81, True)):
+        carried = [
+            row("East", metric="sensitivity", task="referable", rule=which, low=bound)
+            for which, bound in (("stated", 0.95), (PACKAGED, low), ("confident", 0.95))
+        ]
+        points = tables | {"operating_points": pd.DataFrame(carried)}
+        verdict = judge(points, gate(rule), champion=None, differences=None)
+        assert verdict.passed is passed
+        assert "at the chosen threshold" in verdict.rules[0].sentence
 
 
 def test_roles_choose_sites_and_no_site_left_is_a_refusal():
