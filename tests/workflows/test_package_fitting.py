@@ -51,6 +51,9 @@ def test_a_card_does_not_call_intervals_over_images_those_over_patients(tmp_path
     metrics = {"resamples": 100, "unit": "image"}
     write_cell(run, evaluation={"parts": [], "metrics": metrics})
     assert any("over images" in said for said in load_package(package(run)).record.limits)
+    metrics = {"resamples": 100, "confidence": 0.9}
+    write_cell(run, evaluation={"parts": [], "metrics": metrics})
+    assert any("90\u202f% intervals" in said for said in load_package(package(run)).record.limits)
 
 
 def test_many_slides_of_few_patients_do_not_check_a_site(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.report.reading import Evaluated, read_evaluation
+from evaluation.report.wording import level
 from evaluation.thresholds import AT_THRESHOLD, PACKAGED
 from workflows.package.schema import SiteResult
 
+# What the card says of the intervals.
+_CONFIDENCE = 0.95
 # Of the per-site report the package keeps what a reader asks at a site.
 _METRICS = (
     "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
@@ -41,6 +44,8 @@ def site_results(folder: str | Path | None) -> tuple[tuple[SiteResult, ...], lis
             "The intervals of the results are over images, as if each were of another patient: too"
             " narrow where patients have several."
         )
+    if evaluated.confidence != _CONFIDENCE:
+        limits.append(f"The intervals of the results are {level(evaluated.confidence)} intervals.")
     return tuple(result for part in rows for result in _results(part)), limits
 
 

@@ -9,7 +9,7 @@ from evaluation.report.content import Column, Point, Section, Table
 from evaluation.report.findings import Findings
 from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
 from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import interval, listed, number, percent, present, reason
+from evaluation.report.wording import interval, level, listed, number, present, reason
 
 _RULES = ("confident", "point", "stated")
 _RULE_WORDS = {
@@ -85,7 +85,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
             }
             told = [f"{site} ({_share(found_there[site])})" for site in missed]
-            target = percent(present(rows["target_sensitivity"].iloc[0]))
+            target = level(present(rows["target_sensitivity"].iloc[0]))
             sentence = (
                 f"The one for {target} sensitivity ({task}) finds fewer than promised at "
                 f"{listed(told)}."
@@ -119,7 +119,7 @@ def _share(row: Record) -> str:
 
 def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, folded: bool) -> Table:
     threshold = present(rows["threshold"].iloc[0])
-    target = percent(present(rows["target_sensitivity"].iloc[0]))
+    target = level(present(rows["target_sensitivity"].iloc[0]))
     caption = (
         f"{task}: threshold {number(threshold, 3)}, {_RULE_WORDS.get(rule, rule)} "
         f"({target} sensitivity wanted)"

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -179,6 +181,23 @@ def test_intervals_over_images_are_not_judged(tmp_path):
     assert judge(tmp_path / "patient", rules, champion=None, differences=None).passed
     with pytest.raises(InputError, match="over images"):
         judge(tmp_path / "image", rules, champion=None, differences=None)
+
+
+def test_intervals_of_less_confidence_are_called_so_and_not_judged(tmp_path):
+    for confidence, said in ((0.975, "97.5\u202f%"), (0.9, "90\u202f%")):
+        metrics = EvaluationSettings(resamples=100, confidence=confidence)
+        settings = ReportSettings(parts=("next_hospital",), metrics=metrics)
+        rows = predictions({"North": 1.0, "East": 1.0, "South": 0.5})
+        made = evaluate(rows, tmp_path / f"{confidence}", settings)
+        page = made.report.read_text()
+        assert {f"{said} interval", f"{said} prediction"} <= set(
+            re.findall(r"[\d.]+\u202f% (?:interval|prediction)", page)
+        )
+        assert "95\u202f% interval" not in page
+    rules = gate({"rule": "minimum_n", "patients": 150})
+    assert judge(tmp_path / "0.975", rules, champion=None, differences=None).passed
+    with pytest.raises(InputError, match="too narrow"):
+        judge(tmp_path / "0.9", rules, champion=None, differences=None)
 
 
 def test_sites_are_left_out_by_name_and_reason_only():
