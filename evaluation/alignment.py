@@ -28,11 +28,14 @@ class Together:
         Names of the sites that are pooled; empty for a plain site.
     metrics : list of (dict of Measured, or None)
         Of each model, with the same draws; ``None`` where there are too few labelled rows.
+    same : bool
+        Whether all models give every row the same probabilities.
     """
 
     site: Site
     members: tuple[str, ...]
     metrics: list[dict[str, Measured] | None]
+    same: bool
 
 
 def rows_of_test(predictions: Predictions) -> Predictions:
@@ -101,16 +104,16 @@ def measured_together(
         columns += [[pair[place] for pair in pairs] for place in (0, 1)]
         # Each row stands twice there, once for each model.
         requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
-    drawn = columns[0]
+    drawn, own = columns[0], len(models)
     found = [
-        _together([column[place] for column in columns], (), requests, settings)
+        _together([column[place] for column in columns], (), requests, settings, own)
         for place in range(len(drawn))
     ]
     for role, members in groups_of(drawn) if drawn else []:
         inside = [place for place, site in enumerate(drawn) if site in members]
         wholes = [pooled(role, [column[place] for place in inside]) for column in columns]
         names = tuple(site.name for site in members)
-        found.append(_together(wholes, names, requests, settings))
+        found.append(_together(wholes, names, requests, settings, own))
     return found
 
 
@@ -130,6 +133,7 @@ def _together(
     members: tuple[str, ...],
     requests: list[Request],
     settings: EvaluationSettings,
+    models: int,
 ) -> Together:
     metrics = [
         measured_site(site, request, settings)
@@ -137,7 +141,9 @@ def _together(
         else None
         for site, request in zip(sites, requests, strict=True)
     ]
-    return Together(site=sites[0], members=members, metrics=metrics)
+    first, *others = (site.sample.probabilities for site in sites[:models])
+    same = all(np.array_equal(first, other) for other in others)
+    return Together(site=sites[0], members=members, metrics=metrics, same=same)
 
 
 def _places(predictions: Predictions) -> dict[str, int]:

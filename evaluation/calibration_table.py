@@ -95,8 +95,17 @@ class _Case:
             "site_role": self.site.role,
             "n": len(self.scores),
             "n_positive": int(self.positive.sum()),
-            "n_patients": self.site.sample.n_units,
+            "n_patients": self.site.sample.n_patients,
         }
+
+    @property
+    def answers(self) -> np.ndarray | None:
+        """A number for each answer: rows of a unit with one probability repeat one answer."""
+        sample = self.site.sample
+        if sample.n_units == sample.n:
+            return None
+        pairs = np.column_stack([sample.units, self.scores])
+        return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
 
     def generator(self, seed: int) -> np.random.Generator:
         """The simulations hang on the case alone."""
@@ -242,7 +251,8 @@ def _score_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str,
             values[1:], sample.n_units, settings.confidence, settings.minimum_defined
         ) or (None, None)
         numbers = {"value": float(values[0]), "low": low, "high": high}
-        yield case.base | {"metric": name, "reason": Reason.OK.value} | numbers
+        reason = Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE
+        yield case.base | {"metric": name, "reason": reason.value} | numbers
 
 
 def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
@@ -266,7 +276,7 @@ def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, A
             "band_high": float(band[1, number]),
             "n": int(size),
             "n_positive": int(case.positive[rows].sum()),
-            "n_patients": len(np.unique(units)),
+            "n_patients": case.site.sample.patients_of(units),
             "reason": Reason.OK.value,
         }
 
@@ -275,4 +285,4 @@ def _binned(case: _Case, settings: EvaluationSettings) -> tuple[Bins, np.ndarray
     bins = equal_mass_bins(case.scores, case.positive, settings.calibration_bins)
     simulations = settings.calibration_simulations
     generator = case.generator(settings.seed)
-    return bins, simulated_shares(bins, case.scores, simulations, generator)
+    return bins, simulated_shares(bins, case.scores, simulations, generator, case.answers)

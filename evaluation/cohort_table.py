@@ -3,7 +3,7 @@
 import pandas as pd
 
 from evaluation.predictions import Predictions
-from evaluation.roles import roles_of
+from evaluation.roles import patients_of, roles_of
 
 
 def cohort_table(predictions: Predictions) -> pd.DataFrame:
@@ -15,8 +15,9 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
         ``site, site_role, split, n, n_patients, n_labelled`` and ``label_<class>`` for every
         class; training sites first, splits in the order train, val, test.
     """
-    columns = ["site", "split", "patient", "label"]
-    table = predictions.table[columns].assign(site_role=roles_of(predictions.table).site_role)
+    table = predictions.table[["site", "split", "label"]].assign(
+        site_role=roles_of(predictions.table).site_role, patient=patients_of(predictions)
+    )
     order = {"train": 0, "val": 1, "test": 2}
     rows = []
     for place, part in table.groupby(["site", "site_role", "split"], sort=True):

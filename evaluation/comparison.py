@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
+from evaluation.agreement import difference_interval
 from evaluation.alignment import Together, aligned, measured_together, rows_of_test
 from evaluation.delong import paired_test
 from evaluation.estimates import Reason
@@ -72,6 +73,8 @@ class _Place:
         M x (1 + B); ``None`` where undefined.
     models : tuple of Measured
         Where they are of one site.
+    same : bool
+        Whether the models give every row the same probabilities.
     """
 
     base: dict[str, Any]
@@ -79,6 +82,7 @@ class _Place:
     units: int
     values: np.ndarray | None
     models: tuple[Measured, ...] = ()
+    same: bool = False
 
 
 def paired_differences(
@@ -88,7 +92,8 @@ def paired_differences(
 
     An AUROC of two sides is compared by the paired test of DeLong, DeLong and Clarke-Pearson
     (1988) with clusters (Obuchowski 1997). Other metrics get the expanded percentile interval of
-    the paired draws, and the two-sided p-value of exchanging the models by patient.
+    the paired draws, and the two-sided p-value of exchanging the models by patient. Where no
+    draw tells two models apart, :mod:`evaluation.agreement` says how far they may differ yet.
 
     Parameters
     ----------
@@ -178,7 +183,7 @@ def _places(
 def _at(each: Together, metric: str) -> _Place:
     sample = each.site.sample
     base: dict[str, Any] = {"site": each.site.name, "site_role": each.site.role, "metric": metric}
-    base |= {"n": sample.n, "n_patients": sample.n_units}
+    base |= {"n": sample.n, "n_patients": sample.n_patients}
     models = tuple(own[metric] for own in each.metrics if own is not None)
     if not models:
         reason = why_not_measured(each.site).value
@@ -192,6 +197,7 @@ def _at(each: Together, metric: str) -> _Place:
         units=sample.n_units,
         values=values if missing is None else None,
         models=models,
+        same=each.same,
     )
 
 
@@ -212,6 +218,7 @@ def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Place
         n_positive=None,
         units=min(place.units for place in found),
         values=values.min(axis=0) if better else values.max(axis=0),
+        same=all(place.same for place in found),
     )
 
 
@@ -225,9 +232,7 @@ def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, An
     if by_area is not None:
         return record | by_area
     draws = second[1:] - first[1:]
-    interval = percentile_interval(
-        draws, place.units, settings.confidence, settings.minimum_defined
-    )
+    interval = difference_interval(draws, place.models[:2], place.units, settings, same=place.same)
     if interval is None:
         return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
     null = np.abs(swapped[1] - swapped[0])

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from evaluation.calibration_table import calibration_table, reliability_table
+from evaluation.checks import check_rows
 from evaluation.cohort_table import cohort_table
 from evaluation.conformal import ConformalSettings
 from evaluation.conformal_table import conformal_table
@@ -26,6 +27,7 @@ from evaluation.per_site import confusion_table, per_site_table
 from evaluation.predictions import Predictions, load_predictions
 from evaluation.report.page import write_report
 from evaluation.report.reading import RECORD, damaged_table, read_table
+from evaluation.roles import SLIDE_LABEL
 from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
 from evaluation.settings import EvaluationSettings
 from evaluation.shift.settings import ShiftSettings
@@ -132,11 +134,12 @@ def evaluate(
     Raises
     ------
     InputError
-        The predictions cannot be used, or a task does not fit the classes.
+        The predictions cannot be used (:func:`evaluation.checks.check_rows`), or a task does not
+        fit the classes.
     """
     chosen = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
-    _check_rows(rows)
+    check_rows(rows)
     given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
     folder = Path(out)
     version = importlib.metadata.version("offsite")
@@ -165,8 +168,8 @@ def evaluate(
 def predictions_digest(predictions: Predictions) -> str:
     """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
     digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
-    columns = [name for name in ("image", "patient", "site", "site_role", "split", "label")
-               if name in predictions.table]  # fmt: skip
+    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL)
+    columns = [name for name in read if name in predictions.table]
     digest.update(predictions.table[columns].to_csv(index=False).encode())
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
@@ -177,19 +180,6 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, atomically; an undefined number is an empty cell."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
-
-
-def _check_rows(rows: Predictions) -> None:
-    if not len(rows):
-        raise InputError("no predictions", remedy="Give a table with a row for each image")
-    odd = sorted({site for site in rows.table["site"] if site.startswith("_") or not site.strip()})
-    if odd:
-        raise InputError(
-            f"'{odd[0]}' cannot be the name of a site",
-            column="site",
-            remedy="Name every site, without a leading '_': such names stand for summaries",
-            code="site_name",
-        )
 
 
 def _tables(

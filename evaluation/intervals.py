@@ -9,13 +9,19 @@ from evaluation.binomial import clustered_interval
 from evaluation.delong import auroc_interval
 from evaluation.estimates import Estimate, Reason
 from evaluation.metrics.measured import Measured
+from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
+
+_ROUNDING = 1e-12
 
 
 def percentile_interval(
     draws: np.ndarray, units: int, confidence: float = 0.95, minimum_defined: float = 0.8
 ) -> tuple[float, float] | None:
     """Expanded percentile interval of the defined draws; ``None`` where too few are defined.
+
+    ``None`` too where all draws agree, as after a perfect score: that says nothing of how certain
+    the value is.
 
     With few units a bootstrap is too narrow, by the factor between the normal law with variance
     over n and Student's with variance over n - 1; the quantiles are moved outwards by it
@@ -35,11 +41,11 @@ def percentile_interval(
         return None
     student = t.ppf((1 - confidence) / 2, max(units - 1, 1))
     tail = norm.cdf(student * np.sqrt(units / max(units - 1, 1)))
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    return None if high - low <= _ROUNDING * max(1.0, abs(low)) else (low, high)
 
 
-def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Estimate:
+def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -> Estimate:
     """The estimate of a metric whose first value is the point and whose others are draws.
 
     Shares get the exact interval at the effective sample size of their clusters and an AUROC
@@ -50,8 +56,8 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
     ----------
     measured : Measured
         The metric.
-    units : int
-        Patients (or images) behind the sample.
+    sample : Sample
+        The sample that it is of.
     settings : EvaluationSettings
         Confidence and the least share of defined draws.
     """
@@ -59,7 +65,7 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
     facts: dict[str, Any] = {
         "n": measured.n,
         "n_positive": measured.n_positive,
-        "n_patients": units,
+        "n_patients": sample.n_patients,
         "classes_defined": measured.classes_defined,
         "classes": measured.classes,
     }
@@ -67,15 +73,14 @@ def estimate(measured: Measured, units: int, settings: EvaluationSettings) -> Es
         return Estimate(value=None, reason=measured.undefined, **facts)
     if measured.hits is not None and measured.units is not None:
         low, high = clustered_interval(measured.hits, measured.units, settings.confidence)
-        facts["n_patients"] = len(np.unique(measured.units))
+        facts["n_patients"] = sample.patients_of(measured.units)
         return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
     if measured.placements is not None:
         low, high = auroc_interval(measured.placements, settings.confidence)
         return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
     interval = percentile_interval(
-        measured.values[1:], units, settings.confidence, settings.minimum_defined
+        measured.values[1:], sample.n_units, settings.confidence, settings.minimum_defined
     )
-    # Draws that all agree, as after a perfect score, do not say that the value is certain.
-    if interval is None or interval[0] == interval[1]:
+    if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)

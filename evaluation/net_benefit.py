@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evaluation.estimates import Reason
 from evaluation.intervals import percentile_interval
 from evaluation.metrics.confusion import ratio
 from evaluation.per_site import why_not_measured
@@ -117,8 +118,7 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
         "site_role": site.role,
         "n": sample.n,
         "n_positive": int(task.positive(sample.labels).sum()),
-        "n_patients": sample.n_units,
-        "reason": "ok",
+        "n_patients": sample.n_patients,
     }
     thresholds = np.array(settings.net_benefit_thresholds)
     if sample.n < settings.minimum_rows:
@@ -142,6 +142,7 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
             "advantage": advantage[0, place],
             "advantage_low": advantage_low,
             "advantage_high": advantage_high,
+            "reason": (Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE).value,
         }
 
 

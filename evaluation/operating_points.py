@@ -148,7 +148,7 @@ def _site_rows(
     found = {each.name: each for each in _measured(case)}
     for metric in METRICS:
         source = "sensitivity" if metric == "transfer_gap" else metric
-        value = estimate(found[source], site.sample.n_units, settings)
+        value = estimate(found[source], site.sample, settings)
         if metric == "transfer_gap":
             value = _transfer_gap(value, threshold.target_sensitivity)
         yield base | _numbers(metric, value)
@@ -177,7 +177,8 @@ def _measured(case: _Case) -> Iterator[Measured]:
     found = outcomes(sample, counts, flagged, case.positive)
     yield from shares_at(sample, counts, flagged, case.positive)
     rate = (found.caught + found.alarms) / found.total
-    yield share("flag_rate", rate, flagged, sample.units, better=None)
+    count = int(case.positive.sum())
+    yield share("flag_rate", rate, flagged, sample.units, positive=count, better=None)
     yield from _needed(case)
     yield from _at_reference(case, found)
     settings = case.task.settings

@@ -124,13 +124,13 @@ def _site_rows(
     settings: EvaluationSettings,
 ) -> Iterator[dict[str, Any]]:
     if measured is None:
-        n, units = site.sample.n, site.sample.n_units
-        nothing = Estimate(value=None, n=n, n_patients=units, reason=why_not_measured(site))
+        n, patients = site.sample.n, site.sample.n_patients
+        nothing = Estimate(value=None, n=n, n_patients=patients, reason=why_not_measured(site))
         for name in metric_names(request):
             yield _record(site.name, site.role, name, nothing)
         return
     for name, found in measured.items():
-        value = estimate(found, site.sample.n_units, settings)
+        value = estimate(found, site.sample, settings)
         effect, error = effect_of(found, site.sample.n_units) or (None, None)
         yield _record(site.name, site.role, name, value, detail=found.detail) | {
             "effect": effect,

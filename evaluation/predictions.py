@@ -138,12 +138,11 @@ def load_predictions(path: str | Path) -> Predictions:
 def _read_table(file: Path) -> pd.DataFrame:
     try:
         if file.suffix == ".csv":
-            return pd.read_csv(
-                file,
-                dtype={"patient": str, "site": str, "label": str},
-                keep_default_na=False,
-                na_values={"label": [""]},
-            )
+            header = pd.read_csv(file, nrows=0).columns
+            numbers = {name: [""] for name in header if name.startswith(PROBABILITY_PREFIX)}
+            # Names are text, also those that look like numbers: image 007 is not image 7.
+            text = dict.fromkeys((*REQUIRED, "site_role"), str)
+            return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=numbers)
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -9,6 +9,7 @@ from evaluation.predictions import Predictions
 
 TRAINING = "training"
 HELD_OUT = "held_out"
+SLIDE_LABEL = "slide_label"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +46,9 @@ def roles_of(table: pd.DataFrame) -> Roles:
     """Roles from the columns ``split``, ``site`` and ``site_role`` of a predictions table.
 
     A site whose role is not given is a training site where it has rows to train on, else held
-    out. A row of a held-out site never fits or calibrates, whatever its split says.
+    out. A row of a held-out site never fits or calibrates, whatever its split says. Where patients
+    are answered (a column ``slide_label``), the first row of a patient fits or calibrates for all
+    of its slides: they repeat one answer, and copies would pass for further cases.
     """
     split = table["split"].to_numpy(dtype=str)
     site = table["site"].to_numpy(dtype=str)
@@ -55,13 +58,21 @@ def roles_of(table: pd.DataFrame) -> Roles:
         given = table["site_role"].fillna("").to_numpy(dtype=str)
         role = np.where(np.isin(given, [TRAINING, HELD_OUT]), given, role)
     inside, test = role == TRAINING, split == "test"
+    once = inside & _first_answers(table)
     return Roles(
-        fit=inside & (split == "train"),
-        calibrate=inside & (split == "val"),
+        fit=once & (split == "train"),
+        calibrate=once & (split == "val"),
         test=test,
         reference=inside & test,
         site_role=role,
     )
+
+
+def _first_answers(table: pd.DataFrame) -> np.ndarray:
+    """Whether each row is the first with its patient's answer, N booleans."""
+    if SLIDE_LABEL not in table.columns:
+        return np.ones(len(table), dtype=bool)
+    return ~(table.duplicated(["site", "split", "patient"]) & (table["patient"] != "")).to_numpy()
 
 
 def patients_of(predictions: Predictions) -> np.ndarray:

@@ -21,12 +21,15 @@ class Sample:
         int64, N: the unit (patient) of each row, 0 to ``n_units`` - 1.
     n_units : int
         Units; each has at least one row.
+    patients : numpy.ndarray or None
+        int64, n_units: the patient of each unit; ``None`` where the units are patients.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
     units: np.ndarray
     n_units: int
+    patients: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -42,6 +45,15 @@ class Sample:
     def class_counts(self) -> np.ndarray:
         """Rows of each class, int64, C."""
         return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def n_patients(self) -> int:
+        """Patients behind the rows."""
+        return self.patients_of(np.arange(self.n_units))
+
+    def patients_of(self, units: np.ndarray) -> int:
+        """How many patients are behind units, of which some may be named more than once."""
+        return len(np.unique(units if self.patients is None else self.patients[units]))
 
     def unit_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows of each unit, n_units x K, of N x K values."""
@@ -68,12 +80,16 @@ def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
     """The labelled rows of a predictions table; unlabelled rows are left out."""
     labelled = predictions.labels >= 0
     names = unit_names(predictions, unit)[labelled]
-    found, units = np.unique(names, return_inverse=True)
+    found, first, units = np.unique(names, return_index=True, return_inverse=True)
+    patients = None
+    if unit == "image":
+        patients = np.unique(unit_names(predictions)[labelled][first], return_inverse=True)[1]
     return Sample(
         labels=predictions.labels[labelled],
         probabilities=predictions.probabilities[labelled],
         units=units.astype(np.int64),
         n_units=len(found),
+        patients=patients,
     )
 
 
@@ -87,4 +103,13 @@ def joined(samples: list[Sample]) -> Sample:
             [sample.units + offset for sample, offset in zip(samples, offsets, strict=False)]
         ),
         n_units=int(offsets[-1]),
+        patients=_joined_patients(samples),
     )
+
+
+def _joined_patients(samples: list[Sample]) -> np.ndarray | None:
+    parts = [sample.patients for sample in samples if sample.patients is not None]
+    if len(parts) < len(samples):
+        return None
+    offsets = np.cumsum([0, *(part.max(initial=-1) + 1 for part in parts)])
+    return np.concatenate([part + offset for part, offset in zip(parts, offsets, strict=False)])

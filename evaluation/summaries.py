@@ -86,7 +86,7 @@ def _facts(site: Site, own: Measured) -> dict[str, Any]:
     return {
         "n": own.n,
         "n_positive": own.n_positive,
-        "n_patients": site.sample.n_units,
+        "n_patients": site.sample.n_patients,
         "classes_defined": own.classes_defined,
         "classes": own.classes,
     }
@@ -96,6 +96,6 @@ def _of_draws(
     values: np.ndarray, units: int, facts: dict[str, Any], settings: EvaluationSettings
 ) -> Estimate:
     interval = percentile_interval(values[1:], units, settings.confidence, settings.minimum_defined)
-    if interval is None or interval[0] == interval[1]:
+    if interval is None:
         return Estimate(value=float(values[0]), reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=float(values[0]), low=interval[0], high=interval[1], **facts)

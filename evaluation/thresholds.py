@@ -19,6 +19,8 @@ Rule = Literal["stated", "point", "confident"]
 RULES: tuple[Rule, ...] = ("stated", "point", "confident")
 # The rule by which a model package chooses its thresholds; the gate judges what is shipped.
 PACKAGED: Rule = "point"
+# Metrics of a task that hang on its threshold.
+AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 _CANDIDATES = 200
 
 

@@ -7,7 +7,7 @@ folder too. A job that is run again finds its MLflow run again by its key.
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CONTENT = "offsite.content"
 _STARTED = "offsite.logging_started_ms"
+_LEFT_OUT = "offsite.metric_keys_left_out"
+_OUTDATED = "offsite.metric_keys_outdated"
 _METRICS_A_BATCH = 1000
 _PARAMS_A_BATCH = 100
 _PARAM_CHARACTERS = 6000
@@ -97,8 +99,11 @@ def log_run(
     moment = _moment(run, content)
     site_tags = {} if per_site is None else _site_tags(per_site)
     texts = {**site_tags, **(tags or {}), _CONTENT: content, _STARTED: str(moment)}
-    if left_out:
-        texts["offsite.metric_keys_left_out"] = str(left_out)
+    outdated = _outdated(run, epochs, final)
+    if outdated or _OUTDATED in run.data.tags:
+        texts[_OUTDATED] = outdated or "none"
+    if left_out or _LEFT_OUT in run.data.tags:
+        texts[_LEFT_OUT] = str(left_out)
     _log_texts(client, identifier, texts, wanted, set(run.data.params))
     _log_metrics(client, identifier, epochs, final, moment)
     if per_site is not None:
@@ -110,6 +115,12 @@ def log_run(
             client.log_artifact(identifier, str(path))
     client.set_terminated(identifier, "FINISHED")
     return identifier
+
+
+def _outdated(run: "Run", epochs: list[tuple[int, dict[str, float]]], final: Iterable[str]) -> str:
+    """Keys that the run shows from earlier content and has no more: MLflow deletes no metric."""
+    current = set(final).union(*(values for _, values in epochs))
+    return ", ".join(sorted(set(run.data.metrics) - current))
 
 
 def _moment(run: "Run", content: str) -> int:

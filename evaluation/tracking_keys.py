@@ -22,6 +22,7 @@ _CURVES = {"losses": "train", "scores": "val"}
 # The tracking page grows unusable with thousands of columns; the whole table is an artifact.
 MAX_KEYS = 1000
 _SLUG_LENGTH = 60
+_OF_TASK = "/prevalence"
 
 
 def slug(name: str) -> str:
@@ -80,6 +81,8 @@ def metric_slugs(names: Iterable[str]) -> dict[str, str]:
 def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     """The metrics of a per-site table by key: value, bounds and counts, where finite.
 
+    ``n`` is the images of a place, ``<task>_n_positive`` those of them that are positive.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -93,6 +96,8 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     """
     sites = site_slugs(table["site"].astype(str))
     names = metric_slugs(table["metric"].astype(str))
+    # A class has positives of its own in each of its metrics; of the site there are a task's alone.
+    tasks = metric_slugs(name.removesuffix(_OF_TASK) for name in names if name.endswith(_OF_TASK))
     found: dict[str, float] = {}
     for row in table.to_dict("records"):
         place = f"{slug(str(row['split']))}/{_place(sites[str(row['site'])], row.get('site_role'))}"
@@ -100,11 +105,14 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
         _put(found, key, row.get("value"))
         _put(found, f"{key}.lo", row.get("low"))
         _put(found, f"{key}.hi", row.get("high"))
-        for count in ("n", "n_positive"):
-            # Metrics of one site may rest on different numbers of images: the largest is the site.
-            number = finite(row.get(count))
-            if number is not None and number >= found.get(f"{place}/{count}", 0):
-                found[f"{place}/{count}"] = number
+        # Metrics of one site may rest on different numbers of images: the largest is the site.
+        images = finite(row.get("n"))
+        if images is not None and images >= found.get(f"{place}/n", 0):
+            found[f"{place}/n"] = images
+        metric = str(row["metric"])
+        if metric.endswith(_OF_TASK):
+            task = tasks[metric.removesuffix(_OF_TASK)]
+            _put(found, f"{place}/{task}_n_positive", row.get("n_positive"))
     return found
 
 

@@ -51,7 +51,7 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     write_table(comparison_path(job), whole)
     write_comparison(
         whole, comparison_path(job).with_suffix(".html"), baseline=chosen,
-        title=job.configuration.title,
+        title=job.configuration.title, confidence=settings.confidence,
     )  # fmt: skip
     return whole
 

@@ -12,8 +12,9 @@ from workflows.terminal_tables import ROLES, place, plain_table
 METRICS = ("macro_auroc", "macro_f1", "balanced_accuracy", "quadratic_weighted_kappa", "auroc")
 
 
-def show(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
+def show(table: pd.DataFrame, metrics: Sequence[str] = (), confidence: float = 0.95) -> None:
     """Print the rows of some metrics by site; without names, the usual ones that are there."""
+    sure = f"{100 * confidence:.6g} %"
     found = [name for name in metrics or METRICS if (table["metric"] == name).any()]
     for metric in found:
         rows = table[(table["metric"] == metric) & ~table["site"].isin(["_worst", "_gap"])]
@@ -23,7 +24,7 @@ def show(table: pd.DataFrame, metrics: Sequence[str] = ()) -> None:
         shown = plain_table(metric)
         shown.add_column("site")
         shown.add_column("method", no_wrap=True)
-        for column in ("seeds", "value (95 %)", "difference (95 %)"):
+        for column in ("seeds", f"value ({sure})", f"difference ({sure})"):
             shown.add_column(column, justify="right", no_wrap=True)
         for _, row in rows.iterrows():
             shown.add_row(

@@ -147,9 +147,10 @@ def _local_point(
     scores, positive = _sides(record, probabilities, cases.labels, classes)
     target = (pooled.target_sensitivity if pooled else None) or DEFAULT_SENSITIVITY
     found = local_threshold(scores, positive, target)
-    if found.n_positive < LEAST_POSITIVES or found.value is None:
+    ill = len(np.unique(cases.patients[positive]))
+    if ill < LEAST_POSITIVES or found.value is None:
         notes.append(
-            f"no local {what} threshold: {found.n_positive} positive cases, fewer than"
+            f"no local {what} threshold: {ill} patients with a positive case, fewer than"
             f" {LEAST_POSITIVES}"
         )
         return None

@@ -51,9 +51,16 @@ class LocalCases:
 
 
 def cases_of(
-    records: Sequence[dict[str, Any]], labels: Sequence[str], classes: Sequence[str]
+    records: Sequence[dict[str, Any]],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    *,
+    of_patients: bool = False,
 ) -> LocalCases:
     """Join the records of a prediction run with the labels of its inputs, in the same order.
+
+    With ``of_patients`` each record has the answer for its patient: a patient is then one case,
+    labelled by the most severe of its slides, as in training.
 
     Raises
     ------
@@ -67,18 +74,34 @@ def cases_of(
             code="not_reached",
         )
     index = {name: number for number, name in enumerate(classes)}
-    kept = [(r, label) for r, label in zip(records, labels, strict=True) if r.get("logits")]
-    kept = [(r, label) for r, label in kept if not r["duplicate_of"]]
+    patients = [record["patient"] or record["case"] for record in records]
+    truths = [index.get(label, -1) for label in labels]
+    if of_patients:
+        # A slide without an answer has its say in the label: what it shows may have been missed.
+        truths = _severest(patients, truths)
+    rows = zip(records, patients, truths, strict=True)
+    kept = [row for row in rows if row[0].get("logits") and not row[0]["duplicate_of"]]
+    unanswered = len(records) - len(kept)
+    if of_patients:
+        kept = list({row[1]: row for row in reversed(kept)}.values())[::-1]
     if not kept:
         raise InputError("no case has an answer", remedy="See results.csv for the reasons")
-    percentiles = [r["ood_percentile"] for r, _ in kept]
+    percentiles = [record["ood_percentile"] for record, _, _ in kept]
     return LocalCases(
-        logits=np.array([r["logits"] for r, _ in kept]),
-        labels=np.array([index.get(label, -1) for _, label in kept]),
-        patients=np.array([r["patient"] or r["case"] for r, _ in kept]),
+        logits=np.array([record["logits"] for record, _, _ in kept]),
+        labels=np.array([truth for _, _, truth in kept]),
+        patients=np.array([patient for _, patient, _ in kept]),
         percentiles=np.array([np.nan if p is None else p for p in percentiles]),
-        unanswered=len(records) - len(kept),
+        unanswered=unanswered,
     )
+
+
+def _severest(patients: Sequence[str], truths: Sequence[int]) -> list[int]:
+    """The greatest class index of each row's patient; -1 where none of its rows has a label."""
+    found: dict[str, int] = {}
+    for patient, truth in zip(patients, truths, strict=True):
+        found[patient] = max(found.get(patient, -1), truth)
+    return [found[patient] for patient in patients]
 
 
 def check_site_name(site: str) -> None:

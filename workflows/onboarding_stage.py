@@ -94,7 +94,9 @@ def _predicted(
     outcome = run_batch(package, predictor, Inputs(items), options, device)
     if outcome.exit_code == INTERRUPTED:
         raise KeyboardInterrupt
-    return cases_of(list(outcome.records()), labels, package.record.classes)
+    of_patients = package.record.preprocessing.get("pooling", "slide") != "slide"
+    records = list(outcome.records())
+    return cases_of(records, labels, package.record.classes, of_patients=of_patients)
 
 
 def _store_of(model: str, tracking_uri: str | None) -> str:

@@ -13,19 +13,9 @@ from preprocessing.files import file_digest
 from training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from workflows.package.fitting import Groups, fit_reference
 from workflows.package.folder import write_package
-from workflows.package.schema import (
-    Architecture,
-    DecisionRules,
-    ModelRecord,
-    SiteCounts,
-    SiteResult,
-)
+from workflows.package.results import site_results
+from workflows.package.schema import Architecture, DecisionRules, ModelRecord, SiteCounts
 
-# Of the per-site report the package keeps what a reader asks at a site.
-_METRICS = (
-    "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
-    "sensitivity", "specificity", "ppv", "npv",
-)  # fmt: skip
 _INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
 
 
@@ -99,12 +89,12 @@ def package_run(
     groups = Groups(
         positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
     )
-    fitted = fit_reference(_answerable(predictions, run), groups)
+    answers = _one_row_an_answer(_answerable(predictions, run), record)
+    fitted = fit_reference(answers, groups)
     table = predictions.table
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
-    results = _results(evaluation_folder)
-    if not results:
-        fitted.limits.append("Nothing was measured: no evaluation came with the run.")
+    results, unsaid = site_results(evaluation_folder)
+    fitted.limits.extend(unsaid)
     model = ModelRecord(
         name=facts.name,
         task=facts.task,
@@ -141,6 +131,17 @@ def _answerable(predictions: Predictions, run: Path) -> Predictions:
     return predictions.select(~predictions.table["image"].isin(ungradable).to_numpy())
 
 
+def _one_row_an_answer(predictions: Predictions, record: Mapping[str, Any]) -> Predictions:
+    """Where patients are answered, a row for each patient: its other slides are no further cases.
+
+    Copies of an answer would pass for the positive cases that a threshold must have met, and for
+    the calibration cases that a prediction set rests on.
+    """
+    if record.get("facts", {}).get("pooling", "slide") == "slide":
+        return predictions
+    return predictions.select(~predictions.table.duplicated(["site", "patient"]).to_numpy())
+
+
 def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
     found = []
     for site, rows in predictions.table.groupby("site"):
@@ -154,21 +155,6 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
                 classes={str(k): int(v) for k, v in rows["label"].value_counts().items()},
             )
         )
-    return tuple(found)
-
-
-def _results(folder: str | Path | None) -> tuple[SiteResult, ...]:
-    file = None if folder is None else Path(folder) / "per_site.csv"
-    if file is None or not file.is_file():
-        return ()
-    table = pd.read_csv(
-        file, dtype={"site": str, "metric": str}, keep_default_na=False, na_values=[""]
-    )
-    wanted = table["metric"].str.rsplit("/", n=1).str[-1].isin(_METRICS)
-    fields = [name for name in SiteResult.model_fields if name in table.columns]
-    found = []
-    for row in table[wanted][fields].to_dict("records"):
-        found.append(SiteResult(**{k: v for k, v in row.items() if not pd.isna(v)}))  # type: ignore[arg-type]
     return tuple(found)
 
 

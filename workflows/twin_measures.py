@@ -161,7 +161,7 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
     )  # fmt: skip
     if found is None:
         return base
-    if found.low is None or found.low == found.high:  # draws that all agree give no interval
+    if found.low is None:
         known = {"value": found.value, "reason": Reason.INTERVAL_UNSTABLE.value}
     else:
         known = {

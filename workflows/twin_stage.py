@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from evaluation.predictions import load_predictions
 from pathology.embedding import EMBEDDED, embed_cohort
 from pathology.encoders import EncoderSettings
 from pathology.features import feature_path, read_features
@@ -67,6 +68,8 @@ def compare_twins(
         raise InputError(
             "twins are compared for slides", file=job.file, remedy="Name a job of task pathology"
         )
+    own = configuration.encoder
+    compared = other_encoders(own, encoders or (CONTROL,))
     folder = job.output / FOLDER
     cohort = _twin_cohort(job, cohort_path, tissues, workers)
     with stage("tile", len(cohort.table)) as advance:
@@ -80,14 +83,12 @@ def compare_twins(
             remedy="Look at tiles.csv, and check that the twins are in register",
         )  # fmt: skip
     usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(chosen["slide"])])
-    own = configuration.encoder
-    others = [_encoder(text, own) for text in encoders or (CONTROL,)]
     rows: list[TwinRow] = []
-    for settings in [own, *(other for other in others if other.name != own.name)]:
+    for settings in [own, *compared]:
         twins, digest = _features(usable, chosen, folder, settings, workers)
         predicted = [probe_answers(twins)]
         if run is not None and settings is own:
-            predicted.append(_run_answers(run, twins, digest, configuration.classes))
+            predicted.append(run_answers(run, twins, digest))
         rows += twin_rows(settings.name, twins, pd.concat(predicted))
     with replacing(folder / TABLE) as temporary:
         frame(rows).to_csv(temporary, index=False, lineterminator="\n")
@@ -102,6 +103,26 @@ def _twin_cohort(job: Job, path: Path | None, tissues: int, workers: int) -> Coh
         job.output / FOLDER / "cohort", SYNTHETIC, tissues=tissues, workers=workers
     )
     return load_cohort(made, CLASSES)
+
+
+def other_encoders(own: EncoderSettings, texts: Sequence[str]) -> list[EncoderSettings]:
+    """Encoders to compare with the job's own, which is none of them.
+
+    Raises
+    ------
+    InputError
+        Two encoders of one name have other weights: their features and rows would be mixed.
+    """
+    found = {own.name: own}
+    for text in texts:
+        other = _encoder(text, own)
+        known = found.setdefault(other.name, other)
+        if other.weights not in (None, known.weights):
+            raise InputError(
+                f"encoder '{other.name}' is named with two sets of weights", code="encoder_twice",
+                remedy="Compare one of them at a time, each in a job of its own output",
+            )  # fmt: skip
+    return list(found.values())[1:]
 
 
 def _encoder(text: str, own: EncoderSettings) -> EncoderSettings:
@@ -188,10 +209,13 @@ def _probe(rows: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarra
     return np.asarray(probe.fit(rows, labels).predict(asked), dtype=str)
 
 
-def _run_answers(
-    run: Path, twins: TwinFeatures, digest: str, classes: Sequence[str]
-) -> pd.DataFrame:
-    """Answers of a finished run on the tiles of each slide that its twins show too."""
+def run_answers(run: Path, twins: TwinFeatures, digest: str) -> pd.DataFrame:
+    """Answers of a finished run on the tiles of each slide that its twins show too.
+
+    Classes are those of the run, in its order. A label that is none of them is left blank: twins
+    of other classes, such as the synthetic ones, say how often the run flips, not how often it is
+    right.
+    """
     record = read_json(run / "run.json") if (run / "run.json").is_file() else {}
     facts = record.get("facts", {})
     if record.get("status") != "done" or facts.get("encoder_digest") != digest:
@@ -199,12 +223,14 @@ def _run_answers(
             "this is no finished run on the job's encoder", file=run,
             remedy="Name the folder that `offsite train` printed", code="foreign_run",
         )  # fmt: skip
+    classes = load_predictions(run).classes
     model = load_slide_model(run / "weights.safetensors", facts["architecture"])
     rows = []
     for (_, tissue, site, label), part in twins.tiles.groupby(
         ["slide", "tissue", "site", "label"], sort=False
     ):
         logits = predict_bag(model, twins.features[part.index].astype(np.float16)).logits
-        rows.append(("run", "", tissue, site, label, classes[int(logits.argmax())]))
+        known = label if label in classes else ""
+        rows.append(("run", "", tissue, site, known, classes[int(logits.argmax())]))
     columns = ["model", "fitted_at", "tissue", "site", "label", "answer"]
     return pd.DataFrame(rows, columns=columns)

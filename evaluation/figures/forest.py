@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CAPTION = (
-    "Lines are 95\u202f% intervals. Filled squares are held-out sites, open circles training sites, "
+    "Lines are {}. Filled squares are held-out sites, open circles training sites, "
     "larger with more images; the diamond is all rows pooled, the bar what to expect at a new "
     "hospital."
 )
@@ -58,6 +58,7 @@ def forest_plot(
     name: str = "forest",
     *,
     limits: tuple[float, float],
+    intervals: str = "95\u202f% intervals",
 ) -> Figure:
     """Draw the estimates of one metric at every site.
 
@@ -71,6 +72,8 @@ def forest_plot(
         Name of the figure.
     limits : (float, float)
         The range the metric can take; the axis keeps within it.
+    intervals : str
+        What the lines are, for the caption.
     """
     count = len(rows)
     with canvas(WIDTH_IN, 0.9 + 0.3 * count) as figure:
@@ -90,7 +93,7 @@ def forest_plot(
         axes.tick_params(axis="y", length=0)
         _notes(axes, rows)
         said = "; ".join(f"{row.label}: {row.note}" for row in rows)
-        return finished(figure, name, f"{metric} by site", said, _CAPTION)
+        return finished(figure, name, f"{metric} by site", said, _CAPTION.format(intervals))
 
 
 def _draw(axes: "Axes", row: ForestRow, y: float) -> None:

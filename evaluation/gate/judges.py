@@ -19,7 +19,7 @@ from evaluation.gate.verdict import RuleVerdict
 from evaluation.report.metrics import described
 from evaluation.report.reading import records
 from evaluation.report.wording import change, interval, number, present, reason
-from evaluation.thresholds import PACKAGED
+from evaluation.thresholds import AT_THRESHOLD, PACKAGED
 
 Row = dict[str, Any]
 
@@ -104,9 +104,13 @@ def _worst_site(case: Case, rule: WorstSite) -> RuleVerdict:
 
     words = f"{label} {'of at least' if low_end else 'of at most'} {number(limit)}"
     by = "" if rule.bound == "value" else " by the careful end of its interval"
-    return _each_site(
-        case, rule, case.rows("per_site", rule, metric=rule.metric), fault, f"{words}{by}"
-    )
+    task, _, name = rule.metric.rpartition("/")
+    if not task or name not in AT_THRESHOLD:
+        rows = case.rows("per_site", rule, metric=rule.metric)
+        return _each_site(case, rule, rows, fault, f"{words}{by}")
+    # The per-site table has it at the stated threshold, by which no package decides.
+    rows = case.rows("operating_points", rule, metric=name, task=task, rule=PACKAGED)
+    return _each_site(case, rule, rows, fault, f"{words} at the chosen threshold{by}")
 
 
 def _calibration(case: Case, rule: Calibration) -> RuleVerdict:

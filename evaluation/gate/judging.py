@@ -15,6 +15,8 @@ from evaluation.gate.verdict import Verdict
 from evaluation.report.reading import read_evaluation
 from preprocessing.errors import InputError
 
+CONFIDENCE = 0.95
+
 
 def judge(
     tables: Mapping[str, pd.DataFrame] | str | Path,
@@ -43,10 +45,11 @@ def judge(
     Raises
     ------
     InputError
-        A site to be left out is not in the evaluation.
+        A site to be left out is not in the evaluation, or its intervals are not over patients or
+        narrower than those of 95 %.
     """
     if not isinstance(tables, Mapping):
-        tables = read_evaluation(tables).tables
+        tables = _of_patients(tables)
     known = set(tables["per_site"]["site"])
     for site in settings.left_out:
         if site not in known:
@@ -65,3 +68,24 @@ def judge(
         settings_digest=settings.digest(),
         left_out=dict(settings.left_out),
     )
+
+
+def _of_patients(folder: str | Path) -> Mapping[str, pd.DataFrame]:
+    """The tables of an evaluation folder whose intervals may be judged."""
+    evaluated = read_evaluation(folder)
+    if evaluated.over_images:
+        raise InputError(
+            "the intervals of this evaluation are over images, too narrow to be judged by",
+            file=Path(folder),
+            remedy="Set the evaluation's metrics.unit to patient, and evaluate again",
+            code="gate_unit",
+        )
+    if evaluated.confidence < CONFIDENCE:
+        raise InputError(
+            f"the intervals of this evaluation are {evaluated.confidence:.6g} intervals, too narrow"
+            " to be judged by",
+            file=Path(folder),
+            remedy=f"Set the evaluation's metrics.confidence to {CONFIDENCE} or more",
+            code="gate_confidence",
+        )
+    return evaluated.tables

@@ -30,7 +30,11 @@ class MinimumN(Rule):
 
 
 class WorstSite(Rule):
-    """A metric reaches a value at the worst site, by its interval's careful end."""
+    """A metric reaches a value at the worst site, by its interval's careful end.
+
+    Sensitivity, specificity and predictive values of a task are judged at the threshold chosen by
+    the rule of model packages, :data:`evaluation.thresholds.PACKAGED`.
+    """
 
     rule: Literal["worst_site"] = "worst_site"
     metric: str = Field(description="Metric of per_site.csv, such as referable/sensitivity")

@@ -63,21 +63,47 @@ def debiased_error(bins: Bins, observed: np.ndarray) -> np.ndarray:
 
 
 def simulated_shares(
-    bins: Bins, probabilities: np.ndarray, simulations: int, generator: np.random.Generator
+    bins: Bins,
+    probabilities: np.ndarray,
+    simulations: int,
+    generator: np.random.Generator,
+    answers: np.ndarray | None = None,
 ) -> np.ndarray:
     """Observed shares of each bin if every probability were true, ``simulations`` x K.
 
     Bins whose number of positives has a variance of 25 or more are drawn from the normal law of
     the same mean and variance, the others row by row.
+
+    Parameters
+    ----------
+    bins : Bins
+        Bins of the rows.
+    probabilities : numpy.ndarray
+        N.
+    simulations : int
+        Label sets to draw.
+    generator : numpy.random.Generator
+        Source of the draws.
+    answers : numpy.ndarray, optional
+        N numbers: rows of one number repeat one answer, such as a patient's for each of its
+        slides, and come true together; unset: each row is an answer of its own.
     """
-    variance = np.bincount(bins.of_row, probabilities * (1 - probabilities))
-    wide = variance >= _NORMAL_FROM
+    first, copies = np.arange(len(probabilities)), np.ones(len(probabilities))
+    if answers is not None:
+        _, first, counts = np.unique(answers, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        first, copies = first[order], counts[order].astype(np.float64)
+    chance, of_row = probabilities[first], bins.of_row[first]
+    spread = chance * (1 - chance)
+    variance = np.bincount(of_row, copies**2 * spread)
+    wide = np.bincount(of_row, spread) >= _NORMAL_FROM
     shares = np.empty((simulations, len(bins.sizes)))
     normal = generator.standard_normal((simulations, int(wide.sum())))
     shares[:, wide] = bins.probability[wide] + normal * np.sqrt(variance[wide]) / bins.sizes[wide]
     narrow = np.flatnonzero(~wide)
     for number in narrow:
-        own = probabilities[bins.of_row == number].astype(np.float32)
-        drawn = generator.random((simulations, len(own)), dtype=np.float32) < own
-        shares[:, number] = drawn.mean(axis=1)
+        own = of_row == number
+        drawn = generator.random((simulations, int(own.sum())), dtype=np.float32)
+        true = drawn < chance[own].astype(np.float32)
+        shares[:, number] = true @ copies[own] / bins.sizes[number]
     return np.clip(shares, 0.0, 1.0)

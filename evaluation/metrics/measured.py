@@ -84,15 +84,20 @@ def share(
     hits: np.ndarray,
     units: np.ndarray,
     *,
+    positive: int | None = None,
     better: bool | None = True,
     detail: str = "",
 ) -> Measured:
-    """A share of rows: hits among the rows it is taken over, and their units."""
+    """A share of rows: hits among the rows it is taken over, and their units.
+
+    ``positive`` of these rows are truly positive, whether they are hits or not; ``None`` for a
+    share that has no positive class.
+    """
     return Measured(
         name=name,
         values=values,
         n=len(hits),
-        n_positive=int(hits.sum()),
+        n_positive=positive,
         hits=hits,
         units=units,
         higher_is_better=better,

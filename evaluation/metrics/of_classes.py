@@ -78,8 +78,11 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
     shares = table.sum(axis=-1) / np.maximum(table.sum(axis=(-2, -1)), 1)[:, None]
     for index, label in enumerate(request.classes):
         own = sample.labels == index
-        yield share(f"sensitivity/{label}", sensitivities[:, index], right[own], sample.units[own])
-        yield share(f"prevalence/{label}", shares[:, index], own, sample.units, better=None)
+        count, found = int(own.sum()), sensitivities[:, index]
+        yield share(f"sensitivity/{label}", found, right[own], sample.units[own], positive=count)
+        yield share(
+            f"prevalence/{label}", shares[:, index], own, sample.units, positive=count, better=None
+        )
 
 
 def of_probabilities(sample: Sample, counts: np.ndarray) -> Iterator[Measured]:

@@ -32,13 +32,15 @@ def of_task(sample: Sample, counts: np.ndarray, task: Task, request: Request) ->
         )
     rows = np.stack([positive, (scores - positive) ** 2, np.ones(sample.n)], axis=1)
     positives, squares, total = weighted_sums(counts, sample.unit_sums(rows)).T
-    prevalence = confusion.ratio(positives, total)
-    yield share(f"{task.name}/prevalence", prevalence, positive, sample.units, better=None)
+    prevalence, count = confusion.ratio(positives, total), int(positive.sum())
+    yield share(
+        f"{task.name}/prevalence", prevalence, positive, sample.units, positive=count, better=None
+    )
     yield Measured(
         name=f"{task.name}/brier",
         values=confusion.ratio(squares, total),
         n=sample.n,
-        n_positive=int(positive.sum()),
+        n_positive=count,
         higher_is_better=False,
     )
     threshold = task.settings.threshold

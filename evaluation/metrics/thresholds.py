@@ -67,7 +67,10 @@ def shares_at(
         ("ppv", ppv, positive, flagged),
         ("npv", npv, ~positive, ~flagged),
     ):
-        yield share(prefix + name, values, hits[among], sample.units[among], detail=detail)
+        count = int(positive[among].sum())
+        yield share(
+            prefix + name, values, hits[among], sample.units[among], positive=count, detail=detail
+        )
 
 
 def needed_threshold(

@@ -13,7 +13,16 @@ from evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from evaluation.report.metrics import described, headline_metrics, primary_metric
 from evaluation.report.page import Page, render
 from evaluation.report.reading import records
-from evaluation.report.wording import change, counted, interval, listed, number, present, reason
+from evaluation.report.wording import (
+    change,
+    counted,
+    interval,
+    level,
+    listed,
+    number,
+    present,
+    reason,
+)
 from preprocessing.errors import InputError
 from preprocessing.files import write_text
 
@@ -33,6 +42,7 @@ def write_comparison(
     baseline: str,
     title: str = "Comparison of methods",
     primary: str | None = None,
+    confidence: float = 0.95,
 ) -> Path:
     """Write the page of a comparison, one self-contained file.
 
@@ -49,6 +59,8 @@ def write_comparison(
         Title of the page.
     primary : str, optional
         Metric that the summary is about; by default the usual one.
+    confidence : float
+        Confidence (0..1) of the intervals.
 
     Raises
     ------
@@ -67,7 +79,7 @@ def write_comparison(
         title=title,
         subtitle=f"{listed(others) if others else 'No method'} against {baseline}",
         facts=_facts(methods, names),
-        sections=tuple(_sections(methods, names, baseline, primary)),
+        sections=tuple(_sections(methods, names, baseline, primary, level(confidence))),
         version=importlib.metadata.version("offsite"),
     )
     target = Path(path)
@@ -76,7 +88,7 @@ def write_comparison(
 
 
 def _sections(
-    methods: pd.DataFrame, names: list[str], baseline: str, primary: str | None
+    methods: pd.DataFrame, names: list[str], baseline: str, primary: str | None, sure: str
 ) -> Iterator[Section]:
     parts: dict[str, pd.DataFrame] = {}
     if "division" in methods:
@@ -86,7 +98,7 @@ def _sections(
         suffix, told = ("", "") if len(parts) < 2 else (f"-{place}", f": {division}")
         metrics = list(dict.fromkeys(part["metric"]))
         chosen = primary_metric(metrics, primary)
-        summary = _summary(part, baseline, others, chosen, f"differences{suffix}")
+        summary = _summary(part, baseline, others, chosen, f"differences{suffix}", sure)
         anchor = "summary" if place == 0 else f"summary{suffix}"
         yield replace(summary, anchor=anchor, title=f"Summary{told}")
         for rank, metric in enumerate(headline_metrics(metrics, chosen)):
@@ -106,7 +118,12 @@ def _facts(methods: pd.DataFrame, names: list[str]) -> tuple[Point, ...]:
 
 
 def _summary(
-    methods: pd.DataFrame, baseline: str, others: list[str], metric: str, figure: str
+    methods: pd.DataFrame,
+    baseline: str,
+    others: list[str],
+    metric: str,
+    figure: str,
+    sure: str,
 ) -> Section:
     label = described(metric).label
     rows = methods[methods["metric"] == metric]
@@ -119,7 +136,7 @@ def _summary(
     worse = any("worse at" in point.sentence for point in points)
     lead = (
         f"Differences of {label} to {baseline}, on the same test images. A site counts as better "
-        "or worse only where the 95\u202f% interval over patients and seeds excludes no difference."
+        f"or worse only where the {sure} interval over patients and seeds excludes no difference."
     )
     drawn: tuple[Figure, ...] = ()
     if panels and panels[0].dots:
@@ -138,8 +155,10 @@ def _told(sites: list[Record], own: list[Record], metric: str) -> str:
     better, worse, open_, unknown = [], [], [], []
     for row in sites:
         low, high = present(row["difference_low"]), present(row["difference_high"])
-        if low is None or high is None:
+        if present(row["difference"]) is None:
             unknown.append(str(row["site"]))
+        elif low is None or high is None:
+            open_.append(str(row["site"]))
         elif (low > 0) if higher else (high < 0):
             better.append(f"{row['site']} ({_signed(row)})")
         elif (high < 0) if higher else (low > 0):

@@ -50,6 +50,7 @@ class Findings:
 
     def __init__(self, evaluated: Evaluated) -> None:
         table = evaluated.per_site
+        self.confidence = evaluated.confidence
         self.table = table[table["split"] == "test"] if "split" in table else table
         own = self.table[~self.table["site"].str.startswith("_")]
         self.metrics = list(dict.fromkeys(own["metric"]))

@@ -42,6 +42,18 @@ class Evaluated:
         return None if found is None or found.empty else found
 
     @property
+    def over_images(self) -> bool:
+        """Whether single images were drawn for the intervals, not patients with all of theirs."""
+        metrics = self.facts.get("settings", {}).get("metrics", {})
+        return bool(metrics.get("unit") == "image")
+
+    @property
+    def confidence(self) -> float:
+        """Confidence (0..1) of the intervals of the per-site tables."""
+        metrics = self.facts.get("settings", {}).get("metrics", {})
+        return float(metrics.get("confidence", 0.95))
+
+    @property
     def per_site(self) -> pd.DataFrame:
         """The per-site table."""
         return self.tables["per_site"]

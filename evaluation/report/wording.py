@@ -72,15 +72,34 @@ def change(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``87 %`` (with a narrow no-break space)."""
-    return "" if value is None else f"{100 * value:.0f}\u202f%"
+    """``87 %`` (with a narrow no-break space); what only rounding would make all or none is not.
+
+    >>> percent(0.996), percent(0.001), percent(1.0)
+    ('>99\u202f%', '<1\u202f%', '100\u202f%')
+    """
+    if value is None:
+        return ""
+    if 0.995 <= value < 1:
+        return ">99\u202f%"
+    return "<1\u202f%" if 0 < value < 0.005 else f"{100 * value:.0f}\u202f%"
 
 
-def estimate(value: float | None, low: float | None, high: float | None) -> str:
+def level(value: float | None) -> str:
+    """A share that was asked for, with every digit that it has: ``97.5 %``.
+
+    >>> level(0.95), level(0.975)
+    ('95\u202f%', '97.5\u202f%')
+    """
+    return "" if value is None else f"{100 * value:.6g}\u202f%"
+
+
+def estimate(
+    value: float | None, low: float | None, high: float | None, confidence: float = 0.95
+) -> str:
     """``0.87 (95 % interval 0.81–0.92)`` for a sentence."""
     bounds = interval(low, high)
     return (
-        f"{number(value)} (95\u202f% interval {bounds})"
+        f"{number(value)} ({level(confidence)} interval {bounds})"
         if bounds
         else f"{number(value)} (no interval)"
     )

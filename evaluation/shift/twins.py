@@ -129,8 +129,7 @@ def mean_over_tissues(
     weights = patient_weights(tissues, resamples, generator).astype(np.float64)
     draws = (weights @ scores) / weights.sum(axis=1)
     interval = percentile_interval(draws, units)
-    # Draws that all agree, as for identical features, do not say that the value is certain.
-    if interval is None or interval[1] - interval[0] < 1e-12:
+    if interval is None:
         reason = Reason.INTERVAL_UNSTABLE
         return Estimate(value=value, n=len(scores), n_patients=units, reason=reason)
     low, high = min(interval[0], value), max(interval[1], value)

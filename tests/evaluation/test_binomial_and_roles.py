@@ -68,3 +68,12 @@ def test_unknown_roles_are_told_from_the_splits():
     roles = roles_of(table(rows))
     assert roles.site_role.tolist() == ["training", "training", "held_out"]
     np.testing.assert_array_equal(roles_of(table(rows)[["split", "site"]]).fit, roles.fit)
+
+
+def test_a_patients_answer_fits_and_calibrates_once():
+    rows = table([("train", "a", "training"), ("val", "a", "training"), ("test", "a", "training")])
+    slides = rows.loc[rows.index.repeat(3)].assign(patient=np.repeat(["p", "q", "r"], 3))
+    plain, pooled = roles_of(slides), roles_of(slides.assign(slide_label="x"))
+    for mask in ("fit", "calibrate", "test", "reference"):
+        assert getattr(plain, mask).sum() == 3
+    assert (pooled.fit.sum(), pooled.calibrate.sum(), pooled.test.sum()) == (1, 1, 3)

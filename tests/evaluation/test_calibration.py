@@ -232,3 +232,21 @@ def test_calibrated_predictions_keep_everything_else(predictions: Predictions) -
     assert found.table is predictions.table
     np.testing.assert_array_equal(found.labels, predictions.labels)
     assert calibrated(predictions, None) is predictions
+
+
+def test_slides_that_repeat_an_answer_do_not_narrow_the_band(make_sites) -> None:
+    rows = make_sites({"home": 400, "a": 60}, held_out=("a",), classes=2)
+    slides = rows.select(np.repeat(np.arange(len(rows)), 6))
+    slides.table["slide_label"] = slides.table["label"]
+    slides.table["image"] = np.arange(len(slides)).astype(str)
+    settings = EvaluationSettings(resamples=100)
+    one, six = (
+        calibration_table(each, settings).set_index(["task", "calibrator", "site", "metric"])
+        for each in (rows, slides)
+    )
+    for metric in ("ece", "ece_debiased"):
+        before, after = (found.loc[("c1", "none", "a", metric)] for found in (one, six))
+        assert after["null_high"] > 0.7 * before["null_high"]
+    # The calibrators rest on the same patients, each of them once.
+    before, after = (found.loc[("c1", "platt", "a", "brier")] for found in (one, six))
+    assert after["value"] == pytest.approx(before["value"], abs=1e-9)

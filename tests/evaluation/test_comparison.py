@@ -97,6 +97,20 @@ def test_equal_models_do_not_differ(rows: Predictions) -> None:
     assert defined["p_value"].eq(1).all()
 
 
+def test_few_patients_who_agree_do_not_prove_two_models_equal(make_sites) -> None:
+    perfect = make_sites({"a": 24}, held_out=("a",), classes=2, noise=0.2, per_patient=2)
+    other = blurred(perfect, 1.0, 3)
+    found = paired_differences(perfect, other, EvaluationSettings(resamples=100))
+    patients = at(found, "a", "accuracy")["n_patients"]
+    for metric in ("accuracy", "auroc"):
+        row = at(found, "a", metric)
+        assert (row["first"], row["second"]) == (1.0, 1.0)
+        assert row["high"] == -row["low"]
+        assert row["high"] >= 1 - 0.025 ** (1 / patients) - 1e-12
+        assert row["p_value"] == 1.0
+    assert pd.isna(at(found, "a", "macro_f1")["low"])
+
+
 def test_swapping_the_models_turns_the_signs_round(table, rows, worse) -> None:
     turned = paired_differences(worse, rows, QUICK)
     np.testing.assert_allclose(turned["difference"], -table["difference"], atol=1e-12)
@@ -181,8 +195,8 @@ def test_seeds_that_differ_widen_the_interval_and_one_seed_has_no_spread(rows) -
     assert width["mixed"] > 1.5 * width["base"]
     assert width["one"] == pytest.approx(width["base"], abs=1e-12)
     assert pd.isna(rows_of["one"]["seed_sd"])
-    bounds = rows_of["one"][["difference_low", "difference_high"]].to_list()
-    assert bounds == pytest.approx([0, 0], abs=1e-12)
+    assert rows_of["one"]["difference"] == pytest.approx(0, abs=1e-12)
+    assert pd.isna(rows_of["one"]["difference_low"])
 
 
 def test_no_interval_of_a_method_leaves_the_range_of_its_metric(rows) -> None:

@@ -8,9 +8,18 @@ import pytest
 from evaluation.estimates import Estimate, Reason
 from evaluation.intervals import estimate, percentile_interval
 from evaluation.metrics.measured import Measured
+from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(resamples=100)
+
+
+def patients(number: int) -> Sample:
+    """A sample of so many patients, an image of each."""
+    return Sample(
+        labels=np.zeros(number, dtype=np.int64), probabilities=np.ones((number, 1)),
+        units=np.arange(number), n_units=number,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -29,7 +38,7 @@ def test_an_undefined_value_needs_a_reason() -> None:
 
 def test_draws_that_are_mostly_undefined_give_a_value_without_interval() -> None:
     draws = np.r_[0.7, np.full(30, 0.7), np.full(70, np.nan)]
-    found = estimate(Measured(name="m", values=draws, n=20), 20, SETTINGS)
+    found = estimate(Measured(name="m", values=draws, n=20), patients(20), SETTINGS)
     assert (found.value, found.low, found.reason) == (0.7, None, Reason.INTERVAL_UNSTABLE)
 
 
@@ -37,7 +46,7 @@ def test_an_undefined_point_keeps_its_counts() -> None:
     measured = Measured(
         name="m", values=np.full(5, np.nan), n=9, n_positive=1, undefined=Reason.TOO_FEW
     )
-    found = estimate(measured, 8, SETTINGS)
+    found = estimate(measured, patients(8), SETTINGS)
     assert (found.value, found.n, found.n_positive, found.n_patients) == (None, 9, 1, 8)
     assert found.reason is Reason.TOO_FEW
 
@@ -48,7 +57,7 @@ def test_a_share_has_the_exact_interval() -> None:
     measured = Measured(
         name="m", values=np.full(5, 0.8), n=10, n_positive=8, hits=hits, units=np.arange(10)
     )
-    found = estimate(measured, 10, SETTINGS)
+    found = estimate(measured, patients(10), SETTINGS)
     assert (found.low, found.high) == pytest.approx((0.4439, 0.9748), abs=1e-4)
 
 
@@ -59,3 +68,9 @@ def test_percentile_interval_widens_where_units_are_few_and_only_there() -> None
     assert many == pytest.approx((-1.96, 1.96), abs=0.05)
     # Student's t with 7 degrees of freedom, and n over n - 1.
     assert few == pytest.approx((-2.53, 2.53), abs=0.1)
+
+
+def test_draws_that_all_agree_are_no_interval() -> None:
+    assert percentile_interval(np.full(500, 1.0), 12) is None
+    # Rounding alone does not make one either.
+    assert percentile_interval(1.0 - 1e-16 * np.arange(500), 12) is None

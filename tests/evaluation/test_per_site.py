@@ -239,9 +239,25 @@ def test_repeating_each_image_of_a_patient_does_not_narrow_an_interval(make_site
         )
     images = per_site_table(five, QUICK.model_copy(update={"unit": "image"}))
     ignored = at(images, "a", "brier")
+    assert ignored["n_patients"] == at(images, "a", "accuracy")["n_patients"] == 120
+    assert at(images, "_pooled", "brier", "all")["n_patients"] == 120
     assert ignored["high"] - ignored["low"] < 0.6 * (
         at(one, "a", "brier")["high"] - at(one, "a", "brier")["low"]
     )
+
+
+def test_positives_are_the_truly_positive_whatever_the_model_called_them(make_sites) -> None:
+    rows = make_sites({"a": 200}, held_out=("a",), priors={"a": (0.8, 0.2)}, classes=2)
+    table = per_site_table(rows, EvaluationSettings(resamples=100))
+    ill, called = rows.labels == 1, rows.probabilities[:, 1] >= 0.5
+    assert 0 < (ill & called).sum() < ill.sum()
+    wanted = {
+        "auroc": ill, "c1/prevalence": ill, "sensitivity/c1": ill, "c1/sensitivity": ill,
+        "c1/specificity": ill & ~ill, "c1/ppv": ill & called, "c1/npv": ill & ~called,
+    }  # fmt: skip
+    found = {metric: at(table, "a", metric)["n_positive"] for metric in wanted}
+    assert found == {metric: rows.sum() for metric, rows in wanted.items()}
+    assert pd.isna(at(table, "a", "accuracy")["n_positive"])
 
 
 def test_two_classes_need_no_task(make_sites) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.checks import check_rows
+from evaluation.cohort_table import cohort_table
 from evaluation.predictions import load_predictions
 from preprocessing.errors import InputError
 
@@ -49,6 +51,52 @@ def test_a_run_folder_stands_for_its_table_and_the_arrays_beside_it(
     np.save(tmp_path / "embeddings.npy", np.zeros((4, 2)))
     with pytest.raises(InputError, match="4 rows"):
         load_predictions(tmp_path)
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path: Path, table: pd.DataFrame) -> None:
+    table["image"] = ["007", "7", "7.0"]
+    table.to_csv(tmp_path / "p.csv", index=False)
+    assert load_predictions(tmp_path / "p.csv").table["image"].tolist() == ["007", "7", "7.0"]
+
+
+def test_a_blank_probability_of_a_csv_is_refused_with_its_row(
+    tmp_path: Path, table: pd.DataFrame
+) -> None:
+    table.loc[1, "prob_no"] = np.nan
+    table.to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(InputError) as error:
+        load_predictions(tmp_path / "p.csv")
+    assert error.value.row == 3
+
+
+def test_images_without_a_patient_are_each_their_own_in_the_cohort_table(
+    tmp_path: Path, table: pd.DataFrame
+) -> None:
+    table["patient"] = ["", "", "002"]
+    table.to_csv(tmp_path / "p.csv", index=False)
+    found = cohort_table(load_predictions(tmp_path / "p.csv")).set_index("site")
+    assert found["n_patients"].to_dict() == {"s": 2, "t": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "code"),
+    [
+        ("split", ["test", "test", "Test"], "unknown_split"),
+        ("split", ["val", "test", "test"], "patient_in_two_splits"),
+        ("image", ["a.png", "a.png", "a.png"], "duplicate_image"),
+        ("site", ["_s", "_s", "t"], "site_name"),
+    ],
+)
+def test_what_would_be_measured_wrongly_is_refused(
+    tmp_path: Path, table: pd.DataFrame, column: str, values: list[str], code: str
+) -> None:
+    table.to_csv(tmp_path / "p.csv", index=False)
+    check_rows(load_predictions(tmp_path / "p.csv"))
+    table[column] = values
+    table.to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(InputError) as error:
+        check_rows(load_predictions(tmp_path / "p.csv"))
+    assert error.value.code == code
 
 
 def test_nearly_one_is_renormalised(tmp_path: Path, table: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Risk and coverage: areas against sums over cases and known identities."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -150,3 +151,12 @@ def test_a_site_without_calibration_rows_has_no_carried_threshold(make_sites):
     table = selective_table(predictions, FAST)
     assert cell(table, "a", "accuracy_at_threshold_80").reason == "no_samples"
     assert cell(table, "a", "accuracy_at_80").reason == "ok"
+
+
+def test_a_site_without_an_error_is_not_said_to_be_certain(make_sites):
+    rows = make_sites({"home": 200, "small": 12}, held_out=("small",), noise=0.1)
+    table = selective_table(rows, SelectiveSettings(resamples=50))
+    perfect = table[(table["site"] == "small") & (table["metric"] == "accuracy_at_80")].iloc[0]
+    assert perfect["value"] == 1.0
+    assert pd.isna(perfect["low"])
+    assert perfect["reason"] == "interval_unstable"

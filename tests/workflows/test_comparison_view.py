@@ -24,8 +24,10 @@ def test_unseen_sites_stand_first_and_names_are_text(capsys: pytest.CaptureFixtu
             row("_worst", "all", "sc_mil", 0.1, 0.0),
         ]
     )
-    show(table)
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()[3:]]
+    show(table, (), 0.9)
+    out = capsys.readouterr().out
+    assert "difference (90 %)" in out
+    lines = [line.strip() for line in out.splitlines()[3:]]
     assert lines[0].split("  ")[0] == "south, unseen"
     assert lines[0].endswith("0.80 (0.70–0.85)")
     assert lines[1].endswith("0.85 (0.75–0.90)  +0.053 (-0.047, +0.153)")

@@ -1,6 +1,7 @@
 """Onboarding a site: checks against known truth, local settings, and nothing without labels."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_a_known_temperature_is_found_and_a_hidden_failure_is_seen(
         assert np.array_equal(twice.reference[name], array)
 
 
+def test_many_images_of_few_patients_set_no_local_threshold(fundus_run: FundusRun) -> None:
+    package = load_package(fundus_run.package)
+    cases = simulated(package, 100, 0, sharpness=1.0, shift=0.0)
+    few = replace(cases, patients=np.array([f"p{i // 20}" for i in range(100)]))
+    done = onboard(package, few, "new")
+    assert done.record is not None
+    assert done.record.profiles["new"].referral is None
+    assert "5 patients with a positive case" in " ".join(done.record.profiles["new"].notes)
+
+
 def test_an_interrupted_prediction_makes_no_package(
     fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +181,26 @@ def test_a_case_that_was_not_reached_is_no_unanswered_one() -> None:
     pending = {"status": "pending", "duplicate_of": "", "case": "b"}
     with pytest.raises(InputError, match="1 of 2 cases were not reached"):
         cases_of([answered, pending], ["x", "y"], ["x", "y"])
+
+
+def test_where_patients_are_answered_a_patient_is_one_case_with_its_severest_label() -> None:
+    def record(patient: str, case: str, **more: object) -> dict[str, object]:
+        logit = float(ord(patient[-1:] or "z"))
+        return {"status": "ok", "logits": [0.0, logit], "duplicate_of": "", "patient": patient,
+                "ood_percentile": 1.0, "case": case, **more}  # fmt: skip
+
+    records = [
+        record("a", "1"), record("a", "2"), record("a", "3", logits=None),
+        record("b", "4"), record("b", "5"), record("", "6"), record("", "7"),
+    ]  # fmt: skip
+    labels = ["well", "", "ill", "well", "well", "ill", ""]
+    slides = cases_of(records, labels, ["well", "ill"])
+    assert slides.labels.tolist() == [0, -1, 0, 0, 1, -1]
+    found = cases_of(records, labels, ["well", "ill"], of_patients=True)
+    assert found.patients.tolist() == ["a", "b", "6", "7"]
+    assert found.labels.tolist() == [1, 0, 1, -1]
+    assert found.logits[:2, 1].tolist() == [97.0, 98.0]
+    assert found.unanswered == 1
 
 
 def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(

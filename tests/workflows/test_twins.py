@@ -7,15 +7,18 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from pathology.encoders import EncoderSettings
 from preprocessing.errors import InputError
+from preprocessing.files import read_json
 from preprocessing.synthetic.slides import make_twin_cohort
+from preprocessing.synthetic.slides_biology import CLASSES
 from preprocessing.synthetic.slides_sites import SITES
 from tests.workflows.conftest import SlideRun
 from tests.workflows.job_files import COHORT, write_job
 from workflows.cli import app
 from workflows.job import Job
 from workflows.twin_measures import POOLED, TwinFeatures, frame, twin_rows
-from workflows.twin_stage import compare_twins, probe_answers
+from workflows.twin_stage import compare_twins, other_encoders, probe_answers, run_answers
 
 TWINS = COHORT.model_copy(
     update={"sites": (SITES[0], SITES[4]), "width_um": 300, "height_um": 300,
@@ -130,3 +133,24 @@ def test_where_the_site_moves_the_class_axis_answers_flip() -> None:
     assert found.loc["probe_accuracy_same_site", "value"] > 0.9
     assert found.loc["probe_accuracy_other_site", "value"] == pytest.approx(0.5)
     assert found.loc["site_predictability", "p_value"] < 0.05
+
+
+def test_a_run_of_other_classes_is_not_said_to_be_wrong_on_the_twins(slide_run: SlideRun) -> None:
+    facts = read_json(slide_run.run / "run.json")["facts"]
+    rng = np.random.default_rng(0)
+    tiles = pd.DataFrame(
+        {"tissue": ["t", "t", "u", "u"], "site": ["a", "b"] * 2, "slide": list("1234"),
+         "label": ["high_grade", "high_grade", "tumour", "tumour"], "place": 0}
+    )  # fmt: skip
+    features = rng.normal(size=(4, facts["architecture"]["dimensions"]))
+    found = run_answers(slide_run.run, TwinFeatures(tiles, features), facts["encoder_digest"])
+    assert found["label"].tolist() == ["high_grade", "high_grade", "", ""]
+    assert set(found["answer"]) <= set(CLASSES)
+
+
+def test_an_encoder_is_compared_once_by_its_name() -> None:
+    own = EncoderSettings(name="structure_baseline")
+    texts = ("colour_baseline", "structure_baseline", "colour_baseline")
+    assert [other.name for other in other_encoders(own, texts)] == ["colour_baseline"]
+    with pytest.raises(InputError, match="two sets of weights"):
+        other_encoders(own, ("structure_baseline=/other/weights",))

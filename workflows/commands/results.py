@@ -44,7 +44,8 @@ def compare(
     from workflows.job import Job
 
     job = Job.load(config, overrides or ())
-    show(compare(job, baseline), metric or [])
+    confidence = job.configuration.report_settings().metrics.confidence
+    show(compare(job, baseline), metric or [], confidence)
     typer.echo(comparison_path(job))
 
 

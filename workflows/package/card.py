@@ -69,7 +69,9 @@ def _results(record: ModelRecord) -> str:
         shown = [estimate_text(cell) if cell else "" for cell in cells]
         rows.append((site.replace("_", " ").strip(), role.replace("_", " "), *shown))
     return _table(("site", "role", *metrics), rows) + (
-        "\n\nTest images; intervals (95 %) are over patients. All that was measured is in `model.json`."
+        "\n\nTest images; intervals (95 %) are over patients, unless the limits say otherwise."
+        " Sensitivity, specificity and predictive values are at the threshold that is chosen for all"
+        " training sites together. All that was measured is in `model.json`."
         " A site that is not in this table is a site at which nothing is known."
     )
 

@@ -136,26 +136,26 @@ def _fit_sets(rows: Predictions, groups: Groups, fitted: Fitted) -> None:
 
 
 def _checked_sites(predictions: Predictions, groups: Groups, fitted: Fitted) -> set[str]:
-    """Training sites where the threshold met enough positive cases that were not trained on.
+    """Training sites where the threshold met enough positive patients who were not trained on.
 
-    It is chosen on validation rows and measured on test rows; a site with fewer positives than
-    `LEAST_POSITIVES` in both has no profile, and 'no referral' is not given there.
+    It is chosen on validation rows and measured on test rows; a site with fewer positive patients
+    than `LEAST_POSITIVES` in both has no profile, and 'no referral' is not given there.
     """
     measured = predictions.table["split"].isin(["val", "test"]).to_numpy()
     training = (predictions.table["site_role"] == "training").to_numpy()
     members = np.isin(np.array(predictions.classes), groups.positive)
     labelled = predictions.labels >= 0
     positive = labelled & members[np.maximum(predictions.labels, 0)]
-    sites = predictions.table["site"].to_numpy(str)
+    sites, patients = (predictions.table[name].to_numpy(str) for name in ("site", "patient"))
     checked = set()
     for site in np.unique(sites[training]):
-        found = int((positive & measured & (sites == site)).sum())
+        found = len(np.unique(patients[positive & measured & (sites == site)]))
         if found >= LEAST_POSITIVES:
             checked.add(str(site))
         else:
             fitted.limits.append(
-                f"At {site} the threshold met {found} positive cases that were not trained on, fewer"
-                f" than {LEAST_POSITIVES}: the site counts as not checked."
+                f"At {site} the threshold met {found} patients with a positive case that was not"
+                f" trained on, fewer than {LEAST_POSITIVES}: the site counts as not checked."
             )
     return checked
 

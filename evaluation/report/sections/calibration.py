@@ -66,10 +66,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     slopes = [row for row in sites_of(findings, rows[rows["metric"] == "slope"]) if _too_sure(row)]
     if not slopes:
         return []
-    told = [
-        f"{row['site']} (slope {estimate(*(present(row[n]) for n in ('value', 'low', 'high')))})"
-        for row in slopes
-    ]
+    told = [f"{row['site']} (slope {_estimate(row, findings.confidence)})" for row in slopes]
     against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
     wrong = f" They point the wrong way at {listed(against)}." if against else ""
     return [
@@ -79,6 +76,11 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
             caution=True,
         )
     ]
+
+
+def _estimate(row: Record, confidence: float) -> str:
+    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+    return estimate(value, low, high, confidence)
 
 
 def _named(task: str) -> str:

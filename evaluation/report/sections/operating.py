@@ -9,7 +9,7 @@ from evaluation.report.content import Column, Point, Section, Table
 from evaluation.report.findings import Findings
 from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
 from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import interval, listed, number, percent, present, reason
+from evaluation.report.wording import interval, level, listed, number, present, reason
 
 _RULES = ("confident", "point", "stated")
 _RULE_WORDS = {
@@ -17,6 +17,14 @@ _RULE_WORDS = {
     "point": "chosen as the highest that reaches the target",
     "stated": "as stated in the settings",
 }
+_CHOSEN = (
+    "A threshold is chosen once, on validation rows of the training sites, and then used "
+    "everywhere. What it promised is not what every site gets."
+)
+_STATED = (
+    "No threshold could be chosen, as there are no positive validation rows of training sites: the "
+    "one stated in the settings is used everywhere. It promises no sensitivity."
+)
 _COLUMNS = (
     ("sensitivity", "Sensitivity"),
     ("specificity", "Specificity"),
@@ -32,9 +40,10 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     table = evaluated.table("operating_points")
     if table is None:
         return None
-    figures, tables = [], []
+    figures, tables, chosen = [], [], False
     for task in dict.fromkeys(table["task"]):
         own = table[table["task"] == task]
+        chosen = chosen or _usable_rules(own)[0] != "stated"
         for rule in _usable_rules(own):
             rows = own[own["rule"] == rule]
             main = rule == _usable_rules(own)[0]
@@ -49,10 +58,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     return Section(
         anchor="operating",
         title="A threshold carried to each site",
-        lead=(
-            "A threshold is chosen once, on validation rows of the training sites, and then used "
-            "everywhere. What it promised is not what every site gets.",
-        ),
+        lead=(_CHOSEN if chosen else _STATED,),
         tables=tuple(tables),
         figures=tuple(figures),
         notes=(
@@ -79,17 +85,17 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
             }
             told = [f"{site} ({_share(found_there[site])})" for site in missed]
-            target = percent(present(rows["target_sensitivity"].iloc[0]))
-            found.append(
-                Point(
-                    subject="Threshold",
-                    sentence=(
-                        f"The one for {target} sensitivity ({task}) finds fewer than promised at "
-                        f"{listed(told)}."
-                    ),
-                    caution=True,
-                )
+            target = level(present(rows["target_sensitivity"].iloc[0]))
+            sentence = (
+                f"The one for {target} sensitivity ({task}) finds fewer than promised at "
+                f"{listed(told)}."
             )
+            if rule == "stated":
+                sentence = (
+                    f"The stated one finds fewer than the wanted {target} ({task}) at "
+                    f"{listed(told)}."
+                )
+            found.append(Point(subject="Threshold", sentence=sentence, caution=True))
     return found
 
 
@@ -113,7 +119,7 @@ def _share(row: Record) -> str:
 
 def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, folded: bool) -> Table:
     threshold = present(rows["threshold"].iloc[0])
-    target = percent(present(rows["target_sensitivity"].iloc[0]))
+    target = level(present(rows["target_sensitivity"].iloc[0]))
     caption = (
         f"{task}: threshold {number(threshold, 3)}, {_RULE_WORDS.get(rule, rule)} "
         f"({target} sensitivity wanted)"

@@ -8,6 +8,7 @@ from evaluation.report.content import Column, Point, Section, Table
 from evaluation.report.findings import Findings
 from evaluation.report.grids import GridColumn, Record, grid, sites_of
 from evaluation.report.reading import Evaluated
+from evaluation.report.wording import level as stated
 from evaluation.report.wording import listed, percent, present
 
 _SELECTIVE = (
@@ -90,7 +91,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     return [
         Point(
             subject="Prediction sets",
-            sentence=f"Promised to hold the truth in {percent(float(level))}; they do not at "
+            sentence=f"Promised to hold the truth in {stated(float(level))}; they do not at "
             f"{listed(told)}.",
             caution=True,
         )
@@ -108,7 +109,7 @@ def _broken(row: Record) -> bool:
 
 def _sets(findings: Findings, rows: pd.DataFrame, level: float, *, weighted: bool) -> Table:
     how = "weighted by likeness to the site" if weighted else "calibrated on the training sites"
-    caption = f"Sets promised to hold the truth in {percent(level)}, {how}"
+    caption = f"Sets promised to hold the truth in {stated(level)}, {how}"
 
     def column(name: str, heading: str, **options: object) -> GridColumn:
         return GridColumn(

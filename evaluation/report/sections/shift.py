@@ -13,6 +13,7 @@ _KINDS = {
     "prevalence": "Case mix differs",
     "performance": "Performance differs",
 }
+_WITHOUT_LABELS = "prior_distance_em"
 _LEAST_RATIO = 0.1  # of chance: an axis of multiples is logarithmic
 _CAPTION = (
     "Left: distance of the site's images from the reference, as a multiple of what chance gives "
@@ -41,10 +42,20 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         figures=_figures(by_kind),
         notes=(
             "Held-out sites are compared with the test rows of the training sites; a training "
-            "site with the other training sites. Alarms are corrected for the number of sites. The "
-            "case mix is estimated from the model's outputs, without labels.",
+            "site with the other training sites. Alarms for images and case mix are corrected for "
+            "the number of sites; performance counts as lower where its interval is under 0. "
+            f"{_case_mix(by_kind['prevalence'])}",
         ),
     )
+
+
+def _case_mix(rows: list[Record]) -> str:
+    """Where the case mix of the sites comes from: labels, or what the model says."""
+    guessed = [str(row["site"]) for row in rows if row["statistic"] == _WITHOUT_LABELS]
+    if not guessed:
+        return "The case mix is counted from the labels."
+    where = "" if len(guessed) == len(rows) else f" at {listed(guessed)}; elsewhere it is counted"
+    return f"The case mix is estimated from the model's outputs, without labels{where}."
 
 
 def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
@@ -115,7 +126,8 @@ def _cell(kind: str, row: Record | None) -> Cell:
     if kind == "performance":
         bounds = interval(present(row["low"]), present(row["high"]))
         words = "lower" if _is_flagged(row) else "not lower beyond chance"
-        note = f"AUROC {change(value)} ({bounds})"
+        words = words if bounds else "not known"
+        note = f"AUROC {change(value)} ({bounds or 'no interval'})"
     else:
         words = "yes" if _is_flagged(row) else "not beyond chance"
         p_value = present(row["p_value"])

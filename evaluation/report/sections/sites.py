@@ -6,7 +6,7 @@ from evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from evaluation.report.findings import Findings, SiteEstimate
 from evaluation.report.metrics import described, headline_metrics
 from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import counted, interval, number, present, reason
+from evaluation.report.wording import counted, interval, level, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 _ENOUGH_HELD_OUT = 4
@@ -16,9 +16,15 @@ _SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Bes
 def section(evaluated: Evaluated, findings: Findings) -> Section:
     """The first table of the page, its forest plot, and every metric behind a fold."""
     chosen = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
+    drawn = (
+        "It is drawn over single images, as if each were of another patient: it is too narrow "
+        "where patients have several."
+        if evaluated.over_images
+        else "It is drawn over patients, so that two eyes or ten slides of one patient do not count "
+        "as two or ten."
+    )
     notes = [
-        "Under each value stands its 95\u202f% interval. It is drawn over patients, so that two eyes "
-        "or ten slides of one patient do not count as two or ten. The worst site is a minimum over "
+        f"Under each value stands its {level(evaluated.confidence)} interval. {drawn} The worst site is a minimum over "
         "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
         "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]
@@ -62,7 +68,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
             subject="The next hospital",
             sentence=(
                 f"If it resembles {words}, expect {findings.metric.label} between "
-                f"{number(low)} and {number(high)} (95\u202f% prediction interval).{caveat}"
+                f"{number(low)} and {number(high)} ({level(findings.confidence)} prediction interval).{caveat}"
             ),
         )
     ]
@@ -134,7 +140,7 @@ def _everything(findings: Findings) -> Table:
         columns=(
             Column(heading="Metric", numeric=False),
             Column(heading="Value"),
-            Column(heading="95\u202f% interval"),
+            Column(heading=f"{level(findings.confidence)} interval"),
             Column(heading="Images"),
             Column(heading="Positive"),
             Column(heading="Patients"),
@@ -179,7 +185,10 @@ def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
             )
         )
     label = findings.metric.label
-    return forest_plot(rows, label[0].upper() + label[1:], limits=findings.metric.limits)
+    return forest_plot(
+        rows, label[0].upper() + label[1:], limits=findings.metric.limits,
+        intervals=f"{level(findings.confidence)} intervals",
+    )  # fmt: skip
 
 
 def _forest_row(label: str, row: SiteEstimate, kind: str, weight: float) -> ForestRow:

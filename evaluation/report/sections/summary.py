@@ -34,11 +34,13 @@ def _worst(findings: Findings) -> str:
         return "No metric is defined at any site: the page can only say what is missing."
     firm = [row for row in defined if not row.few] or defined
     worst, best = firm[0], firm[-1]
-    sentence = f"At the weakest site, {_at(worst)}, {findings.metric.label} was {_value(worst)}."
+    sentence = (
+        f"At the weakest site, {_at(worst)}, {findings.metric.label} was {_value(findings, worst)}."
+    )
     if len(firm) == 1:
         sentence = (
             f"At {_at(worst)}, the only site with enough patients to judge, "
-            f"{findings.metric.label} was {_value(worst)}."
+            f"{findings.metric.label} was {_value(findings, worst)}."
         )
     if number(defined[0].value) != number(worst.value):
         sentence += (
@@ -47,7 +49,7 @@ def _worst(findings: Findings) -> str:
         )
     if len(firm) == 1:
         return sentence
-    return f"{sentence} At the strongest, {_at(best)}, it was {_value(best)}."
+    return f"{sentence} At the strongest, {_at(best)}, it was {_value(findings, best)}."
 
 
 def _defined(findings: Findings, sites: list[str]) -> list[SiteEstimate]:
@@ -59,8 +61,8 @@ def _at(row: SiteEstimate) -> str:
     return f"{row.site} ({ROLES.get(row.role, 'site')}, {_size(row)})"
 
 
-def _value(row: SiteEstimate) -> str:
-    return estimate(row.value, row.low, row.high)
+def _value(findings: Findings, row: SiteEstimate) -> str:
+    return estimate(row.value, row.low, row.high, findings.confidence)
 
 
 def _group(findings: Findings, role: str) -> Point:
@@ -71,7 +73,7 @@ def _group(findings: Findings, role: str) -> Point:
     pooled = findings.summary("_pooled", role, findings.primary)
     sentence = f"{counted(len(sites), 'site')}{told}"
     if pooled is not None and pooled.value is not None:
-        bounds = estimate(pooled.value, pooled.low, pooled.high)
+        bounds = _value(findings, pooled)
         sentence += f"; pooled {findings.metric.label} {bounds}"
     if len(defined) > 1:
         low, high = defined[0], defined[-1]

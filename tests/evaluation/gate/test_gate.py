@@ -1,8 +1,11 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from evaluation.comparison import paired_differences
+from evaluation.evaluating import ReportSettings, evaluate
 from evaluation.gate.judging import judge
 from evaluation.gate.rules import GateSettings, load_rules
 from evaluation.per_site import per_site_table
@@ -129,12 +132,29 @@ def test_the_worst_site_is_judged_by_the_lower_bound(changed, said):
 
 
 def test_a_site_that_was_not_measured_does_not_pass():
-    rule = {"rule": "worst_site", "metric": "referable/sensitivity", "at_least": 0.8}
-    sensitivity = row("East", metric="referable/sensitivity")
-    tables = {"per_site": pd.DataFrame([row("East"), row("West"), sensitivity])}
+    rule = {"rule": "worst_site", "metric": "referable/auroc", "at_least": 0.8}
+    area = row("East", metric="referable/auroc")
+    tables = {"per_site": pd.DataFrame([row("East"), row("West"), area])}
     verdict = judge(tables, gate(rule), champion=None, differences=None)
     assert verdict.rules[0].sites == ("West",)
     assert "West was not measured" in verdict.rules[0].sentence
+
+
+def test_sensitivity_is_judged_at_the_threshold_that_is_shipped():
+    rule = {"rule": "worst_site", "metric": "referable/sensitivity", "at_least": 0.8}
+    stated = row("East", metric="referable/sensitivity", low=0.95)
+    tables = {"per_site": pd.DataFrame([row("East"), stated])}
+    verdict = judge(tables, gate(rule), champion=None, differences=None)
+    assert "no such table" in verdict.rules[0].sentence
+    for low, passed in ((0.79, False), (0.81, True)):
+        carried = [
+            row("East", metric="sensitivity", task="referable", rule=which, low=bound)
+            for which, bound in (("stated", 0.95), (PACKAGED, low), ("confident", 0.95))
+        ]
+        points = tables | {"operating_points": pd.DataFrame(carried)}
+        verdict = judge(points, gate(rule), champion=None, differences=None)
+        assert verdict.passed is passed
+        assert "at the chosen threshold" in verdict.rules[0].sentence
 
 
 def test_roles_choose_sites_and_no_site_left_is_a_refusal():
@@ -149,6 +169,35 @@ def test_roles_choose_sites_and_no_site_left_is_a_refusal():
         {"per_site": pd.DataFrame([row("East")])}, gate(rule), champion=None, differences=None
     )
     assert not empty.passed
+
+
+def test_intervals_over_images_are_not_judged(tmp_path):
+    rules = gate({"rule": "minimum_n", "patients": 150})
+    for unit, drawn in (("patient", "over patients"), ("image", "over single images")):
+        settings = ReportSettings(parts=(), metrics=EvaluationSettings(resamples=100, unit=unit))
+        made = evaluate(predictions({"North": 1.0}), tmp_path / unit, settings)
+        assert f"It is drawn {drawn}" in made.report.read_text()
+        assert made.per_site["n_patients"].max() == 150
+    assert judge(tmp_path / "patient", rules, champion=None, differences=None).passed
+    with pytest.raises(InputError, match="over images"):
+        judge(tmp_path / "image", rules, champion=None, differences=None)
+
+
+def test_intervals_of_less_confidence_are_called_so_and_not_judged(tmp_path):
+    for confidence, said in ((0.975, "97.5\u202f%"), (0.9, "90\u202f%")):
+        metrics = EvaluationSettings(resamples=100, confidence=confidence)
+        settings = ReportSettings(parts=("next_hospital",), metrics=metrics)
+        rows = predictions({"North": 1.0, "East": 1.0, "South": 0.5})
+        made = evaluate(rows, tmp_path / f"{confidence}", settings)
+        page = made.report.read_text()
+        assert {f"{said} interval", f"{said} prediction"} <= set(
+            re.findall(r"[\d.]+\u202f% (?:interval|prediction)", page)
+        )
+        assert "95\u202f% interval" not in page
+    rules = gate({"rule": "minimum_n", "patients": 150})
+    assert judge(tmp_path / "0.975", rules, champion=None, differences=None).passed
+    with pytest.raises(InputError, match="too narrow"):
+        judge(tmp_path / "0.9", rules, champion=None, differences=None)
 
 
 def test_sites_are_left_out_by_name_and_reason_only():

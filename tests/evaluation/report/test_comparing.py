@@ -47,6 +47,16 @@ def test_where_less_is_better_signs_are_read_the_other_way(methods, tmp_path):
     assert "worse at A" in text
 
 
+def test_confidence_is_told_and_a_difference_without_interval_is_undecided(methods, tmp_path):
+    methods.loc[methods["site"] == "A", ["difference_low", "difference_high"]] = None
+    page = write_comparison(
+        methods, tmp_path / "c.html", baseline="plain", confidence=0.9
+    ).read_text()
+    text = text_of(page, "summary")
+    assert "90 % interval over patients" in text
+    assert re.search("undecided at (A and C|C and A)", text)
+
+
 def test_each_division_is_compared_by_itself(methods, tmp_path):
     both = pd.concat([methods.assign(division="one"), methods.assign(division="two")])
     page = write_comparison(both, tmp_path / "c.html", baseline="plain").read_text()

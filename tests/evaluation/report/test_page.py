@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.evaluating import evaluate
+from evaluation.evaluating import ReportSettings, evaluate
 from evaluation.report.page import write_report
 from evaluation.report.reading import read_evaluation, read_table
+from evaluation.settings import EvaluationSettings, TaskSettings
+from evaluation.shift.settings import ShiftSettings
 from preprocessing.errors import InputError
 from preprocessing.files import read_json
 
@@ -251,3 +253,23 @@ def test_a_table_without_rows_is_refused(hard_predictions, tmp_path):
     nothing = hard_predictions.select(np.zeros(len(hard_predictions), dtype=bool))
     with pytest.raises(InputError, match="no predictions"):
         evaluate(nothing, tmp_path / "e")
+
+
+def test_the_page_says_where_threshold_and_case_mix_come_from(hard_predictions, tmp_path):
+    strict = TaskSettings(positive_classes=("severe & worse",), threshold=0.9)
+    settings = ReportSettings(
+        parts=("operating_points", "shift"),
+        metrics=EvaluationSettings(resamples=100, tasks={"severe": strict}),
+        shift=ShiftSettings(permutations=99, resamples=50, null_splits=19),
+    )
+    page = evaluate(hard_predictions, tmp_path / "whole", settings).report.read_text()
+    assert "A threshold is chosen once" in words(page, "operating")
+    assert "without labels at No labels; elsewhere it is counted" in words(page, "shift")
+    named = np.isin(hard_predictions.table["site"], ["No labels"])
+    measured = (hard_predictions.table["split"] == "test").to_numpy() & ~named
+    page = evaluate(hard_predictions.select(measured), tmp_path / "test", settings)
+    page = page.report.read_text()
+    assert "promises no sensitivity" in words(page, "operating")
+    assert "The stated one finds fewer than the wanted" in words(page, "summary")
+    assert "than promised" not in words(page, "summary")
+    assert "The case mix is counted from the labels." in words(page, "shift")

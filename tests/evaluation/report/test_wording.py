@@ -1,7 +1,16 @@
 import pytest
 
 from evaluation.report.metrics import described, headline_metrics, primary_metric
-from evaluation.report.wording import counted, estimate, interval, listed, number, present
+from evaluation.report.wording import (
+    counted,
+    estimate,
+    interval,
+    level,
+    listed,
+    number,
+    percent,
+    present,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,13 @@ def test_an_interval_keeps_its_bounds_apart_from_its_dash():
     assert interval(None, 0.1) == ""
     assert interval(0.9987, 1.0) == "0.999–1.000"
     assert interval(1.0, 1.0) == ""
+
+
+def test_shares_are_not_rounded_to_all_or_none_and_what_was_asked_for_keeps_its_digits():
+    assert (percent(0.997), percent(0.002), percent(0.873)) == (
+        ">99\u202f%", "<1\u202f%", "87\u202f%"
+    )  # fmt: skip
+    assert (level(0.975), level(0.9)) == ("97.5\u202f%", "90\u202f%")
 
 
 def test_sentences_say_where_an_interval_is_missing():

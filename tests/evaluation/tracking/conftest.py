@@ -11,6 +11,8 @@ import pytest
 def per_site() -> pd.DataFrame:
     rows = [
         ("Hôpital A", "training", "auroc", 0.9, 0.8, 0.95, 100, 30),
+        ("Hôpital A", "training", "severe/prevalence", 0.3, 0.2, 0.4, 100, 30),
+        ("Hôpital A", "training", "severe/specificity", 0.9, 0.8, 0.95, 70, 0),
         ("Clinic B", "held_out", "auroc", None, None, None, 12, 0),
         ("_pooled", "all", "auroc", 0.85, 0.8, 0.9, 112, 30),
         ("_worst", "all", "auroc", 0.9, 0.8, 0.95, 100, 30),

@@ -79,6 +79,19 @@ def test_new_content_of_a_job_replaces_what_is_shown(store, per_site):
     assert client_of(store).get_run(run_id).data.metrics["test/hopital_a/auroc"] == 0.7
 
 
+def test_metrics_that_are_measured_no_more_are_named(store, per_site):
+    run_id = log_run(store, "demo", "one", job_key="k", curves=CURVES, per_site=per_site)
+    fewer = per_site[per_site["metric"] != "severe/specificity"]
+    assert "offsite.metric_keys_outdated" not in client_of(store).get_run(run_id).data.tags
+    for table, wanted in (
+        (fewer, ", ".join(f"test/hopital_a/severe_specificity{end}" for end in ("", ".hi", ".lo"))),
+        (per_site, "none"),
+    ):
+        log_run(store, "demo", "one", job_key="k", curves=CURVES, per_site=table)
+        tags = client_of(store).get_run(run_id).data.tags
+        assert tags["offsite.metric_keys_outdated"] == wanted
+
+
 def test_a_job_key_that_does_not_change_with_the_settings_is_refused(store):
     log_run(store, "demo", "one", job_key="k", params={"rate": 0.1})
     with pytest.raises(InputError, match=r"rate = 0.1, now it is 0.2"):
