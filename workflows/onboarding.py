@@ -13,13 +13,11 @@ import numpy as np
 
 from evaluation.conformal import ConformalSets, ConformalSettings
 from evaluation.estimates import Estimate
+from evaluation.local_settings import local_prior, local_temperature, local_threshold
 from evaluation.onboarding import (
     ShareCheck,
     check_coverage,
     check_sensitivity,
-    local_prior,
-    local_temperature,
-    local_threshold,
     shift_alarm,
 )
 from workflows.onboarding_cases import (

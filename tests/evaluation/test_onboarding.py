@@ -7,13 +7,11 @@ from scipy.special import log_softmax
 from scipy.stats import binom, binomtest
 
 from evaluation.estimates import Reason
+from evaluation.local_settings import local_prior, local_temperature, local_threshold
 from evaluation.onboarding import (
     Verdict,
     check_coverage,
     check_sensitivity,
-    local_prior,
-    local_temperature,
-    local_threshold,
     shift_alarm,
 )
 

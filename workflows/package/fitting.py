@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.binomial import clustered_interval
 from evaluation.conformal import ConformalSets, ConformalSettings
-from evaluation.onboarding import local_temperature
+from evaluation.local_settings import local_temperature
 from evaluation.ood.fitting import fit_detectors
 from evaluation.ood.settings import OodSettings
 from evaluation.predictions import Predictions
