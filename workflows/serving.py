@@ -83,7 +83,7 @@ class ServedModel:
         with passage.blamed():
             check_file(passage.item)
             passage.content = sha256_of(passage.item, content_of(passage.item))
-            passage.read(self._predictor)
+            passage.read(self._predictor, shown=False)
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
                 (finding,) = self._predictor.infer([passage.prepared])

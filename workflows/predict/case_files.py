@@ -22,7 +22,7 @@ from workflows.predict.kinds import slide_parts
 from workflows.predict.pictures import THUMB_PX, jpeg, shrunk
 
 RECORD = "case.json"
-VIEW, THUMB = "image.jpg", "thumb.jpg"
+_PICTURES = {"image": "image.jpg", "thumbnail": "thumb.jpg"}
 # A change here redoes every case: what is written, or how it is decided, became another.
 FORMAT = 4
 
@@ -86,18 +86,19 @@ class CaseFiles:
         self,
         item: Item,
         record: dict[str, Any],
-        view: np.ndarray | None,
+        pictures: Mapping[str, bytes],
         save: Callable[[Path], dict[str, str]] | None,
     ) -> dict[str, Any]:
-        """Write a case afresh; returns the record with the names of its files."""
+        """Write a case afresh; returns the record with the names of its files.
+
+        ``pictures`` are of `pictures_of`; ``save`` writes more and names it by kind.
+        """
         folder = self.folder(item)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)  # from here on the case counts as undone
-        files: dict[str, str] = {}
-        if view is not None:
-            write_bytes(folder / VIEW, jpeg(view))
-            write_bytes(folder / THUMB, jpeg(shrunk(view, THUMB_PX), 80))
-            files |= {"image": VIEW, "thumbnail": THUMB}
+        files = {kind: _PICTURES[kind] for kind in pictures}
+        for kind, content in pictures.items():
+            write_bytes(folder / _PICTURES[kind], content)
         if save is not None:
             files |= save(folder)
         record = {**record, "files": files}
@@ -107,6 +108,11 @@ class CaseFiles:
         write_json(folder / RECORD, record)
         self._confirmed[item.case] = record["key"]
         return record
+
+
+def pictures_of(view: np.ndarray) -> dict[str, bytes]:
+    """Return the pictures of a case by kind, from its view (H x W x 3, uint8), as JPEG."""
+    return {"image": jpeg(view), "thumbnail": jpeg(shrunk(view, THUMB_PX), 80)}
 
 
 def content_of(item: Item) -> str:

@@ -29,6 +29,8 @@ from workflows.predict.predictor import Predictor
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64
+# Cases that may wait to be written: a disk that pauses for a moment stops nobody.
+_WAITING = 64
 # A full or read-only disk is not one case's fault.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -222,21 +224,23 @@ class Engine:
     def _written(self, passage: Passage) -> dict[str, Any]:
         save = passage.finding.save if passage.finding else None
         try:
-            return self._files.write(passage.item, passage.record(self._judge), passage.view, save)
+            return self._files.write(
+                passage.item, passage.record(self._judge), passage.pictures, save
+            )
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
                 raise
             passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
             passage.detail = traceback.format_exc()
-            return self._files.write(passage.item, passage.record(self._judge), None, None)
+            return self._files.write(passage.item, passage.record(self._judge), {}, None)
 
 
 class _Writer:
-    """One thread that writes, with a short queue: a slow disk holds the pipeline back."""
+    """One thread that writes; a disk that stays slow holds the pipeline back."""
 
     def __init__(self, write: Callable[[Passage], None]) -> None:
         self._write = write
-        self._queue: queue.Queue[Passage | None] = queue.Queue(maxsize=16)
+        self._queue: queue.Queue[Passage | None] = queue.Queue(maxsize=_WAITING)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="write")
         self._thread.start()

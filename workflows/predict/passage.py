@@ -3,13 +3,14 @@
 import errno
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from preprocessing.errors import InputError
+from workflows.predict.case_files import pictures_of
 from workflows.predict.codes import Code, Decision, Status, status_of
 from workflows.predict.items import Item
 from workflows.predict.judgement import Judge
@@ -28,7 +29,7 @@ class Passage:
     """One input on its way through the pipeline.
 
     ``stored`` is the record of an earlier run that still holds; ``fault`` is why there is no
-    answer; ``detail`` is a traceback, for the record of the case alone.
+    answer; ``pictures`` are shown of it; ``detail`` is a traceback, for the record of the case alone.
     """
 
     item: Item
@@ -38,7 +39,7 @@ class Passage:
     finding: Finding | None = None
     stored: dict[str, Any] | None = None
     fault: tuple[Code, str] | None = None
-    view: np.ndarray | None = None
+    pictures: dict[str, bytes] = field(default_factory=dict)
     detail: str = ""
     seconds: float = 0.0
 
@@ -58,18 +59,30 @@ class Passage:
         try:
             yield
         except Rejected as verdict:
-            self.fault, self.view = (verdict.code, verdict.message), verdict.view
+            self.fault = verdict.code, verdict.message
+            with suppress(Exception):  # a case without its picture is still a row
+                self._show(verdict.view)
         except Exception as error:
             self.blame(error)
 
-    def read(self, predictor: Predictor) -> None:
-        """Prepare the input; one that cannot be graded will not be inferred."""
+    def read(self, predictor: Predictor, *, shown: bool = True) -> None:
+        """Prepare the input; one that cannot be graded will not be inferred.
+
+        ``shown``: somebody will look at it.
+        """
         with self.blamed():
-            self.prepared = predictor.prepare(self.item)
-            self.view = self.prepared.view
-            quality = self.prepared.quality
+            prepared = predictor.prepare(self.item)
+            if shown:
+                self._show(prepared.view)
+            self.prepared = replace(prepared, view=None)
+            quality = prepared.quality
             if not quality.gradable:
                 self.fault = Code.UNGRADABLE, "; ".join(quality.reasons) or "poor quality"
+
+    def _show(self, view: np.ndarray | None) -> None:
+        """Keep the view as files: a hundredth of its pixels, so that many may wait to be written."""
+        if view is not None:
+            self.pictures = pictures_of(view)
 
     def blame(self, error: Exception) -> None:
         """Make an error the reason why there is no answer."""
