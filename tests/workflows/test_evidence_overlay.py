@@ -13,7 +13,7 @@ def test_the_place_of_the_evidence_is_where_the_colour_is() -> None:
     evidence = np.full((8, 8), -1.0, np.float32)
     evidence[2, 5] = 20.0
     overlay = evidence_overlay((768, 1024), (900, 1200), FIELD, evidence)
-    assert overlay.shape == (192, OVERLAY_PX, 4)
+    assert overlay.shape == (OVERLAY_PX * 3 // 4, OVERLAY_PX, 4)
     shown = overlay[..., 3] > 0
     y, x = np.array(np.nonzero(shown)).mean(axis=1) * (1200 / OVERLAY_PX)
     assert abs(x - (300 + 5.5 * 100)) < 15
