@@ -110,12 +110,10 @@ def _corner_colour(small: np.ndarray) -> np.ndarray:
 
 
 def _apart(small: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """How far each pixel is from the background in the colour where it is farthest."""
-    if (background == background.round()).all():  # as a rule; then bytes will do
-        plain = np.full_like(small, background.astype(np.uint8))
-        red, green, blue = cv2.split(cv2.absdiff(small, plain))
-        return cv2.max(cv2.max(red, green), blue)
-    red, green, blue = cv2.split(np.abs(small - background.astype(np.float32)))
+    """How far each pixel is from the background in the colour where it is farthest (float32)."""
+    # Plane by plane: over the three values of a pixel numpy takes three times as long.
+    planes = zip(cv2.split(small), background.astype(np.float32), strict=True)
+    red, green, blue = (np.abs(plane - level) for plane, level in planes)
     return cv2.max(cv2.max(red, green), blue)
 
 
@@ -125,7 +123,7 @@ def _is_grey(background: np.ndarray) -> bool:
 
 def _lit(apart: np.ndarray) -> np.ndarray:
     """Pixels that differ from the background (uint8, 0 or 1)."""
-    smooth = cv2.medianBlur(apart.astype(np.uint8, copy=False), 3)
+    smooth = cv2.medianBlur(apart.astype(np.uint8), 3)
     otsu, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_OTSU)
     lit = (smooth > np.clip(otsu * 0.4, 10, 40)).astype(np.uint8)
     return _closed(lit, 0.02)
@@ -133,7 +131,7 @@ def _lit(apart: np.ndarray) -> np.ndarray:
 
 def _textured(apart: np.ndarray) -> np.ndarray:
     """Pixels amid texture: in a filtered picture the retina has the background's mean colour."""
-    texture = cv2.boxFilter(apart.astype(np.float32, copy=False), -1, (7, 7))
+    texture = cv2.boxFilter(apart, -1, (7, 7))
     return _closed((texture > 2.5).astype(np.uint8), 0.04)
 
 
