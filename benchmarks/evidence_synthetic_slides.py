@@ -70,14 +70,18 @@ def thinned(cohort: Cohort, ratio: int, seed: int) -> Cohort:
     return cohort.with_table(table[~table["patient"].isin(dropped)])
 
 
-def runner(cohort: Cohort, out: Path):  # type: ignore[no-untyped-def]
+def runner(cohort: Cohort, out: Path, jitter: float):  # type: ignore[no-untyped-def]
     """Return the function that runs one cell."""
 
     def run(cell: dict) -> dict[str, float | None]:
         seed = cell["seed"]
         split = split_cohort(cohort, SplitSettings(held_out_sites=(HELD_OUT,), seed=seed))
         settings = PathologySettings.model_validate(
-            {"method": cell["method"], "fit": {"seed": seed, "device": "cpu", "prefetch": 0}}
+            {
+                "method": cell["method"],
+                "model": {"site_jitter": jitter},
+                "fit": {"seed": seed, "device": "cpu", "prefetch": 0},
+            }
         )
         folder = out / "runs" / f"{cell['method']}-{cell['ratio']}-{seed}"
         table = train_pathology(
@@ -96,17 +100,20 @@ def runner(cohort: Cohort, out: Path):  # type: ignore[no-untyped-def]
 
 def main() -> None:
     """Run the cells that are missing and write the page."""
-    chosen = ("--cohort", {"choices": list(SLIDES), "default": "demo"})
-    given = arguments("synthetic_slides", chosen)
+    given = arguments(
+        "synthetic_slides", ("--cohort", {"choices": list(SLIDES), "default": "demo"}),
+        ("--jitter", {"type": float, "default": 0.0}), ("--first", {"type": int, "default": 0}),
+    )  # fmt: skip
     name = given.cohort
     out, methods = given.out / name, METHODS[name]
     cohort = prepare(out, SLIDES[name])
-    settings = {"slides": SLIDES[name].digest()[:12], "training": PathologySettings().digest()[:12]}
+    settings = {"slides": SLIDES[name].digest()[:12], "training": PathologySettings().digest()[:12],
+                "jitter": given.jitter}  # fmt: skip
     cells = [
         {"method": method, "ratio": ratio, "seed": seed, **settings}
-        for ratio in RATIOS[name] for seed in range(given.seeds) for method in methods
+        for ratio in RATIOS[name] for seed in range(given.first, given.first + given.seeds) for method in methods
     ]  # fmt: skip
-    table = run_cells(out / "cells", cells, runner(cohort, out), given.minutes)
+    table = run_cells(out / "cells", cells, runner(cohort, out, given.jitter), given.minutes)
     table["ratio"] = table["ratio"].replace({0: "natural"})
     parts = [(__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")]
     counts = cohort.table["label"].value_counts().to_dict()

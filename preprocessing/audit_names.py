@@ -20,7 +20,8 @@ class Finding:
     ----------
     kind : str
         ``identical``, ``near_identical``, ``conflicting_labels``, ``leak``, ``straddling_patient``,
-        ``two_names``, ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``, ``unreadable``.
+        ``two_names``, ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``,
+        ``unreadable``.
     severity : {"error", "warning", "note"}
         ``error``: results would be wrong; ``warning``: they may mislead; ``note``: to be known.
     detail : str

@@ -40,40 +40,35 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. The file is synced to disk first,
     so a power cut leaves no empty file under the final name.
     """
-    target = Path(path)
-    handle, name = _temporary_beside(target)
-    os.close(handle)
-    try:
-        yield Path(name)
-        handle = os.open(name, os.O_RDWR)
-        try:
-            _settle(handle)
-        finally:
-            os.close(handle)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with _renamed(Path(path)) as (handle, temporary):
+        os.close(handle)
+        yield temporary
+        with temporary.open("rb+") as file:
+            _settle(file.fileno())
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write ``data`` atomically, as `replacing` does."""
-    target = Path(path)
-    handle, name = _temporary_beside(target)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            _settle(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with _renamed(Path(path)) as (handle, _), os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        _settle(file.fileno())
 
 
-def _temporary_beside(target: Path) -> tuple[int, str]:
+@contextmanager
+def _renamed(target: Path) -> Iterator[tuple[int, Path]]:
+    """Yield handle and path of a new file beside ``target``, which takes its name, or goes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.mkstemp(dir=target.parent, prefix=temporary_prefix(target.name), suffix=".tmp")
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=temporary_prefix(target.name), suffix=".tmp"
+    )
+    temporary = Path(name)
+    try:
+        yield handle, temporary
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _settle(handle: int) -> None:

@@ -36,7 +36,9 @@ def cohort_of(
 
 
 def write_cohort(cohort: Cohort, path: str | Path) -> Path:
-    """Write a cohort's table as CSV, or Parquet by its name's end; its image paths are made relative to the new place.
+    """Write a cohort's table as CSV, or as Parquet by its name's end.
+
+    Its image paths are made relative to the new place.
 
     Returns
     -------

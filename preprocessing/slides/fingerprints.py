@@ -7,22 +7,23 @@ from preprocessing.files import digest_of, fingerprint
 
 
 def slide_fingerprint(path: str | Path) -> str:
-    """A digest (hex) of the slide's content; "" if the file cannot be read.
-
-    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it, VMS and VMU in
-    files beside it whose names begin as its own.
-    """
+    """A digest (hex) of the slide's content; "" if the file cannot be read."""
     file = Path(path)
     try:
         parts = [fingerprint(file)]
-        for companion in _companions(file):
+        for companion in companions(file):
             parts += [companion.name, fingerprint(companion)]
     except OSError:
         return ""
     return parts[0] if len(parts) == 1 else digest_of(parts)
 
 
-def _companions(file: Path) -> list[Path]:
+def companions(file: Path) -> list[Path]:
+    """Return the further files of a slide, sorted.
+
+    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it, VMS and VMU in
+    files beside it whose names begin as its own.
+    """
     if file.suffix.lower() == ".mrxs":
         return sorted(item for item in file.with_suffix("").glob("*") if item.is_file())
     if file.suffix.lower() == ".dcm":

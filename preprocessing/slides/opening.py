@@ -16,7 +16,9 @@ from preprocessing.slides.scale import Scale, resolve_scale
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
 _TIFF = (".tif", ".tiff")
-_SLIDES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
+SLIDE_SUFFIXES = (
+    *_TIFF, ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
+)  # fmt: skip
 _REMEDY_FORMAT = (
     "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
     " convert it, for example to a pyramidal JPEG-tiled TIFF"
@@ -158,7 +160,7 @@ def are_slides(paths: Sequence[Path]) -> bool:
     TIFF holds photographs too: where all are TIFF, one must be a slide to OpenSlide.
     """
     ends = {path.suffix.lower() for path in paths}
-    if not ends <= {*_TIFF, *_SLIDES}:
+    if not ends <= set(SLIDE_SUFFIXES):
         return False
     there = [path for path in paths if path.is_file()]
     if ends - set(_TIFF) or not there:

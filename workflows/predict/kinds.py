@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-SLIDE_SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm"}
-)
+from preprocessing.slides.fingerprints import companions
+
 _PICTURES = {
     b"\xff\xd8\xff": "jpeg",
     b"\x89PNG\r\n\x1a\n": "png",
@@ -81,6 +80,5 @@ def slide_data(path: Path) -> Path | None:
 
 
 def slide_parts(path: Path) -> tuple[Path, ...]:
-    """Return the files that a MIRAX slide consists of beside the one that is named."""
-    folder = slide_data(path)
-    return () if folder is None else tuple(sorted(p for p in folder.iterdir() if p.is_file()))
+    """Return the further files of a slide; of DICOM, `dicom_series` tells which belong together."""
+    return () if path.suffix.lower() == ".dcm" else tuple(companions(path))

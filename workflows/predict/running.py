@@ -185,4 +185,4 @@ def plan(
                 counts["done already" if done else "to do"] += 1
             except (Rejected, OSError):
                 counts["unreadable"] += 1
-    return {**counts, "named twice": inputs.repeated, "left out (hidden)": inputs.ignored}
+    return {**counts, "named twice": inputs.repeated, "left out": inputs.ignored}

@@ -10,10 +10,11 @@ from pathlib import Path
 from pathology.embedding import encode_slide
 from pathology.features import SlideFeatures
 from pathology.tile_encoders.contract import TileEncoder
+from preprocessing.slides.opening import SLIDE_SUFFIXES
 from preprocessing.tiles import SlideRecord, TileSettings, load_tiles
 from preprocessing.tiling import tile_slide
 from workflows.predict.codes import Code
-from workflows.predict.kinds import SLIDE_SUFFIXES, kind_of
+from workflows.predict.kinds import kind_of
 from workflows.predict.predictor import Rejected
 
 # Slides of one patient are predicted one after the other: more need not be remembered.
