@@ -19,13 +19,13 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from evaluation.delong import auroc_interval, placements
-from evaluation.metrics import confusion
-from evaluation.metrics.calibration_error import Bins, equal_mass_bins
-from evaluation.metrics.ranking import Ranking, auroc_and_precision
-from evaluation.metrics.scoring import brier_rows
-from evaluation.resampling import draw_counts, weighted_sums
-from evaluation.samples import Sample
+from offsite.evaluation.metrics import confusion
+from offsite.evaluation.metrics.calibration_error import Bins, equal_mass_bins
+from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.metrics.scoring import brier_rows
+from offsite.evaluation.statistics.delong import auroc_interval, placements
+from offsite.evaluation.statistics.resampling import draw_counts, weighted_sums
+from offsite.evaluation.statistics.samples import Sample
 
 SITES, ROWS, RESAMPLES, CLASSES, BINS = 5, 4000, 1000, 5, 15
 LOOP_DRAWS = 8  # at each site; all of them take minutes

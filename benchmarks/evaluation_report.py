@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import evaluation.evaluating as evaluating
-from evaluation.predictions import Predictions
+import offsite.evaluation.evaluating as evaluating
+from offsite.evaluation.predictions.table import Predictions
 
 CLASSES = ("none", "mild", "moderate", "severe", "proliferative")
 SITES = {"A": 0.0, "B": 0.1, "C": 0.2, "D": 0.5, "E": 1.0}

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from preprocessing.files import digest_of, read_json, write_json, write_text
+from offsite.files import digest_of, read_json, write_json, write_text
 
 Cell = dict[str, Any]
 

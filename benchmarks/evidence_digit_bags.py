@@ -26,8 +26,8 @@ from mil_runs import BagSet, Recipe, predict, probabilities, thinned, train
 from scipy.ndimage import gaussian_filter, shift
 from sklearn.datasets import load_digits
 
-from evaluation.calibration import fit_calibrator
-from pathology.settings import ScMilSettings
+from offsite.evaluation.calibration.calibrators import fit_calibrator
+from offsite.pathology.settings import ScMilSettings
 
 RATIOS = (20, 10, 5, 1)
 MORE_SEEDS = 3  # times as many at the first ratio

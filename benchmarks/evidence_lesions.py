@@ -19,8 +19,8 @@ from evidence import arguments, markdown, mean_and_spread, paired, run_cells, wr
 from mil_runs import BagSet, Recipe, predict, probabilities, train
 from sklearn.metrics import roc_auc_score
 
-from pathology.inference import tile_contributions
-from pathology.settings import ScMilSettings
+from offsite.pathology.inference import tile_contributions
+from offsite.pathology.settings import ScMilSettings
 
 DATA = Path(os.environ.get("OFFSITE_DATA", "shared/data"))
 TILE_PX, LEAST_PX, WIDTH, HEIGHT = 32, 4, 1072, 712

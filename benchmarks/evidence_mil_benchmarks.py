@@ -17,7 +17,7 @@ from evidence import arguments, markdown, paired, run_cells, write_page
 from mil_runs import BagSet, Recipe, predict, probabilities, train
 from sklearn.metrics import roc_auc_score
 
-from pathology.settings import ScMilSettings
+from offsite.pathology.settings import ScMilSettings
 
 SETS = ("Musk1", "Elephant", "Fox", "BrownCreeper", "CorelAfrican")
 PUBLISHED = {"Musk1": ".892, .900", "Elephant": ".868, .857", "Fox": ".615, .603"}

@@ -26,20 +26,20 @@ import pandas as pd
 from evidence import markdown
 from evidence_retina import build_cohort
 
-from evaluation.evaluating import Evaluation, ReportSettings, evaluate
-from evaluation.predictions import Predictions
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.errors import InputError
-from preprocessing.files import file_digest, read_json, write_text
-from preprocessing.fundus.cohort import prepare_cohort, read_prepared
-from preprocessing.fundus.photograph import FundusSettings
-from preprocessing.readers.building import GRADES, IMAGE_SUFFIXES, cohort_of, write_cohort
-from preprocessing.readers.medmnist import read_medmnist
-from preprocessing.splits import SplitSettings, split_cohort
-from retina.inference import grade, load_fundus_model
-from retina.photographs import PixelStore
-from retina.settings import RetinaSettings
-from retina.training import train_retina
+from offsite.errors import InputError
+from offsite.evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from offsite.evaluation.predictions.table import Predictions
+from offsite.files import file_digest, read_json, write_text
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort, read_prepared
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.readers.building import GRADES, IMAGE_SUFFIXES, cohort_of, write_cohort
+from offsite.preprocessing.readers.medmnist import read_medmnist
+from offsite.retina.inference import grade, load_fundus_model
+from offsite.retina.photographs.of_run import PixelStore
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.training import train_retina
 
 TRAINING = ("dr_idrid", "dr_messidor2")
 HELD_OUT = "dr_aptos_filtered"

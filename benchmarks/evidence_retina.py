@@ -19,20 +19,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from evaluation.comparison import compare_methods
-from evaluation.predictions import Predictions, load_predictions
-from evaluation.settings import EvaluationSettings, TaskSettings
-from preprocessing.audit import audit_cohort
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.fundus.cohort import prepare_cohort
-from preprocessing.fundus.photograph import FundusSettings
-from preprocessing.readers.building import GRADES, cohort_of, write_cohort
-from preprocessing.splits import SplitSettings
-from preprocessing.strict_splits import strict_cohort
-from retina.protocols import run_protocol
-from retina.results import REFERABLE
-from retina.settings import RetinaSettings
-from training.cells import Cell, divisions_of, experiment_cells
+from offsite.evaluation.predictions.table import Predictions, load_predictions
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.tables.comparison import compare_methods
+from offsite.preprocessing.cohort.audit import audit_cohort
+from offsite.preprocessing.cohort.splits import SplitSettings
+from offsite.preprocessing.cohort.strict_splits import strict_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
+from offsite.retina.protocols import run_protocol
+from offsite.retina.results import REFERABLE
+from offsite.retina.settings import RetinaSettings
+from offsite.training.cells import Cell, divisions_of, experiment_cells
 
 SITES = ("dr_idrid", "dr_messidor2", "dr_aptos_filtered")
 METHODS = ("erm", "control", "mixstyle", "coral", "gdrnet", "tally", "deco")

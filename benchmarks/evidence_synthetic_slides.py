@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from evidence import arguments, markdown, mean_and_spread, paired, run_cells, scores_of, write_page
 
-from pathology.embedding import embed_cohort
-from pathology.encoders import EncoderSettings
-from pathology.settings import PathologySettings
-from pathology.training import train_pathology
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-from preprocessing.synthetic.slides_biology import CLASSES
-from preprocessing.tiles import TileSettings
-from preprocessing.tiling import tile_cohort
+from offsite.pathology.features.embedding import embed_cohort
+from offsite.pathology.settings import PathologySettings
+from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.pathology.training import train_pathology
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.preprocessing.tiles.tiling import tile_cohort
 
 METHODS = {
     "demo": ("cross_entropy", "sc_mil"),

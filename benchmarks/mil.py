@@ -20,12 +20,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pathology.aggregators.pooling import GatedAttention
-from pathology.bags import Bags
-from pathology.feature_folders import locate
-from pathology.geojson import write_geojson
-from pathology.heatmap import TileGrid
-from pathology.store import pack_features
+from offsite.pathology.aggregators.pooling import GatedAttention
+from offsite.pathology.attention.geojson import write_geojson
+from offsite.pathology.attention.heatmap import TileGrid
+from offsite.pathology.bags import Bags
+from offsite.pathology.features.folders import locate
+from offsite.pathology.features.store import pack_features
 
 SIZES = (60, 90, 140, 210, 330, 480, 700, 950, 1400, 2100, 3200, 10_000)
 DIMENSIONS, WIDTH = 256, 128
@@ -170,11 +170,11 @@ def peak_mib(bags: int) -> float:
 
 def predict_many(bags: int) -> None:
     """Predict bags of 2,000 instances of a mapped store; print the peak memory (MiB)."""
-    from pathology.bags import BagLoader, BagTable
-    from pathology.inference import predict_all
-    from pathology.sc_mil import ScMil
-    from pathology.settings import ScMilSettings
-    from pathology.store import FeatureStore
+    from offsite.pathology.bags import BagLoader, BagTable
+    from offsite.pathology.features.store import FeatureStore
+    from offsite.pathology.inference import predict_all
+    from offsite.pathology.sc_mil import ScMil
+    from offsite.pathology.settings import ScMilSettings
 
     with tempfile.TemporaryDirectory() as name:
         rows = np.lib.format.open_memmap(

@@ -1,4 +1,4 @@
-"""Train the methods on bags in memory, as `pathology.training` does on slides."""
+"""Train the methods on bags in memory, as `offsite.pathology.training` does on slides."""
 
 import tempfile
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pathology.bags import BagLoader, BagTable
-from pathology.inference import BagPrediction, describe, load_slide_model, predict_all
-from pathology.methods import METHODS, batch_plan, with_method
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from pathology.store import FeatureStore
-from pathology.validation import validation_scores
-from training.fit_settings import FitSettings
-from training.fitting import fit
-from training.samplers.plans import PlannedSource
+from offsite.pathology.bags import BagLoader, BagTable
+from offsite.pathology.features.store import FeatureStore
+from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
+from offsite.pathology.methods import METHODS, batch_plan, with_method
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.validation import validation_scores
+from offsite.training.fit.loop import fit
+from offsite.training.fit.settings import FitSettings
+from offsite.training.samplers.plans import PlannedSource
 
 
 @dataclass(frozen=True)

@@ -26,24 +26,33 @@ import numpy as np
 import openslide
 import torch
 
-from pathology.encoders import EncoderSettings, load_encoder
-from pathology.inference import describe, load_slide_model, predict_bag
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.fundus.reading import read_photograph
-from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
-from preprocessing.synthetic.fundus_sites import GRADES
-from preprocessing.tiles import TileSettings
-from retina.batches import normalised
-from retina.classifier import build_classifier
-from retina.inference import load_fundus_model
-from retina.settings import BackboneSettings
-from workflows.package.folder import WEIGHTS, Package, load_package, write_package
-from workflows.package.schema import POOLED, Architecture, DecisionRules, ModelRecord, SiteProfile
-from workflows.predict.batch import BatchOptions, run_batch
-from workflows.predict.inputs import find_inputs
-from workflows.predict.running import predictor_for
+from offsite.pathology.inference import describe, load_slide_model, predict_bag
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.fundus.reading import read_photograph
+from offsite.preprocessing.synthetic.fundus.cohort import (
+    SyntheticFundusSettings,
+    make_fundus_cohort,
+)
+from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.retina.inference import load_fundus_model
+from offsite.retina.networks.classifier import build_classifier
+from offsite.retina.photographs.batches import normalised
+from offsite.retina.settings import BackboneSettings
+from offsite.workflows.package.folder import WEIGHTS, Package, load_package, write_package
+from offsite.workflows.package.schema import (
+    POOLED,
+    Architecture,
+    DecisionRules,
+    ModelRecord,
+    SiteProfile,
+)
+from offsite.workflows.predict.batch import BatchOptions, run_batch
+from offsite.workflows.predict.inputs.listing import find_inputs
+from offsite.workflows.predict.running import predictor_for
 
 HEAD = "linear"
 Loop = Callable[[Sequence[Path], Package, Path], None]

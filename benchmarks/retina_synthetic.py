@@ -33,16 +33,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior, prior_corrected
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.fundus.cohort import prepare_cohort
-from preprocessing.fundus.photograph import FundusSettings
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
-from preprocessing.synthetic.fundus_sites import GRADES, CameraProfile, ClinicProfile
-from retina.results import site_results
-from retina.settings import RetinaSettings
-from retina.training import train_retina
+from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior, prior_corrected
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.synthetic.fundus.cohort import (
+    SyntheticFundusSettings,
+    make_fundus_cohort,
+)
+from offsite.preprocessing.synthetic.fundus.sites import GRADES, CameraProfile, ClinicProfile
+from offsite.retina.results import site_results
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.training import train_retina
 
 NEW = "new"
 CAMERAS = (

@@ -17,20 +17,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import torch
 
-from preprocessing.cohort import load_cohort
-from preprocessing.fundus.cohort import prepare_cohort
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.fundus import (
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
     make_fundus_cohort,
     make_photograph,
 )
-from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
-from retina.methods import METHODS
-from retina.photographs import RunPhotographs, select_photographs
-from retina.settings import RetinaSettings
-from retina.training import batch_source, build_algorithm
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+from offsite.retina.methods import METHODS
+from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.training import batch_source, build_algorithm
 
 
 def preparation_rate(source_px: int, px: int, enhancement: str) -> float:

@@ -27,17 +27,17 @@ import simplejpeg
 import tifffile
 from openslide.deepzoom import DeepZoomGenerator
 
-from preprocessing.slides.geometry import lay_tiles
-from preprocessing.slides.opening import open_slide
-from preprocessing.slides.overview import area_reduced, read_overview
-from preprocessing.synthetic.slides_biology import grow
-from preprocessing.synthetic.slides_rendering import render
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.synthetic.slides_writing import write_slide
-from preprocessing.tile_selection import cell_means
-from preprocessing.tiles import TileSettings
-from preprocessing.tiling import tile_slide
-from preprocessing.tissue import TissueSettings, tissue_mask
+from offsite.preprocessing.slides.geometry import lay_tiles
+from offsite.preprocessing.slides.opening import open_slide
+from offsite.preprocessing.slides.overview import area_reduced, read_overview
+from offsite.preprocessing.synthetic.slides.biology import grow
+from offsite.preprocessing.synthetic.slides.rendering import render
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.synthetic.slides.writing import write_slide
+from offsite.preprocessing.tiles.selection import cell_means
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.preprocessing.tiles.tiling import tile_slide
+from offsite.preprocessing.tiles.tissue import TissueSettings, tissue_mask
 
 Place = tuple[int, int]
 Reader = Callable[[Path, list[Place]], Iterator[np.ndarray]]

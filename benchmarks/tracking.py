@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.tracking import log_run
-from evaluation.tracking_store import client_of
+from offsite.evaluation.tracking.logging import log_run
+from offsite.evaluation.tracking.store import client_of
 
 RUNS, EPOCHS, KEYS = 8, 30, 50
 

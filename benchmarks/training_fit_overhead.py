@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.fit_settings import FitSettings
-from training.fitting import fit
-from training.generalisation.erm import ERM
-from training.losses.configured import ClassificationLoss
-from training.losses.settings import LossSettings
-from training.randomness import seed_of
-from training.samplers.plans import PlannedSource, RandomBatches
+from offsite.training.fit.loop import fit
+from offsite.training.fit.settings import FitSettings
+from offsite.training.generalisation.erm import ERM
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.settings import LossSettings
+from offsite.training.randomness import seed_of
+from offsite.training.samplers.plans import PlannedSource, RandomBatches
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def problem(kind):
 
 
 def bare(algorithm, source, settings, steps):
-    """Train in a plain loop, without `training.fitting`."""
+    """Train in a plain loop, without `offsite.training.fit.loop`."""
     optimiser = torch.optim.AdamW(algorithm.parameters(), weight_decay=settings.weight_decay)
     algorithm.train()
     for epoch in range(settings.epochs):

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from torch.utils.data import BatchSampler, WeightedRandomSampler
 
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.pairs import PairBatches
-from training.samplers.plans import RandomBatches
-from training.samplers.shares import cells_of
-from training.samplers.weighted import WeightedBatches
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.pairs import PairBatches
+from offsite.training.samplers.plans import RandomBatches
+from offsite.training.samplers.shares import cells_of
+from offsite.training.samplers.weighted import WeightedBatches
 
 
 def samplers(n):

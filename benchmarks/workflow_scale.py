@@ -25,13 +25,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-from preprocessing.synthetic.slides_biology import CLASSES
-from preprocessing.synthetic.slides_sites import SITES
-from workflows.job import Job
-from workflows.snakemake_run import command
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.pipeline.running import command
 
-# Stands in the folder that the rules run in, where `python -m workflows` finds it first.
+# Stands in the folder that the rules run in, where `python -m offsite` finds it first.
 STAND_IN = """
 import csv, sys, time
 from pathlib import Path
@@ -140,7 +140,7 @@ def compare(folder: Path, slides: int, shards: int) -> dict[str, float]:
         bare(write_job(folder / "bare", shards, 1), shards)
     config = write_job(folder / "workflow", shards, 1)
     with timed(took, "workflow_seconds"):
-        call = [sys.executable, "-m", "workflows", "workflow", "run", str(config)]
+        call = [sys.executable, "-m", "offsite", "workflow", "run", str(config)]
         subprocess.run(call, check=True, capture_output=True)
     took["overhead_percent"] = round(100 * (took["workflow_seconds"] / took["bare_seconds"] - 1), 1)
     return took
@@ -150,7 +150,7 @@ def bare(config: Path, shards: int) -> None:
     """Do what the rules do, in the same shards and as many at a time."""
 
     def offsite(*words: object) -> None:
-        call = [sys.executable, "-m", "workflows", *map(str, words)]
+        call = [sys.executable, "-m", "offsite", *map(str, words)]
         subprocess.run(
             call, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )

@@ -13,28 +13,32 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from evaluation.calibration_table import calibration_table, reliability_table
-from evaluation.checks import check_rows
-from evaluation.cohort_table import cohort_table
-from evaluation.conformal import ConformalSettings
-from evaluation.conformal_table import conformal_table
-from evaluation.meta_analysis import meta_table, shrunken_table
-from evaluation.net_benefit import net_benefit_table
-from evaluation.ood.settings import OodSettings
-from evaluation.ood.table import ood_table
-from evaluation.operating_points import operating_point_table
-from evaluation.per_site import confusion_table, per_site_table
-from evaluation.predictions import Predictions, load_predictions
-from evaluation.report.page import write_report
-from evaluation.report.reading import RECORD, damaged_table, read_table
-from evaluation.roles import SLIDE_LABEL
-from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
-from evaluation.settings import EvaluationSettings
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.table import shift_tables
-from preprocessing.errors import InputError
-from preprocessing.files import digest_of, file_digest, read_json, replacing, write_json
-from preprocessing.settings import Settings
+from offsite.errors import InputError
+from offsite.evaluation.calibration.table import calibration_table, reliability_table
+from offsite.evaluation.conformal.sets import ConformalSettings
+from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.ood.table import ood_table
+from offsite.evaluation.operating_points.net_benefit import net_benefit_table
+from offsite.evaluation.operating_points.table import operating_point_table
+from offsite.evaluation.predictions.checks import check_rows
+from offsite.evaluation.predictions.roles import SLIDE_LABEL
+from offsite.evaluation.predictions.table import Predictions, load_predictions
+from offsite.evaluation.report.page import write_report
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.table import shift_tables
+from offsite.evaluation.tables.cohort import cohort_table
+from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
+from offsite.evaluation.tables.per_site import confusion_table, per_site_table
+from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table
+from offsite.evaluation.tables.selective import (
+    SelectiveSettings,
+    risk_coverage_table,
+    selective_table,
+)
+from offsite.files import digest_of, file_digest, read_json, replacing, write_json
+from offsite.settings import Settings
 
 Part = Literal[
     "next_hospital",
@@ -134,7 +138,7 @@ def evaluate(
     Raises
     ------
     InputError
-        The predictions cannot be used (:func:`evaluation.checks.check_rows`), or a task does not
+        The predictions cannot be used (:func:`offsite.evaluation.predictions.checks.check_rows`), or a task does not
         fit the classes.
     """
     chosen = settings or ReportSettings()

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preprocessing.settings import Settings
+from offsite.settings import Settings
 
 
 class TaskSettings(Settings):

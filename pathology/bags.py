@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathology.store import FeatureStore
-from training.randomness import generator
+from offsite.pathology.features.store import FeatureStore
+from offsite.training.randomness import generator
 
 
 @dataclass(frozen=True)

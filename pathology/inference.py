@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathology.aggregators.additive import AdditiveAttention
-from pathology.bags import BagLoader, Bags
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.aggregators.additive import AdditiveAttention
+from offsite.pathology.bags import BagLoader, Bags
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
 
 MAX_ROWS = 65_536
 """Instances that go through the network at once; larger bags stream in several passes."""

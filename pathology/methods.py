@@ -6,13 +6,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pathology.settings import ContrastSettings, ScMilSettings, StagedSettings
-from preprocessing.errors import InputError
-from preprocessing.settings import Settings
-from training.losses.settings import LossKind
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.plans import BatchPlan, Indices, RandomBatches
-from training.samplers.weighted import WeightedBatches
+from offsite.errors import InputError
+from offsite.pathology.settings import ContrastSettings, ScMilSettings, StagedSettings
+from offsite.settings import Settings
+from offsite.training.losses.settings import LossKind
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.plans import BatchPlan, Indices, RandomBatches
+from offsite.training.samplers.weighted import WeightedBatches
 
 
 class Method(Settings):

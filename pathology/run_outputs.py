@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pathology.inference import BagPrediction
-from pathology.slides_of_run import COLUMNS, SlidesOfRun
-from preprocessing.files import replacing
-from training.run_folder import EXCLUDED
+from offsite.files import replacing
+from offsite.pathology.inference import BagPrediction
+from offsite.pathology.slides_of_run import COLUMNS, SlidesOfRun
+from offsite.training.run_folder import EXCLUDED
 
 
 def write_predictions(

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pathology.aggregators.registry import build_aggregator
-from pathology.bags import Bags
-from pathology.diagnostics import contrast_diagnostics, neural_collapse
-from pathology.settings import ScMilSettings, StagedSettings
-from pathology.site_jitter import site_jittered
-from training.algorithm import Algorithm, Output
-from training.distributed import gather
-from training.losses.configured import ClassificationLoss
-from training.losses.contrastive import (
+from offsite.pathology.aggregators.registry import build_aggregator
+from offsite.pathology.bags import Bags
+from offsite.pathology.diagnostics import contrast_diagnostics, neural_collapse
+from offsite.pathology.settings import ScMilSettings, StagedSettings
+from offsite.pathology.site_jitter import site_jittered
+from offsite.training.algorithm import Algorithm, Output
+from offsite.training.devices.distributed import gather
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.contrastive import (
     ContrastiveLoss,
     lowest_contrastive,
     simplex_prototypes,
     supervised_contrastive,
 )
-from training.losses.imbalance import CosineClassifier
-from training.losses.memory import MemoryQueue
+from offsite.training.losses.imbalance import CosineClassifier
+from offsite.training.losses.memory import MemoryQueue
 
 _LEAST_SCALE = 0.1
 _TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")

@@ -4,11 +4,11 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from preprocessing.errors import InputError
-from preprocessing.settings import Settings
-from training.fit_settings import FitSettings
-from training.losses.settings import LossSettings
-from training.schedules import ScheduleName, scheduled
+from offsite.errors import InputError
+from offsite.settings import Settings
+from offsite.training.fit.settings import FitSettings
+from offsite.training.losses.settings import LossSettings
+from offsite.training.schedules import ScheduleName, scheduled
 
 MethodName = Literal[
     "sc_mil", "sc_mil_random_batches", "sc_mil_prototypes", "sc_mil_minority", "cross_entropy",
@@ -135,7 +135,7 @@ class ScMilSettings(Settings):
 
 
 class StagedSettings(ScMilSettings):
-    """The settings of a network as its method has them (`pathology.methods.with_method`)."""
+    """The settings of a network as its method has them (`offsite.pathology.methods.with_method`)."""
 
     freeze_from: float | None = Field(
         default=None,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.distributed import draw_together
+from offsite.training.devices.distributed import draw_together
 
 
 def site_jittered(rows: Tensor, offsets: Tensor, strength: float) -> Tensor:

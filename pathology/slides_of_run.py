@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pathology.bags import BagTable
-from pathology.embedding import EMBEDDED, FAILED, NO_TILES, TABLE
-from pathology.feature_folders import locate, read_header
-from pathology.features import feature_path
-from pathology.store import FeatureStore, pack_features
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from training.run_folder import NOT_TRAINED_ON
+from offsite.errors import InputError
+from offsite.pathology.bags import BagTable
+from offsite.pathology.features.embedding import EMBEDDED, FAILED, NO_TILES, TABLE
+from offsite.pathology.features.file import feature_path
+from offsite.pathology.features.folders import locate, read_header
+from offsite.pathology.features.store import FeatureStore, pack_features
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.training.run_folder import NOT_TRAINED_ON
 
 STORE = "packed"
 COLUMNS = ["image", "slide", "patient", "site", "site_role", "split", "label"]

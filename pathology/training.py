@@ -7,24 +7,24 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pathology.bags import BagLoader
-from pathology.inference import describe, load_slide_model, predict_all
-from pathology.methods import METHODS, batch_plan, with_method
-from pathology.run_outputs import write_excluded, write_predictions
-from pathology.sc_mil import ScMil
-from pathology.settings import PathologySettings, StagedSettings
-from pathology.slides_of_run import SlidesOfRun, select_slides
-from pathology.validation import validation_scores
-from preprocessing.cohort import Cohort
-from preprocessing.files import digest_of, replacing, write_json
-from training import distributed
-from training.algorithm import Algorithm
-from training.fit_settings import FitSettings, outcome_settings
-from training.fitting import fit
-from training.run_folder import NOT_TRAINED_ON, RunFolder
-from training.samplers.plans import PlannedSource
-from training.samplers.report import write_draws
-from training.selection import classes_not_validated
+from offsite.files import digest_of, replacing, write_json
+from offsite.pathology.bags import BagLoader
+from offsite.pathology.inference import describe, load_slide_model, predict_all
+from offsite.pathology.methods import METHODS, batch_plan, with_method
+from offsite.pathology.run_outputs import write_excluded, write_predictions
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import PathologySettings, StagedSettings
+from offsite.pathology.slides_of_run import SlidesOfRun, select_slides
+from offsite.pathology.validation import validation_scores
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.training.algorithm import Algorithm
+from offsite.training.devices import distributed
+from offsite.training.fit.loop import fit
+from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.settings import FitSettings, outcome_settings
+from offsite.training.run_folder import NOT_TRAINED_ON, RunFolder
+from offsite.training.samplers.plans import PlannedSource
+from offsite.training.samplers.report import write_draws
 
 VERSION = 3
 """Goes up when the same inputs would give another run."""
@@ -43,9 +43,9 @@ def train_pathology(
     Parameters
     ----------
     cohort : Cohort
-        With ``split`` and ``site_role``, as `preprocessing.splits.split_cohort` gives them.
+        With ``split`` and ``site_role``, as `offsite.preprocessing.cohort.splits.split_cohort` gives them.
     features_folder : path
-        Where `pathology.embedding.embed_cohort` wrote.
+        Where `offsite.pathology.features.embedding.embed_cohort` wrote.
     run_folder : path
         See docs/architecture.md; slides without features are listed in ``excluded.csv``.
 

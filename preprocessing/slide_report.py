@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
-from preprocessing.stain import MacenkoFit
-from preprocessing.tiles import STATUSES, SlideRecord
+from offsite.preprocessing.stain import MacenkoFit
+from offsite.preprocessing.tiles.table import STATUSES, SlideRecord
 
 STRONG_ASSOCIATION = 0.3
 _READABLE = ("done", "no_tissue")
@@ -69,7 +69,7 @@ def stain_table(sites: Mapping[str, str], records: Sequence[SlideRecord]) -> pd.
     sites : mapping of str to str
         Site of each slide.
     records : sequence of SlideRecord
-        From ``preprocessing.tiles.load_record``.
+        From ``offsite.preprocessing.tiles.table.load_record``.
 
     Returns
     -------

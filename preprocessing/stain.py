@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from preprocessing.settings import Settings
-from preprocessing.tissue import density_table
+from offsite.preprocessing.tiles.tissue import density_table
+from offsite.settings import Settings
 
 _LOG10 = float(np.log(10))
 MIN_PIXELS = 500

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retina.batches import PhotographBatch
-from retina.classifier import FundusClassifier, network_state
-from retina.settings import GdrnetSettings
-from training.distributed import gather
-from training.generalisation.erm import ERM
-from training.losses.configured import ClassificationLoss
-from training.losses.contrastive import mean_over_valid_anchors
-from training.losses.settings import LossSettings
+from offsite.retina.networks.classifier import FundusClassifier, network_state
+from offsite.retina.photographs.batches import PhotographBatch
+from offsite.retina.settings import GdrnetSettings
+from offsite.training.devices.distributed import gather
+from offsite.training.generalisation.erm import ERM
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.contrastive import mean_over_valid_anchors
+from offsite.training.losses.settings import LossSettings
 
 
 class Gdrnet(ERM):

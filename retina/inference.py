@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from preprocessing.errors import InputError
-from retina.batches import normalised
-from retina.classifier import FundusClassifier, build_classifier
-from retina.settings import BackboneSettings
-from training.algorithm import Output
+from offsite.errors import InputError
+from offsite.retina.networks.classifier import FundusClassifier, build_classifier
+from offsite.retina.photographs.batches import normalised
+from offsite.retina.settings import BackboneSettings
+from offsite.training.algorithm import Output
 
 BATCH = 64
 

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from retina.classifier import FundusClassifier
-from retina.deco import CONTROL, TALLY, Deco
-from retina.gdrnet import Gdrnet
-from retina.settings import DecoSettings, GdrnetSettings, check_method_name
-from training.generalisation.erm import ERM
-from training.generalisation.making import make_algorithm
-from training.generalisation.settings import GeneralisationSettings
-from training.losses.configured import ClassificationLoss
+from offsite.retina.deco.algorithm import CONTROL, TALLY, Deco
+from offsite.retina.gdrnet import Gdrnet
+from offsite.retina.networks.classifier import FundusClassifier
+from offsite.retina.settings import DecoSettings, GdrnetSettings, check_method_name
+from offsite.training.generalisation.erm import ERM
+from offsite.training.generalisation.making import make_algorithm
+from offsite.training.generalisation.settings import GeneralisationSettings
+from offsite.training.losses.configured import ClassificationLoss
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocessing.cohort import Cohort
-from preprocessing.files import replacing
-from preprocessing.splits import SplitSettings, split_cohort
-from retina.results import site_results
-from retina.settings import RetinaSettings
-from retina.training import train_retina
-from training.cells import Cell
+from offsite.files import replacing
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.retina.results import site_results
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.training import train_retina
+from offsite.training.cells import Cell
 
 
 def run_protocol(
@@ -32,7 +32,7 @@ def run_protocol(
     Parameters
     ----------
     cells : sequence of Cell
-        In the order in which they are run; see `training.cells`.
+        In the order in which they are run; see `offsite.training.cells`.
     folder : path
         Gets a run folder for each cell and ``results.csv``, which is written after each cell.
     splits : SplitSettings, optional
@@ -46,7 +46,7 @@ def run_protocol(
     -------
     pandas.DataFrame
         A row per cell and test site: ``method, division, seed`` and
-        `retina.results.site_results`.
+        `offsite.retina.results.site_results`.
     """
     root = Path(folder)
     shares = splits or SplitSettings.model_validate({})

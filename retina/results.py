@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from retina.validation import pairwise_auc
+from offsite.retina.validation import pairwise_auc
 
 REFERABLE = 2
 VISION_THREATENING = 3

@@ -5,11 +5,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from preprocessing.errors import InputError
-from preprocessing.settings import Settings
-from training.fit_settings import FitSettings
-from training.generalisation.settings import GeneralisationSettings
-from training.losses.settings import LossSettings
+from offsite.errors import InputError
+from offsite.settings import Settings
+from offsite.training.fit.settings import FitSettings
+from offsite.training.generalisation.settings import GeneralisationSettings
+from offsite.training.losses.settings import LossSettings
 
 BackboneName = Literal[
     "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
@@ -19,7 +19,7 @@ METHOD_NAMES = (
     "erm", "erm_ema", "erm_swad", "mixup", "mixstyle", "coral", "group_dro", "irm", "vrex", "fishr",
     "gdrnet", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco", "tally",
 )  # fmt: skip
-"""What `retina.methods` holds, known without torch."""
+"""What `offsite.retina.methods` holds, known without torch."""
 Weighting = Literal["none", "power", "complement", "effective"]
 
 

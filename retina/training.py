@@ -7,33 +7,33 @@ import numpy as np
 import pandas as pd
 import torch
 
-from preprocessing.augment.fundus import fundus_augmentation
-from preprocessing.cohort import Cohort
-from preprocessing.files import digest_of, file_digest, replacing, write_json
-from preprocessing.settings import Settings
-from retina.backbones import Backbone
-from retina.classifier import FundusClassifier, build_classifier
-from retina.inference import Graded, grade, load_fundus_model
-from retina.methods import Method, MethodContext, method_named
-from retina.photographs import RunPhotographs, select_photographs
-from retina.settings import DecoSettings, RetinaSettings
-from retina.source import PhotographSource
-from retina.validation import grading_scores
-from training import distributed
-from training.algorithm import Algorithm
-from training.checkpoint import save_tensors
-from training.fit_settings import outcome_settings
-from training.fitting import fit
-from training.generalisation.erm import ERM
-from training.losses.configured import ClassificationLoss
-from training.ordinal import GradeHead, fit_cut_points
-from training.run_folder import EXCLUDED, RunFolder
-from training.samplers.pairs import PairBatches
-from training.samplers.plans import BatchPlan, RandomBatches
-from training.samplers.report import write_draws
-from training.samplers.shares import cells_of
-from training.samplers.weighted import WeightedBatches
-from training.selection import classes_not_validated
+from offsite.files import digest_of, file_digest, replacing, write_json
+from offsite.preprocessing.augment.fundus import fundus_augmentation
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.retina.inference import Graded, grade, load_fundus_model
+from offsite.retina.methods import Method, MethodContext, method_named
+from offsite.retina.networks.backbones import Backbone
+from offsite.retina.networks.classifier import FundusClassifier, build_classifier
+from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
+from offsite.retina.photographs.source import PhotographSource
+from offsite.retina.settings import DecoSettings, RetinaSettings
+from offsite.retina.validation import grading_scores
+from offsite.settings import Settings
+from offsite.training.algorithm import Algorithm
+from offsite.training.devices import distributed
+from offsite.training.fit.checkpoint import save_tensors
+from offsite.training.fit.loop import fit
+from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.settings import outcome_settings
+from offsite.training.generalisation.erm import ERM
+from offsite.training.heads.ordinal import GradeHead, fit_cut_points
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.run_folder import EXCLUDED, RunFolder
+from offsite.training.samplers.pairs import PairBatches
+from offsite.training.samplers.plans import BatchPlan, RandomBatches
+from offsite.training.samplers.report import write_draws
+from offsite.training.samplers.shares import cells_of
+from offsite.training.samplers.weighted import WeightedBatches
 
 VERSION = 1
 """Goes up when the same inputs would give another run."""
@@ -52,9 +52,9 @@ def train_retina(
     Parameters
     ----------
     cohort : Cohort
-        With ``split`` and ``site_role``, as `preprocessing.splits.split_cohort` gives them.
+        With ``split`` and ``site_role``, as `offsite.preprocessing.cohort.splits.split_cohort` gives them.
     prepared_folder : path
-        Where `preprocessing.fundus.cohort.prepare_cohort` wrote.
+        Where `offsite.preprocessing.fundus.cohort.prepare_cohort` wrote.
     run_folder : path
         See docs/architecture.md; photographs that take no part are listed in ``excluded.csv``.
 
@@ -66,7 +66,7 @@ def train_retina(
     Raises
     ------
     InputError
-        See `retina.photographs.select_photographs` and `retina.methods.method_named`.
+        See `offsite.retina.photographs.of_run.select_photographs` and `offsite.retina.methods.method_named`.
     """
     method = method_named(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)

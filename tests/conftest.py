@@ -24,7 +24,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated tracking database, made once and copied for every test: it costs seconds."""
-    from evaluation.tracking_store import initialise
+    from offsite.evaluation.tracking.store import initialise
 
     database = tmp_path_factory.mktemp("tracking") / "template.db"
     initialise(f"sqlite:///{database}")

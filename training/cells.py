@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 Protocol = Literal["leave_one_site_out", "single_source"]
 

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from preprocessing.errors import InputError
-from preprocessing.files import changed_file, digest_of, file_digest, read_json, write_json
+from offsite.errors import InputError
+from offsite.files import changed_file, digest_of, file_digest, read_json, write_json
 
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"

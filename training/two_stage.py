@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 
-from preprocessing.errors import InputError
-from training.algorithm import Algorithm, Output
-from training.losses.configured import ClassificationLoss
-from training.randomness import generator
+from offsite.errors import InputError
+from offsite.training.algorithm import Algorithm, Output
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.randomness import generator
 
 
 class ClassifierRetraining(Algorithm):
@@ -151,7 +151,7 @@ def last_layer_on_balanced(
     labels : array
         N classes 0..C-1, each present.
     groups : array
-        N, such as cells of site x class (`training.samplers.shares.cells_of`).
+        N, such as cells of site x class (`offsite.training.samplers.shares.cells_of`).
     strength : float
         Inverse of the penalty, > 0, on standardised features.
     n_fits, seed : int

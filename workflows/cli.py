@@ -9,8 +9,8 @@ import sys
 
 import typer
 
-from preprocessing.errors import InputError
-from workflows.commands import (
+from offsite.errors import InputError
+from offsite.workflows.commands import (
     calibrate,
     cohort,
     config,

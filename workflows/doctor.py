@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from workflows.predict.cores import usable_cores
+from offsite.cores import usable_cores
 
 LEAST_DISK_GIB = 5.0
 LEAST_MEMORY_GIB = 4.0
@@ -121,7 +121,7 @@ def _slides() -> str:
     import openslide
     import tifffile
 
-    from preprocessing.slides.opening import open_slide
+    from offsite.preprocessing.slides.opening import open_slide
 
     pixels = np.full((512, 512, 3), (200, 120, 180), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +181,7 @@ def _monai() -> str:
 
 
 def _database(uri: str | None) -> str:
-    from evaluation.tracking import client_of
+    from offsite.evaluation.tracking.logging import client_of
 
     if uri is not None:
         client_of(uri)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from workflows.package.folder import load_package
-from workflows.predict.case_files import content_of, sha256_of
-from workflows.predict.codes import NOTICE
-from workflows.predict.items import item_of
-from workflows.predict.judgement import Judge
-from workflows.predict.passage import Passage, check_file
-from workflows.predict.running import device_named, predictor_for
-from workflows.predict.tables import columns_of
+from offsite.workflows.package.folder import load_package
+from offsite.workflows.predict.answers.codes import NOTICE
+from offsite.workflows.predict.answers.judgement import Judge
+from offsite.workflows.predict.inputs.items import item_of
+from offsite.workflows.predict.output.case_files import content_of, sha256_of
+from offsite.workflows.predict.output.tables import columns_of
+from offsite.workflows.predict.passage import Passage, check_file
+from offsite.workflows.predict.running import device_named, predictor_for
 
 # What a single image has not: a place in a run, a patient's other images, copies, an alias.
 _OF_A_RUN = ("number", "case", "patient", "eye", "duplicate_of", "model_version")

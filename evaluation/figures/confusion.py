@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from evaluation.figures.curves import MOST
-from evaluation.figures.drawing import INK, WIDTH_IN, Figure, canvas, finished, short
+from offsite.evaluation.figures.curves import MOST
+from offsite.evaluation.figures.drawing import INK, WIDTH_IN, Figure, canvas, finished, short
 
 _CAPTION = (
     "Rows are the true class, columns what the model calls it. The shade is the share of the row, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evaluation.figures.drawing import WIDTH_IN, Figure, canvas, finished, quiet_axes, short
+from offsite.evaluation.figures.drawing import WIDTH_IN, Figure, canvas, finished, quiet_axes, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from evaluation.figures.curves import small_multiples
-from evaluation.figures.dots import safe_name
-from evaluation.figures.drawing import ACCENT, INK, QUIET, Figure
+from offsite.evaluation.figures.curves import small_multiples
+from offsite.evaluation.figures.dots import safe_name
+from offsite.evaluation.figures.drawing import ACCENT, INK, QUIET, Figure
 
 _CAPTION = (
     "Net benefit per image against the probability at which one would act. Solid: the model, with "

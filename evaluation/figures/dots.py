@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluation.figures.drawing import (
+from offsite.evaluation.figures.drawing import (
     ACCENT,
     INK,
     QUIET,

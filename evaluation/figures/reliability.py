@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from evaluation.figures.curves import small_multiples
-from evaluation.figures.dots import safe_name
-from evaluation.figures.drawing import ACCENT, INK, QUIET, RULE, Figure
+from offsite.evaluation.figures.curves import small_multiples
+from offsite.evaluation.figures.dots import safe_name
+from offsite.evaluation.figures.drawing import ACCENT, INK, QUIET, RULE, Figure
 
 _CAPTION = (
     "Observed share against predicted probability, in bins of equal size. The grey band is what a "

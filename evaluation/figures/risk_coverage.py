@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from evaluation.figures.drawing import (
+from offsite.evaluation.figures.drawing import (
     DASHES,
     SERIES,
     WIDTH_IN,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.gate.rules import (
+from offsite.evaluation.gate.rules import (
     AnyRule,
     Calibration,
     MinimumN,
@@ -15,11 +15,11 @@ from evaluation.gate.rules import (
     ThresholdTransfer,
     WorstSite,
 )
-from evaluation.gate.verdict import RuleVerdict
-from evaluation.report.metrics import described
-from evaluation.report.reading import records
-from evaluation.report.wording import change, interval, number, present, reason
-from evaluation.thresholds import AT_THRESHOLD, PACKAGED
+from offsite.evaluation.gate.verdict import RuleVerdict
+from offsite.evaluation.metrics.names import described
+from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, PACKAGED
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import change, interval, number, present, reason
 
 Row = dict[str, Any]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.gate.judges import JUDGES, Case
-from evaluation.gate.rules import GateSettings
-from evaluation.gate.verdict import Verdict
-from evaluation.report.reading import read_evaluation
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.gate.judges import JUDGES, Case
+from offsite.evaluation.gate.rules import GateSettings
+from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.tables.reading import read_evaluation
 
 CONFIDENCE = 0.95
 

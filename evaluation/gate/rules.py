@@ -7,8 +7,8 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from preprocessing.errors import InputError
-from preprocessing.settings import Settings
+from offsite.errors import InputError
+from offsite.settings import Settings
 
 _LARGEST = 1 << 20
 
@@ -33,7 +33,7 @@ class WorstSite(Rule):
     """A metric reaches a value at the worst site, by its interval's careful end.
 
     Sensitivity, specificity and predictive values of a task are judged at the threshold chosen by
-    the rule of model packages, :data:`evaluation.thresholds.PACKAGED`.
+    the rule of model packages, :data:`offsite.evaluation.operating_points.choosing.PACKAGED`.
     """
 
     rule: Literal["worst_site"] = "worst_site"
@@ -74,7 +74,7 @@ class Calibration(Rule):
 class ThresholdTransfer(Rule):
     """The threshold chosen on training sites still finds what it promised.
 
-    It is chosen by the rule of model packages, :data:`evaluation.thresholds.PACKAGED`.
+    It is chosen by the rule of model packages, :data:`offsite.evaluation.operating_points.choosing.PACKAGED`.
     """
 
     rule: Literal["threshold_transfer"] = "threshold_transfer"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 _SHORTEST_REASON = 20
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from evaluation.metrics.measured import Measured, Request
-from evaluation.metrics.of_classes import of_calls, of_probabilities, of_ranking
-from evaluation.metrics.of_tasks import of_task
-from evaluation.samples import Sample
+from offsite.evaluation.metrics.of_classes import of_calls, of_probabilities, of_ranking
+from offsite.evaluation.metrics.of_tasks import of_task
+from offsite.evaluation.statistics.measured import Measured, Request
+from offsite.evaluation.statistics.samples import Sample
 
 
 def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measured]:

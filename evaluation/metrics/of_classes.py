@@ -5,12 +5,12 @@ from itertools import combinations
 
 import numpy as np
 
-from evaluation.metrics import confusion, scoring
-from evaluation.metrics.measured import Measured, Request, included_classes, macro, share
-from evaluation.metrics.ranking import Ranking, auroc_and_precision
-from evaluation.metrics.separation import separation
-from evaluation.resampling import weighted_sums
-from evaluation.samples import Sample
+from offsite.evaluation.metrics import confusion, scoring
+from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.metrics.separation import separation
+from offsite.evaluation.statistics.measured import Measured, Request, included_classes, macro, share
+from offsite.evaluation.statistics.resampling import weighted_sums
+from offsite.evaluation.statistics.samples import Sample
 
 
 def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluation.metrics import confusion
-from evaluation.metrics.measured import Measured, Request, share
-from evaluation.metrics.separation import precision_at_prevalence, separation
-from evaluation.metrics.thresholds import shares_at
-from evaluation.resampling import weighted_sums
-from evaluation.samples import Sample
-from evaluation.tasks import Task
+from offsite.evaluation.metrics import confusion
+from offsite.evaluation.metrics.separation import precision_at_prevalence, separation
+from offsite.evaluation.operating_points.metrics import shares_at
+from offsite.evaluation.predictions.tasks import Task
+from offsite.evaluation.statistics.measured import Measured, Request, share
+from offsite.evaluation.statistics.resampling import weighted_sums
+from offsite.evaluation.statistics.samples import Sample
 
 
 def of_task(sample: Sample, counts: np.ndarray, task: Task, request: Request) -> Iterator[Measured]:

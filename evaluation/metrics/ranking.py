@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.resampling import blocks
+from offsite.evaluation.statistics.resampling import blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.delong import placements
-from evaluation.estimates import Reason
-from evaluation.metrics.measured import Measured
-from evaluation.metrics.ranking import Ranking, auroc_and_precision
-from evaluation.samples import Sample
+from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.statistics.delong import placements
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.measured import Measured
+from offsite.evaluation.statistics.samples import Sample
 
 
 def separation(

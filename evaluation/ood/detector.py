@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.linalg import solve
 
-from evaluation.ood.settings import OodSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.settings import OodSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

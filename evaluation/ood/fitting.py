@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.feature_stats import constant
-from evaluation.ood.detector import Detector, Head, recover_head
-from evaluation.ood.reference import ReferencedDetector
-from evaluation.ood.registry import DETECTORS
-from evaluation.ood.settings import OodSettings
-from evaluation.predictions import Predictions
-from evaluation.roles import patient_folds, patients_of, roles_of
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Detector, Head, recover_head
+from offsite.evaluation.ood.reference import ReferencedDetector
+from offsite.evaluation.ood.registry import DETECTORS
+from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.predictions.roles import patient_folds, patients_of, roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.statistics.feature_stats import constant
 
 VALIDATION = "validation"
 CROSS_FITTED = "cross_fitted"

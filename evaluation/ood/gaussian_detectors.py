@@ -7,9 +7,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.special import logsumexp
 
-from evaluation.feature_stats import FeatureStats
-from evaluation.ood.detector import Detector, Head, Training
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Detector, Head, Training
+from offsite.evaluation.statistics.feature_stats import FeatureStats
 
 _BLOCK = 8192
 

@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from evaluation.ood import scores
-from evaluation.ood.detector import Detector, Training
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood import scores
+from offsite.evaluation.ood.detector import Detector, Training
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

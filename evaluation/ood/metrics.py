@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.resampling import draw_counts
+from offsite.evaluation.statistics.resampling import draw_counts
 
 _BLOCK = 64
 

@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import logsumexp
 
-from evaluation.ood.detector import Detector, Training
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Detector, Training
 
 _BLOCK = 2048
 

@@ -6,9 +6,9 @@ from typing import Self
 
 import numpy as np
 
-from evaluation.ood.detector import Detector
-from evaluation.ood.registry import detector_from_arrays
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Detector
+from offsite.evaluation.ood.registry import detector_from_arrays
 
 _LEVELS = 1001
 _PREFIX = "detector."

@@ -4,11 +4,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation.ood.detector import Detector
-from evaluation.ood.gaussian_detectors import Mahalanobis, RelativeMahalanobis, Residual, Vim
-from evaluation.ood.logit_detectors import Energy, Gen, MaxLogit, Msp, React
-from evaluation.ood.neighbour_detectors import Fdbd, Knn, NNGuide, She
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Detector
+from offsite.evaluation.ood.gaussian_detectors import (
+    Mahalanobis,
+    RelativeMahalanobis,
+    Residual,
+    Vim,
+)
+from offsite.evaluation.ood.logit_detectors import Energy, Gen, MaxLogit, Msp, React
+from offsite.evaluation.ood.neighbour_detectors import Fdbd, Knn, NNGuide, She
 
 DETECTORS: dict[str, type[Detector]] = {
     kind.name: kind

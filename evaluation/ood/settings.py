@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from preprocessing.settings import Settings
+from offsite.settings import Settings
 
 DEFAULT_DETECTORS = ("residual", "mahalanobis", "vim", "knn", "msp", "energy", "gen")
 KNOWN_DETECTORS = (

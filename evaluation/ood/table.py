@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluation.binomial import clustered_interval
-from evaluation.frames import nullable_frame
-from evaluation.intervals import percentile_interval
-from evaluation.ood.detector import Head
-from evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
-from evaluation.ood.metrics import Separation, patient_weights, separation
-from evaluation.ood.settings import OodSettings
-from evaluation.predictions import Predictions
-from evaluation.roles import HELD_OUT, TRAINING, patients_of, roles_of
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Head
+from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
+from offsite.evaluation.ood.metrics import Separation, patient_weights, separation
+from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, patients_of, roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.tables.frames import nullable_frame
 
 COLUMNS = {
     "detector": "str",

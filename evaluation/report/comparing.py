@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.figures.dots import Dot, Panel, dot_panels
-from evaluation.figures.drawing import Figure
-from evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from evaluation.report.metrics import described, headline_metrics, primary_metric
-from evaluation.report.page import Page, render
-from evaluation.report.reading import records
-from evaluation.report.wording import (
+from offsite.errors import InputError
+from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
+from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.page import Page, render
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import (
     change,
     counted,
     interval,
@@ -23,8 +24,7 @@ from evaluation.report.wording import (
     present,
     reason,
 )
-from preprocessing.errors import InputError
-from preprocessing.files import write_text
+from offsite.files import write_text
 
 Record = dict[str, object]
 _NAMES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluation.figures.drawing import Figure
+from offsite.evaluation.figures.drawing import Figure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.report.metrics import described, primary_metric
-from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import present
+from offsite.evaluation.metrics.names import described, primary_metric
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import present
 
 FEW_PATIENTS = 30
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.report.content import Cell, Column, Group, Table
-from evaluation.report.findings import Findings
-from evaluation.report.reading import records
-from evaluation.report.wording import interval, number, present, reason
+from offsite.evaluation.report.content import Cell, Column, Group, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import interval, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 NAMES = {"_pooled": "All rows pooled", "_chosen": "Validation rows, where it was chosen"}
@@ -43,7 +43,7 @@ def grid(
     columns : sequence of GridColumn
         Each with rows that hold ``site`` and ``site_role`` once per site.
     caption, folded : str
-        As in :class:`evaluation.report.content.Table`.
+        As in :class:`offsite.evaluation.report.content.Table`.
     """
     looked_up = [
         {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns

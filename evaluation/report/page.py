@@ -9,11 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluation.figures.drawing import Figure
-from evaluation.report.content import Point, Section
-from evaluation.report.findings import Findings
-from evaluation.report.reading import Evaluated, read_evaluation
-from evaluation.report.sections import (
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.report.content import Point, Section
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.sections import (
     acquisition,
     calibration,
     cohort,
@@ -26,7 +25,8 @@ from evaluation.report.sections import (
     sites,
     summary,
 )
-from preprocessing.files import write_text
+from offsite.evaluation.tables.reading import Evaluated, read_evaluation
+from offsite.files import write_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

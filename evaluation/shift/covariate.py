@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.feature_stats import constant
-from evaluation.shift.classifier_test import classifier_test
-from evaluation.shift.distances import (
+from offsite.evaluation.shift.classifier_test import classifier_test
+from offsite.evaluation.shift.distances import (
     Distance,
     against_null,
     coral_distance,
@@ -14,10 +13,11 @@ from evaluation.shift.distances import (
     principal_directions,
     whitened_mean_distance,
 )
-from evaluation.shift.record import ShiftRow, blank, undefined
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Comparison, Side
-from evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
+from offsite.evaluation.shift.record import ShiftRow, blank, undefined
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
+from offsite.evaluation.statistics.feature_stats import constant
 
 KIND = "covariate"
 DISTANCES: dict[str, Distance] = {

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh, eigvalsh, solve
 
-from evaluation.feature_stats import FeatureStats, shrunk
-from evaluation.roles import patient_folds
+from offsite.evaluation.predictions.roles import patient_folds
+from offsite.evaluation.statistics.feature_stats import FeatureStats, shrunk
 
 Distance = Callable[[FeatureStats, FeatureStats], float]
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.intervals import percentile_interval
-from evaluation.ood.metrics import patient_weights, separation
-from evaluation.shift.label_shift import prior_corrected
-from evaluation.shift.prevalence import model_prior, prior_problem, site_prior
-from evaluation.shift.record import ShiftRow, blank, undefined
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.shift.label_shift import prior_corrected
+from offsite.evaluation.shift.prevalence import model_prior, prior_problem, site_prior
+from offsite.evaluation.shift.record import ShiftRow, blank, undefined
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.statistics.intervals import percentile_interval
 
 KIND = "performance"
 _TINY = 1e-12

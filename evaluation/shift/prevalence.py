@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.intervals import percentile_interval
-from evaluation.ood.metrics import patient_weights
-from evaluation.shift.label_shift import (
+from offsite.evaluation.ood.metrics import patient_weights
+from offsite.evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
     histogram_statistics,
     total_variation,
 )
-from evaluation.shift.label_shift_fit import label_shift_test
-from evaluation.shift.record import ShiftRow, blank, undefined
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Comparison, Side
-from evaluation.shift.two_sample import TwoSample, patient_assignments
+from offsite.evaluation.shift.label_shift_fit import label_shift_test
+from offsite.evaluation.shift.record import ShiftRow, blank, undefined
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
+from offsite.evaluation.statistics.intervals import percentile_interval
 
 KIND = "prevalence"
 UNIDENTIFIED = "prior_unidentified"

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from evaluation.frames import nullable_frame
-from evaluation.shift.sides import Comparison
+from offsite.evaluation.shift.sides import Comparison
+from offsite.evaluation.tables.frames import nullable_frame
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from preprocessing.settings import Settings
+from offsite.settings import Settings
 
 
 class ShiftSettings(Settings):

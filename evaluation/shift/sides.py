@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.predictions import Predictions
-from evaluation.roles import TRAINING, Roles, patients_of, roles_of
-from evaluation.shift.label_shift import BiasCorrectedTemperature
+from offsite.evaluation.predictions.roles import TRAINING, Roles, patients_of, roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature
 
 _ROWS_PER_CLASS = 10
 

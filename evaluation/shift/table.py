@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from evaluation.feature_stats import constant
-from evaluation.predictions import Predictions
-from evaluation.shift import covariate, performance, prevalence
-from evaluation.shift.classifier_test import site_predictability
-from evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
-from evaluation.shift.robustness import robustness_index
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.sides import Comparison, Side, comparisons, test_rows
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.shift import covariate, performance, prevalence
+from offsite.evaluation.shift.classifier_test import site_predictability
+from offsite.evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
+from offsite.evaluation.shift.robustness import robustness_index
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.sides import Comparison, Side, comparisons, test_rows
+from offsite.evaluation.statistics.feature_stats import constant
 
 POOLED = "_pooled"
 

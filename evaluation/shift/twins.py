@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluation.binomial import clustered_interval
-from evaluation.estimates import Estimate, Reason
-from evaluation.intervals import percentile_interval
-from evaluation.ood.metrics import patient_weights
-from evaluation.ood.neighbour_detectors import unit
+from offsite.evaluation.ood.metrics import patient_weights
+from offsite.evaluation.ood.neighbour_detectors import unit
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.intervals import percentile_interval
 
 _BLOCK = 1024
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from pathology.aggregators.contract import Pooled, RowStream
-from pathology.aggregators.pooling import GatedAttention
-from pathology.aggregators.segments import segment_softmax, segment_sum
+from offsite.pathology.aggregators.contract import Pooled, RowStream
+from offsite.pathology.aggregators.pooling import GatedAttention
+from offsite.pathology.aggregators.segments import segment_softmax, segment_sum
 
 
 class AdditiveAttention(GatedAttention):

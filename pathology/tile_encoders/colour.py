@@ -6,8 +6,8 @@ from merely reading the stain. Our construction.
 
 import numpy as np
 
-from pathology.tile_encoders.contract import check_pixels
-from preprocessing.files import digest_of
+from offsite.files import digest_of
+from offsite.pathology.tile_encoders.contract import check_pixels
 
 VERSION = 1
 """Goes up when the same tile would give other features."""

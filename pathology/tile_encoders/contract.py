@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 SCALE_TOLERANCE = 0.1
 

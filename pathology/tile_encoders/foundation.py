@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pathology.tile_encoders.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkEncoder
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.tile_encoders.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkEncoder
 
 
 @dataclass(frozen=True)

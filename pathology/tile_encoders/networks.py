@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pathology.tile_encoders.contract import check_pixels
-from pathology.tile_encoders.weights import weights_digest
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.tile_encoders.contract import check_pixels
+from offsite.pathology.tile_encoders.weights import weights_digest
 
 _LOG = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -11,9 +11,9 @@ patterns (Ojala et al. 2002).
 import cv2
 import numpy as np
 
-from pathology.tile_encoders import measurements as measure
-from pathology.tile_encoders.contract import check_pixels
-from preprocessing.files import digest_of
+from offsite.files import digest_of
+from offsite.pathology.tile_encoders import measurements as measure
+from offsite.pathology.tile_encoders.contract import check_pixels
 
 VERSION = 1
 """Goes up when the same tile would give other features."""

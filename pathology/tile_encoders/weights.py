@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from preprocessing.files import digest_of
+from offsite.files import digest_of
 
 
 def weights_digest(state: Mapping[str, Tensor], settings: dict[str, Any]) -> str:

@@ -12,13 +12,13 @@ import numpy as np
 from albumentations.core.transforms_interface import ImageOnlyTransform
 from pydantic import Field
 
-from preprocessing.settings import Settings
-from preprocessing.stain import (
+from offsite.preprocessing.stain import (
     DensityTransform,
     ReinhardFit,
     apply_lab_tables,
     reinhard_tables,
 )
+from offsite.settings import Settings
 
 # Haematoxylin, eosin and a residual (Ruifrok & Johnston 2001), as unit rows.
 _STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])

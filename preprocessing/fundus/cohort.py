@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.files import (
+from offsite.errors import InputError
+from offsite.files import (
     file_digest,
     fingerprint,
     read_json,
@@ -20,8 +19,9 @@ from preprocessing.files import (
     write_bytes,
     write_json,
 )
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.fundus.reading import read_photograph
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.fundus.reading import read_photograph
 
 VERSION = 3
 """Goes up when the same photograph and settings would give another picture."""

@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from preprocessing.shrinking import halved, halvings
+from offsite.preprocessing.shrinking import halved, halvings
 
 Ellipse = tuple[float, float, float, float]
 Method = Literal["circle", "ellipse", "box", "whole"]

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from preprocessing.errors import InputError
-from preprocessing.fundus.field_of_view import FieldOfView, find_field, whole_picture
-from preprocessing.fundus.quality import Quality, assess
-from preprocessing.settings import Settings
-from preprocessing.shrinking import halved, halvings
+from offsite.errors import InputError
+from offsite.preprocessing.fundus.field_of_view import FieldOfView, find_field, whole_picture
+from offsite.preprocessing.fundus.quality import Quality, assess
+from offsite.preprocessing.shrinking import halved, halvings
+from offsite.settings import Settings
 
 _FINE_PX = 256  # as long as a side has this many px, a block of them is under 0.4 % of it
 _RIM = 0.985  # the outermost ring mixes retina and background

@@ -9,8 +9,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from preprocessing.errors import InputError
-from preprocessing.shrinking import halved, halvings
+from offsite.errors import InputError
+from offsite.preprocessing.shrinking import halved, halvings
 
 MAX_PIXELS = 100_000_000
 _SHOWN_PX = 1024  # longer side that a person looks at, and in which the field is found

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.files import replacing
-from preprocessing.fundus.grades import GRADES as GRADES
+from offsite.errors import InputError
+from offsite.files import replacing
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.fundus.grades import GRADES as GRADES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")

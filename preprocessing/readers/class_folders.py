@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError, InputErrors
-from preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
+from offsite.errors import InputError, InputErrors
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
 
 
 def read_class_folders(

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.readers.building import GRADES, cohort_of
+from offsite.errors import InputError
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.readers.building import GRADES, cohort_of
 
 _LISTS = {"train": "train", "crossval": "val"}
 _MAX_LINES = 2_000_000

@@ -7,10 +7,10 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.files import write_bytes
-from preprocessing.readers.building import cohort_of
+from offsite.errors import InputError
+from offsite.files import write_bytes
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.readers.building import cohort_of
 
 _MAX_IMAGES = 500_000
 _MAX_BYTES = 8 << 30

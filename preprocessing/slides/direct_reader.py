@@ -14,8 +14,8 @@ import numpy as np
 import simplejpeg
 import tifffile
 
-from preprocessing.slides.openslide_reader import OpenSlideReader
-from preprocessing.slides.region import Region, UnreadableRegion
+from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
+from offsite.preprocessing.slides.region import Region, UnreadableRegion
 
 CACHE_BYTES = 128 << 20
 _MAX_TILE_PX = 4096

@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from preprocessing.files import digest_of, fingerprint
+from offsite.files import digest_of, fingerprint
 
 
 def slide_fingerprint(path: str | Path) -> str:

@@ -6,12 +6,12 @@ from types import TracebackType
 
 import openslide
 
-from preprocessing.errors import InputError
-from preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
-from preprocessing.slides.direct_reader import DirectReader, NotEligible
-from preprocessing.slides.openslide_reader import OpenSlideReader
-from preprocessing.slides.region import Region, RegionReader
-from preprocessing.slides.scale import Scale, resolve_scale
+from offsite.errors import InputError
+from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
+from offsite.preprocessing.slides.direct_reader import DirectReader, NotEligible
+from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
+from offsite.preprocessing.slides.region import Region, RegionReader
+from offsite.preprocessing.slides.scale import Scale, resolve_scale
 
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
@@ -38,7 +38,7 @@ class Slide:
     mpp : float
         um per px of level 0.
     mpp_source : str
-        Where that comes from (``preprocessing.slides.scale.Scale``).
+        Where that comes from (``offsite.preprocessing.slides.scale.Scale``).
     vendor : str
     reader : str
         Which reader decodes the pixels.

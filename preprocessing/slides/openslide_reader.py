@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import openslide
 
-from preprocessing.slides.region import Region, UnreadableRegion
+from offsite.preprocessing.slides.region import Region, UnreadableRegion
 
 
 class OpenSlideReader:

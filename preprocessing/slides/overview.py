@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocessing.slides.geometry import choose_level
-from preprocessing.slides.opening import Slide
-from preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.slides.geometry import choose_level
+from offsite.preprocessing.slides.opening import Slide
+from offsite.preprocessing.slides.region import UnreadableRegion
 
 _BLOCK_PX = 2048
 

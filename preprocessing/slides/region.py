@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 
 class Region(NamedTuple):

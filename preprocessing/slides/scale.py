@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 PLAUSIBLE_UM = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02

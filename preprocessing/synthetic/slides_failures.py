@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from preprocessing.files import write_bytes
-from preprocessing.synthetic.slides_writing import write_slide
+from offsite.files import write_bytes
+from offsite.preprocessing.synthetic.slides.writing import write_slide
 
 FAULTS: dict[str, tuple[str, str]] = {
     "no_mpp": ("failed", "mpp_missing"),

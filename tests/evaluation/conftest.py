@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.predictions import Predictions
+from offsite.evaluation.predictions.table import Predictions
 
 DIMENSIONS = 8
 

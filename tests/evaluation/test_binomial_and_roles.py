@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from evaluation.binomial import clustered_interval, effective_counts, exact_interval
-from evaluation.roles import roles_of
+from offsite.evaluation.predictions.roles import roles_of
+from offsite.evaluation.statistics.binomial import (
+    clustered_interval,
+    effective_counts,
+    exact_interval,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 12), (12, 12), (3, 12), (190, 200)])

@@ -8,22 +8,22 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from evaluation.calibration import (
+from offsite.errors import InputError
+from offsite.evaluation.calibration.calibrators import (
     KINDS,
     Calibrator,
     fit_calibrator,
     fit_calibrators,
     logits_of,
 )
-from evaluation.calibration_table import (
+from offsite.evaluation.calibration.table import (
     METRICS,
     calibrated,
     calibration_table,
     reliability_table,
 )
-from evaluation.predictions import Predictions
-from evaluation.settings import EvaluationSettings, TaskSettings
-from preprocessing.errors import InputError
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 
 QUICK = EvaluationSettings(
     resamples=100,

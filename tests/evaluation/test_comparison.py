@@ -8,13 +8,13 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from evaluation.comparison import compare_methods, paired_differences
-from evaluation.delong import paired_test, placements
-from evaluation.per_site import per_site_table
-from evaluation.permutation import swap_counts
-from evaluation.predictions import Predictions
-from evaluation.settings import EvaluationSettings, TaskSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.delong import paired_test, placements
+from offsite.evaluation.statistics.permutation import swap_counts
+from offsite.evaluation.tables.comparison import compare_methods, paired_differences
+from offsite.evaluation.tables.per_site import per_site_table
 
 QUICK = EvaluationSettings(
     resamples=200, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"))}

@@ -5,7 +5,8 @@ import pytest
 from crepes import ConformalClassifier
 from scipy.stats import beta
 
-from evaluation.conformal import (
+from offsite.errors import InputError
+from offsite.evaluation.conformal.sets import (
     ConformalSets,
     ConformalSettings,
     conformal_quantile,
@@ -13,13 +14,12 @@ from evaluation.conformal import (
     coverage_sd,
     nonconformity,
 )
-from evaluation.conformal_weighted import (
+from offsite.evaluation.conformal.weighted import (
     density_ratios,
     effective_rows,
     weighted_sets,
     weighted_thresholds,
 )
-from preprocessing.errors import InputError
 
 
 def sample(n, seed, classes=4):

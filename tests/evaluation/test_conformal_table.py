@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.conformal import ConformalSettings
-from evaluation.conformal_table import COLUMNS, conformal_table, fit_sets
+from offsite.evaluation.conformal.sets import ConformalSettings
+from offsite.evaluation.conformal.table import COLUMNS, conformal_table, fit_sets
 
 
 @pytest.fixture(scope="module")

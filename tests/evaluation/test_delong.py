@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.delong import (
+from offsite.evaluation.statistics.delong import (
     auroc_interval,
     covariance,
     degrees_of_freedom,

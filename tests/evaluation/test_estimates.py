@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.estimates import Estimate, Reason
-from evaluation.intervals import estimate, percentile_interval
-from evaluation.metrics.measured import Measured
-from evaluation.samples import Sample
-from evaluation.settings import EvaluationSettings
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.intervals import estimate, percentile_interval
+from offsite.evaluation.statistics.measured import Measured
+from offsite.evaluation.statistics.samples import Sample
 
 SETTINGS = EvaluationSettings(resamples=100)
 

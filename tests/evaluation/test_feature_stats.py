@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.covariance import OAS
 
-from evaluation.feature_stats import FeatureStats, oas_shrinkage, shrunk
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.statistics.feature_stats import FeatureStats, oas_shrinkage, shrunk
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_merged_parts_equal_one_pass_whatever_the_parts(sample):
 def test_rows_in_blocks_equal_rows_at_once(monkeypatch, sample):
     features, labels = sample
     whole = FeatureStats.of(features, labels, 4)
-    monkeypatch.setattr("evaluation.feature_stats._BLOCK", 37)
+    monkeypatch.setattr("offsite.evaluation.statistics.feature_stats._BLOCK", 37)
     equal(FeatureStats.of(features.astype(np.float64), labels, 4), whole)
 
 

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import t
 from statsmodels.stats.meta_analysis import combine_effects
 
-from evaluation.meta_analysis import meta_table, shrunken_table
-from evaluation.per_site import per_site_table
-from evaluation.random_effects import paule_mandel, random_effects
-from evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.random_effects import paule_mandel, random_effects
+from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
+from offsite.evaluation.tables.per_site import per_site_table
 
 QUICK = EvaluationSettings(
     resamples=100, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"))}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.net_benefit import decision_curve, net_benefit_table
-from evaluation.settings import EvaluationSettings
+from offsite.evaluation.operating_points.net_benefit import decision_curve, net_benefit_table
+from offsite.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(resamples=100, net_benefit_thresholds=(0.1, 0.3, 0.5))
 

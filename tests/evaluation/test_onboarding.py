@@ -6,14 +6,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binom, binomtest
 
-from evaluation.estimates import Reason
-from evaluation.local_settings import local_prior, local_temperature, local_threshold
-from evaluation.onboarding import (
+from offsite.evaluation.new_site.checks import (
     Verdict,
     check_coverage,
     check_sensitivity,
     shift_alarm,
 )
+from offsite.evaluation.new_site.settings import local_prior, local_temperature, local_threshold
+from offsite.evaluation.statistics.estimates import Reason
 
 
 def names(count):

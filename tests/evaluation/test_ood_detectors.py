@@ -7,13 +7,13 @@ from sklearn.covariance import OAS
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from evaluation.feature_stats import FeatureStats
-from evaluation.ood.detector import Head, recover_head
-from evaluation.ood.gaussian_detectors import Mahalanobis, Residual
-from evaluation.ood.neighbour_detectors import thinned
-from evaluation.ood.registry import DETECTORS, detector_class
-from evaluation.ood.settings import KNOWN_DETECTORS, OodSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.detector import Head, recover_head
+from offsite.evaluation.ood.gaussian_detectors import Mahalanobis, Residual
+from offsite.evaluation.ood.neighbour_detectors import thinned
+from offsite.evaluation.ood.registry import DETECTORS, detector_class
+from offsite.evaluation.ood.settings import KNOWN_DETECTORS, OodSettings
+from offsite.evaluation.statistics.feature_stats import FeatureStats
 
 N, D, C = 300, 20, 4
 SETTINGS = OodSettings(bank_rows=1000, neighbours=12, principal=6)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.ood.logit_detectors import Energy, Msp
-from evaluation.ood.metrics import patient_weights, separation
-from evaluation.ood.reference import ReferencedDetector
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.logit_detectors import Energy, Msp
+from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.ood.reference import ReferencedDetector
 
 
 @pytest.fixture(params=["continuous", "tied"])

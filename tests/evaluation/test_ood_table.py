@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.ood.settings import KNOWN_DETECTORS, OodSettings
-from evaluation.ood.table import COLUMNS, ood_table
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.ood.settings import KNOWN_DETECTORS, OodSettings
+from offsite.evaluation.ood.table import COLUMNS, ood_table
 
 FAST = OodSettings(resamples=60)
 KEYS = ["detector", "category", "site_role", "site", "metric"]

@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import beta
 
-from evaluation.metrics.thresholds import needed_threshold
-from evaluation.operating_points import METRICS, operating_point_table
-from evaluation.predictions import Predictions
-from evaluation.settings import EvaluationSettings, TaskSettings
-from evaluation.thresholds import Threshold, choose_threshold, choose_thresholds
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.operating_points.choosing import (
+    Threshold,
+    choose_threshold,
+    choose_thresholds,
+)
+from offsite.evaluation.operating_points.metrics import needed_threshold
+from offsite.evaluation.operating_points.table import METRICS, operating_point_table
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 
 TASK = TaskSettings(
     positive_classes=("c1",),

@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 from sklearn.metrics import average_precision_score, cohen_kappa_score, log_loss, roc_auc_score
 
-from evaluation.estimates import Reason
-from evaluation.per_site import COLUMNS, confusion_table, per_site_table
-from evaluation.predictions import Predictions
-from evaluation.settings import EvaluationSettings, TaskSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.tables.per_site import COLUMNS, confusion_table, per_site_table
 
 QUICK = EvaluationSettings(
     resamples=100, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"), threshold=0.6)}

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.checks import check_rows
-from evaluation.cohort_table import cohort_table
-from evaluation.predictions import load_predictions
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.predictions.checks import check_rows
+from offsite.evaluation.predictions.table import load_predictions
+from offsite.evaluation.tables.cohort import cohort_table
 
 
 @pytest.fixture

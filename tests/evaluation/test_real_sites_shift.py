@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from evaluation.conformal import ConformalSettings
-from evaluation.conformal_table import conformal_table
-from evaluation.ood.settings import OodSettings
-from evaluation.ood.table import ood_table
-from evaluation.predictions import Predictions
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.table import shift_tables
+from offsite.evaluation.conformal.sets import ConformalSettings
+from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.ood.table import ood_table
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.table import shift_tables
 
 pytestmark = pytest.mark.slow
 

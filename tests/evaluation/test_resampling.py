@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.resampling import (
+from offsite.evaluation.statistics.resampling import (
     blocks,
     draw_counts,
     generator_of,
@@ -12,7 +12,7 @@ from evaluation.resampling import (
     weighted_sums,
     with_point,
 )
-from evaluation.samples import Sample
+from offsite.evaluation.statistics.samples import Sample
 
 
 def test_each_draw_draws_as_many_units_as_there_are() -> None:

@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from evaluation.risk_coverage import RiskCoverage
-from evaluation.selective import SelectiveSettings, risk_coverage_table, selective_table
+from offsite.evaluation.statistics.risk_coverage import RiskCoverage
+from offsite.evaluation.tables.selective import (
+    SelectiveSettings,
+    risk_coverage_table,
+    selective_table,
+)
 
 FAST = SelectiveSettings(resamples=60)
 

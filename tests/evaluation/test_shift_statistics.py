@@ -5,15 +5,14 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import chi2_contingency
 
-from evaluation.feature_stats import FeatureStats
-from evaluation.shift.distances import (
+from offsite.evaluation.shift.distances import (
     against_null,
     coral_distance,
     frechet_distance,
     principal_directions,
     whitened_mean_distance,
 )
-from evaluation.shift.label_shift import (
+from offsite.evaluation.shift.label_shift import (
     BiasCorrectedTemperature,
     bbse_prior,
     em_prior,
@@ -21,7 +20,8 @@ from evaluation.shift.label_shift import (
     prior_corrected,
     total_variation,
 )
-from evaluation.shift.robustness import robustness_index
+from offsite.evaluation.shift.robustness import robustness_index
+from offsite.evaluation.statistics.feature_stats import FeatureStats
 
 
 def rng(seed=0):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.shift.record import COLUMNS, ShiftRow, with_alarms
-from evaluation.shift.settings import ShiftSettings
-from evaluation.shift.table import shift_details, shift_table, shift_tables
+from offsite.evaluation.shift.record import COLUMNS, ShiftRow, with_alarms
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.table import shift_details, shift_table, shift_tables
 
 FAST = ShiftSettings(permutations=99, resamples=60, max_rows=300, null_splits=19)
 

@@ -7,19 +7,23 @@ from scipy.integrate import quad
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from evaluation.binomial import clustered_interval, exact_interval
-from evaluation.comparison import paired_differences
-from evaluation.delong import auroc_interval, placements
-from evaluation.intervals import percentile_interval
-from evaluation.meta_analysis import meta_table
-from evaluation.metrics.calibration_error import equal_mass_bins, expected_error, simulated_shares
-from evaluation.metrics.recalibration import slope_and_intercept
-from evaluation.metrics.scoring import brier_rows
-from evaluation.per_site import per_site_table
-from evaluation.predictions import Predictions
-from evaluation.random_effects import random_effects
-from evaluation.resampling import draw_counts, weighted_sums
-from evaluation.settings import EvaluationSettings
+from offsite.evaluation.metrics.calibration_error import (
+    equal_mass_bins,
+    expected_error,
+    simulated_shares,
+)
+from offsite.evaluation.metrics.recalibration import slope_and_intercept
+from offsite.evaluation.metrics.scoring import brier_rows
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import clustered_interval, exact_interval
+from offsite.evaluation.statistics.delong import auroc_interval, placements
+from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.random_effects import random_effects
+from offsite.evaluation.statistics.resampling import draw_counts, weighted_sums
+from offsite.evaluation.tables.comparison import paired_differences
+from offsite.evaluation.tables.meta_analysis import meta_table
+from offsite.evaluation.tables.per_site import per_site_table
 
 pytestmark = pytest.mark.slow
 

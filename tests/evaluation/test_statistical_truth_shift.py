@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
-from evaluation.conformal import ConformalSets, ConformalSettings
-from evaluation.shift.classifier_test import classifier_test
-from evaluation.shift.label_shift import histogram_statistics
-from evaluation.shift.label_shift_fit import label_shift_test
-from evaluation.shift.two_sample import TwoSample, energy_test, mmd_test, patient_assignments
+from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings
+from offsite.evaluation.shift.classifier_test import classifier_test
+from offsite.evaluation.shift.label_shift import histogram_statistics
+from offsite.evaluation.shift.label_shift_fit import label_shift_test
+from offsite.evaluation.shift.two_sample import (
+    TwoSample,
+    energy_test,
+    mmd_test,
+    patient_assignments,
+)
 
 pytestmark = pytest.mark.slow
 

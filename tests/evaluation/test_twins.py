@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.estimates import Reason
-from evaluation.shift.twins import (
+from offsite.evaluation.shift.twins import (
     cosines,
     flips,
     mean_over_tissues,
@@ -12,6 +11,7 @@ from evaluation.shift.twins import (
     retrieved,
     standardised,
 )
+from offsite.evaluation.statistics.estimates import Reason
 
 TISSUES = np.repeat([f"t{number}" for number in range(12)], 20)
 

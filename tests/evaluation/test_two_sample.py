@@ -6,14 +6,14 @@ from scipy.spatial.distance import cdist
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from evaluation.roles import patient_folds
-from evaluation.shift.classifier_test import (
+from offsite.evaluation.predictions.roles import patient_folds
+from offsite.evaluation.shift.classifier_test import (
     _auroc_columns,
     classifier_test,
     out_of_fold,
     site_predictability,
 )
-from evaluation.shift.two_sample import (
+from offsite.evaluation.shift.two_sample import (
     TwoSample,
     cluster_codes,
     energy_test,

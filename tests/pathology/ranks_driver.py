@@ -5,14 +5,14 @@ import sys
 import numpy as np
 import torch
 
-from pathology.bags import Bags
-from pathology.methods import METHODS, with_method
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from training.fit_settings import FitSettings
-from training.fitting import fit
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.plans import PlannedSource
+from offsite.pathology.bags import Bags
+from offsite.pathology.methods import METHODS, with_method
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.training.fit.loop import fit
+from offsite.training.fit.settings import FitSettings
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.plans import PlannedSource
 
 
 def main(folder):

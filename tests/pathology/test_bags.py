@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.bags import BagLoader, Bags, BagTable, by_total_rows, draw_views
-from pathology.features import FeatureOrigin, SlideFeatures, write_features
-from pathology.store import pack_features
+from offsite.pathology.bags import BagLoader, Bags, BagTable, by_total_rows, draw_views
+from offsite.pathology.features.file import FeatureOrigin, SlideFeatures, write_features
+from offsite.pathology.features.store import pack_features
 
 COUNTS = (5, 300, 40, 1)
 ONCE = np.zeros(2, np.int64)

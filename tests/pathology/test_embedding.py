@@ -2,15 +2,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathology.embedding import EMBEDDED, FAILED, NO_TILES, embed_cohort, encode_slide
-from pathology.encoders import EncoderSettings, load_encoder
-from pathology.features import feature_path, read_features
-from preprocessing.cohort import Cohort
-from preprocessing.slides.opening import open_slide
-from preprocessing.synthetic.slides_writing import write_slide
-from preprocessing.tile_reading import read_tile
-from preprocessing.tiles import TileSettings, load_tiles
-from preprocessing.tiling import tile_cohort
+from offsite.pathology.features.embedding import (
+    EMBEDDED,
+    FAILED,
+    NO_TILES,
+    embed_cohort,
+    encode_slide,
+)
+from offsite.pathology.features.file import feature_path, read_features
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.slides.opening import open_slide
+from offsite.preprocessing.synthetic.slides.writing import write_slide
+from offsite.preprocessing.tiles.reading import read_tile
+from offsite.preprocessing.tiles.table import TileSettings, load_tiles
+from offsite.preprocessing.tiles.tiling import tile_cohort
 
 TILES = TileSettings(tile_px=96, mpp=1.0)
 ENCODER = EncoderSettings(tile_px=96, mpp=1.0)

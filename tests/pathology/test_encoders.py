@@ -3,14 +3,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pathology.encoders import EncoderSettings, load_encoder
-from pathology.tile_encoders.contract import TileEncoder, check_scale
-from pathology.tile_encoders.networks import NetworkEncoder
-from pathology.tile_encoders.structure import StructureBaseline
-from preprocessing.errors import InputError
-from preprocessing.synthetic.slides_biology import grow
-from preprocessing.synthetic.slides_rendering import render
-from preprocessing.synthetic.slides_sites import SITES
+from offsite.errors import InputError
+from offsite.pathology.tile_encoders.contract import TileEncoder, check_scale
+from offsite.pathology.tile_encoders.networks import NetworkEncoder
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.pathology.tile_encoders.structure import StructureBaseline
+from offsite.preprocessing.synthetic.slides.biology import grow
+from offsite.preprocessing.synthetic.slides.rendering import render
+from offsite.preprocessing.synthetic.slides.sites import SITES
 
 TILE_PX = 224
 

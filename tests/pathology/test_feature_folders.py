@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.feature_folders import has_coordinates, locate, read_any, read_header
-from pathology.store import pack_features
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.features.folders import has_coordinates, locate, read_any, read_header
+from offsite.pathology.features.store import pack_features
 
 ROWS = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 COORDS = np.arange(18, dtype=np.int64).reshape(9, 2) * 256

@@ -6,16 +6,16 @@ import h5py
 import numpy as np
 import pytest
 
-from pathology.features import (
+from offsite.errors import InputError
+from offsite.files import write_json
+from offsite.pathology.features.file import (
     SlideFeatures,
     is_fresh,
     read_features,
     read_origin,
     write_features,
 )
-from pathology.store import pack_features
-from preprocessing.errors import InputError
-from preprocessing.files import write_json
+from offsite.pathology.features.store import pack_features
 
 _spec = importlib.util.spec_from_file_location(
     "bag_helpers", Path(__file__).with_name("test_bags.py")
@@ -139,12 +139,12 @@ def test_two_processes_that_pack_into_one_folder_never_mix_their_stores(tmp_path
         raise Killed
 
     def another_comes_between(path, value):
-        monkeypatch.setattr("pathology.store.write_json", dies)
+        monkeypatch.setattr("offsite.pathology.features.store.write_json", dies)
         with pytest.raises(Killed):
             pack_features(files, packed)
         write_json(path, value)
 
-    monkeypatch.setattr("pathology.store.write_json", another_comes_between)
+    monkeypatch.setattr("offsite.pathology.features.store.write_json", another_comes_between)
     one = pack_features(some, packed)
     monkeypatch.undo()
     for store in (one, pack_features(some, packed)):

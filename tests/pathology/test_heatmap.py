@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pathology.geojson import write_geojson
-from pathology.heatmap import (
+from offsite.pathology.attention.geojson import write_geojson
+from offsite.pathology.attention.heatmap import (
     TileGrid,
     attention_map,
     attention_overlay,

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.bags import Bags
-from pathology.inference import predict_bag, predict_bags, tile_contributions
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.bags import Bags
+from offsite.pathology.inference import predict_bag, predict_bags, tile_contributions
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
 
 
 def _model(name="gated_attention"):

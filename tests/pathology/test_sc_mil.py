@@ -2,22 +2,22 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.bags import Bags
-from pathology.diagnostics import contrast_diagnostics, neural_collapse
-from pathology.methods import (
+from offsite.errors import InputError
+from offsite.pathology.bags import Bags
+from offsite.pathology.diagnostics import contrast_diagnostics, neural_collapse
+from offsite.pathology.methods import (
     METHODS,
     SECOND_STAGE_FROM,
     TwoStages,
     batch_plan,
     with_method,
 )
-from pathology.sc_mil import ScMil
-from pathology.settings import ContrastSettings, ScMilSettings
-from preprocessing.errors import InputError
-from training.algorithm import Algorithm, Batch
-from training.fit_settings import FitSettings
-from training.losses.classification import cross_entropy
-from training.losses.contrastive import simplex_prototypes, supervised_contrastive
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ContrastSettings, ScMilSettings
+from offsite.training.algorithm import Algorithm, Batch
+from offsite.training.fit.settings import FitSettings
+from offsite.training.losses.classification import cross_entropy
+from offsite.training.losses.contrastive import simplex_prototypes, supervised_contrastive
 
 COUNTS = np.array([20, 5, 2])
 

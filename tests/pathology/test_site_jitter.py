@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from pathology.bags import Bags
-from pathology.methods import METHODS, with_method
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from pathology.site_jitter import site_jittered
-from training import distributed
+from offsite.pathology.bags import Bags
+from offsite.pathology.methods import METHODS, with_method
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.site_jitter import site_jittered
+from offsite.training.devices import distributed
 
 OFFSETS = torch.tensor([0, 3, 4, 10])
 
@@ -51,7 +51,7 @@ def test_ranks_together_draw_what_one_process_draws(monkeypatch):
     drawn = torch.randn(4, 6)
     for rank in range(2):
         monkeypatch.setattr(
-            "pathology.site_jitter.draw_together", lambda draw, n, rank=rank: drawn[rank::2]
+            "offsite.pathology.site_jitter.draw_together", lambda draw, n, rank=rank: drawn[rank::2]
         )
         for mine, one in zip(jittered([rank, rank + 2]), whole[rank::2], strict=True):
             torch.testing.assert_close(mine, one)

@@ -5,13 +5,18 @@ import pandas as pd
 import pytest
 import torch
 
-from pathology.features import FeatureOrigin, SlideFeatures, feature_path, write_features
-from pathology.inference import load_slide_model, predict_bag
-from pathology.settings import PathologySettings
-from pathology.training import train_pathology
-from pathology.validation import validation_scores
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.pathology.features.file import (
+    FeatureOrigin,
+    SlideFeatures,
+    feature_path,
+    write_features,
+)
+from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.settings import PathologySettings
+from offsite.pathology.training import train_pathology
+from offsite.pathology.validation import validation_scores
+from offsite.preprocessing.cohort.table import Cohort
 
 CLASSES = ("normal", "tumour")
 ORIGIN = FeatureOrigin(
@@ -98,7 +103,7 @@ def test_weights_are_selected_only_once_the_classifier_leads(run):
 
 
 def test_the_packaged_weights_predict_what_the_run_predicted(run, cohort, folder):
-    from pathology.features import read_features
+    from offsite.pathology.features.file import read_features
 
     path, table = run
     facts = json.loads((path / "run.json").read_text())["facts"]
@@ -141,7 +146,7 @@ def test_a_run_is_the_same_however_it_is_carried_out(run, cohort, folder):
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     run, cohort, folder, tmp_path, monkeypatch
 ):
-    from pathology.bags import BagLoader
+    from offsite.pathology.bags import BagLoader
 
     class Killed(BaseException):
         pass
@@ -335,7 +340,7 @@ def test_a_memory_mapped_store_trains_to_the_same_predictions(run, cohort, folde
 
 
 def test_only_the_first_of_several_processes_packs_the_store(cohort, folder, tmp_path, monkeypatch):
-    from training import distributed
+    from offsite.training.devices import distributed
 
     class Reached(BaseException):
         pass
@@ -345,7 +350,9 @@ def test_only_the_first_of_several_processes_packs_the_store(cohort, folder, tmp
 
     monkeypatch.setattr(distributed, "rank_and_world", lambda: (1, 2))
     monkeypatch.setattr(distributed, "wait_for_all", waiting)
-    monkeypatch.setattr("pathology.training.select_slides", lambda *given: pytest.fail("packed"))
+    monkeypatch.setattr(
+        "offsite.pathology.training.select_slides", lambda *given: pytest.fail("packed")
+    )
     with pytest.raises(Reached):
         train_pathology(cohort, folder, settings(resident_gib=0.0), tmp_path / "run")
 

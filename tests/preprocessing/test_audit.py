@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.audit import audit_cohort, label_shift
-from preprocessing.cohort import load_cohort
-from preprocessing.near_duplicates import joined_groups, near_pairs, signature
-from preprocessing.readers.building import GRADES, cohort_of, write_cohort
-from preprocessing.readers.gdrbench import read_gdrbench
-from preprocessing.strict_splits import strict_cohort
-from preprocessing.synthetic.fundus import make_photograph
-from preprocessing.synthetic.fundus_sites import CLINICS, CameraProfile
+from offsite.preprocessing.cohort.audit import audit_cohort, label_shift
+from offsite.preprocessing.cohort.near_duplicates import joined_groups, near_pairs, signature
+from offsite.preprocessing.cohort.strict_splits import strict_cohort
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
+from offsite.preprocessing.readers.gdrbench import read_gdrbench
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
 
 
 def write(path, seed, grade=2, camera=CLINICS[0].camera, px=128, quality=95):

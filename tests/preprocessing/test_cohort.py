@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import load_cohort
-from preprocessing.errors import InputError, InputErrors
+from offsite.errors import InputError, InputErrors
+from offsite.preprocessing.cohort.table import load_cohort
 
 ROWS = [
     {"image": "a1.svs", "patient": "p1", "site": "north", "label": "low"},

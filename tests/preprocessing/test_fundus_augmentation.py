@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from preprocessing.augment.fundus import fundus_artefacts, fundus_augmentation
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.synthetic.fundus import make_photograph
-from preprocessing.synthetic.fundus_sites import CameraProfile
+from offsite.preprocessing.augment.fundus import fundus_artefacts, fundus_augmentation
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CameraProfile
 
 KINDS = ("geometry", "standard", "artefacts")
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocessing.fundus.field_of_view import find_field
+from offsite.preprocessing.fundus.field_of_view import find_field
 
 
 def disc(height=200, width=300, centre=(150.0, 100.0), radii=(80.0, 80.0), background=0, seed=0):
@@ -97,7 +97,7 @@ def test_an_object_on_white_paper_is_no_fundus_photograph():
     ("site", "least"), [("dr_idrid", 1.0), ("dr_messidor2", 1.0), ("dr_aptos_filtered", 0.9)]
 )
 def test_real_photographs_have_a_field(real_data, site, least):
-    from preprocessing.fundus.reading import read_photograph
+    from offsite.preprocessing.fundus.reading import read_photograph
 
     files = sorted((real_data / site / "images").iterdir())[::40][:30]
     found = [find_field(read_photograph(file, 256).pixels) for file in files]
@@ -105,7 +105,7 @@ def test_real_photographs_have_a_field(real_data, site, least):
 
 
 def test_natural_pictures_seldom_pass_for_a_fundus(real_data):
-    from preprocessing.fundus.reading import read_photograph
+    from offsite.preprocessing.fundus.reading import read_photograph
 
     files = sorted((real_data / "natural_ood").rglob("*.jpg"))[::3]
     assert (

@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import load_cohort
-from preprocessing.errors import InputError
-from preprocessing.fundus.cohort import prepare_cohort, read_prepared
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.synthetic.fundus import make_photograph
-from preprocessing.synthetic.fundus_sites import CLINICS, CameraProfile
+from offsite.errors import InputError
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort, read_prepared
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
 
 PLAIN = CameraProfile(noise=0.0, vignette=0.0)
 

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing.errors import InputError
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.fundus.reading import Photograph, read_photograph
-from preprocessing.synthetic.fundus import make_photograph
-from preprocessing.synthetic.fundus_sites import CameraProfile
+from offsite.errors import InputError
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.fundus.reading import Photograph, read_photograph
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CameraProfile
 
 PLAIN = CameraProfile(noise=0.0, vignette=0.0)
 

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocessing.cohort import load_cohort
-from preprocessing.errors import InputError, InputErrors
-from preprocessing.readers.building import GRADES, write_cohort
-from preprocessing.readers.class_folders import read_class_folders
-from preprocessing.readers.gdrbench import read_gdrbench
-from preprocessing.readers.medmnist import read_medmnist
+from offsite.errors import InputError, InputErrors
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.readers.building import GRADES, write_cohort
+from offsite.preprocessing.readers.class_folders import read_class_folders
+from offsite.preprocessing.readers.gdrbench import read_gdrbench
+from offsite.preprocessing.readers.medmnist import read_medmnist
 
 
 def picture(path, value=9):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from preprocessing.fundus.field_of_view import find_field
-from preprocessing.fundus.photograph import FundusSettings, prepare_photograph
-from preprocessing.shrinking import halved, halvings
-from preprocessing.synthetic.fundus import make_photograph
-from preprocessing.synthetic.fundus_sites import CameraProfile
+from offsite.preprocessing.fundus.field_of_view import find_field
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.shrinking import halved, halvings
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CameraProfile
 
 PLAIN = CameraProfile(noise=0.0, vignette=0.0)
 

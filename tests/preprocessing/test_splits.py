@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.splits import SplitSettings, split_cohort
+from offsite.errors import InputError
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort
 
 CLASSES = ("a", "b", "c")
 

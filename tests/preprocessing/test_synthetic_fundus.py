@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import load_cohort
-from preprocessing.synthetic.fundus import (
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
     make_fundus_cohort,
     make_photograph,
 )
-from preprocessing.synthetic.fundus_retina import grow_retina
-from preprocessing.synthetic.fundus_sites import CLINICS, GRADES, CameraProfile
+from offsite.preprocessing.synthetic.fundus.retina import grow_retina
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES, CameraProfile
 
 
 def small(**changes):

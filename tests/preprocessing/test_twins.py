@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import Cohort
-from preprocessing.errors import InputError
-from preprocessing.slides.geometry import lay_tiles
-from preprocessing.tiles import SlideRecord, SlideTiles, load_tiles, save_tiles
-from preprocessing.twins import match_twins, matched_tiles
+from offsite.errors import InputError
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.slides.geometry import lay_tiles
+from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, load_tiles, save_tiles
+from offsite.preprocessing.tiles.twins import match_twins, matched_tiles
 
 SIDE_UM = 6000
 

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.fundus.cohort import prepare_cohort
-from preprocessing.fundus.photograph import FundusSettings
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
-from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.synthetic.fundus.cohort import (
+    SyntheticFundusSettings,
+    make_fundus_cohort,
+)
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
 
 
 @dataclass(frozen=True)

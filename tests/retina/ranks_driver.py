@@ -13,12 +13,12 @@ from pathlib import Path
 import lightning_fabric  # noqa: F401  (once, before the forks)
 import torch
 
-from preprocessing.cohort import load_cohort
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.fundus_sites import GRADES
-from retina import training
-from training import distributed
-from training.checkpoint import save_tensors
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.retina import training
+from offsite.training.devices import distributed
+from offsite.training.fit.checkpoint import save_tensors
 
 METHODS = ("deco", "gdrnet")
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from retina.alignment import class_alignment, pixel_alignment, semantic_directions
+from offsite.retina.deco.alignment import class_alignment, pixel_alignment, semantic_directions
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from preprocessing.errors import InputError
-from retina.backbones import build_backbone
-from retina.classifier import build_classifier
-from retina.first_weights import load_first_weights
-from retina.settings import BackboneSettings
+from offsite.errors import InputError
+from offsite.retina.networks.backbones import build_backbone
+from offsite.retina.networks.classifier import build_classifier
+from offsite.retina.networks.first_weights import load_first_weights
+from offsite.retina.settings import BackboneSettings
 
 NAMES = ("thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0")
 

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError
-from retina.batches import PhotographBatch
-from retina.classifier import FundusClassifier, build_classifier
-from retina.deco import CONTROL, TALLY, Deco
-from retina.decoupling import decouple, recombine
-from retina.settings import BackboneSettings, DecoSettings
-from training.losses.configured import ClassificationLoss
-from training.losses.settings import LossSettings
-from training.samplers.pairs import PairBatches
-from training.samplers.weighted import WeightedBatches
+from offsite.errors import InputError
+from offsite.retina.deco.algorithm import CONTROL, TALLY, Deco
+from offsite.retina.deco.decoupling import decouple, recombine
+from offsite.retina.networks.classifier import FundusClassifier, build_classifier
+from offsite.retina.photographs.batches import PhotographBatch
+from offsite.retina.settings import BackboneSettings, DecoSettings
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.settings import LossSettings
+from offsite.training.samplers.pairs import PairBatches
+from offsite.training.samplers.weighted import WeightedBatches
 
 BACKBONE = BackboneSettings(width=4)
 CLASSES, SITES = np.array([40, 10, 5]), np.array([30, 25])

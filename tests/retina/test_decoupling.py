@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from retina.decoupling import Prototypes, decouple, rarity_weights, recombine, restandardised
+from offsite.retina.deco.decoupling import (
+    Prototypes,
+    decouple,
+    rarity_weights,
+    recombine,
+    restandardised,
+)
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from retina.classifier import build_classifier
-from retina.evidence_map import evidence_maps
-from retina.inference import grade, grade_with_maps
-from retina.settings import BackboneSettings
+from offsite.retina.evidence_map import evidence_maps
+from offsite.retina.inference import grade, grade_with_maps
+from offsite.retina.networks.classifier import build_classifier
+from offsite.retina.settings import BackboneSettings
 
 
 @pytest.fixture

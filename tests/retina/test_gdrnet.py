@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from retina.batches import PhotographBatch
-from retina.classifier import build_classifier
-from retina.gdrnet import Gdrnet, smoothed_weights, view_contrast
-from retina.settings import BackboneSettings, GdrnetSettings
+from offsite.retina.gdrnet import Gdrnet, smoothed_weights, view_contrast
+from offsite.retina.networks.classifier import build_classifier
+from offsite.retina.photographs.batches import PhotographBatch
+from offsite.retina.settings import BackboneSettings, GdrnetSettings
 
 
 def test_weights_are_the_inverse_of_the_smoothed_share():

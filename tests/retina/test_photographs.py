@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.errors import InputError
-from retina.photographs import PixelStore, select_photographs
-from retina.source import PhotographSource
-from training.samplers.plans import RandomBatches
+from offsite.errors import InputError
+from offsite.retina.photographs.of_run import PixelStore, select_photographs
+from offsite.retina.photographs.source import PhotographSource
+from offsite.training.samplers.plans import RandomBatches
 
 
 def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):

@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.splits import SplitSettings
-from preprocessing.synthetic.fundus_sites import GRADES
-from retina.protocols import run_protocol
-from retina.results import site_results, training_threshold
-from retina.settings import RetinaSettings
-from training.cells import divisions_of, experiment_cells
+from offsite.preprocessing.cohort.splits import SplitSettings
+from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.retina.protocols import run_protocol
+from offsite.retina.results import site_results, training_threshold
+from offsite.retina.settings import RetinaSettings
+from offsite.training.cells import divisions_of, experiment_cells
 
 
 def test_a_stopped_protocol_goes_on_and_ends_with_the_same_table(prepared, tmp_path):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from preprocessing.errors import InputError
-from preprocessing.synthetic.fundus_sites import GRADES
-from retina.inference import grade, load_fundus_model
-from retina.methods import LADDER, METHODS
-from retina.photographs import select_photographs
-from retina.settings import METHOD_NAMES, RetinaSettings
-from retina.training import batch_source, build_algorithm, train_retina
+from offsite.errors import InputError
+from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.retina.inference import grade, load_fundus_model
+from offsite.retina.methods import LADDER, METHODS
+from offsite.retina.photographs.of_run import select_photographs
+from offsite.retina.settings import METHOD_NAMES, RetinaSettings
+from offsite.retina.training import batch_source, build_algorithm, train_retina
 
 
 def settings(method="deco", **fit):

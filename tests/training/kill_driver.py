@@ -15,7 +15,9 @@ import lightning_fabric  # noqa: F401  (once, before the forks)
 import torch
 from problem import Net, points, settings, source, validator
 
-from training import checkpoint, fit_result, fitting
+from offsite.training.fit import checkpoint
+from offsite.training.fit import loop as fitting
+from offsite.training.fit import result as fit_result
 
 
 def die():

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.algorithm import Algorithm, Output
-from training.distributed import draw_together, gather
-from training.fit_settings import FitSettings
-from training.generalisation.making import make_algorithm
-from training.generalisation.settings import GeneralisationSettings
-from training.losses.classification import cross_entropy
-from training.losses.configured import ClassificationLoss
-from training.losses.contrastive import supervised_contrastive
-from training.losses.settings import LossSettings
-from training.samplers.plans import PlannedSource, RandomBatches
+from offsite.training.algorithm import Algorithm, Output
+from offsite.training.devices.distributed import draw_together, gather
+from offsite.training.fit.settings import FitSettings
+from offsite.training.generalisation.making import make_algorithm
+from offsite.training.generalisation.settings import GeneralisationSettings
+from offsite.training.losses.classification import cross_entropy
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.contrastive import supervised_contrastive
+from offsite.training.losses.settings import LossSettings
+from offsite.training.samplers.plans import PlannedSource, RandomBatches
 
 
 @dataclass(frozen=True)

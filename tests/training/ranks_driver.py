@@ -14,8 +14,8 @@ import lightning_fabric  # noqa: F401  (once, before the forks)
 import torch
 from problem import EXACT, points, settings, source, validator
 
-from training import fitting
-from training.checkpoint import load_file
+from offsite.training.fit import loop as fitting
+from offsite.training.fit.checkpoint import load_file
 
 
 class Stopped(Exception):

@@ -5,9 +5,9 @@ import torch
 from problem import Net, points, settings, source, validator
 from safetensors.torch import load_file
 
-from training.averaging import ExponentialAverage, holding
-from training.fitting import fit
-from training.swad import ValleyAverage, valley
+from offsite.training.fit.averaging import ExponentialAverage, holding
+from offsite.training.fit.loop import fit
+from offsite.training.fit.swad import ValleyAverage, valley
 
 
 def states(n, seed=0):

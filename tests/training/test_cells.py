@@ -1,7 +1,7 @@
 import pytest
 
-from preprocessing.errors import InputError
-from training.cells import Cell, divisions_of, experiment_cells
+from offsite.errors import InputError
+from offsite.training.cells import Cell, divisions_of, experiment_cells
 
 SITES = ("a", "b", "c")
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.diagnostics import (
+from offsite.training.diagnostics import (
     alignment,
     class_alignment,
     class_spread,
@@ -11,7 +11,7 @@ from training.diagnostics import (
     sample_alignment,
     uniformity,
 )
-from training.losses.contrastive import simplex_prototypes
+from offsite.training.losses.contrastive import simplex_prototypes
 
 LABELS = torch.tensor([0] * 6 + [1] * 4 + [2] * 2)
 

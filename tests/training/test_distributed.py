@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import distributed
-from training.randomness import generator, seed_of
-from training.samplers.plans import PlannedSource
-from training.samplers.weighted import WeightedBatches
+from offsite.training.devices import distributed
+from offsite.training.randomness import generator, seed_of
+from offsite.training.samplers.plans import PlannedSource
+from offsite.training.samplers.weighted import WeightedBatches
 
 
 @given(st.integers(1, 40), st.integers(1, 8))

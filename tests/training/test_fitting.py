@@ -7,12 +7,12 @@ import torch
 from problem import Net, Points, points, settings, source, validator
 from safetensors.torch import load_file
 
-from preprocessing.errors import InputError
-from training.checkpoint import load_weights
-from training.fit_settings import FitSettings
-from training.fitting import fit
-from training.losses.classification import cross_entropy
-from training.randomness import seed_of
+from offsite.errors import InputError
+from offsite.training.fit.checkpoint import load_weights
+from offsite.training.fit.loop import fit
+from offsite.training.fit.settings import FitSettings
+from offsite.training.losses.classification import cross_entropy
+from offsite.training.randomness import seed_of
 
 
 def lines(folder):

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import cohen_kappa_score
 
-from preprocessing.errors import InputError
-from training.losses.classification import cross_entropy
-from training.losses.ordinal import corn, grade_error
-from training.ordinal import CornHead, CutPoints, GradeHead, fit_cut_points
+from offsite.errors import InputError
+from offsite.training.heads.ordinal import CornHead, CutPoints, GradeHead, fit_cut_points
+from offsite.training.losses.classification import cross_entropy
+from offsite.training.losses.ordinal import corn, grade_error
 
 
 def test_corn_follows_its_formula_task_by_task():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from training.read_ahead import read_ahead
+from offsite.training.read_ahead import read_ahead
 
 
 def test_items_come_in_order_and_no_more_than_depth_ahead() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputError
-from training.run_folder import RunFolder, versions
+from offsite.errors import InputError
+from offsite.training.run_folder import RunFolder, versions
 
 
 def test_a_finished_run_of_the_same_inputs_has_nothing_to_do(tmp_path: Path) -> None:

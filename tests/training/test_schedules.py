@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from training.schedules import scheduled, warmed_up
+from offsite.training.schedules import scheduled, warmed_up
 
 FALLING = ["linear", "parabolic", "cosine", "step"]
 

@@ -5,12 +5,12 @@ from problem import general, points, settings, source
 from safetensors.torch import load_file
 from torch import nn
 
-from preprocessing.errors import InputError
-from training.fitting import fit
-from training.losses.configured import ClassificationLoss
-from training.losses.imbalance import CosineClassifier
-from training.losses.settings import LossSettings
-from training.two_stage import (
+from offsite.errors import InputError
+from offsite.training.fit.loop import fit
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.imbalance import CosineClassifier
+from offsite.training.losses.settings import LossSettings
+from offsite.training.two_stage import (
     ClassifierRetraining,
     last_layer_on_balanced,
     select_tau,

@@ -18,19 +18,22 @@ class SlideRun:
 
 @pytest.fixture(scope="session")
 def slide_run(tmp_path_factory: pytest.TempPathFactory) -> SlideRun:
-    from pathology.embedding import embed_cohort
-    from pathology.encoders import EncoderSettings
-    from pathology.settings import PathologySettings
-    from pathology.training import train_pathology
-    from preprocessing.cohort import load_cohort
-    from preprocessing.files import read_json
-    from preprocessing.splits import SplitSettings, split_cohort
-    from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-    from preprocessing.synthetic.slides_biology import CLASSES
-    from preprocessing.synthetic.slides_sites import SITES
-    from preprocessing.tiles import TileSettings
-    from preprocessing.tiling import tile_cohort
-    from workflows.packaging import ModelFacts, package_run
+    from offsite.files import read_json
+    from offsite.pathology.features.embedding import embed_cohort
+    from offsite.pathology.settings import PathologySettings
+    from offsite.pathology.tile_encoders.registry import EncoderSettings
+    from offsite.pathology.training import train_pathology
+    from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+    from offsite.preprocessing.cohort.table import load_cohort
+    from offsite.preprocessing.synthetic.slides.biology import CLASSES
+    from offsite.preprocessing.synthetic.slides.cohort import (
+        SyntheticSlideSettings,
+        make_slide_cohort,
+    )
+    from offsite.preprocessing.synthetic.slides.sites import SITES
+    from offsite.preprocessing.tiles.table import TileSettings
+    from offsite.preprocessing.tiles.tiling import tile_cohort
+    from offsite.workflows.package.making import ModelFacts, package_run
 
     folder = tmp_path_factory.mktemp("slide-run")
     settings = SyntheticSlideSettings(
@@ -69,16 +72,19 @@ class FundusRun:
 
 @pytest.fixture(scope="session")
 def fundus_run(tmp_path_factory: pytest.TempPathFactory) -> FundusRun:
-    from preprocessing.cohort import load_cohort
-    from preprocessing.files import read_json
-    from preprocessing.fundus.cohort import prepare_cohort
-    from preprocessing.fundus.photograph import FundusSettings
-    from preprocessing.splits import SplitSettings, split_cohort
-    from preprocessing.synthetic.fundus import SyntheticFundusSettings, make_fundus_cohort
-    from preprocessing.synthetic.fundus_sites import CLINICS, GRADES
-    from retina.settings import RetinaSettings
-    from retina.training import train_retina
-    from workflows.packaging import ModelFacts, package_run
+    from offsite.files import read_json
+    from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+    from offsite.preprocessing.cohort.table import load_cohort
+    from offsite.preprocessing.fundus.cohort import prepare_cohort
+    from offsite.preprocessing.fundus.photograph import FundusSettings
+    from offsite.preprocessing.synthetic.fundus.cohort import (
+        SyntheticFundusSettings,
+        make_fundus_cohort,
+    )
+    from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+    from offsite.retina.settings import RetinaSettings
+    from offsite.retina.training import train_retina
+    from offsite.workflows.package.making import ModelFacts, package_run
 
     folder = tmp_path_factory.mktemp("fundus-run")
     settings = SyntheticFundusSettings(clinics=CLINICS[:3], patients_per_site=22, px=72)

@@ -8,10 +8,10 @@ import pandas as pd
 import yaml
 from safetensors.numpy import load_file
 
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-from preprocessing.synthetic.slides_biology import CLASSES
-from preprocessing.synthetic.slides_sites import SITES
-from workflows.job import Job
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.workflows.jobs.job import Job
 
 COHORT = SyntheticSlideSettings(
     sites=SITES[:3], patients=18, slides_per_patient=(1, 1), width_um=330, height_um=330,

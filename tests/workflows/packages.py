@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from workflows.package.folder import write_package
-from workflows.package.schema import (
+from offsite.workflows.package.folder import write_package
+from offsite.workflows.package.schema import (
     Architecture,
     DecisionRules,
     ModelRecord,

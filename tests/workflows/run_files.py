@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from preprocessing.files import write_json
-from training.run_folder import RunFolder
-from workflows.configurations import PathologyConfiguration
-from workflows.training_stage import CELL, CONFIGURATION
+from offsite.files import write_json
+from offsite.training.run_folder import RunFolder
+from offsite.workflows.jobs.configuration import PathologyConfiguration
+from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 CLASSES = ("low", "middle", "high")
 SITES = {"north": "training", "south": "held_out"}

@@ -8,7 +8,7 @@ import pytest
 
 PROBE = """
 import sys
-from workflows.cli import app
+from offsite.workflows.cli import app
 try:
     app({arguments!r})
 except SystemExit as stop:
@@ -35,13 +35,13 @@ def test_only_what_trains_or_predicts_loads_torch() -> None:
         f"import sys{''.join(f', workflows.{name}' for name in stages)}; print(sorted(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "'workflows.gate_stage'" in done.stdout
+    assert "'offsite.workflows.stages.gate'" in done.stdout
     assert "'torch'" not in done.stdout
 
 
 def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "workflows", "cohort", "check", str(tmp_path / "none.csv")],
+        [sys.executable, "-m", "offsite", "cohort", "check", str(tmp_path / "none.csv")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
@@ -58,7 +58,7 @@ def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> Non
         "image,patient,site,label\na.svs,p1,north,low\nb.svs,p1,north,high\nc.svs,p2,south,\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "workflows", "cohort", "check", str(table)],
+        [sys.executable, "-m", "offsite", "cohort", "check", str(table)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -78,13 +78,13 @@ def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
     )
     clean = tmp_path / "clean.csv"
     over = subprocess.run(
-        [sys.executable, "-m", "workflows", "cohort", "check", str(table), "--strict", str(table)],
+        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--strict", str(table)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert over.returncode == 2
     assert table.read_text().count("\n") == 4
     done = subprocess.run(
-        [sys.executable, "-m", "workflows", "cohort", "check", str(table), "--strict", str(clean)],
+        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--strict", str(clean)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
@@ -93,7 +93,7 @@ def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
     rows = clean.read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["b.svs", "c.svs"]
     again = subprocess.run(
-        [sys.executable, "-m", "workflows", "cohort", "check", str(clean)],
+        [sys.executable, "-m", "offsite", "cohort", "check", str(clean)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout

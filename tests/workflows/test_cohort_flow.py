@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflows.evaluation_stage import cohort_flow
+from offsite.workflows.stages.evaluation import cohort_flow
 
 
 def test_images_predicted_but_not_trained_on_are_no_images_more(tmp_path: Path) -> None:

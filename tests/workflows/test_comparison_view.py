@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from workflows.comparison_view import show
+from offsite.workflows.console.comparison import show
 
 
 def row(site: str, role: str, method: str, value: float, difference: float) -> dict[str, object]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
-from workflows.predict.codes import MEANING, Code, Decision, Status
-from workflows.predict.decisions import Evidence, Verdict, decide
-from workflows.predict.rollup import patients_of
-from workflows.predict.tables import columns_of
+from offsite.workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
+from offsite.workflows.predict.answers.codes import MEANING, Code, Decision, Status
+from offsite.workflows.predict.answers.decisions import Evidence, Verdict, decide
+from offsite.workflows.predict.answers.rollup import patients_of
+from offsite.workflows.predict.output.tables import columns_of
 
 RULES = DecisionRules(positive=("moderate", "severe"), urgent=("severe",), ood_percentile=99)
 PROFILE = SiteProfile(

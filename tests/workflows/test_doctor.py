@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workflows import doctor
+from offsite.workflows import doctor
 
 
 def test_this_machine_is_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

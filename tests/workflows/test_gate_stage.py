@@ -7,18 +7,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evaluation.gate.verdict import Verdict
-from evaluation.registry import find_version
-from evaluation.registry_champion import champion_of
-from evaluation.registry_predictions import PREDICTIONS, kept_predictions
-from evaluation.report.wording import number
-from evaluation.thresholds import PACKAGED
-from evaluation.tracking_store import client_of
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.operating_points.choosing import PACKAGED
+from offsite.evaluation.tracking.champion import champion_of
+from offsite.evaluation.tracking.kept_predictions import PREDICTIONS, kept_predictions
+from offsite.evaluation.tracking.registry import find_version
+from offsite.evaluation.tracking.store import client_of
+from offsite.evaluation.wording import number
+from offsite.workflows.package.folder import load_record
+from offsite.workflows.stages.gate import pass_gate
+from offsite.workflows.stages.registration import Registered, register
 from tests.workflows.run_files import predictions, write_cell, write_run
-from workflows.gate_stage import pass_gate
-from workflows.package.folder import load_record
-from workflows.registration_stage import Registered, register
 
 NOT_WORSE = "rules:\n  - {rule: non_inferiority, metric: accuracy, margin: 0.02}\n"
 
@@ -67,7 +67,7 @@ def test_a_champion_whose_predictions_are_gone_is_no_reason_to_pass(
 def test_the_store_keeps_test_rows_without_names_and_notices_a_change(
     tmp_path: Path, store: str
 ) -> None:
-    from evaluation.predictions import load_predictions
+    from offsite.evaluation.predictions.table import load_predictions
 
     run = write_run(tmp_path / "run", 2.0)
     register(run, "graded", store, "test")

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from preprocessing.errors import InputError
-from preprocessing.fundus.grades import GRADES
-from preprocessing.tiles import SlideRecord, SlideTiles, TileSettings, save_tiles
-from workflows import image_stages, training_stage
-from workflows.commands import stages
-from workflows.image_tables import image_tables
-from workflows.job import Job
+from offsite.errors import InputError
+from offsite.preprocessing.fundus.grades import GRADES
+from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, TileSettings, save_tiles
+from offsite.workflows.commands import stages
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages import images as image_stages
+from offsite.workflows.stages import training as training_stage
+from offsite.workflows.stages.image_tables import image_tables
 
 
 def job_of(folder: Path, task: str, images: int = 2, **settings: object) -> Job:

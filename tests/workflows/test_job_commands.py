@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from offsite.workflows.jobs.job import Job
 from tests.workflows.job_files import small_job, write_job
-from workflows.job import Job
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 RUN = "runs/sc_mil/without-cedar/seed-0"
@@ -24,7 +24,7 @@ RUN = "runs/sc_mil/without-cedar/seed-0"
 
 def offsite(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workflows", *map(str, arguments)],
+        [sys.executable, "-m", "offsite", *map(str, arguments)],
         capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
 
@@ -32,7 +32,7 @@ def offsite(*arguments: object) -> subprocess.CompletedProcess[str]:
 def killed(when: Callable[[], bool], *arguments: object) -> None:
     """Start a command and kill it, with no chance to tidy up, as soon as ``when`` holds."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "workflows", *map(str, arguments)],
+        [sys.executable, "-m", "offsite", *map(str, arguments)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
     )  # fmt: skip
     while process.poll() is None and not when():
@@ -208,9 +208,9 @@ def test_the_gate_refuses_by_name_and_an_override_is_kept(made: Path, tmp_path: 
     allowed = offsite("register", made / "job.yaml", "--name", "gated", "--gate", rules,
                       "--override", why)  # fmt: skip
     assert allowed.returncode == 0, allowed.stderr
-    from evaluation.registry import find_version
-    from evaluation.registry_champion import champion_of
-    from evaluation.tracking import client_of
+    from offsite.evaluation.tracking.champion import champion_of
+    from offsite.evaluation.tracking.logging import client_of
+    from offsite.evaluation.tracking.registry import find_version
 
     uri = Job.load(made / "job.yaml").tracking_uri
     champion = champion_of(uri, "gated")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from offsite.workflows.jobs.job import Job
 from tests.workflows.job_files import small_job, write_job
-from workflows.job import Job
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,7 +29,7 @@ WORKER = """
 import sys
 from pathlib import Path
 import pandas as pd
-from evaluation.tracking import log_run
+from offsite.evaluation.tracking.logging import log_run
 uri, number, folder, epochs, sites = sys.argv[1], *map(str, sys.argv[2:])
 job = int(number) // 2
 table = pd.DataFrame([
@@ -62,7 +62,7 @@ def uri(open_folder: Path) -> Iterator[str]:
 
 
 def test_processes_at_once_lose_no_metric_and_double_no_run(uri: str, tmp_path: Path) -> None:
-    from evaluation.tracking_store import client_of
+    from offsite.evaluation.tracking.store import client_of
 
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.html").write_text("<p>kept</p>")
@@ -97,8 +97,8 @@ def test_processes_at_once_lose_no_metric_and_double_no_run(uri: str, tmp_path: 
 
 
 def test_first_calls_of_one_job_at_the_same_moment_make_one_run(uri: str) -> None:
-    from evaluation.tracking import log_run
-    from evaluation.tracking_store import client_of
+    from offsite.evaluation.tracking.logging import log_run
+    from offsite.evaluation.tracking.store import client_of
 
     curves = [{"epoch": epoch, "losses": {"loss": 1.0 + epoch}} for epoch in range(5)]
     client_of(uri).create_experiment("race")
@@ -122,14 +122,14 @@ def test_first_calls_of_one_job_at_the_same_moment_make_one_run(uri: str) -> Non
 
 def offsite(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workflows", *map(str, words)],
+        [sys.executable, "-m", "offsite", *map(str, words)],
         capture_output=True, text=True, env={**os.environ, "COLUMNS": "200", **environment},
     )  # fmt: skip
 
 
 def test_the_workflow_runs_against_the_server(uri: str, tmp_path: Path) -> None:
-    from evaluation.registry import fetch_package, find_version
-    from evaluation.tracking_store import client_of
+    from offsite.evaluation.tracking.registry import fetch_package, find_version
+    from offsite.evaluation.tracking.store import client_of
 
     small_job(tmp_path)
     config = write_job(

@@ -29,7 +29,7 @@ IMPATIENT = ("--slurm-init-seconds-before-status-checks", "3", "--seconds-betwee
 
 
 def offsite(*words: object) -> list[str]:
-    return [sys.executable, "-m", "workflows", *map(str, words)]
+    return [sys.executable, "-m", "offsite", *map(str, words)]
 
 
 def soon(found: Callable[[], str], what: str, seconds: float = 240) -> str:
@@ -72,7 +72,7 @@ def running(rule: str) -> str:
 
 def process_of(command: str, config: Path) -> str:
     """The number of a process that does a command on this job."""
-    words = f"-m workflows {command} {config}".split()
+    words = f"-m offsite {command} {config}".split()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (folder / "cmdline").read_text().split("\0")[1:5] == words:

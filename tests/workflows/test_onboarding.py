@@ -8,23 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.registry import find_version, register_package
-from evaluation.registry_champion import champion_of
-from evaluation.registry_predictions import keep_predictions, kept_predictions
-from evaluation.tracking import log_run
-from evaluation.tracking_store import client_of
-from preprocessing.errors import InputError
-from preprocessing.synthetic.fundus_sites import CLINICS
+from offsite.errors import InputError
+from offsite.evaluation.tracking.champion import champion_of
+from offsite.evaluation.tracking.kept_predictions import keep_predictions, kept_predictions
+from offsite.evaluation.tracking.logging import log_run
+from offsite.evaluation.tracking.registry import find_version, register_package
+from offsite.evaluation.tracking.store import client_of
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS
+from offsite.workflows.package.folder import Package, load_package, write_package
+from offsite.workflows.package.temperature import tempered
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.predictors.contract import Finding, Prepared
+from offsite.workflows.predict.running import predict
+from offsite.workflows.site.calibration import onboard
+from offsite.workflows.site.cases import LocalCases, cases_of
+from offsite.workflows.site.registry import promote_onboarded
+from offsite.workflows.site.stage import calibrate
 from tests.workflows.conftest import FundusRun
-from workflows.onboarding import onboard
-from workflows.onboarding_cases import LocalCases, cases_of
-from workflows.onboarding_registry import promote_onboarded
-from workflows.onboarding_stage import calibrate
-from workflows.package.folder import Package, load_package, write_package
-from workflows.package.temperature import tempered
-from workflows.predict.batch import BatchOptions
-from workflows.predict.predictor import Finding, Prepared
-from workflows.predict.running import predict
 
 SITE = CLINICS[2].name
 
@@ -148,8 +148,8 @@ def test_many_images_of_few_patients_set_no_local_threshold(fundus_run: FundusRu
 def test_an_interrupted_prediction_makes_no_package(
     fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workflows.cli import app
-    from workflows.predict.photographs import PhotographPredictor
+    from offsite.workflows.cli import app
+    from offsite.workflows.predict.predictors.photographs import PhotographPredictor
 
     whole, calls = PhotographPredictor.infer, []
 
@@ -206,7 +206,7 @@ def test_where_patients_are_answered_a_patient_is_one_case_with_its_severest_lab
 def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(
     fundus_run: FundusRun, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluation.predictions import load_predictions
+    from offsite.evaluation.predictions.table import load_predictions
 
     predictions = load_predictions(fundus_run.run)
     run_id = log_run(store, "test", "run", job_key="key")

@@ -14,9 +14,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from preprocessing.errors import InputError
-from tests.workflows.packages import small_package, small_record, small_weights
-from workflows.package.folder import (
+from offsite.errors import InputError
+from offsite.workflows.package.folder import (
     CONTENT,
     SUMS,
     ModelRefused,
@@ -26,6 +25,7 @@ from workflows.package.folder import (
     verify_package,
     write_package,
 )
+from tests.workflows.packages import small_package, small_record, small_weights
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_wrong_path_is_not_a_package_that_is_refused(tmp_path: Path) -> None:
             load_package(tmp_path / name)
         assert not isinstance(caught.value, ModelRefused)
     done = subprocess.run(
-        [sys.executable, "-m", "workflows", "model", "verify", str(tmp_path / "none")],
+        [sys.executable, "-m", "offsite", "model", "verify", str(tmp_path / "none")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2

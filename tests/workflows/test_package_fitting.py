@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from offsite.training.run_folder import RunFolder
+from offsite.workflows.package.folder import load_package
+from offsite.workflows.package.making import ModelFacts, package_run
+from offsite.workflows.stages.registration import package
 from tests.workflows.run_files import write_cell, write_run
-from training.run_folder import RunFolder
-from workflows.package.folder import load_package
-from workflows.packaging import ModelFacts, package_run
-from workflows.registration_stage import package
 
 FACTS = ModelFacts(
     name="m", task="slides", target="grade", architecture="sc_mil", positive=("high",)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.workflows.package.folder import Package
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.predictors.contract import Finding, Prepared
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
-from workflows.package.folder import Package
-from workflows.predict.items import Item
-from workflows.predict.predictor import Finding, Prepared
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_another_s_folder_is_left_alone(package: Package, images: Path, tmp_path
 def test_a_full_disk_ends_the_run_and_not_a_case(
     package: Package, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workflows.predict import case_files
+    from offsite.workflows.predict.output import case_files
 
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.running import plan, predict
 from tests.workflows.conftest import FundusRun
-from workflows.predict.batch import BatchOptions
-from workflows.predict.running import plan, predict
 
-COMMAND = [sys.executable, "-m", "workflows", "predict"]
+COMMAND = [sys.executable, "-m", "offsite", "predict"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -111,7 +111,7 @@ def test_a_tampered_package_is_refused_with_exit_code_4(
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(bytes(content))
     run = FundusRun(fundus_run.cohort, fundus_run.run, folder)
-    verify = [sys.executable, "-m", "workflows", "model", "verify", str(folder)]
+    verify = [sys.executable, "-m", "offsite", "model", "verify", str(folder)]
     done = finished(verify if name == "card.md" else command(run, tmp_path / "out"))
     assert done.returncode == 4, done.stderr
     assert name in done.stderr

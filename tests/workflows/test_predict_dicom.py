@@ -17,10 +17,10 @@ from pydicom import dcmread
 from pydicom.pixels import convert_color_space
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.running import predict
 from tests.workflows.conftest import FundusRun, SlideRun
 from tests.workflows.dicom_files import SLIDE, write_dicom, write_dicom_slide
-from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
 
 
 def predicted(inputs: Path, package: Path, out: Path) -> pd.DataFrame:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.running import predict
 from tests.workflows.conftest import FundusRun
 from tests.workflows.hostile import make_hostile
-from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
 
 RUN = """
 import os, resource, sys
 from pathlib import Path
-from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.running import predict
 first, inputs, package, warm, output = sys.argv[1:6]
 
 def run(names, where):

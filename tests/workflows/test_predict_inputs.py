@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.errors import InputErrors
-from workflows.predict.case_files import content_of, distinct_siblings
-from workflows.predict.inputs import find_inputs, with_siblings
-from workflows.predict.items import item_of
+from offsite.errors import InputErrors
+from offsite.workflows.predict.inputs.items import item_of
+from offsite.workflows.predict.inputs.listing import find_inputs, with_siblings
+from offsite.workflows.predict.output.case_files import content_of, distinct_siblings
 
 
 def image(path: Path, content: bytes = b"picture") -> Path:
@@ -129,8 +129,8 @@ def test_huge_files_have_their_own_digest_whenever_they_were_copied(
 ) -> None:
     import hashlib
 
-    from preprocessing import files
-    from workflows.predict.case_files import sha256_of
+    from offsite import files
+    from offsite.workflows.predict.output.case_files import sha256_of
 
     monkeypatch.setattr(files, "_WHOLE_FILE_LIMIT", 4)
     monkeypatch.setattr(files, "_BLOCK", 2)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from offsite.workflows.predict.answers.rollup import patients_of
+from offsite.workflows.predict.pages.wording import known_at
+from offsite.workflows.predict.pages.writing import PageModel, put, write_cases, write_worklist
+from offsite.workflows.predict.predictors.pictures import jpeg, png
 from tests.workflows.packages import small_record
-from workflows.predict.pages.wording import known_at
-from workflows.predict.pages.writing import PageModel, put, write_cases, write_worklist
-from workflows.predict.pictures import jpeg, png
-from workflows.predict.rollup import patients_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 MODEL = PageModel(record=small_record(), sha256="0" * 64, software="0")

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.conformal import ConformalSets
-from evaluation.predictions import load_predictions
+from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.evaluation.predictions.table import load_predictions
+from offsite.workflows.package.folder import load_package
+from offsite.workflows.package.making import ModelFacts, package_run
+from offsite.workflows.package.temperature import tempered
+from offsite.workflows.predict.batch import BatchOptions, Outcome
+from offsite.workflows.predict.running import predict
 from tests.workflows.conftest import FundusRun
-from workflows.package.folder import load_package
-from workflows.package.temperature import tempered
-from workflows.packaging import ModelFacts, package_run
-from workflows.predict.batch import BatchOptions, Outcome
-from workflows.predict.running import predict
 
 
 @pytest.fixture(scope="module")

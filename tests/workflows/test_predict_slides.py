@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathology.encoders import EncoderSettings, load_encoder
-from pathology.inference import load_slide_model, predict_bag
-from preprocessing.tiles import TileSettings
+from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.workflows.package.folder import ModelRefused, load_package, write_package
+from offsite.workflows.predict.batch import BatchOptions, Outcome
+from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker
+from offsite.workflows.predict.predictors.slides import SlidePredictor
+from offsite.workflows.predict.running import predict
 from tests.workflows.conftest import SlideRun
-from workflows.package.folder import ModelRefused, load_package, write_package
-from workflows.predict.batch import BatchOptions, Outcome
-from workflows.predict.running import predict
-from workflows.predict.slide_features import SlideFeatureMaker
-from workflows.predict.slides import SlidePredictor
 
 
 def table(folder: Path) -> pd.DataFrame:

@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 import pytest
 
-from pathology.encoders import EncoderSettings, load_encoder
-from pathology.inference import describe
-from pathology.sc_mil import ScMil
-from pathology.settings import ScMilSettings
-from preprocessing.errors import InputError
-from preprocessing.tiles import TileSettings
+from offsite.errors import InputError
+from offsite.pathology.inference import describe
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.workflows.package.folder import WEIGHTS, Package, load_package, write_package
+from offsite.workflows.package.schema import Architecture, OperatingPoint, SiteProfile
+from offsite.workflows.predict.inputs.items import Item, item_of
+from offsite.workflows.predict.output.folder_lock import locked
+from offsite.workflows.predict.output.tables import _cell
+from offsite.workflows.predict.predictors.contract import Finding, Prepared
+from offsite.workflows.predict.predictors.slides import SlidePredictor
 from tests.workflows.packages import small_record
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
-from workflows.package.folder import WEIGHTS, Package, load_package, write_package
-from workflows.package.schema import Architecture, OperatingPoint, SiteProfile
-from workflows.predict.folder_lock import locked
-from workflows.predict.items import Item, item_of
-from workflows.predict.predictor import Finding, Prepared
-from workflows.predict.slides import SlidePredictor
-from workflows.predict.tables import _cell
 
 
 def rows_of(output: Path) -> list[dict[str, str]]:

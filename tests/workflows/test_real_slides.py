@@ -6,11 +6,11 @@ import h5py
 import pandas as pd
 import pytest
 
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.running import predict
+from offsite.workflows.stages import images as image_stages
 from tests.workflows.conftest import SlideRun
-from workflows import image_stages
-from workflows.job import Job
-from workflows.predict.batch import BatchOptions
-from workflows.predict.running import predict
 
 GOOD = "CMU-1-Small-Region.svs"
 WRONG_SCALE = "CMU-1-Small-Region.jpeg.tiff"

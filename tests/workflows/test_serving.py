@@ -15,19 +15,19 @@ import pandas as pd
 import pytest
 import torch
 
-from preprocessing.synthetic.fundus_sites import GRADES
+from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.workflows import serving
+from offsite.workflows.package.folder import load_package, write_package
+from offsite.workflows.predict.answers.codes import NOTICE
+from offsite.workflows.predict.answers.decisions import Verdict
+from offsite.workflows.predict.answers.judgement import Judge
+from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.predictors.contract import Finding
+from offsite.workflows.predict.running import opened_model, predict
+from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
 from tests.workflows.conftest import FundusRun
 from tests.workflows.packages import small_record
 from tests.workflows.tiny import TinyPredictor, network, photographs, tiny_package
-from workflows import serving
-from workflows.package.folder import load_package, write_package
-from workflows.predict.batch import BatchOptions
-from workflows.predict.codes import NOTICE
-from workflows.predict.decisions import Verdict
-from workflows.predict.judgement import Judge
-from workflows.predict.predictor import Finding
-from workflows.predict.running import opened_model, predict
-from workflows.serving import ServedModel, _load_pyfunc, served_types
 
 
 def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_what_cannot_be_judged_is_no_answer_and_spares_the_others(
 def test_an_alias_that_moves_meanwhile_changes_nothing(
     fundus_run: FundusRun, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import evaluation.registry
-    from evaluation.registry import register_package
-    from evaluation.tracking import log_run
+    import offsite.evaluation.tracking.registry
+    from offsite.evaluation.tracking.logging import log_run
+    from offsite.evaluation.tracking.registry import register_package
 
     run_id = log_run(store, "test", "run", job_key="key")
     register_package(store, "small", fundus_run.package, run_id)
@@ -104,13 +104,13 @@ def test_an_alias_that_moves_meanwhile_changes_nothing(
         tmp_path / "other", package.record.model_copy(update={"name": "other"}), package.weights,
         package.reference,
     )  # fmt: skip
-    fetch = evaluation.registry.fetch_package
+    fetch = offsite.evaluation.tracking.registry.fetch_package
 
     def slow(uri: str, model: str, destination: Path) -> Path:
         register_package(store, "small", other, run_id)  # takes the alias
         return fetch(uri, model, destination)
 
-    monkeypatch.setattr(evaluation.registry, "fetch_package", slow)
+    monkeypatch.setattr(offsite.evaluation.tracking.registry, "fetch_package", slow)
     with opened_model("models:/small@candidate", store) as opened:
         assert (opened.record.version, opened.digest) == ("1", package.digest)
 
@@ -123,8 +123,8 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_registered_predicted_with_and_served(fundus_run: FundusRun, tmp_path: Path) -> None:
-    from evaluation.registry import register_package
-    from evaluation.tracking import log_run
+    from offsite.evaluation.tracking.logging import log_run
+    from offsite.evaluation.tracking.registry import register_package
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     run_id = log_run(uri, "test", "run", job_key="key")

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from workflows.settings_page import JOBS, page, schema, settings_of
+from offsite.workflows.jobs.settings_page import JOBS, page, schema, settings_of
 
 ROOT = Path(__file__).parents[2]
 

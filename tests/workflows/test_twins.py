@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pathology.encoders import EncoderSettings
-from preprocessing.errors import InputError
-from preprocessing.files import read_json
-from preprocessing.synthetic.slides import make_twin_cohort
-from preprocessing.synthetic.slides_biology import CLASSES
-from preprocessing.synthetic.slides_sites import SITES
+from offsite.errors import InputError
+from offsite.files import read_json
+from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.cohort import make_twin_cohort
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.workflows.cli import app
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.twins.measures import POOLED, TwinFeatures, frame, twin_rows
+from offsite.workflows.twins.stage import compare_twins, other_encoders, probe_answers, run_answers
 from tests.workflows.conftest import SlideRun
 from tests.workflows.job_files import COHORT, write_job
-from workflows.cli import app
-from workflows.job import Job
-from workflows.twin_measures import POOLED, TwinFeatures, frame, twin_rows
-from workflows.twin_stage import compare_twins, other_encoders, probe_answers, run_answers
 
 TWINS = COHORT.model_copy(
     update={"sites": (SITES[0], SITES[4]), "width_um": 300, "height_um": 300,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.pipeline.inputs import before, settings_of
+from offsite.workflows.pipeline.running import command
 from tests.workflows.job_files import small_job, write_job
-from workflows.job import Job
-from workflows.rule_inputs import before, settings_of
-from workflows.snakemake_run import command
 
 PIPELINE = Path(__file__).parents[2] / "workflows" / "pipeline"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 def workflow(config: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workflows", "workflow", "run", str(config), "--cores", "2", *more],
+        [sys.executable, "-m", "offsite", "workflow", "run", str(config), "--cores", "2", *more],
         capture_output=True, text=True, env=ENVIRONMENT,
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_the_page_of_the_workflow_holds_the_report_of_each_run(
 ) -> None:
     page = tmp_path / "page.html"
     call = ["workflow", "report", str(finished), "-o", str(page)]
-    subprocess.run([sys.executable, "-m", "workflows", *call], check=True, env=ENVIRONMENT)
+    subprocess.run([sys.executable, "-m", "offsite", *call], check=True, env=ENVIRONMENT)
     text, job = page.read_text(), Job.load(finished)
     assert "Results by site" in text
     for cell in job.cells():

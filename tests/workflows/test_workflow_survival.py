@@ -18,7 +18,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 def words(config: Path) -> list[str]:
-    return [sys.executable, "-m", "workflows", "workflow", "run", str(config), "--cores", "2"]
+    return [sys.executable, "-m", "offsite", "workflow", "run", str(config), "--cores", "2"]
 
 
 def workflow(config: Path) -> subprocess.CompletedProcess[str]:
@@ -153,7 +153,7 @@ def test_one_changed_bit_is_named_with_the_stage_that_mends_it(
     assert f"Run `offsite {stage}` again" in done.stdout, done.stdout[-4000:]
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
     target = results / RUN if stage == "evaluate" else finished
-    call = [sys.executable, "-m", "workflows", stage, str(target)]
+    call = [sys.executable, "-m", "offsite", stage, str(target)]
     subprocess.run(call, check=True, capture_output=True, env=ENVIRONMENT)
     again = workflow(finished)
     assert again.returncode == 0, again.stdout[-4000:]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from preprocessing.errors import InputError, InputErrors
-from preprocessing.settings import Settings
-from workflows.configurations import validate_configuration
-from workflows.yaml_settings import load_settings
+from offsite.errors import InputError, InputErrors
+from offsite.settings import Settings
+from offsite.workflows.jobs.configuration import validate_configuration
+from offsite.workflows.jobs.yaml_settings import load_settings
 
 
 class Fit(Settings):

@@ -13,14 +13,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from offsite.workflows.package.folder import Package, load_package, write_package
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.batch import BatchOptions, Outcome, run_batch
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.inputs.listing import find_inputs
+from offsite.workflows.predict.predictors.contract import (
+    Finding,
+    Predictor,
+    Prepared,
+    Quality,
+    Rejected,
+)
+from offsite.workflows.predict.predictors.pictures import shrunk
 from tests.workflows.packages import small_record
-from workflows.package.folder import Package, load_package, write_package
-from workflows.predict.batch import BatchOptions, Outcome, run_batch
-from workflows.predict.codes import Code
-from workflows.predict.inputs import find_inputs
-from workflows.predict.items import Item
-from workflows.predict.pictures import shrunk
-from workflows.predict.predictor import Finding, Predictor, Prepared, Quality, Rejected
 
 
 def network() -> nn.Sequential:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.algorithm import Algorithm, Output
-from training.distributed import gather
-from training.losses.configured import ClassificationLoss
+from offsite.training.algorithm import Algorithm, Output
+from offsite.training.devices.distributed import gather
+from offsite.training.losses.configured import ClassificationLoss
 
 
 class ERM(Algorithm):
@@ -23,7 +23,7 @@ class ERM(Algorithm):
         ``backbone(pixels) -> B x E``.
     classifier : nn.Module
         ``classifier(embedding) -> B x C`` logits. One that has ``own_loss(embedding, labels)``
-        (`training.ordinal.GradeHead`) is trained by it and not by ``loss``.
+        (`offsite.training.heads.ordinal.GradeHead`) is trained by it and not by ``loss``.
     loss : ClassificationLoss
         Of logits and labels.
     """

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from training.generalisation.erm import SiteAlgorithm, SiteRows
-from training.losses.configured import ClassificationLoss
+from offsite.training.generalisation.erm import SiteAlgorithm, SiteRows
+from offsite.training.losses.configured import ClassificationLoss
 
 
 class GroupDRO(SiteAlgorithm):

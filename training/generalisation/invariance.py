@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocessing.errors import InputError
-from training.generalisation.erm import SitePenalty, SiteRows
-from training.losses.configured import ClassificationLoss
+from offsite.errors import InputError
+from offsite.training.generalisation.erm import SitePenalty, SiteRows
+from offsite.training.losses.configured import ClassificationLoss
 
 
 class VREx(SitePenalty):

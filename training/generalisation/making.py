@@ -2,14 +2,14 @@
 
 from torch import nn
 
-from preprocessing.errors import InputError
-from training.generalisation.coral import CORAL
-from training.generalisation.erm import ERM
-from training.generalisation.group_dro import GroupDRO
-from training.generalisation.invariance import IRM, Fishr, VREx
-from training.generalisation.mixing import MixStyle, MixStyleERM, Mixup, attach
-from training.generalisation.settings import GeneralisationSettings
-from training.losses.configured import ClassificationLoss
+from offsite.errors import InputError
+from offsite.training.generalisation.coral import CORAL
+from offsite.training.generalisation.erm import ERM
+from offsite.training.generalisation.group_dro import GroupDRO
+from offsite.training.generalisation.invariance import IRM, Fishr, VREx
+from offsite.training.generalisation.mixing import MixStyle, MixStyleERM, Mixup, attach
+from offsite.training.generalisation.settings import GeneralisationSettings
+from offsite.training.losses.configured import ClassificationLoss
 
 # Weight of the penalty, progress from which it acts in full, weight until then: the defaults of
 # the benchmark of Gulrajani and Lopez-Paz (arXiv 2007.01434), whose runs take 5,000 steps.

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from preprocessing.errors import InputError
-from training.generalisation.erm import ERM
-from training.losses.configured import ClassificationLoss
+from offsite.errors import InputError
+from offsite.training.generalisation.erm import ERM
+from offsite.training.losses.configured import ClassificationLoss
 
 
 def partners(sites: Tensor | None, n: int, *, other_site: bool) -> Tensor:
@@ -128,7 +128,7 @@ class MixStyleERM(ERM):
         if not self.mixers:
             raise InputError(
                 "the backbone holds no MixStyle module",
-                remedy="Put one behind an early layer with training.generalisation.mixing.attach",
+                remedy="Put one behind an early layer with offsite.training.generalisation.mixing.attach",
                 code="no_mixstyle",
             )
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from preprocessing.settings import Settings
+from offsite.settings import Settings
 
 GeneralAlgorithm = Literal["erm", "mixup", "mixstyle", "coral", "group_dro", "irm", "vrex", "fishr"]
 

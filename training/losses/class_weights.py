@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 
 def checked_counts(counts: np.ndarray) -> np.ndarray:

@@ -6,10 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.losses import imbalance
-from training.losses.class_weights import checked_counts, effective_number_weights, power_weights
-from training.losses.classification import cross_entropy
-from training.losses.settings import LossSettings
+from offsite.training.losses import imbalance
+from offsite.training.losses.class_weights import (
+    checked_counts,
+    effective_number_weights,
+    power_weights,
+)
+from offsite.training.losses.classification import cross_entropy
+from offsite.training.losses.settings import LossSettings
 
 
 class ClassificationLoss(nn.Module):

@@ -51,7 +51,7 @@ def supervised_contrastive(
     arXiv 2303.13405. The mean over valid anchors (and not the sum) is our construction: it keeps
     the balance with cross-entropy independent of the batch size.
 
-    In several processes give gathered rows (`training.distributed.gather`).
+    In several processes give gathered rows (`offsite.training.devices.distributed.gather`).
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.losses.classification import cross_entropy
+from offsite.training.losses.classification import cross_entropy
 
 
 def focal(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.distributed import gather
+from offsite.training.devices.distributed import gather
 
 
 class MemoryQueue(nn.Module):

@@ -10,7 +10,7 @@ def corn(conditional_logits: Tensor, labels: Tensor) -> Tensor:
 
     Task k asks whether y > k of the items with y > k - 1; the losses of all tasks are summed and
     divided by the number of their items. Shi, Cao and Raschka 2023, arXiv 2111.08851, equation 7.
-    Up to that divisor it is the cross-entropy of `training.ordinal.CornHead`'s logits, which is
+    Up to that divisor it is the cross-entropy of `offsite.training.heads.ordinal.CornHead`'s logits, which is
     what algorithms minimise.
 
     Parameters
@@ -35,7 +35,7 @@ def grade_error(grades: Tensor, labels: Tensor, delta: float = 1.0) -> Tensor:
     Parameters
     ----------
     grades : Tensor
-        B, on the scale of the labels (`training.ordinal.GradeHead.grade`).
+        B, on the scale of the labels (`offsite.training.heads.ordinal.GradeHead.grade`).
     labels : Tensor
         B, int64; -1 = unlabelled.
     delta : float

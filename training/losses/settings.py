@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from preprocessing.settings import Settings
+from offsite.settings import Settings
 
 LossKind = Literal[
     "cross_entropy", "weighted", "effective_number", "focal", "ldam_drw", "balanced_softmax",

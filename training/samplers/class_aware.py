@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.errors import InputError
-from training.randomness import generator
-from training.samplers.draws import Cycle, SpreadCycle, dithered
-from training.samplers.plans import Indices, check_sizes
+from offsite.errors import InputError
+from offsite.training.randomness import generator
+from offsite.training.samplers.draws import Cycle, SpreadCycle, dithered
+from offsite.training.samplers.plans import Indices, check_sizes
 
 
 class ClassAwareBatches:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.samplers.plans import Indices
+from offsite.training.samplers.plans import Indices
 
 
 class Cycle:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from training.randomness import generator
-from training.samplers.plans import BatchPlan, Indices
+from offsite.training.randomness import generator
+from offsite.training.samplers.plans import BatchPlan, Indices
 
 
 class PairBatches:

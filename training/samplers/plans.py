@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from preprocessing.errors import InputError
-from training import distributed
-from training.randomness import generator
+from offsite.errors import InputError
+from offsite.training.devices import distributed
+from offsite.training.randomness import generator
 
 Indices = np.ndarray  # int64, one axis: positions of items in the training table
 
@@ -52,7 +52,7 @@ class RandomBatches:
 
 
 class PlannedSource:
-    """A batch source for `training.fitting.fit`: a plan, and a function that loads the items.
+    """A batch source for `offsite.training.fit.loop.fit`: a plan, and a function that loads the items.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.files import write_json
-from training.losses.configured import ClassificationLoss
-from training.samplers.plans import BatchPlan
-from training.samplers.shares import cells_of
+from offsite.files import write_json
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.samplers.plans import BatchPlan
+from offsite.training.samplers.shares import cells_of
 
 _NOTABLE = 0.05  # total variation between priors from which a correction counts as one
 _LOOKED_AT = 20  # epochs of a run: they show every stage, and a large cohort costs seconds each

@@ -5,11 +5,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from preprocessing.settings import Settings
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.plans import BatchPlan
-from training.samplers.shares import Rule, cells_of
-from training.samplers.weighted import WeightedBatches
+from offsite.settings import Settings
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.plans import BatchPlan
+from offsite.training.samplers.shares import Rule, cells_of
+from offsite.training.samplers.weighted import WeightedBatches
 
 
 class SamplerSettings(Settings):

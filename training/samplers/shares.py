@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 Rule = Literal["power", "effective_number", "progressive"]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from training.randomness import generator
-from training.samplers.draws import dithered, spread
-from training.samplers.plans import Indices, check_sizes
-from training.samplers.shares import Rule, cell_shares
+from offsite.training.randomness import generator
+from offsite.training.samplers.draws import dithered, spread
+from offsite.training.samplers.plans import Indices, check_sizes
+from offsite.training.samplers.shares import Rule, cell_shares
 
 
 class WeightedBatches:

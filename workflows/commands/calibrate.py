@@ -33,10 +33,10 @@ def calibrate(
     an estimate of how frequent each class is, and no package. Exit code 130: interrupted, and no
     package; run it again to go on.
     """
-    from workflows.commands.options import cores
-    from workflows.console import say
-    from workflows.onboarding_stage import calibrate as run
-    from workflows.package.folder import ModelRefused
+    from offsite.workflows.commands.options import cores
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.site.stage import calibrate as run
 
     try:
         done = run(
@@ -62,7 +62,7 @@ def calibrate(
 def _tell(report: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from workflows.console import messages
+    from offsite.workflows.console.messages import messages
 
     colours = {"holds": "green", "fails": "red"}
     title = f"{report['site']}: {report['labelled']} labelled of {report['cases']} answered cases"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from preprocessing.audit import Audit
-    from preprocessing.cohort import Cohort
+    from offsite.preprocessing.cohort.audit import Audit
+    from offsite.preprocessing.cohort.table import Cohort
 
 app = typer.Typer(help="Look at a cohort before anything is computed.", no_args_is_help=True)
 FOUND = 3
@@ -43,9 +43,9 @@ def check(
     Every fault of the table is named with its remedy (exit code 2). What the audit finds is listed;
     exit code 3: some of it makes results wrong.
     """
-    from preprocessing.audit import audit_cohort
-    from preprocessing.cohort import load_cohort
-    from workflows.console import stage
+    from offsite.preprocessing.cohort.audit import audit_cohort
+    from offsite.preprocessing.cohort.table import load_cohort
+    from offsite.workflows.console.messages import stage
 
     if strict is not None and strict.resolve() == table.resolve():
         raise typer.BadParameter("--strict names the table itself: write the clean one beside it")
@@ -80,10 +80,10 @@ def read(
     ] = None,
 ) -> None:
     """Write a cohort table from GDRBench folders, class folders or a MedMNIST file."""
-    from preprocessing.readers.building import write_cohort
-    from preprocessing.readers.class_folders import read_class_folders
-    from preprocessing.readers.gdrbench import read_gdrbench
-    from preprocessing.readers.medmnist import read_medmnist
+    from offsite.preprocessing.readers.building import write_cohort
+    from offsite.preprocessing.readers.class_folders import read_class_folders
+    from offsite.preprocessing.readers.gdrbench import read_gdrbench
+    from offsite.preprocessing.readers.medmnist import read_medmnist
 
     if layout is Layout.GDRBENCH:
         cohort = read_gdrbench(source, held_out=held_out or (), lists=lists)
@@ -105,7 +105,7 @@ def _names(classes: str) -> list[str] | None:
 
 def _are_slides(cohort: "Cohort") -> bool:
     """Whether the images are slides, which are compared by their bytes alone."""
-    from preprocessing.slides.opening import are_slides
+    from offsite.preprocessing.slides.opening import are_slides
 
     return are_slides(cohort.image_paths())
 
@@ -113,7 +113,7 @@ def _are_slides(cohort: "Cohort") -> bool:
 def _show_counts(cohort: "Cohort", title: str) -> None:
     from rich.table import Table
 
-    from workflows.console import data
+    from offsite.workflows.console.messages import data
 
     shown = Table(title=f"{title}: {len(cohort.table)} images", title_justify="left")
     for column in ("site", "images", "patients", *cohort.classes, "unlabelled"):
@@ -130,7 +130,7 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
     """A line for each kind of finding with its number, and the first few in words."""
     from rich.markup import escape
 
-    from workflows.console import data
+    from offsite.workflows.console.messages import data
 
     colours = {"error": "red", "warning": "yellow", "note": "cyan"}
     images = cohort.table["image"]
@@ -149,10 +149,10 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
 
 
 def _write_strict(cohort: "Cohort", audit: "Audit", path: Path) -> None:
-    from preprocessing.files import replacing
-    from preprocessing.readers.building import write_cohort
-    from preprocessing.strict_splits import strict_cohort
-    from workflows.console import say
+    from offsite.files import replacing
+    from offsite.preprocessing.cohort.strict_splits import strict_cohort
+    from offsite.preprocessing.readers.building import write_cohort
+    from offsite.workflows.console.messages import say
 
     clean, changes = strict_cohort(cohort, audit)
     write_cohort(clean, path)

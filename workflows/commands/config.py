@@ -11,7 +11,7 @@ app = typer.Typer(help="What can be set in a job's configuration.", no_args_is_h
 @app.command()
 def page() -> None:
     """Print every setting with its default and meaning, as Markdown."""
-    from workflows.settings_page import page as written
+    from offsite.workflows.jobs.settings_page import page as written
 
     typer.echo(written(), nl=False)
 
@@ -19,7 +19,7 @@ def page() -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a configuration."""
-    from workflows.settings_page import schema as written
+    from offsite.workflows.jobs.settings_page import schema as written
 
     typer.echo(written(), nl=False)
 
@@ -29,7 +29,7 @@ def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The job's configuration.")],
 ) -> None:
     """Check a configuration and its cohort, and list the runs that it asks for."""
-    from workflows.job import Job
+    from offsite.workflows.jobs.job import Job
 
     job = Job.load(config)
     for cell in job.cells():

@@ -15,7 +15,8 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder; run again 
 @app.command()
 def pathology(output: Output = Path("demo/pathology")) -> None:
     """Slides: tiles, features, SC-MIL, report, registry, prediction of new slides."""
-    from workflows import demo, demo_pathology
+    from offsite.workflows.demo import pathology as demo_pathology
+    from offsite.workflows.demo import running as demo
 
     demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
 
@@ -23,6 +24,7 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
 @app.command()
 def retina(output: Output = Path("demo/retina")) -> None:
     """Photographs: preparation, DECO, report, registry, grading of new photographs."""
-    from workflows import demo, demo_retina
+    from offsite.workflows.demo import retina as demo_retina
+    from offsite.workflows.demo import running as demo
 
     demo.run(demo_retina.write_demo(output), demo_retina.write_new_cases(output))

@@ -22,8 +22,8 @@ def doctor(
 
     from rich.table import Table
 
-    from workflows.console import data
-    from workflows.doctor import examine
+    from offsite.workflows.console.messages import data
+    from offsite.workflows.doctor import examine
 
     findings = examine(folder, tracking_uri)
     if as_json:

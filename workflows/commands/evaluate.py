@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.commands.options import TrackingUri
+from offsite.workflows.commands.options import TrackingUri
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     A run folder is evaluated by its own configuration. Any other model's predictions can be
     evaluated too: a Parquet or CSV table with image, patient, site, split, label and prob_<class>.
     """
-    from workflows import evaluation_stage
+    from offsite.workflows.stages import evaluation as evaluation_stage
 
     for run in runs:
         if (run / evaluation_stage.CELL).is_file():

@@ -23,8 +23,8 @@ def info(
     """Say what a model is, where it was made, and what is known of it."""
     from rich.table import Table
 
-    from workflows.console import data
-    from workflows.package.folder import load_record
+    from offsite.workflows.console.messages import data
+    from offsite.workflows.package.folder import load_record
 
     with _package(model, tracking_uri) as folder:
         record, digest = load_record(folder)
@@ -54,7 +54,7 @@ def info(
 @app.command()
 def verify(model: Model, tracking_uri: Uri = None) -> None:
     """Check every byte of a package; prints its digest, or names the file at fault (exit 4)."""
-    from workflows.package.folder import load_record
+    from offsite.workflows.package.folder import load_record
 
     with _package(model, tracking_uri) as folder:
         typer.echo(load_record(folder)[1])
@@ -67,7 +67,7 @@ def export(
     tracking_uri: Uri = None,
 ) -> None:
     """Copy a verified package to a folder, for a machine without the registry."""
-    from workflows.package.folder import export_package
+    from offsite.workflows.package.folder import export_package
 
     with _package(model, tracking_uri) as folder:
         typer.echo(export_package(folder, to))
@@ -84,8 +84,8 @@ def promote(
     The gate judges runs, and has no cases of the site: the decision is a person's. A retrained
     model is promoted by `offsite register --gate` alone.
     """
-    from workflows.onboarding_registry import promote_onboarded
-    from workflows.predict.running import tracking_store
+    from offsite.workflows.predict.running import tracking_store
+    from offsite.workflows.site.registry import promote_onboarded
 
     typer.echo(promote_onboarded(tracking_store(tracking_uri), model, because))
 
@@ -93,9 +93,9 @@ def promote(
 @contextmanager
 def _package(model: str, tracking_uri: str | None) -> Iterator[Path]:
     """The folder of a package while it is needed; a refused one ends the command, exit code 4."""
-    from workflows.console import say
-    from workflows.package.folder import ModelRefused
-    from workflows.predict.running import opened_model
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.predict.running import opened_model
 
     try:
         if model.startswith("models:/"):

@@ -36,6 +36,6 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def cores(workers: int) -> int:
     """Number of workers; 0 stands for the cores that this process may use."""
-    from workflows.predict.cores import usable_cores
+    from offsite.cores import usable_cores
 
     return workers or usable_cores()

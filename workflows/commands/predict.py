@@ -51,11 +51,11 @@ def predict(
     Prints the page to open. Exit code 3: done, but some cases have no answer; 4: the model is not
     what it was when it was made, and was not used.
     """
-    from workflows.commands.options import cores
-    from workflows.console import data, say
-    from workflows.package.folder import ModelRefused
-    from workflows.predict import running
-    from workflows.predict.batch import BatchOptions
+    from offsite.workflows.commands.options import cores
+    from offsite.workflows.console.messages import data, say
+    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.predict import running
+    from offsite.workflows.predict.batch import BatchOptions
 
     options = BatchOptions(
         output=output, workers=cores(workers), part=part, fail_fast=fail_fast,
@@ -88,7 +88,7 @@ def _tell(counts: dict[str, dict[str, int]], json_log: bool) -> None:
         return
     from rich.table import Table
 
-    from workflows.console import messages
+    from offsite.workflows.console.messages import messages
 
     table = Table(title="Research use only. Not for diagnosis.", title_style="dim")
     table.add_column("decision")

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.commands.options import Config, Overrides, TrackingUri
+from offsite.workflows.commands.options import Config, Overrides, TrackingUri
 
 if TYPE_CHECKING:
-    from evaluation.gate.verdict import Verdict
+    from offsite.evaluation.gate.verdict import Verdict
 
 REFUSED = 4
 
 
 def track(config: Config, tracking_uri: TrackingUri = None) -> None:
     """Log every evaluated run of a job to MLflow, by one writer; prints each MLflow run."""
-    from workflows.evaluation_stage import track_run
-    from workflows.job import Job
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.stages.evaluation import track_run
 
     job = Job.load(config)
     uri = tracking_uri or job.tracking_uri
@@ -39,9 +39,9 @@ def compare(
 
     A difference whose interval holds 0 is not shown to be one.
     """
-    from workflows.comparison_stage import compare, comparison_path
-    from workflows.comparison_view import show
-    from workflows.job import Job
+    from offsite.workflows.console.comparison import show
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.stages.comparison import compare, comparison_path
 
     job = Job.load(config, overrides or ())
     confidence = job.configuration.report_settings().metrics.confidence
@@ -72,9 +72,9 @@ def register(
     test images nor held-out sites have a say in it. With --gate the candidate becomes @champion
     only if it meets every rule at every site; exit code 4: it does not.
     """
-    from workflows.gate_stage import pass_gate
-    from workflows.job import Job
-    from workflows.registration_stage import best_run, job_of, register
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.stages.gate import pass_gate
+    from offsite.workflows.stages.registration import best_run, job_of, register
 
     run = source if source.is_dir() else best_run(Job.load(source))
     job = job_of(run)
@@ -92,7 +92,7 @@ def register(
 def _tell(verdict: "Verdict") -> None:
     from rich.markup import escape
 
-    from workflows.console import say
+    from offsite.workflows.console.messages import say
 
     for rule in verdict.rules:
         mark = "[green]met[/green]    " if rule.passed else "[red]refused[/red]"

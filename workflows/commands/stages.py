@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.commands.options import Config, Join, Overrides, Part, Workers, cores, parse_part
+from offsite.workflows.commands.options import (
+    Config,
+    Join,
+    Overrides,
+    Part,
+    Workers,
+    cores,
+    parse_part,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +58,8 @@ def prepare(
 def _images(
     name: str, config: Config, workers: int, part: str, join: int, overrides: list[str] | None
 ) -> None:
-    from workflows import image_stages
-    from workflows.job import Job
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.stages import images as image_stages
 
     job = Job.load(config, overrides or ())
     if join:
@@ -73,8 +81,8 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a run, or go on with a killed one; prints the run's folder."""
-    from workflows.job import Job
-    from workflows.training_stage import train as train_cell
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.stages.training import train as train_cell
 
     job = Job.load(config, overrides or ())
     cells = job.cells() if all_cells else [job.cell(method, held_out, seed)]
@@ -87,7 +95,7 @@ def _end(table: "pd.DataFrame") -> None:
 
     Where the stage before left nothing whole for an image, the code is 2: nothing may go on.
     """
-    from workflows.console import say
+    from offsite.workflows.console.messages import say
 
     failed = table[table["status"] == "failed"]
     for (code, message), rows in failed.groupby(["code", "message"]):

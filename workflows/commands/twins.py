@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.commands.options import Config, Overrides, Workers, cores
+from offsite.workflows.commands.options import Config, Overrides, Workers, cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ def twins(
     """
     import pandas as pd
 
-    from workflows.job import Job
-    from workflows.twin_stage import compare_twins
+    from offsite.workflows.jobs.job import Job
+    from offsite.workflows.twins.stage import compare_twins
 
     job = Job.load(config, overrides or ())
     path = compare_twins(
@@ -53,8 +53,8 @@ def twins(
 def _show(table: "pd.DataFrame") -> None:
     from rich.table import Table
 
-    from workflows.console import data
-    from workflows.twin_measures import POOLED
+    from offsite.workflows.console.messages import data
+    from offsite.workflows.twins.measures import POOLED
 
     pooled = table[table["site"] == POOLED]
     shown = Table(title="Twins: the same tissue, shown by another site", title_justify="left")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.commands.options import Config
+from offsite.workflows.commands.options import Config
 
 app = typer.Typer(
     help="The same steps as one reproducible workflow: what is done is not done again.",
@@ -27,7 +27,7 @@ def run(
     more: _More = None,
 ) -> None:
     """Do whatever of a job is not done yet."""
-    from workflows import snakemake_run
+    from offsite.workflows.pipeline import running as snakemake_run
 
     extra = [*(["--dry-run"] if dry_run else []), *(more or [])]
     raise typer.Exit(snakemake_run.run(config, profile=profile, cores=cores, more=extra))
@@ -38,8 +38,8 @@ def status(config: Config) -> None:
     """Say how far a job is: done and outstanding, by stage."""
     from rich.table import Table
 
-    from workflows.console import data
-    from workflows.snakemake_run import progress
+    from offsite.workflows.console.messages import data
+    from offsite.workflows.pipeline.running import progress
 
     shown = Table("stage", "done", "of", title_justify="left")
     for stage, done, total in progress(config):
@@ -55,6 +55,6 @@ def report(
     ),
 ) -> None:
     """Write one self-contained page of the workflow, with the report of each run."""
-    from workflows import snakemake_run
+    from offsite.workflows.pipeline import running as snakemake_run
 
     raise typer.Exit(snakemake_run.run(config, cores=1, more=["--report", str(output.absolute())]))

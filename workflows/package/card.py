@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from workflows.package.schema import POOLED, ModelRecord, OperatingPoint, SiteResult
+from offsite.workflows.package.schema import POOLED, ModelRecord, OperatingPoint, SiteResult
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
 HEADLINE = (

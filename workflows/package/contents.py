@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

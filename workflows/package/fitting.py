@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.binomial import clustered_interval
-from evaluation.conformal import ConformalSets, ConformalSettings
-from evaluation.local_settings import local_temperature
-from evaluation.ood.fitting import fit_detectors
-from evaluation.ood.settings import OodSettings
-from evaluation.predictions import Predictions
-from evaluation.roles import roles_of
-from evaluation.settings import EvaluationSettings
-from evaluation.thresholds import PACKAGED, choose_threshold, confidence_of
-from workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
-from workflows.package.temperature import log_of, tempered
+from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings
+from offsite.evaluation.new_site.settings import local_temperature
+from offsite.evaluation.ood.fitting import fit_detectors
+from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.operating_points.choosing import PACKAGED, choose_threshold, confidence_of
+from offsite.evaluation.predictions.roles import roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
+from offsite.workflows.package.temperature import log_of, tempered
 
 # The feature scores that did best on medical images (OpenMIBOOD, CVPR 2025), in that order.
 DETECTORS = ("residual", "mahalanobis", "msp")

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from preprocessing.errors import InputError
-from preprocessing.files import write_bytes
-from workflows.package.card import card_text
-from workflows.package.contents import reference_bytes, weights_bytes
-from workflows.package.schema import ModelRecord
+from offsite.errors import InputError
+from offsite.files import write_bytes
+from offsite.workflows.package.card import card_text
+from offsite.workflows.package.contents import reference_bytes, weights_bytes
+from offsite.workflows.package.schema import ModelRecord
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from evaluation.report.reading import Evaluated, read_evaluation
-from evaluation.report.wording import level
-from evaluation.thresholds import AT_THRESHOLD, PACKAGED
-from workflows.package.schema import SiteResult
+from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, PACKAGED
+from offsite.evaluation.tables.reading import Evaluated, read_evaluation
+from offsite.evaluation.wording import level
+from offsite.workflows.package.schema import SiteResult
 
 # What the card says of the intervals.
 _CONFIDENCE = 0.95

@@ -10,21 +10,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from preprocessing.errors import InputError
-from workflows.package.folder import Package
-from workflows.predict.case_files import CaseFiles
-from workflows.predict.codes import Status
-from workflows.predict.engine import Engine, EngineOptions
-from workflows.predict.folder_lock import locked
-from workflows.predict.inputs import Inputs, part_of
-from workflows.predict.items import Item
-from workflows.predict.judgement import Judge
-from workflows.predict.monitor import monitor_for
-from workflows.predict.pages.writing import PageModel, write_cases, write_worklist
-from workflows.predict.predictor import Predictor
-from workflows.predict.rollup import patients_of
-from workflows.predict.run_record import RunRecord, counts_of, is_ours, now
-from workflows.predict.tables import records_of, write_patients, write_tables
+from offsite.errors import InputError
+from offsite.workflows.package.folder import Package
+from offsite.workflows.predict.answers.codes import Status
+from offsite.workflows.predict.answers.judgement import Judge
+from offsite.workflows.predict.answers.rollup import patients_of
+from offsite.workflows.predict.engine import Engine, EngineOptions
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.inputs.listing import Inputs, part_of
+from offsite.workflows.predict.monitor import monitor_for
+from offsite.workflows.predict.output.case_files import CaseFiles
+from offsite.workflows.predict.output.folder_lock import locked
+from offsite.workflows.predict.output.run_record import RunRecord, counts_of, is_ours, now
+from offsite.workflows.predict.output.tables import records_of, write_patients, write_tables
+from offsite.workflows.predict.pages.writing import PageModel, write_cases, write_worklist
+from offsite.workflows.predict.predictors.contract import Predictor
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 3, 130
 _REFRESH_SECONDS = 60.0

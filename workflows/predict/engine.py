@@ -18,14 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.predict.case_files import CaseFiles, content_of, sha256_of
-from workflows.predict.codes import Code, Status
-from workflows.predict.cores import shared_cores
-from workflows.predict.items import Item
-from workflows.predict.judgement import Judge
-from workflows.predict.monitor import Monitor
-from workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
-from workflows.predict.predictor import Predictor
+from offsite.cores import shared_cores
+from offsite.workflows.predict.answers.codes import Code, Status
+from offsite.workflows.predict.answers.judgement import Judge
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.monitor import Monitor
+from offsite.workflows.predict.output.case_files import CaseFiles, content_of, sha256_of
+from offsite.workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
+from offsite.workflows.predict.predictors.contract import Predictor
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64

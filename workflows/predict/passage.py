@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.errors import InputError
-from workflows.predict.case_files import pictures_of
-from workflows.predict.codes import Code, Decision, Status, status_of
-from workflows.predict.items import Item
-from workflows.predict.judgement import Judge
-from workflows.predict.predictor import Finding, Predictor, Prepared, Rejected
+from offsite.errors import InputError
+from offsite.workflows.predict.answers.codes import Code, Decision, Status, status_of
+from offsite.workflows.predict.answers.judgement import Judge
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.output.case_files import pictures_of
+from offsite.workflows.predict.predictors.contract import Finding, Predictor, Prepared, Rejected
 
 # What a share that is away for a moment says of a file that is whole.
 _STORAGE_FAULTS = frozenset({

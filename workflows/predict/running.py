@@ -9,14 +9,20 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from preprocessing.errors import InputError
-from workflows.package.folder import ModelRefused, Package, load_package, refused
-from workflows.predict.batch import BatchOptions, Outcome, check_output, run_batch, settings_of
-from workflows.predict.case_files import CaseFiles, content_of
-from workflows.predict.inputs import Inputs, find_inputs, part_of, with_siblings
-from workflows.predict.kinds import dicom_series
-from workflows.predict.passage import check_file
-from workflows.predict.predictor import Predictor, Rejected
+from offsite.errors import InputError
+from offsite.workflows.package.folder import ModelRefused, Package, load_package, refused
+from offsite.workflows.predict.batch import (
+    BatchOptions,
+    Outcome,
+    check_output,
+    run_batch,
+    settings_of,
+)
+from offsite.workflows.predict.inputs.kinds import dicom_series
+from offsite.workflows.predict.inputs.listing import Inputs, find_inputs, part_of, with_siblings
+from offsite.workflows.predict.output.case_files import CaseFiles, content_of
+from offsite.workflows.predict.passage import check_file
+from offsite.workflows.predict.predictors.contract import Predictor, Rejected
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 REGISTERED = "models:/"
@@ -64,8 +70,8 @@ def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
     if not model.startswith(REGISTERED):
         yield load_package(model)
         return
-    from evaluation.registry import fetch_package, find_version
-    from evaluation.tracking_store import client_of
+    from offsite.evaluation.tracking.registry import fetch_package, find_version
+    from offsite.evaluation.tracking.store import client_of
 
     uri = tracking_store(tracking_uri)
     # An alias may move at any moment: it is asked once, and what is used is what it named then.
@@ -112,10 +118,10 @@ def predictor_for(package: Package, device: str, batch_size: int | None = None) 
     """
     try:
         if package.record.task == "slides":
-            from workflows.predict.slides import SlidePredictor
+            from offsite.workflows.predict.predictors.slides import SlidePredictor
 
             return SlidePredictor(package, device)
-        from workflows.predict.photographs import PhotographPredictor
+        from offsite.workflows.predict.predictors.photographs import PhotographPredictor
 
         return PhotographPredictor(package, device, batch_size)
     except ModelRefused:

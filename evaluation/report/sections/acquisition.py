@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.report.content import Cell, Column, Group, Section, Table
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import present
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import present
 
 
 def section(evaluated: Evaluated) -> Section | None:

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from evaluation.figures.drawing import Figure
-from evaluation.figures.reliability import reliability_figure
-from evaluation.report.content import Column, Point, Section
-from evaluation.report.findings import Findings
-from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import estimate, listed, present
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.figures.reliability import reliability_figure
+from offsite.evaluation.report.content import Column, Point, Section
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import estimate, listed, present
 
 _WORDS = {
     "none": "as the model gives them",

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from evaluation.report.content import Cell, Column, Group, Section, Table
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import ROLES, percent, present
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import ROLES, percent, present
 
 
 def section(evaluated: Evaluated) -> Section | None:

@@ -1,11 +1,11 @@
 """What is called what, at each site."""
 
-from evaluation.figures.confusion import confusion_figure
-from evaluation.report.content import Cell, Column, Group, Section, Table
-from evaluation.report.findings import Findings
-from evaluation.report.grids import sites_of, without_lone_pools
-from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import percent, present
+from offsite.evaluation.figures.confusion import confusion_figure
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import sites_of, without_lone_pools
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import percent, present
 
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from evaluation.figures.dots import Dot, dot_strip
-from evaluation.figures.drawing import Figure
-from evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from evaluation.report.findings import Findings
-from evaluation.report.grids import Record, sites_of
-from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import interval, listed, number, percent, present, reason
+from offsite.evaluation.figures.dots import Dot, dot_strip
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import Record, sites_of
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import interval, listed, number, percent, present, reason
 
 _CATEGORIES = {
     "in_distribution": "Training sites, test images",

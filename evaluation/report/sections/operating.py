@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from evaluation.figures.decision import net_benefit_figure
-from evaluation.figures.dots import Dot, dot_strip
-from evaluation.figures.drawing import Figure
-from evaluation.report.content import Column, Point, Section, Table
-from evaluation.report.findings import Findings
-from evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
-from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import interval, level, listed, number, present, reason
+from offsite.evaluation.figures.decision import net_benefit_figure
+from offsite.evaluation.figures.dots import Dot, dot_strip
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.report.content import Column, Point, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import interval, level, listed, number, present, reason
 
 _RULES = ("confident", "point", "stated")
 _RULE_WORDS = {

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evaluation.report.content import Cell, Column, Group, Section, Table
-from evaluation.report.findings import FEW_PATIENTS, Findings
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import counted, listed
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.findings import FEW_PATIENTS, Findings
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import counted, listed
 
 _HEADINGS = {
     "inputs": "Inputs",

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from evaluation.figures.drawing import Figure
-from evaluation.figures.risk_coverage import risk_coverage_figure
-from evaluation.report.content import Column, Point, Section, Table
-from evaluation.report.findings import Findings
-from evaluation.report.grids import GridColumn, Record, grid, sites_of
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import level as stated
-from evaluation.report.wording import listed, percent, present
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.figures.risk_coverage import risk_coverage_figure
+from offsite.evaluation.report.content import Column, Point, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GridColumn, Record, grid, sites_of
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import level as stated
+from offsite.evaluation.wording import listed, percent, present
 
 _SELECTIVE = (
     ("accuracy", "Accuracy, all cases"),

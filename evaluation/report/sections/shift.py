@@ -1,12 +1,12 @@
 """How each site differs from what the model was trained and tested on, and whether it matters."""
 
-from evaluation.figures.dots import Dot, Panel, dot_panels
-from evaluation.figures.drawing import Figure
-from evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from evaluation.report.findings import Findings
-from evaluation.report.grids import GROUPS, Record, sites_of
-from evaluation.report.reading import Evaluated
-from evaluation.report.wording import change, interval, listed, number, present, reason
+from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GROUPS, Record, sites_of
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import change, interval, listed, number, present, reason
 
 _KINDS = {
     "covariate": "Images look different",

@@ -1,12 +1,12 @@
 """What the model does at each site: the table, the forest plot, the next hospital."""
 
-from evaluation.figures.drawing import Figure
-from evaluation.figures.forest import ForestRow, forest_plot
-from evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from evaluation.report.findings import Findings, SiteEstimate
-from evaluation.report.metrics import described, headline_metrics
-from evaluation.report.reading import Evaluated, records
-from evaluation.report.wording import counted, interval, level, number, present, reason
+from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.figures.forest import ForestRow, forest_plot
+from offsite.evaluation.metrics.names import described, headline_metrics
+from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.findings import Findings, SiteEstimate
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import counted, interval, level, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 _ENOUGH_HELD_OUT = 4

@@ -1,8 +1,8 @@
 """The summary in words, the worst site first: generated from the tables, never more than they say."""
 
-from evaluation.report.content import Point, Section
-from evaluation.report.findings import FEW_PATIENTS, Findings, SiteEstimate
-from evaluation.report.wording import ROLES, counted, estimate, interval, listed, number, reason
+from offsite.evaluation.report.content import Point, Section
+from offsite.evaluation.report.findings import FEW_PATIENTS, Findings, SiteEstimate
+from offsite.evaluation.wording import ROLES, counted, estimate, interval, listed, number, reason
 
 _GROUPS = {"training": "Training sites", "held_out": "Held-out sites"}
 

@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.comparison import paired_differences
-from evaluation.evaluating import ReportSettings, evaluate
-from evaluation.gate.judging import judge
-from evaluation.gate.rules import GateSettings, load_rules
-from evaluation.per_site import per_site_table
-from evaluation.predictions import Predictions
-from evaluation.settings import EvaluationSettings
-from evaluation.thresholds import PACKAGED
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.evaluating import ReportSettings, evaluate
+from offsite.evaluation.gate.judging import judge
+from offsite.evaluation.gate.rules import GateSettings, load_rules
+from offsite.evaluation.operating_points.choosing import PACKAGED
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.tables.comparison import paired_differences
+from offsite.evaluation.tables.per_site import per_site_table
 
 SETTINGS = EvaluationSettings(resamples=200)
 

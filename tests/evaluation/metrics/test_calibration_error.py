@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.calibration_error import (
+from offsite.evaluation.metrics.calibration_error import (
     debiased_error,
     equal_mass_bins,
     expected_error,

@@ -10,7 +10,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from evaluation.metrics.confusion import (
+from offsite.evaluation.metrics.confusion import (
     accuracy,
     balanced_accuracy,
     cell_indicators,
@@ -18,7 +18,7 @@ from evaluation.metrics.confusion import (
     sensitivities,
     weighted_kappa,
 )
-from evaluation.resampling import draw_counts, weighted_sums
+from offsite.evaluation.statistics.resampling import draw_counts, weighted_sums
 
 CLASSES = 5
 EVERY = np.ones(CLASSES, dtype=bool)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluation.metrics.ranking import Ranking, auroc_and_precision
-from evaluation.resampling import draw_counts
+from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.statistics.resampling import draw_counts
 
 
 def problem(seed: int, rows: int = 400, units: int = 150, levels: int | None = None):

@@ -5,7 +5,7 @@ import pytest
 import statsmodels.api as sm
 from scipy.special import expit, logit
 
-from evaluation.metrics.recalibration import slope_and_intercept, spiegelhalter_z
+from offsite.evaluation.metrics.recalibration import slope_and_intercept, spiegelhalter_z
 
 
 @pytest.fixture(scope="module")

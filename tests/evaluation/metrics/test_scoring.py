@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from evaluation.metrics.scoring import brier_rows, log_loss_rows
+from offsite.evaluation.metrics.scoring import brier_rows, log_loss_rows
 
 
 @pytest.mark.parametrize("classes", [2, 4])

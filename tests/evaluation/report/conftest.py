@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.evaluating import Evaluation, ReportSettings, evaluate
-from evaluation.predictions import Predictions
+from offsite.evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from offsite.evaluation.predictions.table import Predictions
 
 SCRIPT = "<script>document.title='stolen'</script>"
 BREAKOUT = '"><img src=x onerror="document.title=1">'

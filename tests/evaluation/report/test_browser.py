@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evaluation.evaluating import Evaluation
+from offsite.evaluation.evaluating import Evaluation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

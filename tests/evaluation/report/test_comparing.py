@@ -3,8 +3,8 @@ import re
 import pandas as pd
 import pytest
 
-from evaluation.report.comparing import write_comparison
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.report.comparing import write_comparison
 
 
 def row(method: str, site: str, difference: float | None, half: float, **more: object) -> dict:

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.evaluating import ReportSettings, evaluate
-from evaluation.report.page import write_report
-from evaluation.report.reading import read_evaluation, read_table
-from evaluation.settings import EvaluationSettings, TaskSettings
-from evaluation.shift.settings import ShiftSettings
-from preprocessing.errors import InputError
-from preprocessing.files import read_json
+from offsite.errors import InputError
+from offsite.evaluation.evaluating import ReportSettings, evaluate
+from offsite.evaluation.report.page import write_report
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.tables.reading import read_evaluation, read_table
+from offsite.files import read_json
 
 
 class Elements(HTMLParser):
@@ -169,7 +169,7 @@ def test_a_damaged_table_is_refused_by_name_and_made_again(
 def test_an_evaluation_killed_before_its_end_is_made_again(
     hard_predictions, report_settings, tmp_path, monkeypatch
 ):
-    import evaluation.evaluating as evaluating
+    import offsite.evaluation.evaluating as evaluating
 
     light = report_settings.model_copy(update={"parts": ()})
     undisturbed = evaluate(hard_predictions, tmp_path / "whole", light)

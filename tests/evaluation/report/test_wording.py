@@ -1,7 +1,7 @@
 import pytest
 
-from evaluation.report.metrics import described, headline_metrics, primary_metric
-from evaluation.report.wording import (
+from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
+from offsite.evaluation.wording import (
     counted,
     estimate,
     interval,

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from evaluation.tracking_keys import (
+from offsite.errors import InputError
+from offsite.evaluation.tracking.keys import (
     KEY,
     bounded,
     curve_metrics,
@@ -14,7 +15,6 @@ from evaluation.tracking_keys import (
     site_slugs,
     slug,
 )
-from preprocessing.errors import InputError
 
 ANY_NUMBER = st.one_of(st.none(), st.floats(), st.integers(-(10**400), 10**400), st.text())
 

@@ -4,14 +4,14 @@ import sys
 import pandas as pd
 import pytest
 
-from evaluation.gate.judging import judge
-from evaluation.gate.rules import GateSettings
-from evaluation.gate.verdict import Verdict
-from evaluation.registry import fetch_package, find_version, register_package
-from evaluation.registry_champion import champion_of, promote
-from evaluation.tracking import log_run
-from evaluation.tracking_store import client_of
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.gate.judging import judge
+from offsite.evaluation.gate.rules import GateSettings
+from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.tracking.champion import champion_of, promote
+from offsite.evaluation.tracking.logging import log_run
+from offsite.evaluation.tracking.registry import fetch_package, find_version, register_package
+from offsite.evaluation.tracking.store import client_of
 
 
 @pytest.fixture

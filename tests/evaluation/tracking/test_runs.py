@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from evaluation.tracking import log_run
-from evaluation.tracking_runs import CLAIM, GIVEN_UP, JOB_KEY, KEPT, agreed
-from evaluation.tracking_store import client_of
+from offsite.evaluation.tracking.logging import log_run
+from offsite.evaluation.tracking.runs import CLAIM, GIVEN_UP, JOB_KEY, KEPT, agreed
+from offsite.evaluation.tracking.store import client_of
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_processes_without_a_lock_agree_on_one_run(store, client, place):
 
 def test_processes_that_log_a_job_together_write_each_metric_once(store, monkeypatch):
     curves = [{"epoch": epoch, "losses": {"loss": 1 / (epoch + 1)}} for epoch in range(3)]
-    from evaluation import tracking
+    from offsite.evaluation.tracking import logging as tracking
 
     whole = tracking._log_texts
 

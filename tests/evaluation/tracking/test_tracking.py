@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import tracking
-from evaluation.tracking import log_run
-from evaluation.tracking_store import client_of, initialise
-from preprocessing.errors import InputError
+from offsite.errors import InputError
+from offsite.evaluation.tracking import logging as tracking
+from offsite.evaluation.tracking.logging import log_run
+from offsite.evaluation.tracking.store import client_of, initialise
 
 CURVES = [
     {"epoch": 0, "losses": {"loss": 1.0}, "scores": {"auroc": 0.5}},
@@ -136,7 +136,7 @@ def test_a_relative_database_becomes_absolute(tmp_path, monkeypatch, migrated):
 
 WORKER = """
 import sys
-from evaluation.tracking import log_run
+from offsite.evaluation.tracking.logging import log_run
 uri, number = sys.argv[1], sys.argv[2]
 print(log_run(uri, "fresh", f"run {number}", job_key=f"job {int(number) // 2}",
               curves=[{"epoch": 0, "losses": {"loss": 1.0}}]))

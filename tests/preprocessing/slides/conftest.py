@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.cohort import Cohort, load_cohort
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide_cohort
-from preprocessing.synthetic.slides_biology import grow
-from preprocessing.synthetic.slides_rendering import render
-from preprocessing.synthetic.slides_sites import SITES
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.synthetic.slides.biology import grow
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
+from offsite.preprocessing.synthetic.slides.rendering import render
+from offsite.preprocessing.synthetic.slides.sites import SITES
 
 SMALL = SyntheticSlideSettings(
     patients=10, slides_per_patient=(1, 1), width_um=448, height_um=416, artefacts=False

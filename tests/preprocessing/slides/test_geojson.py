@@ -6,9 +6,9 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.geojson import export_geojson, mask_polygons, tile_features
-from preprocessing.tiles import SlideRecord, SlideTiles, TileSettings, load_tiles
-from preprocessing.tiling import tile_slide
+from offsite.preprocessing.tiles.geojson import export_geojson, mask_polygons, tile_features
+from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, TileSettings, load_tiles
+from offsite.preprocessing.tiles.tiling import tile_slide
 
 
 def area(ring: np.ndarray) -> float:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.slides.geometry import choose_level, lay_tiles
-from preprocessing.tile_selection import cell_means
+from offsite.preprocessing.slides.geometry import choose_level, lay_tiles
+from offsite.preprocessing.tiles.selection import cell_means
 
 
 def test_the_coarsest_level_that_is_fine_enough_is_read():

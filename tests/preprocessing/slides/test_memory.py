@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from preprocessing.synthetic.slides_writing import encode_tile
+from offsite.preprocessing.synthetic.slides.writing import encode_tile
 
 SIDE, TILE = 100_000, 256
 _RUN = """
 import resource, sys
-from preprocessing.tiles import TileSettings
-from preprocessing.tiling import tile_slide
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.preprocessing.tiles.tiling import tile_slide
 peaks = []
 for number in range(int(sys.argv[3])):
     record = tile_slide(sys.argv[1], f"s{number}", sys.argv[2], TileSettings(tile_px=64 * int(sys.argv[4])))

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
 
-from preprocessing.errors import InputError
-from preprocessing.slides.fingerprints import slide_fingerprint
-from preprocessing.slides.opening import Slide, are_slides, open_slide
-from preprocessing.slides.openslide_reader import on_white
-from preprocessing.slides.overview import read_overview
-from preprocessing.slides.region import UnreadableRegion
-from preprocessing.synthetic.slides_failures import strike_tiles
-from preprocessing.synthetic.slides_writing import write_slide
+from offsite.errors import InputError
+from offsite.preprocessing.slides.fingerprints import slide_fingerprint
+from offsite.preprocessing.slides.opening import Slide, are_slides, open_slide
+from offsite.preprocessing.slides.openslide_reader import on_white
+from offsite.preprocessing.slides.overview import read_overview
+from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.synthetic.slides.writing import write_slide
+from offsite.preprocessing.synthetic.slides_failures import strike_tiles
 
 FLAVOURS = list(
     itertools.product(("aperio", "generic"), ("ycbcr", "rgb"), ("420", "422", "444"), (False, True))

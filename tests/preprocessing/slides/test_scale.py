@@ -1,7 +1,7 @@
 import pytest
 
-from preprocessing.errors import InputError
-from preprocessing.slides.scale import resolve_scale
+from offsite.errors import InputError
+from offsite.preprocessing.slides.scale import resolve_scale
 
 FULL = {
     "openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25", "aperio.MPP": "0.26",

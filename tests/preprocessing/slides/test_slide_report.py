@@ -2,18 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preprocessing.slide_report import (
+from offsite.preprocessing.slide_report import (
     acquisition_table,
     confounding_table,
     cramers_v,
     exclusion_table,
     stain_table,
 )
-from preprocessing.slides.compression import jpeg_quality, read_compression
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.synthetic.slides_writing import encode_tile
-from preprocessing.tiles import TileSettings, load_record
-from preprocessing.tiling import tile_cohort
+from offsite.preprocessing.slides.compression import jpeg_quality, read_compression
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.synthetic.slides.writing import encode_tile
+from offsite.preprocessing.tiles.table import TileSettings, load_record
+from offsite.preprocessing.tiles.tiling import tile_cohort
 
 
 @pytest.fixture(scope="module")

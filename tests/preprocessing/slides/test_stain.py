@@ -3,15 +3,15 @@ import re
 import numpy as np
 import pytest
 
-from preprocessing.augment import stain
-from preprocessing.augment.stain import (
+from offsite.preprocessing.augment import stain
+from offsite.preprocessing.augment.stain import (
     HEDJitter,
     RandomTemplate,
     StainAugmentationSettings,
     fit_statistics,
     stain_augmentation,
 )
-from preprocessing.stain import (
+from offsite.preprocessing.stain import (
     REFERENCE,
     apply_lab_tables,
     fit_macenko,
@@ -19,10 +19,10 @@ from preprocessing.stain import (
     macenko_transform,
     reinhard_tables,
 )
-from preprocessing.synthetic.slides_biology import grow
-from preprocessing.synthetic.slides_rendering import render
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.tissue import TissueSettings, tissue_mask, white_point
+from offsite.preprocessing.synthetic.slides.biology import grow
+from offsite.preprocessing.synthetic.slides.rendering import render
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.tiles.tissue import TissueSettings, tissue_mask, white_point
 
 WHITE = np.array([240.0, 238.0, 242.0])
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from preprocessing.tile_export import export_shards
-from preprocessing.tile_reading import read_tiles
-from preprocessing.tiles import TileSettings, load_tiles
-from preprocessing.tiling import tile_slide
+from offsite.preprocessing.tiles.export import export_shards
+from offsite.preprocessing.tiles.reading import read_tiles
+from offsite.preprocessing.tiles.table import TileSettings, load_tiles
+from offsite.preprocessing.tiles.tiling import tile_slide
 
 
 def test_shards_hold_every_kept_tile_once(cohort, tmp_path):

@@ -12,16 +12,16 @@ import openslide
 import pandas as pd
 import pytest
 
-from preprocessing.cohort import load_cohort
-from preprocessing.errors import InputError
-from preprocessing.files import replacing
-from preprocessing.synthetic.slides import SyntheticSlideSettings, make_slide
-from preprocessing.synthetic.slides_failures import FAULTS, make_faulty_slide, strike_tiles
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.synthetic.slides_writing import write_slide
-from preprocessing.tile_reading import read_tiles
-from preprocessing.tiles import STATUSES, TileSettings, load_tiles, table_path
-from preprocessing.tiling import TABLE, tile_cohort, tile_slide
+from offsite.errors import InputError
+from offsite.files import replacing
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.synthetic.slides.writing import write_slide
+from offsite.preprocessing.synthetic.slides_failures import FAULTS, make_faulty_slide, strike_tiles
+from offsite.preprocessing.tiles.reading import read_tiles
+from offsite.preprocessing.tiles.table import STATUSES, TileSettings, load_tiles, table_path
+from offsite.preprocessing.tiles.tiling import TABLE, tile_cohort, tile_slide
 
 TILES = TileSettings(tile_px=64)
 
@@ -344,9 +344,9 @@ def test_artefacts_of_a_slide_show_in_its_counts(tmp_path):
 
 _RUN = """
 import sys
-from preprocessing.cohort import load_cohort
-from preprocessing.tiles import TileSettings
-from preprocessing.tiling import tile_cohort
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.preprocessing.tiles.tiling import tile_cohort
 print("started", flush=True)
 tile_cohort(load_cohort(sys.argv[1]), sys.argv[2], TileSettings(tile_px=64), workers=2,
             progress=lambda record: print(record.slide, flush=True))

@@ -4,18 +4,18 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocessing.quality import QualitySettings, fold_mask, pen_mask, tile_quality
-from preprocessing.slides.overview import area_reduced
-from preprocessing.synthetic.slides_biology import RASTER_UM, grow
-from preprocessing.synthetic.slides_rendering import (
+from offsite.preprocessing.slides.overview import area_reduced
+from offsite.preprocessing.synthetic.slides.biology import RASTER_UM, grow
+from offsite.preprocessing.synthetic.slides.rendering import (
     PEN_COLOURS,
     Artefacts,
     render,
     sample_artefacts,
     truth_masks,
 )
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.tissue import (
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
+from offsite.preprocessing.tiles.tissue import (
     TissueSettings,
     optical_density,
     tissue_mask,

@@ -9,18 +9,18 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from preprocessing.cohort import load_cohort
-from preprocessing.splits import SplitSettings, split_cohort
-from preprocessing.synthetic.slides import (
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.synthetic.slides.biology import CLASSES, RASTER_UM, grow
+from offsite.preprocessing.synthetic.slides.cohort import (
     SyntheticSlideSettings,
     make_slide,
     make_slide_cohort,
     make_twin_cohort,
 )
-from preprocessing.synthetic.slides_biology import CLASSES, RASTER_UM, grow
-from preprocessing.synthetic.slides_rendering import render, sample_artefacts, truth_masks
-from preprocessing.synthetic.slides_sites import SITES
-from preprocessing.tissue import optical_density, white_point
+from offsite.preprocessing.synthetic.slides.rendering import render, sample_artefacts, truth_masks
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.preprocessing.tiles.tissue import optical_density, white_point
 
 TINY = SyntheticSlideSettings(patients=5, slides_per_patient=(1, 1), width_um=160, height_um=150)
 

@@ -6,8 +6,14 @@ from hypothesis import strategies as st
 from problem import Points, general, points
 from torch import nn
 
-from preprocessing.errors import InputError
-from training.generalisation.mixing import MixStyle, MixStyleERM, attach, beta_draws, partners
+from offsite.errors import InputError
+from offsite.training.generalisation.mixing import (
+    MixStyle,
+    MixStyleERM,
+    attach,
+    beta_draws,
+    partners,
+)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=12))

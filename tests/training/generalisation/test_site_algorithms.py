@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from problem import COMPARING_SITES, Points, general, points
 from torch import nn
 
-from preprocessing.errors import InputError
-from training.generalisation.invariance import gradient_variance
-from training.losses.configured import ClassificationLoss
-from training.losses.settings import LossSettings
-from training.ordinal import GradeHead
+from offsite.errors import InputError
+from offsite.training.generalisation.invariance import gradient_variance
+from offsite.training.heads.ordinal import GradeHead
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.settings import LossSettings
 
 
 @pytest.fixture
@@ -154,8 +154,8 @@ def test_one_site_one_item_or_no_label_neither_crash_nor_harm(kind, changes, dat
 
 @pytest.mark.parametrize("kind", ["irm", "fishr"])
 def test_a_head_that_does_not_fit_is_refused(kind):
-    from training.generalisation.making import make_algorithm
-    from training.generalisation.settings import GeneralisationSettings
+    from offsite.training.generalisation.making import make_algorithm
+    from offsite.training.generalisation.settings import GeneralisationSettings
 
     loss = ClassificationLoss(LossSettings(), np.ones(3))
     with pytest.raises(InputError) as caught:
@@ -166,7 +166,7 @@ def test_a_head_that_does_not_fit_is_refused(kind):
 
 
 def test_an_ordinal_head_brings_its_own_loss(data):
-    from training.generalisation.erm import ERM
+    from offsite.training.generalisation.erm import ERM
 
     torch.manual_seed(0)
     head = GradeHead(4, 3)

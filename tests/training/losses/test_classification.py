@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from training.losses.classification import cross_entropy
+from offsite.training.losses.classification import cross_entropy
 
 
 def test_plain_and_weighted_cross_entropy_follow_their_formulas():

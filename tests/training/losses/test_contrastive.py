@@ -3,12 +3,12 @@ import torch
 import torch.nn.functional as F
 from pytorch_metric_learning.losses import SupConLoss
 
-from training.losses.contrastive import (
+from offsite.training.losses.contrastive import (
     lowest_contrastive,
     simplex_prototypes,
     supervised_contrastive,
 )
-from training.losses.memory import MemoryQueue
+from offsite.training.losses.memory import MemoryQueue
 
 LABELS = {
     "every anchor has a positive": [0, 0, 1, 1, 2, 2, 2, 0],

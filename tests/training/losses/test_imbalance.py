@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
-from preprocessing.errors import InputError
-from training.losses.class_weights import effective_number_weights, power_weights
-from training.losses.configured import ClassificationLoss
-from training.losses.imbalance import (
+from offsite.errors import InputError
+from offsite.training.losses.class_weights import effective_number_weights, power_weights
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.losses.imbalance import (
     CosineClassifier,
     adjust_logits,
     balanced_softmax,
@@ -16,7 +16,7 @@ from training.losses.imbalance import (
     ldam_margins,
     logit_adjusted,
 )
-from training.losses.settings import LossSettings
+from offsite.training.losses.settings import LossSettings
 
 COUNTS = np.array([900, 90, 10])
 

@@ -2,10 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.pairs import PairBatches
-from training.samplers.plans import RandomBatches
-from training.samplers.weighted import WeightedBatches
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.pairs import PairBatches
+from offsite.training.samplers.plans import RandomBatches
+from offsite.training.samplers.weighted import WeightedBatches
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.booleans())

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.errors import InputError
-from training.samplers.class_aware import ClassAwareBatches
-from training.samplers.draws import dithered
-from training.samplers.plans import RandomBatches
+from offsite.errors import InputError
+from offsite.training.samplers.class_aware import ClassAwareBatches
+from offsite.training.samplers.draws import dithered
+from offsite.training.samplers.plans import RandomBatches
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))

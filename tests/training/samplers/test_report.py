@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from training.samplers.pairs import PairBatches
-from training.samplers.plans import RandomBatches
-from training.samplers.report import double_correction, draw_report, write_draws
-from training.samplers.settings import SamplerSettings, make_plan
-from training.samplers.weighted import WeightedBatches
+from offsite.training.samplers.pairs import PairBatches
+from offsite.training.samplers.plans import RandomBatches
+from offsite.training.samplers.report import double_correction, draw_report, write_draws
+from offsite.training.samplers.settings import SamplerSettings, make_plan
+from offsite.training.samplers.weighted import WeightedBatches
 
 LABELS = np.repeat([0, 1, -1], [90, 10, 5])
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.errors import InputError
-from training.samplers.shares import cell_shares, cells_of
-from training.samplers.weighted import WeightedBatches
+from offsite.errors import InputError
+from offsite.training.samplers.shares import cell_shares, cells_of
+from offsite.training.samplers.weighted import WeightedBatches
 
 counts = st.lists(st.integers(0, 300), min_size=1, max_size=6).filter(sum)
 

@@ -4,10 +4,10 @@ import re
 import shlex
 import sys
 
-from preprocessing.errors import InputError
+from offsite.errors import InputError
 from snakemake.exceptions import WorkflowError
-from workflows.job import Job
-from workflows.rule_inputs import (
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.pipeline.inputs import (
     before,
     everything,
     more_memory,
@@ -22,7 +22,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from error
 
 CONFIG = shlex.quote(str(JOB.file))
-OFFSITE = f"{shlex.quote(sys.executable)} -m workflows"
+OFFSITE = f"{shlex.quote(sys.executable)} -m offsite"
 SHARDS = JOB.configuration.cells.shards
 STAGES = stages_of(JOB)
 

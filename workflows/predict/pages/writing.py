@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from workflows.package.schema import ModelRecord
-from workflows.predict.codes import MEANING, NOTICE, Code, Decision
-from workflows.predict.pages.wording import (
+from offsite.workflows.package.schema import ModelRecord
+from offsite.workflows.predict.answers.codes import MEANING, NOTICE, Code, Decision
+from offsite.workflows.predict.pages.wording import (
     LABELS,
     OVERLAY,
     decision_words,
@@ -27,7 +27,7 @@ from workflows.predict.pages.wording import (
 )
 
 ASSETS = ("style.css", "worklist.js", "case.js")
-_HERE = "workflows.predict.pages"
+_HERE = "offsite.workflows.predict.pages"
 _WRITERS, _CHUNK = 4, 256
 
 

@@ -1,0 +1,288 @@
+"""How far each site's probabilities can be taken at their word, before and after calibration."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.calibration.calibrators import Calibrator, fit_calibrators, logits_of
+from offsite.evaluation.metrics.calibration_error import (
+    Bins,
+    debiased_error,
+    equal_mass_bins,
+    expected_error,
+    simulated_shares,
+)
+from offsite.evaluation.metrics.confusion import ratio
+from offsite.evaluation.metrics.recalibration import slope_and_intercept, spiegelhalter_z
+from offsite.evaluation.metrics.scoring import brier_rows, log_loss_rows
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.predictions.tasks import Task, tasks_of
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.resampling import generator_of, weighted_sums
+from offsite.evaluation.statistics.sites import Site, groups_of, pooled, sites_of
+from offsite.evaluation.tables.per_site import why_not_measured
+
+COLUMNS = (
+    "task",
+    "calibrator",
+    "site",
+    "site_role",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "null_mean",
+    "null_high",
+    "excess",
+    "n",
+    "n_positive",
+    "n_patients",
+    "reason",
+)
+RELIABILITY_COLUMNS = (
+    "task",
+    "calibrator",
+    "site",
+    "site_role",
+    "bin",
+    "probability",
+    "observed",
+    "low",
+    "high",
+    "band_low",
+    "band_high",
+    "n",
+    "n_positive",
+    "n_patients",
+    "reason",
+)
+METRICS = (
+    "ece",
+    "ece_debiased",
+    "slope",
+    "intercept",
+    "spiegelhalter_z",
+    "brier",
+    "log_loss",
+)
+TOP = "_top"
+NONE = "none"
+_COUNTS = ("n", "n_positive", "n_patients")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Case:
+    """One task at one site under one calibrator: probabilities against truths."""
+
+    task: str
+    calibrator: str
+    site: Site
+    scores: np.ndarray
+    positive: np.ndarray
+
+    @property
+    def base(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "calibrator": self.calibrator,
+            "site": self.site.name,
+            "site_role": self.site.role,
+            "n": len(self.scores),
+            "n_positive": int(self.positive.sum()),
+            "n_patients": self.site.sample.n_patients,
+        }
+
+    @property
+    def answers(self) -> np.ndarray | None:
+        """A number for each answer: rows of a unit with one probability repeat one answer."""
+        sample = self.site.sample
+        if sample.n_units == sample.n:
+            return None
+        pairs = np.column_stack([sample.units, self.scores])
+        return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """The simulations hang on the case alone."""
+        return generator_of(seed, "band", self.task, self.site.role, self.site.name)
+
+
+def calibration_table(
+    predictions: Predictions,
+    settings: EvaluationSettings,
+    calibrators: dict[str, Calibrator] | None = None,
+) -> pd.DataFrame:
+    """A row per task, calibrator, site and metric; ``docs/evaluation/metrics.md`` has the columns.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Rows of all splits: calibrators are fitted on validation rows of training sites, and
+        measured on test rows.
+    settings : EvaluationSettings
+        Tasks, bins, simulations, draws.
+    calibrators : dict of str to Calibrator, optional
+        Fitted earlier; unset: fitted here.
+    """
+    records = [
+        row
+        for case in _cases(predictions, settings, calibrators, settings.resamples)
+        for row in _metric_rows(case, settings)
+    ]
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    kinds = dict.fromkeys(COLUMNS[5:11], "float64") | dict.fromkeys(_COUNTS, "Int64")
+    return frame.astype(kinds)
+
+
+def reliability_table(
+    predictions: Predictions,
+    settings: EvaluationSettings,
+    calibrators: dict[str, Calibrator] | None = None,
+) -> pd.DataFrame:
+    """Reliability curves, a row per task, calibrator, site and bin; see :func:`calibration_table`."""
+    records = [
+        row
+        for case in _cases(predictions, settings, calibrators, resamples=0)
+        for row in _bin_rows(case, settings)
+    ]
+    frame = pd.DataFrame(records, columns=list(RELIABILITY_COLUMNS))
+    kinds = dict.fromkeys(RELIABILITY_COLUMNS[5:11], "float64")
+    return frame.astype(kinds | dict.fromkeys(("bin", *_COUNTS), "Int64"))
+
+
+def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predictions:
+    """The predictions with calibrated probabilities; ``None`` leaves them as they are."""
+    if calibrator is None:
+        return predictions
+    sites = predictions.table["site"].to_numpy(dtype=str)
+    return Predictions(
+        table=predictions.table,
+        classes=predictions.classes,
+        probabilities=calibrator.apply(logits_of(predictions), sites),
+        labels=predictions.labels,
+        embeddings=predictions.embeddings,
+        logits=predictions.logits,
+    )
+
+
+def _cases(
+    predictions: Predictions,
+    settings: EvaluationSettings,
+    calibrators: dict[str, Calibrator] | None,
+    resamples: int,
+) -> Iterator[_Case]:
+    found = fit_calibrators(predictions) if calibrators is None else calibrators
+    tasks = tasks_of(predictions.classes, settings)
+    plain = sites_of(predictions, settings, resamples)
+    for name, calibrator in {NONE: None, **found}.items():
+        changed = sites_of(calibrated(predictions, calibrator), settings, resamples=0)
+        sites = [
+            replace(site, counts=drawn.counts) for site, drawn in zip(changed, plain, strict=True)
+        ]
+        groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+        for task in [*tasks, None]:
+            for site in [*sites, *groups]:
+                scores, positive = _of_task(site, task)
+                yield _Case(
+                    task=TOP if task is None else task.name,
+                    calibrator=name,
+                    site=site,
+                    scores=scores,
+                    positive=positive,
+                )
+
+
+def _of_task(site: Site, task: Task | None) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, labels = site.sample.probabilities, site.sample.labels
+    if task is None:
+        return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    return task.scores(probabilities), task.positive(labels)
+
+
+def _metric_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    if len(case.scores) < settings.minimum_rows:
+        reason = why_not_measured(case.site).value
+        yield from (case.base | {"metric": name, "reason": reason} for name in METRICS)
+        return
+    yield from _error_rows(case, settings)
+    units = case.site.sample.units
+    fits = slope_and_intercept(case.scores, case.positive, units, settings.confidence)
+    one_sided = case.positive.all() or not case.positive.any()
+    missing = (Reason.SINGLE_CLASS if one_sided else Reason.TOO_FEW).value
+    for name, fit in fits.items():
+        numbers: dict[str, Any] = {"reason": missing}
+        if fit is not None:
+            numbers = dict(zip(("value", "low", "high"), fit, strict=True)) | {"reason": "ok"}
+        yield case.base | {"metric": name} | numbers
+    z = spiegelhalter_z(case.scores, case.positive, units)
+    reason = Reason.OK if z is not None else Reason.SINGLE_CLASS
+    yield case.base | {"metric": "spiegelhalter_z", "value": z, "reason": reason.value}
+    yield from _score_rows(case, settings)
+
+
+def _error_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    bins, shares = _binned(case, settings)
+    for name, function in (("ece", expected_error), ("ece_debiased", debiased_error)):
+        value, null = float(function(bins, bins.observed)), function(bins, shares)
+        high = float(np.quantile(null, settings.confidence))
+        yield case.base | {
+            "metric": name,
+            "value": value,
+            "null_mean": float(null.mean()),
+            "null_high": high,
+            "excess": max(0.0, value - high),
+            "reason": Reason.OK.value,
+        }
+
+
+def _score_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    sample, labels = case.site.sample, case.positive.astype(np.int64)
+    pairs = np.column_stack([1 - case.scores, case.scores])
+    rows = [brier_rows(pairs, labels), log_loss_rows(pairs, labels), np.ones(sample.n)]
+    sums = weighted_sums(case.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
+    for place, name in enumerate(("brier", "log_loss")):
+        values = ratio(sums[:, place], sums[:, 2])
+        low, high = percentile_interval(
+            values[1:], sample.n_units, settings.confidence, settings.minimum_defined
+        ) or (None, None)
+        numbers = {"value": float(values[0]), "low": low, "high": high}
+        reason = Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE
+        yield case.base | {"metric": name, "reason": reason.value} | numbers
+
+
+def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    if len(case.scores) < settings.minimum_rows:
+        yield case.base | {"reason": why_not_measured(case.site).value}
+        return
+    bins, shares = _binned(case, settings)
+    tail = (1 - settings.confidence) / 2
+    band = np.quantile(shares, [tail, 1 - tail], axis=0)
+    for number, size in enumerate(bins.sizes):
+        rows = bins.of_row == number
+        units = case.site.sample.units[rows]
+        low, high = clustered_interval(case.positive[rows], units, settings.confidence)
+        yield case.base | {
+            "bin": number,
+            "probability": float(bins.probability[number]),
+            "observed": float(bins.observed[number]),
+            "low": low,
+            "high": high,
+            "band_low": float(band[0, number]),
+            "band_high": float(band[1, number]),
+            "n": int(size),
+            "n_positive": int(case.positive[rows].sum()),
+            "n_patients": case.site.sample.patients_of(units),
+            "reason": Reason.OK.value,
+        }
+
+
+def _binned(case: _Case, settings: EvaluationSettings) -> tuple[Bins, np.ndarray]:
+    bins = equal_mass_bins(case.scores, case.positive, settings.calibration_bins)
+    simulations = settings.calibration_simulations
+    generator = case.generator(settings.seed)
+    return bins, simulated_shares(bins, case.scores, simulations, generator, case.answers)

@@ -1,0 +1,1 @@
+"""Prediction sets with stated coverage."""

@@ -1,0 +1,231 @@
+"""The table of prediction sets: what coverage a site really gets, and at what size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings, coverage_sd
+from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
+from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.tables.frames import nullable_frame
+
+POOLED = "_pooled"
+ALL = "_all"
+COLUMNS = {
+    "site": "str",
+    "site_role": "str",
+    "level": "Float64",
+    "label": "str",
+    "coverage": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "beta_sd": "Float64",
+    "mean_size": "Float64",
+    "singleton_rate": "Float64",
+    "empty_rate": "Float64",
+    "refer_rate": "Float64",
+    "calibrated_at": "str",
+    "n": "Int64",
+    "n_patients": "Int64",
+    "n_calibration": "Int64",
+    "n_effective": "Float64",
+    "weighted": "boolean",
+    "reason": "str",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Judged:
+    """Sets of some rows, with what is needed to describe them."""
+
+    rows: Predictions
+    members: np.ndarray
+    refer: np.ndarray
+    local: np.ndarray
+    bin_rows: np.ndarray
+    effective: np.ndarray | None = None
+
+
+def fit_sets(predictions: Predictions, settings: ConformalSettings) -> ConformalSets | None:
+    """Sets calibrated on the labelled validation rows of training sites; ``None`` without any."""
+    roles = roles_of(predictions.table)
+    rows = predictions.select(roles.calibrate & (predictions.labels >= 0))
+    if len(rows) == 0:
+        return None
+    sites = rows.table["site"].to_numpy(str)
+    return ConformalSets.fit(rows.probabilities, rows.labels, sites, settings)
+
+
+def conformal_table(predictions: Predictions, settings: ConformalSettings) -> pd.DataFrame:
+    """Coverage and size of prediction sets, a row per site, level, label and weighting.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Validation rows of training sites calibrate; test rows are judged.
+    settings : ConformalSettings
+        Levels, order, binning and back-off.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in ``docs/evaluation/ood_and_shift.md``.
+    """
+    roles = roles_of(predictions.table)
+    sets = fit_sets(predictions, settings)
+    records: list[dict[str, Any]] = []
+    for site, role, mask in _sites(predictions, roles):
+        rows = predictions.select(mask)
+        for level in settings.levels:
+            judged = None if sets is None else _judge(rows, sets, level)
+            records.extend(_describe(site, role, level, rows, judged))
+        if role == HELD_OUT and site != POOLED and settings.weighted and sets is not None:
+            records.extend(_weighted(predictions, roles, rows, site, settings))
+    return nullable_frame(records, COLUMNS)
+
+
+def _sites(predictions: Predictions, roles: Roles) -> Iterator[tuple[str, str, np.ndarray]]:
+    sites = predictions.table["site"].to_numpy(str)
+    for role in (TRAINING, HELD_OUT):
+        own = roles.test & (roles.site_role == role)
+        if own.any():
+            yield POOLED, role, own
+    for site, role in roles.test_sites(sites):
+        yield site, role, roles.test & (sites == site) & (roles.site_role == role)
+
+
+def _judge(rows: Predictions, sets: ConformalSets, level: float) -> _Judged:
+    found = sets.predict(rows.probabilities, rows.table["site"].to_numpy(str), level)
+    return _Judged(
+        rows=rows,
+        members=found.members,
+        refer=found.refer,
+        local=found.local,
+        bin_rows=found.bin_rows,
+    )
+
+
+def _weighted(
+    predictions: Predictions,
+    roles: Roles,
+    rows: Predictions,
+    site: str,
+    settings: ConformalSettings,
+) -> Iterator[dict[str, Any]]:
+    source = predictions.select(roles.calibrate & (predictions.labels >= 0))
+    ratios, own = density_ratios(
+        _features(source), _features(rows), patients_of(source), patients_of(rows), settings
+    )
+    counts = np.bincount(source.labels, minlength=len(rows.classes))
+    used = counts if settings.by_class else np.full(len(counts), counts.sum())
+    for level in settings.levels:
+        found = weighted_sets(
+            (source.probabilities, source.labels, ratios),
+            (rows.probabilities, own),
+            level,
+            settings,
+        )
+        judged = _Judged(
+            rows=rows,
+            members=found.members,
+            refer=found.refer,
+            local=np.zeros(found.members.shape, dtype=bool),
+            bin_rows=np.tile(used, (len(rows), 1)),
+            effective=found.effective,
+        )
+        yield from _describe(site, HELD_OUT, level, rows, judged)
+
+
+def _features(rows: Predictions) -> np.ndarray:
+    """Embeddings, or log probabilities where there are none."""
+    if rows.embeddings is not None:
+        return rows.embeddings
+    return np.log(np.maximum(rows.probabilities, 1e-12))
+
+
+def _describe(
+    site: str, role: str, level: float, rows: Predictions, judged: _Judged | None
+) -> Iterator[dict[str, Any]]:
+    for index, label in enumerate((ALL, *rows.classes)):
+        chosen = rows.labels >= 0 if label == ALL else rows.labels == index - 1
+        record: dict[str, Any] = {
+            "site": site,
+            "site_role": role,
+            "level": level,
+            "label": label,
+            "n": int(chosen.sum()),
+            "n_patients": len(np.unique(patients_of(rows)[chosen])),
+            "calibrated_at": "",
+            "weighted": judged is not None and judged.effective is not None,
+            "reason": _why_not(rows, chosen, judged),
+        }
+        if judged is not None:
+            # Sizes need no labels: over all labels, every row of the site counts.
+            record |= _sizes(judged, np.ones(len(rows), dtype=bool) if label == ALL else chosen)
+        if judged is not None and record["reason"] == "ok":
+            record |= _coverage(judged, chosen, level)
+        yield record
+
+
+def _why_not(rows: Predictions, chosen: np.ndarray, judged: _Judged | None) -> str:
+    if judged is None or len(rows) == 0:
+        return "no_samples"
+    if not (rows.labels >= 0).any():
+        return "no_labels"
+    return "ok" if chosen.any() else "no_samples"
+
+
+def _sizes(judged: _Judged, chosen: np.ndarray) -> dict[str, Any]:
+    if not chosen.any():
+        return {}
+    sizes = judged.members[chosen].sum(axis=1)
+    return {
+        "mean_size": float(sizes.mean()),
+        "singleton_rate": float((sizes == 1).mean()),
+        "empty_rate": float((sizes == 0).mean()),
+        "refer_rate": float(judged.refer[chosen].mean()),
+    }
+
+
+def _coverage(judged: _Judged, chosen: np.ndarray, level: float) -> dict[str, Any]:
+    rows = np.flatnonzero(chosen)
+    labels = judged.rows.labels[rows]
+    covered = judged.members[rows, labels]
+    low, high = clustered_interval(covered, patients_of(judged.rows)[rows])
+    local, sizes = judged.local[rows, labels], judged.bin_rows[rows, labels]
+    bins = _bins(judged.rows.table["site"].to_numpy(str)[rows], labels, local, sizes)
+    result: dict[str, Any] = {
+        "coverage": float(covered.mean()),
+        "low": low,
+        "high": high,
+        "calibrated_at": "site" if local.all() else "mixed" if local.any() else "parent",
+        "n_calibration": int(sum(size for size, _ in bins)),
+    }
+    if judged.effective is not None:
+        return result | {"n_effective": float(judged.effective[np.unique(labels)].sum())}
+    return result | {"beta_sd": _combined_sd(bins, level)}
+
+
+def _bins(
+    sites: np.ndarray, labels: np.ndarray, local: np.ndarray, sizes: np.ndarray
+) -> list[tuple[int, float]]:
+    """(calibration rows, share of the judged rows) of each bin in use."""
+    keys = pd.DataFrame({"site": np.where(local, sites, ""), "label": labels, "size": sizes})
+    counts = keys.groupby(["site", "label", "size"]).size()
+    return [(int(key[2]), count / len(keys)) for key, count in counts.items()]  # type: ignore[index]
+
+
+def _combined_sd(bins: list[tuple[int, float]], level: float) -> float | None:
+    """Of a mean over bins that were calibrated apart; ``None`` where a bin has no threshold."""
+    variance = 0.0
+    for size, share in bins:
+        own = coverage_sd(size, level)
+        if own is None:
+            return None
+        variance += (share * own) ** 2
+    return float(np.sqrt(variance))

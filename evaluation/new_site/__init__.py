@@ -1,0 +1,1 @@
+"""What local cases can tell of a site that the model was not trained on."""

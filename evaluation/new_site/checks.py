@@ -1,0 +1,165 @@
+"""A new site: what 50 to 100 labelled local cases can tell, and what unlabelled ones can.
+
+Labelled cases give exact checks, and local settings (`offsite.evaluation.new_site.settings`); unlabelled cases
+give an alarm and an estimate of the prior, never a calibration.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy.stats import beta
+
+from offsite.evaluation.statistics.binomial import effective_counts, exact_interval
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+
+
+class Verdict(StrEnum):
+    """What a check of a share against a target says."""
+
+    HOLDS = "holds"
+    UNCLEAR = "unclear"
+    FAILS = "fails"
+    UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareCheck:
+    """A share of local cases against the share that was promised.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        The local share with its exact interval.
+    target : float
+        What was promised, 0..1.
+    p_value : float or None
+        Exact binomial probability of so few (for an alarm: so many) successes were the target
+        true.
+    verdict : Verdict
+        ``holds``: the whole interval is on the good side of the target; ``fails``: ``p_value``
+        is under one minus the confidence; else ``unclear``, where more cases are needed to tell.
+    """
+
+    estimate: Estimate
+    target: float
+    p_value: float | None
+    verdict: Verdict
+
+
+def check_sensitivity(
+    scores: np.ndarray,
+    positive: np.ndarray,
+    threshold: float,
+    target: float,
+    patients: np.ndarray,
+    level: float = 0.95,
+) -> ShareCheck:
+    """Whether the carried threshold still finds the wanted share of positives.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        N probabilities of the positive side.
+    positive : numpy.ndarray
+        N booleans.
+    threshold : float
+        A case is called positive at or over it.
+    target : float
+        Sensitivity promised, 0..1.
+    patients : numpy.ndarray
+        N names; cases of a patient count as far as they agree.
+    level : float
+        Confidence.
+    """
+    called = np.asarray(scores)[positive] >= threshold
+    return _check(called, np.asarray(patients)[positive], target, level, n_positive=len(called))
+
+
+def check_coverage(
+    members: np.ndarray,
+    labels: np.ndarray,
+    target: float,
+    patients: np.ndarray,
+    level: float = 0.95,
+) -> ShareCheck:
+    """Whether the carried prediction sets (N x C booleans) still hold the truth often enough.
+
+    Parameters
+    ----------
+    members : numpy.ndarray
+        N x C booleans.
+    labels : numpy.ndarray
+        N class indices; unlabelled rows (-1) are left out.
+    target : float
+        Coverage promised, 0..1.
+    patients : numpy.ndarray
+        N names.
+    level : float
+        Confidence.
+    """
+    known = np.asarray(labels) >= 0
+    rows = np.flatnonzero(known)
+    covered = np.asarray(members)[rows, np.asarray(labels)[rows]]
+    return _check(covered, np.asarray(patients)[rows], target, level)
+
+
+def shift_alarm(
+    flags: np.ndarray, expected: float, patients: np.ndarray, level: float = 0.95
+) -> ShareCheck:
+    """Whether a frozen detector flags more unlabelled cases than in distribution; exact binomial.
+
+    Parameters
+    ----------
+    flags : numpy.ndarray
+        N booleans: over the detector's frozen threshold.
+    expected : float
+        Share flagged in distribution (one minus the share the threshold keeps).
+    patients : numpy.ndarray
+        N names.
+    level : float
+        Confidence; the verdict ``fails`` is the alarm.
+    """
+    return _check(np.asarray(flags), np.asarray(patients), expected, level, few_is_bad=False)
+
+
+def _check(
+    hits: np.ndarray,
+    patients: np.ndarray,
+    target: float,
+    level: float,
+    *,
+    few_is_bad: bool = True,
+    n_positive: int | None = None,
+) -> ShareCheck:
+    units = len(np.unique(patients))
+    if len(hits) == 0:
+        nothing = Estimate(value=None, reason=Reason.NO_SAMPLES, n=0, n_positive=n_positive)
+        return ShareCheck(estimate=nothing, target=target, p_value=None, verdict=Verdict.UNDEFINED)
+    successes, trials = effective_counts(hits, patients, level)
+    low, high = exact_interval(successes, trials, level)
+    estimate = Estimate(
+        value=float(hits.mean()),
+        low=low,
+        high=high,
+        n=len(hits),
+        n_positive=n_positive,
+        n_patients=units,
+    )
+    if few_is_bad:
+        p_value, good = _at_most(successes, trials, target), low >= target
+    else:
+        p_value, good = 1 - _at_most(successes - 1, trials, target), high <= target
+    verdict = Verdict.HOLDS if good else Verdict.UNCLEAR
+    if p_value < 1 - level:
+        verdict = Verdict.FAILS
+    return ShareCheck(estimate=estimate, target=target, p_value=p_value, verdict=verdict)
+
+
+def _at_most(successes: float, trials: float, share: float) -> float:
+    """P(at most so many successes), continued to numbers that are not whole by the Beta law."""
+    if successes >= trials:
+        return 1.0
+    if successes < 0:
+        return 0.0
+    return float(beta.sf(share, successes + 1, trials - successes))

@@ -1,0 +1,1 @@
+"""Thresholds: chosen on the training sites, carried to every site, judged there."""

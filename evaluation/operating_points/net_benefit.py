@@ -1,0 +1,155 @@
+"""Decision curves: is acting on the model better than acting on everyone, or on no one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.metrics.confusion import ratio
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.predictions.tasks import Task, tasks_of
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.resampling import weighted_sums
+from offsite.evaluation.statistics.sites import Site, groups_of, pooled, sites_of
+from offsite.evaluation.tables.per_site import why_not_measured
+
+COLUMNS = (
+    "task",
+    "site",
+    "site_role",
+    "threshold",
+    "net_benefit",
+    "low",
+    "high",
+    "treat_all",
+    "treat_none",
+    "advantage",
+    "advantage_low",
+    "advantage_high",
+    "n",
+    "n_positive",
+    "n_patients",
+    "reason",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Net benefit over K thresholds in B draws.
+
+    Attributes
+    ----------
+    model, treat_all : numpy.ndarray
+        float64, B x K, per image.
+    """
+
+    model: np.ndarray
+    treat_all: np.ndarray
+
+
+def decision_curve(
+    scores: np.ndarray,
+    positive: np.ndarray,
+    units: np.ndarray,
+    counts: np.ndarray,
+    thresholds: np.ndarray,
+) -> Curve:
+    """Net benefit TP/n - FP/n * t/(1 - t) of acting at or over t (Vickers and Elkin 2006).
+
+    Parameters
+    ----------
+    scores, positive, units : numpy.ndarray
+        N probabilities, booleans and unit numbers.
+    counts : numpy.ndarray
+        B x units.
+    thresholds : numpy.ndarray
+        K probabilities strictly between 0 and 1.
+    """
+    flagged = scores[:, None] >= thresholds
+    columns = np.hstack(
+        [
+            flagged & positive[:, None],
+            flagged & ~positive[:, None],
+            positive[:, None],
+            np.ones((len(scores), 1), dtype=bool),
+        ]
+    ).astype(np.float64)
+    sums = np.zeros((counts.shape[1], columns.shape[1]))
+    np.add.at(sums, units, columns)
+    totals = weighted_sums(counts, sums)
+    size, odds = len(thresholds), thresholds / (1 - thresholds)
+    n = totals[:, -1:]
+    prevalence = ratio(totals[:, -2:-1], n)
+    return Curve(
+        model=ratio(totals[:, :size], n) - ratio(totals[:, size : 2 * size], n) * odds,
+        treat_all=prevalence - (1 - prevalence) * odds,
+    )
+
+
+def net_benefit_table(predictions: Predictions, settings: EvaluationSettings) -> pd.DataFrame:
+    """A row per task, site and threshold; ``docs/evaluation/metrics.md`` has the columns.
+
+    The advantage is over the better of treating all and treating none as they stand at the
+    site; the draws of all thresholds are the same.
+    """
+    sites = sites_of(predictions, settings)
+    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+    records = [
+        row
+        for task in tasks_of(predictions.classes, settings)
+        for site in [*sites, *groups]
+        for row in _site_rows(site, task, settings)
+    ]
+    numbers = [*COLUMNS[3:12]]
+    counts = ("n", "n_positive", "n_patients")
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
+
+
+def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    sample = site.sample
+    base: dict[str, Any] = {
+        "task": task.name,
+        "site": site.name,
+        "site_role": site.role,
+        "n": sample.n,
+        "n_positive": int(task.positive(sample.labels).sum()),
+        "n_patients": sample.n_patients,
+    }
+    thresholds = np.array(settings.net_benefit_thresholds)
+    if sample.n < settings.minimum_rows:
+        reason = why_not_measured(site).value
+        yield from (base | {"threshold": value, "reason": reason} for value in thresholds)
+        return
+    scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
+    curve = decision_curve(scores, positive, sample.units, site.counts, thresholds)
+    default = np.where(curve.treat_all[0] > 0, curve.treat_all, 0.0)
+    advantage = curve.model - default
+    for place, value in enumerate(thresholds):
+        low, high = _interval(curve.model[1:, place], site, settings)
+        advantage_low, advantage_high = _interval(advantage[1:, place], site, settings)
+        yield base | {
+            "threshold": value,
+            "net_benefit": curve.model[0, place],
+            "low": low,
+            "high": high,
+            "treat_all": curve.treat_all[0, place],
+            "treat_none": 0.0,
+            "advantage": advantage[0, place],
+            "advantage_low": advantage_low,
+            "advantage_high": advantage_high,
+            "reason": (Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE).value,
+        }
+
+
+def _interval(
+    draws: np.ndarray, site: Site, settings: EvaluationSettings
+) -> tuple[float | None, float | None]:
+    found = percentile_interval(
+        draws, site.sample.n_units, settings.confidence, settings.minimum_defined
+    )
+    return found if found is not None else (None, None)

@@ -1,0 +1,257 @@
+"""Thresholds from the training sites, carried to every site: what they yield there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.metrics.separation import why_undefined
+from offsite.evaluation.operating_points.choosing import Threshold, choose_thresholds
+from offsite.evaluation.operating_points.metrics import (
+    Outcomes,
+    needed_threshold,
+    outcomes,
+    shares_at,
+)
+from offsite.evaluation.predictions.roles import TRAINING, roles_of
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.predictions.tasks import Task, tasks_of
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.intervals import estimate
+from offsite.evaluation.statistics.measured import Measured, share
+from offsite.evaluation.statistics.resampling import generator_of, sample_counts, with_point
+from offsite.evaluation.statistics.samples import sample_of
+from offsite.evaluation.statistics.sites import (
+    Site,
+    groups_of,
+    pooled,
+    reference_prevalences,
+    sites_of,
+)
+from offsite.evaluation.tables.per_site import why_not_measured
+
+COLUMNS = (
+    "task",
+    "rule",
+    "target_sensitivity",
+    "threshold",
+    "chosen_n_positive",
+    "site",
+    "site_role",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "n_positive",
+    "n_patients",
+    "reason",
+)
+METRICS = (
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "flag_rate",
+    "transfer_gap",
+    "needed_threshold",
+    "specificity_at_needed",
+    "ppv_at_reference",
+    "npv_at_reference",
+    "expected_cost",
+    "expected_cost_at_reference",
+)
+CHOSEN = "_chosen"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Case:
+    """A threshold of a task at a site."""
+
+    site: Site
+    task: Task
+    threshold: float
+    reference: float | None
+
+    @property
+    def scores(self) -> np.ndarray:
+        return self.task.scores(self.site.sample.probabilities)
+
+    @property
+    def positive(self) -> np.ndarray:
+        return self.task.positive(self.site.sample.labels)
+
+
+def operating_point_table(
+    predictions: Predictions,
+    settings: EvaluationSettings,
+    thresholds: list[Threshold] | None = None,
+) -> pd.DataFrame:
+    """A row per task, rule, site and metric; ``docs/evaluation/metrics.md`` has the columns.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Rows of all splits: thresholds come from validation rows of training sites, the numbers
+        from test rows.
+    settings : EvaluationSettings
+        Tasks with wanted sensitivity, costs and reference prevalence; draws.
+    thresholds : list of Threshold, optional
+        Thresholds chosen earlier (those of a model package); unset: chosen here.
+    """
+    tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
+    references = reference_prevalences(predictions, list(tasks.values()))
+    sites = sites_of(predictions, settings)
+    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+    places = [_chosen_rows(predictions, settings), *sites, *groups]
+    chosen = choose_thresholds(predictions, settings) if thresholds is None else thresholds
+    records: list[dict[str, Any]] = []
+    for threshold in chosen:
+        task = tasks[threshold.task]
+        for site in places:
+            if site.name != CHOSEN or threshold.rule != "stated":
+                reference = references.get(task.name)
+                records.extend(_site_rows(site, task, threshold, reference, settings))
+    kinds = dict.fromkeys(("threshold", "value", "low", "high"), "float64")
+    counts = dict.fromkeys(("n", "n_positive", "n_patients"), "Int64")
+    return pd.DataFrame(records, columns=list(COLUMNS)).astype(kinds | counts)
+
+
+def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site:
+    rows = predictions.select(roles_of(predictions.table).calibrate)
+    sample = sample_of(rows, settings.unit)
+    draws = sample_counts(sample, settings.resamples, generator_of(settings.seed, CHOSEN))
+    return Site(
+        name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, counts=with_point(draws)
+    )
+
+
+def _site_rows(
+    site: Site,
+    task: Task,
+    threshold: Threshold,
+    reference: float | None,
+    settings: EvaluationSettings,
+) -> Iterator[dict[str, Any]]:
+    base = {
+        "task": task.name,
+        "rule": threshold.rule,
+        "target_sensitivity": threshold.target_sensitivity,
+        "threshold": threshold.value,
+        "chosen_n_positive": threshold.n_positive,
+        "site": site.name,
+        "site_role": site.role,
+    }
+    reason = None
+    if site.sample.n < settings.minimum_rows:
+        reason = why_not_measured(site)
+    elif threshold.value is None:
+        reason = Reason(threshold.reason)
+    if reason is not None or threshold.value is None:
+        for metric in METRICS:
+            nothing = Estimate(value=None, n=site.sample.n, reason=reason or Reason.TOO_FEW)
+            yield base | _numbers(metric, nothing)
+        return
+    case = _Case(site=site, task=task, threshold=threshold.value, reference=reference)
+    found = {each.name: each for each in _measured(case)}
+    for metric in METRICS:
+        source = "sensitivity" if metric == "transfer_gap" else metric
+        value = estimate(found[source], site.sample, settings)
+        if metric == "transfer_gap":
+            value = _transfer_gap(value, threshold.target_sensitivity)
+        yield base | _numbers(metric, value)
+
+
+def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
+    """Target minus sensitivity, the interval turned round."""
+
+    def under(value: float | None) -> float | None:
+        return None if value is None else target - value
+
+    return Estimate(
+        value=under(sensitivity.value),
+        low=under(sensitivity.high),
+        high=under(sensitivity.low),
+        n=sensitivity.n,
+        n_positive=sensitivity.n_positive,
+        n_patients=sensitivity.n_patients,
+        reason=sensitivity.reason,
+    )
+
+
+def _measured(case: _Case) -> Iterator[Measured]:
+    sample, counts = case.site.sample, case.site.counts
+    flagged = case.scores >= case.threshold
+    found = outcomes(sample, counts, flagged, case.positive)
+    yield from shares_at(sample, counts, flagged, case.positive)
+    rate = (found.caught + found.alarms) / found.total
+    count = int(case.positive.sum())
+    yield share("flag_rate", rate, flagged, sample.units, positive=count, better=None)
+    yield from _needed(case)
+    yield from _at_reference(case, found)
+    settings = case.task.settings
+    missed, alarms = settings.cost_false_negative, settings.cost_false_positive
+    cost = (missed * found.missed + alarms * found.alarms) / found.total
+    yield _plain(case, "expected_cost", cost)
+
+
+def _needed(case: _Case) -> Iterator[Measured]:
+    names = ("needed_threshold", "specificity_at_needed")
+    undefined = why_undefined(case.positive, 1)
+    if undefined is not None:
+        nothing = np.full(len(case.site.counts), np.nan)
+        yield from (_plain(case, name, nothing, undefined) for name in names)
+        return
+    both = needed_threshold(
+        case.scores,
+        case.positive,
+        case.site.sample.units,
+        case.site.counts,
+        case.task.settings.target_sensitivity,
+    )
+    yield from (_plain(case, name, values) for name, values in zip(names, both, strict=True))
+
+
+def _at_reference(case: _Case, found: Outcomes) -> Iterator[Measured]:
+    """Predictive values and cost if the site had the reference prevalence (Bayes' rule)."""
+    share_positive = np.nan if case.reference is None else case.reference
+    caught = share_positive * found.sensitivity
+    missed = share_positive * (1 - found.sensitivity)
+    cleared = (1 - share_positive) * found.specificity
+    alarms = (1 - share_positive) * (1 - found.specificity)
+    settings = case.task.settings
+    with np.errstate(invalid="ignore"):
+        ppv, npv = caught / (caught + alarms), cleared / (cleared + missed)
+    cost = settings.cost_false_negative * missed + settings.cost_false_positive * alarms
+    undefined = why_undefined(case.positive, 1) or Reason.TOO_FEW
+    yield _plain(case, "ppv_at_reference", ppv, undefined)
+    yield _plain(case, "npv_at_reference", npv, undefined)
+    yield _plain(case, "expected_cost_at_reference", cost, undefined)
+
+
+def _plain(
+    case: _Case, name: str, values: np.ndarray, undefined: Reason = Reason.SINGLE_CLASS
+) -> Measured:
+    return Measured(
+        name=name,
+        values=values,
+        n=case.site.sample.n,
+        n_positive=int(case.positive.sum()),
+        undefined=undefined,
+    )
+
+
+def _numbers(metric: str, value: Estimate) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "n": value.n,
+        "n_positive": value.n_positive,
+        "n_patients": value.n_patients,
+        "reason": value.reason.value,
+    }

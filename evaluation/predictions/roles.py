@@ -1,0 +1,93 @@
+"""Which rows may fit, which calibrate, which are the reference, and which are only measured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.predictions.table import Predictions
+
+TRAINING = "training"
+HELD_OUT = "held_out"
+SLIDE_LABEL = "slide_label"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roles:
+    """Row masks (N booleans each) of a predictions table.
+
+    Attributes
+    ----------
+    fit : numpy.ndarray
+        Training split of training sites: detectors and statistics are fitted here.
+    calibrate : numpy.ndarray
+        Validation split of training sites: thresholds and sets come from here.
+    test : numpy.ndarray
+        Test split of any site.
+    reference : numpy.ndarray
+        Test split of training sites: the in-distribution test.
+    site_role : numpy.ndarray
+        N strings, ``training`` or ``held_out``.
+    """
+
+    fit: np.ndarray
+    calibrate: np.ndarray
+    test: np.ndarray
+    reference: np.ndarray
+    site_role: np.ndarray
+
+    def test_sites(self, sites: np.ndarray) -> list[tuple[str, str]]:
+        """(site, role) of every site with test rows, training sites first, then by name."""
+        pairs = set(zip(sites[self.test], self.site_role[self.test], strict=True))
+        return sorted(pairs, key=lambda pair: (pair[1] != TRAINING, pair[0]))
+
+
+def roles_of(table: pd.DataFrame) -> Roles:
+    """Roles from the columns ``split``, ``site`` and ``site_role`` of a predictions table.
+
+    A site whose role is not given is a training site where it has rows to train on, else held
+    out. A row of a held-out site never fits or calibrates, whatever its split says. Where patients
+    are answered (a column ``slide_label``), the first row of a patient fits or calibrates for all
+    of its slides: they repeat one answer, and copies would pass for further cases.
+    """
+    split = table["split"].to_numpy(dtype=str)
+    site = table["site"].to_numpy(dtype=str)
+    trained = np.isin(site, np.unique(site[np.isin(split, ["train", "val"])]))
+    role = np.where(trained, TRAINING, HELD_OUT)
+    if "site_role" in table.columns:
+        given = table["site_role"].fillna("").to_numpy(dtype=str)
+        role = np.where(np.isin(given, [TRAINING, HELD_OUT]), given, role)
+    inside, test = role == TRAINING, split == "test"
+    once = inside & _first_answers(table)
+    return Roles(
+        fit=once & (split == "train"),
+        calibrate=once & (split == "val"),
+        test=test,
+        reference=inside & test,
+        site_role=role,
+    )
+
+
+def _first_answers(table: pd.DataFrame) -> np.ndarray:
+    """Whether each row is the first with its patient's answer, N booleans."""
+    if SLIDE_LABEL not in table.columns:
+        return np.ones(len(table), dtype=bool)
+    return ~(table.duplicated(["site", "split", "patient"]) & (table["patient"] != "")).to_numpy()
+
+
+def patients_of(predictions: Predictions) -> np.ndarray:
+    """The patient of each row, N strings; an image without a patient is its own."""
+    patients = predictions.table["patient"].to_numpy(dtype=str)
+    return np.where(patients == "", predictions.table["image"].to_numpy(dtype=str), patients)
+
+
+def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """A fold number for each row, N; a patient is in one fold, patients are spread evenly.
+
+    Fewer patients than folds give as many folds as patients.
+    """
+    names, codes = np.unique(patients, return_inverse=True)
+    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(names))
+    fold_of = np.empty(len(names), dtype=np.int64)
+    fold_of[order] = np.arange(len(names)) % min(folds, max(len(names), 1))
+    return fold_of[codes]

@@ -1,0 +1,194 @@
+"""The predictions table: the only thing evaluation reads, whoever made it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from offsite.errors import InputError
+
+REQUIRED = ("image", "patient", "site", "split", "label")
+PROBABILITY_PREFIX = "prob_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Predictions of one model on many images.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per image: ``image, patient, site, site_role, split, label`` (class name or blank).
+    classes : tuple of str
+        Class names in the model's order.
+    probabilities : numpy.ndarray
+        float64, rows x classes; each row sums to 1 within 1e-3 and is renormalised.
+    labels : numpy.ndarray
+        int64, rows; index into ``classes``, -1 where the image is unlabelled.
+    embeddings, logits : numpy.ndarray or None
+        float, rows x features and rows x classes, where the model gave them.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    embeddings: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """The same predictions for a boolean mask or index array over rows."""
+        return Predictions(
+            table=self.table[rows].reset_index(drop=True)
+            if rows.dtype == bool
+            else self.table.iloc[rows].reset_index(drop=True),
+            classes=self.classes,
+            probabilities=self.probabilities[rows],
+            labels=self.labels[rows],
+            embeddings=None if self.embeddings is None else self.embeddings[rows],
+            logits=None if self.logits is None else self.logits[rows],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Rows of several tables of the same classes, one after the other.
+
+        Embeddings and logits are left out: those of different models do not share a space.
+
+        Raises
+        ------
+        InputError
+            The parts have other classes, or classes in another order.
+        """
+        if len({part.classes for part in parts}) != 1:
+            raise InputError(
+                "the predictions have different classes",
+                remedy="Join predictions of models with the same classes in the same order",
+            )
+        return cls(
+            table=pd.concat([part.table for part in parts], ignore_index=True),
+            classes=parts[0].classes,
+            probabilities=np.concatenate([part.probabilities for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def load_predictions(path: str | Path) -> Predictions:
+    """Read and check a predictions table and the arrays beside it.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet or CSV file, or a run folder that holds ``predictions.parquet``.
+
+    Raises
+    ------
+    InputError
+        A column is missing, a probability is not in [0, 1], a row does not sum to 1, a label is
+        not one of the classes, or an array beside the table has another number of rows.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "predictions.parquet"
+    if not file.exists():
+        raise InputError(
+            "no such predictions table",
+            file=file,
+            remedy="Name a run folder, or a .parquet or .csv file",
+        )
+    table = _read_table(file)
+    missing = [column for column in REQUIRED if column not in table.columns]
+    if missing:
+        raise InputError(
+            f"missing columns: {', '.join(missing)}",
+            file=file,
+            remedy=f"A predictions table has {', '.join(REQUIRED)} and prob_<class>",
+        )
+    classes = tuple(
+        column.removeprefix(PROBABILITY_PREFIX)
+        for column in table.columns
+        if column.startswith(PROBABILITY_PREFIX)
+    )
+    if len(classes) < 2:
+        raise InputError(
+            "fewer than two prob_<class> columns",
+            file=file,
+            remedy="Give one probability column for each class, two for a binary task",
+        )
+    table = table.copy()
+    for column in ("image", "patient", "site", "split", "label"):
+        table[column] = table[column].astype("string").fillna("").astype(str)
+    if "site_role" not in table.columns:
+        table["site_role"] = "unknown"
+    return Predictions(
+        table=table.reset_index(drop=True),
+        classes=classes,
+        probabilities=_probabilities(table, classes, file),
+        labels=_labels(table, classes, file),
+        embeddings=_beside(file, "embeddings.npy", len(table)),
+        logits=_beside(file, "logits.npy", len(table)),
+    )
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    try:
+        if file.suffix == ".csv":
+            header = pd.read_csv(file, nrows=0).columns
+            numbers = {name: [""] for name in header if name.startswith(PROBABILITY_PREFIX)}
+            # Names are text, also those that look like numbers: image 007 is not image 7.
+            text = dict.fromkeys((*REQUIRED, "site_role"), str)
+            return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=numbers)
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read as a table ({error})", file=file, remedy="Give a Parquet or CSV file"
+        ) from error
+
+
+def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> np.ndarray:
+    values = table[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float64)
+    bad = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | (values > 1).any(axis=1)
+    bad |= np.abs(values.sum(axis=1) - 1) > 1e-3
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"probabilities {values[row].tolist()} do not lie in [0, 1] and sum to 1",
+            file=file,
+            row=row + 2,
+            remedy="Give softmax probabilities for every class",
+        )
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> np.ndarray:
+    index = {name: number for number, name in enumerate(classes)} | {"": -1}
+    unknown = ~table["label"].isin(list(index))
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        raise InputError(
+            f"'{table['label'].iloc[row]}' is not a class",
+            file=file,
+            row=row + 2,
+            column="label",
+            remedy=f"The classes are {', '.join(classes)}, or blank",
+        )
+    return table["label"].map(index).to_numpy(np.int64)
+
+
+def _beside(file: Path, name: str, rows: int) -> np.ndarray | None:
+    path = file.with_name(name)
+    if not path.exists():
+        return None
+    array = np.load(path, allow_pickle=False)
+    if len(array) != rows:
+        raise InputError(
+            f"{len(array)} rows, but {file.name} has {rows}",
+            file=path,
+            remedy="Write both from the same run, in the same order",
+        )
+    return np.asarray(array, dtype=np.float64)

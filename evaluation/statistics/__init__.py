@@ -1,0 +1,1 @@
+"""Estimates and their intervals: samples, draws of patients, sites combined."""

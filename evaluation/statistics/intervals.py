@@ -1,0 +1,86 @@
+"""From the draws of a metric to an estimate with its interval, or the reason why not."""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, t
+
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.delong import auroc_interval
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.measured import Measured
+from offsite.evaluation.statistics.samples import Sample
+
+_ROUNDING = 1e-12
+
+
+def percentile_interval(
+    draws: np.ndarray, units: int, confidence: float = 0.95, minimum_defined: float = 0.8
+) -> tuple[float, float] | None:
+    """Expanded percentile interval of the defined draws; ``None`` where too few are defined.
+
+    ``None`` too where all draws agree, as after a perfect score: that says nothing of how certain
+    the value is.
+
+    With few units a bootstrap is too narrow, by the factor between the normal law with variance
+    over n and Student's with variance over n - 1; the quantiles are moved outwards by it
+    (Hesterberg 2015, "What teachers should know about the bootstrap", section 4.2).
+
+    Parameters
+    ----------
+    draws : numpy.ndarray
+        B values, NaN where a draw left the metric undefined.
+    units : int
+        Units (patients) that were drawn from.
+    confidence, minimum_defined : float
+        Confidence, and the least share of defined draws.
+    """
+    defined = draws[np.isfinite(draws)]
+    if len(draws) == 0 or len(defined) < minimum_defined * len(draws):
+        return None
+    student = t.ppf((1 - confidence) / 2, max(units - 1, 1))
+    tail = norm.cdf(student * np.sqrt(units / max(units - 1, 1)))
+    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    return None if high - low <= _ROUNDING * max(1.0, abs(low)) else (low, high)
+
+
+def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -> Estimate:
+    """The estimate of a metric whose first value is the point and whose others are draws.
+
+    Shares get the exact interval at the effective sample size of their clusters and an AUROC
+    the logit interval of its placement values by cluster: both keep their coverage at small
+    sites and where all rows agree. Other metrics get the expanded percentile interval.
+
+    Parameters
+    ----------
+    measured : Measured
+        The metric.
+    sample : Sample
+        The sample that it is of.
+    settings : EvaluationSettings
+        Confidence and the least share of defined draws.
+    """
+    point = float(measured.values[0])
+    facts: dict[str, Any] = {
+        "n": measured.n,
+        "n_positive": measured.n_positive,
+        "n_patients": sample.n_patients,
+        "classes_defined": measured.classes_defined,
+        "classes": measured.classes,
+    }
+    if not np.isfinite(point):
+        return Estimate(value=None, reason=measured.undefined, **facts)
+    if measured.hits is not None and measured.units is not None:
+        low, high = clustered_interval(measured.hits, measured.units, settings.confidence)
+        facts["n_patients"] = sample.patients_of(measured.units)
+        return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
+    if measured.placements is not None:
+        low, high = auroc_interval(measured.placements, settings.confidence)
+        return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
+    interval = percentile_interval(
+        measured.values[1:], sample.n_units, settings.confidence, settings.minimum_defined
+    )
+    if interval is None:
+        return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
+    return Estimate(value=point, low=interval[0], high=interval[1], **facts)

@@ -1,0 +1,123 @@
+"""A metric of one sample: its point estimate, its draws, and what it rests on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from offsite.evaluation.predictions.tasks import Task
+from offsite.evaluation.statistics.delong import Placements
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.samples import Sample
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One metric of one sample.
+
+    Attributes
+    ----------
+    name : str
+        As in the tables.
+    values : numpy.ndarray
+        float64, a value for each row of counts; NaN where that draw leaves it undefined.
+    n, n_positive : int, int or None
+        Rows it rests on; the positive ones of them.
+    classes_defined, classes : int or None
+        Of a macro average.
+    placements : Placements or None
+        Of one AUROC: the parts of its variance.
+    hits, units : numpy.ndarray or None
+        Of a share: the rows' booleans and units, for an exact interval.
+    higher_is_better : bool or None
+        ``None``: neither (a prevalence).
+    detail : str
+        What else there is to say, such as the threshold.
+    undefined : Reason
+        Why there is no value, where the point is NaN.
+    """
+
+    name: str
+    values: np.ndarray
+    n: int
+    n_positive: int | None = None
+    classes_defined: int | None = None
+    classes: int | None = None
+    placements: Placements | None = None
+    hits: np.ndarray | None = None
+    units: np.ndarray | None = None
+    higher_is_better: bool | None = True
+    detail: str = ""
+    undefined: Reason = Reason.SINGLE_CLASS
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What to measure.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Class names in order.
+    tasks : list of Task
+        Binary tasks.
+    references : dict of str to float
+        Reference prevalence of each task.
+    minimum_of_class : int
+        Fewest rows of a class, and of the others, for it to count.
+    """
+
+    classes: tuple[str, ...]
+    tasks: list[Task]
+    references: dict[str, float]
+    minimum_of_class: int = 2
+
+
+def included_classes(sample: Sample, minimum: int) -> np.ndarray:
+    """C booleans: classes with enough rows, and with enough rows of other classes."""
+    found = sample.class_counts
+    return (found >= minimum) & (sample.n - found >= minimum)
+
+
+def share(
+    name: str,
+    values: np.ndarray,
+    hits: np.ndarray,
+    units: np.ndarray,
+    *,
+    positive: int | None = None,
+    better: bool | None = True,
+    detail: str = "",
+) -> Measured:
+    """A share of rows: hits among the rows it is taken over, and their units.
+
+    ``positive`` of these rows are truly positive, whether they are hits or not; ``None`` for a
+    share that has no positive class.
+    """
+    return Measured(
+        name=name,
+        values=values,
+        n=len(hits),
+        n_positive=positive,
+        hits=hits,
+        units=units,
+        higher_is_better=better,
+        detail=detail,
+        undefined=Reason.NO_SAMPLES,
+    )
+
+
+def macro(name: str, values: np.ndarray, sample: Sample, included: np.ndarray) -> Measured:
+    """An average over the included classes."""
+    return Measured(
+        name=name,
+        values=values,
+        n=sample.n,
+        classes_defined=int(included.sum()),
+        classes=sample.classes,
+        undefined=_why(sample),
+    )
+
+
+def _why(sample: Sample) -> Reason:
+    several = (sample.class_counts > 0).sum() >= 2
+    return Reason.TOO_FEW if several else Reason.SINGLE_CLASS

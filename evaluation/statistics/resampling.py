@@ -1,0 +1,90 @@
+"""Bootstrap draws as counts of units: the same draws for every metric and every model."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from offsite.evaluation.statistics.samples import Sample
+
+# A draw counts a unit more than 255 times with a probability under 1e-500, so a byte holds it.
+COUNT = np.uint8
+_BLOCK = 16
+_CACHED = 2**18
+
+
+def generator_of(seed: int, *names: str) -> np.random.Generator:
+    """A generator of its own for each name, so that a site's draws do not hang on other sites."""
+    digest = hashlib.sha256("\x1f".join(names).encode()).digest()
+    words = [int.from_bytes(digest[place : place + 4], "little") for place in range(0, 16, 4)]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+
+
+def draw_counts(units: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """How often each unit is drawn: uint8, ``resamples`` x ``units``; each row sums to ``units``.
+
+    Efron's (1979) bootstrap; over patients with all their rows it is the cluster bootstrap.
+    """
+    counts = np.empty((resamples, units), dtype=COUNT)
+    if units == 0:
+        return counts
+    kind = np.uint16 if units <= 2**16 else np.uint32
+    for start in range(0, resamples, _BLOCK):
+        rows = min(_BLOCK, resamples - start)
+        drawn = generator.integers(0, units, size=(rows, units), dtype=kind)
+        drawn = drawn + (np.arange(rows, dtype=np.int64) * units)[:, None]
+        block = np.bincount(drawn.ravel(), minlength=rows * units)
+        counts[start : start + rows] = block.reshape(rows, units)
+    return counts
+
+
+def stratified_counts(
+    strata: np.ndarray, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """As :func:`draw_counts`, within each stratum (an integer per unit): strata keep their sizes."""
+    counts = np.empty((resamples, len(strata)), dtype=COUNT)
+    for stratum in np.unique(strata):
+        inside = np.flatnonzero(strata == stratum)
+        counts[:, inside] = draw_counts(len(inside), resamples, generator)
+    return counts
+
+
+def sample_counts(
+    sample: Sample, resamples: int, generator: np.random.Generator, *, stratified: bool = False
+) -> np.ndarray:
+    """Draws of a sample's units, ``resamples`` x units.
+
+    With ``stratified`` a unit's stratum is the highest class among its rows (our construction
+    for patients with several grades).
+    """
+    if not stratified:
+        return draw_counts(sample.n_units, resamples, generator)
+    strata = np.zeros(sample.n_units, dtype=np.int64)
+    np.maximum.at(strata, sample.units, sample.labels)
+    return stratified_counts(strata, resamples, generator)
+
+
+def with_point(counts: np.ndarray) -> np.ndarray:
+    """The draws under a first row of ones, so that one pass gives the point estimate and them."""
+    return np.vstack([np.ones((1, counts.shape[1]), dtype=counts.dtype), counts])
+
+
+def blocks(counts: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """The draws in parts that stay in the cache when each draw makes a row of ``width`` numbers."""
+    rows = int(np.clip(_CACHED // max(width, 1), 8, 256))
+    for start in range(0, len(counts), rows):
+        yield counts[start : start + rows]
+
+
+def weighted_sums(counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Totals of each draw, float64 B x K, from sums per unit (units x K)."""
+    kind = np.float32 if _exact_in_float32(counts.shape[1], sums) else np.float64
+    sums = sums.astype(kind)
+    parts = [block.astype(kind) @ sums for block in blocks(counts, counts.shape[1])]
+    return np.concatenate(parts, dtype=np.float64) if parts else np.zeros((0, sums.shape[1]))
+
+
+def _exact_in_float32(units: int, sums: np.ndarray) -> bool:
+    """Whether totals of a draw are whole numbers below 2^24, as those of counted cells are."""
+    largest = float(np.abs(sums).max(initial=0.0))
+    return units * largest < 2**24 and bool(np.array_equal(sums, np.rint(sums)))

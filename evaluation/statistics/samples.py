@@ -1,0 +1,115 @@
+"""The labelled rows of a site as arrays, with the patients behind them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from offsite.evaluation.predictions.table import Predictions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """Labelled rows and the units that a resample draws.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        int64, N: class indices, none negative.
+    probabilities : numpy.ndarray
+        float64, N x C.
+    units : numpy.ndarray
+        int64, N: the unit (patient) of each row, 0 to ``n_units`` - 1.
+    n_units : int
+        Units; each has at least one row.
+    patients : numpy.ndarray or None
+        int64, n_units: the patient of each unit; ``None`` where the units are patients.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    units: np.ndarray
+    n_units: int
+    patients: np.ndarray | None = None
+
+    @property
+    def n(self) -> int:
+        """Labelled rows."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """Classes of the model, C."""
+        return self.probabilities.shape[1]
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Rows of each class, int64, C."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def n_patients(self) -> int:
+        """Patients behind the rows."""
+        return self.patients_of(np.arange(self.n_units))
+
+    def patients_of(self, units: np.ndarray) -> int:
+        """How many patients are behind units, of which some may be named more than once."""
+        return len(np.unique(units if self.patients is None else self.patients[units]))
+
+    def unit_sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows of each unit, n_units x K, of N x K values."""
+        sums = np.zeros((self.n_units, values.shape[1]))
+        np.add.at(sums, self.units, values)
+        return sums
+
+
+def unit_names(predictions: Predictions, unit: str = "patient") -> np.ndarray:
+    """Name of each row's unit: ``site/patient``, or the row's own where no patient is named.
+
+    A patient seen at two sites is two units, as sites are resampled apart.
+    """
+    rows = np.arange(len(predictions)).astype(str)
+    if unit == "image":
+        return rows
+    patients = predictions.table["patient"].to_numpy(dtype=str)
+    sites = predictions.table["site"].to_numpy(dtype=str)
+    joined = np.char.add(np.char.add(sites, "\x1fpatient\x1f"), patients)
+    return np.where(patients == "", np.char.add("\x1frow\x1f", rows), joined)
+
+
+def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
+    """The labelled rows of a predictions table; unlabelled rows are left out."""
+    labelled = predictions.labels >= 0
+    names = unit_names(predictions, unit)[labelled]
+    found, first, units = np.unique(names, return_index=True, return_inverse=True)
+    patients = None
+    if unit == "image":
+        patients = np.unique(unit_names(predictions)[labelled][first], return_inverse=True)[1]
+    return Sample(
+        labels=predictions.labels[labelled],
+        probabilities=predictions.probabilities[labelled],
+        units=units.astype(np.int64),
+        n_units=len(found),
+        patients=patients,
+    )
+
+
+def joined(samples: list[Sample]) -> Sample:
+    """One sample of several, units kept apart and in order."""
+    offsets = np.cumsum([0, *(sample.n_units for sample in samples)])
+    return Sample(
+        labels=np.concatenate([sample.labels for sample in samples]),
+        probabilities=np.concatenate([sample.probabilities for sample in samples]),
+        units=np.concatenate(
+            [sample.units + offset for sample, offset in zip(samples, offsets, strict=False)]
+        ),
+        n_units=int(offsets[-1]),
+        patients=_joined_patients(samples),
+    )
+
+
+def _joined_patients(samples: list[Sample]) -> np.ndarray | None:
+    parts = [sample.patients for sample in samples if sample.patients is not None]
+    if len(parts) < len(samples):
+        return None
+    offsets = np.cumsum([0, *(part.max(initial=-1) + 1 for part in parts)])
+    return np.concatenate([part + offset for part, offset in zip(parts, offsets, strict=False)])

@@ -1,0 +1,1 @@
+"""The tables of an evaluation folder, one module each, and their reader."""

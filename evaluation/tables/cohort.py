@@ -1,0 +1,40 @@
+"""Whose images a predictions table holds: a row per site and split, with the labels counted."""
+
+import pandas as pd
+
+from offsite.evaluation.predictions.roles import patients_of, roles_of
+from offsite.evaluation.predictions.table import Predictions
+
+
+def cohort_table(predictions: Predictions) -> pd.DataFrame:
+    """Images, patients and labels by site and split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``site, site_role, split, n, n_patients, n_labelled`` and ``label_<class>`` for every
+        class; training sites first, splits in the order train, val, test.
+    """
+    table = predictions.table[["site", "split", "label"]].assign(
+        site_role=roles_of(predictions.table).site_role, patient=patients_of(predictions)
+    )
+    order = {"train": 0, "val": 1, "test": 2}
+    rows = []
+    for place, part in table.groupby(["site", "site_role", "split"], sort=True):
+        site, role, split = (str(name) for name in place)
+        counts = part["label"].value_counts()
+        rows.append(
+            {
+                "site": site,
+                "site_role": role,
+                "split": split,
+                "n": len(part),
+                "n_patients": part["patient"].nunique(),
+                "n_labelled": int((part["label"] != "").sum()),
+                **{f"label_{name}": int(counts.get(name, 0)) for name in predictions.classes},
+            }
+        )
+    found = pd.DataFrame(rows)
+    held_out, place_of = found["site_role"] != "training", found["split"].map(order).fillna(3)
+    found = found.assign(_role=held_out, _split=place_of).sort_values(["_role", "site", "_split"])
+    return found.drop(columns=["_role", "_split"]).reset_index(drop=True)

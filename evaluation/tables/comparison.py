@@ -1,0 +1,296 @@
+"""Models against each other on the same draws of patients, per site."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, t
+
+from offsite.errors import InputError
+from offsite.evaluation.metrics.catalogue import limits_of, metric_names
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.agreement import difference_interval
+from offsite.evaluation.statistics.delong import paired_test
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.measured import Measured
+from offsite.evaluation.statistics.resampling import generator_of
+from offsite.evaluation.statistics.sites import WORST, request_of
+from offsite.evaluation.tables.alignment import Together, aligned, measured_together, rows_of_test
+from offsite.evaluation.tables.per_site import why_not_measured
+
+DIFFERENCE_COLUMNS = (
+    "split",
+    "site",
+    "site_role",
+    "metric",
+    "first",
+    "second",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "n",
+    "n_positive",
+    "n_patients",
+    "reason",
+)
+METHOD_COLUMNS = (
+    "method",
+    "site",
+    "site_role",
+    "metric",
+    "seeds",
+    "value",
+    "seed_sd",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "n",
+    "n_patients",
+    "reason",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Place:
+    """One metric of M models at a site, a pooled role, or the worst site.
+
+    Attributes
+    ----------
+    base : dict
+        ``site, site_role, metric, n, n_patients, reason``.
+    n_positive : int or None
+        Positive rows.
+    units : int
+        Units that were drawn from.
+    values : numpy.ndarray or None
+        M x (1 + B); ``None`` where undefined.
+    models : tuple of Measured
+        Where they are of one site.
+    same : bool
+        Whether the models give every row the same probabilities.
+    """
+
+    base: dict[str, Any]
+    n_positive: int | None
+    units: int
+    values: np.ndarray | None
+    models: tuple[Measured, ...] = ()
+    same: bool = False
+
+
+def paired_differences(
+    first: Predictions, second: Predictions, settings: EvaluationSettings
+) -> pd.DataFrame:
+    """Second model minus first: per site, pooled, and at the worst site of each.
+
+    An AUROC of two sides is compared by the paired test of DeLong, DeLong and Clarke-Pearson
+    (1988) with clusters (Obuchowski 1997). Other metrics get the expanded percentile interval of
+    the paired draws, and the two-sided p-value of exchanging the models by patient. Where no
+    draw tells two models apart, :mod:`offsite.evaluation.statistics.agreement` says how far they may differ yet.
+
+    Parameters
+    ----------
+    first, second : Predictions
+        Predictions for the same test images, in any order.
+    settings : EvaluationSettings
+        Tasks, draws, confidence.
+
+    Raises
+    ------
+    InputError
+        The test images, their labels, sites or patients, or the classes are not the same.
+    """
+    places = _places([first, second], settings, permute=True)
+    frame = pd.DataFrame(
+        [_difference_row(place, settings) for place in places], columns=list(DIFFERENCE_COLUMNS)
+    )
+    numbers = dict.fromkeys(DIFFERENCE_COLUMNS[4:10], "float64")
+    return frame.astype(numbers | dict.fromkeys(("n", "n_positive", "n_patients"), "Int64"))
+
+
+def compare_methods(
+    groups: Mapping[str, Sequence[Predictions]], baseline: str, settings: EvaluationSettings
+) -> pd.DataFrame:
+    """Methods with several seeds each against a baseline, with patients' and seeds' variation.
+
+    Patients are drawn once for all models. In each draw the seeds of a method are drawn too, and
+    their deviation from the method's mean is stretched by sqrt(S / (S - 1)) and by Student's t
+    with S - 1 degrees of freedom over the normal law, as S seeds are few (our construction).
+    A method with one seed shows patients' variation alone.
+
+    Parameters
+    ----------
+    groups : mapping of str to sequence of Predictions
+        Predictions of each seed, by method; all for the same test images.
+    baseline : str
+        The method that the others are compared with.
+    settings : EvaluationSettings
+        Tasks, draws, confidence.
+
+    Raises
+    ------
+    InputError
+        The baseline is not one of the methods, a method has no predictions, or the models do
+        not speak of the same test images.
+    """
+    if baseline not in groups or not all(groups.values()):
+        raise InputError(
+            f"no predictions of the baseline '{baseline}' or of another method",
+            remedy=f"The methods are {', '.join(groups)}; give each at least one run",
+            code="no_baseline",
+        )
+    order = [baseline, *(name for name in groups if name != baseline)]
+    models = [model for name in order for model in groups[name]]
+    ends = np.cumsum([len(groups[name]) for name in order])
+    slices = {
+        name: slice(int(end) - len(groups[name]), int(end))
+        for name, end in zip(order, ends, strict=True)
+    }
+    records = [
+        row
+        for place in _places(models, settings)
+        for row in _method_rows(place, slices, baseline, settings)
+    ]
+    numbers = dict.fromkeys(("value", "seed_sd", *METHOD_COLUMNS[7:12]), "float64")
+    frame = pd.DataFrame(records, columns=list(METHOD_COLUMNS))
+    return frame.astype(numbers | dict.fromkeys(("seeds", "n", "n_patients"), "Int64"))
+
+
+def _places(
+    models: Sequence[Predictions], settings: EvaluationSettings, *, permute: bool = False
+) -> Iterator[_Place]:
+    request = request_of(models[0], settings)
+    reference = rows_of_test(models[0])
+    rows = [reference, *(aligned(reference, model) for model in models[1:])]
+    found = measured_together(rows, request, settings, permute=permute)
+    plain = {each.site.name: each for each in found if not each.members}
+    for each in found:
+        for metric in metric_names(request):
+            yield _at(each, metric)
+        if each.members:
+            inside = [plain[name] for name in each.members]
+            for metric in metric_names(request):
+                yield from _at_worst(each.site.role, inside, metric)
+
+
+def _at(each: Together, metric: str) -> _Place:
+    sample = each.site.sample
+    base: dict[str, Any] = {"site": each.site.name, "site_role": each.site.role, "metric": metric}
+    base |= {"n": sample.n, "n_patients": sample.n_patients}
+    models = tuple(own[metric] for own in each.metrics if own is not None)
+    if not models:
+        reason = why_not_measured(each.site).value
+        return _Place(base=base | {"reason": reason}, n_positive=None, units=0, values=None)
+    values = np.stack([own.values for own in models])
+    missing = next((own for own in models if not np.isfinite(own.values[0])), None)
+    reason = Reason.OK if missing is None else missing.undefined
+    return _Place(
+        base=base | {"reason": reason.value, "n": models[0].n},
+        n_positive=models[0].n_positive,
+        units=sample.n_units,
+        values=values if missing is None else None,
+        models=models,
+        same=each.same,
+    )
+
+
+def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Place]:
+    found = [place for each in inside if (place := _at(each, metric)).values is not None]
+    better = found[0].models[0].higher_is_better if found else True
+    if better is None:
+        return
+    base: dict[str, Any] = {"site": WORST, "site_role": role, "metric": metric}
+    if not found:
+        base |= {"n": 0, "n_patients": 0, "reason": Reason.TOO_FEW.value}
+        yield _Place(base=base, n_positive=None, units=0, values=None)
+        return
+    values = np.stack([place.values for place in found if place.values is not None])
+    totals = {name: sum(place.base[name] for place in found) for name in ("n", "n_patients")}
+    yield _Place(
+        base=base | totals | {"reason": Reason.OK.value},
+        n_positive=None,
+        units=min(place.units for place in found),
+        values=values.min(axis=0) if better else values.max(axis=0),
+        same=all(place.same for place in found),
+    )
+
+
+def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, Any]:
+    record = {"split": "test", **place.base, "n_positive": place.n_positive}
+    if place.values is None:
+        return record
+    first, second, *swapped = place.values
+    record |= {"first": first[0], "second": second[0], "difference": second[0] - first[0]}
+    by_area = _by_placements(place, settings)
+    if by_area is not None:
+        return record | by_area
+    draws = second[1:] - first[1:]
+    interval = difference_interval(draws, place.models[:2], place.units, settings, same=place.same)
+    if interval is None:
+        return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
+    null = np.abs(swapped[1] - swapped[0])
+    null = null[np.isfinite(null)]
+    # The observed arrangement is one of them; rounding must not make it larger than itself.
+    p_value = float((null >= null[0] - 1e-12).mean())
+    return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
+
+
+def _by_placements(place: _Place, settings: EvaluationSettings) -> dict[str, Any] | None:
+    parts = [own.placements for own in place.models[:2] if own.placements is not None]
+    if len(parts) != 2:
+        return None
+    found = paired_test(parts[0], parts[1], settings.confidence)
+    return None if found is None else dict(zip(("low", "high", "p_value"), found, strict=True))
+
+
+def _method_rows(
+    place: _Place, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
+) -> Iterator[dict[str, Any]]:
+    drawn: dict[str, np.ndarray] = {}
+    for method, own in slices.items():
+        record = {"method": method, "seeds": own.stop - own.start, **place.base}
+        if place.values is None:
+            yield record
+            continue
+        values = place.values[own]
+        drawn[method] = _with_seeds(values, method, settings)
+        record["value"] = values[:, 0].mean()
+        if len(values) > 1:
+            record["seed_sd"] = values[:, 0].std(ddof=1)
+        # Stretching takes draws past what the metric can be; differences keep what they need.
+        possible = drawn[method].clip(*limits_of(place.base["metric"]))
+        record |= _bounds(possible, place.units, ("low", "high"), settings)
+        if method != baseline:
+            names = ("difference_low", "difference_high")
+            record["difference"] = drawn[method][0] - drawn[baseline][0]
+            record |= _bounds(drawn[method] - drawn[baseline], place.units, names, settings)
+        yield record
+
+
+def _with_seeds(values: np.ndarray, method: str, settings: EvaluationSettings) -> np.ndarray:
+    """Mean over seeds in each draw, 1 + B, seeds drawn as well; the first is the plain mean."""
+    seeds, mean = len(values), values.mean(axis=0)
+    if seeds == 1:
+        return mean
+    tail = (1 + settings.confidence) / 2
+    stretch = np.sqrt(seeds / (seeds - 1)) * t.ppf(tail, seeds - 1) / norm.ppf(tail)
+    generator = generator_of(settings.seed, "seeds", method)
+    shares = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=values.shape[1]) / seeds
+    shares[0] = 1 / seeds
+    return mean + stretch * ((shares.T * values).sum(axis=0) - mean)
+
+
+def _bounds(
+    draws: np.ndarray, units: int, names: tuple[str, str], settings: EvaluationSettings
+) -> dict[str, Any]:
+    found = percentile_interval(draws[1:], units, settings.confidence, settings.minimum_defined)
+    if found is None:
+        return {"reason": Reason.INTERVAL_UNSTABLE.value}
+    return dict(zip(names, found, strict=True))

@@ -1,0 +1,167 @@
+"""Sites combined: the mean hospital, the next hospital, and each site with its noise taken out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.effects import SCALES, scale_of
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.random_effects import RandomEffects, random_effects
+from offsite.evaluation.statistics.sites import ALL, GAP, WORST
+
+META_COLUMNS = (
+    "metric",
+    "site_role",
+    "scale",
+    "sites",
+    "sites_left_out",
+    "mean",
+    "low",
+    "high",
+    "prediction_low",
+    "prediction_high",
+    "tau2",
+    "q",
+    "q_p_value",
+    "i2",
+    "reason",
+)
+SHRUNKEN_COLUMNS = (
+    "metric",
+    "site_role",
+    "site",
+    "value",
+    "shrunken",
+    "low",
+    "high",
+    "weight",
+    "reason",
+)
+_SMALLER_IS_BETTER = ("brier", "log_loss")
+
+
+def meta_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
+    """Random effects of each metric over training sites, held-out sites and all sites.
+
+    Parameters
+    ----------
+    per_site : pandas.DataFrame
+        What :func:`offsite.evaluation.tables.per_site.per_site_table` gave, in memory or read back.
+    settings : EvaluationSettings
+        Confidence.
+    """
+    records = [_meta_row(metric, role, rows, settings) for metric, role, rows in _groups(per_site)]
+    numbers = META_COLUMNS[5:-1]
+    frame = pd.DataFrame(records, columns=list(META_COLUMNS))
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def shrunken_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
+    """Empirical-Bayes estimates of the sites, with the worst and the gap of them.
+
+    A site's effect goes towards the mean by the share of its variance that is noise:
+    weight = tau2 / (tau2 + error^2), which is its posterior mean under normal laws.
+    """
+    records: list[dict[str, Any]] = []
+    for metric, role, rows in _groups(per_site):
+        records.extend(_shrunken_rows(metric, role, rows, settings))
+    frame = pd.DataFrame(records, columns=list(SHRUNKEN_COLUMNS))
+    return frame.astype(dict.fromkeys(("value", "shrunken", "low", "high", "weight"), "float64"))
+
+
+def _groups(per_site: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Rows of plain sites by metric, for each role that has sites and for all."""
+    plain = per_site[~per_site["site"].astype(str).str.startswith("_")]
+    for metric in dict.fromkeys(plain["metric"]):
+        own = plain[plain["metric"] == metric]
+        for role in (TRAINING, HELD_OUT, ALL):
+            rows = own if role == ALL else own[own["site_role"] == role]
+            if len(rows):
+                yield str(metric), role, rows
+
+
+def _combined(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which rows can be combined (booleans), their effects and their errors."""
+    effects = rows["effect"].to_numpy(dtype=np.float64, na_value=np.nan)
+    errors = rows["effect_error"].to_numpy(dtype=np.float64, na_value=np.nan)
+    usable = np.isfinite(effects) & np.isfinite(errors) & (errors > 0)
+    return usable, effects[usable], errors[usable]
+
+
+def _meta_row(
+    metric: str, role: str, rows: pd.DataFrame, settings: EvaluationSettings
+) -> dict[str, Any]:
+    usable, effects, errors = _combined(rows)
+    scale = scale_of(metric)
+    record: dict[str, Any] = {
+        "metric": metric,
+        "site_role": role,
+        "scale": scale,
+        "sites": int(usable.sum()),
+        "sites_left_out": int((~usable).sum()),
+        "reason": (Reason.OK if len(effects) >= 3 else Reason.TOO_FEW).value,
+    }
+    if len(effects) < 2:
+        return record
+    found = random_effects(effects, errors)
+    back = SCALES[scale][1]
+    record["mean"] = float(back(np.array(found.mean)))
+    record["low"], record["high"] = back(np.array(found.mean_interval(settings.confidence)))
+    expected = found.prediction_interval(settings.confidence)
+    if expected is not None:
+        record["prediction_low"], record["prediction_high"] = back(np.array(expected))
+    return record | {
+        "tau2": found.tau2,
+        "q": found.q,
+        "q_p_value": found.q_p_value,
+        "i2": found.i2,
+    }
+
+
+def _shrunken_rows(
+    metric: str, role: str, rows: pd.DataFrame, settings: EvaluationSettings
+) -> list[dict[str, Any]]:
+    usable, effects, errors = _combined(rows)
+    sites = rows["site"].astype(str).to_numpy()
+    values = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    empty = {"metric": metric, "site_role": role, "reason": Reason.TOO_FEW.value}
+    if len(effects) < 2:
+        return [
+            empty | {"site": site, "value": value}
+            for site, value in zip(sites, values, strict=True)
+        ]
+    found = random_effects(effects, errors)
+    weight = found.tau2 / (found.tau2 + errors**2)
+    centre = found.mean + weight * (effects - found.mean)
+    spread = np.sqrt(weight * errors**2 + ((1 - weight) * found.error) ** 2)
+    width = t.ppf((1 + settings.confidence) / 2, found.sites - 1) * spread
+    back = SCALES[scale_of(metric)][1]
+    shrunken, low, high = back(centre), back(centre - width), back(centre + width)
+    made = iter(zip(shrunken, low, high, weight, strict=True))
+    records = []
+    for site, value, use, reason in zip(sites, values, usable, rows["reason"], strict=True):
+        record = empty | {"site": site, "value": value}
+        if use:
+            numbers = dict(zip(("shrunken", "low", "high", "weight"), next(made), strict=True))
+            record |= numbers | {"reason": Reason.OK.value}
+        elif reason != Reason.OK.value:
+            record["reason"] = str(reason)
+        records.append(record)
+    return records + _extremes(metric, role, values[usable], shrunken, found)
+
+
+def _extremes(
+    metric: str, role: str, values: np.ndarray, shrunken: np.ndarray, found: RandomEffects
+) -> list[dict[str, Any]]:
+    smaller = metric.rsplit("/", 1)[-1] in _SMALLER_IS_BETTER
+    pick = np.max if smaller else np.min
+    base = {"metric": metric, "site_role": role, "reason": Reason.OK.value}
+    return [
+        base | {"site": WORST, "value": float(pick(values)), "shrunken": float(pick(shrunken))},
+        base | {"site": GAP, "value": float(np.ptp(values)), "shrunken": float(np.ptp(shrunken))},
+    ]

@@ -1,0 +1,169 @@
+"""The per-site table: every metric at every site, pooled, at the worst site, and the gap."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.metrics.catalogue import measure, metric_names
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.effects import effect_of
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.intervals import estimate
+from offsite.evaluation.statistics.measured import Measured, Request
+from offsite.evaluation.statistics.sites import Site, groups_of, pooled, request_of, sites_of
+from offsite.evaluation.tables.summaries import worst_and_gap
+
+COLUMNS = (
+    "split",
+    "site",
+    "site_role",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "n_positive",
+    "n_patients",
+    "classes_defined",
+    "classes",
+    "sites_defined",
+    "sites",
+    "reason",
+    "detail",
+    "effect",
+    "effect_error",
+)
+_NUMBERS = ("value", "low", "high", "effect", "effect_error")
+_COUNTS = ("n", "n_positive", "n_patients", "classes_defined", "classes", "sites_defined", "sites")
+
+
+def per_site_table(predictions: Predictions, settings: EvaluationSettings) -> pd.DataFrame:
+    """A row per site and metric of the test split; ``docs/evaluation/metrics.md`` has the columns.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Rows of all splits; only test rows are measured.
+    settings : EvaluationSettings
+        Tasks, draws, confidence, minima.
+
+    Raises
+    ------
+    InputError
+        A task does not fit the classes.
+    """
+    request = request_of(predictions, settings)
+    sites = sites_of(predictions, settings)
+    measured = [(site, measured_site(site, request, settings)) for site in sites]
+    records: list[dict[str, Any]] = []
+    for site, found in measured:
+        records.extend(_site_rows(site, found, request, settings))
+    for role, members in groups_of(sites) if sites else []:
+        whole = pooled(role, members)
+        found = measured_site(whole, request, settings)
+        records.extend(_site_rows(whole, found, request, settings))
+        own = [pair for pair in measured if pair[0] in members]
+        for name in metric_names(request):
+            for summary in worst_and_gap(name, own, settings):
+                records.append(
+                    _record(summary.name, role, name, summary.estimate, detail=summary.detail)
+                    | {"sites_defined": summary.sites_defined, "sites": summary.sites}
+                )
+    return _frame(records)
+
+
+def confusion_table(predictions: Predictions) -> pd.DataFrame:
+    """Counts of true by called class, a row per site and pair of classes; test rows."""
+    classes = predictions.classes
+    records = []
+    sites = sites_of(predictions, EvaluationSettings(), resamples=0)
+    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+    for site in [*sites, *groups]:
+        called = site.sample.probabilities.argmax(axis=1)
+        cells = site.sample.labels * len(classes) + called
+        counts = np.bincount(cells, minlength=len(classes) ** 2).reshape(len(classes), -1)
+        for true, row in zip(classes, counts, strict=True):
+            for name, count in zip(classes, row, strict=True):
+                records.append(
+                    {
+                        "site": site.name,
+                        "site_role": site.role,
+                        "true_class": true,
+                        "predicted_class": name,
+                        "count": int(count),
+                        "share": count / row.sum() if row.sum() else None,
+                    }
+                )
+    names = ["site", "site_role", "true_class", "predicted_class", "count", "share"]
+    return pd.DataFrame(records, columns=names).astype({"share": "float64"})
+
+
+def measured_site(
+    site: Site, request: Request, settings: EvaluationSettings
+) -> dict[str, Measured] | None:
+    """The site's metrics by name; ``None`` where it has too few labelled rows."""
+    if site.sample.n < settings.minimum_rows:
+        return None
+    return {found.name: found for found in measure(site.sample, site.counts, request)}
+
+
+def why_not_measured(site: Site) -> Reason:
+    """Why :func:`measured_site` is ``None``."""
+    if site.images == 0:
+        return Reason.NO_SAMPLES
+    return Reason.TOO_FEW if site.sample.n else Reason.NO_LABELS
+
+
+def _site_rows(
+    site: Site,
+    measured: dict[str, Measured] | None,
+    request: Request,
+    settings: EvaluationSettings,
+) -> Iterator[dict[str, Any]]:
+    if measured is None:
+        n, patients = site.sample.n, site.sample.n_patients
+        nothing = Estimate(value=None, n=n, n_patients=patients, reason=why_not_measured(site))
+        for name in metric_names(request):
+            yield _record(site.name, site.role, name, nothing)
+        return
+    for name, found in measured.items():
+        value = estimate(found, site.sample, settings)
+        effect, error = effect_of(found, site.sample.n_units) or (None, None)
+        yield _record(site.name, site.role, name, value, detail=found.detail) | {
+            "effect": effect,
+            "effect_error": error,
+        }
+
+
+def _record(
+    site: str, role: str, metric: str, value: Estimate, *, detail: str = ""
+) -> dict[str, Any]:
+    return {
+        "split": "test",
+        "site": site,
+        "site_role": role,
+        "metric": metric,
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "n": value.n,
+        "n_positive": value.n_positive,
+        "n_patients": value.n_patients,
+        "classes_defined": value.classes_defined,
+        "classes": value.classes,
+        "sites_defined": None,
+        "sites": None,
+        "reason": value.reason.value,
+        "detail": detail,
+        "effect": None,
+        "effect_error": None,
+    }
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    kinds = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "Int64")
+    return frame.astype(kinds)

@@ -1,0 +1,122 @@
+"""The tables of an evaluation folder, as the page reads them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.files import changed_file, read_json
+
+TEXT = (
+    "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
+    "label", "true_class", "predicted_class", "kind", "statistic", "detector", "category", "scale",
+    "stage", "outcome", "calibrated_at", "threshold_from", "measure",
+    "factor", "target", "warning", "scanner", "vendor", "magnification", "mpp_source", "reader",
+    "compression", "subsampling",
+)  # fmt: skip
+RECORD = "evaluation.json"
+SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What an evaluation folder holds.
+
+    Attributes
+    ----------
+    tables : dict of str to pandas.DataFrame
+        By file name without suffix; an absent table is absent here too.
+    facts : dict
+        ``evaluation.json``: title, provenance, settings, primary metric.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A table with at least one row, or ``None``."""
+        found = self.tables.get(name)
+        return None if found is None or found.empty else found
+
+    @property
+    def over_images(self) -> bool:
+        """Whether single images were drawn for the intervals, not patients with all of theirs."""
+        metrics = self.facts.get("settings", {}).get("metrics", {})
+        return bool(metrics.get("unit") == "image")
+
+    @property
+    def confidence(self) -> float:
+        """Confidence (0..1) of the intervals of the per-site tables."""
+        metrics = self.facts.get("settings", {}).get("metrics", {})
+        return float(metrics.get("confidence", 0.95))
+
+    @property
+    def per_site(self) -> pd.DataFrame:
+        """The per-site table."""
+        return self.tables["per_site"]
+
+
+def read_evaluation(folder: str | Path, facts: Mapping[str, Any] | None = None) -> Evaluated:
+    """Read every table of an evaluation folder, and its facts where none are given.
+
+    Raises
+    ------
+    InputError
+        There is no per-site table, or a table is damaged.
+    """
+    place = Path(folder)
+    check_tables(place)
+    if not (place / "per_site.csv").is_file():
+        raise InputError(
+            "not an evaluation folder: there is no per_site.csv",
+            file=place,
+            remedy="Give the folder that 'offsite evaluate' wrote",
+        )
+    record = place / RECORD
+    if facts is None:
+        facts = read_json(record) if record.is_file() else {}
+    return Evaluated(
+        tables={file.stem: read_table(file) for file in sorted(place.glob("*.csv"))},
+        facts=facts,
+    )
+
+
+def check_tables(folder: Path) -> None:
+    """Refuse an evaluation folder with a table that is not as evaluation wrote it.
+
+    Raises
+    ------
+    InputError
+        Code ``damaged_evaluation``.
+    """
+    if name := damaged_table(folder):
+        raise InputError(
+            "the table is not as evaluation wrote it",
+            file=folder / name,
+            remedy="Run `offsite evaluate` again: it writes the tables anew",
+            code="damaged_evaluation",
+        )
+
+
+def damaged_table(folder: Path) -> str | None:
+    """Name of a table that is not as the finished evaluation wrote it, or ``None``."""
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    return changed_file(folder, record.get("files", {}))
+
+
+def read_table(file: str | Path) -> pd.DataFrame:
+    """Read one table: text stays text (also a site called ``NA`` or ``007``), no number is NaN."""
+    path = Path(file)
+    header = pd.read_csv(path, nrows=0).columns
+    text = {name: str for name in header if name in TEXT}
+    numbers = {name: [""] for name in header if name not in text}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
+    return table.fillna(dict.fromkeys(text, ""))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as mappings by column name."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -1,0 +1,1 @@
+"""MLflow as a sink: runs, keys, the registry and its champion."""

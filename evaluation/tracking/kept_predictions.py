@@ -1,0 +1,121 @@
+"""The test predictions of a registered version: what a later candidate is compared with.
+
+They are kept in the store: the folder of a run is made anew by its next training, and may be gone.
+Of images and patients the store gets digests, no names.
+"""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import PROBABILITY_PREFIX, Predictions, load_predictions
+from offsite.evaluation.tables.alignment import rows_of_test
+from offsite.evaluation.tracking.registry import find_version
+from offsite.evaluation.tracking.store import client_of
+from offsite.files import file_digest
+
+PREDICTIONS = "offsite.predictions"
+_FILE = "predictions.parquet"
+_NAMES = ("image", "patient")
+_KEPT = (*_NAMES, "site", "site_role", "split", "label")
+
+
+def keep_predictions(uri: str, name: str, version: str, predictions: Predictions) -> None:
+    """Keep the test rows of a run's predictions with the version made of it.
+
+    Parameters
+    ----------
+    uri, name, version : str
+        Tracking store, registered model and its version.
+    predictions : Predictions
+        Those of the run; other splits are left out.
+    """
+    with tempfile.TemporaryDirectory(prefix="offsite-predictions-") as temporary:
+        file = Path(temporary) / _FILE
+        _table(rows_of_test(predictions)).to_parquet(file, index=False)
+        _keep(uri, name, version, file)
+
+
+def hand_on_predictions(uri: str, name: str, version: str, heir: str) -> None:
+    """Keep the predictions of a version, where it has any, with another of the same weights."""
+    with tempfile.TemporaryDirectory(prefix="offsite-predictions-") as temporary:
+        file = _fetched(uri, name, version, Path(temporary))
+        if file is not None:
+            _keep(uri, name, heir, file)
+
+
+def kept_predictions(uri: str, name: str, version: str, like: Predictions) -> Predictions | None:
+    """The test predictions of a version, or ``None`` where the store does not hold them.
+
+    Parameters
+    ----------
+    uri, name, version : str
+        Tracking store, registered model and its version.
+    like : Predictions
+        Predictions whose images and patients are called by their names again; those that it
+        does not know keep their digests.
+
+    Raises
+    ------
+    InputError
+        The file is not the one that was kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="offsite-predictions-") as temporary:
+        file = _fetched(uri, name, version, Path(temporary))
+        if file is None:
+            return None
+        found = load_predictions(file)
+    for column in _NAMES:
+        names = {_digest(text): text for text in like.table[column].astype(str).unique()}
+        found.table[column] = [names.get(text, text) for text in found.table[column]]
+    return found
+
+
+def _table(rows: Predictions) -> pd.DataFrame:
+    table = rows.table[list(_KEPT)].astype(str)
+    for column in _NAMES:
+        table[column] = table[column].map(_digest)
+    for place, name in enumerate(rows.classes):
+        table[f"{PROBABILITY_PREFIX}{name}"] = rows.probabilities[:, place]
+    return table
+
+
+def _digest(name: str) -> str:
+    # A blank stays blank: an image without a patient is its own.
+    return hashlib.sha256(name.encode()).hexdigest()[:32] if name else ""
+
+
+def _keep(uri: str, name: str, version: str, file: Path) -> None:
+    client, digest = client_of(uri), file_digest(file)
+    run = find_version(client, f"models:/{name}/{version}").run_id
+    client.log_artifact(str(run), str(file), _place(digest))
+    client.set_model_version_tag(name, version, PREDICTIONS, digest)
+
+
+def _fetched(uri: str, name: str, version: str, folder: Path) -> Path | None:
+    from mlflow.exceptions import MlflowException
+
+    client = client_of(uri)
+    known = find_version(client, f"models:/{name}/{version}")
+    digest = known.tags.get(PREDICTIONS, "")
+    if not digest:
+        return None
+    place = f"{_place(digest)}/{_FILE}"
+    try:
+        file = Path(client.download_artifacts(str(known.run_id), place, str(folder)))
+    except (MlflowException, OSError):
+        return None
+    if file_digest(file) != digest:
+        raise InputError(
+            f"the predictions of {name} version {version} are not those that were kept",
+            remedy="Register its run again, and ask who changed the store",
+            code="predictions_changed",
+        )
+    return file
+
+
+def _place(digest: str) -> str:
+    return f"predictions-{digest[:12]}"

@@ -1,0 +1,181 @@
+"""The names under which numbers reach MLflow: a small grammar, a bounded set, finite values only.
+
+``<split>/<site>/<metric>[.lo|.hi]`` for a per-site table, where ``<site>`` is a slug or one of
+``_pooled``, ``_worst``, ``_gap``; ``train/<loss>`` and ``val/<score>`` for the curves of a run.
+"""
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from offsite.errors import InputError
+
+_SUMMARY = re.compile(r"_[a-z0-9][a-z0-9_]*")
+KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
+_CURVES = {"losses": "train", "scores": "val"}
+# The tracking page grows unusable with thousands of columns; the whole table is an artifact.
+MAX_KEYS = 1000
+_SLUG_LENGTH = 60
+_OF_TASK = "/prevalence"
+
+
+def slug(name: str) -> str:
+    """Lower-case ASCII letters, digits and single underscores; never empty, never ``_`` first.
+
+    A name without any such character, or a very long one, is known by a digest of itself.
+
+    >>> slug("Hôpital Saint-Louis")
+    'hopital_saint_louis'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not text:
+        return f"x{_digest(name)}"
+    if len(text) <= _SLUG_LENGTH:
+        return text
+    return f"{text[: _SLUG_LENGTH - 9].rstrip('_')}_{_digest(name)}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def site_slugs(names: Iterable[str]) -> dict[str, str]:
+    """The slug of each site; summaries that begin with ``_`` (``_pooled``) stay as they are.
+
+    Raises
+    ------
+    InputError
+        Two sites have one slug, so that their numbers would be mixed.
+    """
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        key = name if _SUMMARY.fullmatch(name) else slug(name)
+        if key in found.values():
+            other = next(known for known, value in found.items() if value == key)
+            raise InputError(
+                f"the site names '{other}' and '{name}' both become '{key}' in MLflow",
+                remedy="Rename one site so that they differ in letters or digits",
+                code="name_collision",
+            )
+        found[name] = key
+    return found
+
+
+def metric_slugs(names: Iterable[str]) -> dict[str, str]:
+    """The slug of each metric; classes that differ only in signs (``G1+``, ``G1-``) get a digest."""
+    distinct = list(dict.fromkeys(names))
+    taken = Counter(slug(name) for name in distinct)
+    return {
+        name: slug(name) if taken[slug(name)] == 1 else f"{slug(name)}_{_digest(name)}"
+        for name in distinct
+    }
+
+
+def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """The metrics of a per-site table by key: value, bounds and counts, where finite.
+
+    ``n`` is the images of a place, ``<task>_n_positive`` those of them that are positive.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``split, site, metric, value, low, high`` and, where present, ``site_role``, ``n``
+        and ``n_positive``.
+
+    Raises
+    ------
+    InputError
+        Two sites have one slug.
+    """
+    sites = site_slugs(table["site"].astype(str))
+    names = metric_slugs(table["metric"].astype(str))
+    # A class has positives of its own in each of its metrics; of the site there are a task's alone.
+    tasks = metric_slugs(name.removesuffix(_OF_TASK) for name in names if name.endswith(_OF_TASK))
+    found: dict[str, float] = {}
+    for row in table.to_dict("records"):
+        place = f"{slug(str(row['split']))}/{_place(sites[str(row['site'])], row.get('site_role'))}"
+        key = f"{place}/{names[str(row['metric'])]}"
+        _put(found, key, row.get("value"))
+        _put(found, f"{key}.lo", row.get("low"))
+        _put(found, f"{key}.hi", row.get("high"))
+        # Metrics of one site may rest on different numbers of images: the largest is the site.
+        images = finite(row.get("n"))
+        if images is not None and images >= found.get(f"{place}/n", 0):
+            found[f"{place}/n"] = images
+        metric = str(row["metric"])
+        if metric.endswith(_OF_TASK):
+            task = tasks[metric.removesuffix(_OF_TASK)]
+            _put(found, f"{place}/{task}_n_positive", row.get("n_positive"))
+    return found
+
+
+def _place(site: str, role: Any) -> str:
+    """``_pooled`` over all sites, ``_pooled_held_out`` over those of a role."""
+    if not site.startswith("_") or not isinstance(role, str) or role in ("", "all"):
+        return site
+    return f"{site}_{slug(role)}"
+
+
+def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one epoch by key: losses under ``train/``, scores under ``val/``.
+
+    Nested groups are known by their name, ``losses`` and ``scores`` being those of the fit loop;
+    a number outside any group belongs to training. Text and undefined numbers are left out.
+    """
+    found: dict[str, float] = {}
+    for name, value in _flat(epoch):
+        if name == ("epoch",):
+            continue
+        parts = [part for piece in name for part in piece.split("/") if part]
+        group = _CURVES.get(parts[0], parts[0]) if len(parts) > 1 else "train"
+        rest = parts[1:] if len(parts) > 1 else parts
+        _put(found, f"{slug(group)}/{'_'.join(slug(part) for part in rest)}", value)
+    return found
+
+
+def bounded(metrics: Mapping[str, float], limit: int = MAX_KEYS) -> tuple[dict[str, float], int]:
+    """At most ``limit`` keys, and how many were left out.
+
+    Bounds go first, then sites; the summaries (``_pooled``, ``_worst``, ``_gap``) stay longest.
+    """
+
+    def rank(key: str) -> tuple[bool, bool, str]:
+        return ("/_" not in key, key.endswith((".lo", ".hi")), key)
+
+    kept = set(sorted(metrics, key=rank)[:limit])
+    return {key: value for key, value in metrics.items() if key in kept}, len(metrics) - len(kept)
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float where it is a finite number, else ``None``."""
+    if value is None or isinstance(value, str | bytes | bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # MLflow stores NaN as 0 with a mark and silently replaces infinities: neither is ever sent.
+    return number if math.isfinite(number) else None
+
+
+def _put(found: dict[str, float], key: str, value: Any) -> None:
+    number = finite(value)
+    if number is not None and KEY.fullmatch(key):
+        found[key] = number
+
+
+def _flat(
+    value: Mapping[str, Any], above: tuple[str, ...] = ()
+) -> Iterable[tuple[tuple[str, ...], Any]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, (*above, str(name)))
+        else:
+            yield (*above, str(name)), item

@@ -1,0 +1,104 @@
+"""One MLflow run for a job key, however many processes ask for it at the same moment."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from offsite.errors import InputError
+from offsite.evaluation.tracking.store import database_path, locked
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+JOB_KEY = "offsite.job_key"
+CLAIM = "offsite.claim"
+KEPT, GIVEN_UP = "kept", "given up"
+_TURNS = 100
+
+
+def run_of(
+    client: "MlflowClient", uri: str, experiment: str, name: str, job_key: str,
+    parent: str | None = None,
+) -> "Run":  # fmt: skip
+    """Return the run of a job key; make it where there is none.
+
+    A SQLite store is locked meanwhile. A server has no lock of ours, so that processes may each
+    make a run: all of them then agree on one, see :func:`agreed`.
+    """
+    guard = contextlib.nullcontext() if uri.startswith("http") else locked(database_path(uri))
+    with guard:
+        place = _experiment(client, uri, experiment)
+        return agreed(client, place, name, job_key.replace("'", ""), parent)
+
+
+def agreed(
+    client: "MlflowClient", place: str, name: str, key: str, parent: str | None = None
+) -> "Run":
+    """Return the one run of a key in an experiment, and delete the others.
+
+    Whose run came first cannot be told from the runs: their times are those of the processes. But
+    MLflow lets a parameter be written once, by its table's primary key, so the first to write
+    whether a run is kept or given up decides it for all. A run is kept only after every other one
+    that is seen has been given up; one that is made later finds the kept one. Should a process die
+    between the two, whoever comes next ends what it began.
+    """
+    for _ in range(_TURNS):
+        runs = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=1000)
+        standing = [run for run in runs if run.data.params.get(CLAIM) != GIVEN_UP]
+        if not standing:
+            tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
+            client.create_run(place, tags=tags, run_name=name)
+            continue
+        first = min(standing, key=_order)
+        others = [run for run in standing if run is not first]
+        if all(_claim(client, run, GIVEN_UP) for run in others) and _claim(client, first, KEPT):
+            _delete(client, [run for run in runs if run is not first])
+            return first
+    raise InputError(
+        "the tracking server does not settle which run is this job's", file=name,
+        remedy="Log it again: `offsite track` (results are kept in files till then)",
+        code="tracking_server",
+    )  # fmt: skip
+
+
+def _order(run: "Run") -> tuple[bool, int, str]:
+    return run.data.params.get(CLAIM) != KEPT, run.info.start_time, run.info.run_id
+
+
+def _claim(client: "MlflowClient", run: "Run", claim: str) -> bool:
+    """Say whether a run is kept, or given up, as is wanted here; the first to write it decides."""
+    from mlflow.exceptions import MlflowException
+
+    if run.data.params.get(CLAIM) == claim:
+        return True
+    try:
+        client.log_param(run.info.run_id, CLAIM, claim)
+    except MlflowException as error:
+        if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+            raise
+        return False  # decided otherwise, or deleted meanwhile: look again
+    return True
+
+
+def _delete(client: "MlflowClient", runs: list["Run"]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    for run in runs:
+        with contextlib.suppress(MlflowException):  # another process was quicker
+            client.delete_run(run.info.run_id)
+
+
+def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, None if location is None else location.as_uri()))
+    except MlflowException:
+        known = client.get_experiment_by_name(name)  # another process was quicker
+        if known is None:
+            raise
+        return str(known.experiment_id)

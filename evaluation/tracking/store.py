@@ -1,0 +1,157 @@
+"""The tracking store: a database that many processes may open at once, and a quiet client."""
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from offsite.errors import InputError
+from offsite.files import replacing
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_SQLITE = "sqlite:///"
+_DAMAGED = ("disk image is malformed", "file is not a database")  # as SQLite says it
+
+
+def initialise(uri: str) -> str:
+    """Make a tracking store ready; call it before anything runs in parallel (or from everything).
+
+    A fresh SQLite database is migrated once, under a lock and a temporary name: processes that
+    start together wait for the first, and a killed one leaves nothing half made.
+
+    Parameters
+    ----------
+    uri : str
+        ``sqlite:///path/mlflow.db`` (relative to the working folder, or absolute with four
+        slashes) or the address of an MLflow server.
+
+    Returns
+    -------
+    str
+        The URI with an absolute path.
+
+    Raises
+    ------
+    InputError
+        The URI is of another kind, or the database is of another MLflow version.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    database = database_path(uri)
+    with locked(database):
+        if not database.exists() or database.stat().st_size == 0:
+            _quiet_mlflow()
+            from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+            with replacing(database) as temporary:
+                engine = create_sqlalchemy_engine(f"{_SQLITE}{temporary}")
+                _initialize_tables(engine)
+                engine.dispose()
+    return f"{_SQLITE}{database}"
+
+
+def client_of(uri: str) -> "MlflowClient":
+    """An MLflow client on an initialised store, with telemetry and printing off.
+
+    A server's user and password come from MLflow's own environment variables.
+
+    Raises
+    ------
+    InputError
+        The URI is of another kind, the database is damaged or of another MLflow version, or the
+        server refuses or does not answer.
+    """
+    ready = initialise(uri)
+    _quiet_mlflow()
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        client = MlflowClient(tracking_uri=ready, registry_uri=ready)
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        if any(text in str(error) for text in _DAMAGED):
+            raise InputError(
+                "the tracking database is damaged",
+                remedy="Move it away and log again (offsite track, then register): runs are files",
+                file=ready,
+                code="tracking_damaged",
+            ) from error
+        if not isinstance(error, MlflowException):
+            raise
+        if uri.startswith("http"):
+            raise _refused(uri, error) from error
+        if "schema" in str(error).lower():
+            raise InputError(
+                "the tracking database was made by another version of MLflow",
+                remedy=f"Run: mlflow db upgrade {ready} (after a copy of the file)",
+                file=ready,
+                code="tracking_schema",
+            ) from error
+        raise
+    return client
+
+
+def _refused(uri: str, error: Exception) -> InputError:
+    """Why a server does not answer, in a sentence; what it said may hold a whole page."""
+    code = str(getattr(error, "get_http_status_code", lambda: "")())
+    if code in ("401", "403") or "UNAUTHENTICATED" in str(error) or "401" in str(error):
+        return InputError(
+            "the tracking server refused the user or the password",
+            file=uri,
+            remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask its keeper",
+            code="tracking_login",
+        )
+    return InputError(
+        "the tracking server does not answer as one",
+        file=uri,
+        remedy="Check the address and that the server runs; results are kept in files till then",
+        code="tracking_server",
+    )
+
+
+def database_path(uri: str) -> Path:
+    """The file of a SQLite URI, absolute.
+
+    Raises
+    ------
+    InputError
+        The URI is not a SQLite one.
+    """
+    if not uri.startswith(_SQLITE) or uri == _SQLITE:
+        raise InputError(
+            f"'{uri}' is not a tracking store that offsite uses",
+            remedy="Give sqlite:///path/mlflow.db, or the http address of an MLflow server",
+            code="tracking_uri",
+        )
+    return Path(uri.removeprefix(_SQLITE)).absolute()
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Hold the lock file beside a SQLite database; other processes wait."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, also by a crash
+        yield
+
+
+def _quiet_mlflow() -> None:
+    # The environment is read while MLflow is imported; its loggers are set up by the import.
+    os.environ.update(
+        MLFLOW_DISABLE_TELEMETRY="true",
+        DO_NOT_TRACK="true",
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
+    )
+    # A server that is down is told within seconds, not after MLflow's four minutes of patience.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import mlflow.tracking  # noqa: F401
+
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

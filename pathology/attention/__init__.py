@@ -1,0 +1,1 @@
+"""Attention over the slide, as a picture and for QuPath."""

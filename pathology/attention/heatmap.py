@@ -1,0 +1,166 @@
+"""Attention over the slide, as a picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from offsite.files import replacing
+
+_LEAST_TOP = 3.0
+_OPACITY = (0.22, 0.78)  # of the coldest and the hottest tile: where little is, tissue shows
+# Pale yellow over orange to dark red: the darker, the more, also in black and white print.
+_COLOURS = ((255, 245, 170), (254, 204, 92), (253, 141, 60), (227, 26, 28), (128, 0, 38))
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where the tiles of a slide lie.
+
+    Attributes
+    ----------
+    coords : numpy.ndarray
+        N x 2, level-0 x, y of the top left corners.
+    tile_size : float
+        Side of a tile, level-0 px.
+    slide_size : (int, int)
+        Width and height of the slide, level-0 px.
+    """
+
+    coords: np.ndarray
+    tile_size: float
+    slide_size: tuple[int, int]
+
+
+def relative_attention(attention: np.ndarray) -> np.ndarray:
+    """Return attention in units of the slide's average: 1 everywhere where it is uniform.
+
+    Unlike the raw weights, which shrink with the number of tiles, it can be compared between
+    slides; unlike ranks, it does not paint hot spots onto a slide that has none.
+    """
+    return np.asarray(attention, np.float64) * len(attention)
+
+
+def attention_map(shape: tuple[int, int], grid: TileGrid, values: np.ndarray) -> np.ndarray:
+    """Spread the tiles' values over a picture of the slide.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width of the picture, px.
+    values : numpy.ndarray
+        N, one number per tile.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, the mean over the tiles that cover a pixel; NaN where there is none.
+    """
+    height, width = shape
+    across, down = width / grid.slide_size[0], height / grid.slide_size[1]
+    corners = np.asarray(grid.coords, np.float64)
+    left = np.clip(np.rint(corners[:, 0] * across).astype(int), 0, width)
+    top = np.clip(np.rint(corners[:, 1] * down).astype(int), 0, height)
+    right = np.clip(np.rint((corners[:, 0] + grid.tile_size) * across).astype(int), 0, width)
+    bottom = np.clip(np.rint((corners[:, 1] + grid.tile_size) * down).astype(int), 0, height)
+    # Four signed corners per tile; their cumulative sum is the sum over the tiles at each pixel.
+    total, count = np.zeros((height + 1, width + 1)), np.zeros((height + 1, width + 1))
+    for y, x, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(total, (y, x), sign * values)
+        np.add.at(count, (y, x), sign)
+    covered = np.rint(count.cumsum(0).cumsum(1)[:-1, :-1])
+    summed = total.cumsum(0).cumsum(1)[:-1, :-1]
+    mean = np.full(shape, np.nan, np.float32)
+    np.divide(summed, covered, out=mean, where=covered > 0, casting="same_kind")
+    return mean
+
+
+def colour_top(relative: np.ndarray) -> float:
+    """Return the relative attention that gets the hottest colour: the 99th percentile, or 3."""
+    return float(max(np.quantile(relative, 0.99), _LEAST_TOP)) if len(relative) else _LEAST_TOP
+
+
+def attention_overlay(shape: tuple[int, int], grid: TileGrid, attention: np.ndarray) -> np.ndarray:
+    """Return the heatmap as a transparent picture (H x W x 4, uint8, RGBA) to lay over a view."""
+    relative = relative_attention(attention)
+    values = attention_map(shape, grid, relative)
+    covered = np.isfinite(values)
+    levels = np.clip(np.nan_to_num(values) / colour_top(relative), 0, 1)
+    # Softened at the tiles' edges, within the covered area only.
+    sigma = max(grid.tile_size * shape[1] / grid.slide_size[0] / 5, 0.5)
+    weight = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), sigma)
+    soft = cv2.GaussianBlur((levels * covered).astype(np.float32), (0, 0), sigma)
+    levels = np.divide(soft, weight, out=np.zeros_like(soft), where=weight > 1e-3)
+    return tinted(levels, covered)
+
+
+def tinted(levels: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Return levels (H x W, 0 to 1) as a transparent picture (RGBA), nothing where not covered."""
+    steps = np.arange(256, dtype=np.float32) / 255
+    table = np.column_stack([_coloured(steps), _opacity(steps)]).view(np.uint32)[:, 0]
+    # One number per pixel is looked up: four times cheaper than its four bands.
+    chosen = table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
+    return np.where(covered, chosen, np.uint32(0))[..., None].view(np.uint8)
+
+
+def write_heatmap(
+    path: str | Path, view: np.ndarray, grid: TileGrid, attention: np.ndarray, title: str = ""
+) -> None:
+    """Write the slide's view with the heatmap over it and a colour bar beside it, as PNG.
+
+    Parameters
+    ----------
+    view : numpy.ndarray
+        H x W x 3, uint8, RGB: the whole slide, small.
+    attention : numpy.ndarray
+        N, sum 1, in the order of the grid.
+    title : str
+        One line above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = view.shape[:2]
+    overlay = attention_overlay((height, width), grid, attention)
+    share = overlay[..., 3:].astype(np.float32) / 255
+    grey = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None]  # colour is left to the attention
+    blended = np.rint(grey * (1 - share) + overlay[..., :3] * share).astype(np.uint8)
+    top = colour_top(relative_attention(attention))
+    size = (7.0 + 1.1, 7.0 * height / width + 0.5)
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(blended, interpolation="antialiased")
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=10, loc="left")
+    bar = figure.colorbar(_scale(top), ax=axes, fraction=0.04, pad=0.02)
+    bar.set_label("attention (1 = average tile)", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _scale(top: float):  # type: ignore[no-untyped-def]
+    """The colour bar's scale, as the colours look over tissue."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    levels = np.linspace(0, 1, 256, dtype=np.float32)
+    share = _opacity(levels)[:, None] / 255
+    ramp = _coloured(levels) * share + 200 * (1 - share)
+    return ScalarMappable(Normalize(0, top), ListedColormap(ramp / 255))
+
+
+def _opacity(levels: np.ndarray) -> np.ndarray:
+    low, high = _OPACITY
+    return np.rint(255 * (low + (high - low) * np.clip(levels, 0, 1))).astype(np.uint8)
+
+
+def _coloured(levels: np.ndarray) -> np.ndarray:
+    """Colours (uint8, RGB) of levels in [0, 1]."""
+    places = np.linspace(0, 1, len(_COLOURS))
+    steps = np.linspace(0, 1, 256)
+    table = np.stack([np.interp(steps, places, band) for band in zip(*_COLOURS, strict=True)], 1)
+    return np.rint(table).astype(np.uint8)[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]

@@ -1,0 +1,194 @@
+"""Feature files: one HDF5 per slide, whole or absent, that says what it was made from."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from pydantic import Field, ValidationError
+
+from offsite.errors import InputError
+from offsite.files import replacing
+from offsite.settings import Settings
+
+VERSION = 1
+"""Goes up when the layout of the file changes."""
+
+_AGAIN = "Run `offsite embed` again: it makes the file anew"
+MAX_TILES = 5_000_000
+MAX_DIMENSIONS = 65_536
+
+
+class FeatureOrigin(Settings):
+    """What a slide's features were made from; the attributes of its file."""
+
+    tile_px: int = Field(description="Side of a tile, px")
+    mpp: float = Field(description="um per px of the tiles as read")
+    tile_size_level0: float = Field(description="Side of a tile, level-0 px")
+    bounds_x: int = Field(default=0, description="Left edge of the scanned area, level-0 px")
+    bounds_y: int = Field(default=0, description="Upper edge of the scanned area, level-0 px")
+    encoder: str = Field(description="Name of the encoder")
+    encoder_digest: str = Field(description="Digest of the encoder's code, settings and weights")
+    slide_fingerprint: str = Field(default="", description="Fingerprint of the slide file")
+    tiles_digest: str = Field(default="", description="Digest of the tiles")
+    version: int = Field(default=VERSION, description="Layout of the file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideFeatures:
+    """The features of a slide's tiles.
+
+    Attributes
+    ----------
+    features : numpy.ndarray
+        N x D, float16.
+    coords : numpy.ndarray
+        N x 2, int64: level-0 x, y of the tiles' top left corners.
+    origin : FeatureOrigin
+    """
+
+    features: np.ndarray
+    coords: np.ndarray
+    origin: FeatureOrigin
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of features and coordinates."""
+        found = hashlib.sha256(str(self.features.shape).encode())
+        found.update(np.ascontiguousarray(self.features).data)
+        found.update(np.ascontiguousarray(self.coords).data)
+        return found.hexdigest()
+
+
+def feature_path(folder: str | Path, slide: str) -> Path:
+    """Where the features of a slide are."""
+    return Path(folder) / f"{slide}.h5"
+
+
+def write_features(path: str | Path, slide: SlideFeatures) -> None:
+    """Write a feature file atomically: contiguous and uncompressed, for speed.
+
+    Raises
+    ------
+    ValueError
+        Shapes or types are not those of `SlideFeatures`, or a feature is not finite.
+    """
+    _check(slide)
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.create_dataset("features", data=slide.features)
+        file.create_dataset("coords", data=slide.coords)
+        for name, value in slide.origin.model_dump().items():
+            file.attrs[name] = value
+        file.attrs["digest"] = slide.digest()
+
+
+def _check(slide: SlideFeatures) -> None:
+    if slide.features.ndim != 2 or slide.features.dtype != np.float16:
+        raise ValueError(f"features are float16 N x D, not {slide.features.dtype}")
+    if slide.coords.shape != (len(slide.features), 2) or slide.coords.dtype != np.int64:
+        raise ValueError(f"coords are int64 N x 2, not {slide.coords.dtype} {slide.coords.shape}")
+    if not np.isfinite(slide.features).all():
+        raise ValueError("a feature is not finite in float16")
+
+
+def read_features(path: str | Path) -> SlideFeatures:
+    """Read and check a feature file.
+
+    Raises
+    ------
+    InputError
+        The file is absent, damaged (also where only its digest says so), of another layout, or
+        holds numbers that are not finite.
+    """
+    with _opened(path) as file:
+        origin = _origin(file, path)
+        rows, columns = file["features"].shape
+        if rows > MAX_TILES or columns > MAX_DIMENSIONS:
+            raise _unusable(path, f"{rows} x {columns} features are more than any slide has")
+        slide = SlideFeatures(features=file["features"][:], coords=file["coords"][:], origin=origin)
+        written = file.attrs.get("digest")
+    try:
+        _check(slide)
+    except ValueError as error:
+        raise _unusable(path, str(error)) from error
+    if written is not None and written != slide.digest():
+        raise _unusable(path, "the features are not those that were written")
+    return slide
+
+
+def read_origin(path: str | Path) -> tuple[FeatureOrigin, str]:
+    """Return what a feature file was made from, and the digest of its content.
+
+    Raises
+    ------
+    InputError
+        As `read_features`.
+    """
+    with _opened(path) as file:
+        return _origin(file, path), str(file.attrs.get("digest", ""))
+
+
+def is_fresh(path: str | Path, origin: FeatureOrigin) -> bool:
+    """Say whether the file at ``path`` was made from just this, and holds what was written."""
+    try:
+        return read_origin(path)[0] == origin and read_features(path).origin == origin
+    except InputError:
+        return False
+
+
+@contextmanager
+def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file; what cannot be read of it, now or later, is refused by its name.
+
+    Parameters
+    ----------
+    first, again : str
+        What to do where there is no file, and where it is damaged.
+
+    Raises
+    ------
+    InputError
+        Code ``not_embedded`` or ``bad_feature_file``.
+    """
+    if not Path(path).is_file():
+        raise InputError("no such feature file", file=path, remedy=first, code="not_embedded")
+    what = "the file cannot be read as HDF5"
+    try:
+        with h5py.File(path, "r") as file:
+            what = "a part of the file cannot be read"
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:  # what HDF5 says of damage
+        raise InputError(
+            what, file=path, remedy=again, code="bad_feature_file"
+        ) from error  # fmt: skip
+
+
+def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
+    return opened_hdf5(path, first="Run `offsite embed` first", again=_AGAIN)
+
+
+def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
+    layout = [name for name in ("features", "coords") if isinstance(file.get(name), h5py.Dataset)]
+    if len(layout) < 2 or file["features"].ndim != 2:
+        raise _unusable(path, "the file does not hold 'features' (N x D) and 'coords' (N x 2)")
+    found = {name: file.attrs.get(name) for name in FeatureOrigin.model_fields}
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in found.items()
+        if value is not None
+    }
+    try:
+        origin = FeatureOrigin.model_validate(plain)
+    except ValidationError as error:
+        raise _unusable(path, f"attributes are missing ({error.errors()[0]['loc'][0]})") from error
+    if origin.version != VERSION:
+        raise _unusable(path, f"layout {origin.version} is not layout {VERSION}")
+    return origin
+
+
+def _unusable(path: str | Path, problem: str) -> InputError:
+    return InputError(
+        problem, file=path, remedy=_AGAIN, code="bad_feature_file",
+    )  # fmt: skip

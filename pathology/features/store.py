@@ -1,0 +1,184 @@
+"""The features of many slides in one float16 array with offsets, resident or memory-mapped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from offsite.errors import InputError
+from offsite.files import digest_of, fingerprint, read_json, replacing, write_json
+from offsite.pathology.features.folders import read_any, read_header
+from offsite.pathology.features.kinds import check_one_kind
+
+VERSION = 1
+_RECORD = "store.json"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Packed features of slides.
+
+    Attributes
+    ----------
+    slides : tuple of str
+        Identifiers, in the order of the rows.
+    features : numpy.ndarray
+        N x D, float16: all slides' rows one after the other; a memory map or resident.
+    coords : numpy.ndarray
+        N x 2, int64, level-0 px.
+    offsets : numpy.ndarray
+        S + 1, int64: slide s owns rows ``offsets[s]:offsets[s + 1]``.
+    digest : str
+        SHA-256 (hex) of slides and contents; another feature gives another digest.
+    encoder, encoder_digest : str
+        What made them.
+    """
+
+    slides: tuple[str, ...]
+    features: np.ndarray
+    coords: np.ndarray
+    offsets: np.ndarray
+    digest: str
+    encoder: str
+    encoder_digest: str
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return int(self.features.shape[1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows of each slide."""
+        return np.diff(self.offsets)
+
+    def index(self, slide: str) -> int:
+        """Return the number of a slide; KeyError where it is not in the store."""
+        try:
+            return self.slides.index(slide)
+        except ValueError:
+            raise KeyError(slide) from None
+
+    def rows(self, slide: int, which: np.ndarray | None = None) -> np.ndarray:
+        """Return a slide's features, all or the rows ``which`` of it (float16)."""
+        start, stop = self.offsets[slide], self.offsets[slide + 1]
+        whole = self.features[start:stop]
+        return whole if which is None else whole[which]
+
+    def slide_coords(self, slide: int) -> np.ndarray:
+        """Return the coordinates of a slide's rows."""
+        return self.coords[self.offsets[slide] : self.offsets[slide + 1]]
+
+
+def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -> FeatureStore:
+    """Pack the feature files of slides into a store.
+
+    Parameters
+    ----------
+    files : mapping of str to path
+        Feature file of each slide, of any layout that `offsite.pathology.features.folders` knows.
+    folder : path, optional
+        Where to keep the packed array. With it the store is memory-mapped, and it is packed again
+        only when a file has changed. Without it the store is resident.
+
+    Raises
+    ------
+    InputError
+        There is no file, one is unusable, or two come from different encoders or kinds of tiles.
+    """
+    if not files:
+        raise InputError(
+            "there are no features to pack", remedy="Embed the slides first", code="no_features"
+        )
+    headers = {slide: read_header(path) for slide, path in files.items()}
+    contents = {slide: headers[slide].digest or fingerprint(path) for slide, path in files.items()}
+    digest = digest_of([VERSION, list(contents.items())])
+    first = check_one_kind(headers, files)
+    if folder is not None and (kept := _load(Path(folder), digest)) is not None:
+        return kept
+    counts = np.array([header.rows for header in headers.values()], dtype=np.int64)
+    width, origin = first.dimensions, first.origin
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    facts = {
+        "digest": digest, "slides": list(files), "offsets": offsets.tolist(),
+        "encoder": origin.encoder, "encoder_digest": origin.encoder_digest,
+    }  # fmt: skip
+    if folder is None:
+        rows = np.empty((offsets[-1], width), np.float16)
+        coords = np.empty((offsets[-1], 2), np.int64)
+        _fill(rows, coords, offsets, files)
+        return _store(facts, rows, coords)
+    return _write(Path(folder), facts, offsets, width, files)
+
+
+def _fill(
+    rows: np.ndarray, coords: np.ndarray, offsets: np.ndarray, files: Mapping[str, Path]
+) -> None:
+    for number, path in enumerate(files.values()):
+        slide = read_any(path)
+        rows[offsets[number] : offsets[number + 1]] = slide.features
+        coords[offsets[number] : offsets[number + 1]] = slide.coords
+
+
+def _write(
+    folder: Path, facts: dict[str, object], offsets: np.ndarray, width: int,
+    files: Mapping[str, Path],
+) -> FeatureStore:  # fmt: skip
+    """Pack into a folder where another process may be packing other slides at the same time.
+
+    Arrays bear the store's digest in their names, so a record never lies beside arrays of another
+    store. They are mapped before they get their names: whoever removes them then harms no one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = str(facts["digest"])
+    of_rows, of_coords = _arrays(folder, digest)
+    with replacing(of_rows) as new_rows, replacing(of_coords) as new_coords:
+        shape = (int(offsets[-1]), width)
+        rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
+        coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
+        _fill(rows, coords, offsets, files)
+        rows.flush()
+        coords.flush()
+        del rows, coords
+        packed = _mapped(facts, new_rows, new_coords)
+    write_json(folder / _RECORD, facts)
+    for array in folder.glob("*.npy"):
+        if array not in (of_rows, of_coords):
+            array.unlink(missing_ok=True)
+    return packed
+
+
+def _arrays(folder: Path, digest: str) -> tuple[Path, Path]:
+    """Where the rows and coordinates of a store are."""
+    return folder / f"features-{digest[:16]}.npy", folder / f"coords-{digest[:16]}.npy"
+
+
+def _load(folder: Path, digest: str) -> FeatureStore | None:
+    try:
+        facts = read_json(folder / _RECORD)
+        if facts.get("digest") != digest:
+            return None
+        return _mapped(facts, *_arrays(folder, digest))
+    except (OSError, ValueError, KeyError):  # absent or cut: it is packed again
+        return None
+
+
+def _mapped(facts: Mapping[str, object], rows: Path, coords: Path) -> FeatureStore:
+    return _store(
+        facts,
+        np.load(rows, mmap_mode="r", allow_pickle=False),
+        np.load(coords, mmap_mode="r", allow_pickle=False),
+    )
+
+
+def _store(facts: Mapping[str, object], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:
+    return FeatureStore(
+        slides=tuple(facts["slides"]),  # type: ignore[arg-type]
+        features=rows,
+        coords=coords,
+        offsets=np.asarray(facts["offsets"], np.int64),
+        digest=str(facts["digest"]),
+        encoder=str(facts["encoder"]),
+        encoder_digest=str(facts["encoder_digest"]),
+    )

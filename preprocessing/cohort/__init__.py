@@ -1,0 +1,1 @@
+"""The cohort table: reading, splits, audits."""

@@ -1,0 +1,240 @@
+"""What is wrong with a cohort before anything is trained on it."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from offsite.files import file_digest
+from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
+from offsite.preprocessing.cohort.audit_names import Finding, alike, shared_names, straddling
+from offsite.preprocessing.cohort.near_duplicates import (
+    Signature,
+    joined_groups,
+    near_pairs,
+    signature,
+)
+from offsite.preprocessing.cohort.table import Cohort
+
+_NOTABLE_SHIFT = 0.2  # total variation between the labels of two sites
+_MAX_PX = 100_000_000
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All findings, and the tables behind them.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Errors first.
+    identical, near : list of list of int
+        Groups of rows with the same bytes, or the same picture otherwise stored.
+    label_shift : pandas.DataFrame
+        ``site, other, total_variation`` for each pair of sites.
+    giveaways : pandas.DataFrame
+        See `offsite.preprocessing.cohort.acquisition.giveaways`.
+    """
+
+    findings: tuple[Finding, ...]
+    identical: list[list[int]]
+    near: list[list[int]]
+    label_shift: pd.DataFrame
+    giveaways: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def count(self, kind: str) -> int:
+        """Return the number of findings of a kind."""
+        return sum(found.kind == kind for found in self.findings)
+
+    def table(self, cohort: Cohort) -> pd.DataFrame:
+        """Return the findings as a table: kind, severity, detail, images."""
+        images = cohort.table["image"]
+        return pd.DataFrame(
+            {
+                "kind": [f.kind for f in self.findings],
+                "severity": [f.severity for f in self.findings],
+                "detail": [f.detail for f in self.findings],
+                "images": [" ".join(images.iloc[list(f.rows)]) for f in self.findings],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    digest: str
+    facts: FileFacts | None
+    signature: Signature | None
+
+
+def audit_cohort(
+    cohort: Cohort,
+    *,
+    pictures: bool = True,
+    near: bool = True,
+    slides: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Audit a cohort.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Need not be valid in every respect: patients may straddle splits, which is then found.
+    pictures : bool
+        Look at the files; without, at the table alone (split lists whose images are elsewhere).
+    near : bool
+        Compare pictures too, beside bytes.
+    slides : bool
+        The images are slides: they are compared by bytes and not decoded, whether one can be read
+        is for the tiler to say, and of what gives a site away only that is named which a tile has.
+    """
+    table = cohort.table
+    groups: list[list[int]] = []
+    similar: list[list[int]] = []
+    found: list[Finding] = []
+    given = pd.DataFrame()
+    near = near and not slides
+    if pictures:
+        looked = _look(cohort.image_paths(), near, workers, progress)
+        groups = _same([look.digest for look in looked])
+        if near:
+            pairs = near_pairs([look.signature for look in looked])
+            other_bytes = [p for p in pairs if looked[p[0]].digest != looked[p[1]].digest]
+            similar = joined_groups(other_bytes)
+        given = giveaways([look.facts for look in looked], table["site"])
+        found += [] if slides else _unreadable(looked, near)
+    shift = label_shift(table, cohort.classes)
+    found += _of_groups(table, groups, "identical", "byte for byte")
+    found += _of_groups(table, similar, "near_identical", "in all that is seen")
+    found += straddling(table) + alike(table) + shared_names(table) + _shifted(shift)
+    found += _given_away(given, slides)
+    order = {"error": 0, "warning": 1, "note": 2}
+    found.sort(key=lambda finding: order[finding.severity])
+    return Audit(tuple(found), groups, similar, shift, given)
+
+
+def _look(
+    paths: list[Path],
+    near: bool,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[_Looked]:
+    def one(path: Path) -> _Looked:
+        facts = file_facts(path) if path.is_file() else None
+        digest = file_digest(path) if path.is_file() else ""
+        seen = None
+        if near and facts is not None and facts.width * facts.height <= _MAX_PX:
+            pixels = _decoded(path)
+            seen = None if pixels is None else signature(pixels)
+        return _Looked(digest, facts, seen)
+
+    looked = []
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for done, look in enumerate(pool.map(one, paths), start=1):
+            looked.append(look)
+            if progress is not None:
+                progress(done, len(paths))
+    return looked
+
+
+def _decoded(path: Path) -> np.ndarray | None:
+    import cv2
+
+    try:
+        decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if decoded is None else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def _same(digests: list[str]) -> list[list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        if digest:
+            rows[digest].append(row)
+    return [group for group in rows.values() if len(group) > 1]
+
+
+def _unreadable(looked: list[_Looked], near: bool) -> list[Finding]:
+    return [
+        Finding("unreadable", "error", "the picture cannot be read", (row,))
+        for row, look in enumerate(looked)
+        if look.facts is None or (near and look.signature is None)
+    ]
+
+
+def _of_groups(table: pd.DataFrame, groups: list[list[int]], kind: str, how: str) -> list[Finding]:
+    """The group itself, and what makes it worse: conflicting labels, a leak."""
+    found = []
+    splits = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
+    for group in groups:
+        rows = tuple(group)
+        found.append(Finding(kind, "warning", f"{len(rows)} images are identical {how}", rows))
+        labels = sorted(set(table["label"].iloc[group]) - {""})
+        if len(labels) > 1:
+            detail = f"identical images are labelled {' and '.join(labels)}"
+            found.append(Finding("conflicting_labels", "error", detail, rows))
+        for column, values in (("split", splits), ("site", table["site"])):
+            places = sorted(set(values.iloc[group]) - {""})
+            if len(places) > 1:
+                detail = f"identical images in {column}s {' and '.join(places)}"
+                found.append(Finding("leak", "error", detail, rows))
+        patients = table["patient"].iloc[group].unique()
+        # Where neither has another image, nothing of the person is left to be parted.
+        if len(patients) > 1 and table["patient"].isin(patients).sum() > len(group):
+            names = " and ".join(f"'{name}'" for name in patients)
+            found.append(Finding("two_names", "error", f"patients {names} are one person", rows))
+    return found
+
+
+def label_shift(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Return the total variation between the label shares of each pair of sites, largest first."""
+    labelled = table[table["label"] != ""]
+    counts = pd.crosstab(labelled["site"], labelled["label"]).reindex(
+        columns=list(classes), fill_value=0
+    )
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    sites = list(shares.index)
+    rows = [
+        (one, other, float(np.abs(shares.loc[one] - shares.loc[other]).sum() / 2))
+        for place, one in enumerate(sites)
+        for other in sites[place + 1 :]
+    ]
+    found = pd.DataFrame(rows, columns=["site", "other", "total_variation"])
+    return found.sort_values("total_variation", ascending=False, ignore_index=True)
+
+
+def _shifted(shift: pd.DataFrame) -> list[Finding]:
+    return [
+        Finding(
+            "label_shift", "note",
+            f"the label shares of {row['site']} and {row['other']} differ by"
+            f" {row['total_variation']:.2f} (total variation)",
+        )
+        for row in shift.to_dict("records")
+        if row["total_variation"] >= _NOTABLE_SHIFT
+    ]  # fmt: skip
+
+
+def _given_away(given: pd.DataFrame, slides: bool) -> list[Finding]:
+    remedy = (
+        "a model may learn the scanner; the report's acquisition table shows it by site"
+        if slides
+        else "bring all sites to one size and format"
+    )
+    return [
+        Finding(
+            "giveaway", "warning",
+            f"the files' {row['feature']} alone names the site in {row['balanced_accuracy']:.0%} of"
+            f" cases (chance {row['chance']:.0%}): {remedy}",
+        )
+        for row in given.to_dict("records")
+        if (not slides or row["feature"] == "compression")
+        and row["balanced_accuracy"] >= row["chance"] + 0.5 * (1 - row["chance"])
+    ]  # fmt: skip

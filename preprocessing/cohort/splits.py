@@ -1,0 +1,121 @@
+"""Splits that a patient never straddles and that a held-out site never enters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from offsite.errors import InputError
+from offsite.preprocessing.cohort.table import SPLITS, Cohort
+from offsite.settings import Settings
+
+
+class SplitSettings(Settings):
+    """How the patients of the training sites are divided."""
+
+    held_out_sites: tuple[str, ...] = Field(
+        (), description="Sites that take no part in training or selection: test throughout."
+    )
+    val: float = Field(
+        0.15, gt=0, lt=1, description="Share of training-site patients for selection."
+    )
+    test: float = Field(0.25, ge=0, lt=1, description="Share kept for the in-distribution test.")
+    seed: int = Field(0, ge=0, description="Seed of the division.")
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "SplitSettings":
+        if self.val + self.test > 0.9:
+            raise ValueError("val and test together leave less than a tenth for training")
+        return self
+
+
+def split_cohort(cohort: Cohort, settings: SplitSettings) -> Cohort:
+    """Add ``split`` (train, val, test) and ``site_role`` (training, held_out) to a cohort.
+
+    Patients of a training site are divided within the strata site x class (a patient's class is
+    the most severe of its images), so that rare classes reach every split where there are enough
+    patients. A patient with a ``split`` in the table keeps it. Held-out sites are ``test``.
+
+    Raises
+    ------
+    InputError
+        A held-out site is not in the cohort, no training site is left, a class has no training
+        patient, or the table puts an image of a held-out site into train or val.
+    """
+    table = cohort.table.copy()
+    _check_sites(cohort, settings.held_out_sites)
+    held_out = table["site"].isin(settings.held_out_sites)
+    table["site_role"] = np.where(held_out, "held_out", "training")
+    given = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
+    _check_given(cohort, given, held_out)
+    patients = _patients(table.assign(label_index=cohort.label_indices, given=given)[~held_out])
+    assigned = _assign(patients, settings)
+    table["split"] = np.where(held_out, "test", table["patient"].map(assigned))
+    _check_classes(cohort, table)
+    return cohort.with_table(table)
+
+
+def _check_sites(cohort: Cohort, held_out: Sequence[str]) -> None:
+    unknown = sorted(set(held_out) - set(cohort.sites))
+    if unknown:
+        raise InputError(
+            f"held-out site {', '.join(unknown)} is not in the cohort",
+            file=cohort.path,
+            column="site",
+            remedy=f"The sites are {', '.join(cohort.sites)}",
+        )
+    if set(held_out) == set(cohort.sites):
+        raise InputError(
+            "every site is held out", file=cohort.path, column="site",
+            remedy="Leave at least one site for training",
+        )  # fmt: skip
+
+
+def _check_given(cohort: Cohort, given: pd.Series, held_out: pd.Series) -> None:
+    leaking = np.flatnonzero((held_out & given.isin(["train", "val"])).to_numpy())
+    if len(leaking):
+        row = int(leaking[0])
+        raise InputError(
+            f"split '{given.iloc[row]}' at held-out site '{cohort.table['site'].iloc[row]}'",
+            file=cohort.path, row=row + 2, column="split",
+            remedy="A held-out site is test throughout: blank the cell, or train on the site",
+        )  # fmt: skip
+
+
+def _patients(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per patient: site, most severe class, given split; in order of name."""
+    return table.groupby("patient", sort=True).agg(
+        site=("site", "first"), label=("label_index", "max"), given=("given", "max")
+    )
+
+
+def _assign(patients: pd.DataFrame, settings: SplitSettings) -> dict[str, str]:
+    """Divide each stratum by quota; the rounding remainder is carried on to the next stratum.
+
+    Carrying it keeps the overall shares right where strata hold one or two patients each, which
+    rounding each on its own would not.
+    """
+    shares = np.array([1 - settings.val - settings.test, settings.val, settings.test])
+    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 0x5B117]))
+    assigned = {str(name): str(row.given) for name, row in patients.iterrows() if row.given}
+    for _, same_class in patients[patients["given"] == ""].groupby("label"):
+        quota = np.zeros(3)
+        for _, stratum in same_class.groupby("site"):
+            quota += shares * len(stratum)
+            for name in generator.permutation(stratum.index.to_numpy(dtype=str)):
+                choice = int(np.argmax(quota))
+                quota[choice] -= 1
+                assigned[str(name)] = SPLITS[choice]
+    return assigned
+
+
+def _check_classes(cohort: Cohort, table: pd.DataFrame) -> None:
+    train = table[table["split"] == "train"]
+    missing = [name for name in cohort.classes if not (train["label"] == name).any()]
+    if missing:
+        raise InputError(
+            f"no training image of class {', '.join(missing)}",
+            file=cohort.path, column="label",
+            remedy="Train on a site that has the class, or name fewer classes in the settings",
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Synthetic fundus photographs with known truth."""

@@ -1,0 +1,54 @@
+"""Pictures beside the tiles, for looking at what was found."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from offsite.files import write_bytes
+from offsite.preprocessing.slides.overview import area_reduced
+from offsite.preprocessing.tiles.selection import SlideMasks
+from offsite.preprocessing.tiles.table import FOLDER
+
+THUMBNAIL_PX = 1024
+MASK_COLOURS = {
+    "glass": (255, 255, 255),
+    "tissue": (225, 170, 200),
+    "fold": (110, 40, 120),
+    "pen": (40, 150, 120),
+    "damaged": (210, 40, 40),
+    "no_data": (200, 200, 200),
+}
+
+
+def picture_paths(out: str | Path, slide: str) -> tuple[Path, Path]:
+    """Where thumbnail and mask of a slide are."""
+    folder = Path(out) / FOLDER
+    return folder / f"{slide}.thumbnail.png", folder / f"{slide}.mask.png"
+
+
+def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
+    """Write the thumbnail and, in the colours of ``MASK_COLOURS``, the mask (PNG)."""
+    thumbnail, mask = picture_paths(out, slide)
+    height, width = masks.tissue.shape
+    scale = min(THUMBNAIL_PX / max(height, width), 1.0)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    write_bytes(thumbnail, encode_png(area_reduced(masks.overview.pixels, size)))
+    colours = np.empty((height, width, 3), np.uint8)
+    colours[:] = MASK_COLOURS["glass"]
+    for name, where in (
+        ("tissue", masks.tissue),
+        ("fold", masks.fold),
+        ("pen", masks.pen),
+        ("no_data", ~masks.overview.valid),
+        ("damaged", masks.overview.damaged),
+    ):
+        colours[where] = MASK_COLOURS[name]
+    write_bytes(mask, encode_png(cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """PNG bytes of an RGB image (H x W x 3, uint8)."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    assert done
+    return bytes(data)

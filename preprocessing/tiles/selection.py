@@ -1,0 +1,152 @@
+"""Which tiles of an open slide are fit to be used, and why the others are not."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.preprocessing.slides.geometry import TileGeometry
+from offsite.preprocessing.slides.opening import Slide
+from offsite.preprocessing.slides.overview import Overview, area_reduced, read_overview
+from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
+from offsite.preprocessing.tiles.table import KEPT, STATUSES, TileSettings
+from offsite.preprocessing.tiles.tissue import tissue_mask, white_point
+
+_BATCH = 128
+SHARES = ("tissue", "coverage", "pen", "fold", "dark", "pale")
+
+
+@dataclass(frozen=True)
+class SlideMasks:
+    """What an overview shows (bool, H x W each), and the glass's grey values."""
+
+    overview: Overview
+    tissue: np.ndarray
+    pen: np.ndarray
+    fold: np.ndarray
+    white: np.ndarray
+
+
+def find_masks(slide: Slide, settings: TileSettings) -> SlideMasks:
+    """Tissue (ink left out), pen and folds of a slide.
+
+    Raises
+    ------
+    InputError
+        ``unreadable_slide`` where nothing of it can be decoded.
+    """
+    overview = read_overview(slide, mpp=settings.tissue.mpp, max_px=settings.tissue.max_px)
+    if overview.damaged.all():
+        raise InputError(
+            "no part of the slide can be decoded", code="unreadable_slide", file=slide.path,
+            remedy="Fetch the file again from the archive or the scanner",
+        )  # fmt: skip
+    pixels, valid = overview.pixels, overview.valid
+    white = white_point(pixels, valid)
+    tissue = tissue_mask(pixels, valid, overview.mpp, settings.tissue, white)
+    pen = pen_mask(pixels, white, settings.quality, mpp=overview.mpp)
+    fold = fold_mask(pixels, white, tissue & ~pen, settings.quality, mpp=overview.mpp)
+    return SlideMasks(overview, tissue, pen, fold, white)
+
+
+def select_tiles(
+    slide: Slide, masks: SlideMasks, geometry: TileGeometry, settings: TileSettings
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Judge every tile that holds enough tissue.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        As in ``offsite.preprocessing.tiles.table.SlideTiles``.
+    counts : dict of str to int
+        Every tile of the grid by status, ``background`` included.
+    """
+    step = masks.overview.step
+    tissue = cell_means(masks.tissue | masks.overview.damaged, step, geometry)
+    rows, columns = np.nonzero(tissue >= max(settings.min_tissue, 1e-6))
+    x, y = geometry.origins()
+    columns_of = {"tissue": tissue[rows, columns]}
+    for name, mask in (("pen", masks.pen), ("fold", masks.fold)):
+        share = cell_means(mask, step, geometry) if mask.any() else np.zeros_like(tissue)
+        columns_of[name] = share[rows, columns]
+    columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings.quality)
+    table = pd.DataFrame({"x": x[columns], "y": y[rows]})
+    for name in (*SHARES, "focus"):
+        table[name] = columns_of[name].astype(np.float32)
+    table["status"] = _statuses(columns_of, settings.quality)
+    counts = {name: int((table["status"] == name).sum()) for name in STATUSES}
+    return table, counts | {"background": tissue.size - len(table)}
+
+
+def _read_all(
+    slide: Slide, x: np.ndarray, y: np.ndarray, geometry: TileGeometry, white: np.ndarray,
+    settings: QualitySettings,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded."""
+    names = ("coverage", "dark", "pale", "focus")
+    found = {name: np.full(len(x), np.nan) for name in names}
+    side = max(round(geometry.tile_px * geometry.actual_mpp / settings.mpp), 4)
+    for start in range(0, len(x), _BATCH):
+        good, small = [], []
+        for row in range(start, min(start + _BATCH, len(x))):
+            left, top = geometry.to_level(int(x[row])), geometry.to_level(int(y[row]))
+            try:
+                region = slide.read_region(left, top, geometry.level, *(geometry.read_px,) * 2)
+            except UnreadableRegion:
+                continue
+            good.append(row)
+            small.append(_reduced(region.pixels, min(side, geometry.read_px)))
+            found["coverage"][row] = 1.0 if region.valid is None else region.valid.mean()
+        if good:
+            quality = tile_quality(np.stack(small), white, settings)
+            for name in names[1:]:
+                found[name][good] = getattr(quality, name)
+    return found
+
+
+def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Area-averaged to ``side``; halving first is several times faster and differs by rounding."""
+    while pixels.shape[0] >= 4 * side and pixels.shape[0] % 2 == 0:
+        half = pixels.shape[0] // 2
+        pixels = cv2.resize(pixels, (half, half), interpolation=cv2.INTER_AREA)
+    return area_reduced(pixels, (side, side))
+
+
+def _statuses(columns: dict[str, np.ndarray], limits: QualitySettings) -> pd.Series:
+    """The first reason that holds for each tile, in the order of ``STATUSES``."""
+    reasons = {
+        "unreadable": np.isnan(columns["coverage"]),
+        "no_data": columns["coverage"] < limits.min_coverage,
+        "pen": columns["pen"] > limits.max_pen,
+        "fold": columns["fold"] > limits.max_fold,
+        "dark": columns["dark"] > limits.max_dark,
+        "pale": columns["pale"] > limits.max_pale,
+        "blurred": columns["focus"] < limits.min_focus,
+    }
+    names = np.select(list(reasons.values()), list(reasons), default=KEPT)
+    return pd.Series(names, dtype=str)
+
+
+def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.ndarray:
+    """Mean of a mask over every tile (rows x columns), by an integral image.
+
+    ``step`` is level-0 px per px of the map. Fractions of a map px at a tile's border count by
+    their area, so the mean is exact.
+    """
+    integral = cv2.integral(values.astype(np.uint8), sdepth=cv2.CV_64F)
+    x, y = geometry.origins()
+    band = _at(integral, 0, (y + geometry.size) / step) - _at(integral, 0, y / step)
+    sums = _at(band, 1, (x + geometry.size) / step) - _at(band, 1, x / step)
+    return np.clip(sums / (geometry.size / step) ** 2, 0, 1)
+
+
+def _at(integral: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
+    """An integral image at fractional positions along an axis (it is linear between px)."""
+    last = integral.shape[axis] - 1
+    place = np.clip(positions, 0, last)
+    low = np.minimum(place.astype(int), last - 1)
+    part = (place - low).reshape((-1, 1) if axis == 0 else (1, -1))
+    return np.take(integral, low, axis) * (1 - part) + np.take(integral, low + 1, axis) * part

@@ -1,0 +1,230 @@
+"""The tiles of a slide as coordinates: settings, record, and the files that hold them."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from offsite.errors import InputError
+from offsite.files import digest_of, file_digest, read_json, replacing, write_json
+from offsite.preprocessing.stain import MacenkoFit, ReinhardFit
+from offsite.preprocessing.tiles.quality import QualitySettings
+from offsite.preprocessing.tiles.tissue import TissueSettings
+from offsite.settings import Settings
+
+VERSION = 1
+"""Goes up when the same settings and slide would give other tiles."""
+
+FOLDER = "tiles"
+DAMAGED = "damaged_tiles"
+KEPT = "kept"
+STATUSES = (KEPT, "unreadable", "no_data", "pen", "fold", "dark", "pale", "blurred")
+"""Why a tile with tissue is used or not; the first reason that holds. ``background`` is counted
+too, but such tiles have no row."""
+
+
+class TileSettings(Settings):
+    """Which tiles of a slide are taken."""
+
+    tile_px: int = Field(default=224, ge=16, le=4096, description="Side of a tile, px.")
+    mpp: float = Field(default=0.5, gt=0.05, lt=20, description="Scale of a tile, um per px.")
+    stride_px: int | None = Field(
+        default=None, ge=8, description="Step between tiles, px; the side if not given."
+    )
+    min_tissue: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of a tile that is tissue."
+    )
+    max_upsampling: float = Field(
+        default=1.1, ge=1, description="A slide coarser than the tiles by more is refused."
+    )
+    max_unreadable: float = Field(
+        default=0.1, ge=0, le=1,
+        description="A slide with a larger share of unreadable tiles fails.",
+    )  # fmt: skip
+    reader: str = Field(default="auto", description="auto, openslide or direct.")
+    colour: str = Field(
+        default="as_scanned",
+        description="as_scanned, or srgb: apply the embedded colour profile where there is one.",
+    )
+    pictures: bool = Field(
+        default=True, description="Write thumbnail and mask as PNG beside the tiles."
+    )
+    tissue: TissueSettings = Field(
+        default=TissueSettings(), description="How tissue is told from glass."
+    )
+    quality: QualitySettings = Field(
+        default=QualitySettings(), description="What makes a tile unfit."
+    )
+
+
+class SlideRecord(Settings):
+    """What became of a slide; the JSON beside its tiles.
+
+    ``status`` is ``done``, ``no_tissue`` or ``failed``; ``code`` and ``message`` say why.
+    """
+
+    slide: str
+    image: str
+    status: str
+    code: str = ""
+    message: str = ""
+    fingerprint: str = ""
+    settings_digest: str = ""
+    mpp_override: float | None = None
+    width: int | None = None
+    height: int | None = None
+    vendor: str = ""
+    scanner: str = ""
+    mpp: float | None = None
+    mpp_source: str = ""
+    magnification: str = ""
+    reader: str = ""
+    reader_reason: str = ""
+    icc_profile: bool = False
+    colour: str = "as_scanned"
+    levels: int | None = None
+    compression: str = ""
+    jpeg_quality: int | None = None
+    subsampling: str = ""
+    native_tile: tuple[int, int] | None = None
+    bounds_offset: tuple[int, int] = (0, 0)
+    requested_mpp: float | None = None
+    actual_mpp: float | None = None
+    tile_px: int | None = None
+    size: int | None = None
+    stride: int | None = None
+    level: int | None = None
+    read_px: int | None = None
+    downsample: float | None = None
+    tissue_mm2: float | None = None
+    white: tuple[float, float, float] | None = None
+    macenko: MacenkoFit | None = None
+    reinhard: ReinhardFit | None = None
+    counts: dict[str, int] = Field(default_factory=dict)
+    rates: dict[str, float | None] = Field(default_factory=dict)
+    tiles_digest: str = ""
+    table_digest: str = ""
+    version: int = VERSION
+
+    @property
+    def kept(self) -> int:
+        """Number of tiles to be used."""
+        return self.counts.get(KEPT, 0)
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """The tiles of a slide.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
+        px, top left), ``tissue, coverage, pen, fold, dark, pale`` (0..1), ``focus``, ``status``
+        (one of ``STATUSES``).
+    record : SlideRecord
+    """
+
+    table: pd.DataFrame
+    record: SlideRecord
+
+    def kept(self) -> pd.DataFrame:
+        """The tiles to be used, numbered from 0."""
+        return self.table[self.table["status"] == KEPT].reset_index(drop=True)
+
+
+def tiles_digest(table: pd.DataFrame, record: SlideRecord) -> str:
+    """SHA-256 (hex) of what tile features depend on: the kept tiles and their geometry."""
+    kept = table[table["status"] == KEPT]
+    coordinates = np.ascontiguousarray(kept[["x", "y"]].to_numpy(np.int64))
+    geometry = [record.tile_px, record.size, record.level, record.read_px, record.colour]
+    geometry.append(record.fingerprint)
+    return hashlib.sha256(digest_of(geometry).encode() + coordinates.tobytes()).hexdigest()
+
+
+def table_path(out: str | Path, slide: str) -> Path:
+    """Where the tiles of a slide are."""
+    return Path(out) / FOLDER / f"{slide}.parquet"
+
+
+def record_path(out: str | Path, slide: str) -> Path:
+    """Where the record of a slide is."""
+    return Path(out) / FOLDER / f"{slide}.json"
+
+
+def save_tiles(out: str | Path, tiles: SlideTiles) -> SlideRecord:
+    """Write table, then record with the table's digest; its presence says that both are whole."""
+    table = table_path(out, tiles.record.slide)
+    with replacing(table) as temporary:
+        tiles.table.to_parquet(temporary, index=False)
+    record = tiles.record.model_copy(update={"table_digest": file_digest(table)})
+    write_json(record_path(out, record.slide), record.model_dump(mode="json"))
+    return record
+
+
+def load_record(out: str | Path, slide: str) -> SlideRecord | None:
+    """The record of a slide, or None if there is none or it is of another version."""
+    path = record_path(out, slide)
+    if not path.is_file():
+        return None
+    try:
+        record = SlideRecord.model_validate(read_json(path))
+    except (ValueError, ValidationError):
+        return None
+    return record if record.version == VERSION else None
+
+
+def load_tiles(out: str | Path, slide: str) -> SlideTiles:
+    """Read the tiles of a slide.
+
+    Raises
+    ------
+    InputError
+        ``not_tiled`` where there is no record, ``slide_failed`` where the slide failed,
+        ``damaged_tiles`` where the table is not the one that was written.
+    """
+    record = load_record(out, slide)
+    if record is None:
+        raise InputError(
+            f"slide '{slide}' has not been tiled", file=record_path(out, slide),
+            remedy="Run `offsite tile` first", code="not_tiled",
+        )  # fmt: skip
+    if record.status == "failed":
+        raise InputError(
+            f"slide '{slide}' failed: {record.message}", file=record.image,
+            remedy="Mend or remove the slide", code="slide_failed",
+        )  # fmt: skip
+    tiles = read_tiles_of(out, record)
+    if tiles is None:
+        raise InputError(
+            f"{slide}.parquet is missing or damaged", file=table_path(out, slide),
+            remedy="Run `offsite tile` again: it makes the file anew", code=DAMAGED,
+        )  # fmt: skip
+    return tiles
+
+
+def read_tiles_of(out: str | Path, record: SlideRecord) -> SlideTiles | None:
+    """Read the table that a record speaks of; None where it is absent or not the one written."""
+    try:
+        data = table_path(out, record.slide).read_bytes()
+        if record.table_digest not in ("", hashlib.sha256(data).hexdigest()):
+            return None
+        return SlideTiles(pd.read_parquet(io.BytesIO(data)), record)
+    except (OSError, ValueError):
+        return None
+
+
+def summary_row(record: SlideRecord) -> dict[str, Any]:
+    """The slide's row of ``tiles.csv``."""
+    nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
+    row = record.model_dump(exclude={*nested, "table_digest", "version"})
+    if record.macenko is not None:
+        row["stain_identity"] = record.macenko.identity
+    row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}
+    row |= {f"tiles_{name}": count for name, count in record.counts.items() if name != KEPT}
+    return row | {f"rate_{name}": rate for name, rate in record.rates.items()}

@@ -1,0 +1,265 @@
+"""From slides to tiles: one slide, or a whole cohort with a row for every slide."""
+
+import glob
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.files import replacing, temporary_prefix
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.slides.compression import read_compression
+from offsite.preprocessing.slides.fingerprints import slide_fingerprint
+from offsite.preprocessing.slides.geometry import TileGeometry, lay_tiles
+from offsite.preprocessing.slides.opening import Slide, open_slide
+from offsite.preprocessing.stain import fit_macenko, fit_reinhard
+from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
+from offsite.preprocessing.tiles.reading import pool_pixels
+from offsite.preprocessing.tiles.selection import SlideMasks, find_masks, select_tiles
+from offsite.preprocessing.tiles.table import (
+    KEPT,
+    STATUSES,
+    SlideRecord,
+    SlideTiles,
+    TileSettings,
+    load_record,
+    read_tiles_of,
+    record_path,
+    save_tiles,
+    summary_row,
+    table_path,
+    tiles_digest,
+)
+
+TABLE = "tiles.csv"
+_LOG = logging.getLogger(__name__)
+Progress = Callable[[SlideRecord], None]
+
+
+def tile_slide(
+    image: str | Path, slide: str, out: str | Path, settings: TileSettings, mpp: float | None = None
+) -> SlideRecord:
+    """Tile one slide into ``out/tiles``; what is there and still true is kept.
+
+    Never raises for a bad slide: the record says what is wrong with it.
+
+    Parameters
+    ----------
+    slide : str
+        Identifier; names the files.
+    mpp : float, optional
+        um per px, instead of what the file says.
+    """
+    mark = slide_fingerprint(image)
+    digest = settings.digest()
+    old = load_record(out, slide)
+    if (
+        old is not None
+        and old.status != "failed"  # what failed may have been mended
+        and mark
+        and (old.fingerprint, old.settings_digest, old.mpp_override) == (mark, digest, mpp)
+        and read_tiles_of(out, old) is not None
+    ):
+        return old
+    _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
+    base = SlideRecord(
+        slide=slide, image=Path(image).name, status="failed", fingerprint=mark,
+        settings_digest=digest, mpp_override=mpp, colour=settings.colour,
+    )  # fmt: skip
+    try:
+        with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
+            tiles, masks = _tiles_of(opened, base, settings)
+    except InputError as error:
+        why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
+    except Exception as error:  # a fault of ours must not end a night's batch
+        _LOG.exception("slide %s", slide)
+        why = {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+    else:
+        if settings.pictures:
+            save_pictures(out, slide, masks)
+        return save_tiles(out, tiles)
+    record = base.model_copy(update={"status": "failed", **why})
+    return save_tiles(out, SlideTiles(_empty_table(), record))
+
+
+def tile_cohort(
+    cohort: Cohort,
+    out: str | Path,
+    settings: TileSettings,
+    *,
+    workers: int = 1,
+    part: tuple[int, int] = (1, 1),
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Tile every slide of a cohort; a row per slide, failed ones included.
+
+    Parameters
+    ----------
+    workers : int
+        Slides at a time (threads: decoding frees the interpreter).
+    part : (int, int)
+        Which part of how many, from 1: slides ``part[0] - 1, part[0] - 1 + part[1], ...``.
+    progress : callable, optional
+        Called with each record as it is done.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of the cohort; also written to ``tiles.csv``, or for one of several parts to
+        ``tiles.part-i-of-n.csv``.
+    """
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise InputError(
+            f"part {number} of {parts} does not exist", remedy=f"Use 1/{parts} to {parts}/{parts}"
+        )
+    table = cohort.table.iloc[number - 1 :: parts]
+    paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
+    scales = [None if np.isnan(value) else float(value) for value in table["mpp"].to_numpy(float)]
+    jobs = [(paths[name], name, mpp) for name, mpp in zip(table["slide"], scales, strict=True)]
+    records: dict[str, SlideRecord] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [
+            pool.submit(tile_slide, image, name, out, settings, mpp) for image, name, mpp in jobs
+        ]
+        for future in as_completed(futures):
+            record = future.result()
+            records[record.slide] = record
+            if progress is not None:
+                progress(record)
+    summary = pd.DataFrame([summary_row(records[name]) for name in table["slide"]])
+    summary["image"] = table["image"].to_numpy()
+    summary.insert(1, "site", table["site"].to_numpy())
+    counts = [
+        name for name in summary.columns if name.startswith("tiles_") and name != "tiles_digest"
+    ]
+    summary[counts] = summary[counts].fillna(0).astype(int)
+    name = TABLE if parts == 1 else f"tiles.part-{number}-of-{parts}.csv"
+    _remove_leftovers(Path(out) / name)
+    with replacing(Path(out) / name) as temporary:
+        summary.to_csv(temporary, index=False, lineterminator="\n")
+    return summary
+
+
+def _remove_leftovers(*targets: Path) -> None:
+    """Remove what a killed run left of these files (``files.replacing`` names them so)."""
+    for target in targets:
+        for old in target.parent.glob(f"{glob.escape(temporary_prefix(target.name))}*.tmp"):
+            old.unlink(missing_ok=True)
+
+
+def _tiles_of(
+    slide: Slide, base: SlideRecord, settings: TileSettings
+) -> tuple[SlideTiles, SlideMasks]:
+    _check_resolution(slide, settings)
+    geometry = lay_tiles(
+        slide.dimensions, slide.level_downsamples, slide.mpp, tile_px=settings.tile_px,
+        wanted_mpp=settings.mpp, stride_px=settings.stride_px,
+    )  # fmt: skip
+    masks = find_masks(slide, settings)
+    table, counts = select_tiles(slide, masks, geometry, settings)
+    found = {
+        "counts": counts,
+        "rates": {name: counts[name] / len(table) if len(table) else None for name in STATUSES},
+        "tissue_mm2": float(masks.tissue.sum() * masks.overview.mpp**2 / 1e6),
+        "white": tuple(masks.white.tolist()),
+    }
+    record = base.model_copy(
+        update=_facts(slide, geometry) | found | _outcome(counts, len(table), geometry, settings)
+    )
+    pooled = pool_pixels(slide, SlideTiles(table, record))
+    stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}
+    digest = {"tiles_digest": tiles_digest(table, record)}
+    return SlideTiles(table, record.model_copy(update=stain | digest)), masks
+
+
+def _outcome(
+    counts: dict[str, int], candidates: int, geometry: TileGeometry, settings: TileSettings
+) -> dict[str, str]:
+    """Status, code and message of the slide."""
+    if counts["unreadable"] > settings.max_unreadable * candidates:
+        return {
+            "status": "failed",
+            "code": "too_many_unreadable_tiles",
+            "message": f"{counts['unreadable']} of {candidates} tiles cannot be decoded."
+            " Fetch the file again from the archive or the scanner",
+        }
+    if not geometry.columns or not geometry.rows:
+        return {
+            "status": "no_tissue",
+            "code": "smaller_than_a_tile",
+            "message": "The slide is smaller than one tile",
+        }
+    if not candidates:
+        return {
+            "status": "no_tissue",
+            "code": "no_tissue",
+            "message": "No tile holds enough tissue; look at the thumbnail",
+        }
+    if not counts[KEPT]:
+        return {
+            "status": "no_tissue",
+            "code": "no_fit_tile",
+            "message": f"None of {candidates} tiles with tissue is fit; the counts say why",
+        }
+    return {"status": "done", "code": "", "message": ""}
+
+
+def _check_resolution(slide: Slide, settings: TileSettings) -> None:
+    if slide.mpp > settings.mpp * settings.max_upsampling:
+        raise InputError(
+            f"the slide has {slide.mpp:.4g} um per px, too coarse for tiles of {settings.mpp:g}",
+            remedy="Tile at a coarser scale, or leave the slide out", code="resolution_too_low",
+            file=slide.path,
+        )  # fmt: skip
+
+
+def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
+    keys = (
+        "aperio.ScanScope ID",
+        "hamamatsu.Product",
+        "leica.device-model",
+        "dicom.ManufacturerModelName",
+    )
+    compression = read_compression(slide.path, slide.dimensions)
+    return {
+        "levels": len(slide.level_dimensions),
+        "compression": compression.name,
+        "jpeg_quality": compression.quality,
+        "subsampling": compression.subsampling,
+        "native_tile": compression.native_tile,
+        "width": slide.dimensions[0],
+        "height": slide.dimensions[1],
+        "vendor": slide.vendor,
+        "scanner": next((slide.properties[key] for key in keys if key in slide.properties), ""),
+        "mpp": slide.mpp,
+        "mpp_source": slide.mpp_source,
+        "magnification": slide.properties.get("openslide.objective-power", ""),
+        "reader": slide.reader,
+        "reader_reason": slide.reader_reason,
+        "icc_profile": slide.icc_profile_bytes() > 0,
+        "bounds_offset": slide.bounds_offset,
+        "requested_mpp": geometry.requested_mpp,
+        "actual_mpp": geometry.actual_mpp,
+        "tile_px": geometry.tile_px,
+        "size": geometry.size,
+        "stride": geometry.stride,
+        "level": geometry.level,
+        "read_px": geometry.read_px,
+        "downsample": geometry.downsample,
+    }
+
+
+def _empty_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "x": pd.Series(dtype=np.int64),
+            "y": pd.Series(dtype=np.int64),
+            "tissue": pd.Series(dtype=np.float32),
+            "status": pd.Series(dtype=str),
+        }
+    )

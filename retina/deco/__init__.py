@@ -1,0 +1,1 @@
+"""DECO: semantics and style taken apart, mixed and aligned."""

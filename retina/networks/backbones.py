@@ -1,0 +1,227 @@
+"""Networks that read photographs, in stages that a method can step between."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offsite.retina.settings import BackboneSettings
+
+Stage = Callable[[Tensor], Tensor]
+
+
+_RESNET = ("net.layer1", "net.layer2")
+
+
+class Backbone(nn.Module):
+    """A convolutional network as a stem and four stages.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Holds the layers under their usual names.
+    stages : sequence of callables
+        The stem with the first stage's predecessor, then the stages; each maps features to
+        features and uses layers of ``net`` alone.
+    dimensions : int
+        Channels E of the last stage.
+    split_after : int
+        Stage that ends `early`; 0 is the stem.
+    first_layers : (str, str)
+        Names, within this module, of the layers that end the first and the second stage.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        stages: Sequence[Stage],
+        dimensions: int,
+        split_after: int,
+        first_layers: tuple[str, str],
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.first_layers = first_layers
+        self.dimensions = dimensions
+        self._early, self._late = list(stages[: split_after + 1]), list(stages[split_after + 1 :])
+        self._plain_memory = any(_crashes_channels_last(layer) for layer in net.modules())
+
+    def early(self, pixels: Tensor) -> Tensor:
+        """Return the features after the split stage: B x K x h x w of B x 3 x H x W."""
+        return _through(self._early, pixels.contiguous() if self._plain_memory else pixels)
+
+    def late(self, features: Tensor) -> Tensor:
+        """Return the last stage's features (B x E x h' x w') of the split stage's."""
+        return _through(self._late, features)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Return B x E: the mean over the map."""
+        return features.mean(dim=(2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the embedding, B x E."""
+        return self.pool(self.late(self.early(pixels)))
+
+
+def _crashes_channels_last(layer: nn.Module) -> bool:
+    """Whether oneDNN writes past its memory here: the gradient of a 1 x 1 kernel with a stride.
+
+    Seen with oneDNN 3.12 on processors with AVX2 alone, for pictures stored channels last and
+    input channels that do not fill a block of eight: the process ends by a signal.
+    """
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels % 8 != 0
+    )
+
+
+def _through(stages: list[Stage], features: Tensor) -> Tensor:
+    for stage in stages:
+        features = stage(features)
+    return features
+
+
+def build_backbone(settings: BackboneSettings) -> Backbone:
+    """Build a backbone; random weights come from torch's generator, so seed it first.
+
+    Raises
+    ------
+    InputError
+        The file of first weights cannot be read, or does not fit the network; for timm's, see
+        `offsite.retina.networks.timm_backbones.timm_network`.
+    """
+    build = {
+        "thin_resnet18": _thin_resnet18,
+        "resnet18": _monai_resnet,
+        "resnet50": _monai_resnet,
+        "densenet121": _densenet,
+        "efficientnet-b0": _efficientnet,
+        "timm": _timm,
+    }[settings.name]
+    backbone = build(settings)
+    if settings.weights is not None:
+        from offsite.retina.networks.first_weights import load_first_weights
+
+        load_first_weights(backbone.net, settings.weights)
+    return backbone
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut (He et al. 2016, arXiv 1512.03385, figure 5 left)."""
+
+    def __init__(self, incoming: int, outgoing: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(incoming, outgoing, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outgoing)
+        self.conv2 = nn.Conv2d(outgoing, outgoing, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outgoing)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or incoming != outgoing:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(incoming, outgoing, 1, stride, bias=False), nn.BatchNorm2d(outgoing)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        through = torch.relu(self.bn1(self.conv1(features)))
+        return torch.relu(self.bn2(self.conv2(through)) + self.downsample(features))
+
+
+class _ThinResNet18(nn.Module):
+    """ResNet-18 with few channels and a 3 x 3 stem: for small pictures on a processor."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for number in range(1, 5):
+            outgoing = width * 2 ** (number - 1)
+            first = _Block(channels, outgoing, 1 if number == 1 else 2)
+            self.add_module(f"layer{number}", nn.Sequential(first, _Block(outgoing, outgoing, 1)))
+            channels = outgoing
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        return torch.relu(self.bn1(self.conv1(pixels)))
+
+
+def _thin_resnet18(settings: BackboneSettings) -> Backbone:
+    net = _ThinResNet18(settings.width)
+    layers = [net.get_submodule(f"layer{number}") for number in range(1, 5)]
+    return Backbone(net, [net.stem, *layers], settings.width * 8, settings.split_after, _RESNET)
+
+
+def _monai_resnet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import resnet18, resnet50
+
+    make = resnet18 if settings.name == "resnet18" else resnet50
+    net: Any = make(
+        pretrained=False, spatial_dims=2, n_input_channels=3, num_classes=1, feed_forward=False,
+        shortcut_type="B", bias_downsample=False, conv1_t_size=7, conv1_t_stride=2,
+    )  # fmt: skip
+
+    def stem(pixels: Tensor) -> Tensor:
+        return net.maxpool(net.act(net.bn1(net.conv1(pixels))))
+
+    stages: list[Stage] = [stem, net.layer1, net.layer2, net.layer3, net.layer4]
+    dimensions = 512 if settings.name == "resnet18" else 2048
+    return Backbone(net, stages, dimensions, settings.split_after, _RESNET)
+
+
+def _densenet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import DenseNet121
+
+    net = DenseNet121(spatial_dims=2, in_channels=3, out_channels=1)
+    del net.class_layers
+    layers: Any = net.features
+
+    def stem(pixels: Tensor) -> Tensor:
+        return layers.pool0(layers.relu0(layers.norm0(layers.conv0(pixels))))
+
+    def block(number: int) -> Stage:
+        dense, after = layers.get_submodule(f"denseblock{number}"), f"transition{number}"
+        transition = layers.get_submodule(after)
+        return lambda features: transition(dense(features))
+
+    def last(features: Tensor) -> Tensor:
+        return torch.relu(layers.norm5(layers.denseblock4(features)))
+
+    stages: list[Stage] = [stem, block(1), block(2), block(3), last]
+    first = ("net.features.transition1", "net.features.transition2")
+    return Backbone(net, stages, 1024, settings.split_after, first)
+
+
+def _efficientnet(settings: BackboneSettings) -> Backbone:
+    from monai.networks.nets import EfficientNetBN
+
+    net: Any = EfficientNetBN(settings.name, pretrained=False, spatial_dims=2, in_channels=3)
+    del net._fc
+
+    def stem(pixels: Tensor) -> Tensor:
+        return net._swish(net._bn0(net._conv_stem(net._conv_stem_padding(pixels))))
+
+    def blocks(first: int, last: int) -> Stage:
+        chosen: list[Any] = list(net._blocks.children())[first:last]
+        return lambda features: _through(chosen, features)
+
+    def top(features: Tensor) -> Tensor:
+        deep = blocks(5, 7)(features)
+        return net._swish(net._bn1(net._conv_head(net._conv_head_padding(deep))))
+
+    stages: list[Stage] = [stem, blocks(0, 2), blocks(2, 3), blocks(3, 5), top]
+    first = ("net._blocks.1", "net._blocks.2")
+    return Backbone(net, stages, 1280, settings.split_after, first)
+
+
+def _timm(settings: BackboneSettings) -> Backbone:
+    from offsite.retina.networks.timm_backbones import timm_network
+
+    assert settings.timm is not None
+    net, stages, dimensions, ends = timm_network(settings.timm)
+    first = (f"net.{ends[0]}", f"net.{ends[1]}")
+    return Backbone(net, stages, dimensions, settings.split_after, first)

@@ -1,0 +1,62 @@
+"""The network that grades a photograph: a backbone and a head. All methods train this one."""
+
+import torch
+from torch import Tensor, nn
+
+from offsite.retina.networks.backbones import Backbone, build_backbone
+from offsite.retina.settings import BackboneSettings, HeadName
+from offsite.training.algorithm import Output
+from offsite.training.heads.ordinal import CornHead, GradeHead
+
+
+class FundusClassifier(nn.Module):
+    """Logits of the mean over the backbone's last map.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The convolutional part.
+    classifier : nn.Module
+        ``classifier(B x E) -> B x C`` logits.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.classifier = backbone, classifier
+
+    def forward(self, pixels: Tensor) -> Output:
+        """Return logits (B x C) and embedding (B x E) of normalised pixels (B x 3 x H x W)."""
+        return self.with_map(pixels)[0]
+
+    def with_map(self, pixels: Tensor) -> tuple[Output, Tensor]:
+        """Return the same, and the last map (B x E x h x w) whose mean is the embedding."""
+        last = self.backbone.late(self.backbone.early(pixels))
+        embedding = self.backbone.pool(last)
+        return Output(logits=self.classifier(embedding), embedding=embedding), last
+
+
+def build_classifier(
+    settings: BackboneSettings, n_classes: int, seed: int, head: HeadName = "linear"
+) -> FundusClassifier:
+    """Build the network; equal settings and seed give equal first weights, whatever the method.
+
+    Parameters
+    ----------
+    head : {"linear", "corn", "grade"}
+        Nominal classes, conditional thresholds, or a real-valued grade with cut-points
+        (`offsite.training.heads.ordinal`).
+    """
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(seed)
+        backbone = build_backbone(settings)
+        heads = {"linear": nn.Linear, "corn": CornHead, "grade": GradeHead}
+        return FundusClassifier(backbone, heads[head](backbone.dimensions, n_classes))
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def network_state(algorithm: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of an algorithm's backbone and classifier by their full names."""
+    state = algorithm.state_dict()
+    return {n: t for n, t in state.items() if n.startswith(("backbone.", "classifier."))}

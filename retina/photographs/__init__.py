@@ -1,0 +1,1 @@
+"""The photographs of a run, and the batches made of them."""

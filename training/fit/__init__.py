@@ -1,0 +1,1 @@
+"""The fit loop, and what it keeps: checkpoints, averages, the selected epoch."""

@@ -1,0 +1,97 @@
+"""Which epoch's weights are kept, and when to stop waiting for better ones."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from offsite.errors import InputError
+from offsite.training.fit.settings import FitSettings
+
+_LOG = logging.getLogger("offsite.training")
+
+
+def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Return the classes without a validation item, and warn of them; none where nothing validates.
+
+    Weights are then selected by the other classes alone.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int, into ``classes``, of the validation items.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not len(labels) or not missing:
+        return []
+    _LOG.warning(
+        "no validation item is of class %s: weights are selected without it", ", ".join(missing)
+    )
+    return missing
+
+
+class Selection:
+    """The best epoch so far by one validation score.
+
+    Epochs that end before ``select_after`` are passed over: while a curriculum has hardly trained
+    the classifier, its scores say little. Without validation, or as long as no epoch has had a
+    defined score, the last epoch is taken.
+    """
+
+    def __init__(self, settings: FitSettings, *, validates: bool) -> None:
+        self.settings = settings
+        self.validates = validates
+        self.epoch = 0
+        self.score: float | None = None
+        self.waited = 0
+
+    @property
+    def reason(self) -> str:
+        """Why the present epoch is the selected one."""
+        if not self.validates:
+            return "no validation"
+        return "no score defined" if self.score is None else "best"
+
+    @property
+    def patience_is_out(self) -> bool:
+        """Whether ``patience`` epochs have passed without a better score."""
+        patience = self.settings.patience
+        return patience is not None and self.waited >= patience
+
+    def take(self, epoch: int, scores: Mapping[str, float | None]) -> bool:
+        """Take in an epoch's scores; return whether its weights are now the selected ones."""
+        if not self.validates:
+            self.epoch = epoch
+            return True
+        name = self.settings.select_by
+        if name not in scores:
+            raise InputError(
+                f"validation gives no score named '{name}' but {', '.join(sorted(scores))}",
+                remedy="Set select_by to one of them",
+                code="no_score",
+            )
+        score = scores[name]
+        if score is None or not self.settings.selectable(epoch):
+            self.waited += self.score is not None
+            chosen = self.score is None
+        else:
+            chosen = self._better(score)
+            self.waited = 0 if chosen else self.waited + 1
+            self.score = score if chosen else self.score
+        self.epoch = epoch if chosen else self.epoch
+        return chosen
+
+    def _better(self, score: float) -> bool:
+        if self.score is None:
+            return True
+        return score > self.score if self.settings.mode == "max" else score < self.score
+
+    def facts(self) -> dict[str, Any]:
+        """Return the state, JSON-able."""
+        return {"epoch": self.epoch, "score": self.score, "waited": self.waited}
+
+    def load(self, facts: Mapping[str, Any]) -> None:
+        """Put back a state."""
+        self.epoch, self.score, self.waited = facts["epoch"], facts["score"], facts["waited"]

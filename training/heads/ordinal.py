@@ -1,0 +1,201 @@
+"""Heads for ordered grades, and cut-points that turn a real-valued grade into classes.
+
+Both heads give B x C logits whose softmax is the class probabilities, so everything downstream of
+a head stays as it is for nominal classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from torch import Tensor, nn
+
+from offsite.errors import InputError
+from offsite.training.losses.ordinal import grade_error
+
+
+class CornHead(nn.Module):
+    """Conditional thresholds: P(y > k) = prod_{j <= k} sigmoid(logit_j), always falling in k.
+
+    Shi, Cao and Raschka 2023, arXiv 2111.08851. Cross-entropy on its logits is their loss up to a
+    divisor (`offsite.training.losses.ordinal.corn`).
+
+    Parameters
+    ----------
+    features, n_classes : int
+        E and C >= 2.
+    """
+
+    def __init__(self, features: int, n_classes: int) -> None:
+        super().__init__()
+        self.thresholds = nn.Linear(features, n_classes - 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return B x C log probabilities."""
+        z = self.thresholds(embedding).float()
+        passed = F.pad(F.logsigmoid(z).cumsum(dim=1), (1, 0))  # log P(y > k - 1)
+        stopped = F.pad(F.logsigmoid(-z), (0, 1))  # log P(y = k | y > k - 1); certain at the top
+        return passed + stopped
+
+
+class GradeHead(nn.Module):
+    """One real-valued grade, cut into classes: adjacent logits differ by (grade - cut) / scale.
+
+    The largest logit is thus the class between whose cut-points the grade lies. Training fits the
+    grade alone (`own_loss`); the cut-points, at first halfway between grades, are set afterwards by
+    `set_cut_points`.
+
+    Parameters
+    ----------
+    features, n_classes : int
+        E and C >= 2.
+    """
+
+    cuts: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, n_classes: int) -> None:
+        super().__init__()
+        self.grade_of = nn.Linear(features, 1)
+        nn.init.constant_(self.grade_of.bias, (n_classes - 1) / 2)
+        self.register_buffer("cuts", torch.arange(n_classes - 1) + 0.5)
+        self.register_buffer("scale", torch.tensor(0.5))
+
+    def grade(self, embedding: Tensor) -> Tensor:
+        """Return B real-valued grades."""
+        return self.grade_of(embedding)[:, 0].float()
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return B x C logits."""
+        steps = (self.grade(embedding)[:, None] - self.cuts) / self.scale
+        return F.pad(steps.cumsum(dim=1), (1, 0))
+
+    def own_loss(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss that fits the grade; it takes the place of the classification loss."""
+        return grade_error(self.grade(embedding), labels)
+
+    def set_cut_points(self, cut_points: "CutPoints") -> None:
+        """Use fitted cut-points from now on."""
+        self.cuts.copy_(torch.tensor(cut_points.cuts))
+        self.scale.fill_(cut_points.scale)
+
+
+@dataclass(frozen=True)
+class CutPoints:
+    """Where a real-valued grade passes from class to class.
+
+    Attributes
+    ----------
+    cuts : tuple of float
+        C - 1 values, not falling: a grade is of class k where k cuts are <= it.
+    scale : float
+        Softness of the probabilities, > 0 (grades).
+    kappa : float
+        Quadratic weighted kappa that the cuts reach on the predictions they were fitted to.
+    """
+
+    cuts: tuple[float, ...]
+    scale: float
+    kappa: float
+
+    def classes(self, grades: np.ndarray) -> np.ndarray:
+        """Return the class of each grade (int64)."""
+        return np.searchsorted(np.asarray(self.cuts), grades, side="right")
+
+
+def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> CutPoints:
+    """Return the cut-points with the highest quadratic weighted kappa, and the fitting softness.
+
+    The optimum is exact. With N items, kappa is 1 - A / B with A = sum_n (y_n - p_n)^2 and
+    B = sum_n mean_m (y_m - p_n)^2, both sums over items, so for a given ratio r the cuts that
+    minimise A - r B follow from one pass over the sorted grades per class; Dinkelbach's iteration
+    over r ends at the lowest A / B. Our construction.
+
+    Fit on training or validation predictions, never on a held-out site.
+
+    Parameters
+    ----------
+    grades : array
+        N real-valued grades.
+    labels : array
+        N true classes in 0..C-1.
+    n_classes : int
+        C >= 2.
+
+    Raises
+    ------
+    InputError
+        Code ``one_class``: all labels are equal, so kappa is undefined.
+    """
+    order = np.argsort(grades, kind="stable")
+    s, y = np.asarray(grades, dtype=np.float64)[order], np.asarray(labels)[order]
+    if len(np.unique(y)) < 2:
+        raise InputError(
+            "cut-points cannot be fitted to items of one grade",
+            remedy="Fit them on predictions that cover at least two grades",
+            code="one_class",
+        )
+    classes = np.arange(n_classes)
+    error = (y[:, None] - classes) ** 2.0
+    chance = np.broadcast_to(error.mean(axis=0), error.shape)
+    places, ratio = _best_places(s, error), np.inf
+    for _ in range(100):
+        predicted = np.searchsorted(places, np.arange(len(s)), side="right")
+        rows = np.arange(len(s))
+        below = chance[rows, predicted].sum()
+        # B = 0 happens for no prediction but that of the only true class, ruled out above.
+        reached = error[rows, predicted].sum() / below
+        if reached >= ratio - 1e-12:
+            break
+        ratio, kept = reached, places
+        places = _best_places(s, error - ratio * chance)
+    cuts = _between(s, kept)
+    return CutPoints(tuple(cuts), _best_scale(s, y, cuts), float(1 - ratio))
+
+
+def _best_places(s: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Return for each class k >= 1 the first item of class >= k, at the lowest total cost."""
+    n, n_classes = cost.shape
+    total = np.concatenate([np.zeros((1, n_classes)), np.cumsum(cost, axis=0)])
+    allowed = np.concatenate([[True], s[1:] > s[:-1], [True]])  # equal grades stay together
+    best, chosen = np.zeros(n + 1), []  # lowest cost where class k begins at or before each item
+    for k in range(1, n_classes):
+        moved = np.where(allowed, best + total[:, k - 1] - total[:, k], np.inf)
+        best = np.minimum.accumulate(moved)
+        lower = moved < np.concatenate([[np.inf], best[:-1]])
+        chosen.append(np.maximum.accumulate(np.where(lower, np.arange(n + 1), 0)))
+    places, end = np.empty(n_classes - 1, dtype=np.int64), n
+    for k in reversed(range(n_classes - 1)):
+        end = chosen[k][end]
+        places[k] = end
+    return places
+
+
+def _between(s: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return cuts halfway between the items that they part; outside them, halfway to the grade."""
+    natural = np.arange(len(places)) + 0.5
+    cuts = np.empty(len(places))
+    for k, place in enumerate(places):
+        if place == 0:
+            cuts[k] = min(s[0], natural[k])
+        elif place == len(s):
+            cuts[k] = max(np.nextafter(s[-1], np.inf), natural[k])
+        else:
+            cuts[k] = (s[place - 1] + s[place]) / 2
+    return np.maximum.accumulate(cuts)
+
+
+def _best_scale(s: np.ndarray, y: np.ndarray, cuts: np.ndarray) -> float:
+    """Return the scale with the highest likelihood of the labels."""
+    steps = np.cumsum(s[:, None] - cuts, axis=1)
+    raw = np.concatenate([np.zeros((len(s), 1)), steps], axis=1)
+
+    def loss(log_scale: float) -> float:
+        log_p = log_softmax(raw / np.exp(log_scale), axis=1)
+        return float(-log_p[np.arange(len(y)), y].mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.02), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))

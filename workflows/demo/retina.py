@@ -1,0 +1,64 @@
+"""The retina demo: synthetic fundus photographs of several clinics, one of them never trained on."""
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from offsite.files import replacing, write_text
+from offsite.preprocessing.synthetic.fundus.cohort import (
+    SyntheticFundusSettings,
+    make_fundus_cohort,
+)
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+from offsite.workflows.console.messages import say
+
+HELD_OUT = CLINICS[-1].name
+# Small photographs, so that a network trained from nothing is done in minutes on two cores.
+COHORT = SyntheticFundusSettings(patients_per_site=100, px=96, graders=False)
+NEW_CASES = COHORT.model_copy(update={"patients_per_site": 2, "eyes": (1, 1), "seed": 1})
+
+
+def write_demo(folder: Path) -> Path:
+    """Make cohort and configuration; return the configuration's path."""
+    say("[bold]cohort[/bold]    SYNTHETIC photographs; no patient stands behind them")
+    make_fundus_cohort(folder / "cohort", COHORT)
+    configuration = {
+        "task": "retina",
+        "title": "Synthetic diabetic retinopathy (demo)",
+        "cohort": "cohort/cohort.csv",
+        "classes": list(GRADES),
+        "output": "results",
+        "splits": {"held_out_sites": [HELD_OUT], "val": 0.2, "test": 0.3},
+        "decision": {
+            "name": "referable",
+            "positive_classes": list(GRADES[2:]),
+            "urgent_classes": list(GRADES[3:]),
+            "ordinal": True,
+        },
+        "preparation": {"px": 64},
+        "training": {
+            "method": "deco",
+            "backbone": {"width": 16},
+            "batch_size": 32,
+            "fit": {"epochs": 16, "learning_rate": 0.002},
+        },
+        "tracking": {"experiment": "demo retina", "model": "demo-photographs"},
+        "cells": {"shards": 1},
+    }
+    path = folder / "retina.yaml"
+    write_text(path, yaml.safe_dump(configuration, sort_keys=False))
+    return path
+
+
+def write_new_cases(folder: Path) -> Path:
+    """Make photographs that no one has graded, one file of them no picture at all; return their table."""
+    table = pd.read_csv(make_fundus_cohort(folder / "new-cases", NEW_CASES))
+    table = table[["image", "patient", "site", "eye"]]
+    write_text(folder / "new-cases" / "images" / "not-a-photograph.jpg", "This is a text file.\n")
+    bad = {"image": "images/not-a-photograph.jpg", "patient": "nobody", "site": HELD_OUT}
+    table = pd.concat([table, pd.DataFrame([bad])]).fillna("")
+    path = folder / "new-cases" / "new-cases.csv"
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    return path

@@ -1,0 +1,1 @@
+"""A job: its configuration, its folder, and the page of all settings."""

@@ -1,0 +1,178 @@
+"""The configuration of a whole job: one YAML file from the cohort to the registry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from offsite.errors import InputError
+from offsite.evaluation.evaluating import ReportSettings
+from offsite.evaluation.settings import TaskSettings
+from offsite.pathology.settings import PathologySettings
+from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.preprocessing.cohort.splits import SplitSettings
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.retina.settings import RetinaSettings, check_method_name
+from offsite.settings import Settings
+from offsite.workflows.jobs.yaml_settings import read_values, validate
+
+
+class TrackingSettings(Settings):
+    """Where results are shown."""
+
+    uri: str | None = Field(
+        None,
+        description="MLflow store: sqlite:///path or http(s)://server; by default mlflow.db in"
+        " the output folder",
+    )
+    experiment: str = Field("offsite", min_length=1, description="Name of the experiment")
+    model: str = Field(
+        "offsite", pattern=r"^[^/:.%\"']+$", max_length=100,
+        description="Name of the model in the registry",
+    )  # fmt: skip
+
+
+class CellSettings(Settings):
+    """The runs of a job: each method x each held-out site x each seed is one."""
+
+    methods: tuple[str, ...] = Field(
+        (), description="Methods; none named = the one of the training settings"
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds")
+    protocol: Literal["as_given", "leave_one_site_out", "single_source"] = Field(
+        "as_given",
+        description="Sites held out: those of splits; each in turn; or all but each in turn",
+    )
+    gpus: int = Field(0, ge=0, le=64, description="GPUs that a run of the workflow asks for")
+    shards: int = Field(
+        4, ge=1, le=10_000, description="Jobs of the workflow that the images are divided into"
+    )
+
+
+class DecisionSettings(Settings):
+    """What a finding means for the patient."""
+
+    name: str = Field(
+        "positive", pattern=r"^[a-z][a-z0-9_]*$", description="What a positive case is called"
+    )
+    positive_classes: tuple[str, ...] = Field(
+        (), description="Classes that call for referral; none named = all but the first"
+    )
+    urgent_classes: tuple[str, ...] = Field((), description="Classes that call for it urgently")
+    sensitivity: float = Field(
+        0.9, gt=0, lt=1, description="Sensitivity (0..1) that the threshold is chosen for"
+    )
+    ordinal: bool = Field(False, description="Whether the classes are grades, mild to severe")
+
+
+class JobConfiguration(Settings):
+    """What every job has."""
+
+    title: str = Field("offsite", max_length=200, description="What the model is called")
+    cohort: str = Field(description="Cohort table, relative to the configuration's folder")
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="Class names in order (grades from mild to severe)"
+    )
+    output: str = Field(
+        "output", description="Folder of results, relative to the configuration's folder"
+    )
+    splits: SplitSettings = Field(SplitSettings(), description="Division of the patients")
+    decision: DecisionSettings = Field(DecisionSettings(), description="What a finding means")
+    evaluation: ReportSettings = Field(
+        default_factory=ReportSettings, description="Tables, intervals and the report"
+    )
+    tracking: TrackingSettings = Field(TrackingSettings(), description="MLflow")
+    cells: CellSettings = Field(CellSettings(), description="The runs of the job")
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("a class is named twice")
+        named = {*self.decision.positive_classes, *self.decision.urgent_classes}
+        if unknown := sorted(named - set(self.classes)):
+            raise ValueError(f"decision names {', '.join(unknown)}, which is not a class")
+        return self
+
+    @property
+    def positive_classes(self) -> tuple[str, ...]:
+        """Classes that call for referral."""
+        return self.decision.positive_classes or self.classes[1:]
+
+    def report_settings(self) -> ReportSettings:
+        """Return the evaluation's settings; the decision is a task unless tasks are named."""
+        if self.evaluation.metrics.tasks:
+            return self.evaluation
+        task = TaskSettings(
+            positive_classes=self.positive_classes, target_sensitivity=self.decision.sensitivity
+        )
+        metrics = self.evaluation.metrics.model_copy(update={"tasks": {self.decision.name: task}})
+        return self.evaluation.model_copy(update={"metrics": metrics, "title": self.title})
+
+
+class PathologyConfiguration(JobConfiguration):
+    """Whole-slide images to a slide classifier."""
+
+    task: Literal["pathology"] = Field(description="Slides")
+    tiles: TileSettings = Field(TileSettings(), description="Tiling")
+    encoder: EncoderSettings = Field(EncoderSettings(), description="Tile encoder")
+    training: PathologySettings = Field(
+        default_factory=PathologySettings, description="Method and fitting"
+    )
+
+    @model_validator(mode="after")
+    def _methods_can_be_trained(self) -> Self:
+        for method in self.cells.methods or (self.training.method,):
+            self.training.check_method(method, len(self.classes))
+        return self
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        tiles, encoder = self.tiles, self.encoder
+        if (tiles.tile_px, tiles.mpp) != (encoder.tile_px, encoder.mpp):
+            raise ValueError(
+                f"tiles of {tiles.tile_px} px at {tiles.mpp:g} um per px do not fit an encoder"
+                f" for {encoder.tile_px} px at {encoder.mpp:g}"
+            )
+        return self
+
+
+class RetinaConfiguration(JobConfiguration):
+    """Fundus photographs to a grader of diabetic retinopathy."""
+
+    task: Literal["retina"] = Field(description="Photographs")
+    preparation: FundusSettings = Field(FundusSettings(), description="Preparation")
+    training: RetinaSettings = Field(
+        default_factory=RetinaSettings, description="Method and fitting"
+    )
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Self:
+        for method in self.cells.methods or (self.training.method,):
+            check_method_name(method)
+        return self
+
+
+Configuration = PathologyConfiguration | RetinaConfiguration
+_TASKS: dict[str, type[PathologyConfiguration] | type[RetinaConfiguration]] = {
+    "pathology": PathologyConfiguration,
+    "retina": RetinaConfiguration,
+}
+
+
+def load_configuration(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
+    """Read and check a configuration; see :func:`offsite.workflows.jobs.yaml_settings.load_settings`."""
+    file = Path(path)
+    return validate_configuration(read_values(file, overrides), file)
+
+
+def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
+    """Check a configuration that was read from ``file``."""
+    model = _TASKS.get(str(values.get("task")))
+    if model is None:
+        raise InputError(
+            f"task is {values.get('task')!r}", file=file,
+            remedy=f"Write 'task: {'` or `task: '.join(_TASKS)}'".replace("`", "'"),
+        )  # fmt: skip
+    return validate(values, model, file)

@@ -1,0 +1,93 @@
+"""A job: a configuration, the folder it lives in, and where each of its results goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.training.cells import Cell, divisions_of, experiment_cells
+from offsite.workflows.jobs.configuration import Configuration, load_configuration
+
+
+@dataclass(frozen=True)
+class Job:
+    """A configuration and its place on disk.
+
+    Attributes
+    ----------
+    configuration : Configuration
+        The validated settings.
+    file : Path
+        The YAML file; relative paths in it start from its folder.
+    """
+
+    configuration: Configuration
+    file: Path
+
+    @classmethod
+    def load(cls, file: str | Path, overrides: Sequence[str] = ()) -> "Job":
+        """Read a job from its YAML file; see :func:`offsite.workflows.jobs.yaml_settings.load_settings`."""
+        return cls(load_configuration(file, overrides), Path(file).absolute())
+
+    @property
+    def output(self) -> Path:
+        """Folder of all results."""
+        return self.file.parent / self.configuration.output
+
+    @property
+    def tiles(self) -> Path:
+        """Folder of tile tables."""
+        return self.output / "tiles"
+
+    @property
+    def features(self) -> Path:
+        """Folder of tile features."""
+        return self.output / "features"
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of prepared photographs."""
+        return self.output / "prepared"
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow store, absolute."""
+        uri = self.configuration.tracking.uri
+        return uri if uri else f"sqlite:///{self.output / 'mlflow.db'}"
+
+    @property
+    def cohort_path(self) -> Path:
+        """The cohort table."""
+        return self.file.parent / self.configuration.cohort
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The validated cohort."""
+        return load_cohort(self.cohort_path, self.configuration.classes)
+
+    def cell(
+        self, method: str | None = None, held_out: Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> Cell:  # fmt: skip
+        """Return one run; what is not named is the configuration's first."""
+        first = self.cells()[0]
+        return Cell(
+            method=method or first.method,
+            held_out=first.held_out if held_out is None else tuple(held_out),
+            seed=first.seed if seed is None else seed,
+        )
+
+    def cells(self) -> list[Cell]:
+        """Return every run of the job, in the order of :func:`offsite.training.cells.experiment_cells`."""
+        wanted = self.configuration.cells
+        if wanted.protocol == "as_given":
+            divisions = [self.configuration.splits.held_out_sites]
+        else:
+            divisions = divisions_of(wanted.protocol, self.cohort.sites)
+        methods = wanted.methods or (self.configuration.training.method,)
+        return experiment_cells(methods, divisions, wanted.seeds)
+
+    def run_folder(self, cell: Cell) -> Path:
+        """Return where a run lives."""
+        return self.output / "runs" / cell.name

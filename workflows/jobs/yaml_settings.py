@@ -1,0 +1,99 @@
+"""Settings from a YAML file with overrides from the command line, every fault named."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from offsite.errors import InputError, InputErrors
+
+Model = TypeVar("Model")
+MAX_BYTES = 1 << 20
+
+
+def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Read settings from YAML.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file of at most 1 MiB holding one mapping.
+    model : type
+        The pydantic model (or union of models) that it must fit.
+    overrides : sequence of str
+        ``a.b=value`` each; the value is read as YAML, so ``splits.held_out_sites=[east]`` works.
+
+    Raises
+    ------
+    InputErrors
+        Every fault with the file and the setting's name.
+    """
+    file = Path(path)
+    return validate(read_values(file, overrides), model, file)
+
+
+def read_values(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the mapping of a settings file and apply overrides; nothing is checked yet."""
+    values = _read(file)
+    for override in overrides:
+        _apply(values, override)
+    return values
+
+
+def validate(values: dict[str, Any], model: type[Model], file: Path) -> Model:
+    """Check settings that were read from ``file``; faults are named as by `load_settings`."""
+    try:
+        return TypeAdapter(model).validate_python(values)
+    except ValidationError as error:
+        raise InputErrors([_fault(detail, file) for detail in error.errors()]) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError("no such settings file", file=file, remedy="Name an existing YAML file")
+    if file.stat().st_size > MAX_BYTES:
+        raise InputError("larger than 1 MiB", file=file, remedy="Settings are a short YAML mapping")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"not YAML ({error})", file=file, remedy="Mend the syntax") from error
+    if not isinstance(values, dict):
+        raise InputError(
+            "not a mapping of settings", file=file, remedy="Write one 'name: value' a line"
+        )
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise InputError(
+            f"'{override}' sets nothing", remedy="Write --set name=value, as in --set fit.epochs=20"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"'{text}' is not YAML", remedy="Quote the value") from error
+    *groups, last = name.split(".")
+    for group in groups:
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise InputError(
+                f"'{group}' in '{override}' is a value, not a group",
+                remedy="Set a name that stands in the settings file",
+            )
+        values = inner
+    values[last] = value
+
+
+def _fault(detail: Any, file: Path) -> InputError:
+    where = ".".join(str(part) for part in detail["loc"]) or "the file"
+    given = detail.get("input")
+    shown = f" (given: {given!r})"[:80] if isinstance(given, str | int | float | bool) else ""
+    remedy = {
+        "extra_forbidden": "No such setting: check its spelling against docs/settings.md",
+        "missing": "Add it",
+    }.get(detail["type"], "docs/settings.md lists every setting with its unit")
+    return InputError(f"{where}: {detail['msg']}{shown}", file=file, remedy=remedy)

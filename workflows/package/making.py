@@ -1,0 +1,173 @@
+"""From a finished run and its evaluation to a model package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import Predictions, load_predictions
+from offsite.files import file_digest
+from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
+from offsite.workflows.package.fitting import Groups, fit_reference
+from offsite.workflows.package.folder import write_package
+from offsite.workflows.package.results import site_results
+from offsite.workflows.package.schema import Architecture, DecisionRules, ModelRecord, SiteCounts
+
+_INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a package cannot read from the run's tables.
+
+    Attributes
+    ----------
+    name, target : str
+        What the model is called, and what its classes say.
+    task : str
+        ``slides`` or ``photographs``.
+    architecture, architecture_settings
+        Name in offsite's list, and plain JSON that rebuilds the network.
+    preprocessing : dict
+        ``tiles`` and ``encoder``, or ``fundus``: settings as JSON.
+    mpp, field_of_view : float or None
+        um per px of the tiles; degrees of a photograph.
+    ordinal : bool
+        Whether the classes are grades, from mild to severe.
+    positive, urgent : tuple of str
+        Classes that call for referral (none named: all but the first) and for urgent referral.
+    sensitivity : float
+        That the thresholds are chosen for, 0..1.
+    """
+
+    name: str
+    task: Literal["slides", "photographs"]
+    target: str
+    architecture: str
+    architecture_settings: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    mpp: float | None = None
+    field_of_view: float | None = None
+    ordinal: bool = False
+    positive: tuple[str, ...] = ()
+    urgent: tuple[str, ...] = ()
+    sensitivity: float = 0.9
+
+
+def package_run(
+    run_folder: str | Path, evaluation_folder: str | Path | None, out: str | Path, facts: ModelFacts
+) -> Path:
+    """Write the package of a finished run; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    run_folder : path
+        With ``weights.safetensors``, ``predictions.parquet``, ``embeddings.npy``, ``run.json``.
+    evaluation_folder : path or None
+        With ``per_site.csv``; without it the package says that nothing was measured.
+    out : path
+        The folder to make.
+    facts : ModelFacts
+        What the run's tables do not say.
+
+    Raises
+    ------
+    InputError
+        The run is not finished, or ``facts`` name a class that is not there.
+    """
+    from safetensors.torch import load_file
+
+    run = Path(run_folder)
+    record = RunFolder(run).record()
+    if record is None or record["status"] != "done":
+        raise InputError("not a finished run", file=run, remedy="Train it to the end first")
+    predictions = load_predictions(run)
+    positive = facts.positive or predictions.classes[1:]
+    groups = Groups(
+        positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
+    )
+    answers = _one_row_an_answer(_answerable(predictions, run), record)
+    fitted = fit_reference(answers, groups)
+    table = predictions.table
+    trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
+    results, unsaid = site_results(evaluation_folder)
+    fitted.limits.extend(unsaid)
+    model = ModelRecord(
+        name=facts.name,
+        task=facts.task,
+        target=facts.target,
+        classes=predictions.classes,
+        ordinal=facts.ordinal,
+        architecture=Architecture(
+            name=facts.architecture, settings=dict(facts.architecture_settings)
+        ),
+        preprocessing={**facts.preprocessing, **_pooling(record)},
+        mpp=facts.mpp,
+        field_of_view=facts.field_of_view,
+        decision=DecisionRules(positive=positive, urgent=facts.urgent),
+        profiles=fitted.profiles,
+        training_sites=tuple(sorted(trained["site"].unique())),
+        patients=int(trained["patient"].nunique()),
+        cohort=_cohort(predictions),
+        results=results,
+        limits=tuple(fitted.limits),
+        fingerprints={"run": record["key"], **_encoder(record), **_digests(run)},
+        versions=dict(record.get("versions", {})),
+    )
+    weights = load_file(run / "weights.safetensors")
+    return write_package(out, model, weights, fitted.reference)
+
+
+def _answerable(predictions: Predictions, run: Path) -> Predictions:
+    """Without the ungradable: they get no answer, so nothing of an answer is fitted on them."""
+    file = run / EXCLUDED
+    if not file.is_file():
+        return predictions
+    listed = pd.read_csv(file, dtype=str, keep_default_na=False)
+    ungradable = listed.loc[listed["status"] == NOT_TRAINED_ON, "image"]
+    return predictions.select(~predictions.table["image"].isin(ungradable).to_numpy())
+
+
+def _one_row_an_answer(predictions: Predictions, record: Mapping[str, Any]) -> Predictions:
+    """Where patients are answered, a row for each patient: its other slides are no further cases.
+
+    Copies of an answer would pass for the positive cases that a threshold must have met, and for
+    the calibration cases that a prediction set rests on.
+    """
+    if record.get("facts", {}).get("pooling", "slide") == "slide":
+        return predictions
+    return predictions.select(~predictions.table.duplicated(["site", "patient"]).to_numpy())
+
+
+def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
+    found = []
+    for site, rows in predictions.table.groupby("site"):
+        roles = set(rows["site_role"]) & {"training", "held_out"}
+        found.append(
+            SiteCounts(
+                site=str(site),
+                role="training" if "training" in roles else "held_out" if roles else "unknown",
+                images=len(rows),
+                patients=int(rows["patient"].nunique()),
+                classes={str(k): int(v) for k, v in rows["label"].value_counts().items()},
+            )
+        )
+    return tuple(found)
+
+
+def _pooling(record: Mapping[str, Any]) -> dict[str, str]:
+    """Whether the model answers for slides or for patients."""
+    pooling = record.get("facts", {}).get("pooling")
+    return {"pooling": pooling} if pooling else {}
+
+
+def _encoder(record: Mapping[str, Any]) -> dict[str, str]:
+    digest = record.get("facts", {}).get("encoder_digest")
+    return {"encoder": digest} if digest else {}
+
+
+def _digests(run: Path) -> dict[str, str]:
+    return {name: file_digest(run / name) for name in _INPUTS if (run / name).is_file()}

@@ -1,0 +1,1 @@
+"""The Snakemake workflow, and what its rules ask of a job."""

@@ -1,0 +1,74 @@
+"""What the workflow's rules ask of a job; plain functions, so that they are tested as such."""
+
+import os
+from collections.abc import Callable
+
+from offsite.files import digest_of
+from offsite.workflows.jobs.job import Job
+
+STAGES = {"pathology": ("tile", "embed"), "retina": ("prepare",)}
+
+
+def stages_of(job: Job) -> tuple[str, ...]:
+    """Return the stages from images to what a model reads, in order."""
+    return STAGES[job.configuration.task]
+
+
+def before(job: Job, stage: str, part: int) -> list[str]:
+    """Return what a shard of a stage waits for: the same shard before it, or its images.
+
+    Images that do not exist are left out: the stage gives each of them a row with the reason.
+    """
+    stages = stages_of(job)
+    position = stages.index(stage)
+    if position:
+        return [f"workflow/{stages[position - 1]}-{part}.done"]
+    # Text, and this shard's rows alone: at ten thousand slides a path object for each image and
+    # shard is what planning the workflow would cost.
+    folder = job.cohort.path.parent.absolute()
+    images = job.cohort.table["image"].iloc[part - 1 :: job.configuration.cells.shards]
+    paths = [os.path.join(folder, image) for image in images]  # noqa: PTH118
+    return [str(job.cohort.path), *filter(os.path.exists, paths)]
+
+
+def everything(job: Job) -> list[str]:
+    """Return the marker or result of every job of the workflow.
+
+    All of them are asked for, not the last alone: where a job failed, Snakemake would else see
+    what once followed from it, older and of other settings, and have nothing to do.
+    """
+    stages, shards = stages_of(job), range(1, job.configuration.cells.shards + 1)
+    cells = [cell.name for cell in job.cells()]
+    return [
+        *(f"workflow/{stage}-{part}.done" for stage in stages for part in shards),
+        *(f"workflow/{stage}.done" for stage in stages),
+        *(f"workflow/trained/{cell}.done" for cell in cells),
+        *(f"runs/{cell}/evaluation/report.html" for cell in cells),
+        *(f"workflow/{name}" for name in ("tracked.done", "compared.done", "registered.txt")),
+    ]
+
+
+def more_memory(first_mb: int) -> Callable[..., int]:
+    """Return a resource that doubles with each attempt."""
+
+    def memory(wildcards: object, attempt: int) -> int:
+        return int(first_mb * 2 ** (attempt - 1))
+
+    return memory
+
+
+def settings_of(job: Job, stage: str) -> str:
+    """Return a digest of the settings that a stage's result depends on.
+
+    It stands among the parameters of the rule, so that a changed setting redoes the stages that it
+    concerns and no others.
+    """
+    concerned = {
+        "tile": ("tiles",),
+        "embed": ("tiles", "encoder"),
+        "prepare": ("preparation",),
+        "train": ("classes", "splits", "training"),
+        "evaluate": ("title", "decision", "evaluation"),
+    }[stage]
+    settings = job.configuration.model_dump(mode="json")
+    return digest_of({name: settings[name] for name in concerned})[:16]

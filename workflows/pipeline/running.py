@@ -1,0 +1,125 @@
+"""Snakemake on the packaged workflow."""
+
+import contextlib
+import fcntl
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.markup import escape
+
+from offsite.errors import InputError
+from offsite.workflows.console.messages import say
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.pipeline.inputs import stages_of
+
+PROFILES = ("default", "slurm", "kubernetes")
+LOCK = "workflow.lock"
+_LITTLE_ROOM = 20_000_000  # bytes; weights and checkpoints of a run are of this size
+_LOOKS_ONLY = {"--dry-run", "-n", "--report", "--lint", "--unlock", "--dag", "--rulegraph"}
+
+
+def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequence[str] = ()) -> int:
+    """Run the workflow of a job; return Snakemake's exit code.
+
+    Parameters
+    ----------
+    config : path
+        The job's configuration; checked before Snakemake starts.
+    profile : str
+        A packaged profile, or the folder of one.
+    cores : int
+        Cores on this machine; 0 = all.
+
+    Raises
+    ------
+    InputError
+        The configuration or the cohort cannot be used, Snakemake is not installed, there is no
+        such profile, or another run works in the same folder.
+    """
+    if find_spec("snakemake") is None:
+        raise InputError(
+            "Snakemake is not installed", remedy="Install it with: pip install 'offsite[workflow]'"
+        )
+    job = Job.load(config)
+    job.cells()
+    job.cohort  # noqa: B018 (read, and so checked, before anything runs)
+    job.output.mkdir(parents=True, exist_ok=True)
+    call = command(job, profile, cores, more)
+    if _LOOKS_ONLY & set(more):
+        return subprocess.run(call, check=False).returncode
+    with _alone(job.output) as held:
+        code = subprocess.run(call, check=False, pass_fds=(held,)).returncode
+    if code:
+        say(_after_failure(job.output))
+    return code
+
+
+def _after_failure(folder: Path) -> str:
+    """Say what to do next; what failed has said why by itself."""
+    goes_on = "then run the same command: what is done stays"
+    free = shutil.disk_usage(folder).free
+    place = escape(str(folder))
+    if free < _LITTLE_ROOM:
+        return f"[red]the disk is full[/red]: {free // 1000} kB are left at {place}. Make room, {goes_on}"
+    return f"[red]not finished[/red]: mend what the messages above name (logs: {place}/workflow/logs), {goes_on}"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold a folder for one workflow run; the lock goes with the last process that holds it.
+
+    Snakemake's own lock files outlive a killed Snakemake, and then someone must judge whether they
+    still mean anything. This one is the kernel's: Snakemake inherits it, so it says the truth even
+    where `offsite` was killed and Snakemake was not.
+    """
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                "another workflow run works in this folder", file=folder,
+                remedy="Wait for it, or end it; a run that was killed holds nothing back",
+            ) from error  # fmt: skip
+        yield file.fileno()
+
+
+def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str]:
+    """Return the Snakemake command line of a job."""
+    here = Path(str(files("offsite.workflows"))) / "pipeline"
+    folder = here / "profiles" / profile if profile in PROFILES else Path(profile).absolute()
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"no profile '{profile}'", file=folder,
+            remedy=f"Name {', '.join(PROFILES)} or a folder with a config.yaml",
+        )  # fmt: skip
+    return [
+        sys.executable, "-m", "snakemake",
+        "--snakefile", str(here / "Snakefile"),
+        "--configfile", str(job.file),
+        "--directory", str(job.output),
+        "--profile", str(folder),
+        "--nolock",
+        *(["--cores", str(cores) if cores else "all"] if profile == "default" or cores else []),
+        *more,
+    ]  # fmt: skip
+
+
+def progress(config: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield, for each stage of a job, its name, how many of its parts are done, and of how many."""
+    job = Job.load(config)
+    markers, shards = job.output / "workflow", job.configuration.cells.shards
+    for stage in stages_of(job):
+        done = sum((markers / f"{stage}-{part}.done").is_file() for part in range(1, shards + 1))
+        yield stage, done, shards
+    cells = job.cells()
+    trained = sum((markers / "trained" / f"{cell.name}.done").is_file() for cell in cells)
+    yield "train", trained, len(cells)
+    reports = sum((job.run_folder(c) / "evaluation" / "report.html").is_file() for c in cells)
+    yield "evaluate", reports, len(cells)
+    for name in ("tracked.done", "compared.done", "registered.txt"):
+        yield name.split(".")[0], int((markers / name).is_file()), 1

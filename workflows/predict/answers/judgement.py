@@ -1,0 +1,108 @@
+"""From logits to calibrated probabilities, prediction sets, OOD percentile and a decision."""
+
+from typing import Any
+
+import numpy as np
+
+from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.evaluation.ood.reference import ReferencedDetector
+from offsite.workflows.package.folder import Package
+from offsite.workflows.package.schema import POOLED, OperatingPoint
+from offsite.workflows.package.temperature import tempered
+from offsite.workflows.predict.answers.decisions import Evidence, Verdict, decide
+from offsite.workflows.predict.predictors.contract import Finding
+
+LEVELS = (90, 95)
+
+
+class Judge:
+    """Everything in a package that stands between the network's answer and the reader.
+
+    Parameters
+    ----------
+    package : Package
+        A verified package. What it lacks is not made up: without calibration the probabilities
+        are the softmax and said to be uncalibrated, without a detector there is no percentile.
+    """
+
+    def __init__(self, package: Package) -> None:
+        self.record = package.record
+        arrays = package.arrays("ood")
+        self._detector = ReferencedDetector.from_arrays(arrays) if arrays else None
+        self._sets = {
+            site: ConformalSets.from_arrays(arrays)
+            for site in package.record.profiles
+            if (arrays := package.arrays(f"conformal/{site}"))
+        }
+        self._calibration = package.arrays("calibration")
+
+    def judge(self, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
+        """Judge one finding at one site; returns the columns of the result and the verdict."""
+        logits = np.asarray(finding.logits, dtype=np.float64)[None]
+        name, profile = self.record.profile_of(site)
+        probabilities, calibrated = self._probabilities(logits, profile.calibration)
+        sets = {level: self._prediction_set(probabilities, name, level) for level in LEVELS}
+        rules, classes = self.record.decision, self.record.classes
+        positive = self._share(probabilities, rules.positive)
+        urgent = self._share(probabilities, rules.urgent) if rules.urgent else None
+        evidence = Evidence(
+            positive=positive,
+            urgent=urgent,
+            sets=sets,
+            ood_percentile=self._percentile(finding, logits),
+            calibrated_site=name != POOLED,
+        )
+        verdict = decide(evidence, rules, profile)
+        columns = {
+            "site_profile": name,
+            "logits": [round(float(value), 6) for value in finding.logits],
+            "prediction": classes[int(probabilities.argmax())],
+            "probabilities": dict(zip(classes, map(_rounded, probabilities), strict=True)),
+            "calibrated": calibrated,
+            "referable": verdict.referable,
+            "referable_probability": _rounded(positive),
+            **_point("referable", profile.referral),
+            "urgent": verdict.urgent,
+            "urgent_probability": None if urgent is None else _rounded(urgent),
+            **_point("urgent", profile.urgent),
+            **{f"set_{level}": sets[level] for level in LEVELS},
+            "ood_percentile": evidence.ood_percentile,
+        }
+        return columns, verdict
+
+    def _probabilities(self, logits: np.ndarray, calibration: str) -> tuple[np.ndarray, bool]:
+        temperature = self._calibration.get(f"{calibration}/temperature")
+        known = 1.0 if temperature is None else float(temperature)
+        return tempered(logits, known)[0], temperature is not None
+
+    def _prediction_set(
+        self, probabilities: np.ndarray, site: str, level: int
+    ) -> tuple[str, ...] | None:
+        sets = self._sets.get(site, self._sets.get(POOLED))
+        if sets is None:
+            return None
+        found = sets.predict(probabilities[None], np.array([site]), level / 100)
+        members = zip(self.record.classes, found.members[0], strict=True)
+        return tuple(name for name, member in members if member)
+
+    def _share(self, probabilities: np.ndarray, names: tuple[str, ...]) -> float:
+        return float(sum(probabilities[self.record.classes.index(name)] for name in names))
+
+    def _percentile(self, finding: Finding, logits: np.ndarray) -> float | None:
+        if self._detector is None or finding.embedding is None:
+            return None
+        embedding = np.asarray(finding.embedding, dtype=np.float64)[None]
+        score = self._detector.score(embedding, logits)
+        return round(float(self._detector.percentile(score)[0]), 2)
+
+
+def _rounded(value: float) -> float:
+    # Six decimals: what another batch size or machine may change lies below them.
+    return round(float(value), 6)
+
+
+def _point(name: str, point: OperatingPoint | None) -> dict[str, Any]:
+    return {
+        f"{name}_threshold": point.threshold if point else None,
+        f"{name}_threshold_origin": point.origin if point else "",
+    }

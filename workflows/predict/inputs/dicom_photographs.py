@@ -1,0 +1,76 @@
+"""Photographs of the retina in DICOM: one frame, in colour or grey."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from offsite.preprocessing.fundus.reading import MAX_PIXELS
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.kinds import is_deflated
+from offsite.workflows.predict.predictors.contract import Rejected
+
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
+_COLOURS = ("RGB", "YBR_", "MONOCHROME")
+
+
+def dicom_pixels(path: Path) -> np.ndarray:
+    """Return the picture of a DICOM photograph as uint8, H x W x 3, RGB.
+
+    Raises
+    ------
+    Rejected
+        It holds no single picture, or its compression has no decoder here, or pydicom (the extra
+        ``dicom``) is not installed.
+    """
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        text = "DICOM needs the extra: pip install 'offsite[dicom]'"
+        raise Rejected(Code.UNSUPPORTED, text) from None
+    try:
+        if is_deflated(path):
+            raise Rejected(Code.UNSUPPORTED, "a deflated DICOM file: of what size is not known")
+        data = dcmread(path)
+        _check(data)
+        pixels = np.asarray(data.pixel_array)  # YBR has become RGB
+    except Rejected:
+        raise
+    except Exception as error:
+        text = f"the DICOM file cannot be read ({type(error).__name__})"
+        raise Rejected(Code.UNREADABLE, text) from error
+    pixels = _eight_bits(pixels, int(data.BitsStored))
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        pixels = 255 - pixels
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise Rejected(Code.WRONG_KIND, "the DICOM file holds no colour photograph")
+    return np.ascontiguousarray(pixels)
+
+
+def _eight_bits(pixels: np.ndarray, stored: int) -> np.ndarray:
+    if stored == 8 and pixels.dtype == np.uint8:
+        return pixels
+    levels = pixels.astype(np.float32) * (255 / (2**stored - 1))
+    return np.clip(levels, 0, 255).round().astype(np.uint8)
+
+
+def _check(data: Any) -> None:
+    from pydicom.pixels import get_decoder
+
+    if "PixelData" not in data:
+        raise Rejected(Code.NOT_AN_IMAGE, "the DICOM file holds no picture")
+    if data.get("SOPClassUID") == _SLIDE:
+        raise Rejected(Code.WRONG_KIND, "a slide, not a photograph")
+    if int(data.get("NumberOfFrames", 1) or 1) > 1:
+        raise Rejected(Code.UNSUPPORTED, "several pictures in one DICOM file")
+    if int(data.Rows) * int(data.Columns) > MAX_PIXELS:
+        raise Rejected(Code.TOO_LARGE, f"{data.Columns} x {data.Rows} px is too large")
+    colour = str(data.PhotometricInterpretation)
+    if not colour.startswith(_COLOURS):
+        raise Rejected(Code.UNSUPPORTED, f"DICOM with colours as {colour}")
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        raise Rejected(Code.UNSUPPORTED, f"no decoder for DICOM with {syntax.name} is installed")

@@ -1,0 +1,50 @@
+"""One input of a run."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.naming import case_name, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One input.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the run, from 1; logs name it by this and never by its file.
+    path : Path
+    name : str
+        The path as it is shown: always printable, always UTF-8.
+    case : str
+        Name of its folder in the output; letters, digits, dot, hyphen and underscore only.
+    patient, site, eye : str
+        From a cohort table, else blank (site: from the command line).
+    mpp : float or None
+        um per px from a cohort table.
+    parts : tuple of Path
+        Further files of the same image (a DICOM series, the data of a MIRAX slide).
+    siblings : tuple of (Path, float or None)
+        Other images of the patient that the answer rests on too (models of patients), with mpp.
+    fault : (Code, str) or None
+        What is known against it already.
+    """
+
+    number: int = 0
+    path: Path
+    name: str
+    case: str
+    patient: str = ""
+    site: str = ""
+    eye: str = ""
+    mpp: float | None = None
+    parts: tuple[Path, ...] = ()
+    siblings: tuple[tuple[Path, float | None], ...] = ()
+    fault: tuple[Code, str] | None = None
+
+
+def item_of(path: Path, **facts: object) -> Item:
+    """Return the input for one path."""
+    return replace(Item(path=path, name=shown(path), case=case_name(path)), **facts)  # type: ignore[arg-type]

@@ -1,0 +1,84 @@
+"""What a file is by its first bytes: names lie, content rarely does."""
+
+from pathlib import Path
+
+from offsite.preprocessing.slides.fingerprints import companions
+
+_PICTURES = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+    b"\x00\x00\x00\x0cjP  ": "jpeg2000",
+    b"\xff\x4f\xff\x51": "jpeg2000",
+}
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+def kind_of(path: Path) -> str:
+    """Return the format of a file: jpeg, png, gif, bmp, jpeg2000, webp, tiff, dicom, or ""."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head[:4] in _TIFF:
+        return "tiff"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    return next((name for magic, name in _PICTURES.items() if head.startswith(magic)), "")
+
+
+def dicom_series(paths: list[Path]) -> list[tuple[Path, ...]]:
+    """Group the files of one folder: those of one DICOM series are one image.
+
+    The largest file of a series stands for it (of a slide, the level with most pixels). Without
+    pydicom, or for a file it cannot read, each file stands for itself.
+    """
+    series: dict[str, list[Path]] = {}
+    groups: list[tuple[Path, ...]] = []
+    for path in paths:
+        identity = _series_of(path)
+        if identity:
+            series.setdefault(identity, []).append(path)
+        else:
+            groups.append((path,))
+    for members in series.values():
+        members.sort(key=lambda path: (-path.stat().st_size, path.name))
+        groups.append(tuple(members))
+    return sorted(groups, key=lambda group: group[0].name)
+
+
+def _series_of(path: Path) -> str:
+    try:
+        if kind_of(path) != "dicom":
+            return ""
+        from pydicom import dcmread
+
+        if is_deflated(path):
+            return ""
+        header = dcmread(path, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
+        return str(header.get("SeriesInstanceUID", ""))
+    except Exception:  # whatever is wrong with the file, its own row will say so
+        return ""
+
+
+def is_deflated(path: Path) -> bool:
+    """Whether a DICOM file would be inflated as a whole: a small one can fill the memory."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    meta = read_file_meta_info(path)
+    return bool(meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
+
+
+def slide_data(path: Path) -> Path | None:
+    """Return the folder that holds the pixels of a MIRAX slide, or None for other files."""
+    if path.suffix.lower() != ".mrxs":
+        return None
+    folder = path.with_suffix("")
+    return folder if folder.is_dir() else None
+
+
+def slide_parts(path: Path) -> tuple[Path, ...]:
+    """Return the further files of a slide; of DICOM, `dicom_series` tells which belong together."""
+    return () if path.suffix.lower() == ".dcm" else tuple(companions(path))

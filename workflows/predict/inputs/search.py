@@ -1,0 +1,107 @@
+"""Find the images in folders and cohort tables, in a stable order, whatever the folders hold."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.items import Item, item_of
+from offsite.workflows.predict.inputs.kinds import slide_data
+from offsite.workflows.predict.output.run_record import is_ours
+
+TABLES = (".csv", ".parquet")
+# What operating systems leave in folders is no input.
+_LITTER = {"thumbs.db", "desktop.ini", ".ds_store"}
+_Identity = tuple[int, int]
+
+
+class Search:
+    """Lists what names on the command line stand for.
+
+    ``ignored`` counts what was left out on purpose: hidden files, results of earlier runs, and
+    links to folders that are searched in their own place.
+
+    Parameters
+    ----------
+    leave_out : Path, optional
+        A folder that is not searched: the output.
+    """
+
+    def __init__(self, leave_out: Path | None) -> None:
+        self._leave_out = leave_out.resolve() if leave_out else None
+        self._linked: set[_Identity] = set()
+        self.ignored = 0
+
+    def items(self, path: Path) -> Iterator[Item]:
+        """Yield the inputs that a name stands for: a table's rows, a folder's files, or itself."""
+        if path.suffix.lower() in TABLES and path.is_file():
+            yield from _table_items(path)
+        elif path.is_dir():
+            yield from self._folder(path, (), path.resolve())
+        elif not os.path.lexists(path):
+            yield item_of(path, fault=(Code.NOT_FOUND, "there is no such file"))
+        else:
+            yield item_of(path)
+
+    def _folder(self, folder: Path, above: tuple[_Identity, ...], root: Path) -> Iterator[Item]:
+        try:
+            stat = folder.stat()
+            identity = (stat.st_dev, stat.st_ino)
+            if identity in above:
+                fault = (Code.FOLDER_LOOP, "the folder leads back into itself")
+                yield item_of(folder, fault=fault)
+                return
+            if self._known_elsewhere(folder, identity, root) or is_ours(folder):
+                self.ignored += 1
+                return
+            with os.scandir(folder) as entries:
+                names = sorted((entry.name for entry in entries), key=os.fsencode)
+        except OSError as error:
+            yield item_of(folder, fault=(Code.PERMISSION_DENIED, f"folder: {error.strerror}"))
+            return
+        files, folders = self._sorted_out(folder, names)
+        yield from map(item_of, files)
+        data = {slide_data(path) for path in files}
+        for path in folders:
+            if path not in data and path.resolve() != self._leave_out:
+                yield from self._folder(path, (*above, identity), root)
+
+    def _sorted_out(self, folder: Path, names: list[str]) -> tuple[list[Path], list[Path]]:
+        files, folders = [], []
+        for name in names:
+            path = folder / name
+            if name.startswith(".") or name.lower() in _LITTER:
+                self.ignored += 1
+            elif path.is_dir():
+                folders.append(path)
+            else:
+                files.append(path)
+        return files, folders
+
+    def _known_elsewhere(self, folder: Path, identity: _Identity, root: Path) -> bool:
+        """Whether a link leads to what is searched anyway: a few links could make millions."""
+        if not folder.is_symlink() or folder.resolve() == root:
+            return False
+        if folder.resolve().is_relative_to(root) or identity in self._linked:
+            return True
+        self._linked.add(identity)
+        return False
+
+
+def _table_items(path: Path) -> Iterator[Item]:
+    from offsite.preprocessing.cohort.table import load_cohort
+
+    cohort = load_cohort(path, check_images=False, one_site_each=False)
+    eyes = cohort.table["eye"] if "eye" in cohort.table else [""] * len(cohort.table)
+    rows = zip(cohort.image_paths(), cohort.table.itertuples(index=False), eyes, strict=True)
+    for image, row, eye in rows:
+        fault = None if image.exists() else (Code.NOT_FOUND, "there is no such file")
+        mpp = float(row.mpp)  # type: ignore[arg-type]
+        yield item_of(
+            image,
+            patient=row.patient,
+            site=row.site,
+            eye=str(eye),
+            mpp=None if mpp != mpp else mpp,
+            fault=fault,
+        )

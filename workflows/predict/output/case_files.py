@@ -1,0 +1,168 @@
+"""The folder of each case, and how a later run knows that it need not be done again."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offsite.files import (
+    digest_of,
+    file_digest,
+    fingerprint,
+    is_sampled,
+    read_json,
+    write_bytes,
+    write_json,
+)
+from offsite.workflows.predict.answers.codes import PASSING
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.inputs.kinds import slide_parts
+from offsite.workflows.predict.predictors.pictures import THUMB_PX, jpeg, shrunk
+
+RECORD = "case.json"
+_PICTURES = {"image": "image.jpg", "thumbnail": "thumb.jpg"}
+# A change here redoes every case: what is written, or how it is decided, became another.
+FORMAT = 4
+
+
+class CaseFiles:
+    """The folders of all cases under ``<output>/cases``.
+
+    ``case.json`` is written last: a folder that has it is whole. Its ``key`` is a digest of the
+    content of the input, the model, the settings and what a table says of the input.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the run.
+    settings : dict
+        JSON-able; everything but the input that the result depends on.
+    """
+
+    def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
+        self.root = output / "cases"
+        self._confirmed: dict[str, str] = {}
+        self._settings = digest_of({"format": FORMAT, **settings})
+
+    def folder(self, item: Item) -> Path:
+        """Return where the case of an input lives."""
+        return self.root / item.case
+
+    def key(self, item: Item, content: str) -> str:
+        """Return what the result of an input depends on, as one digest."""
+        facts = [item.name, item.patient, item.site, item.eye, item.mpp]
+        return digest_of([self._settings, content, facts, _surroundings(item)])
+
+    def confirmed(self, item: Item) -> dict[str, Any] | None:
+        """Return the record of a case that this run wrote, or found to hold still.
+
+        What else lies in the folder may be another model's answer, or another image's.
+        """
+        key = self._confirmed.get(item.case)
+        return None if key is None else self._read(item, key)
+
+    def current(self, item: Item, key: str) -> dict[str, Any] | None:
+        """Return the record if it is of this key, whole, and worth keeping."""
+        record = self._read(item, key)
+        if record is None or record.get("code") in PASSING:
+            return None
+        folder = self.folder(item)
+        if not all((folder / name).is_file() for name in record["files"].values()):
+            return None
+        self._confirmed[item.case] = key
+        return record
+
+    def _read(self, item: Item, key: str) -> dict[str, Any] | None:
+        try:
+            record = read_json(self.folder(item) / RECORD)
+        except (OSError, ValueError):
+            return None
+        known = isinstance(record, dict) and record.get("case") == item.case
+        return record if known and record.get("key") == key else None
+
+    def write(
+        self,
+        item: Item,
+        record: dict[str, Any],
+        pictures: Mapping[str, bytes],
+        save: Callable[[Path], dict[str, str]] | None,
+    ) -> dict[str, Any]:
+        """Write a case afresh; returns the record with the names of its files.
+
+        ``pictures`` are of `pictures_of`; ``save`` writes more and names it by kind.
+        """
+        folder = self.folder(item)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)  # from here on the case counts as undone
+        files = {kind: _PICTURES[kind] for kind in pictures}
+        for kind, content in pictures.items():
+            write_bytes(folder / _PICTURES[kind], content)
+        if save is not None:
+            files |= save(folder)
+        record = {**record, "files": files}
+        for path in folder.iterdir():
+            if path.name not in {*files.values(), RECORD}:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        write_json(folder / RECORD, record)
+        self._confirmed[item.case] = record["key"]
+        return record
+
+
+def pictures_of(view: np.ndarray) -> dict[str, bytes]:
+    """Return the pictures of a case by kind, from its view (H x W x 3, uint8), as JPEG."""
+    return {"image": jpeg(view), "thumbnail": jpeg(shrunk(view, THUMB_PX), 80)}
+
+
+def content_of(item: Item) -> str:
+    """A digest that changes with the content of an input and its parts; cheap for huge ones.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    return _digest(item.path, item.parts, fingerprint)
+
+
+def sha256_of(item: Item, content: str) -> str:
+    """SHA-256 of an input, of one with parts that of the list of theirs.
+
+    ``content`` is what `content_of` says, which is the same unless a file is huge.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    if not any(map(is_sampled, (item.path, *item.parts))):
+        return content
+    return _digest(item.path, item.parts, file_digest)
+
+
+def distinct_siblings(item: Item) -> list[tuple[Path, float | None]]:
+    """Return the patient's other images without copies of this one or of each other."""
+    known = {content_of(item)}
+    distinct = []
+    for sibling, content in zip(item.siblings, _surroundings(item), strict=True):
+        if content not in known or not content:
+            distinct.append(sibling)
+        known.add(content)
+    return distinct
+
+
+def _surroundings(item: Item) -> list[str]:
+    """Digests of the patient's other images; "" for one that cannot be read."""
+    found = []
+    for path, _ in item.siblings:
+        try:
+            found.append(_digest(path, slide_parts(path), fingerprint))
+        except OSError:
+            found.append("")
+    return found
+
+
+def _digest(path: Path, parts: Sequence[Path], how: Callable[[Path], str]) -> str:
+    first = how(path)
+    return digest_of([first, *map(how, parts)]) if parts else first

@@ -1,0 +1,69 @@
+"""``run.json``: what ran, with what, and how it ended; written at the start and at the end."""
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from offsite.files import read_json, write_json
+from offsite.training.run_folder import versions
+from offsite.workflows.predict.answers.codes import NOTICE
+
+RECORD = "run.json"
+TOOL = "offsite predict"
+
+
+class RunRecord:
+    """The record of one run in ``folder``.
+
+    ``status`` is ``running``, ``done``, ``interrupted`` or ``failed``; a file that still says
+    ``running`` belongs to a run that was killed.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self._file = folder / RECORD
+        self._content: dict[str, Any] = {
+            "tool": TOOL,
+            "notice": NOTICE,
+            "status": "running",
+            "started": now(),
+            "finished": None,
+            "software": version("offsite"),
+            "versions": versions(),
+            "machine": {"system": platform.system(), "processor": platform.machine()},
+            **facts,
+        }
+        write_json(self._file, self._content)
+
+    def finish(self, status: str, **facts: Any) -> None:
+        """Write how the run ended."""
+        write_json(self._file, {**self._content, "status": status, "finished": now(), **facts})
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds the output of an earlier run."""
+    try:
+        return bool(read_json(folder / RECORD)["tool"] == TOOL)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def counts_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Count cases by status, code and decision."""
+    counters: dict[str, Counter[str]] = {
+        name: Counter() for name in ("status", "code", "decision", "copies")
+    }
+    for record in records:
+        for name in ("status", "code", "decision"):
+            counters[name][str(record[name])] += 1
+        if record["duplicate_of"]:
+            counters["copies"][record["status"]] += 1
+    return {name: dict(sorted(counter.items())) for name, counter in counters.items()}
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""One predictor for each modality, behind one contract."""

@@ -1,0 +1,111 @@
+"""What the engine asks of a modality, and all that it knows of one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.items import Item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Whether an image can be answered at all."""
+
+    gradable: bool = True
+    score: float | None = None  # 0..1, larger is better
+    reasons: tuple[str, ...] = ()
+    assessed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A model-ready input.
+
+    Attributes
+    ----------
+    payload : object
+        What ``infer`` takes; held for a bounded number of inputs at a time.
+    view : numpy.ndarray or None
+        H x W x 3, uint8: the picture a person is shown, of `pictures.shrunk`.
+    quality : Quality
+    facts : dict
+        JSON-able facts for the record of the case.
+    notes : tuple of str
+        What a reader must know of the answer; they stand last among its reasons.
+    """
+
+    payload: Any
+    view: np.ndarray | None = None
+    quality: Quality = field(default_factory=lambda: Quality(assessed=False))
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """What the model says of one input.
+
+    Attributes
+    ----------
+    logits : numpy.ndarray
+        C, before the softmax and before any calibration.
+    embedding : numpy.ndarray or None
+        E, what the classifier reads.
+    facts : dict
+        JSON-able facts for the record of the case.
+    save : callable or None
+        Writes pictures into the folder of the case and returns their names by kind: ``overlay``
+        (PNG with transparency, the shape of the view), ``heatmap``, ``geojson``.
+    """
+
+    logits: np.ndarray
+    embedding: np.ndarray | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    save: Callable[[Path], dict[str, str]] | None = None
+
+
+class Predictor(Protocol):
+    """One modality with one model.
+
+    Attributes
+    ----------
+    batch_size : int
+        Inputs of one call of ``infer``.
+    concurrent : bool
+        Whether ``infer`` runs in several threads at once, as ``prepare`` does: on a processor.
+    """
+
+    batch_size: int
+    concurrent: bool
+
+    def prepare(self, item: Item) -> Prepared:
+        """Read one input.
+
+        Raises
+        ------
+        Rejected
+            Why it cannot be answered.
+        """
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        """Run the model; a finding for each input, in order."""
+
+    def shrink(self) -> bool:
+        """Use less memory from now on, or return False where nothing is left to give."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that the results depend on (JSON-able), for the resume key."""
+
+
+class Rejected(Exception):
+    """An input without an answer: its code and one sentence without names in it."""
+
+    def __init__(self, code: Code, message: str, view: np.ndarray | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.view = view

@@ -1,0 +1,126 @@
+"""Photographs of the retina: from the file over the field of view and the network to a grade."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offsite.errors import InputError
+from offsite.files import write_bytes
+from offsite.preprocessing.fundus.cohort import VERSION
+from offsite.preprocessing.fundus.field_of_view import FieldOfView
+from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.retina.evidence_map import evidence_maps
+from offsite.retina.inference import fundus_model, grade_with_maps
+from offsite.workflows.package.folder import Package
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.inputs.photograph_files import photograph_of
+from offsite.workflows.predict.predictors.contract import Finding, Prepared, Quality, Rejected
+from offsite.workflows.predict.predictors.evidence_overlay import evidence_overlay
+from offsite.workflows.predict.predictors.pictures import png, shrunk
+
+# Larger batches leave a processor's cache, and take half as long again for each picture.
+PROCESSOR_BATCH, DEVICE_BATCH = 4, 32
+OVERLAY = "overlay.png"
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A prepared picture, and where it lies in what was read and in its view (height, width)."""
+
+    pixels: np.ndarray
+    field: FieldOfView
+    read: tuple[int, int]
+    view: tuple[int, int]
+
+    def saver(self, evidence: np.ndarray) -> Callable[[Path], dict[str, str]]:
+        """Return what writes the overlay into the folder of the case; it holds no picture."""
+        view, read, field = self.view, self.read, self.field
+
+        def save(folder: Path) -> dict[str, str]:
+            overlay = evidence_overlay(view, read, field, evidence)
+            write_bytes(folder / OVERLAY, png(overlay))
+            return {"overlay": OVERLAY}
+
+        return save
+
+
+class PhotographPredictor:
+    """The photograph model of a package.
+
+    The whole way is that of training: the same preparation, and `offsite.retina.inference`.
+
+    Parameters
+    ----------
+    package : Package
+        A verified package with ``preprocessing`` ``fundus``.
+    device : str
+        A torch device.
+    batch_size : int, optional
+        Photographs at a time on the device.
+    """
+
+    def __init__(self, package: Package, device: str, batch_size: int | None = None) -> None:
+        self.concurrent = device == "cpu"
+        self.batch_size = batch_size or (PROCESSOR_BATCH if self.concurrent else DEVICE_BATCH)
+        record = package.record
+        self._settings = FundusSettings.model_validate(record.preprocessing["fundus"])
+        architecture = record.architecture.settings
+        network = fundus_model(package.weights, architecture, file=package.path)
+        self._network = network.to(device)
+        self._positive = [record.classes.index(name) for name in record.decision.positive]
+
+    def prepare(self, item: Item) -> Prepared:
+        """Read one photograph, find the retina in it, and judge whether it can be graded."""
+        photograph = photograph_of(item, self._settings.px)
+        pixels = photograph.pixels
+        view = shrunk(pixels)
+        try:
+            prepared = prepare_photograph(pixels, self._settings)
+        except InputError as error:
+            if error.code == "no_field_of_view":
+                raise Rejected(
+                    Code.UNGRADABLE, "no retina is found in the picture", view
+                ) from error
+            raise
+        quality = prepared.quality
+        return Prepared(
+            payload=_Ready(prepared.pixels, prepared.field, pixels.shape[:2], view.shape[:2]),
+            view=view,
+            quality=Quality(
+                gradable=quality.gradable,
+                score=quality.score,
+                reasons=tuple(reason.replace("_", " ") for reason in quality.reasons),
+            ),
+            facts={
+                "width": photograph.width,
+                "height": photograph.height,
+                "field_of_view": prepared.field.method,
+                "warnings": list(prepared.warnings),
+            },
+        )
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        """Grade a batch of prepared pictures."""
+        graded = grade_with_maps(self._network, np.stack([one.payload.pixels for one in batch]))
+        assert graded.maps is not None
+        evidence = evidence_maps(
+            self._network.classifier, graded.embeddings, graded.maps, self._positive
+        )
+        return [
+            Finding(logits=logits, embedding=embedding, save=one.payload.saver(seen))
+            for one, logits, embedding, seen in zip(
+                batch, graded.logits, graded.embeddings, evidence, strict=True
+            )
+        ]
+
+    def shrink(self) -> bool:
+        """Nothing is left to give: the engine halves the batch itself."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the results depend on beside the package."""
+        return {"preparation": VERSION}

@@ -1,0 +1,105 @@
+"""The features of a slide, made once even where several answers rest on them."""
+
+import tempfile
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from offsite.pathology.features.embedding import encode_slide
+from offsite.pathology.features.file import SlideFeatures
+from offsite.pathology.tile_encoders.contract import TileEncoder
+from offsite.preprocessing.slides.opening import SLIDE_SUFFIXES
+from offsite.preprocessing.tiles.table import SlideRecord, TileSettings, load_tiles
+from offsite.preprocessing.tiles.tiling import tile_slide
+from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.kinds import kind_of
+from offsite.workflows.predict.predictors.contract import Rejected
+
+# Slides of one patient are predicted one after the other: more need not be remembered.
+KEPT = 8
+_CODES = {
+    "no_such_file": Code.NOT_FOUND,
+    "cannot_open": Code.UNREADABLE,
+    "unreadable_slide": Code.UNREADABLE,
+    "too_many_unreadable_tiles": Code.UNREADABLE,
+    "mpp_missing": Code.MPP_MISSING,
+    "mpp_implausible": Code.MPP_IMPLAUSIBLE,
+    "mpp_anisotropic": Code.MPP_IMPLAUSIBLE,
+    "resolution_too_low": Code.RESOLUTION_TOO_LOW,
+    "no_tissue": Code.NO_TISSUE,
+    "smaller_than_a_tile": Code.NO_TISSUE,
+}
+
+
+@dataclass(frozen=True)
+class TiledSlide:
+    """What became of the tiles of a slide, and their features."""
+
+    record: SlideRecord
+    features: SlideFeatures
+
+
+class SlideFeatureMaker:
+    """Tiles and encodes slides as training does; remembers the last few. Safe in threads."""
+
+    def __init__(self, tiles: TileSettings, encoder: TileEncoder) -> None:
+        self._tiles = tiles
+        self.encoder = encoder
+        self._made: OrderedDict[Path, Future[TiledSlide]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def make(self, path: Path, mpp: float | None = None) -> TiledSlide:
+        """Return tiles and features of a slide, kept nowhere.
+
+        Raises
+        ------
+        Rejected
+            Why there are none.
+        """
+        with tempfile.TemporaryDirectory(prefix="offsite-tiles-") as work:
+            record = tile_slide(path, "slide", work, self._tiles, mpp)
+            if record.status != "done" or not record.kept:
+                raise rejected(path, record)
+            tiles = load_tiles(work, "slide")
+        features = encode_slide(path, tiles, self.encoder)
+        if not len(features.features):
+            raise Rejected(Code.UNREADABLE, "no tile of the slide can be decoded")
+        return TiledSlide(record, features)
+
+    def remembered(self, path: Path, mpp: float | None = None) -> TiledSlide:
+        """Like `make`, but once for all who ask; the others wait."""
+        with self._lock:
+            future = self._made.get(path)
+            mine = future is None
+            if future is None:
+                future = self._made[path] = Future()
+                while len(self._made) > KEPT:
+                    self._made.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(self.make(path, mpp))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+
+def rejected(path: Path, record: SlideRecord) -> Rejected:
+    """Return why a slide has no tiles, in the words of a result."""
+    if record.code == "unsupported_format":
+        return _unsupported(path)
+    code = _CODES.get(record.code, Code.INTERNAL_ERROR)
+    if record.status in ("no_tissue", "done"):
+        code = Code.NO_TISSUE
+    message = record.message or "no tile is fit to be used"
+    return Rejected(code, message.split(". ")[0])
+
+
+def _unsupported(path: Path) -> Rejected:
+    kind = kind_of(path)
+    if kind and kind != "tiff":
+        return Rejected(Code.WRONG_KIND, f"a {kind} picture, not a slide")
+    if kind or path.suffix.lower() in SLIDE_SUFFIXES:
+        return Rejected(Code.UNREADABLE, "not a slide that OpenSlide can read, or cut short")
+    return Rejected(Code.NOT_AN_IMAGE, "the file is not an image")

@@ -1,0 +1,188 @@
+"""Slides: from the file over tiles, features and the network to an answer with a heatmap."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offsite.files import write_bytes
+from offsite.pathology.attention.geojson import write_geojson
+from offsite.pathology.attention.heatmap import (
+    TileGrid,
+    attention_overlay,
+    colour_top,
+    relative_attention,
+)
+from offsite.pathology.features.file import SlideFeatures
+from offsite.pathology.inference import BagPrediction, predict_bag, slide_model
+from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.preprocessing.slides.opening import open_slide
+from offsite.preprocessing.slides.overview import read_overview
+from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
+from offsite.workflows.package.folder import Package, refused
+from offsite.workflows.predict.answers.codes import NOTICE, Code
+from offsite.workflows.predict.inputs.items import Item
+from offsite.workflows.predict.output.case_files import distinct_siblings
+from offsite.workflows.predict.predictors.contract import Finding, Prepared, Quality, Rejected
+from offsite.workflows.predict.predictors.pictures import VIEW_PX, blended, png, shrunk
+from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker, TiledSlide
+
+_FACTS = (
+    "width", "height", "vendor", "scanner", "mpp", "mpp_source", "actual_mpp", "tile_px",
+    "tissue_mm2", "counts", "rates",
+)  # fmt: skip
+
+
+class SlidePredictor:
+    """The slide model of a package.
+
+    The whole way is that of training: the same tiling, the same encoder, features rounded to
+    float16 as on disk, and `offsite.pathology.inference`. A model that was trained on patients gets all
+    slides of the patient, each with its own heatmap.
+
+    Parameters
+    ----------
+    package : Package
+        A verified package with ``preprocessing`` ``tiles`` and ``encoder``.
+    device : str
+        A torch device.
+    """
+
+    batch_size = 1
+
+    def __init__(self, package: Package, device: str) -> None:
+        self.concurrent = device == "cpu"
+        settings = package.record.preprocessing
+        encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
+        wanted = package.record.fingerprints.get("encoder", encoder.digest)
+        if wanted != encoder.digest:
+            raise refused(
+                package.path,
+                f"it was trained on features of another version of encoder {encoder.name}",
+                "Use the version of offsite (and the encoder's weights) that the card names",
+                "other_encoder",
+            )
+        self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
+        self._pooling = settings.get("pooling", "slide")
+        architecture = package.record.architecture.settings
+        self._model = slide_model(package.weights, architecture, file=package.path).to(device)
+
+    def prepare(self, item: Item) -> Prepared:
+        """Tile one slide and make its features, and those of the patient's other slides."""
+        try:
+            make = self._maker.remembered if item.siblings else self._maker.make
+            own = make(item.path, item.mpp)
+        except Rejected as verdict:
+            if verdict.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
+                verdict.view = _view(item)
+            raise
+        siblings = distinct_siblings(item) if item.siblings else []
+        others = [made for other in siblings if (made := self._other(*other)) is not None]
+        facts = {**_facts(own.record), "tiles": len(own.features.features)}
+        if item.siblings:
+            facts["slides_of_patient"] = 1 + len(others)
+            facts["slides_of_patient_left_out"] = len(siblings) - len(others)
+        view = _view(item)
+        return Prepared(
+            payload=(own, others, view), view=view, quality=Quality(assessed=False), facts=facts,
+            notes=self._notes(item, len(siblings) - len(others)),
+        )  # fmt: skip
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        """Answer one slide at a time: bags differ too much in size to gain from batches."""
+        return [self._answer(*prepared.payload) for prepared in batch]
+
+    def shrink(self) -> bool:
+        """Nothing is left to give: a bag already streams through in parts."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the results depend on beside the package."""
+        return {"encoder": self._maker.encoder.name, "encoder_digest": self._maker.encoder.digest}
+
+    def _notes(self, item: Item, left_out: int) -> tuple[str, ...]:
+        """What a reader must know of an answer that should rest on all slides of a patient."""
+        if self._pooling == "slide":
+            return ()
+        if not item.patient:
+            return ("answered from this slide alone: no table names its patient",)
+        if left_out:
+            return (f"without {left_out} of the patient's slides, which cannot be used",)
+        return ()
+
+    def _other(self, path: Path, mpp: float | None) -> TiledSlide | None:
+        """Another slide of the patient; one that cannot be used is left out, and counted."""
+        try:
+            return self._maker.remembered(path, mpp)
+        except Rejected:
+            return None
+
+    def _answer(self, own: TiledSlide, others: list[TiledSlide], view: np.ndarray) -> Finding:
+        if self._pooling == "patient_union":
+            found = self._union(own, others)
+        else:
+            found = predict_bag(self._model, own.features.features)
+        logits, embedding = found.logits, found.embedding
+        if self._pooling == "patient_late" and others:
+            logits, embedding = self._late(found, others)
+
+        def save(folder: Path) -> dict[str, str]:
+            return save_heatmap(folder, own.record, own.features, found.attention, view)
+
+        return Finding(logits=logits, embedding=embedding, save=save)
+
+    def _union(self, own: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
+        """All slides as one bag; the attention is that of this slide's tiles."""
+        bags = [own.features.features, *(other.features.features for other in others)]
+        found = predict_bag(self._model, np.concatenate(bags))
+        tiles = len(bags[0])
+        # In units of the patient's average tile, as the heatmap shows it.
+        attention = found.attention[:tiles] * (len(found.attention) / tiles)
+        return replace(found, attention=attention)
+
+    def _late(self, own: BagPrediction, others: list[TiledSlide]) -> tuple[np.ndarray, np.ndarray]:
+        """The mean probabilities of all slides as logits, and the mean embedding."""
+        bags = [own, *(predict_bag(self._model, other.features.features) for other in others)]
+        mean = np.mean([bag.probabilities for bag in bags], axis=0)
+        logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        return logits, np.mean([bag.embedding for bag in bags], axis=0)
+
+
+def save_heatmap(
+    folder: Path, record: SlideRecord, features: SlideFeatures, attention: np.ndarray,
+    view: np.ndarray,
+) -> dict[str, str]:  # fmt: skip
+    """Write where the model looked: over the view of the page, as a picture, and for QuPath."""
+    assert record.width is not None
+    assert record.height is not None
+    grid = TileGrid(
+        coords=features.coords,
+        tile_size=features.origin.tile_size_level0,
+        slide_size=(record.width, record.height),
+    )
+    overlay = attention_overlay(view.shape[:2], grid, attention)
+    write_bytes(folder / "overlay.png", png(overlay))
+    top = colour_top(relative_attention(attention))
+    scale = f"Attention of the model. Strongest colour: {top:.1f} x the average tile."
+    write_bytes(folder / "heatmap.png", png(blended(view, overlay, (scale, NOTICE))))
+    write_geojson(folder / "heatmap.geojson.gz", grid, attention, offset=record.bounds_offset)
+    return {
+        "overlay": "overlay.png",
+        "heatmap": "heatmap.png",
+        "geojson": "heatmap.geojson.gz",
+    }
+
+
+def _view(item: Item) -> np.ndarray:
+    """The whole slide as a picture."""
+    with open_slide(item.path, mpp=item.mpp) as slide:
+        coarse = slide.mpp * max(slide.dimensions) / VIEW_PX
+        overview = read_overview(slide, mpp=coarse, max_px=VIEW_PX * VIEW_PX)
+        return shrunk(overview.pixels)
+
+
+def _facts(record: SlideRecord) -> dict[str, Any]:
+    values = record.model_dump(mode="json")
+    return {name: values[name] for name in _FACTS}

@@ -1,0 +1,1 @@
+"""A new site: its local cases, and the package set for it."""

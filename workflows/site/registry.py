@@ -1,0 +1,71 @@
+"""An onboarded package in the registry: a version beside the one that it was onboarded from."""
+
+from pathlib import Path
+
+from offsite.errors import InputError
+from offsite.evaluation.gate.verdict import RuleVerdict, Verdict
+from offsite.evaluation.tracking.champion import promote
+from offsite.evaluation.tracking.kept_predictions import hand_on_predictions
+from offsite.evaluation.tracking.registry import find_version, register_package
+from offsite.evaluation.tracking.store import client_of
+from offsite.workflows.package.folder import load_record
+from offsite.workflows.serving import served_types
+
+SITE, FROM = "offsite.onboarded", "offsite.onboarded_from"
+
+
+def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -> str:
+    """Register the package as a version without an alias, and return its address.
+
+    ``@candidate`` stays with whatever waits for the gate. The version has the weights of the one
+    it was onboarded from, and so its test predictions.
+
+    Parameters
+    ----------
+    uri, model : str
+        Tracking store, and the address of the model that was onboarded.
+    used : str
+        Its version; an alias may have moved since.
+    made : Path
+        The package with the profile of the site.
+    site : str
+        The site.
+    """
+    client = client_of(uri)
+    name = find_version(client, model).name
+    known = find_version(client, f"models:/{name}/{used}")
+    version = register_package(
+        uri, name, made, str(known.run_id), {SITE: site, FROM: used}, alias=None,
+        outputs=served_types(load_record(made)[0].classes),
+    )  # fmt: skip
+    hand_on_predictions(uri, name, used, version)
+    return f"models:/{name}/{version}"
+
+
+def promote_onboarded(uri: str, model: str, why: str) -> str:
+    """Make an onboarded version the champion for a written reason; return its address.
+
+    Raises
+    ------
+    InputError
+        The version was not onboarded (the gate decides on it), or the reason is no sentence.
+    """
+    client = client_of(uri)
+    version = find_version(client, model)
+    address = f"models:/{version.name}/{version.version}"
+    if SITE not in version.tags:
+        raise InputError(
+            f"{address} was not made by `offsite calibrate`: the gate decides on it",
+            remedy="Use `offsite register RUN --gate RULES`, with --override where it must be",
+            code="not_onboarded",
+        )
+    origin = version.tags[FROM]
+    judged = find_version(client, f"models:/{version.name}/{origin}").tags.get("gate.verdict")
+    said = (
+        f"not judged: the weights of version {origin} (gate: {judged or 'not judged'}), set for"
+        f" {version.tags[SITE]} with local cases"
+    )
+    rule = RuleVerdict(rule="onboarded", passed=False, sentence=said, sites=(version.tags[SITE],))
+    verdict = Verdict(rules=(rule,), settings_digest="none").overridden(why)
+    promote(uri, version.name, str(version.version), verdict)
+    return address

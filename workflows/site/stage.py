@@ -1,0 +1,110 @@
+"""The onboarding of a site from its cohort table to a new package (and version)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offsite.errors import InputError
+from offsite.files import write_json
+from offsite.preprocessing.cohort.table import load_cohort
+from offsite.workflows.package.folder import Package, write_package
+from offsite.workflows.predict import running
+from offsite.workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
+from offsite.workflows.predict.inputs.listing import Inputs
+from offsite.workflows.site.calibration import onboard, report_path
+from offsite.workflows.site.cases import (
+    LocalCases,
+    cases_of,
+    check_enough_labels,
+    check_site_name,
+)
+from offsite.workflows.site.registry import register_onboarded
+
+PREDICTIONS, PACKAGE = "predictions", "package"
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What came of an onboarding.
+
+    Attributes
+    ----------
+    report : dict
+        As in ``onboarding.json``.
+    package : Path or None
+        The new package; None from unlabelled cases.
+    version : str
+        Its address in the registry, where it was registered.
+    """
+
+    report: dict[str, Any]
+    package: Path | None
+    version: str = ""
+
+
+def calibrate(
+    cohort: Path, model: str, site: str, output: Path, *, tracking_uri: str | None = None,
+    register: bool = False, device: str = "auto", workers: int = 1,
+) -> Calibrated:  # fmt: skip
+    """Predict the local cases, check the model on them, and write the package for the site.
+
+    What can be refused is refused before anything is predicted.
+
+    Raises
+    ------
+    InputError
+        The table has no case of the site, or too few labelled ones; or a package that is in no
+        registry is to be registered.
+    KeyboardInterrupt
+        The prediction was interrupted: nothing is fitted on a part of the cases.
+    """
+    check_site_name(site)
+    store = _store_of(model, tracking_uri) if register else None
+    with running.opened_model(model, tracking_uri) as package:
+        cases = _predicted(package, cohort, site, output, running.device_named(device), workers)
+        done = onboard(package, cases, site)
+        write_json(report_path(output), done.report)
+        if done.record is None:
+            return Calibrated(done.report, None)
+        made = write_package(output / PACKAGE, done.record, package.weights, done.reference)
+        if store is None:
+            return Calibrated(done.report, made)
+        version = register_onboarded(store, model, package.record.version, made, site)
+        return Calibrated(done.report, made, version)
+
+
+def _predicted(
+    package: Package, cohort: Path, site: str, output: Path, device: str, workers: int
+) -> LocalCases:
+    """The site's cases of the table, all of them predicted."""
+    predictor = running.predictor_for(package, device)
+    given = load_cohort(cohort, package.record.classes)
+    rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
+    known = {(path, patient): label for path, patient, label in rows}
+    inputs = running.inputs_for(package, [cohort], "", output)
+    items = tuple(item for item in inputs.items if item.site == site)
+    if not items:
+        raise InputError(
+            f"no case of site '{site}'", file=cohort, column="site",
+            remedy=f"The table has {', '.join(given.sites[:8])}",
+        )  # fmt: skip
+    labels = [known[item.path, item.patient] for item in items]
+    check_enough_labels(sum(label != "" for label in labels), site)
+    options = BatchOptions(output=output / PREDICTIONS, workers=workers)
+    outcome = run_batch(package, predictor, Inputs(items), options, device)
+    if outcome.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    of_patients = package.record.preprocessing.get("pooling", "slide") != "slide"
+    records = list(outcome.records())
+    return cases_of(records, labels, package.record.classes, of_patients=of_patients)
+
+
+def _store_of(model: str, tracking_uri: str | None) -> str:
+    """The registry that the new version goes to."""
+    if not model.startswith(running.REGISTERED):
+        raise InputError(
+            "only a registered model has versions, and this is the folder of a package",
+            remedy="Give --model models:/name@champion, or leave --register out",
+            code="not_registered",
+        )
+    return running.tracking_store(tracking_uri)

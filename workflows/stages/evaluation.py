@@ -1,0 +1,135 @@
+"""The evaluation of one run: tables, report, and the run as MLflow shows it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from offsite.evaluation.tables.reading import check_tables, read_table
+from offsite.evaluation.tracking.logging import log_run
+from offsite.files import read_json
+from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
+from offsite.workflows.console.messages import say
+from offsite.workflows.jobs.configuration import Configuration, validate_configuration
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.jobs.yaml_settings import load_settings
+from offsite.workflows.stages.image_tables import image_tables
+from offsite.workflows.stages.training import CELL, CONFIGURATION
+
+EVALUATION = "evaluation"
+
+
+def evaluate_run(folder: str | Path) -> Evaluation:
+    """Write the evaluation of a finished run into its folder.
+
+    Raises
+    ------
+    InputError
+        The folder holds no finished run.
+    """
+    path = Path(folder)
+    record, configuration = finished_run(path), configuration_of(path)
+    say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
+    return evaluate(
+        path, path / EVALUATION, configuration.report_settings(),
+        facts={
+            "model": {"run": record["key"], "method": read_json(path / CELL)["method"],
+                      **record["facts"]},
+            "seeds": {"training": read_json(path / CELL)["seed"]},
+        },
+        extra_tables={"cohort_flow": cohort_flow(path), **_image_tables(path)},
+    )  # fmt: skip
+
+
+def _image_tables(path: Path) -> dict[str, pd.DataFrame]:
+    """The tables of the run's images, where the job that it belongs to is still there."""
+    job = Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
+    return image_tables(job) if job.cohort_path.is_file() else {}
+
+
+def track_run(folder: str | Path, uri: str, experiment: str) -> str:
+    """Log an evaluated run to MLflow; return the MLflow run's identifier.
+
+    The run's key is its job key: logged twice it is the same MLflow run.
+    """
+    path = Path(folder)
+    record, cell = finished_run(path), read_json(path / CELL)
+    evaluation = path / EVALUATION
+    per_site = evaluation / "per_site.csv"
+    if not per_site.is_file():
+        raise InputError(
+            "the run has not been evaluated", file=path, remedy="Run `offsite evaluate` on it first"
+        )
+    check_tables(evaluation)
+    return log_run(
+        uri, experiment, cell["name"],
+        job_key=record["key"],
+        params={**record["inputs"]["settings"], "held_out": ", ".join(cell["held_out"]) or "none"},
+        tags={"method": cell["method"], "seed": str(cell["seed"]),
+              **{f"version.{name}": text for name, text in record["versions"].items()}},
+        curves=path / "curves.jsonl",
+        per_site=read_table(per_site),
+        artifacts=[evaluation],
+    )  # fmt: skip
+
+
+def finished_run(path: Path) -> dict[str, Any]:
+    """Return the record of a finished run.
+
+    Raises
+    ------
+    InputError
+        There is no run, it is not finished, or one of its results is damaged.
+    """
+    run = RunFolder(path)
+    record = run.record()
+    if record is None or not (path / CELL).is_file():
+        raise InputError(
+            "not a run folder", file=path, remedy="Give a folder that `offsite train` printed"
+        )
+    if record["status"] != "done":
+        raise InputError(
+            "the run is not finished", file=path, remedy="Run `offsite train` again: it goes on"
+        )
+    if damaged := run.damaged():
+        raise InputError(
+            "the file is not as training wrote it", file=path / damaged, code="damaged_run",
+            remedy="Run `offsite train` again: it makes the file anew",
+        )  # fmt: skip
+    return record
+
+
+def configuration_of(path: Path) -> Configuration:
+    """Return the configuration that a run was trained with."""
+    return validate_configuration(read_json(path / CONFIGURATION), path / CONFIGURATION)
+
+
+def cohort_flow(path: Path) -> pd.DataFrame:
+    """Return, for each site, how many images were predicted and why others were not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``stage, site, outcome, reason, n``.
+    """
+    predicted = pd.read_parquet(path / "predictions.parquet", columns=["site"])
+    predicted = predicted.assign(outcome="predicted", reason="")
+    listed = pd.read_csv(path / EXCLUDED, keep_default_na=False)
+    kept = listed["status"] == NOT_TRAINED_ON  # these are among the predicted
+    listed = listed.assign(
+        outcome=np.where(kept, "of these not trained on", "excluded"), reason=listed["code"]
+    )
+    everything = pd.concat([predicted, listed[predicted.columns]], ignore_index=True)
+    counts = everything.groupby(["site", "outcome", "reason"]).size().rename("n").reset_index()
+    counts.insert(0, "stage", "prediction")
+    return counts
+
+
+def evaluate_table(table: Path, output: Path | None, settings: Path | None) -> Path:
+    """Evaluate predictions that offsite need not have made; return the report's path."""
+    chosen = load_settings(settings, ReportSettings) if settings else ReportSettings()
+    folder = output or table.with_name(f"{table.stem}-evaluation")
+    return evaluate(table, folder, chosen).report

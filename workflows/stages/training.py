@@ -1,0 +1,73 @@
+"""The training of one run of a job, whatever its modality."""
+
+from pathlib import Path
+from typing import Any
+
+from offsite.files import read_json, write_json
+from offsite.pathology.settings import PathologySettings
+from offsite.preprocessing.cohort.splits import split_cohort
+from offsite.preprocessing.cohort.table import Cohort
+from offsite.training.cells import Cell
+from offsite.workflows.console.messages import say
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages.stale_inputs import check_training_inputs
+
+CONFIGURATION = "configuration.json"
+CELL = "cell.json"
+
+
+def train(job: Job, cell: Cell) -> Path:
+    """Train one run and write its predictions; a finished one is left as it is.
+
+    Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
+    ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
+
+    Raises
+    ------
+    InputError
+        See `offsite.workflows.stages.stale_inputs.check_training_inputs`, and the rooms' own training.
+    """
+    # They load torch, which the stages that only read a run do without.
+    from offsite.pathology.training import train_pathology
+    from offsite.retina.training import train_retina
+    from offsite.training.devices import distributed
+
+    check_training_inputs(job)
+    folder = job.run_folder(cell)
+    settings = job.configuration.training
+    distributed.join(settings.fit.device)
+    say(f"[bold]train[/bold]     {cell.name}")
+    fit = settings.fit.model_copy(update={"seed": cell.seed})
+    chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
+    divided = split_of(job, cell)
+    if isinstance(chosen, PathologySettings):
+        train_pathology(divided, job.features, chosen, folder)
+    else:
+        train_retina(divided, job.prepared, chosen, folder)
+    if distributed.rank_and_world()[0] != 0:
+        return folder
+    _tell_draws(read_json(folder / "draws.json"))
+    write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
+    write_json(
+        folder / CELL,
+        {"method": cell.method, "held_out": list(cell.held_out), "seed": cell.seed,
+         "name": cell.name, "configuration": str(job.file)},
+    )  # fmt: skip
+    return folder
+
+
+def split_of(job: Job, cell: Cell) -> Cohort:
+    """Divide the cohort as a run wants it; the division has its own seed, equal for all runs."""
+    settings = job.configuration.splits.model_copy(update={"held_out_sites": cell.held_out})
+    return split_cohort(job.cohort, settings)
+
+
+def _tell_draws(report: dict[str, Any]) -> None:
+    """Say how the batches drew the classes, and warn where they were corrected for twice."""
+    drawn = ", ".join(
+        f"{cell['cell']} {cell['natural_share']:.0%} of the items, {cell['drawn_share']:.0%} drawn"
+        for cell in report["cells"]
+    )
+    say(f"draws     {drawn}")
+    if report["warning"]:
+        say(f"[yellow]warning[/yellow]   {report['warning']}")

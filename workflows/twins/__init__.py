@@ -1,0 +1,1 @@
+"""Whether features and answers follow the tissue or the hospital."""

@@ -1,0 +1,236 @@
+"""Whether an encoder, and what is built on it, answers the tissue or the hospital: twins compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import load_predictions
+from offsite.files import read_json, replacing
+from offsite.pathology.features.embedding import EMBEDDED, embed_cohort
+from offsite.pathology.features.file import feature_path, read_features
+from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_twin_cohort
+from offsite.preprocessing.tiles.table import load_tiles
+from offsite.preprocessing.tiles.tiling import tile_cohort
+from offsite.preprocessing.tiles.twins import COLUMN, match_twins
+from offsite.workflows.console.messages import say, stage
+from offsite.workflows.jobs.configuration import PathologyConfiguration
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
+
+FOLDER, TABLE = "twins", "twins.csv"
+CONTROL = "colour_baseline"
+SYNTHETIC = SyntheticSlideSettings(
+    width_um=800, height_um=720, lesion_share=(0.5, 0.8), artefacts=False, seed=2
+)
+"""The twins made where none are given: nothing differs but stain and scanner."""
+
+
+def compare_twins(
+    job: Job,
+    cohort_path: Path | None = None,
+    *,
+    tissues: int = 15,
+    encoders: Sequence[str] = (),
+    run: Path | None = None,
+    places: int = 64,
+    workers: int = 1,
+) -> Path:
+    """Measure encoders on twins; return the path of ``twins/twins.csv`` in the job's output.
+
+    Parameters
+    ----------
+    cohort_path : path, optional
+        Cohort table with a column ``twin``; without it synthetic twins are made.
+    tissues : int
+        Synthetic tissues, each shown by every synthetic site.
+    encoders : sequence of str
+        Encoders beside the job's own, ``name`` or ``name=weights``; the colour control if none.
+    run : path, optional
+        A finished run of the job, whose answers on the twins are compared too.
+    places : int
+        Most tiles of a tissue.
+
+    Raises
+    ------
+    InputError
+        The job is not of slides, the cohort has no twins, or nothing of it can be compared.
+    """
+    configuration = job.configuration
+    if not isinstance(configuration, PathologyConfiguration):
+        raise InputError(
+            "twins are compared for slides", file=job.file, remedy="Name a job of task pathology"
+        )
+    own = configuration.encoder
+    compared = other_encoders(own, encoders or (CONTROL,))
+    folder = job.output / FOLDER
+    cohort = _twin_cohort(job, cohort_path, tissues, workers)
+    with stage("tile", len(cohort.table)) as advance:
+        tile_cohort(cohort, folder, configuration.tiles, workers=workers, progress=advance)
+    matched = match_twins(cohort, folder, folder / "matched", most=places)
+    _tell_left_out(matched)
+    chosen = matched[matched["places"] > 0]
+    if not len(chosen):
+        raise InputError(
+            "no place is fit on two twins", file=cohort.path, code="no_twins",
+            remedy="Look at tiles.csv, and check that the twins are in register",
+        )  # fmt: skip
+    usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(chosen["slide"])])
+    rows: list[TwinRow] = []
+    for settings in [own, *compared]:
+        twins, digest = _features(usable, chosen, folder, settings, workers)
+        predicted = [probe_answers(twins)]
+        if run is not None and settings is own:
+            predicted.append(run_answers(run, twins, digest))
+        rows += twin_rows(settings.name, twins, pd.concat(predicted))
+    with replacing(folder / TABLE) as temporary:
+        frame(rows).to_csv(temporary, index=False, lineterminator="\n")
+    return folder / TABLE
+
+
+def _twin_cohort(job: Job, path: Path | None, tissues: int, workers: int) -> Cohort:
+    if path is not None:
+        return load_cohort(path, job.configuration.classes)
+    say("[bold]twins[/bold]     SYNTHETIC tissues, each shown by every site; from no patient")
+    made = make_twin_cohort(
+        job.output / FOLDER / "cohort", SYNTHETIC, tissues=tissues, workers=workers
+    )
+    return load_cohort(made, CLASSES)
+
+
+def other_encoders(own: EncoderSettings, texts: Sequence[str]) -> list[EncoderSettings]:
+    """Encoders to compare with the job's own, which is none of them.
+
+    Raises
+    ------
+    InputError
+        Two encoders of one name have other weights: their features and rows would be mixed.
+    """
+    found = {own.name: own}
+    for text in texts:
+        other = _encoder(text, own)
+        known = found.setdefault(other.name, other)
+        if other.weights not in (None, known.weights):
+            raise InputError(
+                f"encoder '{other.name}' is named with two sets of weights", code="encoder_twice",
+                remedy="Compare one of them at a time, each in a job of its own output",
+            )  # fmt: skip
+    return list(found.values())[1:]
+
+
+def _encoder(text: str, own: EncoderSettings) -> EncoderSettings:
+    """Read ``name`` or ``name=weights``; the rest is as in the job's own encoder."""
+    name, _, weights = text.partition("=")
+    try:
+        return EncoderSettings.model_validate(
+            own.model_dump() | {"name": name, "weights": weights or None}
+        )
+    except ValidationError as error:
+        raise InputError(
+            f"'{name}' is no encoder", code="unknown_encoder",
+            remedy="docs/features.md lists them; write NAME or NAME=WEIGHTS",
+        ) from error  # fmt: skip
+
+
+def _tell_left_out(matched: pd.DataFrame) -> None:
+    for reason, rows in matched[matched["places"] == 0].groupby("reason"):
+        say(f"left out: {len(rows)} slides, {reason} ({', '.join(rows['slide'].head(5))})")
+
+
+def _features(
+    cohort: Cohort, matched: pd.DataFrame, folder: Path, settings: EncoderSettings, workers: int
+) -> tuple[TwinFeatures, str]:
+    """Features at the matched places, and the digest of their encoder."""
+    out = folder / "features" / settings.name
+    with stage("embed", len(cohort.table)) as advance:
+        table = embed_cohort(
+            cohort, folder / "matched", out, settings, workers=workers, progress=advance
+        )
+    failed = table[table["status"] != EMBEDDED]
+    for message, rows in failed.groupby("message"):
+        say(f"{settings.name}: {len(rows)} slides without features: {message}")
+    if len(failed) == len(table):
+        raise InputError(
+            f"encoder '{settings.name}' gave no features", code="no_features",
+            remedy="Mend what the lines above say",
+        )  # fmt: skip
+    parts, features, digest = [], [], ""
+    done = set(table.loc[table["status"] == EMBEDDED, "slide"])
+    for slide, tissue, site, label in matched[["slide", COLUMN, "site", "label"]].to_numpy():
+        if slide not in done:
+            continue
+        found = read_features(feature_path(out, slide))
+        digest = found.origin.encoder_digest
+        wanted = load_tiles(folder / "matched", slide).kept()[["x", "y"]].to_numpy()
+        place_of = {tuple(corner): place for place, corner in enumerate(wanted.tolist())}
+        places = [place_of[tuple(corner)] for corner in found.coords.tolist()]
+        facts = {"tissue": tissue, "site": site, "slide": slide, "label": label}
+        parts.append(pd.DataFrame({"place": places}).assign(**facts))
+        features.append(found.features.astype(np.float64))
+    return TwinFeatures(pd.concat(parts, ignore_index=True), np.concatenate(features)), digest
+
+
+def probe_answers(twins: TwinFeatures) -> pd.DataFrame:
+    """Answers of logistic probes on slides' mean features, fitted at one site, asked at all.
+
+    For each tissue and site the probe is fitted on that site's slides of the *other* tissues, so
+    that neither the tissue nor another site's stain was seen; columns as `twin_rows` wants them.
+    """
+    slides, means = slide_means(twins, twins.features)
+    labelled = (slides["label"] != "").to_numpy()
+    tissues, sites, labels = (slides[name].to_numpy(str) for name in ("tissue", "site", "label"))
+    rows = []
+    for site in np.unique(sites):
+        for tissue in np.unique(tissues[sites == site]):
+            fitted = labelled & (sites == site) & (tissues != tissue)
+            asked = np.flatnonzero(tissues == tissue)
+            if len(np.unique(labels[fitted])) < 2:
+                continue
+            answers = _probe(means[fitted], labels[fitted], means[asked])
+            for row, answer in zip(asked, answers, strict=True):
+                rows.append(("probe", site, tissue, sites[row], labels[row], answer))
+    columns = ["model", "fitted_at", "tissue", "site", "label", "answer"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _probe(rows: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    return np.asarray(probe.fit(rows, labels).predict(asked), dtype=str)
+
+
+def run_answers(run: Path, twins: TwinFeatures, digest: str) -> pd.DataFrame:
+    """Answers of a finished run on the tiles of each slide that its twins show too.
+
+    Classes are those of the run, in its order. A label that is none of them is left blank: twins
+    of other classes, such as the synthetic ones, say how often the run flips, not how often it is
+    right.
+    """
+    record = read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    facts = record.get("facts", {})
+    if record.get("status") != "done" or facts.get("encoder_digest") != digest:
+        raise InputError(
+            "this is no finished run on the job's encoder", file=run,
+            remedy="Name the folder that `offsite train` printed", code="foreign_run",
+        )  # fmt: skip
+    classes = load_predictions(run).classes
+    model = load_slide_model(run / "weights.safetensors", facts["architecture"])
+    rows = []
+    for (_, tissue, site, label), part in twins.tiles.groupby(
+        ["slide", "tissue", "site", "label"], sort=False
+    ):
+        logits = predict_bag(model, twins.features[part.index].astype(np.float16)).logits
+        known = label if label in classes else ""
+        rows.append(("run", "", tissue, site, known, classes[int(logits.argmax())]))
+    columns = ["model", "fitted_at", "tissue", "site", "label", "answer"]
+    return pd.DataFrame(rows, columns=columns)
