@@ -28,17 +28,17 @@ slow: $(SETUP)  ## statistical truth, kills at random moments, large inputs: abo
 	$(BIN)/pytest -n 2 --dist loadfile -m slow --timeout 1800
 
 slurm: $(SETUP)  ## the workflow on a real SLURM on this machine (as root: installs and starts one)
-	OFFSITE_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/test_on_slurm.py --timeout 590
+	OFFSITE_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_slurm.py --timeout 590
 
 server: $(SETUP)  ## the workflow with a real MLflow server on PostgreSQL (as root: installs it)
-	OFFSITE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/test_on_server.py --timeout 590
+	OFFSITE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_server.py --timeout 590
 
 simulate: $(SETUP)  ## ten thousand simulated slides under the workflow, and its overhead on 200 real ones
 	$(BIN)/python benchmarks/workflow_scale.py simulate --slides 10000
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/workflow_scale.py compare --slides 200
 
 survive: $(SETUP)  ## kills, a full disk, damaged files, a jumping clock: the same result each time
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/test_workflow_survival.py --timeout 900
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_workflow_survival.py --timeout 900
 
 # torch first, with the needs of whichever build the index gives; then the pinned rest as it is.
 $(SETUP): requirements.lock pyproject.toml

@@ -13,12 +13,13 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.ood.metrics import separation
 from offsite.evaluation.ood.neighbour_detectors import Knn, unit
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.shift.distances import frechet_distance
 from offsite.evaluation.shift.two_sample import mmd_test
 from offsite.evaluation.statistics.feature_stats import FeatureStats
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 ROWS, DIMENSIONS, PERMUTATIONS = 1500, 512, 1000
 LOOP_PERMUTATIONS = 20  # of the loop, timed and multiplied up: all of them take minutes

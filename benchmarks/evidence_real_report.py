@@ -27,8 +27,9 @@ from evidence import markdown
 from evidence_retina import build_cohort
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.report.settings import ReportSettings
 from offsite.files import file_digest, read_json, write_text
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
 from offsite.preprocessing.cohort.table import Cohort, load_cohort

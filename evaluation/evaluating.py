@@ -7,17 +7,14 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from offsite.errors import InputError
 from offsite.evaluation.calibration.table import calibration_table, reliability_table
-from offsite.evaluation.conformal.sets import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
-from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.net_benefit import net_benefit_table
 from offsite.evaluation.operating_points.table import operating_point_table
@@ -25,59 +22,16 @@ from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
-from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.report.settings import Part, ReportSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.tables.cohort import cohort_table
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table
-from offsite.evaluation.tables.selective import (
-    SelectiveSettings,
-    risk_coverage_table,
-    selective_table,
-)
+from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 from offsite.files import digest_of, file_digest, read_json, replacing, write_json
-from offsite.settings import Settings
 
-Part = Literal[
-    "next_hospital",
-    "operating_points",
-    "net_benefit",
-    "calibration",
-    "ood",
-    "shift",
-    "conformal",
-    "selective",
-]
-PARTS: tuple[Part, ...] = get_args(Part)
 _VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
-
-
-class ReportSettings(Settings):
-    """Everything that decides what stands in an evaluation folder."""
-
-    title: str = Field(default="Evaluation", description="Title of the report")
-    primary_metric: str | None = Field(
-        default=None, description="Metric that the summary is about; unset: the usual one"
-    )
-    limits: tuple[str, ...] = Field(
-        default=(), description="Known limits to print in the report, a sentence each"
-    )
-    parts: tuple[Part, ...] = Field(
-        default=PARTS, description="What to measure beside the per-site table"
-    )
-    metrics: EvaluationSettings = Field(
-        default_factory=EvaluationSettings, description="The per-site tables"
-    )
-    ood: OodSettings = Field(default_factory=OodSettings, description="Detection of foreign images")
-    shift: ShiftSettings = Field(default_factory=ShiftSettings, description="Shift between sites")
-    conformal: ConformalSettings = Field(
-        default_factory=ConformalSettings, description="Prediction sets"
-    )
-    selective: SelectiveSettings = Field(
-        default_factory=SelectiveSettings, description="Selective prediction"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,3 +97,17 @@ class EvaluationSettings(Settings):
         if any(not 0 < value < 1 for value in self.net_benefit_thresholds):
             raise ValueError("net_benefit_thresholds lie strictly between 0 and 1")
         return self
+
+
+class SelectiveSettings(Settings):
+    """How selective prediction is measured; confidence is the largest probability."""
+
+    coverages: tuple[float, ...] = Field(
+        default=(0.8, 0.9), min_length=1, description="Shares (0..1) of cases that are answered"
+    )
+    points: int = Field(default=101, ge=2, description="Points of a risk-coverage curve, at most")
+    resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
+    minimum_rows: int = Field(
+        default=10, ge=2, description="Fewest labelled rows of a site for a metric to be given"
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the resamples")

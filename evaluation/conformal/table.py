@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings, coverage_sd
+from offsite.evaluation.conformal.sets import ConformalSets, coverage_sd
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
 from offsite.evaluation.predictions.table import Predictions

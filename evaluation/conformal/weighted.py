@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offsite.evaluation.conformal.sets import ConformalSettings, contiguous, nonconformity
+from offsite.evaluation.conformal.sets import contiguous, nonconformity
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.predictions.roles import patient_folds
 from offsite.evaluation.shift.distances import principal_directions
 

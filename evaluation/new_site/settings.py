@@ -11,10 +11,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from scipy.stats import binom, norm
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.shift.label_shift import em_prior
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 _SEARCH = np.log(100.0)
 

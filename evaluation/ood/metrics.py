@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offsite.evaluation.statistics.resampling import draw_counts
-
 _BLOCK = 64
 
 
@@ -125,11 +123,3 @@ def _running(weights: np.ndarray) -> np.ndarray:
     total = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=np.float32)
     np.cumsum(weights, axis=1, out=total[:, 1:])
     return total
-
-
-def patient_weights(
-    patients: np.ndarray, resamples: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Bootstrap weights of rows, B x N float32: whole patients drawn with replacement."""
-    names, codes = np.unique(patients, return_inverse=True)
-    return draw_counts(len(names), resamples, generator).astype(np.float32)[:, codes]

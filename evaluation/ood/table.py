@@ -10,12 +10,13 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Head
 from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
-from offsite.evaluation.ood.metrics import Separation, patient_weights, separation
+from offsite.evaluation.ood.metrics import Separation, separation
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, patients_of, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 from offsite.evaluation.tables.frames import nullable_frame
 
 COLUMNS = {

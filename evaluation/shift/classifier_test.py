@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.ood.metrics import separation
 from offsite.evaluation.predictions.roles import patient_folds
 from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,8 +7,8 @@ a prior with full confidence, and a wrong one; so the assumption is tested first
 import numpy as np
 from scipy.optimize import nnls
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.shift.two_sample import TwoSample
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 
 def label_shift_test(

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.ood.metrics import separation
 from offsite.evaluation.shift.label_shift import prior_corrected
 from offsite.evaluation.shift.prevalence import model_prior, prior_problem, site_prior
 from offsite.evaluation.shift.record import ShiftRow, blank, undefined
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 KIND = "performance"
 _TINY = 1e-12

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
@@ -17,6 +16,7 @@ from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side
 from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 KIND = "prevalence"
 UNIDENTIFIED = "prior_unidentified"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.ood.neighbour_detectors import unit
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 _BLOCK = 1024
 

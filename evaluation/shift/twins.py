@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.ood.neighbour_detectors import unit
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 _BLOCK = 1024
 

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from offsite.evaluation.ood.metrics import patient_weights
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import SelectiveSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.patient_weights import patient_weights
 from offsite.evaluation.statistics.risk_coverage import RiskCoverage
 from offsite.evaluation.tables.frames import nullable_frame
-from offsite.settings import Settings
 
 POOLED = "_pooled"
 _BLOCK = 64
@@ -40,20 +39,6 @@ CURVE_COLUMNS = {
     "threshold": "Float64",
     "n": "Int64",
 }
-
-
-class SelectiveSettings(Settings):
-    """How selective prediction is measured; confidence is the largest probability."""
-
-    coverages: tuple[float, ...] = Field(
-        default=(0.8, 0.9), min_length=1, description="Shares (0..1) of cases that are answered"
-    )
-    points: int = Field(default=101, ge=2, description="Points of a risk-coverage curve, at most")
-    resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
-    minimum_rows: int = Field(
-        default=10, ge=2, description="Fewest labelled rows of a site for a metric to be given"
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of the resamples")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings
+from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.shift.classifier_test import classifier_test
 from offsite.evaluation.shift.label_shift import histogram_statistics
 from offsite.evaluation.shift.label_shift_fit import label_shift_test

@@ -5,11 +5,11 @@ import importlib
 
 import pytest
 
-MODULES = ["schedules", "swad", "samplers.shares", "losses.class_weights"]
+MODULES = ["schedules", "fit.swad", "samplers.shares", "losses.class_weights"]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    result = doctest.testmod(importlib.import_module(f"training.{name}"))
+    result = doctest.testmod(importlib.import_module(f"offsite.training.{name}"))
     assert result.attempted > 0
     assert result.failed == 0

@@ -115,6 +115,37 @@ def test_an_alias_that_moves_meanwhile_changes_nothing(
         assert (opened.record.version, opened.digest) == ("1", package.digest)
 
 
+def test_a_version_registered_under_the_earlier_module_still_loads(
+    fundus_run: FundusRun, tmp_path: Path, store: str
+) -> None:
+    """Only what an installed package holds is importable: no checkout on the path."""
+    from offsite.evaluation.tracking.logging import log_run
+    from offsite.evaluation.tracking.registry import register_package
+
+    run_id = log_run(store, "test", "run", job_key="key")
+    register_package(
+        store, "small", fundus_run.package, run_id,
+        loader_module="workflows.serving", outputs=served_types(GRADES),
+    )  # fmt: skip
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "offsite").symlink_to(Path(__file__).parents[2] / "offsite")
+    image = next(fundus_run.cohort.parent.rglob("*.jpg"))
+    code = f"""
+import sys
+sys.path[:] = [{str(site)!r}] + [p for p in sys.path if p != {str(Path(__file__).parents[2])!r}]
+import mlflow
+mlflow.set_tracking_uri({store!r})
+model = mlflow.pyfunc.load_model("models:/small@candidate")
+print(sys.modules["workflows.serving"].__class__.__name__, "workflows" in sys.modules)
+print(model.predict([{{"image": {str(image)!r}}}])["prediction"].notna().tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.stdout.splitlines() == ["_EarlierName False", "[True]"], done.stderr
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

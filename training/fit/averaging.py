@@ -11,8 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from offsite.training.fit.settings import FitSettings
-
 
 class WeightAverage(Protocol):
     """An average that follows a module through training."""
@@ -37,23 +35,6 @@ class WeightAverage(Protocol):
 
     def load(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Put back a state."""
-
-
-def weight_average(settings: FitSettings) -> WeightAverage:
-    """Return the average that the settings ask for."""
-    if settings.averaging == "ema":
-        return ExponentialAverage(settings.ema_decay)
-    if settings.averaging == "swad":
-        from offsite.training.fit.swad import ValleyAverage
-
-        return ValleyAverage(
-            settings.swad_by,
-            settings.swad_converged,
-            settings.swad_patience,
-            settings.swad_tolerance,
-            passed_over=sum(not settings.selectable(epoch) for epoch in range(settings.epochs)),
-        )
-    return NoAverage()
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
 from offsite.training.fit import checkpoint as store
 from offsite.training.fit import result as results
-from offsite.training.fit.averaging import holding, weight_average
+from offsite.training.fit.averages import weight_average
+from offsite.training.fit.averaging import holding
 from offsite.training.fit.engine import Engine
 from offsite.training.fit.loss_means import LossMeans
 from offsite.training.fit.result import FitResult as FitResult

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import ReportSettings
+from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings
+from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.evaluation.ood.fitting import fit_detectors
 from offsite.evaluation.ood.settings import OodSettings

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from offsite.evaluation.conformal.sets import ConformalSets, ConformalSettings
+from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.new_site.checks import (
     ShareCheck,
     check_coverage,

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import ReportSettings, evaluate
+from offsite.evaluation.evaluating import evaluate
 from offsite.evaluation.gate.judging import judge
 from offsite.evaluation.gate.rules import GateSettings, load_rules
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tables.per_site import per_site_table

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from offsite.evaluation.evaluating import Evaluation, ReportSettings, evaluate
+from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.report.settings import ReportSettings
 
 SCRIPT = "<script>document.title='stolen'</script>"
 BREAKOUT = '"><img src=x onerror="document.title=1">'

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import ReportSettings, evaluate
+from offsite.evaluation.evaluating import evaluate
 from offsite.evaluation.report.page import write_report
+from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.tables.reading import read_evaluation, read_table

@@ -6,8 +6,9 @@ from sklearn.metrics import roc_auc_score
 
 from offsite.errors import InputError
 from offsite.evaluation.ood.logit_detectors import Energy, Msp
-from offsite.evaluation.ood.metrics import patient_weights, separation
+from offsite.evaluation.ood.metrics import separation
 from offsite.evaluation.ood.reference import ReferencedDetector
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 
 @pytest.fixture(params=["continuous", "tied"])

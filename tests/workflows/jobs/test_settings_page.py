@@ -9,7 +9,7 @@ import yaml
 
 from offsite.workflows.jobs.settings_page import JOBS, page, schema, settings_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_up_to_date() -> None:

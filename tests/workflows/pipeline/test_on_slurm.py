@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.timeout(560),
     pytest.mark.skipif(os.environ.get("OFFSITE_SLURM") != "1", reason="make slurm runs it"),
 ]
-NODE = Path(__file__).parents[2] / "workflows" / "clusters" / "slurm-node"
+NODE = Path(__file__).parents[3] / "workflows" / "clusters" / "slurm-node"
 # A small cluster is asked often; the plugin's first look comes after 40 s else.
 IMPATIENT = ("--slurm-init-seconds-before-status-checks", "3", "--seconds-between-status-checks",
              "2", "--slurm-keep-successful-logs")  # fmt: skip

@@ -184,7 +184,7 @@ def test_a_name_stands_for_one_patient_within_a_site() -> None:
 
 
 def test_every_code_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "predict.md").read_text(encoding="utf-8")
     for code in Code:
         assert f"| `{code.value}` |" in page
         assert MEANING[code] in page

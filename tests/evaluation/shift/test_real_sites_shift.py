@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from offsite.evaluation.conformal.sets import ConformalSettings
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table

@@ -8,12 +8,12 @@ from scipy.stats import beta
 from offsite.errors import InputError
 from offsite.evaluation.conformal.sets import (
     ConformalSets,
-    ConformalSettings,
     conformal_quantile,
     contiguous,
     coverage_sd,
     nonconformity,
 )
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import (
     density_ratios,
     effective_rows,

@@ -5,12 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from offsite.evaluation.settings import SelectiveSettings
 from offsite.evaluation.statistics.risk_coverage import RiskCoverage
-from offsite.evaluation.tables.selective import (
-    SelectiveSettings,
-    risk_coverage_table,
-    selective_table,
-)
+from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 
 FAST = SelectiveSettings(resamples=60)
 

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.timeout(560),
     pytest.mark.skipif(os.environ.get("OFFSITE_SERVER") != "1", reason="make server runs it"),
 ]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SERVER = ROOT / "workflows" / "clusters" / "mlflow-server"
 EPOCHS, SITES = 60, 20
 WORKER = """

@@ -113,7 +113,7 @@ def test_a_thousand_photographs_with_sixty_bad_ones_in_flat_memory(
         done = subprocess.run(
             [sys.executable, "-c", RUN, str(open_folder / "first"), str(inputs), str(package),
              str(open_folder / f"warm{count}"), str(output)],
-            capture_output=True, text=True, cwd=Path(__file__).parents[2],
+            capture_output=True, text=True, cwd=Path(__file__).parents[3],
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         code, peaks[count] = map(int, done.stdout.split())

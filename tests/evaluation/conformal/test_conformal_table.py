@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from offsite.evaluation.conformal.sets import ConformalSettings
+from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import COLUMNS, conformal_table, fit_sets
 
 

@@ -15,7 +15,7 @@ from offsite.workflows.pipeline.inputs import before, settings_of
 from offsite.workflows.pipeline.running import command
 from tests.workflows.job_files import small_job, write_job
 
-PIPELINE = Path(__file__).parents[2] / "workflows" / "pipeline"
+PIPELINE = Path(__file__).parents[3] / "workflows" / "pipeline"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
