@@ -151,9 +151,11 @@ def _split(
 
 def _foreign_weights(weights: str | Path) -> InputError:
     return InputError(
-        "these are not the weights of the model that is described", file=weights,
-        remedy="Take the weights and the description from the same run", code="foreign_weights",
-    )  # fmt: skip
+        "these are not the weights of the model that is described",
+        file=weights,
+        remedy="Take the weights and the description from the same run",
+        code="foreign_weights",
+    )
 
 
 @torch.inference_mode()
@@ -173,8 +175,9 @@ def tile_contributions(model: ScMil, rows: np.ndarray) -> np.ndarray:
     ):
         raise InputError(
             f"contributions of tiles are not defined for {model.settings.aggregator.name}",
-            remedy="Train with aggregator additive_attention", code="not_additive",
-        )  # fmt: skip
+            remedy="Train with aggregator additive_attention",
+            code="not_additive",
+        )
     trained = model.training
     model.eval()
     batch = Bags.pack([rows]).to(model.centre.device)

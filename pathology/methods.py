@@ -68,9 +68,10 @@ def second_stage_epoch(epochs: int) -> int:
     """
     if epochs < 2:
         raise InputError(
-            "two stages need at least two epochs", remedy="Set fit.epochs to 2 or more",
+            "two stages need at least two epochs",
+            remedy="Set fit.epochs to 2 or more",
             code="too_few_epochs",
-        )  # fmt: skip
+        )
     return min(math.ceil(round(SECOND_STAGE_FROM * epochs, 9)), epochs - 1)
 
 

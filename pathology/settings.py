@@ -11,10 +11,20 @@ from offsite.training.losses.settings import LossSettings
 from offsite.training.schedules import ScheduleName, scheduled
 
 MethodName = Literal[
-    "sc_mil", "sc_mil_random_batches", "sc_mil_prototypes", "sc_mil_minority", "cross_entropy",
-    "weighted", "balanced_sampling", "class_aware_batches", "focal", "ldam_drw",
-    "balanced_softmax", "logit_adjustment", "two_stage",
-]  # fmt: skip
+    "sc_mil",
+    "sc_mil_random_batches",
+    "sc_mil_prototypes",
+    "sc_mil_minority",
+    "cross_entropy",
+    "weighted",
+    "balanced_sampling",
+    "class_aware_batches",
+    "focal",
+    "ldam_drw",
+    "balanced_softmax",
+    "logit_adjustment",
+    "two_stage",
+]
 
 AggregatorName = Literal[
     "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
@@ -202,8 +212,9 @@ class PathologySettings(Settings):
         if method not in get_args(MethodName):
             raise InputError(
                 f"no method is named '{method}'",
-                remedy=f"Use one of {', '.join(get_args(MethodName))}", code="unknown_method",
-            )  # fmt: skip
+                remedy=f"Use one of {', '.join(get_args(MethodName))}",
+                code="unknown_method",
+            )
         contrast = self.model.contrast or ContrastSettings.model_validate({})
         if method == "sc_mil_prototypes" and contrast.projection < n_classes:
             raise InputError(

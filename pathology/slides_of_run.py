@@ -148,9 +148,11 @@ def _check_splits(cohort: Cohort) -> None:
     missing = [name for name in ("split", "site_role") if name not in cohort.table.columns]
     if missing:
         raise InputError(
-            f"the cohort has no {' and no '.join(missing)}", file=cohort.path,
-            remedy="Split it first", code="no_splits",
-        )  # fmt: skip
+            f"the cohort has no {' and no '.join(missing)}",
+            file=cohort.path,
+            remedy="Split it first",
+            code="no_splits",
+        )
 
 
 def _said(folder: Path) -> pd.DataFrame:
@@ -162,9 +164,11 @@ def _said(folder: Path) -> pd.DataFrame:
         return found.set_index("slide")[_REASON]
     except (ValueError, KeyError) as error:
         raise InputError(
-            f"the table cannot be read ({error})", file=folder / TABLE,
-            remedy="Run `offsite embed` again: it writes the table anew", code="bad_feature_table",
-        ) from error  # fmt: skip
+            f"the table cannot be read ({error})",
+            file=folder / TABLE,
+            remedy="Run `offsite embed` again: it writes the table anew",
+            code="bad_feature_table",
+        ) from error
 
 
 def _usable(
@@ -188,9 +192,11 @@ def _usable(
         except InputError as error:
             if slide in made:
                 raise InputError(
-                    error.problem, file=path, code=error.code,
+                    error.problem,
+                    file=path,
+                    code=error.code,
                     remedy="Run `offsite embed` again: it makes the file anew",
-                ) from error  # fmt: skip
+                ) from error
             if error.code != "not_embedded":
                 faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")
     return found, pd.DataFrame.from_dict(faults, orient="index", columns=_REASON, dtype=str)
@@ -212,7 +218,8 @@ def _check_classes(cohort: Cohort, chosen: SlidesOfRun) -> None:
     missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]
     if missing:
         raise InputError(
-            f"no training slide of class {', '.join(missing)} has features", file=cohort.path,
+            f"no training slide of class {', '.join(missing)} has features",
+            file=cohort.path,
             remedy="Embed its slides, split with another seed, or name fewer classes",
             code="class_without_training",
-        )  # fmt: skip
+        )

@@ -91,10 +91,13 @@ def train_pathology(
         names = [cohort.classes[label] for label in labels]
         write_draws(run.path, source.plan, names, model.classification, settings.fit.epochs)
     result = fit(
-        model, source, _fit_settings(settings), run.path,
+        model,
+        source,
+        _fit_settings(settings),
+        run.path,
         validate=_validator(slides, settings, len(cohort.classes)),
         fingerprint=digest_of(inputs),
-    )  # fmt: skip
+    )
     architecture = describe(model)
     table = pd.DataFrame()
     if distributed.rank_and_world()[0] == 0:

@@ -27,7 +27,15 @@ def acquisition_table(slides: pd.DataFrame) -> pd.DataFrame:
     for site, group in slides.groupby("site", sort=True):
         read = group[group["status"].isin(_READABLE)]
         row: dict[str, object] = {"site": site, "slides": len(group)}
-        for name in ("vendor", "scanner", "magnification", "mpp_source", "reader", "compression", "subsampling"):  # fmt: skip
+        for name in (
+            "vendor",
+            "scanner",
+            "magnification",
+            "mpp_source",
+            "reader",
+            "compression",
+            "subsampling",
+        ):
             row[name] = _joined(read[name]) if name in read else ""
         for name in ("mpp", "actual_mpp", "jpeg_quality", "levels"):
             row |= _range(read, name)
@@ -91,8 +99,10 @@ def stain_table(sites: Mapping[str, str], records: Sequence[SlideRecord]) -> pd.
         group = by_site[site]
         fits = [r.macenko for r in group if r.macenko and not r.macenko.identity]
         row: dict[str, object] = {
-            "site": site, "slides": len(group), "slides_without_fit": len(group) - len(fits),
-        }  # fmt: skip
+            "site": site,
+            "slides": len(group),
+            "slides_without_fit": len(group) - len(fits),
+        }
         for name in ("haematoxylin", "eosin"):
             vector = _mean_vector(fits, name)
             row |= _channels(name, vector)
@@ -126,12 +136,21 @@ def confounding_table(
         strong = value is not None and value > STRONG_ASSOCIATION
         warning = (
             f"the {factor} alone tells much of the {target}: a model can score well by"
-            f" recognising the {factor}" if strong else ""
-        )  # fmt: skip
+            f" recognising the {factor}"
+            if strong
+            else ""
+        )
         rows.append(
-            {"factor": factor, "target": target, "cramers_v": value, "p": p,
-             "patients": int(patients["patient"].nunique()), "warning": warning, "reason": reason}
-        )  # fmt: skip
+            {
+                "factor": factor,
+                "target": target,
+                "cramers_v": value,
+                "p": p,
+                "patients": int(patients["patient"].nunique()),
+                "warning": warning,
+                "reason": reason,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -44,9 +44,11 @@ class ReinhardFit(Settings):
 
 
 REFERENCE = MacenkoFit(
-    haematoxylin=(0.651, 0.701, 0.290), eosin=(0.105, 0.930, 0.352), strength=(0.75, 0.75),
+    haematoxylin=(0.651, 0.701, 0.290),
+    eosin=(0.105, 0.930, 0.352),
+    strength=(0.75, 0.75),
     white=(243.0, 243.0, 243.0),
-)  # fmt: skip
+)
 """A common stain to normalise to: haematoxylin of Ruifrok & Johnston 2001, a usual eosin."""
 
 
@@ -91,9 +93,11 @@ def fit_macenko(
     if (strength <= 0).any():
         return _no_macenko(white, "a stain has no strength")
     return MacenkoFit(
-        haematoxylin=_triple(vectors[0]), eosin=_triple(vectors[1]),
-        strength=(float(strength[0]), float(strength[1])), white=_triple(white),
-    )  # fmt: skip
+        haematoxylin=_triple(vectors[0]),
+        eosin=_triple(vectors[1]),
+        strength=(float(strength[0]), float(strength[1])),
+        white=_triple(white),
+    )
 
 
 def fit_reinhard(pixels: np.ndarray) -> ReinhardFit:
@@ -146,9 +150,11 @@ def macenko_transform(source: MacenkoFit, target: MacenkoFit) -> DensityTransfor
     want = np.array([target.haematoxylin, target.eosin])
     scale = np.diag(np.array(target.strength) / np.array(source.strength))
     return DensityTransform(
-        matrix=np.linalg.pinv(have) @ scale @ want, shift=np.zeros(3),
-        white_in=np.array(source.white), white_out=np.array(target.white),
-    )  # fmt: skip
+        matrix=np.linalg.pinv(have) @ scale @ want,
+        shift=np.zeros(3),
+        white_in=np.array(source.white),
+        white_out=np.array(target.white),
+    )
 
 
 def reinhard_tables(source: ReinhardFit, target: ReinhardFit) -> np.ndarray | None:

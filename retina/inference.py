@@ -126,7 +126,9 @@ def fundus_model(
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
-            "the weights are not of this network", file=file, code="weights_do_not_fit",
+            "the weights are not of this network",
+            file=file,
+            code="weights_do_not_fit",
             remedy="Take weights and architecture from the same run",
-        ) from error  # fmt: skip
+        ) from error
     return network.eval()

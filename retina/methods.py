@@ -76,9 +76,13 @@ class Method:
 
 def _deco(context: MethodContext) -> ERM:
     return Deco(
-        context.network, context.loss, context.deco, context.class_counts, context.site_counts,
+        context.network,
+        context.loss,
+        context.deco,
+        context.class_counts,
+        context.site_counts,
         context.px,
-    )  # fmt: skip
+    )
 
 
 def _gdrnet(context: MethodContext) -> ERM:
@@ -113,7 +117,9 @@ METHODS: dict[str, Method] = {
     "vrex": _known("vrex", "sites", "equal risks"),
     "fishr": _known("fishr", "sites", "equal variances of gradients"),
     "gdrnet": Method(
-        _gdrnet, "instance", "artefact views, fading contrast, class and site weights",
+        _gdrnet,
+        "instance",
+        "artefact views, fading contrast, class and site weights",
         second_view=True,
     ),
     "control": Method(_deco, "anchors", "DECO's anchors, nothing mixed", settings=CONTROL),
@@ -129,7 +135,7 @@ METHODS: dict[str, Method] = {
     "deco_unaligned": _rung("and data-aware weights: DECO without alignment", alignment=0.0),
     "deco": _rung("DECO, all parts"),
     "tally": _rung("TALLY: no weights, no alignment, mixed features only", **TALLY),
-}  # fmt: skip
+}
 
 LADDER = ("erm", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco")
 """From plain training to DECO, a part at a time."""

@@ -10,9 +10,15 @@ VISION_THREATENING = 3
 _WANTED_SENSITIVITY = 0.90
 
 FIGURES = (
-    "auc", "accuracy", "macro_f1", "kappa", "referable_auc", "vision_threatening_auc",
-    "sensitivity", "specificity",
-)  # fmt: skip
+    "auc",
+    "accuracy",
+    "macro_f1",
+    "kappa",
+    "referable_auc",
+    "vision_threatening_auc",
+    "sensitivity",
+    "specificity",
+)
 
 
 def site_results(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:

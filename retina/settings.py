@@ -16,9 +16,25 @@ BackboneName = Literal[
 ]
 HeadName = Literal["linear", "corn", "grade"]
 METHOD_NAMES = (
-    "erm", "erm_ema", "erm_swad", "mixup", "mixstyle", "coral", "group_dro", "irm", "vrex", "fishr",
-    "gdrnet", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco", "tally",
-)  # fmt: skip
+    "erm",
+    "erm_ema",
+    "erm_swad",
+    "mixup",
+    "mixstyle",
+    "coral",
+    "group_dro",
+    "irm",
+    "vrex",
+    "fishr",
+    "gdrnet",
+    "control",
+    "swap",
+    "swap_class",
+    "swap_class_site",
+    "deco_unaligned",
+    "deco",
+    "tally",
+)
 """What `offsite.retina.methods` holds, known without torch."""
 Weighting = Literal["none", "power", "complement", "effective"]
 
@@ -101,10 +117,12 @@ class DecoSettings(Settings):
     margin: float = Field(default=0.1, ge=0, le=1, description="Disagreement the pixel term bears")
     temperature: float = Field(default=0.1, gt=0, description="Of the class term")
     warmup: float = Field(
-        default=0.1, ge=0, lt=1,
+        default=0.1,
+        ge=0,
+        lt=1,
         description="Share of the epochs (at least one, unless 0) of plain training that fills the"
         " prototypes",
-    )  # fmt: skip
+    )
 
     @property
     def mixes(self) -> bool:
@@ -176,6 +194,7 @@ def check_method_name(name: str) -> None:
     """
     if name not in METHOD_NAMES:
         raise InputError(
-            f"no method is named '{name}'", remedy=f"Use one of {', '.join(METHOD_NAMES)}",
+            f"no method is named '{name}'",
+            remedy=f"Use one of {', '.join(METHOD_NAMES)}",
             code="unknown_method",
-        )  # fmt: skip
+        )

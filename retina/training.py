@@ -96,8 +96,10 @@ def train_retina(
     if first:
         backbone = settings.backbone.model_dump(mode="json", exclude={"weights"})
         architecture = {
-            "backbone": backbone, "head": settings.head, "n_classes": len(cohort.classes),
-        }  # fmt: skip
+            "backbone": backbone,
+            "head": settings.head,
+            "n_classes": len(cohort.classes),
+        }
         network = load_fundus_model(result.weights, architecture)
         if isinstance(network.classifier, GradeHead):
             _cut(network, network.classifier, photographs, result.weights)
@@ -150,10 +152,14 @@ def batch_source(
         warm = (as_they_come, max(1, round(deco.warmup * settings.fit.epochs)))
     fill = photographs.prepared.fill
     return PhotographSource(
-        photographs, rows, plan, fundus_augmentation(settings.augmentation, fill=fill), seed,
+        photographs,
+        rows,
+        plan,
+        fundus_augmentation(settings.augmentation, fill=fill),
+        seed,
         second=fundus_augmentation("artefacts", fill=fill) if method.second_view else None,
         warm=warm,
-    )  # fmt: skip
+    )
 
 
 def _laid_over(settings: _Family, changes: dict[str, Any]) -> _Family:

@@ -64,8 +64,9 @@ def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
             pair = []
             for own, other in ((first, second), (second, first)):
                 a, b = labels == present[own], labels == present[other]
-                ranks = rankdata(np.concatenate([probabilities[a, present[own]],
-                                                 probabilities[b, present[own]]]))  # fmt: skip
+                ranks = rankdata(
+                    np.concatenate([probabilities[a, present[own]], probabilities[b, present[own]]])
+                )
                 n_a, n_b = int(a.sum()), int(b.sum())
                 pair.append((ranks[:n_a].sum() - n_a * (n_a + 1) / 2) / (n_a * n_b))
             found.append(np.mean(pair))

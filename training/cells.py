@@ -51,9 +51,10 @@ def divisions_of(protocol: Protocol, sites: Sequence[str]) -> list[tuple[str, ..
     """
     if len(sites) < 2:
         raise InputError(
-            f"protocol {protocol} with one site", code="one_site",
+            f"protocol {protocol} with one site",
+            code="one_site",
             remedy="It needs at least two sites in the cohort",
-        )  # fmt: skip
+        )
     if protocol == "leave_one_site_out":
         return [(site,) for site in sites]
     return [tuple(other for other in sites if other != site) for site in sites]

@@ -12,15 +12,29 @@ from offsite.files import changed_file, digest_of, file_digest, read_json, write
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"
 OWNED = (
-    "settings.json", "splits.parquet", "draws.json", "curves.jsonl", "fit.json",
-    "weights.safetensors", EXCLUDED, "predictions.parquet", "embeddings.npy", "logits.npy",
-    "configuration.json", "cell.json", RECORD,
-)  # fmt: skip
+    "settings.json",
+    "splits.parquet",
+    "draws.json",
+    "curves.jsonl",
+    "fit.json",
+    "weights.safetensors",
+    EXCLUDED,
+    "predictions.parquet",
+    "embeddings.npy",
+    "logits.npy",
+    "configuration.json",
+    "cell.json",
+    RECORD,
+)
 # What later stages read of a finished run; its record holds their digests.
 RESULTS = (
-    "splits.parquet", "weights.safetensors", EXCLUDED, "predictions.parquet", "embeddings.npy",
+    "splits.parquet",
+    "weights.safetensors",
+    EXCLUDED,
+    "predictions.parquet",
+    "embeddings.npy",
     "logits.npy",
-)  # fmt: skip
+)
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"
 OWNED_FOLDERS = ("checkpoint", "evaluation", "package")

@@ -127,9 +127,14 @@ def _slides() -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.tiff"
         tifffile.imwrite(
-            path, pixels, tile=(256, 256), compression="jpeg", photometric="rgb",
-            resolution=(20_000, 20_000), resolutionunit="CENTIMETER",
-        )  # fmt: skip
+            path,
+            pixels,
+            tile=(256, 256),
+            compression="jpeg",
+            photometric="rgb",
+            resolution=(20_000, 20_000),
+            resolutionunit="CENTIMETER",
+        )
         with open_slide(path) as slide:
             read = slide.read_region(0, 0, 0, 64, 64).pixels
     if np.abs(read.astype(int) - pixels[0, 0]).max() > 12:

@@ -42,10 +42,13 @@ def confusion_figure(
         for place, (axes, key) in enumerate(zip(grid, shown, strict=False)):
             part = rows[(rows["site"] == key[0]) & (rows["site_role"] == key[1])]
             counts = (
-                part.pivot_table(index="true_class", columns="predicted_class", values="count",
-                                 aggfunc="sum")
-                .reindex(index=classes, columns=classes).fillna(0).to_numpy()
-            )  # fmt: skip
+                part.pivot_table(
+                    index="true_class", columns="predicted_class", values="count", aggfunc="sum"
+                )
+                .reindex(index=classes, columns=classes)
+                .fillna(0)
+                .to_numpy()
+            )
             label = _NAMES.get(key, key[0])
             _matrix(axes, counts, classes, first=place % columns == 0)
             axes.set_title(short(label, 24), fontsize=9)
@@ -66,9 +69,15 @@ def _matrix(axes, counts: np.ndarray, classes: list[str], *, first: bool) -> Non
     axes.pcolormesh(shares, cmap="Greys", vmin=0, vmax=1.15, edgecolors="white", linewidth=1)
     for row in range(len(classes)):
         for column in range(len(classes)):
-            axes.text(column + 0.5, row + 0.5, f"{counts[row, column]:.0f}", ha="center",
-                      va="center", fontsize=8 if len(classes) < 6 else 6.5,
-                      color="white" if shares[row, column] > 0.55 else INK)  # fmt: skip
+            axes.text(
+                column + 0.5,
+                row + 0.5,
+                f"{counts[row, column]:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8 if len(classes) < 6 else 6.5,
+                color="white" if shares[row, column] > 0.55 else INK,
+            )
     names = [short(name, 11) for name in classes]
     ticks = np.arange(len(classes)) + 0.5
     axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)

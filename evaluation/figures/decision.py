@@ -28,8 +28,9 @@ def net_benefit_figure(rows: pd.DataFrame, task: str, name: str) -> Figure:
         part = part.sort_values("threshold")
         axes.axhline(0, color=QUIET, linewidth=0.8)
         axes.plot(part["threshold"], part["treat_all"], color=INK, linewidth=1, linestyle="--")
-        axes.fill_between(part["threshold"], part["low"], part["high"], color=ACCENT, alpha=0.18,
-                          linewidth=0)  # fmt: skip
+        axes.fill_between(
+            part["threshold"], part["low"], part["high"], color=ACCENT, alpha=0.18, linewidth=0
+        )
         axes.plot(part["threshold"], part["net_benefit"], color=ACCENT, linewidth=1.6)
         top = max(float(part["high"].max()), 0.05)
         axes.set_ylim(-0.25 * top, 1.08 * top)

@@ -70,13 +70,24 @@ def dot_strip(
         fit_axis(axes, values, limits)
         axes.set_xlabel(title)
         if mark is not None:
-            axes.annotate(f"{mark_words} {mark:g}", (mark, len(dots) - 0.45), ha="center",
-                          va="bottom", color=ACCENT, annotation_clip=False)  # fmt: skip
+            axes.annotate(
+                f"{mark_words} {mark:g}",
+                (mark, len(dots) - 0.45),
+                ha="center",
+                va="bottom",
+                color=ACCENT,
+                annotation_clip=False,
+            )
         for place, dot in enumerate(dots):
-            axes.annotate(dot.note, (1.0, len(dots) - 1 - place),
-                          xycoords=("axes fraction", "data"), xytext=(10, 0),
-                          textcoords="offset points", va="center",
-                          color=INK if dot.value is not None else QUIET)  # fmt: skip
+            axes.annotate(
+                dot.note,
+                (1.0, len(dots) - 1 - place),
+                xycoords=("axes fraction", "data"),
+                xytext=(10, 0),
+                textcoords="offset points",
+                va="center",
+                color=INK if dot.value is not None else QUIET,
+            )
         said = "; ".join(f"{dot.label}: {dot.note}" for dot in dots)
         return finished(figure, safe_name(name), title, said, _CAPTION)
 
@@ -119,9 +130,16 @@ def _draw(axes: "Axes", panel: Panel) -> None:
             continue
         if dot.low is not None and dot.high is not None:
             axes.plot([dot.low, dot.high], [y, y], color=INK, linewidth=1.2)
-        axes.scatter([dot.value], [y], s=30, marker="s" if dot.filled else "o", linewidth=1.2,
-                     facecolor=ACCENT if dot.filled else "white",
-                     edgecolor=ACCENT if dot.filled else INK, zorder=3)  # fmt: skip
+        axes.scatter(
+            [dot.value],
+            [y],
+            s=30,
+            marker="s" if dot.filled else "o",
+            linewidth=1.2,
+            facecolor=ACCENT if dot.filled else "white",
+            edgecolor=ACCENT if dot.filled else INK,
+            zorder=3,
+        )
     axes.set_ylim(-0.7, count - 0.3)
     quiet_axes(axes, grid="x")
     if panel.log:

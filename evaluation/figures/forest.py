@@ -98,21 +98,38 @@ def forest_plot(
 
 def _draw(axes: "Axes", row: ForestRow, y: float) -> None:
     if row.kind == "prediction" and row.low is not None and row.high is not None:
-        axes.plot([row.low, row.high], [y, y], color=ACCENT, linewidth=6, alpha=0.35,
-                  solid_capstyle="butt")  # fmt: skip
+        axes.plot(
+            [row.low, row.high],
+            [y, y],
+            color=ACCENT,
+            linewidth=6,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
         return
     if row.value is None:
         return
     if row.low is not None and row.high is not None:
         if row.kind == "pooled":
-            axes.fill([row.low, row.value, row.high, row.value], [y, y + 0.24, y, y - 0.24],
-                      color=INK, linewidth=0)  # fmt: skip
+            axes.fill(
+                [row.low, row.value, row.high, row.value],
+                [y, y + 0.24, y, y - 0.24],
+                color=INK,
+                linewidth=0,
+            )
             return
         axes.plot([row.low, row.high], [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
     held_out = row.kind == "held_out"
-    axes.scatter([row.value], [y], s=22 + 70 * row.weight, marker="s" if held_out else "o",
-                 facecolor=ACCENT if held_out else "white", edgecolor=ACCENT if held_out else INK,
-                 linewidth=1.2, zorder=3)  # fmt: skip
+    axes.scatter(
+        [row.value],
+        [y],
+        s=22 + 70 * row.weight,
+        marker="s" if held_out else "o",
+        facecolor=ACCENT if held_out else "white",
+        edgecolor=ACCENT if held_out else INK,
+        linewidth=1.2,
+        zorder=3,
+    )
 
 
 def _notes(axes: "Axes", rows: list[ForestRow]) -> None:

@@ -26,12 +26,19 @@ def reliability_figure(rows: pd.DataFrame, task: str, name: str) -> Figure:
     def draw(axes, part: pd.DataFrame) -> str:  # type: ignore[no-untyped-def]
         part = part.sort_values("probability")
         axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
-        axes.fill_between(part["probability"], part["band_low"], part["band_high"], color=RULE,
-                          alpha=0.8, linewidth=0)  # fmt: skip
+        axes.fill_between(
+            part["probability"],
+            part["band_low"],
+            part["band_high"],
+            color=RULE,
+            alpha=0.8,
+            linewidth=0,
+        )
         axes.vlines(part["probability"], part["low"], part["high"], color=INK, linewidth=0.9)
         inside = part["observed"].between(part["band_low"] - 1e-12, part["band_high"] + 1e-12)
-        axes.scatter(part["probability"], part["observed"], s=16, color=ACCENT, zorder=3,
-                     linewidth=0)  # fmt: skip
+        axes.scatter(
+            part["probability"], part["observed"], s=16, color=ACCENT, zorder=3, linewidth=0
+        )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_aspect("equal")

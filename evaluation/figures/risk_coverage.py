@@ -39,9 +39,14 @@ def risk_coverage_figure(rows: pd.DataFrame, sites: list[str]) -> Figure:
             if part.empty:
                 continue
             heavy = (part["site_role"] == "held_out").all()
-            axes.plot(part["coverage"], part["selective_risk"], color=SERIES[place],
-                      linestyle=DASHES[place], linewidth=2.0 if heavy else 1.1,
-                      label=short(site))  # fmt: skip
+            axes.plot(
+                part["coverage"],
+                part["selective_risk"],
+                color=SERIES[place],
+                linestyle=DASHES[place],
+                linewidth=2.0 if heavy else 1.1,
+                label=short(site),
+            )
             half = part.iloc[(part["coverage"] - 0.5).abs().argmin()]
             said.append(
                 f"{site}: {part['selective_risk'].iloc[-1]:.2f} of all cases wrong, "
@@ -53,5 +58,6 @@ def risk_coverage_figure(rows: pd.DataFrame, sites: list[str]) -> Figure:
         axes.set_ylabel("Errors among them")
         quiet_axes(axes, grid="y")
         figure.legend(loc="outside right upper", handlelength=3.2)
-        return finished(figure, "risk-coverage", "Errors left against cases kept",
-                        "; ".join(said), _CAPTION)  # fmt: skip
+        return finished(
+            figure, "risk-coverage", "Errors left against cases kept", "; ".join(said), _CAPTION
+        )

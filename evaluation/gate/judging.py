@@ -60,9 +60,11 @@ def judge(
             )
     compared = {} if differences is None else {"differences": differences}
     case = Case(
-        tables={**tables, **compared}, left_out=frozenset(settings.left_out), champion=champion,
+        tables={**tables, **compared},
+        left_out=frozenset(settings.left_out),
+        champion=champion,
         version=version,
-    )  # fmt: skip
+    )
     return Verdict(
         rules=tuple(JUDGES[type(rule)](case, rule) for rule in settings.rules),
         settings_digest=settings.digest(),

@@ -145,9 +145,13 @@ def _summary(
     if worse:
         notes = (*notes, "A method that is better on average can be worse at one hospital.")
     return Section(
-        anchor="summary", title="Summary", lead=(lead,), points=tuple(points), figures=drawn,
+        anchor="summary",
+        title="Summary",
+        lead=(lead,),
+        points=tuple(points),
+        figures=drawn,
         notes=notes,
-    )  # fmt: skip
+    )
 
 
 def _told(sites: list[Record], own: list[Record], metric: str) -> str:
@@ -168,11 +172,13 @@ def _told(sites: list[Record], own: list[Record], metric: str) -> str:
     parts = [
         f"{word} {listed(found)}"
         for word, found in (
-            ("better at", better), ("worse at", worse), ("undecided at", open_),
+            ("better at", better),
+            ("worse at", worse),
+            ("undecided at", open_),
             ("not comparable at", unknown),
         )
         if found
-    ]  # fmt: skip
+    ]
     pooled = next(
         (row for row in own if row["site"] == "_pooled" and row["site_role"] == "held_out"), None
     )
@@ -210,9 +216,11 @@ def _matrix(methods: pd.DataFrame, names: list[str], metric: str, *, folded: boo
     direction = "More" if described(metric).higher else "Less"
     anchor = "metric-" + "".join(letter if letter.isalnum() else "-" for letter in metric)
     return Section(
-        anchor=anchor, title=label[0].upper() + label[1:], tables=(table,),
+        anchor=anchor,
+        title=label[0].upper() + label[1:],
+        tables=(table,),
         notes=(f"{direction} is better. Under each value: the difference to the baseline.",),
-    )  # fmt: skip
+    )
 
 
 def _ordered(rows: pd.DataFrame) -> list[Record]:

@@ -11,12 +11,39 @@ from offsite.errors import InputError
 from offsite.files import changed_file, read_json
 
 TEXT = (
-    "split", "site", "site_role", "metric", "reason", "detail", "task", "rule", "calibrator",
-    "label", "true_class", "predicted_class", "kind", "statistic", "detector", "category", "scale",
-    "stage", "outcome", "calibrated_at", "threshold_from", "measure",
-    "factor", "target", "warning", "scanner", "vendor", "magnification", "mpp_source", "reader",
-    "compression", "subsampling",
-)  # fmt: skip
+    "split",
+    "site",
+    "site_role",
+    "metric",
+    "reason",
+    "detail",
+    "task",
+    "rule",
+    "calibrator",
+    "label",
+    "true_class",
+    "predicted_class",
+    "kind",
+    "statistic",
+    "detector",
+    "category",
+    "scale",
+    "stage",
+    "outcome",
+    "calibrated_at",
+    "threshold_from",
+    "measure",
+    "factor",
+    "target",
+    "warning",
+    "scanner",
+    "vendor",
+    "magnification",
+    "mpp_source",
+    "reader",
+    "compression",
+    "subsampling",
+)
 RECORD = "evaluation.json"
 SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
 

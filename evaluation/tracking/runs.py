@@ -17,9 +17,13 @@ _TURNS = 100
 
 
 def run_of(
-    client: "MlflowClient", uri: str, experiment: str, name: str, job_key: str,
+    client: "MlflowClient",
+    uri: str,
+    experiment: str,
+    name: str,
+    job_key: str,
     parent: str | None = None,
-) -> "Run":  # fmt: skip
+) -> "Run":
     """Return the run of a job key; make it where there is none.
 
     A SQLite store is locked meanwhile. A server has no lock of ours, so that processes may each
@@ -55,10 +59,11 @@ def agreed(
             _delete(client, [run for run in runs if run is not first])
             return first
     raise InputError(
-        "the tracking server does not settle which run is this job's", file=name,
+        "the tracking server does not settle which run is this job's",
+        file=name,
         remedy="Log it again: `offsite track` (results are kept in files till then)",
         code="tracking_server",
-    )  # fmt: skip
+    )
 
 
 def _order(run: "Run") -> tuple[bool, int, str]:

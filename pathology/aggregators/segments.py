@@ -24,9 +24,13 @@ def segment_weighted_sum(weights: Tensor, values: Tensor, offsets: Tensor) -> Te
     """
     rows = torch.arange(len(values), device=values.device)
     return F.embedding_bag(
-        rows, values.float(), offsets, mode="sum", per_sample_weights=weights.float(),
+        rows,
+        values.float(),
+        offsets,
+        mode="sum",
+        per_sample_weights=weights.float(),
         include_last_offset=True,
-    )  # fmt: skip
+    )
 
 
 def segment_mean(values: Tensor, offsets: Tensor) -> Tensor:

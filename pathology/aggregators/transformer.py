@@ -72,9 +72,12 @@ class _LandmarkBlock(nn.Module):
         self.spread = _FromSegments(width, heads)
         self.dropout = nn.Dropout(dropout)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout),
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
             nn.Linear(2 * width, width),
-        )  # fmt: skip
+        )
 
     def forward(self, hidden: Tensor, offsets: Tensor) -> Tensor:
         normed = self.norm(hidden)

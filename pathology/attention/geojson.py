@@ -65,7 +65,9 @@ def _features(
 ) -> Iterator[str]:
     import json
 
-    names = ",".join(f"{json.dumps(name)}:%.6g".replace("%", "%%").replace("%%.6g", "%.6g") for name in measured)  # fmt: skip
+    names = ",".join(
+        f"{json.dumps(name)}:%.6g".replace("%", "%%").replace("%%.6g", "%.6g") for name in measured
+    )
     template = (
         '{"type":"Feature","geometry":{"type":"Polygon","coordinates":'
         "[[[%d,%d],[%d,%d],[%d,%d],[%d,%d],[%d,%d]]]},"

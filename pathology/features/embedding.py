@@ -120,9 +120,11 @@ def origin_of(record: SlideRecord, encoder: TileEncoder) -> FeatureOrigin:
     """Return what the features of a slide are made from, before they are made."""
     if record.tile_px is None or record.actual_mpp is None or record.size is None:
         raise InputError(
-            f"slide '{record.slide}' has no tile geometry", file=record.image,
-            remedy="Tile it again", code="not_tiled",
-        )  # fmt: skip
+            f"slide '{record.slide}' has no tile geometry",
+            file=record.image,
+            remedy="Tile it again",
+            code="not_tiled",
+        )
     return FeatureOrigin(
         tile_px=record.tile_px,
         mpp=record.actual_mpp,
@@ -140,9 +142,11 @@ def _half(features: np.ndarray, image: str | Path) -> np.ndarray:
     limit = float(np.finfo(np.float16).max)
     if not np.isfinite(features).all() or np.abs(features).max(initial=0) > limit:
         raise InputError(
-            "the encoder gave a feature that float16 cannot hold", file=image,
-            remedy="Check the tiles and the encoder's weights", code="bad_features",
-        )  # fmt: skip
+            "the encoder gave a feature that float16 cannot hold",
+            file=image,
+            remedy="Check the tiles and the encoder's weights",
+            code="bad_features",
+        )
     return features.astype(np.float16)
 
 

@@ -160,9 +160,7 @@ def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.Fi
             what = "a part of the file cannot be read"
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # what HDF5 says of damage
-        raise InputError(
-            what, file=path, remedy=again, code="bad_feature_file"
-        ) from error  # fmt: skip
+        raise InputError(what, file=path, remedy=again, code="bad_feature_file") from error
 
 
 def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
@@ -190,5 +188,8 @@ def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
 
 def _unusable(path: str | Path, problem: str) -> InputError:
     return InputError(
-        problem, file=path, remedy=_AGAIN, code="bad_feature_file",
-    )  # fmt: skip
+        problem,
+        file=path,
+        remedy=_AGAIN,
+        code="bad_feature_file",
+    )

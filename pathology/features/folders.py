@@ -97,8 +97,10 @@ def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
         if len(ranked) > 1:
             raise InputError(
                 f"two feature files for slide '{slide}' ({ranked[0]} and {ranked[1]})",
-                file=folder, remedy="Name the folder of one encoder", code="two_feature_files",
-            )  # fmt: skip
+                file=folder,
+                remedy="Name the folder of one encoder",
+                code="two_feature_files",
+            )
         if ranked:
             located[slide] = ranked[0]
     _check_each_its_own(located, folder)
@@ -112,9 +114,10 @@ def _check_each_its_own(located: Mapping[str, Path], folder: str | Path) -> None
         if other != slide:
             raise InputError(
                 f"slides '{other}' and '{slide}' would share one feature file ({path})",
-                file=folder, remedy="Name each feature file as its slide, with the slide's suffix: S1.svs.h5",
+                file=folder,
+                remedy="Name each feature file as its slide, with the slide's suffix: S1.svs.h5",
                 code="one_feature_file",
-            )  # fmt: skip
+            )
 
 
 def _stem(name: str) -> str:
@@ -149,9 +152,12 @@ def read_header(path: str | Path) -> FeatureHeader:
         attributes = _attributes(file)
         layout = _layout(file, attributes)
         return FeatureHeader(
-            layout, rows, columns, _foreign_origin(layout, columns, attributes),
+            layout,
+            rows,
+            columns,
+            _foreign_origin(layout, columns, attributes),
             magnification=_number(attributes, "target_magnification"),
-        )  # fmt: skip
+        )
 
 
 def read_any(path: str | Path) -> SlideFeatures:

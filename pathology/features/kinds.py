@@ -38,17 +38,20 @@ def check_one_kind(
                 f"slides '{name}' and '{slide}' have features of different encoders"
                 f" ({first.origin.encoder}, {first.dimensions} numbers;"
                 f" {other.origin.encoder}, {other.dimensions})",
-                file=files[slide], remedy="Embed all slides with one encoder",
+                file=files[slide],
+                remedy="Embed all slides with one encoder",
                 code="mixed_encoders",
-            )  # fmt: skip
+            )
     for unit, (value_of, tolerance) in _OF_TILES.items():
         _check_alike({s: value_of(header) for s, header in headers.items()}, unit, tolerance, files)
     unnamed = sum(not header.names_encoder for header in headers.values())
     if unnamed:
         _LOG.warning(
             "%d feature files do not say which encoder made them (%s, ...): that it was the same for"
-            " all cannot be checked", unnamed, files[name],
-        )  # fmt: skip
+            " all cannot be checked",
+            unnamed,
+            files[name],
+        )
     return first
 
 
@@ -68,6 +71,7 @@ def _check_alike(
             raise InputError(
                 f"slides '{name}' and '{slide}' have features of different tiles"
                 f" ({reference:g} and {value:g} {unit})",
-                file=files[slide], remedy="Extract the features of all slides from one kind of tiles",
+                file=files[slide],
+                remedy="Extract the features of all slides from one kind of tiles",
                 code="mixed_tiles",
-            )  # fmt: skip
+            )

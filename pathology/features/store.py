@@ -101,9 +101,12 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
     width, origin = first.dimensions, first.origin
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     facts = {
-        "digest": digest, "slides": list(files), "offsets": offsets.tolist(),
-        "encoder": origin.encoder, "encoder_digest": origin.encoder_digest,
-    }  # fmt: skip
+        "digest": digest,
+        "slides": list(files),
+        "offsets": offsets.tolist(),
+        "encoder": origin.encoder,
+        "encoder_digest": origin.encoder_digest,
+    }
     if folder is None:
         rows = np.empty((offsets[-1], width), np.float16)
         coords = np.empty((offsets[-1], 2), np.int64)
@@ -122,9 +125,12 @@ def _fill(
 
 
 def _write(
-    folder: Path, facts: dict[str, object], offsets: np.ndarray, width: int,
+    folder: Path,
+    facts: dict[str, object],
+    offsets: np.ndarray,
+    width: int,
     files: Mapping[str, Path],
-) -> FeatureStore:  # fmt: skip
+) -> FeatureStore:
     """Pack into a folder where another process may be packing other slides at the same time.
 
     Arrays bear the store's digest in their names, so a record never lies beside arrays of another

@@ -69,6 +69,8 @@ def _load(path: Path, mapped: bool) -> object:
 
 def _unusable(path: Path, problem: str) -> InputError:
     return InputError(
-        problem, file=path, remedy="Extract the features of this slide again",
+        problem,
+        file=path,
+        remedy="Extract the features of this slide again",
         code="bad_feature_file",
-    )  # fmt: skip
+    )

@@ -50,18 +50,28 @@ class FoundationModel:
 _SWIGLU = {"mlp_ratio": 5.33334, "reg_tokens": 4}
 MODELS: dict[str, FoundationModel] = {
     "uni": FoundationModel(
-        "timm", "MahmoodLab/UNI", 224, 0.5, "CC-BY-NC-ND 4.0, gated",
+        "timm",
+        "MahmoodLab/UNI",
+        224,
+        0.5,
+        "CC-BY-NC-ND 4.0, gated",
         options={"init_values": 1e-5, "dynamic_img_size": True},
     ),
     "virchow2": FoundationModel(
-        "timm", "paige-ai/Virchow2", 224, 0.5, "CC-BY-NC-ND 4.0, gated", "cls_mean", 5,
+        "timm",
+        "paige-ai/Virchow2",
+        224,
+        0.5,
+        "CC-BY-NC-ND 4.0, gated",
+        "cls_mean",
+        5,
         options=_SWIGLU,
     ),
     "phikon": FoundationModel("transformers", "owkin/phikon", 224, 0.5, "Owkin non-commercial"),
     "phikon_v2": FoundationModel(
         "transformers", "owkin/phikon-v2", 224, 0.5, "Owkin non-commercial"
     ),
-}  # fmt: skip
+}
 
 
 def load_foundation(
@@ -92,15 +102,24 @@ def load_foundation(
         )
     if folder is not None and not (Path(folder) / "config.json").is_file():
         raise InputError(
-            "no config.json in the model's folder", file=folder,
-            remedy=f"Give a copy of the repository {model.hub}", code="encoder_weights",
-        )  # fmt: skip
+            "no config.json in the model's folder",
+            file=folder,
+            remedy=f"Give a copy of the repository {model.hub}",
+            code="encoder_weights",
+        )
     build = _timm if model.package == "timm" else _transformers
     network = _Tokens(build(model, None if folder is None else Path(folder)), model)
     return NetworkEncoder(
-        name, network, tile_px=model.tile_px, mpp=model.mpp, mean=model.mean, std=model.std,
-        device=device, batch_size=batch_size, licence=model.licence,
-    )  # fmt: skip
+        name,
+        network,
+        tile_px=model.tile_px,
+        mpp=model.mpp,
+        mean=model.mean,
+        std=model.std,
+        device=device,
+        batch_size=batch_size,
+        licence=model.licence,
+    )
 
 
 def _timm(model: FoundationModel, folder: Path | None) -> nn.Module:
@@ -123,9 +142,11 @@ def _transformers(model: FoundationModel, folder: Path | None) -> nn.Module:
     except ImportError as error:
         raise _missing("transformers", "transformers") from error
     network = AutoModel.from_pretrained(
-        folder or model.hub, local_files_only=folder is not None, trust_remote_code=False,
+        folder or model.hub,
+        local_files_only=folder is not None,
+        trust_remote_code=False,
         use_safetensors=True,
-    )  # fmt: skip
+    )
     return _LastHidden(network)
 
 
@@ -159,5 +180,6 @@ class _Tokens(nn.Module):
 def _missing(package: str, extra: str) -> InputError:
     return InputError(
         f"this encoder needs the package {package}",
-        remedy=f"Install it with: pip install {extra}", code="missing_package",
-    )  # fmt: skip
+        remedy=f"Install it with: pip install {extra}",
+        code="missing_package",
+    )

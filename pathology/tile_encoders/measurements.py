@@ -95,11 +95,14 @@ def neighbours(points: np.ndarray) -> Measured:
     low, middle, high = _quantiles(nearest[None], (0.1, 0.5, 0.9))
     return np.array(
         [
-            np.log(low + 1), np.log(middle + 1), np.log((high + 1) / (low + 1)),
-            nearest.std() / nearest.mean(), np.log(_quantiles(sixth[None], (0.5,))[0] + 1),
+            np.log(low + 1),
+            np.log(middle + 1),
+            np.log((high + 1) / (low + 1)),
+            nearest.std() / nearest.mean(),
+            np.log(_quantiles(sixth[None], (0.5,))[0] + 1),
             sixth.std() / sixth.mean(),
         ]
-    )  # fmt: skip
+    )
 
 
 def nuclei(image: np.ndarray, mpp: float) -> list[Measured]:

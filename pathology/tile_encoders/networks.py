@@ -140,9 +140,11 @@ def fill(network: nn.Module, state: dict[str, Tensor], path: str | Path) -> None
 
 def _bad_weights(path: str | Path, problem: str) -> InputError:
     return InputError(
-        problem, file=path, remedy="Give the weights that belong to the encoder's architecture",
+        problem,
+        file=path,
+        remedy="Give the weights that belong to the encoder's architecture",
         code="encoder_weights",
-    )  # fmt: skip
+    )
 
 
 def monai_network(name: str, state: dict[str, Tensor], path: str | Path) -> nn.Module:

@@ -10,10 +10,17 @@ from offsite.pathology.tile_encoders.contract import TileEncoder as TileEncoder
 from offsite.settings import Settings
 
 EncoderName = Literal[
-    "structure_baseline", "colour_baseline",
-    "resnet18", "resnet50", "densenet121", "efficientnet-b0",
-    "uni", "virchow2", "phikon", "phikon_v2",
-]  # fmt: skip
+    "structure_baseline",
+    "colour_baseline",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "efficientnet-b0",
+    "uni",
+    "virchow2",
+    "phikon",
+    "phikon_v2",
+]
 _MONAI = ("resnet18", "resnet50", "densenet121", "efficientnet-b0")
 
 
@@ -30,9 +37,11 @@ class EncoderSettings(Settings):
         description="Side of a tile, px (foundation models have their own)",
     )
     mpp: float = Field(
-        default=0.5, gt=0.05, lt=20,
+        default=0.5,
+        gt=0.05,
+        lt=20,
         description="um per px of the tiles (foundation models have their own)",
-    )  # fmt: skip
+    )
     weights: str | None = Field(
         default=None,
         description="File of a MONAI network's weights (.safetensors, .pt), or a foundation"
@@ -67,9 +76,12 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
         from offsite.pathology.tile_encoders.foundation import load_foundation
 
         return load_foundation(
-            settings.name, settings.weights, settings.download, settings.device,
+            settings.name,
+            settings.weights,
+            settings.download,
+            settings.device,
             settings.batch_size,
-        )  # fmt: skip
+        )
     return _monai_encoder(settings)
 
 
@@ -79,11 +91,15 @@ def _monai_encoder(settings: EncoderSettings) -> TileEncoder:
     if settings.weights is None:
         raise InputError(
             f"encoder '{settings.name}' needs weights: untrained ones would give noise",
-            remedy="Set encoder.weights to a .safetensors or .pt file", code="encoder_weights",
-        )  # fmt: skip
+            remedy="Set encoder.weights to a .safetensors or .pt file",
+            code="encoder_weights",
+        )
     path = Path(settings.weights)
     return NetworkEncoder(
-        settings.name, monai_network(settings.name, load_state(path), path),
-        tile_px=settings.tile_px, mpp=settings.mpp, device=settings.device,
+        settings.name,
+        monai_network(settings.name, load_state(path), path),
+        tile_px=settings.tile_px,
+        mpp=settings.mpp,
+        device=settings.device,
         batch_size=settings.batch_size,
-    )  # fmt: skip
+    )

@@ -31,19 +31,27 @@ def fundus_augmentation(name: Augmentation, *, fill: int = 0) -> Augment:
         [
             A.HorizontalFlip(p=0.5),
             A.Affine(
-                scale=(0.92, 1.12), keep_ratio=True, translate_percent=(-0.04, 0.04),
-                rotate=(-15, 15), p=0.9, fill=fill, interpolation=cv2.INTER_LINEAR,
+                scale=(0.92, 1.12),
+                keep_ratio=True,
+                translate_percent=(-0.04, 0.04),
+                rotate=(-15, 15),
+                p=0.9,
+                fill=fill,
+                interpolation=cv2.INTER_LINEAR,
             ),
         ]
-    )  # fmt: skip
+    )
     colour = A.Compose(
         [
             A.ColorJitter(
-                brightness=(0.85, 1.15), contrast=(0.85, 1.15), saturation=(0.85, 1.15),
-                hue=(-0.02, 0.02), p=0.8,
+                brightness=(0.85, 1.15),
+                contrast=(0.85, 1.15),
+                saturation=(0.85, 1.15),
+                hue=(-0.02, 0.02),
+                p=0.8,
             )
         ]
-    )  # fmt: skip
+    )
 
     def augment(pixels: np.ndarray, seed: int) -> np.ndarray:
         moved = _drawn(geometry, pixels, seed)

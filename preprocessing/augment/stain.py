@@ -50,8 +50,10 @@ def fit_statistics(fits: Sequence[ReinhardFit]) -> StainStatistics:
     deviations = np.array([fit.deviation for fit in used])
     rows = (means.mean(0), means.std(0), deviations.mean(0), deviations.std(0))
     return StainStatistics(
-        **dict(zip(StainStatistics.model_fields, (tuple(map(float, row)) for row in rows), strict=True))
-    )  # fmt: skip
+        **dict(
+            zip(StainStatistics.model_fields, (tuple(map(float, row)) for row in rows), strict=True)
+        )
+    )
 
 
 class HEDJitter(ImageOnlyTransform):

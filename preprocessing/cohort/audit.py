@@ -213,13 +213,14 @@ def label_shift(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
 def _shifted(shift: pd.DataFrame) -> list[Finding]:
     return [
         Finding(
-            "label_shift", "note",
+            "label_shift",
+            "note",
             f"the label shares of {row['site']} and {row['other']} differ by"
             f" {row['total_variation']:.2f} (total variation)",
         )
         for row in shift.to_dict("records")
         if row["total_variation"] >= _NOTABLE_SHIFT
-    ]  # fmt: skip
+    ]
 
 
 def _given_away(given: pd.DataFrame, slides: bool) -> list[Finding]:
@@ -230,11 +231,12 @@ def _given_away(given: pd.DataFrame, slides: bool) -> list[Finding]:
     )
     return [
         Finding(
-            "giveaway", "warning",
+            "giveaway",
+            "warning",
             f"the files' {row['feature']} alone names the site in {row['balanced_accuracy']:.0%} of"
             f" cases (chance {row['chance']:.0%}): {remedy}",
         )
         for row in given.to_dict("records")
         if (not slides or row["feature"] == "compression")
         and row["balanced_accuracy"] >= row["chance"] + 0.5 * (1 - row["chance"])
-    ]  # fmt: skip
+    ]

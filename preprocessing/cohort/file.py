@@ -53,21 +53,29 @@ def _read_csv(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if not isinstance(table.index, pd.RangeIndex):  # pandas has shifted all columns by one
         raise InputError(
-            "its rows have more cells than the header", file=file, code="too_many_cells",
+            "its rows have more cells than the header",
+            file=file,
+            code="too_many_cells",
             remedy="Put names that hold a comma into quotes; take commas away from lines' ends",
-        )  # fmt: skip
+        )
     return table
 
 
 def _check_header(names: list[str], file: Path) -> None:
     if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
         raise InputError(
-            "its cells are not parted by commas", file=file, row=1, code="separator",
+            "its cells are not parted by commas",
+            file=file,
+            row=1,
+            code="separator",
             remedy="Save it as CSV with commas; many spreadsheets write semicolons or tabs",
-        )  # fmt: skip
+        )
     twice = [name for name in (*TEXT, "mpp") if names.count(name) > 1]
     if twice:  # pandas would take the first and rename the second
         raise InputError(
-            f"column {', '.join(twice)} is there twice", file=file, row=1, code="column_twice",
+            f"column {', '.join(twice)} is there twice",
+            file=file,
+            row=1,
+            code="column_twice",
             remedy="Keep the one that is right, and rename or remove the other",
-        )  # fmt: skip
+        )

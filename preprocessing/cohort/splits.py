@@ -67,9 +67,11 @@ def _check_sites(cohort: Cohort, held_out: Sequence[str]) -> None:
         )
     if set(held_out) == set(cohort.sites):
         raise InputError(
-            "every site is held out", file=cohort.path, column="site",
+            "every site is held out",
+            file=cohort.path,
+            column="site",
             remedy="Leave at least one site for training",
-        )  # fmt: skip
+        )
 
 
 def _check_given(cohort: Cohort, given: pd.Series, held_out: pd.Series) -> None:
@@ -78,9 +80,11 @@ def _check_given(cohort: Cohort, given: pd.Series, held_out: pd.Series) -> None:
         row = int(leaking[0])
         raise InputError(
             f"split '{given.iloc[row]}' at held-out site '{cohort.table['site'].iloc[row]}'",
-            file=cohort.path, row=row + 2, column="split",
+            file=cohort.path,
+            row=row + 2,
+            column="split",
             remedy="A held-out site is test throughout: blank the cell, or train on the site",
-        )  # fmt: skip
+        )
 
 
 def _patients(table: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +120,7 @@ def _check_classes(cohort: Cohort, table: pd.DataFrame) -> None:
     if missing:
         raise InputError(
             f"no training image of class {', '.join(missing)}",
-            file=cohort.path, column="label",
+            file=cohort.path,
+            column="label",
             remedy="Train on a site that has the class, or name fewer classes in the settings",
-        )  # fmt: skip
+        )

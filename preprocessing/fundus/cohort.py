@@ -108,9 +108,11 @@ def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:
     root = Path(folder)
     if not (root / TABLE).is_file() or not (root / "prepared.json").is_file():
         raise InputError(
-            "no prepared photographs here", file=root, code="not_prepared",
+            "no prepared photographs here",
+            file=root,
+            code="not_prepared",
             remedy="Prepare the cohort first (offsite prepare)",
-        )  # fmt: skip
+        )
     text = [*_KEPT, "status", "code", "message", "file", "reasons", "warnings", "method"]
     table = pd.read_csv(
         root / TABLE,

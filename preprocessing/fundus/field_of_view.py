@@ -91,9 +91,14 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     up = np.array([width / small.shape[1], height / small.shape[0]]) * 2**times
     colour = tuple(int(v) for v in background)
     return FieldOfView(
-        x * up[0], y * up[1], rx * up[0], ry * up[1], coverage, method,
+        x * up[0],
+        y * up[1],
+        rx * up[0],
+        ry * up[1],
+        coverage,
+        method,
         (colour[0], colour[1], colour[2]),
-    )  # fmt: skip
+    )
 
 
 def _corner_colour(small: np.ndarray) -> np.ndarray:

@@ -95,9 +95,13 @@ def _from_jpeg(content: bytes, header: _Header, px: int) -> Photograph:
     """At full size the same pixels as OpenCV's, in half the time, and strict."""
     block = 2 ** _halvings_for(header.width, header.height, px)
     pixels = simplejpeg.decode_jpeg(
-        content, "RGB", strict=True, min_factor=block,
-        min_height=-(-header.height // block), min_width=-(-header.width // block),
-    )  # fmt: skip
+        content,
+        "RGB",
+        strict=True,
+        min_factor=block,
+        min_height=-(-header.height // block),
+        min_width=-(-header.width // block),
+    )
     return Photograph(np.asarray(pixels), header.width, header.height)
 
 
@@ -117,8 +121,10 @@ def _checked_header(file: Path) -> _Header:
     if min(width, height) < _MIN_SIDE:
         raise InputError(
             f"{width} x {height} px is too small to show a retina",
-            file=file, remedy="Give the photograph and not its thumbnail", code="too_small",
-        )  # fmt: skip
+            file=file,
+            remedy="Give the photograph and not its thumbnail",
+            code="too_small",
+        )
     return _Header(width, height, plain_jpeg)
 
 
@@ -138,6 +144,8 @@ def _too_large(file: Path, found: str) -> InputError:
 
 def _damaged(file: Path, problem: str) -> InputError:
     return InputError(
-        problem, file=file, code="unreadable_image",
+        problem,
+        file=file,
+        code="unreadable_image",
         remedy="Export the photograph again as JPEG, PNG or TIFF",
-    )  # fmt: skip
+    )

@@ -27,9 +27,11 @@ def cohort_of(
     """
     if not rows:
         raise InputError(
-            f"no images found ({what})", file=folder, code="no_images",
+            f"no images found ({what})",
+            file=folder,
+            code="no_images",
             remedy="Name the folder that holds them; docs/cohort.md shows the layouts",
-        )  # fmt: skip
+        )
     table = pd.DataFrame(rows).fillna("").astype(str)
     table["mpp"] = float("nan")
     return Cohort(table=table, classes=classes, path=folder / "cohort.csv")

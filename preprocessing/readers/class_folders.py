@@ -49,9 +49,11 @@ def read_class_folders(
             label = class_folder.name
             if classes is not None and label not in classes:
                 raise InputError(
-                    f"'{label}' is not a class", file=class_folder, code="unknown_class",
+                    f"'{label}' is not a class",
+                    file=class_folder,
+                    code="unknown_class",
                     remedy=f"The classes are {', '.join(classes)}",
-                )  # fmt: skip
+                )
             files = [file for file in sorted(class_folder.iterdir()) if _is_image(file)]
             rows += [_row(file, root, site_name, label, pattern) for file in files]
             found += files
@@ -80,14 +82,16 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(
-            f"'{pattern}' is not a regular expression ({error})", code="bad_pattern",
+            f"'{pattern}' is not a regular expression ({error})",
+            code="bad_pattern",
             remedy="Give one such as ^(\\d+)_",
-        ) from error  # fmt: skip
+        ) from error
     if compiled.groups != 1:
         raise InputError(
-            f"'{pattern}' has {compiled.groups} groups", code="bad_pattern",
+            f"'{pattern}' has {compiled.groups} groups",
+            code="bad_pattern",
             remedy="Give exactly one group: what lies in it is the patient",
-        )  # fmt: skip
+        )
     return compiled
 
 
@@ -103,12 +107,14 @@ def _check_patients(files: list[Path], pattern: re.Pattern[str]) -> None:
         raise InputErrors(
             [
                 InputError(
-                    f"'{pattern.pattern}' finds no patient in this name", file=file,
-                    remedy="Rename the file, or give a pattern that fits all", code="no_patient",
+                    f"'{pattern.pattern}' finds no patient in this name",
+                    file=file,
+                    remedy="Rename the file, or give a pattern that fits all",
+                    code="no_patient",
                 )
                 for file in missed
             ]
-        )  # fmt: skip
+        )
 
 
 def _row(

@@ -51,9 +51,11 @@ def read_gdrbench(
     unknown = sorted(set(held_out) - sites)
     if unknown:
         raise InputError(
-            f"no list of site {', '.join(unknown)}", file=root, code="unknown_site",
+            f"no list of site {', '.join(unknown)}",
+            file=root,
+            code="unknown_site",
             remedy=f"The sites are {', '.join(sorted(sites))}",
-        )  # fmt: skip
+        )
     rows: list[dict[str, str]] = []
     for file in files:
         site, which = file.stem.rsplit("_", 1)
@@ -72,9 +74,11 @@ def _lines(file: Path) -> list[tuple[str, int]]:
         if not path or unsafe or label not in {"0", "1", "2", "3", "4"} or number > _MAX_LINES:
             raise InputError(
                 f"'{line[:80]}' is not a relative path, one space and a grade from 0 to 4",
-                file=file, row=number, code="bad_line",
+                file=file,
+                row=number,
+                code="bad_line",
                 remedy="Restore the list as the benchmark gives it",
-            )  # fmt: skip
+            )
         found.append((path, int(label)))
     return found
 

@@ -85,9 +85,11 @@ def _arrays(source: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _unusable(source: Path, why: str) -> InputError:
     return InputError(
-        f"not a MedMNIST file of one label per image ({why})", file=source, code="not_medmnist",
+        f"not a MedMNIST file of one label per image ({why})",
+        file=source,
+        code="not_medmnist",
         remedy="Give an .npz of MedMNIST with uint8 images and single labels",
-    )  # fmt: skip
+    )
 
 
 def _write_or_check(target: Path, image: np.ndarray) -> None:
@@ -99,9 +101,11 @@ def _write_or_check(target: Path, image: np.ndarray) -> None:
         there = cv2.cvtColor(there, cv2.COLOR_BGR2RGB)
     if there is None or not np.array_equal(image, there):
         raise InputError(
-            "another image has this name already", file=target, code="other_images",
+            "another image has this name already",
+            file=target,
+            code="other_images",
             remedy="Write each MedMNIST file into a folder of its own",
-        )  # fmt: skip
+        )
 
 
 def _png(image: np.ndarray) -> bytes:

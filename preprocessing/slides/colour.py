@@ -21,9 +21,13 @@ def srgb_transform(
         return None
     flags = ImageCms.Flags.NOCACHE | ImageCms.Flags.BLACKPOINTCOMPENSATION
     transform = ImageCms.buildTransform(
-        profile, ImageCms.createProfile("sRGB"), "RGB", "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=flags,
-    )  # fmt: skip
+        profile,
+        ImageCms.createProfile("sRGB"),
+        "RGB",
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=flags,
+    )
 
     def apply(pixels: np.ndarray) -> np.ndarray:
         moved = ImageCms.applyTransform(Image.fromarray(pixels), transform)

@@ -109,9 +109,13 @@ class DirectReader:
         """The native tile itself (read-only) where that is what is asked for."""
         if (
             (width, height) != (source.tile_width, source.tile_height)
-            or x < 0 or y < 0 or x % width or y % height
-            or x + width > source.width or y + height > source.height
-        ):  # fmt: skip
+            or x < 0
+            or y < 0
+            or x % width
+            or y % height
+            or x + width > source.width
+            or y + height > source.height
+        ):
             return None
         index = y // height * source.across + x // width
         with self._lock:
@@ -218,12 +222,14 @@ def _as_level(pages: list[tifffile.TiffPage], size: tuple[int, int]) -> _Level |
         tables = page.jpegtables[2:-2] if page.jpegtables else b""
         colour = _ADOBE_RGB if page.photometric == tifffile.PHOTOMETRIC.RGB else b""
         level = _Level(
-            width=page.imagewidth, height=page.imagelength,
-            tile_width=page.tilewidth, tile_height=page.tilelength,
+            width=page.imagewidth,
+            height=page.imagelength,
+            tile_width=page.tilewidth,
+            tile_height=page.tilelength,
             offsets=np.asarray(page.dataoffsets, np.int64),
             lengths=np.asarray(page.databytecounts, np.int64),
             prefix=b"\xff\xd8" + colour + tables,
-        )  # fmt: skip
+        )
         tiles = level.across * -(-level.height // level.tile_height)
         if len(level.offsets) == len(level.lengths) == tiles:
             return level

@@ -95,7 +95,14 @@ def lay_tiles(
     stride = size if stride_px is None else snapped(stride_px)
     columns, rows = ((side - size) // stride + 1 if side >= size else 0 for side in dimensions)
     return TileGeometry(
-        tile_px=tile_px, size=size, stride=stride, level=level, read_px=round(size / factor),
-        downsample=factor, requested_mpp=wanted_mpp, actual_mpp=size * mpp / tile_px,
-        columns=columns, rows=rows,
-    )  # fmt: skip
+        tile_px=tile_px,
+        size=size,
+        stride=stride,
+        level=level,
+        read_px=round(size / factor),
+        downsample=factor,
+        requested_mpp=wanted_mpp,
+        actual_mpp=size * mpp / tile_px,
+        columns=columns,
+        rows=rows,
+    )

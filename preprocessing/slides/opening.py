@@ -17,8 +17,17 @@ READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
 _TIFF = (".tif", ".tiff")
 SLIDE_SUFFIXES = (
-    *_TIFF, ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
-)  # fmt: skip
+    *_TIFF,
+    ".svs",
+    ".ndpi",
+    ".mrxs",
+    ".scn",
+    ".bif",
+    ".vms",
+    ".vmu",
+    ".svslide",
+    ".dcm",
+)
 _REMEDY_FORMAT = (
     "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
     " convert it, for example to a pyramidal JPEG-tiled TIFF"
@@ -178,15 +187,18 @@ def _open_record(file: str) -> OpenSlideReader:
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise InputError(
             "not a slide format that OpenSlide knows",
-            file=file, remedy=f"{_REMEDY_FORMAT}, or fetch it again if it is cut short",
+            file=file,
+            remedy=f"{_REMEDY_FORMAT}, or fetch it again if it is cut short",
             code="unsupported_format",
-        ) from error  # fmt: skip
+        ) from error
     except openslide.OpenSlideError as error:
         reason = str(error).replace(file, "the file")
         raise InputError(
             f"the slide cannot be opened ({reason})",
-            file=file, remedy=_REMEDY_FORMAT, code="cannot_open",
-        ) from error  # fmt: skip
+            file=file,
+            remedy=_REMEDY_FORMAT,
+            code="cannot_open",
+        ) from error
 
 
 def _check_dimensions(record: OpenSlideReader, file: str) -> None:
@@ -194,9 +206,10 @@ def _check_dimensions(record: OpenSlideReader, file: str) -> None:
         if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
             raise InputError(
                 f"a level of {width} x {height} px is not plausible",
-                file=file, remedy="Fetch the file again; its header is damaged",
+                file=file,
+                remedy="Fetch the file again; its header is damaged",
                 code="cannot_open",
-            )  # fmt: skip
+            )
 
 
 def _choose_reader(record: OpenSlideReader, file: str, wanted: str) -> tuple[RegionReader, str]:
@@ -212,6 +225,8 @@ def _choose_reader(record: OpenSlideReader, file: str, wanted: str) -> tuple[Reg
         if wanted == "direct":
             raise InputError(
                 f"the slide cannot be read directly: {error}",
-                file=file, remedy="Use the reader 'auto' or 'openslide'", code="reader_unsuitable",
-            ) from error  # fmt: skip
+                file=file,
+                remedy="Use the reader 'auto' or 'openslide'",
+                code="reader_unsuitable",
+            ) from error
         return record, str(error)

@@ -53,8 +53,11 @@ def resolve_scale(
         return _checked(x, y, source, file)
     raise InputError(
         "the slide does not say how many um a pixel is",
-        file=file, column="mpp", remedy=_REMEDY, code="mpp_missing",
-    )  # fmt: skip
+        file=file,
+        column="mpp",
+        remedy=_REMEDY,
+        code="mpp_missing",
+    )
 
 
 def _stated(properties: Mapping[str, str]) -> list[tuple[str, float, float]]:
@@ -101,12 +104,18 @@ def _checked(x: float, y: float, source: str, file: str | Path | None) -> Scale:
         if not low <= value <= high:
             raise InputError(
                 f"{value:.6g} um per px (from {source}) is not plausible; scanners give 0.1 to 10",
-                file=file, column="mpp", remedy=_REMEDY, code="mpp_implausible",
-            )  # fmt: skip
+                file=file,
+                column="mpp",
+                remedy=_REMEDY,
+                code="mpp_implausible",
+            )
     mpp = (x * y) ** 0.5
     if abs(x - y) > MAX_ANISOTROPY * mpp:
         raise InputError(
             f"pixels are not square: {x:.6g} by {y:.6g} um (from {source})",
-            file=file, column="mpp", remedy=_REMEDY, code="mpp_anisotropic",
-        )  # fmt: skip
+            file=file,
+            column="mpp",
+            remedy=_REMEDY,
+            code="mpp_anisotropic",
+        )
     return Scale(mpp=mpp, source=source)

@@ -41,7 +41,9 @@ def export_geojson(out: str | Path, slide: str, path: str | Path | None = None) 
         shown = [MASK_COLOURS[name] for name in ("tissue", "fold")]
         mask = np.any([(picture == colour).all(axis=-1) for colour in shown], axis=0)
         assert tiles.record.width is not None
-        features += tissue_features(mask, tiles.record.width / mask.shape[1], tiles.record.bounds_offset)  # fmt: skip
+        features += tissue_features(
+            mask, tiles.record.width / mask.shape[1], tiles.record.bounds_offset
+        )
     features += tile_features(tiles)
     target = Path(path) if path is not None else Path(out) / FOLDER / f"{slide}.geojson"
     collection = {"type": "FeatureCollection", "features": features}

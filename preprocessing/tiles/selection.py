@@ -41,9 +41,11 @@ def find_masks(slide: Slide, settings: TileSettings) -> SlideMasks:
     overview = read_overview(slide, mpp=settings.tissue.mpp, max_px=settings.tissue.max_px)
     if overview.damaged.all():
         raise InputError(
-            "no part of the slide can be decoded", code="unreadable_slide", file=slide.path,
+            "no part of the slide can be decoded",
+            code="unreadable_slide",
+            file=slide.path,
             remedy="Fetch the file again from the archive or the scanner",
-        )  # fmt: skip
+        )
     pixels, valid = overview.pixels, overview.valid
     white = white_point(pixels, valid)
     tissue = tissue_mask(pixels, valid, overview.mpp, settings.tissue, white)
@@ -82,9 +84,13 @@ def select_tiles(
 
 
 def _read_all(
-    slide: Slide, x: np.ndarray, y: np.ndarray, geometry: TileGeometry, white: np.ndarray,
+    slide: Slide,
+    x: np.ndarray,
+    y: np.ndarray,
+    geometry: TileGeometry,
+    white: np.ndarray,
     settings: QualitySettings,
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded."""
     names = ("coverage", "dark", "pale", "focus")
     found = {name: np.full(len(x), np.nan) for name in names}

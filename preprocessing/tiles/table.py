@@ -43,9 +43,11 @@ class TileSettings(Settings):
         default=1.1, ge=1, description="A slide coarser than the tiles by more is refused."
     )
     max_unreadable: float = Field(
-        default=0.1, ge=0, le=1,
+        default=0.1,
+        ge=0,
+        le=1,
         description="A slide with a larger share of unreadable tiles fails.",
-    )  # fmt: skip
+    )
     reader: str = Field(default="auto", description="auto, openslide or direct.")
     colour: str = Field(
         default="as_scanned",
@@ -191,20 +193,26 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
     record = load_record(out, slide)
     if record is None:
         raise InputError(
-            f"slide '{slide}' has not been tiled", file=record_path(out, slide),
-            remedy="Run `offsite tile` first", code="not_tiled",
-        )  # fmt: skip
+            f"slide '{slide}' has not been tiled",
+            file=record_path(out, slide),
+            remedy="Run `offsite tile` first",
+            code="not_tiled",
+        )
     if record.status == "failed":
         raise InputError(
-            f"slide '{slide}' failed: {record.message}", file=record.image,
-            remedy="Mend or remove the slide", code="slide_failed",
-        )  # fmt: skip
+            f"slide '{slide}' failed: {record.message}",
+            file=record.image,
+            remedy="Mend or remove the slide",
+            code="slide_failed",
+        )
     tiles = read_tiles_of(out, record)
     if tiles is None:
         raise InputError(
-            f"{slide}.parquet is missing or damaged", file=table_path(out, slide),
-            remedy="Run `offsite tile` again: it makes the file anew", code=DAMAGED,
-        )  # fmt: skip
+            f"{slide}.parquet is missing or damaged",
+            file=table_path(out, slide),
+            remedy="Run `offsite tile` again: it makes the file anew",
+            code=DAMAGED,
+        )
     return tiles
 
 

@@ -67,9 +67,14 @@ def tile_slide(
         return old
     _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
     base = SlideRecord(
-        slide=slide, image=Path(image).name, status="failed", fingerprint=mark,
-        settings_digest=digest, mpp_override=mpp, colour=settings.colour,
-    )  # fmt: skip
+        slide=slide,
+        image=Path(image).name,
+        status="failed",
+        fingerprint=mark,
+        settings_digest=digest,
+        mpp_override=mpp,
+        colour=settings.colour,
+    )
     try:
         with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
             tiles, masks = _tiles_of(opened, base, settings)
@@ -157,9 +162,13 @@ def _tiles_of(
 ) -> tuple[SlideTiles, SlideMasks]:
     _check_resolution(slide, settings)
     geometry = lay_tiles(
-        slide.dimensions, slide.level_downsamples, slide.mpp, tile_px=settings.tile_px,
-        wanted_mpp=settings.mpp, stride_px=settings.stride_px,
-    )  # fmt: skip
+        slide.dimensions,
+        slide.level_downsamples,
+        slide.mpp,
+        tile_px=settings.tile_px,
+        wanted_mpp=settings.mpp,
+        stride_px=settings.stride_px,
+    )
     masks = find_masks(slide, settings)
     table, counts = select_tiles(slide, masks, geometry, settings)
     found = {
@@ -213,9 +222,10 @@ def _check_resolution(slide: Slide, settings: TileSettings) -> None:
     if slide.mpp > settings.mpp * settings.max_upsampling:
         raise InputError(
             f"the slide has {slide.mpp:.4g} um per px, too coarse for tiles of {settings.mpp:g}",
-            remedy="Tile at a coarser scale, or leave the slide out", code="resolution_too_low",
+            remedy="Tile at a coarser scale, or leave the slide out",
+            code="resolution_too_low",
             file=slide.path,
-        )  # fmt: skip
+        )
 
 
 def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:

@@ -108,20 +108,28 @@ def matched_tiles(slides: Sequence[SlideTiles], most: int) -> list[SlideTiles]:
 def _checked(cohort: Cohort) -> pd.DataFrame:
     if COLUMN not in cohort.table.columns:
         raise InputError(
-            f"there is no column '{COLUMN}'", file=cohort.path, code="no_twins",
+            f"there is no column '{COLUMN}'",
+            file=cohort.path,
+            code="no_twins",
             remedy="Name in it the tissue that each slide shows",
-        )  # fmt: skip
+        )
     table = cohort.table[cohort.table[COLUMN] != ""]
     if table.duplicated([COLUMN, "site"]).any():
         raise InputError(
-            "a site shows a tissue twice", file=cohort.path, column=COLUMN, code="no_twins",
+            "a site shows a tissue twice",
+            file=cohort.path,
+            column=COLUMN,
+            code="no_twins",
             remedy="Keep one slide for each tissue and site",
-        )  # fmt: skip
+        )
     if not table.duplicated(COLUMN).any():
         raise InputError(
-            "no tissue is shown by two sites", file=cohort.path, column=COLUMN, code="no_twins",
+            "no tissue is shown by two sites",
+            file=cohort.path,
+            column=COLUMN,
+            code="no_twins",
             remedy="Give twins the same name",
-        )  # fmt: skip
+        )
     return table
 
 

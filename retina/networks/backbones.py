@@ -161,9 +161,16 @@ def _monai_resnet(settings: BackboneSettings) -> Backbone:
 
     make = resnet18 if settings.name == "resnet18" else resnet50
     net: Any = make(
-        pretrained=False, spatial_dims=2, n_input_channels=3, num_classes=1, feed_forward=False,
-        shortcut_type="B", bias_downsample=False, conv1_t_size=7, conv1_t_stride=2,
-    )  # fmt: skip
+        pretrained=False,
+        spatial_dims=2,
+        n_input_channels=3,
+        num_classes=1,
+        feed_forward=False,
+        shortcut_type="B",
+        bias_downsample=False,
+        conv1_t_size=7,
+        conv1_t_stride=2,
+    )
 
     def stem(pixels: Tensor) -> Tensor:
         return net.maxpool(net.act(net.bn1(net.conv1(pixels))))

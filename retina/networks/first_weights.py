@@ -43,9 +43,10 @@ def load_first_weights(net: nn.Module, path: str | Path) -> None:
         fault = f"{len(missing)} layers are missing" if missing else "shapes differ"
         raise InputError(
             f"{fault} ({', '.join((missing or other)[:3])}, ...)",
-            file=file, code="weights_do_not_fit",
+            file=file,
+            code="weights_do_not_fit",
             remedy="Give the weights of the same architecture, named as torchvision names them",
-        )  # fmt: skip
+        )
     net.load_state_dict({name: given.get(name, tensor) for name, tensor in own.items()})
 
 
@@ -65,9 +66,10 @@ def _read(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # both readers raise their own kinds for what is damaged or unsafe
         raise InputError(
             f"cannot be read as weights ({type(error).__name__})",
-            file=file, code="unreadable_weights",
+            file=file,
+            code="unreadable_weights",
             remedy="Give a .safetensors file, or a .pth file of a plain state dictionary",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _without_prefix(name: str) -> str:

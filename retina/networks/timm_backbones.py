@@ -27,14 +27,16 @@ def timm_network(name: str) -> tuple[nn.Module, list[nn.Sequential], int, tuple[
         import timm
     except ImportError as error:
         raise InputError(
-            "the package timm is not installed", code="missing_package",
+            "the package timm is not installed",
+            code="missing_package",
             remedy="Install offsite[timm], or choose another backbone",
-        ) from error  # fmt: skip
+        ) from error
     if name not in timm.list_models():
         raise InputError(
-            f"timm has no network named '{name}'", code="unknown_backbone",
+            f"timm has no network named '{name}'",
+            code="unknown_backbone",
             remedy="Give a name of timm.list_models(), as resnet50 or convnext_tiny",
-        )  # fmt: skip
+        )
     try:
         net = timm.create_model(name, pretrained=False, features_only=True)
         ends, channels = list(net.return_layers), net.feature_info.channels()
@@ -48,9 +50,10 @@ def timm_network(name: str) -> tuple[nn.Module, list[nn.Sequential], int, tuple[
 
 def _without_stages(name: str) -> InputError:
     return InputError(
-        f"timm does not part '{name}' into stages that follow one another", code="no_stages",
+        f"timm does not part '{name}' into stages that follow one another",
+        code="no_stages",
         remedy="Choose a network such as resnet50, densenet121 or convnext_tiny",
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()

@@ -66,10 +66,11 @@ class PixelStore:
         changed = self.digests and hashlib.sha256(data).hexdigest() != self.digests[row]
         if picture is None or changed or picture.shape != (self.px, self.px, 3):
             raise InputError(
-                "the prepared picture is missing or damaged", file=self.files[row],
+                "the prepared picture is missing or damaged",
+                file=self.files[row],
                 remedy="Run `offsite prepare` again: it makes the picture anew",
                 code="damaged_picture",
-            )  # fmt: skip
+            )
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -126,13 +127,23 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
     """
     if not {"split", "site_role"} <= set(cohort.table.columns):
         raise InputError(
-            "the cohort has no splits", file=cohort.path, column="split", code="no_splits",
+            "the cohort has no splits",
+            file=cohort.path,
+            column="split",
+            code="no_splits",
             remedy="Divide it with split_cohort first",
-        )  # fmt: skip
+        )
     records, settings = read_prepared(prepared)
     record_columns = [
-        "image", "status", "code", "message", "file", "gradable", "reasons", "prepared_digest",
-    ]  # fmt: skip
+        "image",
+        "status",
+        "code",
+        "message",
+        "file",
+        "gradable",
+        "reasons",
+        "prepared_digest",
+    ]
     joined = cohort.table.assign(label_index=cohort.label_indices).merge(
         records[record_columns], on="image", how="left", validate="one_to_one"
     )
@@ -140,16 +151,20 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
         first = joined.loc[joined["status"].isna(), "image"].iloc[0]
         raise InputError(
             f"{int(joined['status'].isna().sum())} photographs were never prepared ({first}, ...)",
-            file=Path(prepared), remedy="Prepare the cohort again", code="not_in_prepared",
-        )  # fmt: skip
+            file=Path(prepared),
+            remedy="Prepare the cohort again",
+            code="not_in_prepared",
+        )
     there = joined[joined["status"] == "ok"].reset_index(drop=True)
     there["gradable"] = there["gradable"].astype(bool)
     found = _run_photographs(there, joined, Path(prepared), settings, resident_gib)
     if not len(found.rows("train")):
         raise InputError(
-            "no labelled, gradable training photograph", file=cohort.path,
-            remedy="Train on a site with labels", code="no_training_item",
-        )  # fmt: skip
+            "no labelled, gradable training photograph",
+            file=cohort.path,
+            remedy="Train on a site with labels",
+            code="no_training_item",
+        )
     _check_classes(cohort, found)
     return found
 
@@ -161,10 +176,11 @@ def _check_classes(cohort: Cohort, found: RunPhotographs) -> None:
         return
     missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]
     raise InputError(
-        f"no training photograph of class {', '.join(missing)} is gradable", file=cohort.path,
+        f"no training photograph of class {', '.join(missing)} is gradable",
+        file=cohort.path,
         remedy="See prepared.csv for the reasons, split with another seed, or name fewer classes",
         code="class_without_training",
-    )  # fmt: skip
+    )
 
 
 def _run_photographs(

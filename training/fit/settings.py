@@ -14,9 +14,14 @@ _ROUNDING = 1e-9
 # Whether a higher or a lower value of a score is the better one.
 _DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "loss": "min",
-    "accuracy": "max", "auc": "max", "balanced_accuracy": "max", "kappa": "max",
-    "macro_auroc": "max", "macro_f1": "max", "referable_auc": "max",
-}  # fmt: skip
+    "accuracy": "max",
+    "auc": "max",
+    "balanced_accuracy": "max",
+    "kappa": "max",
+    "macro_auroc": "max",
+    "macro_f1": "max",
+    "referable_auc": "max",
+}
 
 
 class FitSettings(Settings):

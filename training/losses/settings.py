@@ -7,9 +7,14 @@ from pydantic import Field
 from offsite.settings import Settings
 
 LossKind = Literal[
-    "cross_entropy", "weighted", "effective_number", "focal", "ldam_drw", "balanced_softmax",
+    "cross_entropy",
+    "weighted",
+    "effective_number",
+    "focal",
+    "ldam_drw",
+    "balanced_softmax",
     "logit_adjustment",
-]  # fmt: skip
+]
 
 
 class LossSettings(Settings):

@@ -40,9 +40,15 @@ def calibrate(
 
     try:
         done = run(
-            cohort, model, site, output, tracking_uri=tracking_uri, register=register,
-            device=device, workers=cores(workers),
-        )  # fmt: skip
+            cohort,
+            model,
+            site,
+            output,
+            tracking_uri=tracking_uri,
+            register=register,
+            device=device,
+            workers=cores(workers),
+        )
     except ModelRefused as error:
         say(f"The model is refused. {error}")
         raise typer.Exit(REFUSED) from error
@@ -72,10 +78,13 @@ def _tell(report: dict[str, Any]) -> None:
     for name, check in report["checks"].items():
         colour = colours.get(check["verdict"], "yellow")
         table.add_row(
-            name, f"{check['target']:.2f}", _number(check["value"]),
-            f"{_number(check['low'])} to {_number(check['high'])}", str(check["n"]),
+            name,
+            f"{check['target']:.2f}",
+            _number(check["value"]),
+            f"{_number(check['low'])} to {_number(check['high'])}",
+            str(check["n"]),
             f"[{colour}]{check['verdict']}[/{colour}]",
-        )  # fmt: skip
+        )
     messages.print(table)
     if "banner" in report:
         messages.print(f"[bold]{report['banner']}[/bold]")

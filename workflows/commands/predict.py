@@ -58,9 +58,13 @@ def predict(
     from offsite.workflows.predict.batch import BatchOptions
 
     options = BatchOptions(
-        output=output, workers=cores(workers), part=part, fail_fast=fail_fast,
-        resume=not no_resume, json_log=json_log,
-    )  # fmt: skip
+        output=output,
+        workers=cores(workers),
+        part=part,
+        fail_fast=fail_fast,
+        resume=not no_resume,
+        json_log=json_log,
+    )
     try:
         if dry_run:
             counts = running.plan(
@@ -70,9 +74,14 @@ def predict(
                 data.print(f"{name:<18}{count:>8}")
             return
         outcome = running.predict(
-            inputs, model, options, site=site, tracking_uri=tracking_uri, device=device,
+            inputs,
+            model,
+            options,
+            site=site,
+            tracking_uri=tracking_uri,
+            device=device,
             batch_size=batch_size,
-        )  # fmt: skip
+        )
     except ModelRefused as error:
         say(f"The model is refused. {error}")
         raise typer.Exit(REFUSED) from error

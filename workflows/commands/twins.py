@@ -43,9 +43,14 @@ def twins(
 
     job = Job.load(config, overrides or ())
     path = compare_twins(
-        job, cohort, tissues=tissues, encoders=encoder or (), run=run, places=places,
+        job,
+        cohort,
+        tissues=tissues,
+        encoders=encoder or (),
+        run=run,
+        places=places,
         workers=cores(workers),
-    )  # fmt: skip
+    )
     _show(pd.read_csv(path))
     typer.echo(path)
 

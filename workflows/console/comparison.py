@@ -29,11 +29,13 @@ def show(table: pd.DataFrame, metrics: Sequence[str] = (), confidence: float = 0
         for _, row in rows.iterrows():
             shown.add_row(
                 escape(place(row["site"], row["site_role"])),
-                escape(row["method"]), str(int(row["seeds"])),
+                escape(row["method"]),
+                str(int(row["seeds"])),
                 _number(row["value"], row["low"], row["high"], ".2f", "–"),
-                _number(row["difference"], row["difference_low"], row["difference_high"],
-                        "+.3f", ", "),
-            )  # fmt: skip
+                _number(
+                    row["difference"], row["difference_low"], row["difference_high"], "+.3f", ", "
+                ),
+            )
         data.print(shown)
 
 

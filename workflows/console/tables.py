@@ -9,9 +9,15 @@ ROLES = {"held_out": "unseen", "training": "trained", "all": "all"}
 def plain_table(title: str, caption: str | None = None) -> Table:
     """Return an empty table without a frame."""
     return Table(
-        title=title, title_justify="left", caption=caption, caption_justify="left",
-        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False,
-    )  # fmt: skip
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
 
 
 def place(site: str, role: str) -> str:

@@ -14,9 +14,13 @@ HELD_OUT = "elm"
 # Small pieces of tissue, of which a small part shows the class: minutes of work, and neither
 # perfect nor hopeless at the unseen site.
 COHORT = SyntheticSlideSettings(
-    patients=160, slides_per_patient=(1, 2), width_um=800, height_um=720, lesion_share=(0.06, 0.16),
+    patients=160,
+    slides_per_patient=(1, 2),
+    width_um=800,
+    height_um=720,
+    lesion_share=(0.06, 0.16),
     class_shares=(0.44, 0.34, 0.22),
-)  # fmt: skip
+)
 NEW_CASES = COHORT.model_copy(update={"patients": 10, "slides_per_patient": (1, 1), "seed": 1})
 TILE_PX = 128
 

@@ -36,10 +36,11 @@ def run(config: Path, new_cases: Path) -> None:
     results = config.parent / "predictions"
     try:
         running.predict(
-            [new_cases], address,
+            [new_cases],
+            address,
             BatchOptions(output=results, workers=usable_cores()),
             tracking_uri=job.tracking_uri,
-        )  # fmt: skip
+        )
     except ModelRefused as error:
         raise InputError(str(error), remedy="Remove the demo's folder and run it again") from error
     run_folder = best_run(job)
@@ -68,7 +69,7 @@ def _per_site(job: Job, run_folder: Path) -> None:
             escape(place(str(site), str(role))),
             f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
             *(_value(found.loc[name].to_dict()) for name in names),
-        )  # fmt: skip
+        )
     data.print(view)
 
 
@@ -78,8 +79,12 @@ def _predictions(table: Path) -> None:
     for column in ("case", "prediction", "decision", "why"):
         view.add_column(column)
     for _, row in rows.iterrows():
-        cells = (Path(row["input"]).name, row["prediction"] or row["status"],
-                 row["decision"].replace("_", " "), row["reasons"])  # fmt: skip
+        cells = (
+            Path(row["input"]).name,
+            row["prediction"] or row["status"],
+            row["decision"].replace("_", " "),
+            row["reasons"],
+        )
         view.add_row(*(escape(str(cell)) for cell in cells))
     data.print(view)
 

@@ -29,9 +29,11 @@ class TrackingSettings(Settings):
     )
     experiment: str = Field("offsite", min_length=1, description="Name of the experiment")
     model: str = Field(
-        "offsite", pattern=r"^[^/:.%\"']+$", max_length=100,
+        "offsite",
+        pattern=r"^[^/:.%\"']+$",
+        max_length=100,
         description="Name of the model in the registry",
-    )  # fmt: skip
+    )
 
 
 class CellSettings(Settings):
@@ -172,7 +174,8 @@ def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
     model = _TASKS.get(str(values.get("task")))
     if model is None:
         raise InputError(
-            f"task is {values.get('task')!r}", file=file,
+            f"task is {values.get('task')!r}",
+            file=file,
             remedy=f"Write 'task: {'` or `task: '.join(_TASKS)}'".replace("`", "'"),
-        )  # fmt: skip
+        )
     return validate(values, model, file)

@@ -67,9 +67,11 @@ class Job:
         return load_cohort(self.cohort_path, self.configuration.classes)
 
     def cell(
-        self, method: str | None = None, held_out: Sequence[str] | None = None,
+        self,
+        method: str | None = None,
+        held_out: Sequence[str] | None = None,
         seed: int | None = None,
-    ) -> Cell:  # fmt: skip
+    ) -> Cell:
         """Return one run; what is not named is the configuration's first."""
         first = self.cells()[0]
         return Cell(

@@ -6,8 +6,13 @@ from offsite.workflows.package.schema import POOLED, ModelRecord, OperatingPoint
 
 NOTICE = "Research use only. Not a medical device. Not for diagnosis or treatment decisions."
 HEADLINE = (
-    "sensitivity", "specificity", "auroc", "quadratic_weighted_kappa", "accuracy", "macro_f1",
-)  # fmt: skip
+    "sensitivity",
+    "specificity",
+    "auroc",
+    "quadratic_weighted_kappa",
+    "accuracy",
+    "macro_f1",
+)
 _TO_FILL = "_To be filled in by the people responsible for the use of this model._"
 
 

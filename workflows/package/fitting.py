@@ -193,9 +193,14 @@ def _profile(
 
 
 def _point(
-    rows: Predictions, chosen: np.ndarray, classes: Sequence[str], target: float,
-    pooled: OperatingPoint | None, name: str, notes: list[str],
-) -> OperatingPoint | None:  # fmt: skip
+    rows: Predictions,
+    chosen: np.ndarray,
+    classes: Sequence[str],
+    target: float,
+    pooled: OperatingPoint | None,
+    name: str,
+    notes: list[str],
+) -> OperatingPoint | None:
     members = np.isin(np.array(rows.classes), classes)
     scores = np.minimum(rows.probabilities[chosen][:, members].sum(axis=1), 1.0)
     positive = members[rows.labels[chosen]]
@@ -218,9 +223,13 @@ def _point(
 
 
 def operating_point(
-    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, threshold: float, origin: str,
+    scores: np.ndarray,
+    positive: np.ndarray,
+    patients: np.ndarray,
+    threshold: float,
+    origin: str,
     target: float | None = None,
-) -> OperatingPoint:  # fmt: skip
+) -> OperatingPoint:
     """Measure a threshold on cases: sensitivity and specificity with intervals over patients."""
     called = scores >= threshold
     return OperatingPoint(

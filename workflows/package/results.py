@@ -13,8 +13,13 @@ from offsite.workflows.package.schema import SiteResult
 _CONFIDENCE = 0.95
 # Of the per-site report the package keeps what a reader asks at a site.
 _METRICS = (
-    "auroc", "accuracy", "balanced_accuracy", "macro_f1", "quadratic_weighted_kappa", "brier",
-)  # fmt: skip
+    "auroc",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "quadratic_weighted_kappa",
+    "brier",
+)
 
 
 def site_results(folder: str | Path | None) -> tuple[tuple[SiteResult, ...], list[str]]:

@@ -26,9 +26,11 @@ class DecisionRules(Settings):
         default=(), description="Classes that call for urgent referral"
     )
     ood_percentile: FiniteFloat = Field(
-        default=99.0, gt=50, le=100,
+        default=99.0,
+        gt=50,
+        le=100,
         description="Percentile of the training distribution at or over which a person must look",
-    )  # fmt: skip
+    )
     ambiguous_set: Literal[90, 95] = Field(
         default=90, description="Level (%) of the prediction set that must not hold both answers"
     )

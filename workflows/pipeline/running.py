@@ -82,9 +82,10 @@ def _alone(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                "another workflow run works in this folder", file=folder,
+                "another workflow run works in this folder",
+                file=folder,
                 remedy="Wait for it, or end it; a run that was killed holds nothing back",
-            ) from error  # fmt: skip
+            ) from error
         yield file.fileno()
 
 
@@ -94,19 +95,26 @@ def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str
     folder = here / "profiles" / profile if profile in PROFILES else Path(profile).absolute()
     if not (folder / "config.yaml").is_file():
         raise InputError(
-            f"no profile '{profile}'", file=folder,
+            f"no profile '{profile}'",
+            file=folder,
             remedy=f"Name {', '.join(PROFILES)} or a folder with a config.yaml",
-        )  # fmt: skip
+        )
     return [
-        sys.executable, "-m", "snakemake",
-        "--snakefile", str(here / "Snakefile"),
-        "--configfile", str(job.file),
-        "--directory", str(job.output),
-        "--profile", str(folder),
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(here / "Snakefile"),
+        "--configfile",
+        str(job.file),
+        "--directory",
+        str(job.output),
+        "--profile",
+        str(folder),
         "--nolock",
         *(["--cores", str(cores) if cores else "all"] if profile == "default" or cores else []),
         *more,
-    ]  # fmt: skip
+    ]
 
 
 def progress(config: Path) -> Iterator[tuple[str, int, int]]:

@@ -146,9 +146,13 @@ class _Publication:
     """Everything that is made from the cases on disk, again and again while a run goes on."""
 
     def __init__(
-        self, package: Package, predictor: Predictor, items: Sequence[Item], folder: Path,
+        self,
+        package: Package,
+        predictor: Predictor,
+        items: Sequence[Item],
+        folder: Path,
         options: BatchOptions,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._package, self._items, self._folder, self._options = package, items, folder, options
         self._next = time.monotonic() + _REFRESH_SECONDS
         settings = settings_of(package, predictor)
@@ -198,13 +202,19 @@ class _Publication:
 
 
 def _facts(
-    package: Package, predictor: Predictor, inputs: Inputs, items: Sequence[Item],
-    options: BatchOptions, device: str,
-) -> dict[str, Any]:  # fmt: skip
+    package: Package,
+    predictor: Predictor,
+    inputs: Inputs,
+    items: Sequence[Item],
+    options: BatchOptions,
+    device: str,
+) -> dict[str, Any]:
     record = package.record
     return {
         "model": {
-            "name": record.name, "version": record.version, "task": record.task,
+            "name": record.name,
+            "version": record.version,
+            "task": record.task,
             "sha256": package.digest,
         },
         "device": device,
@@ -214,7 +224,7 @@ def _facts(
         "inputs": len(items),
         "inputs_repeated": inputs.repeated,
         "files_ignored": inputs.ignored,
-    }  # fmt: skip
+    }
 
 
 @contextmanager

@@ -65,9 +65,14 @@ class JsonMonitor(_Quiet):
     def finished(self, number: int, record: dict[str, Any], resumed: bool) -> None:  # noqa: D102
         super().finished(number, record, resumed)
         self.note(
-            "case", number=number, status=record["status"], code=record["code"],
-            decision=record["decision"], resumed=resumed, seconds=record["seconds"],
-        )  # fmt: skip
+            "case",
+            number=number,
+            status=record["status"],
+            code=record["code"],
+            decision=record["decision"],
+            resumed=resumed,
+            seconds=record["seconds"],
+        )
 
     def note(self, event: str, **facts: Any) -> None:  # noqa: D102
         line = {"event": event, "seconds_since_start": round(time.monotonic() - self.start, 3)}
@@ -106,10 +111,13 @@ class TerminalMonitor(_Quiet):
         from rich.progress import TimeRemainingColumn as Remaining
 
         self._bar = Progress(
-            TextColumn("[bold]predict"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[counts]}", style="dim"), Remaining(),
+            TextColumn("[bold]predict"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[counts]}", style="dim"),
+            Remaining(),
             console=Console(stderr=True),
-        )  # fmt: skip
+        )
         self._bar.start()
         self._task = self._bar.add_task("predict", total=self.total, counts="")
         return self

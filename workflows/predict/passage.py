@@ -17,11 +17,24 @@ from offsite.workflows.predict.output.case_files import pictures_of
 from offsite.workflows.predict.predictors.contract import Finding, Predictor, Prepared, Rejected
 
 # What a share that is away for a moment says of a file that is whole.
-_STORAGE_FAULTS = frozenset({
-    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH,
-    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENOTCONN, errno.EREMOTEIO,
-    errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE,
-})  # fmt: skip
+_STORAGE_FAULTS = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ECONNRESET,
+        errno.ENOTCONN,
+        errno.EREMOTEIO,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
 
 
 @dataclass(eq=False)
@@ -112,9 +125,14 @@ class Passage:
         """Return what ``case.json`` says of the input."""
         item, prepared = self.item, self.prepared
         record: dict[str, Any] = {
-            "case": item.case, "key": self.key, "input": item.name, "patient": item.patient,
-            "site": item.site, "eye": item.eye, "input_sha256": self.content,
-        }  # fmt: skip
+            "case": item.case,
+            "key": self.key,
+            "input": item.name,
+            "patient": item.patient,
+            "site": item.site,
+            "eye": item.eye,
+            "input_sha256": self.content,
+        }
         if prepared is not None:
             quality = prepared.quality
             record["quality"] = _quality_word(quality.assessed, quality.gradable)
@@ -124,9 +142,11 @@ class Passage:
             columns, verdict = judge.judge(self.finding, item.site)
             record |= columns
             record |= {
-                "status": verdict.status, "code": verdict.code, "decision": verdict.decision,
+                "status": verdict.status,
+                "code": verdict.code,
+                "decision": verdict.decision,
                 "reasons": [*verdict.reasons, *(prepared.notes if prepared else ())],
-            }  # fmt: skip
+            }
             record["facts"] = {**record.get("facts", {}), **self.finding.facts}
         else:
             record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
@@ -139,9 +159,13 @@ def unanswered(code: Code, message: str) -> dict[str, Any]:
     """Return what the record of a case without an answer says; it is never 'no referral'."""
     decision = Decision.RETAKE if code is Code.UNGRADABLE else Decision.HUMAN_REVIEW
     return {
-        "status": status_of(code), "code": code, "decision": decision, "reasons": [message],
-        "referable": "indeterminate", "referable_probability": None,
-    }  # fmt: skip
+        "status": status_of(code),
+        "code": code,
+        "decision": decision,
+        "reasons": [message],
+        "referable": "indeterminate",
+        "referable_probability": None,
+    }
 
 
 def check_file(item: Item) -> None:

@@ -160,9 +160,15 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
 
 
 def predict(
-    names: Sequence[Path], model: str, options: BatchOptions, *, site: str = "",
-    tracking_uri: str | None = None, device: str = "auto", batch_size: int | None = None,
-) -> Outcome:  # fmt: skip
+    names: Sequence[Path],
+    model: str,
+    options: BatchOptions,
+    *,
+    site: str = "",
+    tracking_uri: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> Outcome:
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
     with opened_model(model, tracking_uri) as package:
@@ -173,9 +179,14 @@ def predict(
 
 
 def plan(
-    names: Sequence[Path], model: str, options: BatchOptions, *, site: str = "",
-    tracking_uri: str | None = None, device: str = "auto",
-) -> dict[str, int]:  # fmt: skip
+    names: Sequence[Path],
+    model: str,
+    options: BatchOptions,
+    *,
+    site: str = "",
+    tracking_uri: str | None = None,
+    device: str = "auto",
+) -> dict[str, int]:
     """Count what a run would do, and write nothing."""
     check_output(options.output)
     with opened_model(model, tracking_uri) as package:

@@ -55,9 +55,12 @@ def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
     """
     check_site_name(site)
     report: dict[str, Any] = {
-        "site": site, "cases": len(cases.labels), "unanswered": cases.unanswered,
-        "patients": len(np.unique(cases.patients)), "checks": _alarms(package, cases),
-    }  # fmt: skip
+        "site": site,
+        "cases": len(cases.labels),
+        "unanswered": cases.unanswered,
+        "patients": len(np.unique(cases.patients)),
+        "checks": _alarms(package, cases),
+    }
     labelled = cases.labelled
     report["labelled"] = len(labelled.labels)
     if not len(labelled.labels):
@@ -126,9 +129,14 @@ def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any])
     if len(cases.labels) < ADVISED_CASES:
         notes.append(f"{len(cases.labels)} local cases, fewer than {ADVISED_CASES}: wide intervals")
     profile = SiteProfile(
-        role="onboarded", n=len(cases.labels), patients=len(np.unique(cases.patients)),
-        referral=points["referral"], urgent=points["urgent"], calibration=site, notes=tuple(notes),
-    )  # fmt: skip
+        role="onboarded",
+        n=len(cases.labels),
+        patients=len(np.unique(cases.patients)),
+        referral=points["referral"],
+        urgent=points["urgent"],
+        calibration=site,
+        notes=tuple(notes),
+    )
     report |= {"temperature": _estimate(temperature), "profile": profile.model_dump(mode="json")}
     changed = {
         "version": "",  # it is another model than the version it was made from
@@ -140,9 +148,15 @@ def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any])
 
 
 def _local_point(
-    record: ModelRecord, cases: LocalCases, probabilities: np.ndarray, classes: Sequence[str],
-    pooled: OperatingPoint | None, site: str, notes: list[str], what: str,
-) -> OperatingPoint | None:  # fmt: skip
+    record: ModelRecord,
+    cases: LocalCases,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    pooled: OperatingPoint | None,
+    site: str,
+    notes: list[str],
+    what: str,
+) -> OperatingPoint | None:
     scores, positive = _sides(record, probabilities, cases.labels, classes)
     target = (pooled.target_sensitivity if pooled else None) or DEFAULT_SENSITIVITY
     found = local_threshold(scores, positive, target)
@@ -168,16 +182,21 @@ def temperature_of(package: Package, calibration: str) -> float:
 def shown(check: ShareCheck) -> dict[str, Any]:
     """A check as plain values."""
     return {
-        **_estimate(check.estimate), "target": check.target, "p_value": check.p_value,
+        **_estimate(check.estimate),
+        "target": check.target,
+        "p_value": check.p_value,
         "verdict": check.verdict.value,
-    }  # fmt: skip
+    }
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {
-        "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
         "reason": estimate.reason.value,
-    }  # fmt: skip
+    }
 
 
 def _prior(package: Package, cases: LocalCases) -> dict[str, Any]:

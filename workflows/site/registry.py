@@ -35,9 +35,14 @@ def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -
     name = find_version(client, model).name
     known = find_version(client, f"models:/{name}/{used}")
     version = register_package(
-        uri, name, made, str(known.run_id), {SITE: site, FROM: used}, alias=None,
+        uri,
+        name,
+        made,
+        str(known.run_id),
+        {SITE: site, FROM: used},
+        alias=None,
         outputs=served_types(load_record(made)[0].classes),
-    )  # fmt: skip
+    )
     hand_on_predictions(uri, name, used, version)
     return f"models:/{name}/{version}"
 

@@ -43,9 +43,16 @@ class Calibrated:
 
 
 def calibrate(
-    cohort: Path, model: str, site: str, output: Path, *, tracking_uri: str | None = None,
-    register: bool = False, device: str = "auto", workers: int = 1,
-) -> Calibrated:  # fmt: skip
+    cohort: Path,
+    model: str,
+    site: str,
+    output: Path,
+    *,
+    tracking_uri: str | None = None,
+    register: bool = False,
+    device: str = "auto",
+    workers: int = 1,
+) -> Calibrated:
     """Predict the local cases, check the model on them, and write the package for the site.
 
     What can be refused is refused before anything is predicted.
@@ -85,9 +92,11 @@ def _predicted(
     items = tuple(item for item in inputs.items if item.site == site)
     if not items:
         raise InputError(
-            f"no case of site '{site}'", file=cohort, column="site",
+            f"no case of site '{site}'",
+            file=cohort,
+            column="site",
             remedy=f"The table has {', '.join(given.sites[:8])}",
-        )  # fmt: skip
+        )
     labels = [known[item.path, item.patient] for item in items]
     check_enough_labels(sum(label != "" for label in labels), site)
     options = BatchOptions(output=output / PREDICTIONS, workers=workers)

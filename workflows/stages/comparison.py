@@ -37,9 +37,10 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     chosen = baseline or next((name for name in BASELINES if name in methods), methods[0])
     if chosen not in methods:
         raise InputError(
-            f"no runs of the baseline '{chosen}'", file=job.file,
+            f"no runs of the baseline '{chosen}'",
+            file=job.file,
             remedy=f"The job's methods are {', '.join(methods)}",
-        )  # fmt: skip
+        )
     settings = job.configuration.report_settings().metrics
     tables = []
     for division, cells in _divisions(job).items():
@@ -50,9 +51,12 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     whole = pd.concat(tables, ignore_index=True)
     write_table(comparison_path(job), whole)
     write_comparison(
-        whole, comparison_path(job).with_suffix(".html"), baseline=chosen,
-        title=job.configuration.title, confidence=settings.confidence,
-    )  # fmt: skip
+        whole,
+        comparison_path(job).with_suffix(".html"),
+        baseline=chosen,
+        title=job.configuration.title,
+        confidence=settings.confidence,
+    )
     return whole
 
 

@@ -35,14 +35,19 @@ def evaluate_run(folder: str | Path) -> Evaluation:
     record, configuration = finished_run(path), configuration_of(path)
     say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
     return evaluate(
-        path, path / EVALUATION, configuration.report_settings(),
+        path,
+        path / EVALUATION,
+        configuration.report_settings(),
         facts={
-            "model": {"run": record["key"], "method": read_json(path / CELL)["method"],
-                      **record["facts"]},
+            "model": {
+                "run": record["key"],
+                "method": read_json(path / CELL)["method"],
+                **record["facts"],
+            },
             "seeds": {"training": read_json(path / CELL)["seed"]},
         },
         extra_tables={"cohort_flow": cohort_flow(path), **_image_tables(path)},
-    )  # fmt: skip
+    )
 
 
 def _image_tables(path: Path) -> dict[str, pd.DataFrame]:
@@ -66,15 +71,20 @@ def track_run(folder: str | Path, uri: str, experiment: str) -> str:
         )
     check_tables(evaluation)
     return log_run(
-        uri, experiment, cell["name"],
+        uri,
+        experiment,
+        cell["name"],
         job_key=record["key"],
         params={**record["inputs"]["settings"], "held_out": ", ".join(cell["held_out"]) or "none"},
-        tags={"method": cell["method"], "seed": str(cell["seed"]),
-              **{f"version.{name}": text for name, text in record["versions"].items()}},
+        tags={
+            "method": cell["method"],
+            "seed": str(cell["seed"]),
+            **{f"version.{name}": text for name, text in record["versions"].items()},
+        },
         curves=path / "curves.jsonl",
         per_site=read_table(per_site),
         artifacts=[evaluation],
-    )  # fmt: skip
+    )
 
 
 def finished_run(path: Path) -> dict[str, Any]:
@@ -97,9 +107,11 @@ def finished_run(path: Path) -> dict[str, Any]:
         )
     if damaged := run.damaged():
         raise InputError(
-            "the file is not as training wrote it", file=path / damaged, code="damaged_run",
+            "the file is not as training wrote it",
+            file=path / damaged,
+            code="damaged_run",
             remedy="Run `offsite train` again: it makes the file anew",
-        )  # fmt: skip
+        )
     return record
 
 

@@ -43,9 +43,12 @@ def pass_gate(
     champion = champion_of(uri, name)
     differences = None if champion == version else _differences(folder, name, champion, uri)
     verdict = judge(
-        evaluate_run(folder).folder, load_rules(rules), champion=champion, version=version,
+        evaluate_run(folder).folder,
+        load_rules(rules),
+        champion=champion,
+        version=version,
         differences=differences,
-    )  # fmt: skip
+    )
     if override and not verdict.passed:
         verdict = verdict.overridden(override)
     promote(uri, name, version, verdict)
@@ -66,5 +69,6 @@ def _differences(folder: Path, name: str, champion: str | None, uri: str) -> pd.
     except InputError as error:
         raise InputError(
             f"the candidate cannot be compared with champion version {champion}: {error.problem}",
-            file=folder, remedy="Evaluate both on the same test images: same cohort, same splits",
-        ) from error  # fmt: skip
+            file=folder,
+            remedy="Evaluate both on the same test images: same cohort, same splits",
+        ) from error

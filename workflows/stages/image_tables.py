@@ -17,9 +17,23 @@ from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.images import table_of
 
 _NUMBERS = (
-    "mpp", "actual_mpp", "requested_mpp", "size", "jpeg_quality", "levels", "level", "tiles_",
-    "rate_", "tissue_mm2", "width", "height", "tile_px", "stride", "read_px", "downsample",
-)  # fmt: skip
+    "mpp",
+    "actual_mpp",
+    "requested_mpp",
+    "size",
+    "jpeg_quality",
+    "levels",
+    "level",
+    "tiles_",
+    "rate_",
+    "tissue_mm2",
+    "width",
+    "height",
+    "tile_px",
+    "stride",
+    "read_px",
+    "downsample",
+)
 _TEXT = ("_source", "_digest")
 
 
@@ -57,20 +71,26 @@ def _read(path: Path) -> pd.DataFrame:
     header = pd.read_csv(path, nrows=0).columns
     numbers = [name for name in header if name.startswith(_NUMBERS) and not name.endswith(_TEXT)]
     return pd.read_csv(
-        path, keep_default_na=False, na_values={name: [""] for name in numbers},
+        path,
+        keep_default_na=False,
+        na_values={name: [""] for name in numbers},
         dtype={name: str for name in header if name not in numbers and name != "icc_profile"},
-    )  # fmt: skip
+    )
 
 
 def _slide_quality(exclusions: pd.DataFrame) -> pd.DataFrame:
     """Shares of the tiles with tissue, by what became of them."""
     rates = [name for name in exclusions.columns if name.startswith("rate_")]
     rows = [
-        {"site": row["site"], "measure": f"tiles {name.removeprefix('rate_')}",
-         "rate": row[name], "n": row["tiles_with_tissue"]}
+        {
+            "site": row["site"],
+            "measure": f"tiles {name.removeprefix('rate_')}",
+            "rate": row[name],
+            "n": row["tiles_with_tissue"],
+        }
         for row in exclusions.to_dict("records")
         for name in rates
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=["site", "measure", "rate", "n"])
     seen = table.groupby("measure")["rate"].transform("max") > 0
     return table[seen].reset_index(drop=True)

@@ -25,9 +25,10 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
     stages = _STAGES[job.configuration.task]
     if name not in stages:
         raise InputError(
-            f"a {job.configuration.task} job has no stage '{name}'", file=job.file,
+            f"a {job.configuration.task} job has no stage '{name}'",
+            file=job.file,
             remedy=f"Its stages are {', '.join(stages)}, then train",
-        )  # fmt: skip
+        )
     total = len(job.cohort.table.iloc[part[0] - 1 :: part[1]])
     if not total:
         return _empty(job, name, part)
@@ -51,17 +52,19 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
         for number, file in enumerate(files, start=1):
             if not file.is_file():
                 raise InputError(
-                    f"part {number} of {parts} is missing", file=file,
+                    f"part {number} of {parts} is missing",
+                    file=file,
                     remedy=f"Run `offsite {name} ... --part {number}/{parts}`",
-                )  # fmt: skip
+                )
         rows = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files])
         order = {slide: place for place, slide in enumerate(job.cohort.table["slide"])}
         if sorted(rows["slide"]) != sorted(order):
             raise InputError(
                 f"the parts hold other images than the cohort ({len(rows)} and {len(order)})",
-                file=table, code="other_cohort",
+                file=table,
+                code="other_cohort",
                 remedy=f"Run `offsite {name} ... --part 1/{parts}` to {parts}/{parts} again",
-            )  # fmt: skip
+            )
         rows = rows.sort_values("slide", key=lambda slides: slides.map(order), kind="stable")
         with replacing(table) as temporary:
             rows.to_csv(temporary, index=False, lineterminator="\n")
@@ -91,9 +94,13 @@ def _tile(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd
 
     assert isinstance(job.configuration, PathologyConfiguration)
     return tile_cohort(
-        job.cohort, job.output, job.configuration.tiles,
-        workers=workers, part=part, progress=advance,
-    )  # fmt: skip
+        job.cohort,
+        job.output,
+        job.configuration.tiles,
+        workers=workers,
+        part=part,
+        progress=advance,
+    )
 
 
 def _embed(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
@@ -102,9 +109,14 @@ def _embed(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> p
     assert isinstance(job.configuration, PathologyConfiguration)
     check_tiles(job, part)
     return embed_cohort(
-        job.cohort, job.output, job.features, job.configuration.encoder,
-        workers=workers, part=part, progress=advance,
-    )  # fmt: skip
+        job.cohort,
+        job.output,
+        job.features,
+        job.configuration.encoder,
+        workers=workers,
+        part=part,
+        progress=advance,
+    )
 
 
 def _prepare(job: Job, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
@@ -113,9 +125,13 @@ def _prepare(job: Job, workers: int, part: tuple[int, int], advance: Advance) ->
     assert isinstance(job.configuration, RetinaConfiguration)
     number, parts = part
     return prepare_cohort(
-        job.cohort, job.prepared, job.configuration.preparation, workers=workers,
-        part=(number - 1, parts) if parts > 1 else None, progress=advance,
-    )  # fmt: skip
+        job.cohort,
+        job.prepared,
+        job.configuration.preparation,
+        workers=workers,
+        part=(number - 1, parts) if parts > 1 else None,
+        progress=advance,
+    )
 
 
 _STAGES = {"pathology": {"tile": _tile, "embed": _embed}, "retina": {"prepare": _prepare}}

@@ -75,13 +75,17 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
     run_id = track_run(path, uri, experiment)
     record = finished_run(path)
     version = register_package(
-        uri, name, made, run_id, outputs=served_types(configuration_of(path).classes),
+        uri,
+        name,
+        made,
+        run_id,
+        outputs=served_types(configuration_of(path).classes),
         tags={
             "offsite.run": record["key"],
             "method": read_json(path / CELL)["method"],
             RUN_FOLDER: str(path.absolute()),
         },
-    )  # fmt: skip
+    )
     keep_predictions(uri, name, version, load_predictions(path))
     return Registered(name, version, made, run_id)
 

@@ -63,6 +63,7 @@ def _other_settings(job: Job, stage: str, what: str, items: "list[str] | pd.Seri
     first = next(iter(items))
     return InputError(
         f"{len(items)} {what} with other settings ({first}, ...)",
-        file=job.file, code="other_settings",
+        file=job.file,
+        code="other_settings",
         remedy=f"Run `offsite {stage}` and what follows it again, or restore the settings",
-    )  # fmt: skip
+    )

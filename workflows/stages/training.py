@@ -50,9 +50,14 @@ def train(job: Job, cell: Cell) -> Path:
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,
-        {"method": cell.method, "held_out": list(cell.held_out), "seed": cell.seed,
-         "name": cell.name, "configuration": str(job.file)},
-    )  # fmt: skip
+        {
+            "method": cell.method,
+            "held_out": list(cell.held_out),
+            "seed": cell.seed,
+            "name": cell.name,
+            "configuration": str(job.file),
+        },
+    )
     return folder
 
 

@@ -23,10 +23,19 @@ from offsite.evaluation.tables.frames import nullable_frame
 POOLED = "_pooled"
 NEIGHBOURS = 10
 COLUMNS = {
-    "encoder": "str", "measure": "str", "site": "str", "other_site": "str", "value": "Float64",
-    "low": "Float64", "high": "Float64", "chance": "Float64", "p_value": "Float64", "n": "Int64",
-    "n_tissues": "Int64", "reason": "str",
-}  # fmt: skip
+    "encoder": "str",
+    "measure": "str",
+    "site": "str",
+    "other_site": "str",
+    "value": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "chance": "Float64",
+    "p_value": "Float64",
+    "n": "Int64",
+    "n_tissues": "Int64",
+    "reason": "str",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +146,12 @@ def _site_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: int) ->
     sites, tissues = (twins.tiles[name].to_numpy(str) for name in ("site", "tissue"))
     found = site_predictability(rows, sites, tissues, permutations=199, seed=seed)
     base = TwinRow(
-        encoder=encoder, measure="site_predictability", n=len(rows),
-        n_tissues=len(np.unique(tissues)), reason=Reason.TOO_FEW.value,
-    )  # fmt: skip
+        encoder=encoder,
+        measure="site_predictability",
+        n=len(rows),
+        n_tissues=len(np.unique(tissues)),
+        reason=Reason.TOO_FEW.value,
+    )
     if found is None:
         return base
     known = {"value": found.statistic, "p_value": found.p_value, "reason": Reason.OK.value}
@@ -152,13 +164,20 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
     labelled = (slides["label"] != "").to_numpy()
     slides, means = slides[labelled], means[labelled]
     base = TwinRow(
-        encoder=encoder, measure="robustness_index", n=len(slides),
-        n_tissues=slides["tissue"].nunique(), reason=Reason.NO_LABELS.value,
-    )  # fmt: skip
+        encoder=encoder,
+        measure="robustness_index",
+        n=len(slides),
+        n_tissues=slides["tissue"].nunique(),
+        reason=Reason.NO_LABELS.value,
+    )
     found = robustness_index(
-        means, pd.factorize(slides["label"])[0], slides["site"].to_numpy(str),
-        slides["tissue"].to_numpy(str), neighbours=(5, 10, 20), seed=seed,
-    )  # fmt: skip
+        means,
+        pd.factorize(slides["label"])[0],
+        slides["site"].to_numpy(str),
+        slides["tissue"].to_numpy(str),
+        neighbours=(5, 10, 20),
+        seed=seed,
+    )
     if found is None:
         return base
     if found.low is None:
@@ -216,11 +235,23 @@ def _paired(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(
-    encoder: str, measure: str, estimate: Estimate, chance: float | None = None,
-    site: str = POOLED, other_site: str = POOLED,
-) -> TwinRow:  # fmt: skip
+    encoder: str,
+    measure: str,
+    estimate: Estimate,
+    chance: float | None = None,
+    site: str = POOLED,
+    other_site: str = POOLED,
+) -> TwinRow:
     return TwinRow(
-        encoder=encoder, measure=measure, site=site, other_site=other_site,
-        value=estimate.value, low=estimate.low, high=estimate.high, chance=chance,
-        n=estimate.n, n_tissues=estimate.n_patients or 0, reason=estimate.reason.value,
-    )  # fmt: skip
+        encoder=encoder,
+        measure=measure,
+        site=site,
+        other_site=other_site,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        chance=chance,
+        n=estimate.n,
+        n_tissues=estimate.n_patients or 0,
+        reason=estimate.reason.value,
+    )

@@ -79,9 +79,11 @@ def compare_twins(
     chosen = matched[matched["places"] > 0]
     if not len(chosen):
         raise InputError(
-            "no place is fit on two twins", file=cohort.path, code="no_twins",
+            "no place is fit on two twins",
+            file=cohort.path,
+            code="no_twins",
             remedy="Look at tiles.csv, and check that the twins are in register",
-        )  # fmt: skip
+        )
     usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(chosen["slide"])])
     rows: list[TwinRow] = []
     for settings in [own, *compared]:
@@ -119,9 +121,10 @@ def other_encoders(own: EncoderSettings, texts: Sequence[str]) -> list[EncoderSe
         known = found.setdefault(other.name, other)
         if other.weights not in (None, known.weights):
             raise InputError(
-                f"encoder '{other.name}' is named with two sets of weights", code="encoder_twice",
+                f"encoder '{other.name}' is named with two sets of weights",
+                code="encoder_twice",
                 remedy="Compare one of them at a time, each in a job of its own output",
-            )  # fmt: skip
+            )
     return list(found.values())[1:]
 
 
@@ -134,9 +137,10 @@ def _encoder(text: str, own: EncoderSettings) -> EncoderSettings:
         )
     except ValidationError as error:
         raise InputError(
-            f"'{name}' is no encoder", code="unknown_encoder",
+            f"'{name}' is no encoder",
+            code="unknown_encoder",
             remedy="docs/features.md lists them; write NAME or NAME=WEIGHTS",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _tell_left_out(matched: pd.DataFrame) -> None:
@@ -158,9 +162,10 @@ def _features(
         say(f"{settings.name}: {len(rows)} slides without features: {message}")
     if len(failed) == len(table):
         raise InputError(
-            f"encoder '{settings.name}' gave no features", code="no_features",
+            f"encoder '{settings.name}' gave no features",
+            code="no_features",
             remedy="Mend what the lines above say",
-        )  # fmt: skip
+        )
     parts, features, digest = [], [], ""
     done = set(table.loc[table["status"] == EMBEDDED, "slide"])
     for slide, tissue, site, label in matched[["slide", COLUMN, "site", "label"]].to_numpy():
@@ -220,9 +225,11 @@ def run_answers(run: Path, twins: TwinFeatures, digest: str) -> pd.DataFrame:
     facts = record.get("facts", {})
     if record.get("status") != "done" or facts.get("encoder_digest") != digest:
         raise InputError(
-            "this is no finished run on the job's encoder", file=run,
-            remedy="Name the folder that `offsite train` printed", code="foreign_run",
-        )  # fmt: skip
+            "this is no finished run on the job's encoder",
+            file=run,
+            remedy="Name the folder that `offsite train` printed",
+            code="foreign_run",
+        )
     classes = load_predictions(run).classes
     model = load_slide_model(run / "weights.safetensors", facts["architecture"])
     rows = []

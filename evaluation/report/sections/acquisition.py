@@ -26,9 +26,11 @@ def section(evaluated: Evaluated) -> Section | None:
     if not tables:
         return None
     return Section(
-        anchor="acquisition", title="How the images were made", tables=tuple(tables),
+        anchor="acquisition",
+        title="How the images were made",
+        tables=tuple(tables),
         notes=tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table:

@@ -164,6 +164,10 @@ def _strip(findings: Findings, table: pd.DataFrame, detector: str) -> Figure:
                 )
             )
     return dot_strip(
-        dots, f"Share of images flagged ({_named(detector)})", "flag-rate",
-        mark=0.05, mark_words="expected", limits=(0.0, 1.0),
-    )  # fmt: skip
+        dots,
+        f"Share of images flagged ({_named(detector)})",
+        "flag-rate",
+        mark=0.05,
+        mark_words="expected",
+        limits=(0.0, 1.0),
+    )

@@ -127,12 +127,16 @@ def _sets(findings: Findings, rows: pd.DataFrame, level: float, *, weighted: boo
             column("singleton_rate", "One class", bounds=False, format=percent),
             column("empty_rate", "Empty", bounds=False, format=percent),
             column("refer_rate", "Referred", bounds=False, format=percent),
-            column("n_effective" if weighted else "n_calibration", "Calibration cases",
-                   bounds=False, format=_whole),
+            column(
+                "n_effective" if weighted else "n_calibration",
+                "Calibration cases",
+                bounds=False,
+                format=_whole,
+            ),
         ],
         caption,
         folded=caption if weighted else "",
-    )  # fmt: skip
+    )
 
 
 def _whole(value: float | None) -> str:

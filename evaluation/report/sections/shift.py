@@ -173,8 +173,14 @@ def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
 def _dot(row: Record) -> Dot:
     value, low, high = (present(row[name]) for name in ("value", "low", "high"))
     note = number(value) if value is not None else reason(str(row["reason"]))
-    return Dot(label=str(row["site"]), note=note, value=value, low=low, high=high,
-               filled=row["site_role"] == "held_out")  # fmt: skip
+    return Dot(
+        label=str(row["site"]),
+        note=note,
+        value=value,
+        low=low,
+        high=high,
+        filled=row["site_role"] == "held_out",
+    )
 
 
 def _ratio(row: Record) -> Dot:
@@ -183,8 +189,14 @@ def _ratio(row: Record) -> Dot:
         None if value is None or not chance or chance <= 0 else max(value / chance, _LEAST_RATIO)
     )
     note = f"{number(ratio, 1)} times chance" if ratio is not None else reason(str(row["reason"]))
-    return Dot(label=str(row["site"]), note=note, value=ratio, low=None, high=None,
-               filled=row["site_role"] == "held_out")  # fmt: skip
+    return Dot(
+        label=str(row["site"]),
+        note=note,
+        value=ratio,
+        low=None,
+        high=None,
+        filled=row["site_role"] == "held_out",
+    )
 
 
 def _nothing(row: Record) -> Dot:

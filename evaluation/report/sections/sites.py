@@ -156,13 +156,16 @@ def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
     remark = row.detail if row.reason == "ok" else reason(row.reason)
     return (
         Cell(text=described(metric).label),
-        Cell(text="not defined" if undefined else number(row.value, 3), kind="undefined" if undefined else ""),
+        Cell(
+            text="not defined" if undefined else number(row.value, 3),
+            kind="undefined" if undefined else "",
+        ),
         Cell(text=interval(row.low, row.high, 3)),
         Cell(text=f"{row.n:,}"),
         Cell(text="" if row.n_positive is None else f"{row.n_positive:,}"),
         Cell(text="" if row.n_patients is None else f"{row.n_patients:,}"),
         Cell(text=remark),
-    )  # fmt: skip
+    )
 
 
 def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
@@ -186,9 +189,11 @@ def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
         )
     label = findings.metric.label
     return forest_plot(
-        rows, label[0].upper() + label[1:], limits=findings.metric.limits,
+        rows,
+        label[0].upper() + label[1:],
+        limits=findings.metric.limits,
         intervals=f"{level(findings.confidence)} intervals",
-    )  # fmt: skip
+    )
 
 
 def _forest_row(label: str, row: SiteEstimate, kind: str, weight: float) -> ForestRow:
@@ -200,9 +205,14 @@ def _forest_row(label: str, row: SiteEstimate, kind: str, weight: float) -> Fore
             f"{number(row.value)}  ({bounds})" if bounds else f"{number(row.value)}  (no interval)"
         )
     return ForestRow(
-        label=label, note=note, value=row.value, low=row.low, high=row.high,
-        weight=weight, kind=kind,
-    )  # fmt: skip
+        label=label,
+        note=note,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        weight=weight,
+        kind=kind,
+    )
 
 
 def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:

@@ -85,6 +85,12 @@ def _write(picture: np.ndarray) -> None:
     size = len(picture) / 480
     light = (230, 230, 230)
     cv2.putText(
-        picture, "OD 45 DEG", (2, len(picture) - 3), cv2.FONT_HERSHEY_SIMPLEX, size,
-        light, 1, cv2.LINE_AA,
-    )  # fmt: skip
+        picture,
+        "OD 45 DEG",
+        (2, len(picture) - 3),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        size,
+        light,
+        1,
+        cv2.LINE_AA,
+    )

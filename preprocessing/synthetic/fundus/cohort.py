@@ -103,9 +103,12 @@ def make_fundus_cohort(
         camera = item.clinic.camera if settings.style else CameraProfile()
         picture = make_photograph(
             (settings.seed, item.patient_index, item.number),
-            item.grade, camera, px=settings.px, left=item.left,
+            item.grade,
+            camera,
+            px=settings.px,
+            left=item.left,
             patient_seed=(settings.seed, item.patient_index),
-        )  # fmt: skip
+        )
         write_bytes(root / item.image, _jpeg(picture, camera.jpeg_quality))
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:

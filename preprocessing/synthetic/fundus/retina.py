@@ -252,7 +252,15 @@ def _boat(boat: tuple[float, float, float], px: int) -> np.ndarray:
     centre = _to_px(np.array([x, y]), px)
     half = width * px / 2 * 2**_SHIFT
     cv2.ellipse(
-        mask, (int(centre[0]), int(centre[1])), (round(half), round(half * 0.6)), 0, 0, 180,
-        255, -1, cv2.LINE_AA, _SHIFT,
-    )  # fmt: skip
+        mask,
+        (int(centre[0]), int(centre[1])),
+        (round(half), round(half * 0.6)),
+        0,
+        0,
+        180,
+        255,
+        -1,
+        cv2.LINE_AA,
+        _SHIFT,
+    )
     return mask.astype(np.float32) / 255

@@ -70,7 +70,11 @@ CLINICS = (
     ClinicProfile(
         name="brightwater",
         camera=CameraProfile(
-            tint=(1.05, 1.0, 0.72), saturation=1.25, gamma=0.85, vignette=0.4, frame="landscape",
+            tint=(1.05, 1.0, 0.72),
+            saturation=1.25,
+            gamma=0.85,
+            vignette=0.4,
+            frame="landscape",
             jpeg_quality=86,
         ),
         prevalence=(0.28, 0.20, 0.28, 0.12, 0.12),
@@ -79,8 +83,15 @@ CLINICS = (
     ClinicProfile(
         name="corran",
         camera=CameraProfile(
-            tint=(0.92, 0.95, 1.1), saturation=0.75, gamma=1.2, contrast=0.85, vignette=0.15,
-            background=0.03, frame="cut", blur=2.0, jpeg_quality=80,
+            tint=(0.92, 0.95, 1.1),
+            saturation=0.75,
+            gamma=1.2,
+            contrast=0.85,
+            vignette=0.15,
+            background=0.03,
+            frame="cut",
+            blur=2.0,
+            jpeg_quality=80,
         ),
         prevalence=(0.20, 0.14, 0.30, 0.18, 0.18),
         overgrades=0.15,
@@ -88,8 +99,15 @@ CLINICS = (
     ClinicProfile(
         name="dunmore",
         camera=CameraProfile(
-            tint=(0.95, 1.06, 0.9), gamma=1.1, contrast=1.15, brightness=-0.04, vignette=0.5,
-            tilt=0.25, noise=0.018, text=True, jpeg_quality=90,
+            tint=(0.95, 1.06, 0.9),
+            gamma=1.1,
+            contrast=1.15,
+            brightness=-0.04,
+            vignette=0.5,
+            tilt=0.25,
+            noise=0.018,
+            text=True,
+            jpeg_quality=90,
         ),
         prevalence=(0.42, 0.22, 0.18, 0.10, 0.08),
         undergrades=0.10,
@@ -98,11 +116,20 @@ CLINICS = (
     ClinicProfile(
         name="eastvale",
         camera=CameraProfile(
-            tint=(0.82, 1.0, 1.18), saturation=0.6, gamma=0.8, contrast=0.7, brightness=0.05,
-            haze=0.18, vignette=0.3, blur=3.0, noise=0.014, frame="portrait", jpeg_quality=72,
+            tint=(0.82, 1.0, 1.18),
+            saturation=0.6,
+            gamma=0.8,
+            contrast=0.7,
+            brightness=0.05,
+            haze=0.18,
+            vignette=0.3,
+            blur=3.0,
+            noise=0.014,
+            frame="portrait",
+            jpeg_quality=72,
         ),
         prevalence=(0.18, 0.10, 0.26, 0.22, 0.24),
         undergrades=0.30,
     ),
-)  # fmt: skip
+)
 """Five clinics. ``eastvale`` is the odd one: a hand-held camera, a late-stage population."""

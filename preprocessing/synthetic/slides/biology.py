@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from offsite.preprocessing.synthetic.slides.patterns import PATTERNS, STROMA, Pattern
+
 RASTER_UM = 2.0
 """um per px of the region maps and of the truth masks."""
 
@@ -32,25 +34,6 @@ CONTRAST = {
 """Bounds between which slides differ whatever their class."""
 
 _COUNTING_UM = 1.0
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """How the nuclei of a class look and lie; lengths in um."""
-
-    radius: float
-    spread: float
-    """Standard deviation of the log radius."""
-    aspect: float
-    arrangement: str
-
-
-PATTERNS = {
-    "normal": Pattern(radius=2.7, spread=0.08, aspect=1.15, arrangement="glands"),
-    "low_grade": Pattern(radius=3.5, spread=0.14, aspect=1.8, arrangement="crowded_glands"),
-    "high_grade": Pattern(radius=4.9, spread=0.28, aspect=1.3, arrangement="sheets"),
-}
-_STROMA = Pattern(radius=2.3, spread=0.15, aspect=2.8, arrangement="sheets")
 
 
 @dataclass(frozen=True)
@@ -133,7 +116,7 @@ def grow(
     regions = [
         (PATTERNS[CLASSES[0]], healthy, nuclear_cover, lumen_cover),
         (PATTERNS[label], lesion > 0, nuclear_cover, lumen_cover),
-        (_STROMA, inside & (epithelium <= 0), 0.045, 0.0),
+        (STROMA, inside & (epithelium <= 0), 0.045, 0.0),
     ]
     nuclei, lumina = [], []
     for pattern, region, cell_share, hole_share in regions:

@@ -184,10 +184,14 @@ def make_slide(
     """
     wanted = settings or SyntheticSlideSettings()
     biology = grow(
-        biology_seed, label, width_um=wanted.width_um, height_um=wanted.height_um,
-        tissue_share=wanted.tissue_share, lesion_share=wanted.lesion_share,
+        biology_seed,
+        label,
+        width_um=wanted.width_um,
+        height_um=wanted.height_um,
+        tissue_share=wanted.tissue_share,
+        lesion_share=wanted.lesion_share,
         patient_seed=patient_seed,
-    )  # fmt: skip
+    )
     words = (biology_seed,) if isinstance(biology_seed, int) else biology_seed
     nuisance = (*words, *profile.name.encode())
     artefacts = None

@@ -13,7 +13,12 @@ import numpy as np
 from offsite.preprocessing.synthetic.slides.biology import RASTER_UM, Biology, draw_ellipses
 from offsite.preprocessing.synthetic.slides.sites import SiteProfile
 
-PEN_COLOURS = {"blue": (40, 105, 195), "green": (35, 145, 115), "black": (52, 50, 54), "red": (205, 45, 65)}  # fmt: skip
+PEN_COLOURS = {
+    "blue": (40, 105, 195),
+    "green": (35, 145, 115),
+    "black": (52, 50, 54),
+    "red": (205, 45, 65),
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,9 @@ def truth_masks(biology: Biology, artefacts: Artefacts | None = None) -> dict[st
     return masks | {"pen": pen, "fold": fold & tissue, "blur": blur & tissue}
 
 
-def _sample(grid: np.ndarray, spacing: tuple[float, float], mpp: float, size: tuple[int, int]) -> np.ndarray:  # fmt: skip
+def _sample(
+    grid: np.ndarray, spacing: tuple[float, float], mpp: float, size: tuple[int, int]
+) -> np.ndarray:
     """A coarse grid (its spacing in um, x and y) at the pixels of the slide; pixel centres match."""
     matrix = np.array(
         [

@@ -68,18 +68,25 @@ def write_slide(
                 photometric=photometric,
                 subsampling=_SAMPLING[subsampling] if photometric == "ycbcr" else None,
                 subfiletype=0 if number == 0 or flavour == "aperio" else 1,
-                description=_description(level, image, number, flavour, mpp, scanner, magnification),
+                description=_description(
+                    level, image, number, flavour, mpp, scanner, magnification
+                ),
                 metadata=None,
                 software=False,
                 extratags=tags,
                 **_resolution(flavour, mpp, factor),
-            )  # fmt: skip
+            )
             if number == 0 and flavour == "aperio":
                 thumbnail = _reduced(image, max(image.shape[0] // 256, 1))
                 tiff.write(
-                    thumbnail, photometric="rgb", metadata=None, software=False,
-                    description=_description(thumbnail, image, 1, flavour, None, scanner, magnification),
-                )  # fmt: skip
+                    thumbnail,
+                    photometric="rgb",
+                    metadata=None,
+                    software=False,
+                    description=_description(
+                        thumbnail, image, 1, flavour, None, scanner, magnification
+                    ),
+                )
 
 
 def split_tables(stream: bytes) -> tuple[bytes, bytes]:
@@ -136,9 +143,14 @@ def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _description(
-    level: np.ndarray, image: np.ndarray, number: int, flavour: str, mpp: float | None,
-    scanner: str, magnification: int,
-) -> str:  # fmt: skip
+    level: np.ndarray,
+    image: np.ndarray,
+    number: int,
+    flavour: str,
+    mpp: float | None,
+    scanner: str,
+    magnification: int,
+) -> str:
     if flavour != "aperio":
         return f"SYNTHETIC; scanner {scanner}"
     height, width = image.shape[:2]

@@ -20,9 +20,16 @@ _FORMULA = re.compile(r"(^|[;,|\t\r\n])(\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 # What differs between two runs of the same thing, or is of no use outside.
 _INTERNAL = frozenset({"key", "seconds", "detail", "logits"})
 _PATIENT_COLUMNS = (
-    "patient", "site", "decision", "reason", "images", "answered", "without_answer", "copies",
+    "patient",
+    "site",
+    "decision",
+    "reason",
+    "images",
+    "answered",
+    "without_answer",
+    "copies",
     "worst_case",
-)  # fmt: skip
+)
 
 
 def records_of(items: Iterable[Item], files: CaseFiles) -> Iterator[dict[str, Any]]:
@@ -35,30 +42,62 @@ def records_of(items: Iterable[Item], files: CaseFiles) -> Iterator[dict[str, An
         record = files.confirmed(item)
         if record is None:
             record = {
-                "case": item.case, "input": item.name, "patient": item.patient,
-                "site": item.site, "eye": item.eye, "input_sha256": "", "files": {},
+                "case": item.case,
+                "input": item.name,
+                "patient": item.patient,
+                "site": item.site,
+                "eye": item.eye,
+                "input_sha256": "",
+                "files": {},
                 **unanswered(Code.NOT_REACHED, "the run was stopped before it"),
-            }  # fmt: skip
+            }
         content = record["input_sha256"]
         original = first.setdefault(content, item.case) if content else item.case
         yield {
-            "number": item.number, **record,
+            "number": item.number,
+            **record,
             "duplicate_of": "" if original == item.case else original,
-        }  # fmt: skip
+        }
 
 
 def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of ``results.csv`` in order; docs/predict.md explains each."""
     return (
-        "number", "case", "input", "patient", "eye", "site", "site_profile",
-        "status", "code", "decision", "reasons",
-        "prediction", *(f"prob_{name}" for name in classes), "calibrated",
-        "referable", "referable_probability", "referable_threshold", "referable_threshold_origin",
-        "urgent", "urgent_probability", "urgent_threshold", "urgent_threshold_origin",
-        "set_90", "set_95", "ood_percentile",
-        "quality", "quality_score", "quality_reasons",
-        "duplicate_of", "input_sha256", "model", "model_version", "model_sha256", "notice",
-    )  # fmt: skip
+        "number",
+        "case",
+        "input",
+        "patient",
+        "eye",
+        "site",
+        "site_profile",
+        "status",
+        "code",
+        "decision",
+        "reasons",
+        "prediction",
+        *(f"prob_{name}" for name in classes),
+        "calibrated",
+        "referable",
+        "referable_probability",
+        "referable_threshold",
+        "referable_threshold_origin",
+        "urgent",
+        "urgent_probability",
+        "urgent_threshold",
+        "urgent_threshold_origin",
+        "set_90",
+        "set_95",
+        "ood_percentile",
+        "quality",
+        "quality_score",
+        "quality_reasons",
+        "duplicate_of",
+        "input_sha256",
+        "model",
+        "model_version",
+        "model_sha256",
+        "notice",
+    )
 
 
 def write_tables(

@@ -18,21 +18,27 @@ LABELS: dict[Decision, tuple[str, str]] = {
 # would hide what a person should see without it.
 OVERLAY = {
     "slides": {
-        "what": "where the model looked", "shown": True,
+        "what": "where the model looked",
+        "shown": True,
         "caution": "The overlay shows where the model looked, not where disease is. A stronger"
         " colour is more.",
     },
     "photographs": {
-        "what": "what spoke for referral", "shown": False,
+        "what": "what spoke for referral",
+        "shown": False,
         "caution": "The overlay shows what spoke for referral to the model, not where disease is."
         " It is as coarse as the model's last map. A stronger colour is more.",
     },
-}  # fmt: skip
+}
 _ROWS = 12
 _FACT_NAMES = {
-    "width": "Width (px)", "height": "Height (px)", "mpp": "um per px", "mpp_source": "Scale from",
-    "tiles": "Tiles", "vendor": "Format",
-}  # fmt: skip
+    "width": "Width (px)",
+    "height": "Height (px)",
+    "mpp": "um per px",
+    "mpp_source": "Scale from",
+    "tiles": "Tiles",
+    "vendor": "Format",
+}
 
 
 def decision_words() -> dict[str, dict[str, str]]:
@@ -85,9 +91,11 @@ def known_at(site: str, model: ModelRecord) -> dict[str, Any]:
         else "This is what was measured elsewhere:"
     )
     return {
-        "heading": "at this site", "text": text, "warn": True,
+        "heading": "at this site",
+        "text": text,
+        "warn": True,
         "rows": _rows(other or worst or list(model.results)),
-    }  # fmt: skip
+    }
 
 
 def fact_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

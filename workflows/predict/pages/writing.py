@@ -42,9 +42,12 @@ class PageModel:
     def words(self) -> dict[str, str]:
         """Return its name, version, target, hash and software by name."""
         return {
-            "name": self.record.name, "version": self.record.version,
-            "target": self.record.target, "sha256": self.sha256, "software": self.software,
-        }  # fmt: skip
+            "name": self.record.name,
+            "version": self.record.version,
+            "target": self.record.target,
+            "sha256": self.sha256,
+            "software": self.software,
+        }
 
 
 def write_worklist(
@@ -64,10 +67,14 @@ def write_worklist(
         "patients": [{**row, "case": row["worst_case"]} for row in patients],
     }
     text = _template("worklist.html").render(
-        total=len(rows), notice=NOTICE, model=model.words(), finished=finished,
-        warnings=_warnings(rows, sites, model.record), patients=bool(patients),
+        total=len(rows),
+        notice=NOTICE,
+        model=model.words(),
+        finished=finished,
+        warnings=_warnings(rows, sites, model.record),
+        patients=bool(patients),
         data=_inline(data),
-    )  # fmt: skip
+    )
     for name in ASSETS:
         put(output / "assets" / name, (resources(_HERE) / name).read_text(encoding="utf-8"))
     put(output / "index.html", text)
@@ -83,10 +90,13 @@ def write_cases(
     template = _template("case.html")
     rules = model.record.decision
     common = {
-        "notice": NOTICE, "model": model.words(), "total": len(order),
-        "positive": ", ".join(rules.positive), "urgent": ", ".join(rules.urgent),
+        "notice": NOTICE,
+        "model": model.words(),
+        "total": len(order),
+        "positive": ", ".join(rules.positive),
+        "urgent": ", ".join(rules.urgent),
         "ood_limit": rules.ood_percentile,
-    }  # fmt: skip
+    }
     known: dict[str, Any] = {}
 
     def write(record: Mapping[str, Any]) -> None:
@@ -97,10 +107,13 @@ def write_cases(
         if site not in known:
             known[site] = known_at(site, model.record)
         text = template.render(
-            **common, **_case_words(record, model), known=known[site], place=place + 1,
+            **common,
+            **_case_words(record, model),
+            known=known[site],
+            place=place + 1,
             previous=order[place - 1] if place else "",
             next=order[place + 1] if place + 1 < len(order) else "",
-        )  # fmt: skip
+        )
         put(folder / "index.html", text)
 
     # Making a file takes the system longer than its text takes us.

@@ -37,10 +37,12 @@ def evidence_overlay(
         (s * t, (0.5 * t - o) * s - 0.5) for s, t, o in zip(scale, step, corner, strict=True)
     )
     spread = cv2.warpAffine(
-        np.ascontiguousarray(evidence, np.float32), np.array([[a, 0, b], [0, c, d]]),
-        (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        np.ascontiguousarray(evidence, np.float32),
+        np.array([[a, 0, b], [0, c, d]]),
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
+    )
     levels = np.clip(spread / max(float(np.quantile(evidence, 0.99)), _LEAST_TOP), 0, 1)
     x = (((np.arange(width) + 0.5) * step[0]) - field.centre_x) / field.radius_x
     y = (((np.arange(height) + 0.5) * step[1]) - field.centre_y) / field.radius_y

@@ -30,9 +30,18 @@ from offsite.workflows.predict.predictors.pictures import VIEW_PX, blended, png,
 from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker, TiledSlide
 
 _FACTS = (
-    "width", "height", "vendor", "scanner", "mpp", "mpp_source", "actual_mpp", "tile_px",
-    "tissue_mm2", "counts", "rates",
-)  # fmt: skip
+    "width",
+    "height",
+    "vendor",
+    "scanner",
+    "mpp",
+    "mpp_source",
+    "actual_mpp",
+    "tile_px",
+    "tissue_mm2",
+    "counts",
+    "rates",
+)
 
 
 class SlidePredictor:
@@ -86,9 +95,12 @@ class SlidePredictor:
             facts["slides_of_patient_left_out"] = len(siblings) - len(others)
         view = _view(item)
         return Prepared(
-            payload=(own, others, view), view=view, quality=Quality(assessed=False), facts=facts,
+            payload=(own, others, view),
+            view=view,
+            quality=Quality(assessed=False),
+            facts=facts,
             notes=self._notes(item, len(siblings) - len(others)),
-        )  # fmt: skip
+        )
 
     def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
         """Answer one slide at a time: bags differ too much in size to gain from batches."""
@@ -151,9 +163,12 @@ class SlidePredictor:
 
 
 def save_heatmap(
-    folder: Path, record: SlideRecord, features: SlideFeatures, attention: np.ndarray,
+    folder: Path,
+    record: SlideRecord,
+    features: SlideFeatures,
+    attention: np.ndarray,
     view: np.ndarray,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Write where the model looked: over the view of the page, as a picture, and for QuPath."""
     assert record.width is not None
     assert record.height is not None
