@@ -48,6 +48,7 @@ $(SETUP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps -e .
+	@$(BIN)/python -c 'from offsite.training.trunk.weights import trunk_state; trunk_state()'
 	@touch $@
 
 pages: $(SETUP)  ## write the pages that are made from the code: settings and their schema

@@ -5,7 +5,10 @@ import importlib
 
 import pytest
 
-MODULES = ["schedules", "fit.swad", "samplers.shares", "losses.class_weights"]
+MODULES = [
+    "schedules", "fit.swad", "samplers.shares", "losses.class_weights", "trunk.network",
+    "trunk.reading",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)
