@@ -4,45 +4,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from offsite.errors import InputError
+from offsite.evaluation.ood import names
 from offsite.evaluation.ood.detector import Detector
-from offsite.evaluation.ood.gaussian_detectors import (
-    Mahalanobis,
-    RelativeMahalanobis,
-    Residual,
-    Vim,
-)
-from offsite.evaluation.ood.logit_detectors import Energy, Gen, MaxLogit, Msp, React
-from offsite.evaluation.ood.neighbour_detectors import Fdbd, Knn, NNGuide, She
+from offsite.registry import Registry
 
-DETECTORS: dict[str, type[Detector]] = {
-    kind.name: kind
-    for kind in (
-        Mahalanobis,
-        RelativeMahalanobis,
-        Residual,
-        Vim,
-        Knn,
-        NNGuide,
-        Msp,
-        MaxLogit,
-        Energy,
-        Gen,
-        React,
-        She,
-        Fdbd,
-    )
-}
+DETECTORS: Registry[type[Detector]] = Registry("detector", names.DETECTORS)
 
 
 def detector_class(name: str) -> type[Detector]:
     """The detector of that name; an unknown name raises ``InputError`` with the known ones."""
-    try:
-        return DETECTORS[name]
-    except KeyError:
-        raise InputError(
-            f"no detector '{name}'", remedy=f"Known are {', '.join(sorted(DETECTORS))}"
-        ) from None
+    return DETECTORS.named(name)
 
 
 def detector_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Detector:

@@ -2,24 +2,10 @@
 
 from pydantic import Field, field_validator
 
+from offsite.evaluation.ood.names import DETECTORS
 from offsite.settings import Settings
 
 DEFAULT_DETECTORS = ("residual", "mahalanobis", "vim", "knn", "msp", "energy", "gen")
-KNOWN_DETECTORS = (
-    "mahalanobis",
-    "relative_mahalanobis",
-    "residual",
-    "vim",
-    "knn",
-    "nnguide",
-    "msp",
-    "max_logit",
-    "energy",
-    "gen",
-    "react",
-    "she",
-    "fdbd",
-)
 
 
 class OodSettings(Settings):
@@ -70,7 +56,7 @@ class OodSettings(Settings):
     @field_validator("detectors")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in KNOWN_DETECTORS]
+        unknown = [name for name in names if name not in DETECTORS]
         if unknown:
-            raise ValueError(f"unknown detectors {unknown}; known are {', '.join(KNOWN_DETECTORS)}")
+            raise ValueError(f"unknown detectors {unknown}; known are {', '.join(DETECTORS)}")
         return names

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.ood.settings import KNOWN_DETECTORS, OodSettings
+from offsite.evaluation.ood.names import DETECTORS
+from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import COLUMNS, ood_table
 
 FAST = OodSettings(resamples=60)
@@ -60,7 +61,7 @@ def test_a_site_detector_need_not_detect_errors(predictions):
 
 
 def test_keys_are_unique_and_nothing_is_nan(predictions):
-    table = ood_table(predictions, replace_settings(detectors=KNOWN_DETECTORS))
+    table = ood_table(predictions, replace_settings(detectors=tuple(DETECTORS)))
     assert list(table.columns) == list(COLUMNS)
     assert not table.duplicated(KEYS).any()
     assert (table.reason == "ok").all()  # the head was recovered for those that need it
