@@ -12,6 +12,8 @@ from offsite.settings import Settings
 EncoderName = Literal[
     "structure_baseline",
     "colour_baseline",
+    "efficientnet-lite0",
+    "efficientnet-lite0+structure",
     "resnet18",
     "resnet50",
     "densenet121",
@@ -28,7 +30,17 @@ class EncoderSettings(Settings):
     """Which encoder makes the tile features."""
 
     name: EncoderName = Field(
-        default="structure_baseline", description="Encoder; the baselines alone need no weights"
+        default="structure_baseline",
+        description="Encoder; the baselines need no weights, efficientnet-lite0 has them in the box",
+    )
+    statistics: Literal["all", "late", "last"] = Field(
+        default="all", description="Stages of efficientnet-lite0 that are read"
+    )
+    read_px: int | None = Field(
+        default=None,
+        ge=32,
+        le=2048,
+        description="Side at which efficientnet-lite0 sees a tile, px; none: as it is cut",
     )
     tile_px: int = Field(
         default=224,
@@ -44,8 +56,8 @@ class EncoderSettings(Settings):
     )
     weights: str | None = Field(
         default=None,
-        description="File of a MONAI network's weights (.safetensors, .pt), or a foundation"
-        " model's folder",
+        description="File of a network's weights (.safetensors, .pt; of efficientnet-lite0 in place"
+        " of those in the box), or a foundation model's folder",
     )
     download: bool = Field(
         default=False, description="Whether a foundation model may be fetched from its hub"
@@ -62,7 +74,8 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
     Raises
     ------
     InputError
-        Code ``encoder_weights`` (absent, damaged or of another network) or ``missing_package``.
+        Code ``encoder_weights``, ``trunk_weights`` (absent, damaged or of another network),
+        ``trunk_changed`` or ``missing_package``.
     """
     if settings.name == "structure_baseline":
         from offsite.pathology.tile_encoders.structure import StructureBaseline
@@ -72,6 +85,8 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
         from offsite.pathology.tile_encoders.colour import ColourBaseline
 
         return ColourBaseline(settings.tile_px, settings.mpp)
+    if settings.name.startswith("efficientnet-lite0"):
+        return _trunk_encoder(settings)
     if settings.name not in _MONAI:
         from offsite.pathology.tile_encoders.foundation import load_foundation
 
@@ -83,6 +98,24 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
             settings.batch_size,
         )
     return _monai_encoder(settings)
+
+
+def _trunk_encoder(settings: EncoderSettings) -> TileEncoder:
+    from offsite.pathology.tile_encoders.structure import StructureBaseline
+    from offsite.pathology.tile_encoders.trunk import JoinedEncoder, TrunkEncoder
+    from offsite.training.trunk.reading import TrunkReadingSettings
+
+    trunk = TrunkEncoder(
+        TrunkReadingSettings(stages=settings.statistics),
+        tile_px=settings.tile_px,
+        mpp=settings.mpp,
+        read_px=settings.read_px,
+        weights=settings.weights,
+        device=settings.device,
+    )
+    if settings.name == trunk.name:
+        return trunk
+    return JoinedEncoder(trunk, StructureBaseline(settings.tile_px, settings.mpp))
 
 
 def _monai_encoder(settings: EncoderSettings) -> TileEncoder:

@@ -113,6 +113,9 @@ class TrunkReader(nn.Module):
         super().__init__()
         self.settings = settings
         self.net = Lite0(folded=True)
+        for convolution in self.net.parameters():
+            if convolution.ndim == 4:
+                convolution.data = convolution.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return B x D of pixels in 0..255 (B x 3 x H x W, float)."""
