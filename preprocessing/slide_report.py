@@ -178,8 +178,8 @@ def _joined(values: pd.Series) -> str:
 
 
 def _least_most(values: pd.Series) -> tuple[float | None, float | None]:
-    found = values.dropna()
-    return (float(found.min()), float(found.max())) if len(found) else (None, None)
+    known = values.dropna()
+    return (float(known.min()), float(known.max())) if len(known) else (None, None)
 
 
 def _range(group: pd.DataFrame, name: str) -> dict[str, float | None]:
@@ -189,8 +189,8 @@ def _range(group: pd.DataFrame, name: str) -> dict[str, float | None]:
 
 
 def _mean(values: pd.Series) -> float | None:
-    found = values.dropna()
-    return float(found.mean()) if len(found) else None
+    known = values.dropna()
+    return float(known.mean()) if len(known) else None
 
 
 def _total(group: pd.DataFrame, name: str) -> int:

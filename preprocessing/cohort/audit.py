@@ -12,7 +12,7 @@ import pandas as pd
 
 from offsite.files import file_digest
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
-from offsite.preprocessing.cohort.audit_names import Finding, alike, shared_names, straddling
+from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
 from offsite.preprocessing.cohort.near_duplicates import (
     Signature,
     joined_groups,
@@ -31,7 +31,7 @@ class Audit:
 
     Attributes
     ----------
-    findings : tuple of Finding
+    findings : tuple of AuditFinding
         Errors first.
     identical, near : list of list of int
         Groups of rows with the same bytes, or the same picture otherwise stored.
@@ -41,7 +41,7 @@ class Audit:
         See `offsite.preprocessing.cohort.acquisition.giveaways`.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     identical: list[list[int]]
     near: list[list[int]]
     label_shift: pd.DataFrame
@@ -49,7 +49,7 @@ class Audit:
 
     def count(self, kind: str) -> int:
         """Return the number of findings of a kind."""
-        return sum(found.kind == kind for found in self.findings)
+        return sum(finding.kind == kind for finding in self.findings)
 
     def table(self, cohort: Cohort) -> pd.DataFrame:
         """Return the findings as a table: kind, severity, detail, images."""
@@ -85,19 +85,19 @@ def audit_cohort(
     Parameters
     ----------
     cohort : Cohort
-        Need not be valid in every respect: patients may straddle splits, which is then found.
+        Need not be valid in every respect: a patient in two splits is then a finding.
     pictures : bool
         Look at the files; without, at the table alone (split lists whose images are elsewhere).
     near : bool
         Compare pictures too, beside bytes.
     slides : bool
         The images are slides: they are compared by bytes and not decoded, whether one can be read
-        is for the tiler to say, and of what gives a site away only that is named which a tile has.
+        is for the tiler to say; of what gives a site away, only what a tile shows is named.
     """
     table = cohort.table
     groups: list[list[int]] = []
     similar: list[list[int]] = []
-    found: list[Finding] = []
+    findings: list[AuditFinding] = []
     given = pd.DataFrame()
     near = near and not slides
     if pictures:
@@ -108,15 +108,15 @@ def audit_cohort(
             other_bytes = [p for p in pairs if looked[p[0]].digest != looked[p[1]].digest]
             similar = joined_groups(other_bytes)
         given = giveaways([look.facts for look in looked], table["site"])
-        found += [] if slides else _unreadable(looked, near)
+        findings += [] if slides else _unreadable(looked, near)
     shift = label_shift(table, cohort.classes)
-    found += _of_groups(table, groups, "identical", "byte for byte")
-    found += _of_groups(table, similar, "near_identical", "in all that is seen")
-    found += straddling(table) + alike(table) + shared_names(table) + _shifted(shift)
-    found += _given_away(given, slides)
+    findings += _of_groups(table, groups, "identical", "byte for byte")
+    findings += _of_groups(table, similar, "near_identical", "in all that is seen")
+    findings += straddling(table) + alike(table) + shared_names(table) + _shifted(shift)
+    findings += _given_away(given, slides)
     order = {"error": 0, "warning": 1, "note": 2}
-    found.sort(key=lambda finding: order[finding.severity])
-    return Audit(tuple(found), groups, similar, shift, given)
+    findings.sort(key=lambda finding: order[finding.severity])
+    return Audit(tuple(findings), groups, similar, shift, given)
 
 
 def _look(
@@ -161,36 +161,42 @@ def _same(digests: list[str]) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def _unreadable(looked: list[_Looked], near: bool) -> list[Finding]:
+def _unreadable(looked: list[_Looked], near: bool) -> list[AuditFinding]:
     return [
-        Finding("unreadable", "error", "the picture cannot be read", (row,))
+        AuditFinding("unreadable", "error", "the picture cannot be read", (row,))
         for row, look in enumerate(looked)
         if look.facts is None or (near and look.signature is None)
     ]
 
 
-def _of_groups(table: pd.DataFrame, groups: list[list[int]], kind: str, how: str) -> list[Finding]:
+def _of_groups(
+    table: pd.DataFrame, groups: list[list[int]], kind: str, how: str
+) -> list[AuditFinding]:
     """The group itself, and what makes it worse: conflicting labels, a leak."""
-    found = []
+    findings = []
     splits = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
     for group in groups:
         rows = tuple(group)
-        found.append(Finding(kind, "warning", f"{len(rows)} images are identical {how}", rows))
+        findings.append(
+            AuditFinding(kind, "warning", f"{len(rows)} images are identical {how}", rows)
+        )
         labels = sorted(set(table["label"].iloc[group]) - {""})
         if len(labels) > 1:
             detail = f"identical images are labelled {' and '.join(labels)}"
-            found.append(Finding("conflicting_labels", "error", detail, rows))
+            findings.append(AuditFinding("conflicting_labels", "error", detail, rows))
         for column, values in (("split", splits), ("site", table["site"])):
             places = sorted(set(values.iloc[group]) - {""})
             if len(places) > 1:
                 detail = f"identical images in {column}s {' and '.join(places)}"
-                found.append(Finding("leak", "error", detail, rows))
+                findings.append(AuditFinding("leak", "error", detail, rows))
         patients = table["patient"].iloc[group].unique()
         # Where neither has another image, nothing of the person is left to be parted.
         if len(patients) > 1 and table["patient"].isin(patients).sum() > len(group):
             names = " and ".join(f"'{name}'" for name in patients)
-            found.append(Finding("two_names", "error", f"patients {names} are one person", rows))
-    return found
+            findings.append(
+                AuditFinding("two_names", "error", f"patients {names} are one person", rows)
+            )
+    return findings
 
 
 def label_shift(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -203,16 +209,16 @@ def label_shift(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     sites = list(shares.index)
     rows = [
         (one, other, float(np.abs(shares.loc[one] - shares.loc[other]).sum() / 2))
-        for place, one in enumerate(sites)
-        for other in sites[place + 1 :]
+        for number, one in enumerate(sites)
+        for other in sites[number + 1 :]
     ]
-    found = pd.DataFrame(rows, columns=["site", "other", "total_variation"])
-    return found.sort_values("total_variation", ascending=False, ignore_index=True)
+    pairs = pd.DataFrame(rows, columns=["site", "other", "total_variation"])
+    return pairs.sort_values("total_variation", ascending=False, ignore_index=True)
 
 
-def _shifted(shift: pd.DataFrame) -> list[Finding]:
+def _shifted(shift: pd.DataFrame) -> list[AuditFinding]:
     return [
-        Finding(
+        AuditFinding(
             "label_shift",
             "note",
             f"the label shares of {row['site']} and {row['other']} differ by"
@@ -223,14 +229,14 @@ def _shifted(shift: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def _given_away(given: pd.DataFrame, slides: bool) -> list[Finding]:
+def _given_away(given: pd.DataFrame, slides: bool) -> list[AuditFinding]:
     remedy = (
         "a model may learn the scanner; the report's acquisition table shows it by site"
         if slides
         else "bring all sites to one size and format"
     )
     return [
-        Finding(
+        AuditFinding(
             "giveaway",
             "warning",
             f"the files' {row['feature']} alone names the site in {row['balanced_accuracy']:.0%} of"

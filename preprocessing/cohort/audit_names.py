@@ -13,8 +13,8 @@ _LEAST_SHARED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing found.
+class AuditFinding:
+    """One fault or peculiarity of a cohort.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class Finding:
         ``two_names``, ``alike_patients``, ``shared_names``, ``label_shift``, ``giveaway``,
         ``unreadable``.
     severity : {"error", "warning", "note"}
-        ``error``: results would be wrong; ``warning``: they may mislead; ``note``: to be known.
+        ``error``: results would be wrong; ``warning``: they may mislead; ``note``: good to know.
     detail : str
-        In words.
+        What was seen, for a person to read.
     rows : tuple of int
         Rows of the table, from 0; empty for what concerns whole sites.
     """
@@ -36,14 +36,14 @@ class Finding:
     rows: tuple[int, ...] = ()
 
 
-def straddling(table: pd.DataFrame) -> list[Finding]:
+def straddling(table: pd.DataFrame) -> list[AuditFinding]:
     """Patients of whom images are in two splits."""
     if "split" not in table.columns:
         return []
     given = table[table["split"] != ""]
     splits = given.groupby("patient")["split"].nunique()
     return [
-        Finding(
+        AuditFinding(
             "straddling_patient",
             "error",
             f"patient '{patient}' is in splits {' and '.join(sorted(rows['split'].unique()))}",
@@ -55,27 +55,27 @@ def straddling(table: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def alike(table: pd.DataFrame) -> list[Finding]:
+def alike(table: pd.DataFrame) -> list[AuditFinding]:
     """Patients of a site who may be one under two spellings: an error where splits part them."""
     splits = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
-    found = []
+    findings = []
     for rows in alike_patients(table):
         names = " and ".join(f"'{name}'" for name in table["patient"].iloc[rows].unique())
         parted = len(set(splits.iloc[rows]) - {""}) > 1
         detail = f"patients {names} may be one" + (", in two splits" if parted else "")
         severity = "error" if parted else "warning"
-        found.append(Finding("alike_patients", severity, detail, tuple(rows)))
-    return found
+        findings.append(AuditFinding("alike_patients", severity, detail, tuple(rows)))
+    return findings
 
 
-def shared_names(table: pd.DataFrame) -> list[Finding]:
+def shared_names(table: pd.DataFrame) -> list[AuditFinding]:
     """File names that two sites share: one may hold the other's images under other bytes."""
     stems = table["image"].map(lambda image: Path(image).stem)
     by_site = {site: set(names) for site, names in stems.groupby(table["site"])}
-    found = []
+    findings = []
     sites = sorted(by_site)
-    for place, one in enumerate(sites):
-        for other in sites[place + 1 :]:
+    for number, one in enumerate(sites):
+        for other in sites[number + 1 :]:
             shared = by_site[one] & by_site[other]
             fewer = min(len(by_site[one]), len(by_site[other]))
             if len(shared) < max(_LEAST_SHARED_NAMES, _LEAST_SHARED_SHARE * fewer):
@@ -83,10 +83,10 @@ def shared_names(table: pd.DataFrame) -> list[Finding]:
             rows = stems.isin(shared) & table["site"].isin([one, other])
             detail = f"{len(shared)} file names of {one} are names of {other} too"
             detail += _agreement(table[rows], stems[rows], one, other)
-            found.append(
-                Finding("shared_names", "error", detail, tuple(np.flatnonzero(rows).tolist()))
+            findings.append(
+                AuditFinding("shared_names", "error", detail, tuple(np.flatnonzero(rows).tolist()))
             )
-    return found
+    return findings
 
 
 def _agreement(rows: pd.DataFrame, stems: pd.Series, one: str, other: str) -> str:

@@ -59,9 +59,9 @@ def near_pairs(
     candidates: set[tuple[int, int]] = set()
     for band in range(_BANDS):
         buckets: dict[bytes, list[int]] = defaultdict(list)
-        for index, found in enumerate(signatures):
-            if found is not None:
-                buckets[found.bits[2 * band : 2 * band + 2]].append(index)
+        for index, one in enumerate(signatures):
+            if one is not None:
+                buckets[one.bits[2 * band : 2 * band + 2]].append(index)
         for bucket in buckets.values():
             # A band that thousands share (all black, say) tells nothing.
             if 1 < len(bucket) <= _LARGEST_BUCKET:
@@ -82,12 +82,12 @@ def _close(
     bucket: list[int], signatures: list[Signature | None], most_bits: int
 ) -> set[tuple[int, int]]:
     hashes = np.stack([np.frombuffer(signatures[i].bits, np.uint8) for i in bucket])  # type: ignore[union-attr]
-    found = set()
-    for place in range(len(bucket) - 1):
-        apart = np.bitwise_count(hashes[place] ^ hashes[place + 1 :]).sum(axis=1)
+    pairs = set()
+    for first in range(len(bucket) - 1):
+        apart = np.bitwise_count(hashes[first] ^ hashes[first + 1 :]).sum(axis=1)
         for other in np.flatnonzero(apart <= most_bits):
-            found.add((bucket[place], bucket[place + 1 + int(other)]))
-    return found
+            pairs.add((bucket[first], bucket[first + 1 + int(other)]))
+    return pairs
 
 
 def joined_groups(pairs: list[tuple[int, int]]) -> list[list[int]]:

@@ -88,14 +88,14 @@ def load_cohort(
     Raises
     ------
     InputErrors
-        Every fault found, each with file, row (the header is row 1), column and remedy.
+        Every fault of the table, each with file, row (the header is row 1), column and remedy.
     """
     file = Path(path)
     table = read_table(file)
     _check_columns(table, file, labels_required)
     table = _normalise(table, file)
-    found = tuple(sorted(set(table["label"]) - {""}))
-    names = tuple(classes) if classes is not None else found
+    labels = tuple(sorted(set(table["label"]) - {""}))
+    names = tuple(classes) if classes is not None else labels
     faults = [
         *_blank_cells(table, file, labels_required),
         *_unknown_labels(table, names, file),

@@ -88,13 +88,13 @@ def prepare_cohort(
             if progress is not None:
                 progress(done, len(table))
     rows = [_row(record) for record in records]
-    found = pd.concat([table[list(_KEPT)].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
+    prepared = pd.concat([table[list(_KEPT)].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     if part is None:
         _drop_others(root, set(table["slide"]))
         with replacing(root / TABLE) as temporary:
-            found.to_csv(temporary, index=False, lineterminator="\n")
+            prepared.to_csv(temporary, index=False, lineterminator="\n")
         write_json(root / "prepared.json", {"settings": settings.model_dump(), "version": VERSION})
-    return found
+    return prepared
 
 
 def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:

@@ -82,12 +82,12 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     if background.min() > _BRIGHTEST_SURROUND:
         return None
     apart = _apart(small, background)
-    found = _disc_of(_lit(apart))
-    if found is None and _is_grey(background):
-        found = _disc_of(_textured(apart))
-    if found is None:
+    disc = _disc_of(_lit(apart))
+    if disc is None and _is_grey(background):
+        disc = _disc_of(_textured(apart))
+    if disc is None:
         return None
-    (x, y, rx, ry), method, coverage = found
+    (x, y, rx, ry), method, coverage = disc
     up = np.array([width / small.shape[1], height / small.shape[0]]) * 2**times
     colour = tuple(int(v) for v in background)
     return FieldOfView(
@@ -209,7 +209,7 @@ def _trimmed_fit(rim: np.ndarray, *, circle: bool) -> tuple[Ellipse | None, floa
     centre, spread = rim.mean(axis=0), rim.std() + 1e-9
     unit = (rim - centre) / spread
     kept = np.ones(len(unit), bool)
-    found: Ellipse | None = None
+    curve: Ellipse | None = None
     distance = np.full(len(unit), np.inf)
     for _ in range(4):
         x, y = unit[kept].T
@@ -224,14 +224,14 @@ def _trimmed_fit(rim: np.ndarray, *, circle: bool) -> tuple[Ellipse | None, floa
         power = 1 + d**2 / (4 * a) + e**2 / (4 * c)
         radii = np.sqrt([power / a, power / c])
         distance = np.abs(np.hypot(*((unit - middle) / radii).T) - 1)
-        found = (*(middle * spread + centre), *(radii * spread))
+        curve = (*(middle * spread + centre), *(radii * spread))
         close = distance <= max(3 * float(np.median(distance)), 0.004)
         if close.sum() < 10:
             return None, np.inf
         if (close == kept).all():
             break
         kept = close
-    return found, float(np.median(distance))
+    return curve, float(np.median(distance))
 
 
 def _agreement(hull: np.ndarray, ellipse: Ellipse, shape: tuple[int, ...]) -> tuple[float, float]:

@@ -103,13 +103,13 @@ def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> Prepared
 
 def _warnings(field: FieldOfView, settings: FundusSettings) -> tuple[str, ...]:
     squeeze = max(field.radius_x, field.radius_y) / min(field.radius_x, field.radius_y)
-    found = {
+    doubts = {
         "squeezed": field.method in ("ellipse", "box") and squeeze > 1.05,
         "rim_not_fitted": field.method == "box",
         "no_rim": field.method == "whole",
         "already_filtered": field.filtered and settings.fill != 0,
     }
-    return tuple(name for name, true in found.items() if true)
+    return tuple(name for name, true in doubts.items() if true)
 
 
 def _cropped(pixels: np.ndarray, field: FieldOfView, px: int) -> tuple[np.ndarray, np.ndarray]:

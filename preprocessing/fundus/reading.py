@@ -137,8 +137,8 @@ def _check_whole_jpeg(content: bytes) -> None:
             raise  # CMYK has no grey; OpenCV reads it
 
 
-def _too_large(file: Path, found: str) -> InputError:
-    problem = f"{found} than {MAX_PIXELS // 1_000_000} million"
+def _too_large(file: Path, size: str) -> InputError:
+    problem = f"{size} than {MAX_PIXELS // 1_000_000} million"
     return InputError(problem, file=file, remedy="Export it smaller", code="too_large")
 
 

@@ -42,7 +42,7 @@ def read_class_folders(
     root = Path(folder)
     pattern = _compiled(patient_pattern)
     rows: list[dict[str, str]] = []
-    found: list[Path] = []
+    images: list[Path] = []
     sites = [(site, root)] if site else [(path.name, path) for path in _folders(root)]
     for site_name, site_folder in sites:
         for class_folder in _folders(site_folder):
@@ -56,9 +56,9 @@ def read_class_folders(
                 )
             files = [file for file in sorted(class_folder.iterdir()) if _is_image(file)]
             rows += [_row(file, root, site_name, label, pattern) for file in files]
-            found += files
+            images += files
     if pattern is not None:
-        _check_patients(found, pattern)
+        _check_patients(images, pattern)
     names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
     return cohort_of(rows, names, root, "class folders")
 

@@ -45,8 +45,8 @@ def read_gdrbench(
         Code ``bad_line`` (with file and row), ``unknown_site`` or ``no_images``.
     """
     root = Path(folder)
-    found = sorted(Path(lists or root / "splits").glob("*_*.txt"))
-    files = [file for file in found if file.stem.rsplit("_", 1)[1] in _LISTS]
+    text_files = sorted(Path(lists or root / "splits").glob("*_*.txt"))
+    files = [file for file in text_files if file.stem.rsplit("_", 1)[1] in _LISTS]
     sites = {file.stem.rsplit("_", 1)[0] for file in files}
     unknown = sorted(set(held_out) - sites)
     if unknown:
@@ -65,7 +65,7 @@ def read_gdrbench(
 
 
 def _lines(file: Path) -> list[tuple[str, int]]:
-    found = []
+    entries = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -79,8 +79,8 @@ def _lines(file: Path) -> list[tuple[str, int]]:
                 code="bad_line",
                 remedy="Restore the list as the benchmark gives it",
             )
-        found.append((path, int(label)))
-    return found
+        entries.append((path, int(label)))
+    return entries
 
 
 def _row(path: str, label: int, site: str, split: str) -> dict[str, str]:

@@ -67,20 +67,20 @@ def read_medmnist(
 def _arrays(source: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     try:
         with np.load(source, allow_pickle=False) as content:
-            found = {
+            splits = {
                 split: (content[f"{split}_images"], content[f"{split}_labels"])
                 for split in ("train", "val", "test")
             }
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise _unusable(source, str(error)) from error
-    for images, labels in found.values():
+    for images, labels in splits.values():
         shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
         one_label = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
         if images.dtype != np.uint8 or not shaped or not one_label or len(images) != len(labels):
             raise _unusable(source, f"images are {images.dtype} {images.shape}")
         if len(images) > _MAX_IMAGES or images.nbytes > _MAX_BYTES:
             raise _unusable(source, f"{len(images)} images are too many")
-    return {split: (images, labels.reshape(-1)) for split, (images, labels) in found.items()}
+    return {split: (images, labels.reshape(-1)) for split, (images, labels) in splits.items()}
 
 
 def _unusable(source: Path, why: str) -> InputError:

@@ -84,9 +84,9 @@ def _subsampling(stream: bytes) -> str:
 
 
 def _segments(stream: bytes) -> list[tuple[int, bytes]]:
-    found, at = [], 2
+    segments, at = [], 2
     while at + 4 <= len(stream) and stream[at] == 0xFF and stream[at + 1] not in (0xD9, 0xDA):
         marker, length = struct.unpack(">xBH", stream[at : at + 4])
-        found.append((marker, stream[at + 4 : at + 2 + length]))
+        segments.append((marker, stream[at + 4 : at + 2 + length]))
         at += 2 + length
-    return found
+    return segments

@@ -207,12 +207,12 @@ def _find_levels(path: str, record: OpenSlideReader) -> list[_Level | None]:
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            found = [_as_level(pages, size) for size in record.handle.level_dimensions]
+            levels = [_as_level(pages, size) for size in record.handle.level_dimensions]
     except (tifffile.TiffFileError, ValueError, OSError) as error:
         raise NotEligible(f"not a TIFF file ({error})") from error
-    if found[0] is None:
+    if levels[0] is None:
         raise NotEligible("level 0 is not tiled 8-bit RGB JPEG")
-    return found
+    return levels
 
 
 def _as_level(pages: list[tifffile.TiffPage], size: tuple[int, int]) -> _Level | None:
@@ -264,5 +264,5 @@ def _probes(source: _Level, downsample: float) -> list[int]:
     if not len(usable):
         return []
     by_size = usable[np.argsort(-source.lengths[usable], kind="stable")]
-    chosen = [by_size[0], usable[0], usable[len(usable) // 2], *by_size[1:3]]
-    return list(dict.fromkeys(int(index) for index in chosen))[:3]
+    probes = [by_size[0], usable[0], usable[len(usable) // 2], *by_size[1:3]]
+    return list(dict.fromkeys(int(index) for index in probes))[:3]

@@ -61,20 +61,20 @@ def resolve_scale(
 
 
 def _stated(properties: Mapping[str, str]) -> list[tuple[str, float, float]]:
-    found = []
+    scales = []
     x, y = _number(properties, "openslide.mpp-x"), _number(properties, "openslide.mpp-y")
     x, y = (y if x is None else x), (x if y is None else y)
     if x is not None and y is not None:
-        found.append(("openslide", x, y))
+        scales.append(("openslide", x, y))
     for key_x, key_y in _VENDOR_KEYS:
         x, y = _vendor_um(properties, key_x, 1), _vendor_um(properties, key_y, 0)
         if x is not None and y is not None:
-            found.append((f"vendor:{key_x}", x, y))
+            scales.append((f"vendor:{key_x}", x, y))
     unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
     x, y = _number(properties, "tiff.XResolution"), _number(properties, "tiff.YResolution")
     if unit and x and y:
-        found.append(("tiff", unit / x, unit / y))
-    return found
+        scales.append(("tiff", unit / x, unit / y))
+    return scales
 
 
 def _number(properties: Mapping[str, str], key: str) -> float | None:

@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from offsite.files import write_text
+from offsite.errors import InputError
+from offsite.files import digest_of, write_text
 from offsite.preprocessing.tiles.pictures import MASK_COLOURS, picture_paths
 from offsite.preprocessing.tiles.table import FOLDER, KEPT, SlideTiles, load_tiles
 
@@ -20,20 +21,32 @@ COLOURS = {
     "blurred": (220, 150, 30),
 }
 _OTHER = (120, 120, 120)
+_MARK = '{"type":"FeatureCollection","made_by":"offsite","made_from":'
 
 
 def export_geojson(out: str | Path, slide: str, path: str | Path | None = None) -> Path:
     """Write tissue outlines and every tile with its status and measurements.
 
     Drop the file on the open slide in QuPath. Coordinates are level-0 px from the corner of the
-    scanned area (MRXS), as QuPath counts them.
+    scanned area (MRXS), as QuPath counts them. A file that is up to date stays as it is.
 
     Returns
     -------
     Path
         ``path``, by default ``tiles/<slide>.geojson``.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``: a file of that name is there that this function did not write, such as a
+        pathologist's annotations.
     """
     tiles = load_tiles(out, slide)
+    target = Path(path) if path is not None else Path(out) / FOLDER / f"{slide}.geojson"
+    source = digest_of([tiles.record.tiles_digest, tiles.record.settings_digest])
+    head = f"{_MARK}{json.dumps(source)},"
+    if _is_current(target, head):
+        return target
     mask_file = picture_paths(out, slide)[1]
     features = []
     if mask_file.is_file():
@@ -45,10 +58,25 @@ def export_geojson(out: str | Path, slide: str, path: str | Path | None = None) 
             mask, tiles.record.width / mask.shape[1], tiles.record.bounds_offset
         )
     features += tile_features(tiles)
-    target = Path(path) if path is not None else Path(out) / FOLDER / f"{slide}.geojson"
-    collection = {"type": "FeatureCollection", "features": features}
-    write_text(target, json.dumps(collection, separators=(",", ":"), allow_nan=False))
+    body = json.dumps(features, separators=(",", ":"), allow_nan=False)
+    write_text(target, f'{head}"features":{body}}}')
     return target
+
+
+def _is_current(target: Path, head: str) -> bool:
+    """Whether the file begins with ``head``; refuse one that another program or person made."""
+    if not target.exists():
+        return False
+    with target.open("rb") as file:
+        begin = file.read(len(head.encode()))
+    if not begin.startswith(_MARK.encode()):
+        raise InputError(
+            "a file of this name is there that offsite did not write",
+            file=target,
+            code="not_ours",
+            remedy="Move it elsewhere, or rename it",
+        )
+    return begin == head.encode()
 
 
 def tissue_features(

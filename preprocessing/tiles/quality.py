@@ -127,7 +127,7 @@ def pen_mask(
     density = optical_density(smooth, white)
     dense = density[::2, ::2][channel_max(density[::2, ::2]) > 0.1]
     typical = np.median(dense, axis=0) if len(dense) else np.zeros(3, np.float32)
-    found = np.zeros(pixels.shape[:2], bool)
+    ink = np.zeros(pixels.shape[:2], bool)
     for base in (np.zeros_like(typical), typical):
         above = np.maximum(density - base, 0) if base.any() else density
         for strict, loose in _inks(above, settings.ink_density):
@@ -135,8 +135,8 @@ def pen_mask(
             if not seed.any():
                 continue
             inked = _grown(seed, loose, max(round(settings.pen_reach_um / mpp), 8))
-            found |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
-    return found
+            ink |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
+    return ink
 
 
 def _inks(density: np.ndarray, least: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

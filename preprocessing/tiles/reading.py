@@ -58,9 +58,9 @@ def pool_pixels(
 ) -> np.ndarray:
     """Every ``step``-th pixel, both ways, of kept tiles spread evenly over the slide (N x 3)."""
     coords = tiles.kept()[["x", "y"]].to_numpy(np.int64)
-    chosen = np.unique(np.linspace(0, len(coords) - 1, tiles_wanted).round().astype(int))
+    sample = np.unique(np.linspace(0, len(coords) - 1, tiles_wanted).round().astype(int))
     pooled = [np.empty((0, 3), np.uint8)]
-    for row in chosen if len(coords) else ():
+    for row in sample if len(coords) else ():
         try:
             tile = read_tile(slide, tiles.record, int(coords[row, 0]), int(coords[row, 1]))
         except UnreadableRegion:

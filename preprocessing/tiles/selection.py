@@ -93,7 +93,7 @@ def _read_all(
 ) -> dict[str, np.ndarray]:
     """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded."""
     names = ("coverage", "dark", "pale", "focus")
-    found = {name: np.full(len(x), np.nan) for name in names}
+    measures = {name: np.full(len(x), np.nan) for name in names}
     side = max(round(geometry.tile_px * geometry.actual_mpp / settings.mpp), 4)
     for start in range(0, len(x), _BATCH):
         good, small = [], []
@@ -105,12 +105,12 @@ def _read_all(
                 continue
             good.append(row)
             small.append(_reduced(region.pixels, min(side, geometry.read_px)))
-            found["coverage"][row] = 1.0 if region.valid is None else region.valid.mean()
+            measures["coverage"][row] = 1.0 if region.valid is None else region.valid.mean()
         if good:
             quality = tile_quality(np.stack(small), white, settings)
             for name in names[1:]:
-                found[name][good] = getattr(quality, name)
-    return found
+                measures[name][good] = getattr(quality, name)
+    return measures
 
 
 def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -152,7 +152,7 @@ def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.nd
 def _at(integral: np.ndarray, axis: int, positions: np.ndarray) -> np.ndarray:
     """An integral image at fractional positions along an axis (it is linear between px)."""
     last = integral.shape[axis] - 1
-    place = np.clip(positions, 0, last)
-    low = np.minimum(place.astype(int), last - 1)
-    part = (place - low).reshape((-1, 1) if axis == 0 else (1, -1))
+    within = np.clip(positions, 0, last)
+    low = np.minimum(within.astype(int), last - 1)
+    part = (within - low).reshape((-1, 1) if axis == 0 else (1, -1))
     return np.take(integral, low, axis) * (1 - part) + np.take(integral, low + 1, axis) * part

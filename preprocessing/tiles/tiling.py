@@ -171,14 +171,14 @@ def _tiles_of(
     )
     masks = find_masks(slide, settings)
     table, counts = select_tiles(slide, masks, geometry, settings)
-    found = {
+    measured = {
         "counts": counts,
         "rates": {name: counts[name] / len(table) if len(table) else None for name in STATUSES},
         "tissue_mm2": float(masks.tissue.sum() * masks.overview.mpp**2 / 1e6),
         "white": tuple(masks.white.tolist()),
     }
     record = base.model_copy(
-        update=_facts(slide, geometry) | found | _outcome(counts, len(table), geometry, settings)
+        update=_facts(slide, geometry) | measured | _outcome(counts, len(table), geometry, settings)
     )
     pooled = pool_pixels(slide, SlideTiles(table, record))
     stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}

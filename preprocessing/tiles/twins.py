@@ -57,7 +57,7 @@ def match_twins(
     rows = []
     for _, group in table.groupby(COLUMN, sort=False):
         names = group["slide"].tolist()
-        found: dict[str, SlideTiles] = {}
+        tiled: dict[str, SlideTiles] = {}
         reasons: dict[str, str] = {}
         for name in names:
             try:
@@ -66,20 +66,20 @@ def match_twins(
                 reasons[name] = error.problem
                 continue
             if tiles.record.kept:
-                found[name] = tiles
+                tiled[name] = tiles
             else:
                 reasons[name] = tiles.record.message
-        matched = matched_tiles(list(found.values()), most) if len(found) > 1 else []
+        matched = matched_tiles(list(tiled.values()), most) if len(tiled) > 1 else []
         for tiles in matched:
             save_tiles(out, tiles)
         counts = {tiles.record.slide: tiles.record.kept for tiles in matched}
         for name in names:
-            why = "no place is fit on all twins" if len(found) > 1 else "no other twin has tiles"
+            why = "no place is fit on all twins" if len(tiled) > 1 else "no other twin has tiles"
             places = counts.get(name, 0)
             rows.append({"places": places, "reason": "" if places else reasons.get(name, why)})
     order = pd.concat([group for _, group in table.groupby(COLUMN, sort=False)])
-    found_rows = pd.DataFrame(rows, index=order.index)
-    return order[["slide", COLUMN, "site", "label"]].join(found_rows).sort_index()
+    counted = pd.DataFrame(rows, index=order.index)
+    return order[["slide", COLUMN, "site", "label"]].join(counted).sort_index()
 
 
 def matched_tiles(slides: Sequence[SlideTiles], most: int) -> list[SlideTiles]:
@@ -99,10 +99,10 @@ def matched_tiles(slides: Sequence[SlideTiles], most: int) -> list[SlideTiles]:
         reach = _known(record.stride) * _known(record.mpp) / 2
         distance, _ = cKDTree(_centres(slide)).query(places, p=np.inf)
         fit &= distance <= reach * (1 + 1e-9)
-    chosen = np.flatnonzero(fit)
-    if len(chosen) > most:
-        chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
-    return [_at(slide.record, places[chosen]) for slide in slides]
+    kept = np.flatnonzero(fit)
+    if len(kept) > most:
+        kept = kept[np.linspace(0, len(kept) - 1, most).round().astype(int)]
+    return [_at(slide.record, places[kept]) for slide in slides]
 
 
 def _checked(cohort: Cohort) -> pd.DataFrame:

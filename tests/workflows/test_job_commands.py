@@ -159,6 +159,18 @@ def test_parts_join_to_the_whole(made: Path, fresh: Callable[..., Path]) -> None
     same_tables(config.parent / "results/tiles.csv", made / "results/tiles.csv")
 
 
+def test_tiles_for_qupath_of_every_slide(fresh: Callable[..., Path]) -> None:
+    config = fresh("tiles", "tiles.csv")
+    done = offsite("tile", config, "--geojson")
+    assert done.returncode == 0, done.stderr
+    folder = config.parent / "results" / "tiles"
+    slides = Job.load(config).cohort.table["slide"]
+    assert {file.stem for file in folder.glob("*.geojson")} == set(slides)
+    features = json.loads((folder / f"{slides[0]}.geojson").read_text())["features"]
+    tiles = pd.read_parquet(folder / f"{slides[0]}.parquet")
+    assert sum(f["properties"]["objectType"] == "tile" for f in features) == len(tiles)
+
+
 def test_a_bad_slide_is_a_row_and_exit_code_3(fresh: Callable[..., Path]) -> None:
     config = fresh("tiles", "tiles.csv")
     slide = Job.load(config).cohort.image_paths()[0]

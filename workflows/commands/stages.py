@@ -27,10 +27,13 @@ def tile(
     workers: Workers = 0,
     part: Part = "1/1",
     join: Join = 0,
+    geojson: Annotated[
+        bool, typer.Option("--geojson", help="Also write tissue and tiles for QuPath.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Find the tissue of each slide and lay tiles of a physical size over it."""
-    _images("tile", config, workers, part, join, overrides)
+    _images("tile", config, workers, part, join, overrides, geojson=geojson)
 
 
 def embed(
@@ -56,16 +59,27 @@ def prepare(
 
 
 def _images(
-    name: str, config: Config, workers: int, part: str, join: int, overrides: list[str] | None
+    name: str,
+    config: Config,
+    workers: int,
+    part: str,
+    join: int,
+    overrides: list[str] | None,
+    *,
+    geojson: bool = False,
 ) -> None:
     from offsite.workflows.jobs.job import Job
     from offsite.workflows.stages import images as image_stages
 
     job = Job.load(config, overrides or ())
     if join:
-        image_stages.join(job, name, join)
+        table = image_stages.join(job, name, join)
     else:
-        _end(image_stages.run(job, name, cores(workers), parse_part(part)))
+        table = image_stages.run(job, name, cores(workers), parse_part(part))
+    if geojson:
+        image_stages.export_geojson(job, table)
+    if not join:
+        _end(table)
 
 
 def train(

@@ -71,6 +71,16 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
     return pd.read_csv(table)
 
 
+def export_geojson(job: Job, table: pd.DataFrame) -> list[Path]:
+    """Write ``tiles/<slide>.geojson`` for each slide of the table of ``tile`` that has tiles."""
+    from offsite.preprocessing.tiles import geojson
+
+    return [
+        geojson.export_geojson(job.output, slide)
+        for slide in table.loc[table["status"] == "done", "slide"].astype(str)
+    ]
+
+
 def table_of(job: Job, name: str) -> Path:
     """Return where the table of ``tile`` or ``embed`` is."""
     return job.output / "tiles.csv" if name == "tile" else job.features / "features.csv"

@@ -154,7 +154,7 @@ def make_photograph(
 
 def _plan(settings: SyntheticFundusSettings) -> list[_Photograph]:
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 0xF0D5]))
-    found = []
+    photographs = []
     patient_index = 0
     for clinic in settings.clinics:
         shares = clinic.prevalence if settings.prevalence else EVEN_PREVALENCE
@@ -164,9 +164,9 @@ def _plan(settings: SyntheticFundusSettings) -> list[_Photograph]:
             for number in range(min(eyes, 2)):
                 label = _graded(generator, grade, clinic) if settings.graders else grade
                 left = first_left != bool(number)
-                found.append(_Photograph(clinic, patient_index, number, left, grade, label))
+                photographs.append(_Photograph(clinic, patient_index, number, left, grade, label))
             patient_index += 1
-    return found
+    return photographs
 
 
 def _grades(generator: np.random.Generator, count: int, shares: tuple[float, ...]) -> list[int]:

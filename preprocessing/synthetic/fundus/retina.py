@@ -127,7 +127,7 @@ def _clustered(generator: np.random.Generator, count: int) -> Spots:
 
 def _arcades(generator: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """Four arcades that leave the disc and arch round the macula, with side branches."""
-    found: list[tuple[np.ndarray, float]] = []
+    vessels: list[tuple[np.ndarray, float]] = []
     for up in (-1.0, 1.0):
         for reach, lift, width in ((1.45, 0.62, 0.030), (0.55, 0.75, 0.024)):
             direction = -1.0 if reach > 1 else 1.0
@@ -137,11 +137,11 @@ def _arcades(generator: np.random.Generator) -> list[tuple[np.ndarray, float]]:
             y = DISC[1] + up * bend * np.sin(np.minimum(steps * 1.9, 2.4))
             wobble = np.cumsum(generator.normal(0, 0.006, (40, 2)), axis=0)
             trunk = np.stack([x, y], axis=1) + wobble
-            found.append((trunk, width * generator.uniform(0.85, 1.15)))
+            vessels.append((trunk, width * generator.uniform(0.85, 1.15)))
             for start in generator.choice(np.arange(5, 34), 4, replace=False):
                 side = float(generator.choice([-1.0, 1.0]))
-                found.append((_branch(generator, trunk, int(start), side), width * 0.5))
-    return found
+                vessels.append((_branch(generator, trunk, int(start), side), width * 0.5))
+    return vessels
 
 
 def _branch(
@@ -156,7 +156,7 @@ def _branch(
 
 def _tangles(generator: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """New vessels: fine, curled loops at the disc or elsewhere."""
-    found: list[tuple[np.ndarray, float]] = []
+    vessels: list[tuple[np.ndarray, float]] = []
     for _ in range(int(generator.integers(1, 4))):
         at_disc = generator.random() < 0.5
         centre = DISC if at_disc else np.array(_somewhere(generator, 0.65))
@@ -164,8 +164,8 @@ def _tangles(generator: np.random.Generator) -> list[tuple[np.ndarray, float]]:
             angle = generator.uniform(0, 2 * np.pi)
             curl = np.cumsum(generator.normal(0.25, 0.35, 14) * generator.choice([-1, 1]))
             steps = 0.02 * np.stack([np.cos(angle + curl), np.sin(angle + curl)], axis=1)
-            found.append((centre + np.cumsum(steps, axis=0), 0.009))
-    return found
+            vessels.append((centre + np.cumsum(steps, axis=0), 0.009))
+    return vessels
 
 
 def draw_retina(retina: Retina, px: int) -> np.ndarray:

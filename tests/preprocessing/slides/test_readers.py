@@ -17,7 +17,7 @@ from offsite.preprocessing.slides.openslide_reader import on_white
 from offsite.preprocessing.slides.overview import read_overview
 from offsite.preprocessing.slides.region import UnreadableRegion
 from offsite.preprocessing.synthetic.slides.writing import write_slide
-from offsite.preprocessing.synthetic.slides_failures import strike_tiles
+from tests.preprocessing.synthetic.faulty_slides import strike_tiles
 
 FLAVOURS = list(
     itertools.product(("aperio", "generic"), ("ycbcr", "rgb"), ("420", "422", "444"), (False, True))

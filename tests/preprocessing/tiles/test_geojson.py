@@ -3,9 +3,11 @@ import json
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offsite.errors import InputError
 from offsite.preprocessing.tiles.geojson import export_geojson, mask_polygons, tile_features
 from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
@@ -67,6 +69,22 @@ def test_a_tiled_slide_is_exported_for_qupath(cohort, tmp_path):
     tile = next(f for f in found["features"] if f["properties"]["objectType"] == "tile")
     assert set(tile["properties"]["measurements"]) >= {"tissue", "focus", "pen"}
     assert tile["properties"]["classification"]["name"] in {"kept", "pen", "fold", "blurred"}
+
+
+def test_a_rerun_leaves_what_is_true_and_what_is_not_offsites(cohort, tmp_path):
+    image = cohort.image_paths()[0]
+    tile_slide(image, "a", tmp_path, TileSettings(tile_px=64))
+    file = export_geojson(tmp_path, "a")
+    first, written = file.read_bytes(), file.stat().st_ino
+    assert export_geojson(tmp_path, "a").stat().st_ino == written
+    tile_slide(image, "a", tmp_path, TileSettings(tile_px=96))
+    assert export_geojson(tmp_path, "a").read_bytes() != first
+    for foreign in (b"", b'{"type":"FeatureCollection","features":[]}'):
+        file.write_bytes(foreign)
+        with pytest.raises(InputError) as refused:
+            export_geojson(tmp_path, "a")
+        assert refused.value.code == "not_ours"
+        assert file.read_bytes() == foreign
 
 
 def test_coordinates_count_from_the_scanned_area():

@@ -18,10 +18,10 @@ from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide
 from offsite.preprocessing.synthetic.slides.sites import SITES
 from offsite.preprocessing.synthetic.slides.writing import write_slide
-from offsite.preprocessing.synthetic.slides_failures import FAULTS, make_faulty_slide, strike_tiles
 from offsite.preprocessing.tiles.reading import read_tiles
 from offsite.preprocessing.tiles.table import STATUSES, TileSettings, load_tiles, table_path
 from offsite.preprocessing.tiles.tiling import TABLE, tile_cohort, tile_slide
+from tests.preprocessing.synthetic.faulty_slides import FAULTS, make_faulty_slide, strike_tiles
 
 TILES = TileSettings(tile_px=64)
 

@@ -82,11 +82,11 @@ def strike_tiles(
     file, as scanners do with empty glass.
     """
     with tifffile.TiffFile(path) as tiff:
-        found = tiff.pages[page]
-        assert isinstance(found, tifffile.TiffPage)
-        offsets, lengths = found.dataoffsets, list(found.databytecounts)
-        tag = found.tags["TileByteCounts"]
-        place, number = tag.valueoffset, _NUMBER[tifffile.DATATYPE(tag.dtype)]
+        struck_page = tiff.pages[page]
+        assert isinstance(struck_page, tifffile.TiffPage)
+        offsets, lengths = struck_page.dataoffsets, list(struck_page.databytecounts)
+        tag = struck_page.tags["TileByteCounts"]
+        counts_at, number = tag.valueoffset, _NUMBER[tifffile.DATATYPE(tag.dtype)]
     generator = np.random.default_rng(seed)
     struck = generator.choice(len(lengths), max(round(share * len(lengths)), 1), replace=False)
     with Path(path).open("r+b") as file:
@@ -98,7 +98,7 @@ def strike_tiles(
                 continue
             file.seek(offsets[index])
             file.write(damage(stream, generator))
-        file.seek(place)
+        file.seek(counts_at)
         file.write(np.array(lengths, number).tobytes())
     return np.sort(struck)
 
