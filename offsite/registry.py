@@ -46,6 +46,9 @@ class Registry(Mapping[str, T], Generic[T]):
         entry: T = getattr(import_module(module), attribute)
         return entry
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.addresses
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.addresses)
 

@@ -1,14 +1,25 @@
 """Empirical risk minimisation, and the frame of algorithms that compare sites."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from offsite.training.algorithm import Algorithm, Output
 from offsite.training.devices.distributed import gather
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an algorithm is made of; ``n_sites`` training sites are numbered from 0."""
+
+    backbone: nn.Module
+    classifier: nn.Module
+    loss: ClassificationLoss
+    n_sites: int
 
 
 class ERM(Algorithm):
@@ -33,6 +44,11 @@ class ERM(Algorithm):
     ) -> None:
         super().__init__()
         self.backbone, self.classifier, self.loss = backbone, classifier, loss
+
+    @classmethod
+    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
+        """Return the algorithm; a subclass reads those settings that are meant for it."""
+        return cls(parts.backbone, parts.classifier, parts.loss)
 
     def embed(self, batch: Any) -> Tensor:
         """Return B x E features of a batch's ``pixels``."""
@@ -102,7 +118,14 @@ class SitePenalty(SiteAlgorithm):
         Progress from which the penalty has its full weight.
     weight_before : float
         Its weight until then.
+
+    Notes
+    -----
+    ``DEFAULTS`` (weight, start, weight before) of the subclasses are those of the benchmark of
+    Gulrajani and Lopez-Paz (arXiv 2007.01434), whose runs take 5,000 steps.
     """
+
+    DEFAULTS: ClassVar[tuple[float, float, float]] = (1.0, 0.0, 0.0)
 
     def __init__(
         self,
@@ -116,6 +139,27 @@ class SitePenalty(SiteAlgorithm):
     ) -> None:
         super().__init__(backbone, classifier, loss)
         self.weight, self.start, self.weight_before = weight, start, weight_before
+
+    @classmethod
+    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
+        """Return the algorithm with the weight of its penalty as set, else as in ``DEFAULTS``."""
+        weight, start, before = cls.DEFAULTS
+        weight = weight if settings.penalty_weight is None else settings.penalty_weight
+        start = start if settings.penalty_start is None else settings.penalty_start
+        return cls(
+            parts.backbone,
+            parts.classifier,
+            parts.loss,
+            weight=weight,
+            start=start,
+            weight_before=min(before, weight),
+            **cls._further(parts, settings),
+        )
+
+    @classmethod
+    def _further(cls, parts: Parts, settings: GeneralisationSettings) -> dict[str, Any]:
+        """Return what a subclass's constructor takes beside."""
+        return {}
 
     def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
         """Return risk, penalty and their weighted sum."""

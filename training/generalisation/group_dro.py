@@ -1,9 +1,12 @@
 """GroupDRO: the risk of the sites that do worst."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from offsite.training.generalisation.erm import SiteAlgorithm, SiteRows
+from offsite.training.generalisation.erm import Parts, SiteAlgorithm, SiteRows
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
 
 
@@ -34,6 +37,17 @@ class GroupDRO(SiteAlgorithm):
         super().__init__(backbone, classifier, loss)
         self.eta = eta
         self.register_buffer("site_weights", torch.full((n_sites,), 1 / n_sites))
+
+    @classmethod
+    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
+        """Return the algorithm with ``eta`` as set."""
+        return cls(
+            parts.backbone,
+            parts.classifier,
+            parts.loss,
+            n_sites=parts.n_sites,
+            eta=settings.eta,
+        )
 
     def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
         """Move the weights, then return the weighted risk and the worst one."""

@@ -1,16 +1,21 @@
 """Penalties on how risks or gradients differ between sites: VREx, IRM, Fishr."""
 
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offsite.errors import InputError
-from offsite.training.generalisation.erm import SitePenalty, SiteRows
+from offsite.training.generalisation.erm import Parts, SitePenalty, SiteRows
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
 
 
 class VREx(SitePenalty):
     """Variance of the sites' risks. Krueger et al. 2021, arXiv 2003.00688, equation 8."""
+
+    DEFAULTS: ClassVar[tuple[float, float, float]] = (10.0, 0.1, 1.0)
 
     def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
         """Return the population variance of the risks."""
@@ -24,6 +29,8 @@ class IRM(SitePenalty):
     appendix D: the product of the gradients of a site's two halves. A site with one item in the
     batch has no halves and is left out.
     """
+
+    DEFAULTS: ClassVar[tuple[float, float, float]] = (100.0, 0.1, 1.0)
 
     def __init__(
         self,
@@ -78,25 +85,44 @@ class Fishr(SitePenalty):
         Sites in training, numbered from 0.
     decay : float
         Of the smoothing, in [0, 1).
+
+    Raises
+    ------
+    InputError
+        Code ``unfit_head``: the classifier is not linear.
     """
 
+    DEFAULTS: ClassVar[tuple[float, float, float]] = (1000.0, 0.3, 0.0)
     variance: Tensor
 
     def __init__(
         self,
         backbone: nn.Module,
-        classifier: nn.Linear,
+        classifier: nn.Module,
         loss: ClassificationLoss,
         *,
         n_sites: int,
         weight: float = 1000.0,
         start: float = 0.3,
+        weight_before: float = 0.0,
         decay: float = 0.95,
     ) -> None:
-        super().__init__(backbone, classifier, loss, weight=weight, start=start)
+        super().__init__(
+            backbone, classifier, loss, weight=weight, start=start, weight_before=weight_before
+        )
+        if not isinstance(classifier, nn.Linear):
+            raise InputError(
+                "Fishr needs a linear classifier",
+                remedy="Use the plain head or another algorithm",
+                code="unfit_head",
+            )
         self.decay = decay
         entries = classifier.out_features * (classifier.in_features + 1)
         self.register_buffer("variance", torch.zeros(n_sites, entries))
+
+    @classmethod
+    def _further(cls, parts: Parts, settings: GeneralisationSettings) -> dict[str, Any]:
+        return {"n_sites": parts.n_sites, "decay": settings.decay}
 
     def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
         """Return the mean squared distance of the smoothed variances from their mean."""

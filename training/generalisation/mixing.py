@@ -1,13 +1,14 @@
 """Mixing of items, if possible across sites: Mixup of images, MixStyle of feature statistics."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from offsite.errors import InputError
-from offsite.training.generalisation.erm import ERM
+from offsite.training.generalisation.erm import ERM, Parts
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
 
 
@@ -55,6 +56,17 @@ class Mixup(ERM):
     ) -> None:
         super().__init__(backbone, classifier, loss)
         self.alpha, self.other_site = alpha, other_site
+
+    @classmethod
+    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
+        """Return the algorithm with ``alpha`` and ``other_site`` as set."""
+        return cls(
+            parts.backbone,
+            parts.classifier,
+            parts.loss,
+            alpha=settings.alpha,
+            other_site=settings.other_site,
+        )
 
     def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
         """Return the loss of the mixed images."""
@@ -131,6 +143,13 @@ class MixStyleERM(ERM):
                 remedy="Put one behind an early layer with offsite.training.generalisation.mixing.attach",
                 code="no_mixstyle",
             )
+
+    @classmethod
+    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
+        """Return the algorithm, with a module behind each of the ``layers``."""
+        mixer = MixStyle(settings.probability, settings.alpha, other_site=settings.other_site)
+        attach(parts.backbone, settings.layers, mixer)
+        return super().from_settings(parts, settings)
 
     def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
         """Return the classification loss of the style-mixed batch."""

@@ -1,12 +1,14 @@
 """Which domain-generalisation algorithm."""
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from offsite.registry import OneOf
 from offsite.settings import Settings
+from offsite.training.generalisation.names import ALGORITHMS
 
-GeneralAlgorithm = Literal["erm", "mixup", "mixstyle", "coral", "group_dro", "irm", "vrex", "fishr"]
+GeneralAlgorithm = Annotated[str, OneOf(ALGORITHMS)]
 
 
 class GeneralisationSettings(Settings):
