@@ -42,7 +42,7 @@ from offsite.retina.inference import load_fundus_model
 from offsite.retina.networks.classifier import build_classifier
 from offsite.retina.photographs.batches import normalised
 from offsite.retina.settings import BackboneSettings
-from offsite.workflows.package.folder import WEIGHTS, Package, load_package, write_package
+from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.schema import (
     POOLED,
     Architecture,
@@ -50,6 +50,7 @@ from offsite.workflows.package.schema import (
     ModelRecord,
     SiteProfile,
 )
+from offsite.workflows.package.verification import WEIGHTS
 from offsite.workflows.predict.batch import BatchOptions, run_batch
 from offsite.workflows.predict.inputs.listing import find_inputs
 from offsite.workflows.predict.running import predictor_for

@@ -19,7 +19,7 @@ from offsite.workflows.predict.output.tables import columns_of
 from offsite.workflows.predict.passage import Passage, check_file
 from offsite.workflows.predict.running import device_named, predictor_for
 
-# What a single image has not: a place in a run, a patient's other images, copies, an alias.
+# What one image by itself lacks: a number in a run, a patient's other images, copies, an alias.
 _OF_A_RUN = ("number", "case", "patient", "eye", "duplicate_of", "model_version")
 _NUMBERS = ("probability", "threshold", "percentile", "score")
 
@@ -86,8 +86,8 @@ class ServedModel:
             passage.read(self._predictor, shown=False)
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
-                (finding,) = self._predictor.infer([passage.prepared])
-                passage.answer(finding)
+                (answer,) = self._predictor.infer([passage.prepared])
+                passage.take(answer)
         record = self._judged(passage)
         shares = record.get("probabilities") or {}
         record |= {f"prob_{name}": share for name, share in shares.items()} | self._facts
@@ -97,7 +97,7 @@ class ServedModel:
         """The record of an input; an answer that cannot be judged is none."""
         with passage.blamed():
             return passage.record(self._judge)
-        passage.finding = None
+        passage.answer = None
         return passage.record(self._judge)
 
 

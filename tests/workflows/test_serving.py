@@ -19,10 +19,10 @@ from offsite.preprocessing.synthetic.fundus.sites import GRADES
 from offsite.workflows import serving
 from offsite.workflows.package.folder import load_package, write_package
 from offsite.workflows.predict.answers.codes import NOTICE
-from offsite.workflows.predict.answers.decisions import Verdict
+from offsite.workflows.predict.answers.decisions import CaseDecision
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
-from offsite.workflows.predict.predictors.contract import Finding
+from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.predict.running import opened_model, predict
 from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
 from tests.workflows.conftest import FundusRun
@@ -76,7 +76,9 @@ def test_what_cannot_be_judged_is_no_answer_and_spares_the_others(
     monkeypatch.setattr(serving, "predictor_for", lambda package, _: TinyPredictor(package))
     judge, seen = Judge.judge, []
 
-    def failing(self: Judge, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
+    def failing(
+        self: Judge, finding: ModelAnswer, site: str
+    ) -> tuple[dict[str, Any], CaseDecision]:
         seen.append(finding)
         if len(seen) == 1:
             raise ValueError("no number")

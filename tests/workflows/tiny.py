@@ -19,7 +19,7 @@ from offsite.workflows.predict.batch import BatchOptions, Outcome, run_batch
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.listing import find_inputs
 from offsite.workflows.predict.predictors.contract import (
-    Finding,
+    ModelAnswer,
     Predictor,
     Prepared,
     Quality,
@@ -60,12 +60,12 @@ class TinyPredictor:
         )
 
     @torch.inference_mode()
-    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+    def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         pixels = torch.stack([prepared.payload for prepared in batch])
         embedding = self.model[:-1](pixels)
         logits = 40 * self.model[-1](embedding)
         return [
-            Finding(logits=row, embedding=inner)
+            ModelAnswer(logits=row, embedding=inner)
             for row, inner in zip(logits.numpy(), embedding.numpy(), strict=True)
         ]
 

@@ -35,7 +35,7 @@ def calibrate(
     """
     from offsite.workflows.commands.options import cores
     from offsite.workflows.console.messages import say
-    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.site.stage import calibrate as run
 
     try:

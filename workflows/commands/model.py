@@ -94,7 +94,7 @@ def promote(
 def _package(model: str, tracking_uri: str | None) -> Iterator[Path]:
     """The folder of a package while it is needed; a refused one ends the command, exit code 4."""
     from offsite.workflows.console.messages import say
-    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict.running import opened_model
 
     try:

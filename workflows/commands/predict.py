@@ -53,7 +53,7 @@ def predict(
     """
     from offsite.workflows.commands.options import cores
     from offsite.workflows.console.messages import data, say
-    from offsite.workflows.package.folder import ModelRefused
+    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict import running
     from offsite.workflows.predict.batch import BatchOptions
 

@@ -13,7 +13,7 @@ from offsite.errors import InputError
 from offsite.workflows.console.messages import data, say
 from offsite.workflows.console.tables import place, plain_table
 from offsite.workflows.jobs.job import Job
-from offsite.workflows.package.folder import ModelRefused
+from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.pipeline import running as snakemake_run
 from offsite.workflows.predict import running
 from offsite.workflows.predict.batch import BatchOptions

@@ -67,10 +67,10 @@ def _results(record: ModelRecord) -> str:
     if not record.results:
         return "No evaluation was recorded: nothing is known of this model at any site."
     metrics = headline(record.results)
-    found = {(r.site, r.site_role, r.metric): r for r in record.results}
+    by_name = {(r.site, r.site_role, r.metric): r for r in record.results}
     rows = []
     for site, role in dict.fromkeys((r.site, r.site_role) for r in record.results):
-        cells = [found.get((site, role, metric)) for metric in metrics]
+        cells = [by_name.get((site, role, metric)) for metric in metrics]
         shown = [estimate_text(cell) if cell else "" for cell in cells]
         rows.append((site.replace("_", " ").strip(), role.replace("_", " "), *shown))
     return _table(("site", "role", *metrics), rows) + (
@@ -84,12 +84,12 @@ def _results(record: ModelRecord) -> str:
 def headline(results: Sequence[SiteResult]) -> list[str]:
     """Return the metrics that a reader asks for first, in that order, as far as they are there."""
     present = dict.fromkeys(result.metric for result in results)
-    chosen = [
+    headlines = [
         (HEADLINE.index(short), metric)
         for metric in present
         if (short := metric.rsplit("/", 1)[-1]) in HEADLINE
     ]
-    return [metric for _, metric in sorted(chosen)] or list(present)
+    return [metric for _, metric in sorted(headlines)] or list(present)
 
 
 def estimate_text(result: SiteResult) -> str:
@@ -124,12 +124,12 @@ def _decisions(record: ModelRecord) -> str:
 
 
 def _achieved(point: OperatingPoint) -> str:
-    found = point.sensitivity
-    if found is None:
+    reached = point.sensitivity
+    if reached is None:
         return "unknown"
-    if found.low is None or found.high is None:
-        return f"{found.value:.3f}"
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    if reached.low is None or reached.high is None:
+        return f"{reached.value:.3f}"
+    return f"{reached.value:.3f} ({reached.low:.3f} to {reached.high:.3f})"
 
 
 def _limits(record: ModelRecord) -> str:

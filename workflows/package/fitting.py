@@ -78,12 +78,12 @@ def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _fit_ood(predictions: Predictions, fitted: Fitted) -> None:
-    found = fit_detectors(predictions, OodSettings(detectors=DETECTORS))
-    usable = [one for one in found if one.detector is not None]
+    detectors = fit_detectors(predictions, OodSettings(detectors=DETECTORS))
+    usable = [one for one in detectors if one.detector is not None]
     if not usable:
         fitted.limits.append(
             "How unlike the training images a case is cannot be said: "
-            + ", ".join(f"{one.name} {one.reason.replace('_', ' ')}" for one in found)
+            + ", ".join(f"{one.name} {one.reason.replace('_', ' ')}" for one in detectors)
             + "."
         )
         return
@@ -150,12 +150,12 @@ def _checked_sites(predictions: Predictions, groups: Groups, fitted: Fitted) -> 
     sites, patients = (predictions.table[name].to_numpy(str) for name in ("site", "patient"))
     checked = set()
     for site in np.unique(sites[training]):
-        found = len(np.unique(patients[positive & measured & (sites == site)]))
-        if found >= LEAST_POSITIVES:
+        met = len(np.unique(patients[positive & measured & (sites == site)]))
+        if met >= LEAST_POSITIVES:
             checked.add(str(site))
         else:
             fitted.limits.append(
-                f"At {site} the threshold met {found} patients with a positive case that was not"
+                f"At {site} the threshold met {met} patients with a positive case that was not"
                 f" trained on, fewer than {LEAST_POSITIVES}: the site counts as not checked."
             )
     return checked
@@ -171,21 +171,21 @@ def _fit_profiles(rows: Predictions, checked: set[str], groups: Groups, fitted: 
 
 
 def _profile(
-    rows: Predictions, chosen: np.ndarray, groups: Groups, pooled: SiteProfile | None
+    rows: Predictions, at_site: np.ndarray, groups: Groups, pooled: SiteProfile | None
 ) -> SiteProfile:
     notes: list[str] = []
 
     def point(name: str, classes: Sequence[str], other: OperatingPoint | None) -> Any:
         if not classes:
             return None
-        return _point(rows, chosen, classes, groups.sensitivity, other, name, notes)
+        return _point(rows, at_site, classes, groups.sensitivity, other, name, notes)
 
     referral = point("referral", groups.positive, pooled.referral if pooled else None)
     urgent = point("urgent", groups.urgent, pooled.urgent if pooled else None)
     return SiteProfile(
         role="training" if pooled else "pooled",
-        n=int(chosen.sum()),
-        patients=int(rows.table["patient"][chosen].nunique()),
+        n=int(at_site.sum()),
+        patients=int(rows.table["patient"][at_site].nunique()),
         referral=referral,
         urgent=urgent,
         notes=tuple(notes),
@@ -194,7 +194,7 @@ def _profile(
 
 def _point(
     rows: Predictions,
-    chosen: np.ndarray,
+    at_site: np.ndarray,
     classes: Sequence[str],
     target: float,
     pooled: OperatingPoint | None,
@@ -202,16 +202,16 @@ def _point(
     notes: list[str],
 ) -> OperatingPoint | None:
     members = np.isin(np.array(rows.classes), classes)
-    scores = np.minimum(rows.probabilities[chosen][:, members].sum(axis=1), 1.0)
-    positive = members[rows.labels[chosen]]
-    patients = np.unique(rows.table["patient"].to_numpy(str)[chosen], return_inverse=True)[1]
-    found = int(positive.sum())
-    if pooled is None and found < LEAST_POSITIVES:
+    scores = np.minimum(rows.probabilities[at_site][:, members].sum(axis=1), 1.0)
+    positive = members[rows.labels[at_site]]
+    patients = np.unique(rows.table["patient"].to_numpy(str)[at_site], return_inverse=True)[1]
+    positives = int(positive.sum())
+    if pooled is None and positives < LEAST_POSITIVES:
         notes.append(
-            f"no {name} threshold: {found} positive validation cases, fewer than {LEAST_POSITIVES}"
+            f"no {name} threshold: {positives} positive validation cases, fewer than {LEAST_POSITIVES}"
         )
         return None
-    if pooled is not None and found < OWN_THRESHOLD_POSITIVES:
+    if pooled is not None and positives < OWN_THRESHOLD_POSITIVES:
         origin = "all training sites together (validation)"
         return operating_point(scores, positive, patients, pooled.threshold, origin, target)
     where = "this site" if pooled is not None else "all training sites together"

@@ -1,14 +1,12 @@
-"""Write, verify and read a model package.
+"""Write, read and copy a model package.
 
-A package is five plain files. ``SHA256SUMS`` covers the other four; a file that is missing,
-changed or does not belong there is refused by name. Nothing in a package is executed or
-unpickled: JSON, safetensors and arrays are all there is. What is hashed is what is read.
+Nothing in a package is executed or unpickled: JSON, safetensors and arrays are all there is. What
+is hashed is what is read.
 """
 
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -25,18 +23,25 @@ from offsite.files import write_bytes
 from offsite.workflows.package.card import card_text
 from offsite.workflows.package.contents import reference_bytes, weights_bytes
 from offsite.workflows.package.schema import ModelRecord
+from offsite.workflows.package.verification import (
+    CARD,
+    CONTENT,
+    COPY_AGAIN,
+    MAX_BYTES,
+    RECORD,
+    REFERENCE,
+    SUMS,
+    WEIGHTS,
+    check_listing,
+    read_sums,
+    refused,
+    sums_text,
+    verified_bytes,
+    verify_package,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RECORD, WEIGHTS, REFERENCE, CARD = "model.json", "weights.safetensors", "reference.npz", "card.md"
-CONTENT = (RECORD, WEIGHTS, REFERENCE, CARD)
-SUMS = "SHA256SUMS"
-MAX_BYTES = {RECORD: 32 << 20, WEIGHTS: 16 << 30, REFERENCE: 4 << 30, CARD: 4 << 20, SUMS: 4096}
-
-
-class ModelRefused(InputError):
-    """A model package that must not be used; commands end with exit code 4."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +115,7 @@ def write_package(
         write_bytes(staged / REFERENCE, reference_bytes(reference))
         write_bytes(staged / CARD, card_text(record).encode())
         sums = {name: hashlib.sha256((staged / name).read_bytes()).hexdigest() for name in CONTENT}
-        write_bytes(staged / SUMS, _sums_text(sums).encode())
+        write_bytes(staged / SUMS, sums_text(sums).encode())
         verify_package(staged)
         if target.exists():
             target.rename(Path(staging) / "old")
@@ -125,29 +130,11 @@ def _check_target(target: Path) -> None:
     if foreign or (target.exists() and not target.is_dir()) or (present and RECORD not in present):
         named = f" ({', '.join(foreign[:5])})" if foreign else ""
         raise InputError(
-            f"the folder holds something that is not a model package{named}", file=target,
-            remedy="Name a new or empty folder", code="folder_in_use",
-        )  # fmt: skip
-
-
-def verify_package(path: str | Path) -> str:
-    """Check every byte of a package and return its digest.
-
-    Raises
-    ------
-    InputError
-        There is no package at all: the path is wrong.
-    ModelRefused
-        Naming the file that is missing, changed, too large or foreign.
-    """
-    folder = Path(path)
-    _check_listing(folder)
-    expected = _read_sums(folder)
-    for name in CONTENT:
-        with (folder / name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        _compare(folder, name, found, expected)
-    return hashlib.sha256(_sums_text(expected).encode()).hexdigest()
+            f"the folder holds something that is not a model package{named}",
+            file=target,
+            remedy="Name a new or empty folder",
+            code="folder_in_use",
+        )
 
 
 def load_package(path: str | Path) -> Package:
@@ -161,13 +148,13 @@ def load_package(path: str | Path) -> Package:
         A file is missing, changed, too large or foreign, or ``model.json`` does not validate.
     """
     folder = Path(path)
-    _check_listing(folder)
-    expected = _read_sums(folder)
-    record = _record(folder, _verified(folder, RECORD, expected))
-    _verified(folder, CARD, expected)
-    weights = _tensors(folder, _verified(folder, WEIGHTS, expected))
-    reference = _arrays(folder, _verified(folder, REFERENCE, expected))
-    digest = hashlib.sha256(_sums_text(expected).encode()).hexdigest()
+    check_listing(folder)
+    expected = read_sums(folder)
+    record = _record(folder, verified_bytes(folder, RECORD, expected))
+    verified_bytes(folder, CARD, expected)
+    weights = _tensors(folder, verified_bytes(folder, WEIGHTS, expected))
+    reference = _arrays(folder, verified_bytes(folder, REFERENCE, expected))
+    digest = hashlib.sha256(sums_text(expected).encode()).hexdigest()
     return Package(path=folder, digest=digest, record=record, weights=weights, reference=reference)
 
 
@@ -175,7 +162,7 @@ def load_record(path: str | Path) -> tuple[ModelRecord, str]:
     """Verify a package and read ``model.json`` alone, without torch; also return the digest."""
     digest = verify_package(path)
     folder = Path(path)
-    return _record(folder, _verified(folder, RECORD, _read_sums(folder))), digest
+    return _record(folder, verified_bytes(folder, RECORD, read_sums(folder))), digest
 
 
 def export_package(source: str | Path, path: str | Path) -> Path:
@@ -196,68 +183,6 @@ def export_package(source: str | Path, path: str | Path) -> Path:
     return target
 
 
-def refused(file: Path, problem: str, remedy: str, code: str) -> ModelRefused:
-    """Make the error for a package that must not be used."""
-    return ModelRefused(problem, remedy=remedy, file=file, code=code)
-
-
-_AGAIN = "Copy the package again from where it was made; do not use this one"
-
-
-def _check_listing(folder: Path) -> None:
-    present: dict[str, os.DirEntry[str]] = {}
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            present = {entry.name: entry for entry in entries}
-    if present.keys().isdisjoint((*CONTENT, SUMS)):
-        # A wrong path, and no package that was tampered with.
-        raise InputError(
-            "no such model package", file=folder, remedy="Name the folder of a package",
-            code="package_missing",
-        )  # fmt: skip
-    for name in (*CONTENT, SUMS):
-        entry = present.pop(name, None)
-        if entry is None:
-            raise refused(folder, f"{name} is missing", _AGAIN, "package_incomplete")
-        if not entry.is_file(follow_symlinks=False):
-            raise refused(folder, f"{name} is not a plain file", _AGAIN, "package_changed")
-        if entry.stat().st_size > MAX_BYTES[name]:
-            raise refused(folder, f"{name} is larger than a package's", _AGAIN, "package_changed")
-    if present:
-        raise refused(
-            folder, f"{min(present)!r} does not belong to a model package",
-            "Nothing but the five files of a package may be there; remove it and ask who put it",
-            "package_foreign_file",
-        )  # fmt: skip
-
-
-def _sums_text(sums: Mapping[str, str]) -> str:
-    return "".join(f"{sums[name]}  {name}\n" for name in CONTENT)
-
-
-def _read_sums(folder: Path) -> dict[str, str]:
-    text = (folder / SUMS).read_bytes().decode("ascii", "replace")
-    parts = [line.split("  ", 1) for line in text.splitlines()]
-    sums = {part[1]: part[0] for part in parts if len(part) == 2 and len(part[0]) == 64}
-    if set(sums) != set(CONTENT) or _sums_text(sums) != text:
-        raise refused(folder, f"{SUMS} is not as it was written", _AGAIN, "package_changed")
-    return sums
-
-
-def _compare(folder: Path, name: str, found: str, expected: Mapping[str, str]) -> None:
-    if found != expected[name]:
-        raise refused(
-            folder, f"{name} is not the file that {SUMS} describes: one of the two was changed",
-            _AGAIN, "package_changed",
-        )  # fmt: skip
-
-
-def _verified(folder: Path, name: str, expected: Mapping[str, str]) -> bytes:
-    content = (folder / name).read_bytes()
-    _compare(folder, name, hashlib.sha256(content).hexdigest(), expected)
-    return content
-
-
 def _record(folder: Path, content: bytes) -> ModelRecord:
     try:
         return ModelRecord.model_validate_json(content)
@@ -265,9 +190,11 @@ def _record(folder: Path, content: bytes) -> ModelRecord:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise refused(
-            folder / RECORD, f"{where}: {first['msg']}",
-            "It was made by another version of offsite: make the package again", "package_schema",
-        ) from error  # fmt: skip
+            folder / RECORD,
+            f"{where}: {first['msg']}",
+            "It was made by another version of offsite: make the package again",
+            "package_schema",
+        ) from error
 
 
 def _tensors(folder: Path, content: bytes) -> "dict[str, Tensor]":
@@ -278,7 +205,7 @@ def _tensors(folder: Path, content: bytes) -> "dict[str, Tensor]":
         return load(content)
     except SafetensorError as error:
         raise refused(
-            folder, f"{WEIGHTS} is not a safetensors file ({error})", _AGAIN, "package_weights"
+            folder, f"{WEIGHTS} is not a safetensors file ({error})", COPY_AGAIN, "package_weights"
         ) from error
 
 
@@ -288,12 +215,12 @@ def _arrays(folder: Path, content: bytes) -> dict[str, np.ndarray]:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES[REFERENCE]:
                 raise ValueError("it unpacks to more than a package may hold")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        foreign = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
+            loaded = {name: arrays[name] for name in arrays.files}
+        foreign = [name for name, value in loaded.items() if not isinstance(value, np.ndarray)]
         if foreign:
             raise ValueError(f"{foreign[0]} is not an array")
-        return found
+        return loaded
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise refused(
-            folder, f"{REFERENCE} cannot be read ({error})", _AGAIN, "package_reference"
+            folder, f"{REFERENCE} cannot be read ({error})", COPY_AGAIN, "package_reference"
         ) from error

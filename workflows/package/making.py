@@ -40,7 +40,7 @@ class ModelFacts:
     positive, urgent : tuple of str
         Classes that call for referral (none named: all but the first) and for urgent referral.
     sensitivity : float
-        That the thresholds are chosen for, 0..1.
+        The sensitivity that the thresholds must reach, 0..1.
     """
 
     name: str
@@ -143,10 +143,10 @@ def _one_row_an_answer(predictions: Predictions, record: Mapping[str, Any]) -> P
 
 
 def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
-    found = []
+    counts = []
     for site, rows in predictions.table.groupby("site"):
         roles = set(rows["site_role"]) & {"training", "held_out"}
-        found.append(
+        counts.append(
             SiteCounts(
                 site=str(site),
                 role="training" if "training" in roles else "held_out" if roles else "unknown",
@@ -155,7 +155,7 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
                 classes={str(k): int(v) for k, v in rows["label"].value_counts().items()},
             )
         )
-    return tuple(found)
+    return tuple(counts)
 
 
 def _pooling(record: Mapping[str, Any]) -> dict[str, str]:

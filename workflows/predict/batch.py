@@ -161,13 +161,13 @@ class _Publication:
 
     def engine(self, predictor: Predictor) -> Engine:
         options = self._options
-        chosen = EngineOptions(
+        how = EngineOptions(
             workers=options.workers,
             fail_fast=options.fail_fast,
             resume=options.resume,
             refresh=self._refresh,
         )
-        return Engine(predictor, Judge(self._package), self._files, self.monitor, chosen)
+        return Engine(predictor, Judge(self._package), self._files, self.monitor, how)
 
     def write(self, finished: str) -> dict[str, dict[str, int]]:
         """Write tables and pages from the cases as they stand."""

@@ -139,7 +139,7 @@ class Engine:
         return passage
 
     def _batches(self, stream: Iterator[Passage]) -> Iterator[list[Passage]]:
-        """Batches of what must be inferred; what needs no inference goes along in its place."""
+        """Batches of what must be inferred; what needs no inference goes along with them."""
         batch: list[Passage] = []
         waiting = 0
         for passage in stream:
@@ -167,50 +167,50 @@ class Engine:
             yield pending.popleft().result()
 
     def _inferred(self, batch: list[Passage]) -> list[Passage]:
-        chosen = [passage for passage in batch if passage.wants_inference]
-        if chosen:
+        waiting = [passage for passage in batch if passage.wants_inference]
+        if waiting:
             start = time.monotonic()
-            self._infer(chosen)
+            self._infer(waiting)
             took = time.monotonic() - start
             with self._counting:
                 self.tally.device_seconds += took
-            for passage in chosen:
-                passage.seconds += took / len(chosen)
+            for passage in waiting:
+                passage.seconds += took / len(waiting)
                 passage.drop_payload()
         return batch
 
-    def _infer(self, chosen: list[Passage]) -> None:
+    def _infer(self, waiting: list[Passage]) -> None:
         """Infer a batch; where it does not go as a whole, its halves, down to the one at fault."""
-        inputs = [passage.prepared for passage in chosen if passage.prepared is not None]
+        inputs = [passage.prepared for passage in waiting if passage.prepared is not None]
         failure: Exception | None = None
         try:
-            findings = self._predictor.infer(inputs)
+            answers = self._predictor.infer(inputs)
         except Exception as error:
             failure = error
         if failure is not None:
-            self._infer_less(chosen, failure)
+            self._infer_less(waiting, failure)
             return
-        for passage, finding in zip(chosen, findings, strict=True):
-            passage.answer(finding)
+        for passage, answer in zip(waiting, answers, strict=True):
+            passage.take(answer)
         with self._counting:
-            self.tally.inferred += len(findings)
+            self.tally.inferred += len(answers)
 
-    def _infer_less(self, chosen: list[Passage], failure: Exception) -> None:
+    def _infer_less(self, waiting: list[Passage], failure: Exception) -> None:
         short = is_out_of_memory(failure)
         if short:
             with self._counting:
                 self.tally.memory_halvings += 1
-            self._monitor.note("out of memory, going on with less", inputs=len(chosen))
-        if len(chosen) > 1:
+            self._monitor.note("out of memory, going on with less", inputs=len(waiting))
+        if len(waiting) > 1:
             failure.__traceback__ = None  # its frames hold the tensors of the batch
-            middle = (len(chosen) + 1) // 2
-            self._infer(chosen[:middle])
-            self._infer(chosen[middle:])
+            middle = (len(waiting) + 1) // 2
+            self._infer(waiting[:middle])
+            self._infer(waiting[middle:])
         elif short and self._predictor.shrink():
             failure.__traceback__ = None
-            self._infer(chosen)
+            self._infer(waiting)
         else:
-            chosen[0].blame(failure)
+            waiting[0].blame(failure)
 
     def _write(self, passage: Passage) -> None:
         record, resumed = passage.stored, passage.stored is not None
@@ -222,7 +222,7 @@ class Engine:
         self._monitor.finished(passage.item.number, record, resumed)
 
     def _written(self, passage: Passage) -> dict[str, Any]:
-        save = passage.finding.save if passage.finding else None
+        save = passage.answer.save if passage.answer else None
         try:
             return self._files.write(
                 passage.item, passage.record(self._judge), passage.pictures, save
@@ -230,7 +230,7 @@ class Engine:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
                 raise
-            passage.finding, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
+            passage.answer, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), {}, None)
 

@@ -14,7 +14,7 @@ from offsite.workflows.predict.answers.codes import Code, Decision, Status, stat
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.output.case_files import pictures_of
-from offsite.workflows.predict.predictors.contract import Finding, Predictor, Prepared, Rejected
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Predictor, Prepared, Rejected
 
 # What a share that is away for a moment says of a file that is whole.
 _STORAGE_FAULTS = frozenset(
@@ -49,7 +49,7 @@ class Passage:
     key: str = ""
     content: str = ""
     prepared: Prepared | None = None
-    finding: Finding | None = None
+    answer: ModelAnswer | None = None
     stored: dict[str, Any] | None = None
     fault: tuple[Code, str] | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
@@ -71,10 +71,10 @@ class Passage:
         """Make whatever goes wrong inside the reason why there is no answer."""
         try:
             yield
-        except Rejected as verdict:
-            self.fault = verdict.code, verdict.message
+        except Rejected as rejection:
+            self.fault = rejection.code, rejection.message
             with suppress(Exception):  # a case without its picture is still a row
-                self._show(verdict.view)
+                self._show(rejection.view)
         except Exception as error:
             self.blame(error)
 
@@ -109,10 +109,10 @@ class Passage:
             self.fault = Code.INTERNAL_ERROR, f"offsite failed on it ({type(error).__name__})"
             self.detail = "".join(traceback.format_exception(error))
 
-    def answer(self, finding: Finding) -> None:
+    def take(self, answer: ModelAnswer) -> None:
         """Take the model's answer; one that is no number is none."""
-        if _finite(finding.logits) and _finite(finding.embedding):
-            self.finding = finding
+        if _finite(answer.logits) and _finite(answer.embedding):
+            self.answer = answer
         else:
             self.fault = Code.INTERNAL_ERROR, "the model's answer is not a finite number"
 
@@ -138,16 +138,16 @@ class Passage:
             record["quality"] = _quality_word(quality.assessed, quality.gradable)
             record |= {"quality_score": quality.score, "quality_reasons": list(quality.reasons)}
             record["facts"] = prepared.facts
-        if self.finding is not None:
-            columns, verdict = judge.judge(self.finding, item.site)
+        if self.answer is not None:
+            columns, decided = judge.judge(self.answer, item.site)
             record |= columns
             record |= {
-                "status": verdict.status,
-                "code": verdict.code,
-                "decision": verdict.decision,
-                "reasons": [*verdict.reasons, *(prepared.notes if prepared else ())],
+                "status": decided.status,
+                "code": decided.code,
+                "decision": decided.decision,
+                "reasons": [*decided.reasons, *(prepared.notes if prepared else ())],
             }
-            record["facts"] = {**record.get("facts", {}), **self.finding.facts}
+            record["facts"] = {**record.get("facts", {}), **self.answer.facts}
         else:
             record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
         if self.detail:
@@ -174,9 +174,9 @@ def check_file(item: Item) -> None:
         raise Rejected(*item.fault)
     try:
         if not item.path.is_file():
-            found = item.path.exists()
-            text = "it is not a plain file" if found else "there is no such file"
-            raise Rejected(Code.UNSUPPORTED if found else Code.NOT_FOUND, text)
+            present = item.path.exists()
+            text = "it is not a plain file" if present else "there is no such file"
+            raise Rejected(Code.UNSUPPORTED if present else Code.NOT_FOUND, text)
         with item.path.open("rb") as file:
             if not file.read(1):
                 raise Rejected(Code.EMPTY_FILE, "the file is empty")

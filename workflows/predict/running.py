@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from pydantic import ValidationError
 
 from offsite.errors import InputError
-from offsite.workflows.package.folder import ModelRefused, Package, load_package, refused
+from offsite.workflows.package.folder import Package, load_package
+from offsite.workflows.package.verification import ModelRefused, refused
 from offsite.workflows.predict.batch import (
     BatchOptions,
     Outcome,
@@ -173,9 +174,9 @@ def predict(
     check_output(options.output)
     with opened_model(model, tracking_uri) as package:
         inputs = inputs_for(package, names, site, options.output)
-        chosen = device_named(device)
-        predictor = predictor_for(package, chosen, batch_size)
-        return run_batch(package, predictor, inputs, options, chosen)
+        torch_device = device_named(device)
+        predictor = predictor_for(package, torch_device, batch_size)
+        return run_batch(package, predictor, inputs, options, torch_device)
 
 
 def plan(

@@ -16,15 +16,12 @@ from pydantic import ValidationError
 
 from offsite.errors import InputError
 from offsite.workflows.package.folder import (
-    CONTENT,
-    SUMS,
-    ModelRefused,
     export_package,
     load_package,
     load_record,
-    verify_package,
     write_package,
 )
+from offsite.workflows.package.verification import CONTENT, SUMS, ModelRefused, verify_package
 from tests.workflows.packages import small_package, small_record, small_weights
 
 

@@ -72,7 +72,7 @@ def test_results_at_a_threshold_are_those_of_the_packaged_threshold(tmp_path: Pa
     parts = {"parts": ["operating_points"], "metrics": {"resamples": 100}}
     write_cell(run, decision={"positive_classes": ["high"]}, evaluation=parts)
     record = load_package(package(run)).record
-    found = {
+    measured = {
         one.metric: one.value
         for one in record.results
         if one.site == "south" and one.metric.startswith("positive/")
@@ -81,5 +81,5 @@ def test_results_at_a_threshold_are_those_of_the_packaged_threshold(tmp_path: Pa
     rows = table[(table["site"] == "south") & (table["rule"] == "point")].set_index("metric")
     assert rows["threshold"].iloc[0] != 0.5
     for metric in ("sensitivity", "specificity"):
-        assert found[f"positive/{metric}"] == rows.loc[metric, "value"]
+        assert measured[f"positive/{metric}"] == rows.loc[metric, "value"]
     assert not any("measured at no site" in said for said in record.limits)

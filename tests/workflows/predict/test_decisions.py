@@ -8,7 +8,7 @@ import pytest
 
 from offsite.workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
 from offsite.workflows.predict.answers.codes import MEANING, Code, Decision, Status
-from offsite.workflows.predict.answers.decisions import Evidence, Verdict, decide
+from offsite.workflows.predict.answers.decisions import CaseDecision, Evidence, decide
 from offsite.workflows.predict.answers.rollup import patients_of
 from offsite.workflows.predict.output.tables import columns_of
 
@@ -21,7 +21,9 @@ PROFILE = SiteProfile(
 )
 
 
-def verdict(rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **values: Any) -> Verdict:
+def verdict(
+    rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **values: Any
+) -> CaseDecision:
     known: dict[str, Any] = {
         "positive": 0.1, "urgent": 0.05, "sets": {90: ("none",), 95: ("none", "moderate")},
         "ood_percentile": 50.0, "calibrated_site": True,
@@ -54,38 +56,38 @@ def verdict(rules: DecisionRules = RULES, profile: SiteProfile = PROFILE, **valu
     ],
 )
 def test_each_rule(values: dict[str, Any], decision: str, code: str) -> None:
-    found = verdict(**values)
-    assert (found.decision, found.code) == (decision, code)
-    assert (found.status is Status.OK) == (code == "ok")
-    assert found.reasons
+    decided = verdict(**values)
+    assert (decided.decision, decided.code) == (decision, code)
+    assert (decided.status is Status.OK) == (code == "ok")
+    assert decided.reasons
 
 
 def test_no_doubt_ever_ends_as_no_referral() -> None:
-    for percentile, chosen, local in itertools.product(
+    for percentile, members, local in itertools.product(
         (None, 50.0, 99.5),
         (None, (), ("none",), ("none", "severe"), ("moderate",), ("moderate", "severe")),
         (True, False),
     ):
-        found = verdict(sets={90: chosen}, ood_percentile=percentile, calibrated_site=local)
-        doubtful = percentile == 99.5 or chosen not in (None, ("none",)) or not local
-        assert (found.decision is Decision.NO_REFERRAL) == (not doubtful)
+        decided = verdict(sets={90: members}, ood_percentile=percentile, calibrated_site=local)
+        doubtful = percentile == 99.5 or members not in (None, ("none",)) or not local
+        assert (decided.decision is Decision.NO_REFERRAL) == (not doubtful)
 
 
 def test_what_is_urgent_is_referable_whatever_the_other_threshold_says() -> None:
-    found = verdict(positive=0.2, urgent=0.7, sets={90: ("severe",)})
-    assert (found.decision, found.urgent, found.referable) == ("urgent", "yes", "yes")
+    decided = verdict(positive=0.2, urgent=0.7, sets={90: ("severe",)})
+    assert (decided.decision, decided.urgent, decided.referable) == ("urgent", "yes", "yes")
 
 
 def test_without_a_threshold_a_person_decides() -> None:
-    found = verdict(profile=SiteProfile(role="pooled", n=0), positive=0.01)
-    assert (found.decision, found.code) == (Decision.HUMAN_REVIEW, Code.NO_THRESHOLD)
-    assert (found.referable, found.urgent) == ("indeterminate", "indeterminate")
+    decided = verdict(profile=SiteProfile(role="pooled", n=0), positive=0.01)
+    assert (decided.decision, decided.code) == (Decision.HUMAN_REVIEW, Code.NO_THRESHOLD)
+    assert (decided.referable, decided.urgent) == ("indeterminate", "indeterminate")
 
 
 def test_a_model_may_only_warn_at_a_new_site() -> None:
-    found = verdict(RULES.model_copy(update={"uncalibrated_site": "warn"}), calibrated_site=False)
-    assert found.decision is Decision.NO_REFERRAL
-    assert "not locally calibrated" in found.reasons
+    decided = verdict(RULES.model_copy(update={"uncalibrated_site": "warn"}), calibrated_site=False)
+    assert decided.decision is Decision.NO_REFERRAL
+    assert "not locally calibrated" in decided.reasons
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,8 @@ def test_a_name_stands_for_one_patient_within_a_site() -> None:
         ],
         "photographs",
     )
-    found = [(row["site"], row["patient"], row["decision"], row["images"]) for row in rows]
-    assert found == [("south", "p", "urgent", 2), ("north", "p", "no_referral", 1)]
+    decided = [(row["site"], row["patient"], row["decision"], row["images"]) for row in rows]
+    assert decided == [("south", "p", "urgent", 2), ("north", "p", "no_referral", 1)]
 
 
 def test_every_code_is_documented() -> None:

@@ -16,7 +16,7 @@ import torch
 from offsite.errors import InputError
 from offsite.workflows.package.folder import Package
 from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.predictors.contract import Finding, Prepared
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
 
 
@@ -35,9 +35,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["device", "processor"], autouse=True)
 def concurrent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The engine infers in one thread beside those that prepare, or in these."""
-    found = bool(request.param == "processor")
-    monkeypatch.setattr(TinyPredictor, "concurrent", found)
-    return found
+    in_threads = bool(request.param == "processor")
+    monkeypatch.setattr(TinyPredictor, "concurrent", in_threads)
+    return in_threads
 
 
 def rows_of(output: Path) -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ class Counting(TinyPredictor):
         self.prepared.append(item.path.name)
         return super().prepare(item)
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+    def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         self.batches.append(len(batch))
         return super().infer(batch)
 
@@ -73,8 +73,8 @@ def test_one_row_for_each_input_with_the_model_s_own_numbers(
     for row, path in zip(rows, sorted(images.iterdir()), strict=True):
         (finding,) = model.infer([model.prepare(Item(path=path, name="", case=""))])
         wanted = torch.softmax(torch.from_numpy(finding.logits).double(), 0).numpy()
-        found = [float(row[f"prob_{name}"]) for name in package.record.classes]
-        assert np.allclose(found, wanted, atol=1e-6)
+        answered = [float(row[f"prob_{name}"]) for name in package.record.classes]
+        assert np.allclose(answered, wanted, atol=1e-6)
         assert row["model_sha256"] == package.digest
         assert row["notice"].startswith("Research use only")
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
@@ -118,7 +118,7 @@ def test_out_of_memory_halves_the_batch_and_only_the_culprit_fails(
     package: Package, images: Path, tmp_path: Path
 ) -> None:
     class Small(Counting):
-        def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
             heavy = any(prepared.facts["heavy"] for prepared in batch)
             if len(batch) > 2 or heavy:
                 self.batches.append(len(batch))
@@ -182,7 +182,7 @@ def test_never_more_inputs_in_flight_than_the_window(
                 self.most = max(self.most, self.alive)
             return super().prepare(item)
 
-        def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
             with self.lock:
                 self.alive -= len(batch)
             return super().infer(batch)
@@ -198,7 +198,7 @@ def test_an_interrupted_run_leaves_valid_results_and_goes_on(
     package: Package, images: Path, tmp_path: Path
 ) -> None:
     class Interrupted(Counting):
-        def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
             if len(self.batches) == 1:
                 raise KeyboardInterrupt
             return super().infer(batch)

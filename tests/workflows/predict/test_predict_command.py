@@ -37,9 +37,9 @@ def table(output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def assert_same(found: list[dict[str, str]], wanted: list[dict[str, str]]) -> None:
-    assert [row["case"] for row in found] == [row["case"] for row in wanted]
-    for one, other in zip(found, wanted, strict=True):
+def assert_same(rows: list[dict[str, str]], wanted: list[dict[str, str]]) -> None:
+    assert [row["case"] for row in rows] == [row["case"] for row in wanted]
+    for one, other in zip(rows, wanted, strict=True):
         for name, value in one.items():
             if name.startswith("prob_") and value:
                 assert abs(float(value) - float(other[name])) < 2e-6

@@ -130,8 +130,8 @@ def test_slides_in_dicom(slide_run: SlideRun, photograph: np.ndarray, tmp_path: 
     slides = table.drop("photograph.dcm")
     assert sorted(slides.index) == ["jpeg/level-0.dcm", "plain/level-0.dcm", "same.tiff"]
     assert (slides["prediction"] != "").all()
-    found = probabilities(slides)
-    assert np.abs(found - found[0]).max() < 1e-6
+    answered = probabilities(slides)
+    assert np.abs(answered - answered[0]).max() < 1e-6
     maps = [tmp_path / "out" / "cases" / case / "overlay.png" for case in slides["case"]]
     assert len({path.read_bytes() for path in maps}) == 1
 

@@ -40,9 +40,9 @@ print(outcome.exit_code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1
 def rows_by_name(output: Path) -> dict[str, dict[str, str]]:
     with (output / "results.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    found = {Path(row["input"]).name: row for row in rows}
-    assert len(found) == len(rows), "no input has two rows"
-    return found
+    by_name = {Path(row["input"]).name: row for row in rows}
+    assert len(by_name) == len(rows), "no input has two rows"
+    return by_name
 
 
 def photographs_of(run: FundusRun) -> list[Path]:
@@ -50,18 +50,18 @@ def photographs_of(run: FundusRun) -> list[Path]:
 
 
 def check(output: Path, codes: dict[str, set[str]]) -> None:
-    found = rows_by_name(output)
+    rows = rows_by_name(output)
     for name, right in codes.items():
         shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-        row = found[shown]
+        row = rows[shown]
         assert row["code"] in right, (name, row["code"], row["reasons"])
         assert row["reasons"], name
         if row["status"] in ("error", "excluded"):
             assert row["decision"] != "no_referral", name
-    assert "internal_error" not in {row["code"] for row in found.values()}
+    assert "internal_error" not in {row["code"] for row in rows.values()}
     inside = {path.resolve() for path in output.rglob("*")}
     assert all(path.is_relative_to(output.resolve()) for path in inside)
-    for row in found.values():
+    for row in rows.values():
         for cell in row.values():
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
@@ -76,11 +76,11 @@ def test_every_bad_file_has_its_row_and_its_code(fundus_run: FundusRun, tmp_path
     outcome = predict([tmp_path / "in"], str(fundus_run.package), options, device="cpu")
     assert outcome.exit_code == 3
     check(output, codes)
-    found = rows_by_name(output)
-    assert len(found) == len(codes) + 12
-    assert found["copy of it.jpg"]["duplicate_of"]
+    rows = rows_by_name(output)
+    assert len(rows) == len(codes) + 12
+    assert rows["copy of it.jpg"]["duplicate_of"]
     lines = (output / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    assert {Path(json.loads(line)["input"]).name for line in lines} == set(found)
+    assert {Path(json.loads(line)["input"]).name for line in lines} == set(rows)
     again = predict([tmp_path / "in"], str(fundus_run.package), options, device="cpu")
     assert again.counts == outcome.counts
 

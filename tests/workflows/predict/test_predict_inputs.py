@@ -27,13 +27,13 @@ def test_a_photograph_of_two_patients_is_a_row_for_each(tmp_path: Path) -> None:
     image(tmp_path / "x.png")
     one = cohort(tmp_path / "one.csv", "x.png,alice,s,left,a")
     two = cohort(tmp_path / "two.csv", "x.png,bob,s,left,b")
-    found = find_inputs([one, two, one])
-    assert [item.patient for item in found.items] == ["alice", "bob"]
-    assert len({item.case for item in found.items}) == 2
-    assert found.repeated == 1
+    inputs = find_inputs([one, two, one])
+    assert [item.patient for item in inputs.items] == ["alice", "bob"]
+    assert len({item.case for item in inputs.items}) == 2
+    assert inputs.repeated == 1
     alone = find_inputs([two])
-    assert [item.number for item in found.items] == [1, 2]
-    assert alone.items[0].case == found.items[0].case, "the first keeps the name it has alone"
+    assert [item.number for item in inputs.items] == [1, 2]
+    assert alone.items[0].case == inputs.items[0].case, "the first keeps the name it has alone"
     spelt = cohort(tmp_path / "spelt.csv", "x.png,alice,s,left,a", "./x.png,bob,s,left,b")
     assert [item.patient for item in find_inputs([spelt]).items] == ["alice", "bob"]
 
@@ -45,9 +45,9 @@ def test_what_a_table_says_of_a_file_is_known_in_any_order(
     image(tmp_path / "in" / "x.png")
     table = cohort(tmp_path / "c.csv", "in/x.png,alice,s,left,a")
     names = [table, tmp_path / "in"]
-    found = find_inputs(names if table_first else names[::-1], site="t")
-    assert [(i.patient, i.site, i.eye) for i in found.items] == [("alice", "s", "left")]
-    assert found.repeated == 1
+    inputs = find_inputs(names if table_first else names[::-1], site="t")
+    assert [(i.patient, i.site, i.eye) for i in inputs.items] == [("alice", "s", "left")]
+    assert inputs.repeated == 1
 
 
 def test_one_name_may_stand_for_patients_of_two_sites_and_reaches_no_message(
@@ -68,9 +68,9 @@ def test_results_of_an_earlier_run_are_no_cases(tmp_path: Path) -> None:
     image(tmp_path / "x.png")
     image(tmp_path / "old" / "cases" / "x-1" / "image.jpg")
     (tmp_path / "old" / "run.json").write_text(json.dumps({"tool": "offsite predict"}))
-    found = find_inputs([tmp_path], leave_out=tmp_path / "new")
-    assert [item.path.name for item in found.items] == ["x.png"]
-    assert found.ignored == 1
+    inputs = find_inputs([tmp_path], leave_out=tmp_path / "new")
+    assert [item.path.name for item in inputs.items] == ["x.png"]
+    assert inputs.ignored == 1
 
 
 def test_a_few_links_do_not_make_many_cases(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_few_links_do_not_make_many_cases(tmp_path: Path) -> None:
     for number in range(5):
         (folder / f"link{number}").symlink_to(folder / "deep")
         (folder / "deep" / f"away{number}").symlink_to(outside)
-    found = find_inputs([folder])
-    assert sorted(item.path.name for item in found.items) == ["x.png", "y.png"]
+    inputs = find_inputs([folder])
+    assert sorted(item.path.name for item in inputs.items) == ["x.png", "y.png"]
     loop = folder / "deep" / "back"
     loop.symlink_to(folder)
     faults = [item.fault for item in find_inputs([folder]).items if item.fault]
@@ -95,9 +95,9 @@ def test_files_of_one_image_are_one_input_however_they_are_named(tmp_path: Path)
         return [tuple(files[:2]), *((path,) for path in files[2:])]
 
     for names in ([tmp_path], paths):
-        found = find_inputs(names, group=pairs).items
-        assert [item.path.name for item in found] == ["a", "c"]
-        assert [part.name for part in found[0].parts] == ["b"]
+        inputs = find_inputs(names, group=pairs).items
+        assert [item.path.name for item in inputs] == ["a", "c"]
+        assert [part.name for part in inputs[0].parts] == ["b"]
 
 
 def test_a_mirax_slide_is_its_folder_too(tmp_path: Path) -> None:

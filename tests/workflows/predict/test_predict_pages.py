@@ -63,9 +63,9 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium here")
     with playwright.sync_playwright() as started:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = started.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield found
-        found.close()
+        chromium = started.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        yield chromium
+        chromium.close()
 
 
 def opened(browser: Any, path: Path) -> tuple[Any, list[str]]:

@@ -43,8 +43,8 @@ def test_predictions_equal_evaluation_s_before_and_after_calibration(
     assert evaluated.logits is not None
     wanted = tempered(evaluated.logits, temperature)[gradable]
     columns = [f"prob_{name}" for name in package.record.classes]
-    found = rows.loc[names, columns][gradable].astype(float).to_numpy()
-    assert np.abs(found - wanted).max() < 1e-6
+    answered = rows.loc[names, columns][gradable].astype(float).to_numpy()
+    assert np.abs(answered - wanted).max() < 1e-6
     # At temperature 1 they are evaluation's own probabilities.
     assert np.allclose(tempered(evaluated.logits, 1), evaluated.probabilities, atol=1e-6)
 

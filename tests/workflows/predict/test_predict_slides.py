@@ -12,7 +12,8 @@ import pytest
 from offsite.pathology.inference import load_slide_model, predict_bag
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
-from offsite.workflows.package.folder import ModelRefused, load_package, write_package
+from offsite.workflows.package.folder import load_package, write_package
+from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.predict.batch import BatchOptions, Outcome
 from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker
 from offsite.workflows.predict.predictors.slides import SlidePredictor
@@ -39,8 +40,8 @@ def test_predictions_equal_those_of_evaluation(slide_run: SlideRun, predicted: O
     columns = [f"prob_{name}" for name in package.record.classes]
     temperature = package.reference.get("calibration/_pooled/temperature")
     assert temperature is None, "five validation slides calibrate nothing"
-    found, wanted = mine[columns].to_numpy(float), theirs[columns].to_numpy()
-    assert np.abs(found - wanted).max() < 1e-6
+    answered, wanted = mine[columns].to_numpy(float), theirs[columns].to_numpy()
+    assert np.abs(answered - wanted).max() < 1e-6
     assert wanted.std(axis=0).min() > 1e-3, "the slides differ, so that equality says something"
 
 
@@ -143,8 +144,8 @@ def test_a_model_of_patients_answers_from_all_their_slides(
         if pooling == "patient_union" else np.mean(single[:2], axis=0)
     )  # fmt: skip
     rows = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
-    found = rows[[f"prob_{name}" for name in record.classes]][:3].astype(float).to_numpy()
-    assert np.abs(found - np.stack([both, both, single[2]])).max() < 2e-6
+    answered = rows[[f"prob_{name}" for name in record.classes]][:3].astype(float).to_numpy()
+    assert np.abs(answered - np.stack([both, both, single[2]])).max() < 2e-6
     assert rows["code"][3] == "unreadable"
     case = tmp_path / "out" / "cases" / rows["case"][0] / "case.json"
     facts = json.loads(case.read_text())["facts"]

@@ -20,12 +20,13 @@ from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
-from offsite.workflows.package.folder import WEIGHTS, Package, load_package, write_package
+from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.schema import Architecture, OperatingPoint, SiteProfile
+from offsite.workflows.package.verification import WEIGHTS
 from offsite.workflows.predict.inputs.items import Item, item_of
 from offsite.workflows.predict.output.folder_lock import locked
 from offsite.workflows.predict.output.tables import _cell
-from offsite.workflows.predict.predictors.contract import Finding, Prepared
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from offsite.workflows.predict.predictors.slides import SlidePredictor
 from tests.workflows.packages import small_record
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
@@ -47,7 +48,7 @@ def stopped(package: Package, after: int = 1) -> TinyPredictor:
     class Stopped(TinyPredictor):
         done = 0
 
-        def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+        def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
             if self.done == after:
                 raise KeyboardInterrupt
             self.done += 1
@@ -115,8 +116,8 @@ def test_parts_give_no_verdict_on_patients(package: Package, tmp_path: Path) -> 
 
 def test_an_answer_that_is_no_number_clears_nobody(package: Package, tmp_path: Path) -> None:
     class Broken(TinyPredictor):
-        def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
-            return [Finding(logits=np.full(3, np.nan, np.float32)) for _ in batch]
+        def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
+            return [ModelAnswer(logits=np.full(3, np.nan, np.float32)) for _ in batch]
 
     predict(package, photographs(tmp_path / "in", 3), tmp_path / "out", Broken(package))
     rows = rows_of(tmp_path / "out")

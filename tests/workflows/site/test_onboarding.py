@@ -18,7 +18,7 @@ from offsite.preprocessing.synthetic.fundus.sites import CLINICS
 from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.predict.batch import BatchOptions
-from offsite.workflows.predict.predictors.contract import Finding, Prepared
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from offsite.workflows.predict.running import predict
 from offsite.workflows.site.calibration import onboard
 from offsite.workflows.site.cases import LocalCases, cases_of
@@ -153,7 +153,7 @@ def test_an_interrupted_prediction_makes_no_package(
 
     whole, calls = PhotographPredictor.infer, []
 
-    def infer(self: PhotographPredictor, batch: list[Prepared]) -> list[Finding]:
+    def infer(self: PhotographPredictor, batch: list[Prepared]) -> list[ModelAnswer]:
         calls.append(len(batch))
         if len(calls) == 6:  # by then there are labelled cases enough to fit something on
             raise KeyboardInterrupt

@@ -24,7 +24,7 @@ class Evidence:
     ood_percentile : float or None
         Distance from the training images as a percentile of theirs, 0..100.
     calibrated_site : bool
-        Whether the site has a profile of its own.
+        Whether the model was calibrated at this site.
     """
 
     positive: float
@@ -35,7 +35,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class CaseDecision:
     """What should be done, and why.
 
     ``referable`` and ``urgent`` are ``yes``, ``no`` or ``indeterminate``: the thresholds alone,
@@ -50,7 +50,7 @@ class Verdict:
     urgent: str
 
 
-def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Verdict:
+def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> CaseDecision:
     """Decide one answered case.
 
     In this order: on an image unlike all that the model knows its numbers mean nothing, so a
@@ -62,7 +62,7 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ve
     referable = _over(evidence.positive, profile.referral)
     urgent = _over(evidence.urgent, profile.urgent)
     if urgent == "yes":
-        referable = "yes"  # the two thresholds are chosen apart; what is urgent is to be referred
+        referable = "yes"  # each threshold is set by itself; whoever is urgent is also referred
     doubts = _doubts(evidence, rules, referable)
     reasons = [text for _, text in doubts]
     foreign = any(code in _FOREIGN for code, _ in doubts)
@@ -86,7 +86,7 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ve
         reasons.append("not locally calibrated")
     reasons += _unchecked(evidence, rules, profile)
     status = Status.OK if code is Code.OK else Status.REVIEW
-    return Verdict(
+    return CaseDecision(
         decision=decision,
         status=status,
         code=code,
@@ -121,12 +121,12 @@ def _doubts(evidence: Evidence, rules: DecisionRules, referable: str) -> list[tu
     if percentile is not None and not percentile < rules.ood_percentile:
         text = f"unlike the training images (percentile {percentile:.1f})"
         doubts.append((Code.OUT_OF_DISTRIBUTION, text))
-    chosen = evidence.sets.get(rules.ambiguous_set)
-    if chosen is not None and not chosen:
+    members = evidence.sets.get(rules.ambiguous_set)
+    if members is not None and not members:
         doubts.append((Code.EMPTY_SET, f"no class fits at {rules.ambiguous_set} %"))
-    elif chosen is not None:
-        positive = [name in rules.positive for name in chosen]
-        named = f"({', '.join(chosen)})"
+    elif members is not None:
+        positive = [name in rules.positive for name in members]
+        named = f"({', '.join(members)})"
         if any(positive) and not all(positive):
             text = f"the {rules.ambiguous_set} % set holds both answers {named}"
             doubts.append((Code.AMBIGUOUS, text))

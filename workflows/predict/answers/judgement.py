@@ -9,8 +9,8 @@ from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.schema import POOLED, OperatingPoint
 from offsite.workflows.package.temperature import tempered
-from offsite.workflows.predict.answers.decisions import Evidence, Verdict, decide
-from offsite.workflows.predict.predictors.contract import Finding
+from offsite.workflows.predict.answers.decisions import CaseDecision, Evidence, decide
+from offsite.workflows.predict.predictors.contract import ModelAnswer
 
 LEVELS = (90, 95)
 
@@ -36,9 +36,9 @@ class Judge:
         }
         self._calibration = package.arrays("calibration")
 
-    def judge(self, finding: Finding, site: str) -> tuple[dict[str, Any], Verdict]:
-        """Judge one finding at one site; returns the columns of the result and the verdict."""
-        logits = np.asarray(finding.logits, dtype=np.float64)[None]
+    def judge(self, answer: ModelAnswer, site: str) -> tuple[dict[str, Any], CaseDecision]:
+        """Judge one answer at one site; returns the columns of the result and the decision."""
+        logits = np.asarray(answer.logits, dtype=np.float64)[None]
         name, profile = self.record.profile_of(site)
         probabilities, calibrated = self._probabilities(logits, profile.calibration)
         sets = {level: self._prediction_set(probabilities, name, level) for level in LEVELS}
@@ -49,26 +49,26 @@ class Judge:
             positive=positive,
             urgent=urgent,
             sets=sets,
-            ood_percentile=self._percentile(finding, logits),
+            ood_percentile=self._percentile(answer, logits),
             calibrated_site=name != POOLED,
         )
-        verdict = decide(evidence, rules, profile)
+        decided = decide(evidence, rules, profile)
         columns = {
             "site_profile": name,
-            "logits": [round(float(value), 6) for value in finding.logits],
+            "logits": [round(float(value), 6) for value in answer.logits],
             "prediction": classes[int(probabilities.argmax())],
             "probabilities": dict(zip(classes, map(_rounded, probabilities), strict=True)),
             "calibrated": calibrated,
-            "referable": verdict.referable,
+            "referable": decided.referable,
             "referable_probability": _rounded(positive),
             **_point("referable", profile.referral),
-            "urgent": verdict.urgent,
+            "urgent": decided.urgent,
             "urgent_probability": None if urgent is None else _rounded(urgent),
             **_point("urgent", profile.urgent),
             **{f"set_{level}": sets[level] for level in LEVELS},
             "ood_percentile": evidence.ood_percentile,
         }
-        return columns, verdict
+        return columns, decided
 
     def _probabilities(self, logits: np.ndarray, calibration: str) -> tuple[np.ndarray, bool]:
         temperature = self._calibration.get(f"{calibration}/temperature")
@@ -81,17 +81,17 @@ class Judge:
         sets = self._sets.get(site, self._sets.get(POOLED))
         if sets is None:
             return None
-        found = sets.predict(probabilities[None], np.array([site]), level / 100)
-        members = zip(self.record.classes, found.members[0], strict=True)
+        predicted = sets.predict(probabilities[None], np.array([site]), level / 100)
+        members = zip(self.record.classes, predicted.members[0], strict=True)
         return tuple(name for name, member in members if member)
 
     def _share(self, probabilities: np.ndarray, names: tuple[str, ...]) -> float:
         return float(sum(probabilities[self.record.classes.index(name)] for name in names))
 
-    def _percentile(self, finding: Finding, logits: np.ndarray) -> float | None:
-        if self._detector is None or finding.embedding is None:
+    def _percentile(self, answer: ModelAnswer, logits: np.ndarray) -> float | None:
+        if self._detector is None or answer.embedding is None:
             return None
-        embedding = np.asarray(finding.embedding, dtype=np.float64)[None]
+        embedding = np.asarray(answer.embedding, dtype=np.float64)[None]
         score = self._detector.score(embedding, logits)
         return round(float(self._detector.percentile(score)[0]), 2)
 

@@ -64,8 +64,8 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
         image.add(record, record["eye"] if task == "photographs" else "")
     shared = {picture for picture, known in owners.items() if len(known) > 1}
     rows = [_row(who, images, shared, task) for who, images in patients.items()]
-    place = itemgetter("patient", "site")
-    return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, *place(row)))
+    name_and_site = itemgetter("patient", "site")
+    return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, *name_and_site(row)))
 
 
 def _row(

@@ -14,7 +14,7 @@ class Item:
     Attributes
     ----------
     number : int
-        Its place in the run, from 1; logs name it by this and never by its file.
+        Its number in the run, from 1; logs name it by this and never by its file.
     path : Path
     name : str
         The path as it is shown: always printable, always UTF-8.

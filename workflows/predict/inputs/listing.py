@@ -57,15 +57,15 @@ def find_inputs(
     InputError
         A cohort table is faulty. A missing file is not an error here: it becomes a row.
     """
-    found: dict[bytes, list[Item]] = {}
+    by_file: dict[bytes, list[Item]] = {}
     repeated = 0
     search = Search(leave_out)
     for name in names:
         for item in search.items(Path(name)):
             key = os.fsencode(os.path.abspath(item.path))  # noqa: PTH100 (a link stays itself)
-            rows = found.setdefault(key, [])
+            rows = by_file.setdefault(key, [])
             repeated += not _added(rows, item if item.site else replace(item, site=site))
-    items = [item for rows in found.values() for item in rows]
+    items = [item for rows in by_file.values() for item in rows]
     whole = _joined(items, group) if group else items
     numbered = (
         replace(item, number=number, parts=item.parts or slide_parts(item.path))

@@ -19,7 +19,7 @@ class Search:
     """Lists what names on the command line stand for.
 
     ``ignored`` counts what was left out on purpose: hidden files, results of earlier runs, and
-    links to folders that are searched in their own place.
+    links to folders that are searched where they lie.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class CaseFiles:
         return digest_of([self._settings, content, facts, _surroundings(item)])
 
     def confirmed(self, item: Item) -> dict[str, Any] | None:
-        """Return the record of a case that this run wrote, or found to hold still.
+        """Return the record of a case that this run wrote, or saw to be valid still.
 
         What else lies in the folder may be another model's answer, or another image's.
         """
@@ -154,13 +154,13 @@ def distinct_siblings(item: Item) -> list[tuple[Path, float | None]]:
 
 def _surroundings(item: Item) -> list[str]:
     """Digests of the patient's other images; "" for one that cannot be read."""
-    found = []
+    digests = []
     for path, _ in item.siblings:
         try:
-            found.append(_digest(path, slide_parts(path), fingerprint))
+            digests.append(_digest(path, slide_parts(path), fingerprint))
         except OSError:
-            found.append("")
-    return found
+            digests.append("")
+    return digests
 
 
 def _digest(path: Path, parts: Sequence[Path], how: Callable[[Path], str]) -> str:

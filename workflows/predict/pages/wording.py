@@ -77,9 +77,9 @@ def profile_text(record: Mapping[str, Any], model: ModelRecord) -> str:
 
 def known_at(site: str, model: ModelRecord) -> dict[str, Any]:
     """Return what was measured at a site; where nothing was, at those it had never seen."""
-    own = [row for row in model.results if row.site == site and site]
-    if own:
-        return {"heading": f"at {site}", "text": "", "warn": False, "rows": _rows(own)}
+    measured = [row for row in model.results if row.site == site and site]
+    if measured:
+        return {"heading": f"at {site}", "text": "", "warn": False, "rows": _rows(measured)}
     if not model.results:
         text = "Nothing: no evaluation came with this model."
         return {"heading": "at this site", "text": text, "warn": True, "rows": []}
@@ -105,8 +105,8 @@ def fact_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
-    order = {metric: place for place, metric in enumerate(headline(results))}
-    chosen = [row for row in results if row.metric in order]
+    order = {metric: rank for rank, metric in enumerate(headline(results))}
+    headlines = [row for row in results if row.metric in order]
     return [
         {
             "site": {"_worst": "worst site", "_pooled": "all together"}.get(row.site, row.site),
@@ -115,5 +115,5 @@ def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
             "estimate": estimate_text(row),
             "n": "" if row.n is None else str(row.n),
         }
-        for row in sorted(chosen, key=lambda row: (order[row.metric], row.site))[:_ROWS]
+        for row in sorted(headlines, key=lambda row: (order[row.metric], row.site))[:_ROWS]
     ]

@@ -86,7 +86,7 @@ def write_cases(
     records: Iterable[Mapping[str, Any]], order: Sequence[str], output: Path, model: PageModel
 ) -> None:
     """Write the page of every case that has a folder; only pages that changed are touched."""
-    places = {case: number for number, case in enumerate(order)}
+    positions = {case: number for number, case in enumerate(order)}
     template = _template("case.html")
     rules = model.record.decision
     common = {
@@ -103,16 +103,16 @@ def write_cases(
         folder = output / "cases" / record["case"]
         if not folder.is_dir():
             return
-        place, site = places[record["case"]], record["site"]
+        position, site = positions[record["case"]], record["site"]
         if site not in known:
             known[site] = known_at(site, model.record)
         text = template.render(
             **common,
             **_case_words(record, model),
             known=known[site],
-            place=place + 1,
-            previous=order[place - 1] if place else "",
-            next=order[place + 1] if place + 1 < len(order) else "",
+            position=position + 1,
+            previous=order[position - 1] if position else "",
+            next=order[position + 1] if position + 1 < len(order) else "",
         )
         put(folder / "index.html", text)
 
@@ -176,23 +176,23 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 def _warnings(
     rows: Sequence[Mapping[str, Any]], sites: Sequence[str], model: ModelRecord
 ) -> list[str]:
-    found = []
+    warnings = []
     unknown = [site or "no site given" for site in sites if site not in model.profiles]
     if rows and unknown:
-        found.append(
+        warnings.append(
             f"Not locally calibrated: {', '.join(unknown[:8])}"
             + (" and others" if len(unknown) > 8 else "")
             + ". How often the model misses disease there is unknown."
         )
     failed = sum(row["status"] == "error" for row in rows)
     if failed:
-        found.append(f"{failed} of {len(rows)} cases have no answer because they failed.")
+        warnings.append(f"{failed} of {len(rows)} cases have no answer because they failed.")
     pending = sum(row["status"] == "pending" for row in rows)
     if pending:
-        found.append(
+        warnings.append(
             f"{pending} of {len(rows)} cases are not read yet: run the same command again."
         )
-    return found
+    return warnings
 
 
 def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
+class ModelAnswer:
     """What the model says of one input.
 
     Attributes
@@ -91,7 +91,7 @@ class Predictor(Protocol):
             Why it cannot be answered.
         """
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+    def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         """Run the model; a finding for each input, in order."""
 
     def shrink(self) -> bool:

@@ -32,7 +32,7 @@ def evidence_overlay(
     step = photograph[1] / width, photograph[0] / height
     corner = field.centre_x - field.radius_x, field.centre_y - field.radius_y
     scale = evidence.shape[1] / (2 * field.radius_x), evidence.shape[0] / (2 * field.radius_y)
-    # From a px of the overlay to a place of the map.
+    # From a px of the overlay to a point of the map.
     (a, b), (c, d) = (
         (s * t, (0.5 * t - o) * s - 0.5) for s, t, o in zip(scale, step, corner, strict=True)
     )

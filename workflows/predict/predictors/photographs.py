@@ -18,7 +18,7 @@ from offsite.workflows.package.folder import Package
 from offsite.workflows.predict.answers.codes import Code
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.photograph_files import photograph_of
-from offsite.workflows.predict.predictors.contract import Finding, Prepared, Quality, Rejected
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared, Quality, Rejected
 from offsite.workflows.predict.predictors.evidence_overlay import evidence_overlay
 from offsite.workflows.predict.predictors.pictures import png, shrunk
 
@@ -103,7 +103,7 @@ class PhotographPredictor:
             },
         )
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+    def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         """Grade a batch of prepared pictures."""
         graded = grade_with_maps(self._network, np.stack([one.payload.pixels for one in batch]))
         assert graded.maps is not None
@@ -111,7 +111,7 @@ class PhotographPredictor:
             self._network.classifier, graded.embeddings, graded.maps, self._positive
         )
         return [
-            Finding(logits=logits, embedding=embedding, save=one.payload.saver(seen))
+            ModelAnswer(logits=logits, embedding=embedding, save=one.payload.saver(seen))
             for one, logits, embedding, seen in zip(
                 batch, graded.logits, graded.embeddings, evidence, strict=True
             )

@@ -43,9 +43,9 @@ def blended(view: np.ndarray, overlay: np.ndarray, caption: Sequence[str]) -> np
     picture = np.rint(view * (1 - share) + overlay[..., :3] * share).astype(np.uint8)
     strip = np.full((8 + 20 * len(caption), picture.shape[1], 3), 255, np.uint8)
     for line, text in enumerate(caption):
-        place = (6, 20 + 20 * line)
+        corner = (6, 20 + 20 * line)
         cv2.putText(
-            strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA
+            strip, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA
         )
     return np.concatenate([picture, strip])
 

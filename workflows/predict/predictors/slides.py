@@ -21,11 +21,12 @@ from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encod
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.overview import read_overview
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
-from offsite.workflows.package.folder import Package, refused
+from offsite.workflows.package.folder import Package
+from offsite.workflows.package.verification import refused
 from offsite.workflows.predict.answers.codes import NOTICE, Code
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.output.case_files import distinct_siblings
-from offsite.workflows.predict.predictors.contract import Finding, Prepared, Quality, Rejected
+from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared, Quality, Rejected
 from offsite.workflows.predict.predictors.pictures import VIEW_PX, blended, png, shrunk
 from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker, TiledSlide
 
@@ -49,7 +50,7 @@ class SlidePredictor:
 
     The whole way is that of training: the same tiling, the same encoder, features rounded to
     float16 as on disk, and `offsite.pathology.inference`. A model that was trained on patients gets all
-    slides of the patient, each with its own heatmap.
+    slides of the patient, each with a heatmap.
 
     Parameters
     ----------
@@ -82,27 +83,27 @@ class SlidePredictor:
         """Tile one slide and make its features, and those of the patient's other slides."""
         try:
             make = self._maker.remembered if item.siblings else self._maker.make
-            own = make(item.path, item.mpp)
-        except Rejected as verdict:
-            if verdict.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
-                verdict.view = _view(item)
+            this = make(item.path, item.mpp)
+        except Rejected as rejection:
+            if rejection.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
+                rejection.view = _view(item)
             raise
         siblings = distinct_siblings(item) if item.siblings else []
         others = [made for other in siblings if (made := self._other(*other)) is not None]
-        facts = {**_facts(own.record), "tiles": len(own.features.features)}
+        facts = {**_facts(this.record), "tiles": len(this.features.features)}
         if item.siblings:
             facts["slides_of_patient"] = 1 + len(others)
             facts["slides_of_patient_left_out"] = len(siblings) - len(others)
         view = _view(item)
         return Prepared(
-            payload=(own, others, view),
+            payload=(this, others, view),
             view=view,
             quality=Quality(assessed=False),
             facts=facts,
             notes=self._notes(item, len(siblings) - len(others)),
         )
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Finding]:
+    def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         """Answer one slide at a time: bags differ too much in size to gain from batches."""
         return [self._answer(*prepared.payload) for prepared in batch]
 
@@ -131,32 +132,32 @@ class SlidePredictor:
         except Rejected:
             return None
 
-    def _answer(self, own: TiledSlide, others: list[TiledSlide], view: np.ndarray) -> Finding:
+    def _answer(self, this: TiledSlide, others: list[TiledSlide], view: np.ndarray) -> ModelAnswer:
         if self._pooling == "patient_union":
-            found = self._union(own, others)
+            bag = self._union(this, others)
         else:
-            found = predict_bag(self._model, own.features.features)
-        logits, embedding = found.logits, found.embedding
+            bag = predict_bag(self._model, this.features.features)
+        logits, embedding = bag.logits, bag.embedding
         if self._pooling == "patient_late" and others:
-            logits, embedding = self._late(found, others)
+            logits, embedding = self._late(bag, others)
 
         def save(folder: Path) -> dict[str, str]:
-            return save_heatmap(folder, own.record, own.features, found.attention, view)
+            return save_heatmap(folder, this.record, this.features, bag.attention, view)
 
-        return Finding(logits=logits, embedding=embedding, save=save)
+        return ModelAnswer(logits=logits, embedding=embedding, save=save)
 
-    def _union(self, own: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
+    def _union(self, this: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
         """All slides as one bag; the attention is that of this slide's tiles."""
-        bags = [own.features.features, *(other.features.features for other in others)]
-        found = predict_bag(self._model, np.concatenate(bags))
+        bags = [this.features.features, *(other.features.features for other in others)]
+        union = predict_bag(self._model, np.concatenate(bags))
         tiles = len(bags[0])
         # In units of the patient's average tile, as the heatmap shows it.
-        attention = found.attention[:tiles] * (len(found.attention) / tiles)
-        return replace(found, attention=attention)
+        attention = union.attention[:tiles] * (len(union.attention) / tiles)
+        return replace(union, attention=attention)
 
-    def _late(self, own: BagPrediction, others: list[TiledSlide]) -> tuple[np.ndarray, np.ndarray]:
+    def _late(self, this: BagPrediction, others: list[TiledSlide]) -> tuple[np.ndarray, np.ndarray]:
         """The mean probabilities of all slides as logits, and the mean embedding."""
-        bags = [own, *(predict_bag(self._model, other.features.features) for other in others)]
+        bags = [this, *(predict_bag(self._model, other.features.features) for other in others)]
         mean = np.mean([bag.probabilities for bag in bags], axis=0)
         logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
         return logits, np.mean([bag.embedding for bag in bags], axis=0)
