@@ -101,7 +101,47 @@ def load_predictions(path: str | Path) -> Predictions:
             file=file,
             remedy="Name a run folder, or a .parquet or .csv file",
         )
-    table = _read_table(file)
+    return predictions_of(
+        _read_table(file),
+        file,
+        embeddings=array_beside(file, "embeddings.npy"),
+        logits=array_beside(file, "logits.npy"),
+    )
+
+
+def predictions_of(
+    table: pd.DataFrame,
+    file: Path | None = None,
+    *,
+    embeddings: np.ndarray | None = None,
+    logits: np.ndarray | None = None,
+) -> Predictions:
+    """Check a table in memory that has the columns of a predictions table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per image, with ``image, patient, site, split, label`` and ``prob_<class>``.
+    file : path, optional
+        Where it came from, for the errors.
+    embeddings, logits : numpy.ndarray, optional
+        Rows x features and rows x classes.
+
+    Raises
+    ------
+    InputError
+        As `load_predictions`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame(
+    ...     {"image": ["1", "2"], "patient": ["p", "q"], "site": "north", "split": "test",
+    ...      "label": ["well", "ill"], "prob_well": [0.75, 0.5], "prob_ill": [0.25, 0.5]}
+    ... )
+    >>> predictions = predictions_of(table)
+    >>> predictions.classes, predictions.labels.tolist()
+    (('well', 'ill'), [0, 1])
+    """
     missing = [column for column in REQUIRED if column not in table.columns]
     if missing:
         raise InputError(
@@ -130,8 +170,8 @@ def load_predictions(path: str | Path) -> Predictions:
         classes=classes,
         probabilities=_probabilities(table, classes, file),
         labels=_labels(table, classes, file),
-        embeddings=_beside(file, "embeddings.npy", len(table)),
-        logits=_beside(file, "logits.npy", len(table)),
+        embeddings=_checked(embeddings, "embeddings.npy", len(table), file),
+        logits=_checked(logits, "logits.npy", len(table), file),
     )
 
 
@@ -150,7 +190,7 @@ def _read_table(file: Path) -> pd.DataFrame:
         ) from error
 
 
-def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> np.ndarray:
+def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) -> np.ndarray:
     values = table[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float64)
     bad = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | (values > 1).any(axis=1)
     bad |= np.abs(values.sum(axis=1) - 1) > 1e-3
@@ -165,7 +205,7 @@ def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path) ->
     return values / values.sum(axis=1, keepdims=True)
 
 
-def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> np.ndarray:
+def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) -> np.ndarray:
     index = {name: number for number, name in enumerate(classes)} | {"": -1}
     unknown = ~table["label"].isin(list(index))
     if unknown.any():
@@ -180,15 +220,21 @@ def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> np.nda
     return table["label"].map(index).to_numpy(np.int64)
 
 
-def _beside(file: Path, name: str, rows: int) -> np.ndarray | None:
+def array_beside(file: Path, name: str) -> np.ndarray | None:
+    """Return the array ``name`` that lies beside a predictions table, or None."""
     path = file.with_name(name)
-    if not path.exists():
+    return np.load(path, allow_pickle=False) if path.exists() else None
+
+
+def _checked(
+    array: np.ndarray | None, name: str, rows: int, file: Path | None
+) -> np.ndarray | None:
+    if array is None:
         return None
-    array = np.load(path, allow_pickle=False)
     if len(array) != rows:
         raise InputError(
-            f"{len(array)} rows, but {file.name} has {rows}",
-            file=path,
+            f"{len(array)} rows, but {'the table' if file is None else file.name} has {rows}",
+            file=file.with_name(name) if file else None,
             remedy="Write both from the same run, in the same order",
         )
     return np.asarray(array, dtype=np.float64)

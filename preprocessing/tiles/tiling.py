@@ -77,7 +77,7 @@ def tile_slide(
     )
     try:
         with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
-            tiles, masks = _tiles_of(opened, base, settings)
+            tiles, masks = tiles_of(opened, base, settings)
     except InputError as error:
         why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
     except Exception as error:  # a fault of ours must not end a night's batch
@@ -157,9 +157,21 @@ def _remove_leftovers(*targets: Path) -> None:
             old.unlink(missing_ok=True)
 
 
-def _tiles_of(
+def tiles_of(
     slide: Slide, base: SlideRecord, settings: TileSettings
 ) -> tuple[SlideTiles, SlideMasks]:
+    """Choose the tiles of an open slide; nothing is written.
+
+    Parameters
+    ----------
+    base : SlideRecord
+        What is known of the slide before it is looked at; the record of the tiles is made of it.
+
+    Raises
+    ------
+    InputError
+        Code ``resolution_too_low`` or ``unreadable_slide``.
+    """
     _check_resolution(slide, settings)
     geometry = lay_tiles(
         slide.dimensions,
