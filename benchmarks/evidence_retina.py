@@ -18,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from retina_protocols import run_protocol
+from retina_results import REFERABLE
 
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
@@ -29,8 +31,6 @@ from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.preprocessing.fundus.cohort import prepare_cohort
 from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
-from offsite.retina.protocols import run_protocol
-from offsite.retina.results import REFERABLE
 from offsite.retina.settings import RetinaSettings
 from offsite.training.cells import Cell, divisions_of, experiment_cells
 

@@ -31,6 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from retina_results import site_results
 from scipy import stats
 
 from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior, prior_corrected
@@ -43,7 +44,6 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
     make_fundus_cohort,
 )
 from offsite.preprocessing.synthetic.fundus.sites import GRADES, CameraProfile, ClinicProfile
-from offsite.retina.results import site_results
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 

@@ -58,10 +58,10 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
     from safetensors.torch import load_file
 
     try:
-        found = load_file(weights)
+        tensors = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise _foreign_weights(weights) from error
-    return slide_model(found, architecture, file=weights)
+    return slide_model(tensors, architecture, file=weights)
 
 
 def slide_model(

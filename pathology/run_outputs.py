@@ -26,12 +26,12 @@ def write_predictions(
     evaluation sees one and the same answer in both), and the embeddings their mean.
 
     An answer is judged by what it answers for: where that is the patient, ``label`` is the
-    patient's, and the slide's own is kept as ``slide_label``.
+    patient's, and that of the slide is kept as ``slide_label``.
     """
     bag = slides.table["bag"].to_numpy()
-    probabilities = np.stack([found.probabilities for found in predictions])[bag]
-    logits = np.stack([found.logits for found in predictions])[bag]
-    embeddings = np.stack([found.embedding for found in predictions])[bag]
+    probabilities = np.stack([answer.probabilities for answer in predictions])[bag]
+    logits = np.stack([answer.logits for answer in predictions])[bag]
+    embeddings = np.stack([answer.embedding for answer in predictions])[bag]
     if pooling == "patient_late":
         patients = pd.factorize(slides.table["patient"])[0]
         probabilities = _patient_means(probabilities, patients)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from offsite.pathology.aggregators.registry import build_aggregator
 from offsite.pathology.bags import Bags
-from offsite.pathology.diagnostics import contrast_diagnostics, neural_collapse
 from offsite.pathology.settings import ScMilSettings, StagedSettings
 from offsite.pathology.site_jitter import site_jittered
 from offsite.training.algorithm import Algorithm, Output
 from offsite.training.devices.distributed import gather
+from offsite.training.diagnostics import contrast_diagnostics, neural_collapse
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.losses.contrastive import (
     ContrastiveLoss,

@@ -76,7 +76,7 @@ class ContrastSettings(Settings):
     )
     variant: Literal["standard", "minority", "prototypes"] = Field(
         default="standard",
-        description="Repair for few classes: the largest class attracts only its own views"
+        description="Repair for few classes: the largest class attracts only further views of the same bag"
         " (minority), or fixed directions join as positives (prototypes)",
     )
     memory: int = Field(
@@ -207,7 +207,7 @@ class PathologySettings(Settings):
         ------
         InputError
             Code ``unknown_method``, or ``narrow_projection``: fewer numbers than classes, where
-            each class needs a direction of its own.
+            each class needs its direction.
         """
         if method not in get_args(MethodName):
             raise InputError(

@@ -61,15 +61,15 @@ class SlidesOfRun:
         return self._labelled("val")
 
     def _labelled(self, split: str) -> np.ndarray:
-        chosen = (self.splits == split) & (self.roles == "training") & (self.bags.labels >= 0)
-        return np.flatnonzero(chosen & ~self.partial)
+        labelled = (self.splits == split) & (self.roles == "training") & (self.bags.labels >= 0)
+        return np.flatnonzero(labelled & ~self.partial)
 
-    def subset(self, chosen: np.ndarray) -> BagTable:
+    def subset(self, numbers: np.ndarray) -> BagTable:
         """Return some of the bags."""
         return BagTable(
-            tuple(self.bags.names[bag] for bag in chosen),
-            tuple(self.bags.slides[bag] for bag in chosen),
-            self.bags.labels[chosen],
+            tuple(self.bags.names[bag] for bag in numbers),
+            tuple(self.bags.slides[bag] for bag in numbers),
+            self.bags.labels[numbers],
         )
 
 
@@ -115,7 +115,7 @@ def select_slides(
     first = np.array([members[0] for members in slides])
     shown = table.groupby("bag")["class_index"].max().to_numpy(np.int64)
     labels = severest[first] if pooling == "patient_union" else shown
-    chosen = SlidesOfRun(
+    slides_of_run = SlidesOfRun(
         table=table,
         excluded=excluded,
         store=store,
@@ -124,24 +124,26 @@ def select_slides(
         roles=table["site_role"].to_numpy(object)[first],
         partial=shown < labels,
     )
-    _check_classes(cohort, chosen)
-    return _with_partial_listed(chosen)
+    _check_classes(cohort, slides_of_run)
+    return _with_partial_listed(slides_of_run)
 
 
-def _with_partial_listed(chosen: SlidesOfRun) -> SlidesOfRun:
+def _with_partial_listed(slides_of_run: SlidesOfRun) -> SlidesOfRun:
     """List the slides of partial bags that would have been trained on or validated with."""
-    table = chosen.table
+    table = slides_of_run.table
     used = table["split"].isin(["train", "val"]) & (table["site_role"] == "training")
-    listed = table[used & chosen.partial[table["bag"]]]
+    listed = table[used & slides_of_run.partial[table["bag"]]]
     if listed.empty:
-        return chosen
+        return slides_of_run
     message = (
         "The slide that gives the patient's label has no features, and this one need not show it"
     )
     rows = listed[COLUMNS].assign(
         status=NOT_TRAINED_ON, code="decisive_slide_missing", message=message
     )
-    return replace(chosen, excluded=pd.concat([chosen.excluded, rows], ignore_index=True))
+    return replace(
+        slides_of_run, excluded=pd.concat([slides_of_run.excluded, rows], ignore_index=True)
+    )
 
 
 def _check_splits(cohort: Cohort) -> None:
@@ -160,8 +162,8 @@ def _said(folder: Path) -> pd.DataFrame:
     if not (folder / TABLE).is_file():
         return pd.DataFrame(columns=_REASON, dtype=str)
     try:
-        found = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
-        return found.set_index("slide")[_REASON]
+        table = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
+        return table.set_index("slide")[_REASON]
     except (ValueError, KeyError) as error:
         raise InputError(
             f"the table cannot be read ({error})",
@@ -181,12 +183,12 @@ def _usable(
     """
     made = set(said.index[said["status"] == EMBEDDED])
     located = locate(folder, slides)
-    found, faults = {}, {}
+    files, faults = {}, {}
     for slide in slides:
         path = located.get(slide, feature_path(folder, slide))
         try:
             if read_header(path).rows:
-                found[slide] = path
+                files[slide] = path
             else:
                 faults[slide] = (NO_TILES, "no_tiles", "The feature file holds no tile")
         except InputError as error:
@@ -199,7 +201,7 @@ def _usable(
                 ) from error
             if error.code != "not_embedded":
                 faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")
-    return found, pd.DataFrame.from_dict(faults, orient="index", columns=_REASON, dtype=str)
+    return files, pd.DataFrame.from_dict(faults, orient="index", columns=_REASON, dtype=str)
 
 
 def _excluded(missing: pd.DataFrame, said: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
@@ -213,8 +215,10 @@ def _excluded(missing: pd.DataFrame, said: pd.DataFrame, faults: pd.DataFrame) -
     return excluded
 
 
-def _check_classes(cohort: Cohort, chosen: SlidesOfRun) -> None:
-    counts = np.bincount(chosen.bags.labels[chosen.training_bags()], minlength=len(cohort.classes))
+def _check_classes(cohort: Cohort, slides_of_run: SlidesOfRun) -> None:
+    counts = np.bincount(
+        slides_of_run.bags.labels[slides_of_run.training_bags()], minlength=len(cohort.classes)
+    )
     missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]
     if missing:
         raise InputError(

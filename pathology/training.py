@@ -149,15 +149,15 @@ def _fit_settings(settings: PathologySettings) -> FitSettings:
 
 def _validator(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> Any:
     """Return the scores of an epoch on the labelled validation bags, or None without such bags."""
-    chosen = slides.validation_bags()
-    if not len(chosen):
+    bags = slides.validation_bags()
+    if not len(bags):
         return None
-    validation = slides.subset(chosen)
+    validation = slides.subset(bags)
     loader = BagLoader(slides.store, validation)
 
     def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
         assert isinstance(algorithm, ScMil)
-        logits = np.stack([found.logits for found in predict_all(algorithm, loader)])
+        logits = np.stack([answer.logits for answer in predict_all(algorithm, loader)])
         return validation_scores(logits, validation.labels, n_classes)
 
     return validate

@@ -59,10 +59,10 @@ class Gdrnet(ERM):
         if batch.second is None:
             raise ValueError("GDRNet needs a second view of each photograph")
         embedding = self.backbone(torch.cat([batch.pixels, batch.second]))
-        own, other = (gather(half) for half in embedding.chunk(2))
+        first, other = (gather(half) for half in embedding.chunk(2))
         labels, sites = gather(batch.labels), gather(batch.sites)
         supervised = self._supervised(self.classifier(other), labels, sites)
-        contrast = view_contrast(own, other, self.settings.temperature)
+        contrast = view_contrast(first, other, self.settings.temperature)
         fading = 1 - progress
         loss = (1 - fading) * supervised + fading * contrast / self.settings.scale
         return {"loss": loss, "supervised": supervised, "contrast": contrast}
@@ -81,19 +81,19 @@ def smoothed_weights(counts: np.ndarray, smoothing: float) -> Tensor:
     return torch.tensor(1 / share, dtype=torch.float32)
 
 
-def view_contrast(own: Tensor, other: Tensor, temperature: float) -> Tensor:
+def view_contrast(first: Tensor, other: Tensor, temperature: float) -> Tensor:
     """Return the contrastive loss of two views (Chen et al. 2020, arXiv 2002.05709), scaled.
 
     The scale temperature / 0.07 is that of the supervised contrastive code that GDRNet builds on.
 
     Parameters
     ----------
-    own, other : Tensor
+    first, other : Tensor
         B x E, row i of both from one photograph.
     """
-    z = F.normalize(torch.cat([own, other]).float(), dim=1)
+    z = F.normalize(torch.cat([first, other]).float(), dim=1)
     similarity = z @ z.T / temperature
-    items = len(own)
+    items = len(first)
     itself = torch.eye(2 * items, dtype=torch.bool, device=z.device)
     log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
     loss, _ = mean_over_valid_anchors(log_share, itself.roll(items, dims=1))

@@ -185,7 +185,7 @@ class RetinaSettings(Settings):
 
 
 def check_method_name(name: str) -> None:
-    """Refuse a name that is no method's, before anything is read.
+    """Refuse an unknown method, before anything is read.
 
     Raises
     ------

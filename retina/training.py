@@ -164,8 +164,10 @@ def batch_source(
 
 def _laid_over(settings: _Family, changes: dict[str, Any]) -> _Family:
     """Return settings with those changes that are of their kind; each method has one family."""
-    own = {name: value for name, value in changes.items() if name in type(settings).model_fields}
-    return type(settings).model_validate({**settings.model_dump(), **own})
+    fitting = {
+        name: value for name, value in changes.items() if name in type(settings).model_fields
+    }
+    return type(settings).model_validate({**settings.model_dump(), **fitting})
 
 
 def _anchors(
@@ -211,12 +213,12 @@ def _inputs(
     cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
 ) -> dict[str, Any]:
     weights = settings.backbone.weights
-    chosen = outcome_settings(settings)
-    del chosen["backbone"]["weights"]  # what the file holds counts, not where it lies
+    outcome = outcome_settings(settings)
+    del outcome["backbone"]["weights"]  # what the file holds counts, not where it lies
     return {
         "task": "retina",
         "version": VERSION,
-        "settings": chosen,
+        "settings": outcome,
         "classes": list(cohort.classes),
         "photographs": photographs.digest,
         "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),

@@ -58,16 +58,16 @@ def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     from scipy.stats import rankdata
 
     present = np.unique(labels)
-    found = []
+    means = []
     for first in range(len(present)):
         for second in range(first + 1, len(present)):
             pair = []
-            for own, other in ((first, second), (second, first)):
-                a, b = labels == present[own], labels == present[other]
+            for one, other in ((first, second), (second, first)):
+                a, b = labels == present[one], labels == present[other]
                 ranks = rankdata(
-                    np.concatenate([probabilities[a, present[own]], probabilities[b, present[own]]])
+                    np.concatenate([probabilities[a, present[one]], probabilities[b, present[one]]])
                 )
                 n_a, n_b = int(a.sum()), int(b.sum())
                 pair.append((ranks[:n_a].sum() - n_a * (n_a + 1) / 2) / (n_a * n_b))
-            found.append(np.mean(pair))
-    return float(np.mean(found)) if found else None
+            means.append(np.mean(pair))
+    return float(np.mean(means)) if means else None

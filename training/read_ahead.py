@@ -37,10 +37,10 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
     thread = threading.Thread(target=read, name="read-ahead", daemon=True)
     thread.start()
     try:
-        while (found := ready.get())[0] == "item":
-            yield found[1]
-        if found[0] == "error":
-            raise found[1]
+        while (message := ready.get())[0] == "item":
+            yield message[1]
+        if message[0] == "error":
+            raise message[1]
     finally:
         left.set()
         thread.join()

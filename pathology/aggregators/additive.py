@@ -12,7 +12,7 @@ class AdditiveAttention(GatedAttention):
     """Gated attention whose bag embedding is a sum of transformed instances.
 
     b = sum_j a_j m(h_j) with an MLP m, so that a linear classifier's logits are the sum of the
-    instances' own: W b = sum_j W a_j m(h_j). After Javed et al. 2022, arXiv 2206.01794, equation 4,
+    instances': W b = sum_j W a_j m(h_j). After Javed et al. 2022, arXiv 2206.01794, equation 4,
     which has m(a_j h_j): there the biases of m add up over the instances, and a large bag is
     answered differently from a part of it. That, and splitting their function into m and the
     classifier so that contrast can act on the bag embedding, is our construction.

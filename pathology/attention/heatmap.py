@@ -100,8 +100,8 @@ def tinted(levels: np.ndarray, covered: np.ndarray) -> np.ndarray:
     steps = np.arange(256, dtype=np.float32) / 255
     table = np.column_stack([_coloured(steps), _opacity(steps)]).view(np.uint32)[:, 0]
     # One number per pixel is looked up: four times cheaper than its four bands.
-    chosen = table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
-    return np.where(covered, chosen, np.uint32(0))[..., None].view(np.uint8)
+    colours = table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
+    return np.where(covered, colours, np.uint32(0))[..., None].view(np.uint8)
 
 
 def write_heatmap(

@@ -1,1 +1,1 @@
-"""Feature files: offsite's own and those of others, and the store that training reads."""
+"""Feature files: offsite's and those of others, and the store that training reads."""

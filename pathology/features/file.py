@@ -56,10 +56,10 @@ class SlideFeatures:
 
     def digest(self) -> str:
         """SHA-256 (hex) of features and coordinates."""
-        found = hashlib.sha256(str(self.features.shape).encode())
-        found.update(np.ascontiguousarray(self.features).data)
-        found.update(np.ascontiguousarray(self.coords).data)
-        return found.hexdigest()
+        digest = hashlib.sha256(str(self.features.shape).encode())
+        digest.update(np.ascontiguousarray(self.features).data)
+        digest.update(np.ascontiguousarray(self.coords).data)
+        return digest.hexdigest()
 
 
 def feature_path(folder: str | Path, slide: str) -> Path:
@@ -171,10 +171,10 @@ def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
     layout = [name for name in ("features", "coords") if isinstance(file.get(name), h5py.Dataset)]
     if len(layout) < 2 or file["features"].ndim != 2:
         raise _unusable(path, "the file does not hold 'features' (N x D) and 'coords' (N x 2)")
-    found = {name: file.attrs.get(name) for name in FeatureOrigin.model_fields}
+    attributes = {name: file.attrs.get(name) for name in FeatureOrigin.model_fields}
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
-        for name, value in found.items()
+        for name, value in attributes.items()
         if value is not None
     }
     try:

@@ -1,4 +1,4 @@
-"""Feature files as they are found: offsite's own, and those of CLAM, TRIDENT and STAMP.
+"""Feature files as they lie on disk: offsite's, and those of CLAM, TRIDENT and STAMP.
 
 | tool | file | features | coordinates |
 |---|---|---|---|
@@ -85,14 +85,14 @@ def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
         Code ``two_feature_files`` (two files of the same kind bear the name of one slide) or
         ``one_feature_file`` (two slides, as ``S1.svs`` and ``S1.tif``, would share one).
     """
-    found: dict[str, list[Path]] = {}
+    files_of: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.suffix.lower() in _SUFFIXES and path.is_file():
             for name in {_stem(path.name), _without(path.name, _SUFFIXES)}:
-                found.setdefault(name, []).append(path)
+                files_of.setdefault(name, []).append(path)
     located = {}
     for slide in slides:
-        files = found.get(slide) or found.get(_stem(slide), [])
+        files = files_of.get(slide) or files_of.get(_stem(slide), [])
         ranked = [p for p in files if not is_tensor_file(p)] or files
         if len(ranked) > 1:
             raise InputError(
@@ -126,8 +126,8 @@ def _stem(name: str) -> str:
 
 def _without(name: str, suffixes: Iterable[str]) -> str:
     """Return a name without the first of the suffixes that it bears."""
-    found = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
-    return name.removesuffix(name[len(name) - len(found) :])
+    ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+    return name.removesuffix(name[len(name) - len(ending) :])
 
 
 def read_header(path: str | Path) -> FeatureHeader:
@@ -220,11 +220,11 @@ def _dataset(file: h5py.File, path: Path) -> h5py.Dataset:
 
 def _attributes(file: h5py.File) -> dict[str, Any]:
     """Attributes of the file, its features and its coordinates, together."""
-    found: dict[str, Any] = dict(file.attrs)
+    attributes: dict[str, Any] = dict(file.attrs)
     for name in ("features", "feats", "coords"):
         if isinstance(file.get(name), h5py.Dataset):
-            found |= dict(file[name].attrs)
-    return found
+            attributes |= dict(file[name].attrs)
+    return attributes
 
 
 def _layout(file: h5py.File, attributes: dict[str, Any]) -> str:

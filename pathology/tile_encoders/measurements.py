@@ -23,7 +23,7 @@ _LOG_SCALES = np.log(np.array(SCALES_UM))
 
 
 def normalised(density: np.ndarray) -> np.ndarray:
-    """Shift and scale a density by its own quantiles: 0 at the 20th and 1 at the 95th percentile.
+    """Shift and scale a density by its quantiles: 0 at the 20th and 1 at the 95th percentile.
 
     A tile without contrast (glass, a blank) gives zeros and not amplified noise.
     """
@@ -164,10 +164,10 @@ def holes(density: np.ndarray, mpp: float) -> list[Measured]:
 
 def spectrum(image: np.ndarray) -> Measured:
     """Log share of power by wavelength (logarithmic bins from 4 to 90 px)."""
-    window, place = _frequency_bins(image.shape)
+    window, bin_of = _frequency_bins(image.shape)
     half = rfft2((image - cv2.mean(image)[0]) * window)
     power = half.real**2 + half.imag**2
-    binned = np.bincount(place, power.ravel(), SPECTRUM_BINS + 2)[1:-1] + 1e-6
+    binned = np.bincount(bin_of, power.ravel(), SPECTRUM_BINS + 2)[1:-1] + 1e-6
     return np.log(binned / binned.sum())
 
 

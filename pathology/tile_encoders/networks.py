@@ -51,9 +51,9 @@ class NetworkEncoder:
         batch_size: int = 64,
         licence: str = "",
     ) -> None:
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.name, self.tile_px, self.mpp, self.licence = name, tile_px, mpp, licence
-        self.batch_size, self.device = batch_size, torch.device(chosen)
+        self.batch_size, self.device = batch_size, torch.device(name)
         facts = {"name": name, "tile_px": tile_px, "mpp": mpp, "mean": mean, "std": std}
         self.digest = weights_digest(network.state_dict(), facts)
         self.network = network.to(self.device).eval()
@@ -88,10 +88,10 @@ class NetworkEncoder:
         if tiles.shape[-1] != self.tile_px:
             size = (self.tile_px, self.tile_px)
             tiles = nn.functional.interpolate(tiles, size, mode="bilinear", antialias=True)
-        found: Tensor = self.network(tiles.contiguous())
-        if found.ndim == 4:
-            found = found.mean(dim=(2, 3))
-        return found.float().cpu().numpy()
+        output: Tensor = self.network(tiles.contiguous())
+        if output.ndim == 4:
+            output = output.mean(dim=(2, 3))
+        return output.float().cpu().numpy()
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
@@ -110,15 +110,15 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return dict(load_file(file))
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # both raise many kinds for a damaged or hostile file
         raise _bad_weights(file, f"the weights cannot be read ({type(error).__name__})") from error
     for key in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise _bad_weights(file, "the file does not hold named tensors")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:

@@ -46,13 +46,13 @@ class EncoderSettings(Settings):
         default=224,
         ge=32,
         le=2048,
-        description="Side of a tile, px (foundation models have their own)",
+        description="Side of a tile, px (foundation models set theirs)",
     )
     mpp: float = Field(
         default=0.5,
         gt=0.05,
         lt=20,
-        description="um per px of the tiles (foundation models have their own)",
+        description="um per px of the tiles (foundation models set theirs)",
     )
     weights: str | None = Field(
         default=None,

@@ -167,10 +167,10 @@ class Deco(ERM):
         loss = augmented + self.original_weight * plain
         losses = {"augmented": augmented, "original": plain}
         if self.settings.alignment:
-            own, other = semantic_directions(last).chunk(2)
-            pixel = pixel_alignment(own, other, self.settings.margin)
+            anchor, partner = semantic_directions(last).chunk(2)
+            pixel = pixel_alignment(anchor, partner, self.settings.margin)
             labels, sites = gather(batch.labels), gather(batch.sites)
-            by_class = class_alignment(gather(own), labels, sites, self.settings.temperature)
+            by_class = class_alignment(gather(anchor), labels, sites, self.settings.temperature)
             share = self.settings.pixel_share
             losses |= {"pixel_alignment": pixel, "class_alignment": by_class}
             loss = loss + self.settings.alignment * (share * pixel + (1 - share) * by_class)

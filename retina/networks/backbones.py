@@ -213,8 +213,8 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
         return net._swish(net._bn0(net._conv_stem(net._conv_stem_padding(pixels))))
 
     def blocks(first: int, last: int) -> Stage:
-        chosen: list[Any] = list(net._blocks.children())[first:last]
-        return lambda features: _through(chosen, features)
+        blocks: list[Any] = list(net._blocks.children())[first:last]
+        return lambda features: _through(blocks, features)
 
     def top(features: Tensor) -> Tensor:
         deep = blocks(5, 7)(features)

@@ -31,14 +31,16 @@ def load_first_weights(net: nn.Module, path: str | Path) -> None:
         Code ``unreadable_weights`` or ``weights_do_not_fit``.
     """
     file = Path(path)
-    own = net.state_dict()
+    expected = net.state_dict()
     bare = {_without_prefix(name): tensor for name, tensor in _read(file).items()}
     given = {
-        _name_in(own, name): tensor for name, tensor in bare.items() if not name.startswith(_HEADS)
+        _name_in(expected, name): tensor
+        for name, tensor in bare.items()
+        if not name.startswith(_HEADS)
     }
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    missing = sorted(set(own) - set(given) - counters)
-    other = sorted(n for n in set(own) & set(given) if own[n].shape != given[n].shape)
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - set(given) - counters)
+    other = sorted(n for n in set(expected) & set(given) if expected[n].shape != given[n].shape)
     if missing or other:
         fault = f"{len(missing)} layers are missing" if missing else "shapes differ"
         raise InputError(
@@ -47,7 +49,7 @@ def load_first_weights(net: nn.Module, path: str | Path) -> None:
             code="weights_do_not_fit",
             remedy="Give the weights of the same architecture, named as torchvision names them",
         )
-    net.load_state_dict({name: given.get(name, tensor) for name, tensor in own.items()})
+    net.load_state_dict({name: given.get(name, tensor) for name, tensor in expected.items()})
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -63,7 +65,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
         content = content.get("state_dict", content)
         return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    except Exception as error:  # both readers raise their own kinds for what is damaged or unsafe
+    except Exception as error:  # each reader has several kinds of error for these
         raise InputError(
             f"cannot be read as weights ({type(error).__name__})",
             file=file,
@@ -82,7 +84,7 @@ def _without_prefix(name: str) -> str:
     return name
 
 
-def _name_in(own: Container[str], name: str) -> str:
+def _name_in(expected: Container[str], name: str) -> str:
     """Return the name by which the network has a layer of the file.
 
     MONAI keeps a dense layer's parts in a submodule 'layers', torchvision does not; timm dissolves
@@ -90,4 +92,4 @@ def _name_in(own: Container[str], name: str) -> str:
     """
     monai = re.sub(r"(denselayer\d+)\.(norm|conv)", r"\1.layers.\2", name)
     timm = re.sub(r"^(\w+?)\.(\w+)\.", r"\1_\2.", name)
-    return next((known for known in (name, monai, timm) if known in own), name)
+    return next((known for known in (name, monai, timm) if known in expected), name)

@@ -157,21 +157,23 @@ def select_photographs(cohort: Cohort, prepared: str | Path, resident_gib: float
         )
     there = joined[joined["status"] == "ok"].reset_index(drop=True)
     there["gradable"] = there["gradable"].astype(bool)
-    found = _run_photographs(there, joined, Path(prepared), settings, resident_gib)
-    if not len(found.rows("train")):
+    photographs = _run_photographs(there, joined, Path(prepared), settings, resident_gib)
+    if not len(photographs.rows("train")):
         raise InputError(
             "no labelled, gradable training photograph",
             file=cohort.path,
             remedy="Train on a site with labels",
             code="no_training_item",
         )
-    _check_classes(cohort, found)
-    return found
+    _check_classes(cohort, photographs)
+    return photographs
 
 
-def _check_classes(cohort: Cohort, found: RunPhotographs) -> None:
+def _check_classes(cohort: Cohort, photographs: RunPhotographs) -> None:
     """Refuse a class whose training photographs all failed or are ungradable: it has no examples."""
-    counts = np.bincount(found.labels[found.rows("train")], minlength=len(cohort.classes))
+    counts = np.bincount(
+        photographs.labels[photographs.rows("train")], minlength=len(cohort.classes)
+    )
     if counts.all():
         return
     missing = [name for name, count in zip(cohort.classes, counts, strict=True) if not count]

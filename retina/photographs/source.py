@@ -1,4 +1,4 @@
-"""Training batches of photographs, each picture augmented by its own seed."""
+"""Training batches of photographs, each draw of a picture augmented anew."""
 
 from collections.abc import Iterator
 

@@ -4,7 +4,6 @@ import torch
 
 from offsite.errors import InputError
 from offsite.pathology.bags import Bags
-from offsite.pathology.diagnostics import contrast_diagnostics, neural_collapse
 from offsite.pathology.methods import (
     METHODS,
     SECOND_STAGE_FROM,
@@ -17,7 +16,7 @@ from offsite.pathology.settings import ContrastSettings, ScMilSettings
 from offsite.training.algorithm import Algorithm, Batch
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.classification import cross_entropy
-from offsite.training.losses.contrastive import simplex_prototypes, supervised_contrastive
+from offsite.training.losses.contrastive import supervised_contrastive
 
 COUNTS = np.array([20, 5, 2])
 
@@ -182,51 +181,9 @@ def test_a_feature_that_hardly_varied_in_training_is_not_blown_up():
     np.testing.assert_allclose(sc_mil.scale.numpy(), [1, 2, 3, 0.2, 0.2, 2])
 
 
-def test_diagnostics_of_collapsed_classes_take_their_extreme_values():
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    bags = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
-    z = simplex_prototypes(2, 4)[labels]
-    found = contrast_diagnostics(z, labels, bags, 2)
-    assert found["alignment"].item() == pytest.approx(0, abs=1e-6)
-    assert found["collapse_0"].item() == pytest.approx(1)
-    assert found["class_alignment"].item() == 1.0
-    assert found["sample_alignment"].item() == 0.0  # no row is nearer to its own other view
-    collapse = neural_collapse(z * 3, labels, 2)
-    assert collapse["nc1"].item() == pytest.approx(0, abs=1e-6)
-    assert collapse["nc2"].item() == pytest.approx(0, abs=1e-6)
-
-
-def test_diagnostics_are_exact_under_autocast():
-    labels, bags = torch.arange(12) % 3, torch.arange(12) // 2
-    z = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
-    plain = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = contrast_diagnostics(z, labels, bags, 3) | neural_collapse(z, labels, 3)
-    assert {name: value.item() for name, value in cast.items()} == {
-        name: pytest.approx(value.item(), abs=0, nan_ok=True) for name, value in plain.items()
-    }
-
-
 def test_the_lowest_contrast_is_named_for_the_plain_one_alone():
     named = "contrast_above_lowest"
     assert named in model("sc_mil").step(batch(), 0.2)
     assert named not in model("sc_mil_minority").step(batch(), 0.2)
     assert named not in model("sc_mil_prototypes").step(batch(), 0.2)
     assert named not in model("sc_mil", contrast={"memory": 8}).step(batch(), 0.2)
-
-
-def test_diagnostics_that_a_batch_cannot_define_are_nan():
-    one = torch.tensor([0, 0])
-    found = contrast_diagnostics(torch.randn(2, 4), one, torch.tensor([0, 1]), 2)
-    assert torch.isnan(found["collapse_1"])
-    assert torch.isnan(found["sample_alignment"])
-    assert torch.isnan(neural_collapse(torch.randn(2, 4), one, 2)["nc1"])
-
-
-def test_uniformity_is_lower_for_spread_rows_than_for_gathered_ones():
-    labels, bags = torch.zeros(64, dtype=torch.int64), torch.arange(64)
-    generator = torch.Generator().manual_seed(0)
-    spread = torch.randn(64, 8, generator=generator)
-    gathered = spread * 0.05 + 1
-    values = [contrast_diagnostics(z, labels, bags, 1)["uniformity"] for z in (spread, gathered)]
-    assert values[0] < values[1] - 1

@@ -84,7 +84,7 @@ def gather(rows: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        n x ..., equal on every rank. In backward each rank receives, for its own rows, the sum of
+        n x ..., equal on every rank. In backward each rank receives, for its rows, the sum of
         the gradients of all ranks; divided by the world size, as DDP does, this is the gradient of
         the one-process loss.
     """
@@ -179,9 +179,9 @@ def _order(counts: list[int], device: torch.device) -> Tensor:
     """Place in the global batch of each row of the ranks' concatenation."""
     item = np.concatenate([np.arange(count) for count in counts])
     rank = np.repeat(np.arange(len(counts)), counts)
-    place = np.empty(len(item), dtype=np.int64)
-    place[np.lexsort((rank, item))] = np.arange(len(item))
-    return torch.from_numpy(place).to(device)
+    position = np.empty(len(item), dtype=np.int64)
+    position[np.lexsort((rank, item))] = np.arange(len(item))
+    return torch.from_numpy(position).to(device)
 
 
 class _Gather(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Batch normalisation over the global batch, on any device.
 
-PyTorch's own `SyncBatchNorm` does the same on GPUs alone.
+PyTorch's `SyncBatchNorm` does the same on GPUs alone.
 """
 
 from typing import Any

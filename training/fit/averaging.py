@@ -1,4 +1,4 @@
-"""Averages of the weights over training, chosen by settings and unknown to the algorithms.
+"""Averages of the weights over training, named by the settings and unknown to the algorithms.
 
 They average parameters and floating-point buffers (batch-norm statistics among them), so an
 average can be used without a pass over the data. Integer buffers are copied.
@@ -43,12 +43,12 @@ def holding(module: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterator
     if weights is None:
         yield
         return
-    own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    trained = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     _copy(module, weights)
     try:
         yield
     finally:
-        _copy(module, own)
+        _copy(module, trained)
 
 
 @torch.no_grad()

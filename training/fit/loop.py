@@ -37,7 +37,7 @@ _CLOCK_EVERY = 16
 class BatchSource(Protocol):
     """Batches as a pure function of (seed, epoch); in several processes each rank's shards.
 
-    A thread may read ahead, so a source draws from generators of its own and not from torch's.
+    A thread may read ahead, so a source draws from its generators and not from torch's.
     """
 
     def steps(self, epoch: int) -> int:
@@ -224,24 +224,26 @@ class _Fitting:
 
     def resume(self) -> None:
         """Go back to the last checkpoint, or to the start; cut the curves to match."""
-        found = self._usable_checkpoint() if self.engine.rank == 0 else None
-        if not distributed.from_rank_zero(found is not None):
+        restored = self._usable_checkpoint() if self.engine.rank == 0 else None
+        if not distributed.from_rank_zero(restored is not None):
             return
-        found = found or store.load_checkpoint(self.folder / "checkpoint", self.digest)
-        if found is None:
+        restored = restored or store.load_checkpoint(self.folder / "checkpoint", self.digest)
+        if restored is None:
             raise RuntimeError(f"{self.folder} is not seen by every process")
-        self.algorithm.load_state_dict(store.part(found.tensors, "model"))
-        store.load_optimiser_tensors(self.engine.optimiser, store.part(found.tensors, "optimiser"))
+        self.algorithm.load_state_dict(store.part(restored.tensors, "model"))
+        store.load_optimiser_tensors(
+            self.engine.optimiser, store.part(restored.tensors, "optimiser")
+        )
         on_device = {
             name: tensor.to(self.engine.device)
-            for name, tensor in store.part(found.tensors, "average").items()
+            for name, tensor in store.part(restored.tensors, "average").items()
         }
-        self.average.load(on_device, found.facts["average"])
-        self.selection.load(found.facts["selection"])
-        self.losses.load(found.facts["losses"], take=self.engine.rank == 0)
-        self.best = found.best
-        self.epoch, self.step = found.facts["epoch"], found.facts["step"]
-        self.seconds = found.facts["seconds"]
+        self.average.load(on_device, restored.facts["average"])
+        self.selection.load(restored.facts["selection"])
+        self.losses.load(restored.facts["losses"], take=self.engine.rank == 0)
+        self.best = restored.best
+        self.epoch, self.step = restored.facts["epoch"], restored.facts["step"]
+        self.seconds = restored.facts["seconds"]
 
     def _usable_checkpoint(self) -> store.Checkpoint | None:
         curves, checkpoints = self.folder / "curves.jsonl", self.folder / "checkpoint"
@@ -249,14 +251,14 @@ class _Fitting:
         results.remove_half_written(self.folder)
         for stale in ("fit.json", "weights.safetensors"):
             (self.folder / stale).unlink(missing_ok=True)
-        found = store.load_checkpoint(checkpoints, self.digest)
-        if found is not None and not store.keep_lines(curves, found.facts["epoch"]):
+        restored = store.load_checkpoint(checkpoints, self.digest)
+        if restored is not None and not store.keep_lines(curves, restored.facts["epoch"]):
             log.warning("%s lacks epochs of the checkpoint; training starts anew", curves)
             store.remove_checkpoint(checkpoints)
-            found = None
-        if found is None:
+            restored = None
+        if restored is None:
             store.keep_lines(curves, 0)
-        return found
+        return restored
 
     def finish(self) -> FitResult:
         reason, weights = self.selection.reason, self.best

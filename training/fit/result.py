@@ -42,11 +42,11 @@ def record(folder: Path, digest: str, result: FitResult) -> None:
 def finished(folder: Path, digest: str) -> FitResult | None:
     """Return the result of a fit of ``digest`` that is done and whose weights are whole."""
     try:
-        found = read_json(folder / "fit.json")
-        weights = folder / Path(found["result"]["weights"]).name
-        if found["digest"] != digest or file_digest(weights) != found["weights_digest"]:
+        record = read_json(folder / "fit.json")
+        weights = folder / Path(record["result"]["weights"]).name
+        if record["digest"] != digest or file_digest(weights) != record["weights_digest"]:
             return None
-        return FitResult(**found["result"] | {"weights": weights})
+        return FitResult(**record["result"] | {"weights": weights})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

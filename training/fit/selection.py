@@ -75,13 +75,13 @@ class Selection:
         score = scores[name]
         if score is None or not self.settings.selectable(epoch):
             self.waited += self.score is not None
-            chosen = self.score is None
+            better = self.score is None
         else:
-            chosen = self._better(score)
-            self.waited = 0 if chosen else self.waited + 1
-            self.score = score if chosen else self.score
-        self.epoch = epoch if chosen else self.epoch
-        return chosen
+            better = self._better(score)
+            self.waited = 0 if better else self.waited + 1
+            self.score = score if better else self.score
+        self.epoch = epoch if better else self.epoch
+        return better
 
     def _better(self, score: float) -> bool:
         if self.score is None:

@@ -25,7 +25,7 @@ class Parts:
 class ERM(Algorithm):
     """A backbone and a classifier, trained to classify and nothing else.
 
-    The sampler, the averaging of weights and the head for ordered grades are chosen elsewhere, so
+    The sampler, the averaging of weights and the head for ordered grades are set elsewhere, so
     ERM with any of them is a fair baseline of every other algorithm here.
 
     Parameters
@@ -66,9 +66,9 @@ class ERM(Algorithm):
         return {"loss": self.risk(out.embedding, out.logits, batch.labels, progress)}
 
     def risk(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Tensor:
-        """Return the loss of some rows by the classifier's own loss or the given one."""
-        own = getattr(self.classifier, "own_loss", None)
-        loss = own(embedding, labels) if own else self.loss(logits, labels, progress)
+        """Return the loss of some rows by the classifier's loss, if it has one, or by the given one."""
+        head_loss = getattr(self.classifier, "own_loss", None)
+        loss = head_loss(embedding, labels) if head_loss else self.loss(logits, labels, progress)
         return torch.as_tensor(loss)
 
 
@@ -178,6 +178,6 @@ def by_site(embedding: Tensor, logits: Tensor, labels: Tensor, sites: Tensor) ->
     known = labels >= 0
     rows = []
     for site in torch.unique(sites[known]).tolist():
-        own = known & (sites == site)
-        rows.append(SiteRows(int(site), embedding[own], logits[own], labels[own]))
+        here = known & (sites == site)
+        rows.append(SiteRows(int(site), embedding[here], logits[here], labels[here]))
     return rows

@@ -170,7 +170,7 @@ def gradient_variance(embedding: Tensor, logits: Tensor, labels: Tensor) -> Tens
 def _needs_logits(classifier: nn.Module, name: str) -> None:
     if hasattr(classifier, "own_loss"):
         raise InputError(
-            f"{name} needs a loss of logits, and this head has its own",
+            f"{name} needs a loss of logits, and this head brings its loss with it",
             remedy="Use a head with logits (plain or CORN) or another algorithm",
             code="unfit_head",
         )

@@ -76,16 +76,16 @@ class Mixup(ERM):
         mixed = share * batch.pixels + (1 - share) * batch.pixels[partner]
         embedding = self.backbone(mixed)
         logits = self.classifier(embedding)
-        own = self.risk(embedding, logits, batch.labels, progress)
+        first = self.risk(embedding, logits, batch.labels, progress)
         other = self.risk(embedding, logits, batch.labels[partner], progress)
-        return {"loss": share * own + (1 - share) * other}
+        return {"loss": share * first + (1 - share) * other}
 
 
 class MixStyle(nn.Module):
-    """Mixes the channel statistics of feature maps with a partner's; no weights of its own.
+    """Mixes the channel statistics of feature maps with a partner's; without weights.
 
     Zhou et al. 2021, arXiv 2104.02008, equations 3 to 5: x -> s' (x - m) / s + m', where m', s' are
-    convex combinations of the own and the partner's mean and deviation over height and width, all
+    convex combinations of the item's and the partner's mean and deviation over height and width, all
     detached. Active in training alone, on a share of the batches. The batch may be of any size
     and any mixture of sites.
 

@@ -74,7 +74,7 @@ class GradeHead(nn.Module):
         return F.pad(steps.cumsum(dim=1), (1, 0))
 
     def own_loss(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss that fits the grade; it takes the place of the classification loss."""
+        """Return the loss that fits the grade; it is used instead of the classification loss."""
         return grade_error(self.grade(embedding), labels)
 
     def set_cut_points(self, cut_points: "CutPoints") -> None:
@@ -161,15 +161,15 @@ def _best_places(s: np.ndarray, cost: np.ndarray) -> np.ndarray:
     n, n_classes = cost.shape
     total = np.concatenate([np.zeros((1, n_classes)), np.cumsum(cost, axis=0)])
     allowed = np.concatenate([[True], s[1:] > s[:-1], [True]])  # equal grades stay together
-    best, chosen = np.zeros(n + 1), []  # lowest cost where class k begins at or before each item
+    best, starts = np.zeros(n + 1), []  # lowest cost where class k begins at or before each item
     for k in range(1, n_classes):
         moved = np.where(allowed, best + total[:, k - 1] - total[:, k], np.inf)
         best = np.minimum.accumulate(moved)
         lower = moved < np.concatenate([[np.inf], best[:-1]])
-        chosen.append(np.maximum.accumulate(np.where(lower, np.arange(n + 1), 0)))
+        starts.append(np.maximum.accumulate(np.where(lower, np.arange(n + 1), 0)))
     places, end = np.empty(n_classes - 1, dtype=np.int64), n
     for k in reversed(range(n_classes - 1)):
-        end = chosen[k][end]
+        end = starts[k][end]
         places[k] = end
     return places
 
@@ -178,13 +178,13 @@ def _between(s: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return cuts halfway between the items that they part; outside them, halfway to the grade."""
     natural = np.arange(len(places)) + 0.5
     cuts = np.empty(len(places))
-    for k, place in enumerate(places):
-        if place == 0:
+    for k, cut in enumerate(places):
+        if cut == 0:
             cuts[k] = min(s[0], natural[k])
-        elif place == len(s):
+        elif cut == len(s):
             cuts[k] = max(np.nextafter(s[-1], np.inf), natural[k])
         else:
-            cuts[k] = (s[place - 1] + s[place]) / 2
+            cuts[k] = (s[cut - 1] + s[cut]) / 2
     return np.maximum.accumulate(cuts)
 
 
@@ -197,5 +197,5 @@ def _best_scale(s: np.ndarray, y: np.ndarray, cuts: np.ndarray) -> float:
         log_p = log_softmax(raw / np.exp(log_scale), axis=1)
         return float(-log_p[np.arange(len(y)), y].mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.02), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=(np.log(0.02), np.log(20.0)), method="bounded")
+    return float(np.exp(minimum.x))

@@ -71,7 +71,7 @@ def supervised_contrastive(
         2025, arXiv 2503.17024); that they join the sum as items do is our construction.
     minority : Tensor, optional
         C, bool: classes whose items attract each other. Items of the other classes attract only
-        their own further views (``items``), so a majority class cannot collapse to a point. After
+        their further views (``items``), so a majority class cannot collapse to a point. After
         "supervised minority" of the same paper.
     items : Tensor, optional
         B, int64: which item (slide, photograph) a row is a view of; needed with ``minority`` where
@@ -122,8 +122,8 @@ def _with_further(
         positive = torch.cat([positive, same], dim=1)
     if prototypes is not None:
         z = torch.cat([z, F.normalize(prototypes.to(z), dim=1)])
-        own = F.one_hot(labels, len(prototypes)).bool()
-        positive = torch.cat([positive, own], dim=1)
+        of_class = F.one_hot(labels, len(prototypes)).bool()
+        positive = torch.cat([positive, of_class], dim=1)
     return z, positive
 
 

@@ -85,7 +85,7 @@ def ldam(
     scale: float = 30.0,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Return cross-entropy on scale * (logits - D_y at the label's place).
+    """Return cross-entropy on scale * (logits - D_y in the label's column).
 
     Cao et al. 2019, arXiv 1906.07413, equation 13. The margins assume logits that are cosines, as
     `CosineClassifier` gives with ``scale`` 1; then ``scale`` brings them to the range of logits.

@@ -43,11 +43,11 @@ class SpreadCycle:
         most = np.array([len(cycle.items) for cycle in self.cycles])
         if n > most.sum():
             most = np.full(len(most), n)
-        for place in range(n):
+        for position in range(n):
             able = [c for c in self.turn if counts[c] < most[c]]
             fewest = min(able, key=lambda c: counts[c])
             counts[fewest] += 1
-            if place == n - 1:  # the next batch begins with another group
+            if position == n - 1:  # the next batch begins with another group
                 self.turn = np.roll(self.turn, -1)
         return np.concatenate([c.take(int(k)) for c, k in zip(self.cycles, counts, strict=True)])
 
@@ -72,5 +72,5 @@ def spread(counts: np.ndarray, rng: np.random.Generator) -> Indices:
     items = np.repeat(np.arange(len(counts)), counts)
     copy = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
     offset = rng.random(len(counts))
-    place = (copy + offset[items]) / np.maximum(counts[items], 1)
-    return items[np.argsort(place, kind="stable")]
+    turn = (copy + offset[items]) / np.maximum(counts[items], 1)
+    return items[np.argsort(turn, kind="stable")]

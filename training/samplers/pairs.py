@@ -25,7 +25,7 @@ class PairBatches:
     seed : int
         Seed of the partners.
     other_site : bool
-        False lets the partner's site be the anchor's own, as in the released code of TALLY.
+        False lets the partner's site be the anchor's, as in the released code of TALLY.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class PairBatches:
         self.by_site = np.argsort(self.site, kind="stable")
         self.size = np.bincount(self.site)
         self.start = np.cumsum(self.size) - self.size
-        self.place = np.empty(len(self.site), dtype=np.int64)
-        self.place[self.by_site] = np.arange(len(self.site)) - self.start[self.site[self.by_site]]
+        self.rank_in_site = np.empty(len(self.site), dtype=np.int64)
+        self.rank_in_site[self.by_site] = (
+            np.arange(len(self.site)) - self.start[self.site[self.by_site]]
+        )
 
     def steps(self, epoch: int) -> int:
         """Return the number of batches of an epoch."""
@@ -52,13 +54,13 @@ class PairBatches:
         ]
 
     def _partners(self, anchors: Indices, rng: np.random.Generator) -> Indices:
-        own, n_sites = self.site[anchors], len(self.size)
+        anchor_site, n_sites = self.site[anchors], len(self.size)
         if self.other_site and n_sites > 1:
-            site = (own + rng.integers(1, n_sites, len(anchors))) % n_sites
+            site = (anchor_site + rng.integers(1, n_sites, len(anchors))) % n_sites
         else:
             site = rng.integers(0, n_sites, len(anchors))
-        # Within the anchor's own site one place fewer is drawn from, and the anchor's is skipped.
-        alone = (site == own) & (self.size[site] > 1)
-        place = (rng.random(len(anchors)) * (self.size[site] - alone)).astype(np.int64)
-        place += alone & (place >= self.place[anchors])
-        return self.by_site[self.start[site] + place]
+        # Within the anchor's site one item fewer is drawn from, and the anchor's is skipped.
+        alone = (site == anchor_site) & (self.size[site] > 1)
+        rank = (rng.random(len(anchors)) * (self.size[site] - alone)).astype(np.int64)
+        rank += alone & (rank >= self.rank_in_site[anchors])
+        return self.by_site[self.start[site] + rank]

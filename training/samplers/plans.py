@@ -86,19 +86,19 @@ class PlannedSource:
 
 
 def times_drawn(batches: Sequence[Indices]) -> list[Indices]:
-    """Return for each place in the batches of an epoch how often its item came before.
+    """Return for each position in the batches of an epoch how often its item came before.
 
     >>> times_drawn([np.array([4, 7]), np.array([7, 7, 4])])
     [array([0, 0]), array([1, 2, 1])]
     """
     seen: dict[int, int] = {}
-    found = []
+    drawn = []
     for batch in batches:
         times = np.zeros(len(batch), dtype=np.int64)
-        for place, item in enumerate(batch.tolist()):
-            times[place] = seen[item] = seen.get(item, -1) + 1
-        found.append(times)
-    return found
+        for position, item in enumerate(batch.tolist()):
+            times[position] = seen[item] = seen.get(item, -1) + 1
+        drawn.append(times)
+    return drawn
 
 
 def check_sizes(n_items: int, batch_size: int) -> None:

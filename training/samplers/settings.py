@@ -17,7 +17,7 @@ class SamplerSettings(Settings):
 
     kind: Literal["shares", "class_aware"] = Field(
         "shares",
-        description="Cells at chosen shares, or batches with several items of every class",
+        description="Cells at set shares, or batches with several items of every class",
     )
     batch_size: int = Field(16, ge=1, description="Items in a batch, over all processes")
     by: Literal["class", "site", "site_class"] = Field(

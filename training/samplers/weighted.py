@@ -1,4 +1,4 @@
-"""Batches whose cells (classes, sites, site x class, ...) come at chosen shares."""
+"""Batches whose cells (classes, sites, site x class, ...) come at set shares."""
 
 import math
 from typing import Any
@@ -96,17 +96,17 @@ class WeightedBatches:
         """Let a patient's second, third, ... draw take another of its items of that cell."""
         if self.patient is None:
             return drawn
-        _, own = np.unique(np.stack([self.patient, self.cell]), axis=1, return_inverse=True)
-        own = own.reshape(-1)
+        _, group_of = np.unique(np.stack([self.patient, self.cell]), axis=1, return_inverse=True)
+        group_of = group_of.reshape(-1)
         # The items of each patient and cell in random order, the drawn one first.
-        key = rng.random(len(own))
+        key = rng.random(len(group_of))
         key[drawn] = -1.0
-        members = np.lexsort((key, own))
-        size = np.bincount(own)
+        members = np.lexsort((key, group_of))
+        size = np.bincount(group_of)
         start = np.cumsum(size) - size
         by_unit = np.argsort(drawn, kind="stable")
         times = np.unique(drawn, return_counts=True)[1]
         turn = np.empty(len(drawn), dtype=np.int64)  # how often the unit came before
         turn[by_unit] = np.arange(len(drawn)) - np.repeat(np.cumsum(times) - times, times)
-        group = own[drawn]
+        group = group_of[drawn]
         return members[start[group] + turn % size[group]]

@@ -1,11 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from retina_protocols import run_protocol
+from retina_results import site_results, training_threshold
 
 from offsite.preprocessing.cohort.splits import SplitSettings
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
-from offsite.retina.protocols import run_protocol
-from offsite.retina.results import site_results, training_threshold
 from offsite.retina.settings import RetinaSettings
 from offsite.training.cells import divisions_of, experiment_cells
 

@@ -80,13 +80,13 @@ def _figures(
     probabilities, labels = _arrays(part, classes)
     called = probabilities.argmax(axis=1)
     present = np.unique(labels)
-    found = pairwise_auc(probabilities, labels)
+    auc = pairwise_auc(probabilities, labels)
     referable = labels >= REFERABLE
     score = probabilities[:, REFERABLE:].sum(axis=1)
     above = score >= (np.inf if threshold is None else threshold)
     several = len(present) > 1
     return {
-        "auc": np.nan if found is None else found,
+        "auc": np.nan if auc is None else auc,
         "accuracy": float(accuracy_score(labels, called)),
         "macro_f1": float(f1_score(labels, called, labels=present, average="macro")),
         "kappa": float(

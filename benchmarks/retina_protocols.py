@@ -1,14 +1,14 @@
-"""Leave-one-site-out and single-source: methods x sites x seeds, each cell a run of its own."""
+"""Leave-one-site-out and single-source: methods x sites x seeds, each cell is one run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from retina_results import site_results
 
 from offsite.files import replacing
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.retina.results import site_results
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.training.cells import Cell
@@ -46,7 +46,7 @@ def run_protocol(
     -------
     pandas.DataFrame
         A row per cell and test site: ``method, division, seed`` and
-        `offsite.retina.results.site_results`.
+        `benchmarks.retina_results.site_results`.
     """
     root = Path(folder)
     shares = splits or SplitSettings.model_validate({})
@@ -56,8 +56,8 @@ def run_protocol(
             break
         divided = split_cohort(cohort, shares.model_copy(update={"held_out_sites": cell.held_out}))
         fit = settings.fit.model_copy(update={"seed": cell.seed})
-        chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
-        predictions = train_retina(divided, prepared, chosen, root / cell.name)
+        of_cell = settings.model_copy(update={"method": cell.method, "fit": fit})
+        predictions = train_retina(divided, prepared, of_cell, root / cell.name)
         figures = site_results(predictions, cohort.classes)
         figures.insert(0, "method", cell.method)
         figures.insert(1, "division", cell.division)
