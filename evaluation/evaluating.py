@@ -95,7 +95,7 @@ def evaluate(
         The predictions cannot be used (:func:`offsite.evaluation.predictions.checks.check_rows`), or a task does not
         fit the classes.
     """
-    chosen = settings or ReportSettings()
+    settings = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
     check_rows(rows)
     given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
@@ -104,14 +104,14 @@ def evaluate(
     more = dict(facts or {})
     foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
     key = digest_of(
-        [predictions_digest(rows), foreign, chosen.digest(), version, more, _digests(given)]
+        [predictions_digest(rows), foreign, settings.digest(), version, more, _digests(given)]
     )
     if not _finished(folder, key):
         _clear(folder)
         write_json(folder / RECORD, {"status": "running", "key": key})
-        for name, table in (_tables(rows, chosen, near, far) | given).items():
+        for name, table in (_tables(rows, settings, near, far) | given).items():
             write_table(folder / f"{name}.csv", table)
-        record = _merged(_record(predictions, rows, chosen), more)
+        record = _merged(_record(predictions, rows, settings), more)
         write_report(folder, record)
         files = {table.name: file_digest(table) for table in sorted(folder.glob("*.csv"))}
         write_json(folder / RECORD, {"status": "done", "key": key, "files": files, **record})
@@ -170,14 +170,14 @@ def _tables(
             "risk_coverage": risk_coverage_table(rows, settings.selective),
         },
     }
-    found = {
+    tables = {
         "cohort": cohort_table(rows),
         "per_site": per_site,
         "confusion": confusion_table(rows),
     }
     for part in settings.parts:
-        found |= makers[part]()
-    return found
+        tables |= makers[part]()
+    return tables
 
 
 def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

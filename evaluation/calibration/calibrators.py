@@ -43,8 +43,8 @@ class Calibrator:
         """Probabilities, N x C, of N x C logits; ``sites`` (N names) chooses the rows."""
         rows = np.zeros(len(logits), dtype=np.int64)
         if sites is not None:
-            place = {site: number for number, site in enumerate(self.sites)}
-            rows = np.array([place.get(str(site), 0) for site in sites], dtype=np.int64)
+            row_of = {site: number for number, site in enumerate(self.sites)}
+            rows = np.array([row_of.get(str(site), 0) for site in sites], dtype=np.int64)
         return softmax(self.slope[rows] * logits + self.intercept[rows], axis=1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -116,17 +116,17 @@ def fit_calibrator(
         N names, for ``site_platt``: a site with 20 rows of two classes or more gets its own row.
     """
     shape = "platt" if kind == "site_platt" else kind
-    found = [("", *_fit(shape, logits, labels))]
+    rows = [("", *_fit(shape, logits, labels))]
     if kind == "site_platt" and sites is not None:
         for site in np.unique(sites):
-            own = sites == site
-            if own.sum() >= _SITE_ROWS and len(np.unique(labels[own])) > 1:
-                found.append((str(site), *_fit(shape, logits[own], labels[own])))
+            at_site = sites == site
+            if at_site.sum() >= _SITE_ROWS and len(np.unique(labels[at_site])) > 1:
+                rows.append((str(site), *_fit(shape, logits[at_site], labels[at_site])))
     return Calibrator(
         kind=kind,
-        sites=tuple(site for site, _, _ in found),
-        slope=np.stack([slope for _, slope, _ in found]),
-        intercept=np.stack([intercept for _, _, intercept in found]),
+        sites=tuple(site for site, _, _ in rows),
+        slope=np.stack([slope for _, slope, _ in rows]),
+        intercept=np.stack([intercept for _, _, intercept in rows]),
     )
 
 

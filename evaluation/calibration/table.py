@@ -77,7 +77,7 @@ _COUNTS = ("n", "n_positive", "n_patients")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Case:
+class _Calibrated:
     """One task at one site under one calibrator: probabilities against truths."""
 
     task: str
@@ -108,7 +108,7 @@ class _Case:
         return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
 
     def generator(self, seed: int) -> np.random.Generator:
-        """The simulations hang on the case alone."""
+        """Draws for the simulations, which depend on the seed, the task and the site alone."""
         return generator_of(seed, "band", self.task, self.site.role, self.site.name)
 
 
@@ -131,8 +131,8 @@ def calibration_table(
     """
     records = [
         row
-        for case in _cases(predictions, settings, calibrators, settings.resamples)
-        for row in _metric_rows(case, settings)
+        for calibrated in _cases(predictions, settings, calibrators, settings.resamples)
+        for row in _metric_rows(calibrated, settings)
     ]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     kinds = dict.fromkeys(COLUMNS[5:11], "float64") | dict.fromkeys(_COUNTS, "Int64")
@@ -147,8 +147,8 @@ def reliability_table(
     """Reliability curves, a row per task, calibrator, site and bin; see :func:`calibration_table`."""
     records = [
         row
-        for case in _cases(predictions, settings, calibrators, resamples=0)
-        for row in _bin_rows(case, settings)
+        for calibrated in _cases(predictions, settings, calibrators, resamples=0)
+        for row in _bin_rows(calibrated, settings)
     ]
     frame = pd.DataFrame(records, columns=list(RELIABILITY_COLUMNS))
     kinds = dict.fromkeys(RELIABILITY_COLUMNS[5:11], "float64")
@@ -175,11 +175,11 @@ def _cases(
     settings: EvaluationSettings,
     calibrators: dict[str, Calibrator] | None,
     resamples: int,
-) -> Iterator[_Case]:
-    found = fit_calibrators(predictions) if calibrators is None else calibrators
+) -> Iterator[_Calibrated]:
+    fitted = fit_calibrators(predictions) if calibrators is None else calibrators
     tasks = tasks_of(predictions.classes, settings)
     plain = sites_of(predictions, settings, resamples)
-    for name, calibrator in {NONE: None, **found}.items():
+    for name, calibrator in {NONE: None, **fitted}.items():
         changed = sites_of(calibrated(predictions, calibrator), settings, resamples=0)
         sites = [
             replace(site, counts=drawn.counts) for site, drawn in zip(changed, plain, strict=True)
@@ -188,7 +188,7 @@ def _cases(
         for task in [*tasks, None]:
             for site in [*sites, *groups]:
                 scores, positive = _of_task(site, task)
-                yield _Case(
+                yield _Calibrated(
                     task=TOP if task is None else task.name,
                     calibrator=name,
                     site=site,
@@ -204,33 +204,33 @@ def _of_task(site: Site, task: Task | None) -> tuple[np.ndarray, np.ndarray]:
     return task.scores(probabilities), task.positive(labels)
 
 
-def _metric_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    if len(case.scores) < settings.minimum_rows:
-        reason = why_not_measured(case.site).value
-        yield from (case.base | {"metric": name, "reason": reason} for name in METRICS)
+def _metric_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    if len(calibrated.scores) < settings.minimum_rows:
+        reason = why_not_measured(calibrated.site).value
+        yield from (calibrated.base | {"metric": name, "reason": reason} for name in METRICS)
         return
-    yield from _error_rows(case, settings)
-    units = case.site.sample.units
-    fits = slope_and_intercept(case.scores, case.positive, units, settings.confidence)
-    one_sided = case.positive.all() or not case.positive.any()
+    yield from _error_rows(calibrated, settings)
+    units = calibrated.site.sample.units
+    fits = slope_and_intercept(calibrated.scores, calibrated.positive, units, settings.confidence)
+    one_sided = calibrated.positive.all() or not calibrated.positive.any()
     missing = (Reason.SINGLE_CLASS if one_sided else Reason.TOO_FEW).value
     for name, fit in fits.items():
         numbers: dict[str, Any] = {"reason": missing}
         if fit is not None:
             numbers = dict(zip(("value", "low", "high"), fit, strict=True)) | {"reason": "ok"}
-        yield case.base | {"metric": name} | numbers
-    z = spiegelhalter_z(case.scores, case.positive, units)
+        yield calibrated.base | {"metric": name} | numbers
+    z = spiegelhalter_z(calibrated.scores, calibrated.positive, units)
     reason = Reason.OK if z is not None else Reason.SINGLE_CLASS
-    yield case.base | {"metric": "spiegelhalter_z", "value": z, "reason": reason.value}
-    yield from _score_rows(case, settings)
+    yield calibrated.base | {"metric": "spiegelhalter_z", "value": z, "reason": reason.value}
+    yield from _score_rows(calibrated, settings)
 
 
-def _error_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    bins, shares = _binned(case, settings)
+def _error_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    bins, shares = _binned(calibrated, settings)
     for name, function in (("ece", expected_error), ("ece_debiased", debiased_error)):
         value, null = float(function(bins, bins.observed)), function(bins, shares)
         high = float(np.quantile(null, settings.confidence))
-        yield case.base | {
+        yield calibrated.base | {
             "metric": name,
             "value": value,
             "null_mean": float(null.mean()),
@@ -240,33 +240,33 @@ def _error_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str,
         }
 
 
-def _score_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    sample, labels = case.site.sample, case.positive.astype(np.int64)
-    pairs = np.column_stack([1 - case.scores, case.scores])
+def _score_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    sample, labels = calibrated.site.sample, calibrated.positive.astype(np.int64)
+    pairs = np.column_stack([1 - calibrated.scores, calibrated.scores])
     rows = [brier_rows(pairs, labels), log_loss_rows(pairs, labels), np.ones(sample.n)]
-    sums = weighted_sums(case.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
-    for place, name in enumerate(("brier", "log_loss")):
-        values = ratio(sums[:, place], sums[:, 2])
+    sums = weighted_sums(calibrated.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
+    for column, name in enumerate(("brier", "log_loss")):
+        values = ratio(sums[:, column], sums[:, 2])
         low, high = percentile_interval(
             values[1:], sample.n_units, settings.confidence, settings.minimum_defined
         ) or (None, None)
         numbers = {"value": float(values[0]), "low": low, "high": high}
         reason = Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE
-        yield case.base | {"metric": name, "reason": reason.value} | numbers
+        yield calibrated.base | {"metric": name, "reason": reason.value} | numbers
 
 
-def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    if len(case.scores) < settings.minimum_rows:
-        yield case.base | {"reason": why_not_measured(case.site).value}
+def _bin_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    if len(calibrated.scores) < settings.minimum_rows:
+        yield calibrated.base | {"reason": why_not_measured(calibrated.site).value}
         return
-    bins, shares = _binned(case, settings)
+    bins, shares = _binned(calibrated, settings)
     tail = (1 - settings.confidence) / 2
     band = np.quantile(shares, [tail, 1 - tail], axis=0)
     for number, size in enumerate(bins.sizes):
         rows = bins.of_row == number
-        units = case.site.sample.units[rows]
-        low, high = clustered_interval(case.positive[rows], units, settings.confidence)
-        yield case.base | {
+        units = calibrated.site.sample.units[rows]
+        low, high = clustered_interval(calibrated.positive[rows], units, settings.confidence)
+        yield calibrated.base | {
             "bin": number,
             "probability": float(bins.probability[number]),
             "observed": float(bins.observed[number]),
@@ -275,14 +275,16 @@ def _bin_rows(case: _Case, settings: EvaluationSettings) -> Iterator[dict[str, A
             "band_low": float(band[0, number]),
             "band_high": float(band[1, number]),
             "n": int(size),
-            "n_positive": int(case.positive[rows].sum()),
-            "n_patients": case.site.sample.patients_of(units),
+            "n_positive": int(calibrated.positive[rows].sum()),
+            "n_patients": calibrated.site.sample.patients_of(units),
             "reason": Reason.OK.value,
         }
 
 
-def _binned(case: _Case, settings: EvaluationSettings) -> tuple[Bins, np.ndarray]:
-    bins = equal_mass_bins(case.scores, case.positive, settings.calibration_bins)
+def _binned(calibrated: _Calibrated, settings: EvaluationSettings) -> tuple[Bins, np.ndarray]:
+    bins = equal_mass_bins(calibrated.scores, calibrated.positive, settings.calibration_bins)
     simulations = settings.calibration_simulations
-    generator = case.generator(settings.seed)
-    return bins, simulated_shares(bins, case.scores, simulations, generator, case.answers)
+    generator = calibrated.generator(settings.seed)
+    return bins, simulated_shares(
+        bins, calibrated.scores, simulations, generator, calibrated.answers
+    )

@@ -92,23 +92,23 @@ class ConformalSets:
         settings : ConformalSettings, optional
             Binning and back-off.
         """
-        chosen = settings or ConformalSettings()
+        settings = settings or ConformalSettings()
         known = np.asarray(labels) >= 0
         truth = np.asarray(labels)[known]
-        scores = nonconformity(probabilities[known], ordered=chosen.ordered)
-        own = scores[np.arange(len(truth)), truth]
-        order = np.argsort(own, kind="stable")
+        scores = nonconformity(probabilities[known], ordered=settings.ordered)
+        of_truth = scores[np.arange(len(truth)), truth]
+        order = np.argsort(of_truth, kind="stable")
         names, codes = np.unique(np.asarray(sites, dtype=str)[known], return_inverse=True)
         return cls(
-            scores=own[order],
+            scores=of_truth[order],
             labels=truth[order].astype(np.int64),
             sites=codes[order].astype(np.int64),
             site_names=tuple(str(name) for name in names),
             classes=probabilities.shape[1],
-            ordered=chosen.ordered,
-            by_class=chosen.by_class,
-            by_site=chosen.by_site,
-            minimum_bin=chosen.minimum_bin,
+            ordered=settings.ordered,
+            by_class=settings.by_class,
+            by_site=settings.by_site,
+            minimum_bin=settings.minimum_bin,
         )
 
     def bin_of(self, site: str, label: int) -> tuple[np.ndarray, bool]:
@@ -118,9 +118,9 @@ class ConformalSets:
         """
         parent = self.labels == label if self.by_class else np.ones(len(self.labels), dtype=bool)
         if self.by_site and site in self.site_names:
-            own = parent & (self.sites == self.site_names.index(site))
-            if own.sum() >= self.minimum_bin:
-                return self.scores[own], True
+            local = parent & (self.sites == self.site_names.index(site))
+            if local.sum() >= self.minimum_bin:
+                return self.scores[local], True
         return self.scores[parent], False
 
     def threshold(self, site: str, label: int, level: float) -> float:
@@ -140,9 +140,9 @@ class ConformalSets:
         for site in np.unique(names):
             here = names == site
             for label in range(self.classes):
-                own, is_local = self.bin_of(str(site), label)
-                thresholds[here, label] = conformal_quantile(own, level)
-                local[here, label], rows[here, label] = is_local, len(own)
+                scores_of_bin, is_local = self.bin_of(str(site), label)
+                thresholds[here, label] = conformal_quantile(scores_of_bin, level)
+                local[here, label], rows[here, label] = is_local, len(scores_of_bin)
         members = scores <= thresholds
         return PredictionSets(
             members=contiguous(members) if self.ordered else members,
@@ -162,9 +162,11 @@ class ConformalSets:
         for site in np.unique(names):
             here = names == site
             for label in range(self.classes):
-                own = self.bin_of(str(site), label)[0]
-                beyond = len(own) - np.searchsorted(own, scores[here, label], side="left")
-                result[here, label] = (beyond + 1) / (len(own) + 1)
+                scores_of_bin = self.bin_of(str(site), label)[0]
+                beyond = len(scores_of_bin) - np.searchsorted(
+                    scores_of_bin, scores[here, label], side="left"
+                )
+                result[here, label] = (beyond + 1) / (len(scores_of_bin) + 1)
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:

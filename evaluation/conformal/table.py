@@ -93,21 +93,21 @@ def conformal_table(predictions: Predictions, settings: ConformalSettings) -> pd
 def _sites(predictions: Predictions, roles: Roles) -> Iterator[tuple[str, str, np.ndarray]]:
     sites = predictions.table["site"].to_numpy(str)
     for role in (TRAINING, HELD_OUT):
-        own = roles.test & (roles.site_role == role)
-        if own.any():
-            yield POOLED, role, own
+        of_role = roles.test & (roles.site_role == role)
+        if of_role.any():
+            yield POOLED, role, of_role
     for site, role in roles.test_sites(sites):
         yield site, role, roles.test & (sites == site) & (roles.site_role == role)
 
 
 def _judge(rows: Predictions, sets: ConformalSets, level: float) -> _Judged:
-    found = sets.predict(rows.probabilities, rows.table["site"].to_numpy(str), level)
+    predicted = sets.predict(rows.probabilities, rows.table["site"].to_numpy(str), level)
     return _Judged(
         rows=rows,
-        members=found.members,
-        refer=found.refer,
-        local=found.local,
-        bin_rows=found.bin_rows,
+        members=predicted.members,
+        refer=predicted.refer,
+        local=predicted.local,
+        bin_rows=predicted.bin_rows,
     )
 
 
@@ -119,25 +119,25 @@ def _weighted(
     settings: ConformalSettings,
 ) -> Iterator[dict[str, Any]]:
     source = predictions.select(roles.calibrate & (predictions.labels >= 0))
-    ratios, own = density_ratios(
+    ratios, site_ratios = density_ratios(
         _features(source), _features(rows), patients_of(source), patients_of(rows), settings
     )
     counts = np.bincount(source.labels, minlength=len(rows.classes))
     used = counts if settings.by_class else np.full(len(counts), counts.sum())
     for level in settings.levels:
-        found = weighted_sets(
+        predicted = weighted_sets(
             (source.probabilities, source.labels, ratios),
-            (rows.probabilities, own),
+            (rows.probabilities, site_ratios),
             level,
             settings,
         )
         judged = _Judged(
             rows=rows,
-            members=found.members,
-            refer=found.refer,
-            local=np.zeros(found.members.shape, dtype=bool),
+            members=predicted.members,
+            refer=predicted.refer,
+            local=np.zeros(predicted.members.shape, dtype=bool),
             bin_rows=np.tile(used, (len(rows), 1)),
-            effective=found.effective,
+            effective=predicted.effective,
         )
         yield from _describe(site, HELD_OUT, level, rows, judged)
 
@@ -153,48 +153,48 @@ def _describe(
     site: str, role: str, level: float, rows: Predictions, judged: _Judged | None
 ) -> Iterator[dict[str, Any]]:
     for index, label in enumerate((ALL, *rows.classes)):
-        chosen = rows.labels >= 0 if label == ALL else rows.labels == index - 1
+        of_label = rows.labels >= 0 if label == ALL else rows.labels == index - 1
         record: dict[str, Any] = {
             "site": site,
             "site_role": role,
             "level": level,
             "label": label,
-            "n": int(chosen.sum()),
-            "n_patients": len(np.unique(patients_of(rows)[chosen])),
+            "n": int(of_label.sum()),
+            "n_patients": len(np.unique(patients_of(rows)[of_label])),
             "calibrated_at": "",
             "weighted": judged is not None and judged.effective is not None,
-            "reason": _why_not(rows, chosen, judged),
+            "reason": _why_not(rows, of_label, judged),
         }
         if judged is not None:
             # Sizes need no labels: over all labels, every row of the site counts.
-            record |= _sizes(judged, np.ones(len(rows), dtype=bool) if label == ALL else chosen)
+            record |= _sizes(judged, np.ones(len(rows), dtype=bool) if label == ALL else of_label)
         if judged is not None and record["reason"] == "ok":
-            record |= _coverage(judged, chosen, level)
+            record |= _coverage(judged, of_label, level)
         yield record
 
 
-def _why_not(rows: Predictions, chosen: np.ndarray, judged: _Judged | None) -> str:
+def _why_not(rows: Predictions, of_label: np.ndarray, judged: _Judged | None) -> str:
     if judged is None or len(rows) == 0:
         return "no_samples"
     if not (rows.labels >= 0).any():
         return "no_labels"
-    return "ok" if chosen.any() else "no_samples"
+    return "ok" if of_label.any() else "no_samples"
 
 
-def _sizes(judged: _Judged, chosen: np.ndarray) -> dict[str, Any]:
-    if not chosen.any():
+def _sizes(judged: _Judged, of_label: np.ndarray) -> dict[str, Any]:
+    if not of_label.any():
         return {}
-    sizes = judged.members[chosen].sum(axis=1)
+    sizes = judged.members[of_label].sum(axis=1)
     return {
         "mean_size": float(sizes.mean()),
         "singleton_rate": float((sizes == 1).mean()),
         "empty_rate": float((sizes == 0).mean()),
-        "refer_rate": float(judged.refer[chosen].mean()),
+        "refer_rate": float(judged.refer[of_label].mean()),
     }
 
 
-def _coverage(judged: _Judged, chosen: np.ndarray, level: float) -> dict[str, Any]:
-    rows = np.flatnonzero(chosen)
+def _coverage(judged: _Judged, of_label: np.ndarray, level: float) -> dict[str, Any]:
+    rows = np.flatnonzero(of_label)
     labels = judged.rows.labels[rows]
     covered = judged.members[rows, labels]
     low, high = clustered_interval(covered, patients_of(judged.rows)[rows])
@@ -225,8 +225,8 @@ def _combined_sd(bins: list[tuple[int, float]], level: float) -> float | None:
     """Of a mean over bins that were calibrated apart; ``None`` where a bin has no threshold."""
     variance = 0.0
     for size, share in bins:
-        own = coverage_sd(size, level)
-        if own is None:
+        deviation = coverage_sd(size, level)
+        if deviation is None:
             return None
-        variance += (share * own) ** 2
+        variance += (share * deviation) ** 2
     return float(np.sqrt(variance))

@@ -74,33 +74,33 @@ def density_ratios(
     return ratio[~is_target], ratio[is_target]
 
 
-def effective_rows(weights: np.ndarray, own: np.ndarray) -> float:
+def effective_rows(weights: np.ndarray, target_weights: np.ndarray) -> float:
     """How many equal rows the weighted calibration rows are worth to the target; 0 for none.
 
-    The lesser of ``(sum w)^2 / sum w^2`` (Kish 1965) and ``sum w / mean own``. With true ratios
+    The lesser of ``(sum w)^2 / sum w^2`` (Kish 1965) and ``sum w / mean(target_weights)``. With true ratios
     the two agree; where the target lies apart, all calibration rows are equally foreign, the first
     would call each of them worth a whole row, and the second does not (our construction).
     """
     squares = float((weights**2).sum())
-    if squares == 0 or len(own) == 0:
+    if squares == 0 or len(target_weights) == 0:
         return 0.0
     total = float(weights.sum())
-    return min(total**2 / squares, total / float(np.mean(own)))
+    return min(total**2 / squares, total / float(np.mean(target_weights)))
 
 
 def weighted_thresholds(
-    scores: np.ndarray, weights: np.ndarray, own: np.ndarray, level: float
+    scores: np.ndarray, weights: np.ndarray, target_weights: np.ndarray, level: float
 ) -> np.ndarray:
     """Weighted conformal quantile for each target row (Tibshirani et al. 2019, equation 7).
 
-    The least score s with ``sum of w over scores <= s`` at least ``level (sum w + own)``; infinite
+    The least score s with ``sum of w over scores <= s`` at least ``level (sum w + target_weights)``; infinite
     where no score reaches it.
 
     Parameters
     ----------
     scores, weights : numpy.ndarray
         n scores of calibration rows and their weights.
-    own : numpy.ndarray
+    target_weights : numpy.ndarray
         m weights of the target rows.
     level : float
         Coverage.
@@ -109,7 +109,7 @@ def weighted_thresholds(
     ordered = np.append(scores[order], np.inf)
     running = np.cumsum(weights[order])
     total = running[-1] if len(running) else 0.0
-    wanted = level * (total + np.asarray(own, dtype=np.float64))
+    wanted = level * (total + np.asarray(target_weights, dtype=np.float64))
     return ordered[np.searchsorted(running, wanted - 1e-12 * (1 + total), side="left")]
 
 
@@ -138,19 +138,21 @@ def weighted_sets(
         A class whose effective rows are fewer than ``1 / (1 - level)`` stays in every set.
     """
     probabilities, labels, weights = calibration
-    own_probabilities, own_weights = target
-    own = nonconformity(probabilities, ordered=settings.ordered)[np.arange(len(labels)), labels]
-    scores = nonconformity(own_probabilities, ordered=settings.ordered)
+    target_probabilities, target_weights = target
+    of_truth = nonconformity(probabilities, ordered=settings.ordered)[
+        np.arange(len(labels)), labels
+    ]
+    scores = nonconformity(target_probabilities, ordered=settings.ordered)
     members = np.ones(scores.shape, dtype=bool)
     refer = np.zeros(len(scores), dtype=bool)
     effective = np.zeros(scores.shape[1])
     for label in range(scores.shape[1]):
         used = labels == label if settings.by_class else np.ones(len(labels), dtype=bool)
-        effective[label] = effective_rows(weights[used], own_weights)
+        effective[label] = effective_rows(weights[used], target_weights)
         if effective[label] < 1 / (1 - level):
             refer[:] = True
             continue
-        limits = weighted_thresholds(own[used], weights[used], own_weights, level)
+        limits = weighted_thresholds(of_truth[used], weights[used], target_weights, level)
         members[:, label] = scores[:, label] <= limits
         refer |= np.isinf(limits)
     return WeightedSets(

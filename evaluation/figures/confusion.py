@@ -39,7 +39,7 @@ def confusion_figure(
     with canvas(WIDTH_IN, 0.35 + lines * WIDTH_IN / columns * 1.05) as figure:
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
         said = []
-        for place, (axes, key) in enumerate(zip(grid, shown, strict=False)):
+        for number, (axes, key) in enumerate(zip(grid, shown, strict=False)):
             part = rows[(rows["site"] == key[0]) & (rows["site_role"] == key[1])]
             counts = (
                 part.pivot_table(
@@ -50,7 +50,7 @@ def confusion_figure(
                 .to_numpy()
             )
             label = _NAMES.get(key, key[0])
-            _matrix(axes, counts, classes, first=place % columns == 0)
+            _matrix(axes, counts, classes, first=number % columns == 0)
             axes.set_title(short(label, 24), fontsize=9)
             total = counts.sum()
             right = f"{np.trace(counts) / total:.2f} right of {total:.0f}" if total else "no labels"

@@ -41,7 +41,7 @@ def small_multiples(
         Whether panels are square (probabilities on both axes).
     """
     places = list(dict.fromkeys(zip(rows["site"], rows["site_role"], strict=True)))
-    shown = [place for place in places if place != ("_pooled", "all")][:MOST]
+    shown = [key for key in places if key != ("_pooled", "all")][:MOST]
     columns = min(4, max(2, len(shown)))
     lines = max(1, math.ceil(len(shown) / columns))
     width = WIDTH_IN * columns / 4 if columns < 4 else WIDTH_IN

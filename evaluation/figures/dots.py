@@ -78,10 +78,10 @@ def dot_strip(
                 color=ACCENT,
                 annotation_clip=False,
             )
-        for place, dot in enumerate(dots):
+        for index, dot in enumerate(dots):
             axes.annotate(
                 dot.note,
-                (1.0, len(dots) - 1 - place),
+                (1.0, len(dots) - 1 - index),
                 xycoords=("axes fraction", "data"),
                 xytext=(10, 0),
                 textcoords="offset points",
@@ -120,12 +120,12 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     count = len(panel.dots)
     if panel.mark is not None:
         axes.axvline(panel.mark, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for place, expected in enumerate(panel.marks):
+    for index, expected in enumerate(panel.marks):
         if expected is not None:
-            y = count - 1 - place
+            y = count - 1 - index
             axes.plot([expected, expected], [y - 0.3, y + 0.3], color=ACCENT, linewidth=1.5)
-    for place, dot in enumerate(panel.dots):
-        y = count - 1 - place
+    for index, dot in enumerate(panel.dots):
+        y = count - 1 - index
         if dot.value is None:
             continue
         if dot.low is not None and dot.high is not None:

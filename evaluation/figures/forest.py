@@ -81,8 +81,8 @@ def forest_plot(
         pooled = next((row.value for row in rows if row.kind == "pooled"), None)
         if pooled is not None:
             axes.axvline(pooled, color=RULE, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        for place, row in enumerate(rows):
-            _draw(axes, row, count - 1 - place)
+        for index, row in enumerate(rows):
+            _draw(axes, row, count - 1 - index)
         axes.set_yticks(range(count - 1, -1, -1), [short(row.label) for row in rows])
         axes.set_ylim(-0.7, count - 0.3)
         values = [v for row in rows for v in (row.low, row.value, row.high) if v is not None]
@@ -133,10 +133,10 @@ def _draw(axes: "Axes", row: ForestRow, y: float) -> None:
 
 
 def _notes(axes: "Axes", rows: list[ForestRow]) -> None:
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         axes.annotate(
             row.note,
-            (1.0, len(rows) - 1 - place),
+            (1.0, len(rows) - 1 - index),
             xycoords=("axes fraction", "data"),
             xytext=(10, 0),
             textcoords="offset points",

@@ -33,7 +33,7 @@ def risk_coverage_figure(rows: pd.DataFrame, sites: list[str]) -> Figure:
     with canvas(WIDTH_IN, 3.1) as figure:
         axes = figure.subplots()
         said = []
-        for place, site in enumerate(sites[: len(SERIES)]):
+        for index, site in enumerate(sites[: len(SERIES)]):
             part = rows[rows["site"] == site].sort_values("coverage")
             part = part[part["n"] * part["coverage"] >= 5]  # fewer cases are a random walk
             if part.empty:
@@ -42,8 +42,8 @@ def risk_coverage_figure(rows: pd.DataFrame, sites: list[str]) -> Figure:
             axes.plot(
                 part["coverage"],
                 part["selective_risk"],
-                color=SERIES[place],
-                linestyle=DASHES[place],
+                color=SERIES[index],
+                linestyle=DASHES[index],
                 linewidth=2.0 if heavy else 1.1,
                 label=short(site),
             )

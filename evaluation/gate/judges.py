@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class Candidate:
     """What is judged.
 
     Attributes
@@ -48,12 +48,12 @@ class Case:
         table = self.tables.get(name)
         if table is None:
             return None
-        found: dict[str, Row] = {}
+        by_site: dict[str, Row] = {}
         for row in records(table):
             fits = all(str(row.get(key)) == value for key, value in wanted.items())
             if fits and self._judged(about, str(row["site"]), str(row.get("site_role", ""))):
-                found[str(row["site"])] = row
-        return found
+                by_site[str(row["site"])] = row
+        return by_site
 
     def sites(self, rule: Rule) -> list[str]:
         """The sites that a rule is about: those of the per-site table."""
@@ -70,10 +70,10 @@ class Case:
         )
 
 
-def _minimum_n(case: Case, rule: MinimumN) -> RuleVerdict:
-    table = case.tables["per_site"]
+def _minimum_n(candidate: Candidate, rule: MinimumN) -> RuleVerdict:
+    table = candidate.tables["per_site"]
     faults = []
-    sites = case.sites(rule)
+    sites = candidate.sites(rule)
     for site in sites:
         patients = present(table.loc[table["site"] == site, "n_patients"].max()) or 0
         if patients < rule.patients:
@@ -87,7 +87,7 @@ def _minimum_n(case: Case, rule: MinimumN) -> RuleVerdict:
     )
 
 
-def _worst_site(case: Case, rule: WorstSite) -> RuleVerdict:
+def _worst_site(candidate: Candidate, rule: WorstSite) -> RuleVerdict:
     label = described(rule.metric).label
     limit = rule.at_least if rule.at_least is not None else rule.at_most
     assert limit is not None
@@ -106,17 +106,17 @@ def _worst_site(case: Case, rule: WorstSite) -> RuleVerdict:
     by = "" if rule.bound == "value" else " by the careful end of its interval"
     task, _, name = rule.metric.rpartition("/")
     if not task or name not in AT_THRESHOLD:
-        rows = case.rows("per_site", rule, metric=rule.metric)
-        return _each_site(case, rule, rows, fault, f"{words}{by}")
+        rows = candidate.rows("per_site", rule, metric=rule.metric)
+        return _each_site(candidate, rule, rows, fault, f"{words}{by}")
     # The per-site table has it at the stated threshold, by which no package decides.
-    rows = case.rows("operating_points", rule, metric=name, task=task, rule=PACKAGED)
-    return _each_site(case, rule, rows, fault, f"{words} at the chosen threshold{by}")
+    rows = candidate.rows("operating_points", rule, metric=name, task=task, rule=PACKAGED)
+    return _each_site(candidate, rule, rows, fault, f"{words} at the chosen threshold{by}")
 
 
-def _calibration(case: Case, rule: Calibration) -> RuleVerdict:
+def _calibration(candidate: Candidate, rule: Calibration) -> RuleVerdict:
     where = {"task": rule.task, "calibrator": rule.calibrator}
-    rows = case.rows("calibration", rule, metric="ece", **where)
-    slopes = case.rows("calibration", rule, metric="slope", **where) or {}
+    rows = candidate.rows("calibration", rule, metric="ece", **where)
+    slopes = candidate.rows("calibration", rule, metric="slope", **where) or {}
 
     def fault(row: Row) -> str | None:
         excess = present(row["excess"])
@@ -135,11 +135,13 @@ def _calibration(case: Case, rule: Calibration) -> RuleVerdict:
     words = f"calibration error at most {number(rule.excess_at_most)} beyond noise"
     if rule.slope_at_least is not None:
         words += f" and slope at least {number(rule.slope_at_least)}"
-    return _each_site(case, rule, rows, fault, f"{words} ({rule.task})")
+    return _each_site(candidate, rule, rows, fault, f"{words} ({rule.task})")
 
 
-def _threshold_transfer(case: Case, rule: ThresholdTransfer) -> RuleVerdict:
-    rows = case.rows("operating_points", rule, metric="transfer_gap", task=rule.task, rule=PACKAGED)
+def _threshold_transfer(candidate: Candidate, rule: ThresholdTransfer) -> RuleVerdict:
+    rows = candidate.rows(
+        "operating_points", rule, metric="transfer_gap", task=rule.task, rule=PACKAGED
+    )
 
     def fault(row: Row) -> str | None:
         high = present(row["high"])
@@ -153,21 +155,21 @@ def _threshold_transfer(case: Case, rule: ThresholdTransfer) -> RuleVerdict:
     words = (
         f"sensitivity for {rule.task} at most {number(rule.gap_at_most)} under what was promised"
     )
-    return _each_site(case, rule, rows, fault, words)
+    return _each_site(candidate, rule, rows, fault, words)
 
 
-def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
+def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
     name = described(rule.metric)
-    if case.champion is None:
+    if candidate.champion is None:
         said = "there is no champion yet, so there is nothing to be worse than"
         return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
-    if case.champion == case.version:
-        said = f"version {case.champion} is the champion itself, and not worse than itself"
+    if candidate.champion == candidate.version:
+        said = f"version {candidate.champion} is the champion itself, and not worse than itself"
         return RuleVerdict(rule=rule.rule, passed=True, sentence=said)
-    if "differences" not in case.tables:
+    if "differences" not in candidate.tables:
         said = (
             f"not compared: the registry does not hold the test predictions of the champion, version"
-            f" {case.champion}; register its run again where it still stands, or promote the"
+            f" {candidate.champion}; register its run again where it still stands, or promote the"
             " candidate with a written reason"
         )
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
@@ -181,16 +183,16 @@ def _non_inferiority(case: Case, rule: NonInferiority) -> RuleVerdict:
         bounds = interval(present(row["low"]), present(row["high"]))
         return f"may lose more: {change(present(row['difference']))} ({bounds})"
 
-    words = (
-        f"{name.label} not lower than version {case.champion} by more than {number(rule.margin, 3)}"
-    )
+    words = f"{name.label} not lower than version {candidate.champion} by more than {number(rule.margin, 3)}"
     if not name.higher:
         words = words.replace("lower", "higher")
-    return _each_site(case, rule, case.rows("differences", rule, metric=rule.metric), fault, words)
+    return _each_site(
+        candidate, rule, candidate.rows("differences", rule, metric=rule.metric), fault, words
+    )
 
 
 def _each_site(
-    case: Case,
+    candidate: Candidate,
     rule: Any,
     rows: dict[str, Row] | None,
     fault: Callable[[Row], str | None],
@@ -199,7 +201,7 @@ def _each_site(
     if rows is None:
         said = f"{words}: not measured, the evaluation has no such table"
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
-    sites = case.sites(rule)
+    sites = candidate.sites(rule)
     if not sites:
         said = f"{words}: no site of the chosen roles is left to judge"
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
@@ -211,9 +213,9 @@ def _faults(
     sites: list[str], rows: dict[str, Row], fault: Callable[[Row], str | None]
 ) -> Iterator[tuple[str, str]]:
     for site in sites:
-        found = "was not measured" if site not in rows else fault(rows[site])
-        if found is not None:
-            yield site, f"{site} {found}"
+        problem = "was not measured" if site not in rows else fault(rows[site])
+        if problem is not None:
+            yield site, f"{site} {problem}"
 
 
 def _verdict(rule: Any, faults: list[tuple[str, str]], good: str, wanted: str) -> RuleVerdict:
@@ -227,7 +229,7 @@ def _verdict(rule: Any, faults: list[tuple[str, str]], good: str, wanted: str) -
     )
 
 
-JUDGES: Mapping[type[AnyRule], Callable[[Case, Any], RuleVerdict]] = {
+JUDGES: Mapping[type[AnyRule], Callable[[Candidate, Any], RuleVerdict]] = {
     MinimumN: _minimum_n,
     WorstSite: _worst_site,
     Calibration: _calibration,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.gate.judges import JUDGES, Case
+from offsite.evaluation.gate.judges import JUDGES, Candidate
 from offsite.evaluation.gate.rules import GateSettings
-from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.tables.reading import read_evaluation
 
 CONFIDENCE = 0.95
@@ -25,7 +25,7 @@ def judge(
     champion: str | None,
     differences: pd.DataFrame | None,
     version: str | None = None,
-) -> Verdict:
+) -> GateVerdict:
     """Judge a candidate by its evaluation.
 
     Parameters
@@ -54,19 +54,19 @@ def judge(
     for site in settings.left_out:
         if site not in known:
             raise InputError(
-                f"the rules leave out '{site}', which is no site of this evaluation",
+                f"the rules leave out '{site}', which is not a site of this evaluation",
                 remedy=f"The sites are {', '.join(sorted(s for s in known if s[0] != '_'))}",
                 code="gate_rules",
             )
     compared = {} if differences is None else {"differences": differences}
-    case = Case(
+    candidate = Candidate(
         tables={**tables, **compared},
         left_out=frozenset(settings.left_out),
         champion=champion,
         version=version,
     )
-    return Verdict(
-        rules=tuple(JUDGES[type(rule)](case, rule) for rule in settings.rules),
+    return GateVerdict(
+        rules=tuple(JUDGES[type(rule)](candidate, rule) for rule in settings.rules),
         settings_digest=settings.digest(),
         left_out=dict(settings.left_out),
     )

@@ -31,7 +31,7 @@ class RuleVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateVerdict:
     """What the gate says of one candidate.
 
     Attributes
@@ -43,7 +43,7 @@ class Verdict:
     left_out : mapping of str to str
         Sites that were not judged, and why.
     override : str
-        The written reason for promoting in spite of a refusal; empty where there is none.
+        The written reason for promoting a refused candidate; empty where nothing was overridden.
     """
 
     rules: tuple[RuleVerdict, ...]
@@ -61,8 +61,8 @@ class Verdict:
         """Whether the candidate may be promoted: by the rules, or by an override."""
         return self.passed or bool(self.override)
 
-    def overridden(self, why: str) -> "Verdict":
-        """The same verdict with a written reason to promote all the same.
+    def overridden(self, why: str) -> "GateVerdict":
+        """The same verdict with a written reason for promoting the refused candidate.
 
         Raises
         ------
@@ -82,12 +82,12 @@ class Verdict:
     def tags(self) -> dict[str, str]:
         """The verdict as tags of a model version."""
         word = "passed" if self.passed else "overridden" if self.override else "refused"
-        found = {"gate.verdict": word, "gate.rules": self.settings_digest}
-        for place, rule in enumerate(self.rules, start=1):
+        tags = {"gate.verdict": word, "gate.rules": self.settings_digest}
+        for number, rule in enumerate(self.rules, start=1):
             said = "met" if rule.passed else "not met"
-            found[f"gate.{place:02d}.{rule.rule}"] = f"{said}: {rule.sentence}"
+            tags[f"gate.{number:02d}.{rule.rule}"] = f"{said}: {rule.sentence}"
         for site, why in self.left_out.items():
-            found[f"gate.left_out.{len(found):02d}"] = f"{site}: {why}"
+            tags[f"gate.left_out.{len(tags):02d}"] = f"{site}: {why}"
         if self.override:
-            found["gate.override"] = self.override
-        return found
+            tags["gate.override"] = self.override
+        return tags

@@ -102,8 +102,8 @@ def simulated_shares(
     shares[:, wide] = bins.probability[wide] + normal * np.sqrt(variance[wide]) / bins.sizes[wide]
     narrow = np.flatnonzero(~wide)
     for number in narrow:
-        own = of_row == number
-        drawn = generator.random((simulations, int(own.sum())), dtype=np.float32)
-        true = drawn < chance[own].astype(np.float32)
-        shares[:, number] = true @ copies[own] / bins.sizes[number]
+        in_bin = of_row == number
+        drawn = generator.random((simulations, int(in_bin.sum())), dtype=np.float32)
+        true = drawn < chance[in_bin].astype(np.float32)
+        shares[:, number] = true @ copies[in_bin] / bins.sizes[number]
     return np.clip(shares, 0.0, 1.0)

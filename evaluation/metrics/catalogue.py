@@ -24,7 +24,11 @@ def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measur
         *of_ranking(sample, counts, request),
         *of_calls(sample, counts, request),
         *of_probabilities(sample, counts),
-        *(found for task in request.tasks for found in of_task(sample, counts, task, request)),
+        *(
+            measured
+            for task in request.tasks
+            for measured in of_task(sample, counts, task, request)
+        ),
     ]
 
 
@@ -37,7 +41,9 @@ def metric_names(request: Request) -> list[str]:
         units=np.zeros(1, dtype=np.int64),
         n_units=1,
     )
-    return [found.name for found in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)]
+    return [
+        measured.name for measured in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)
+    ]
 
 
 def limits_of(name: str) -> tuple[float, float]:

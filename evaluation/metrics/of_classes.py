@@ -32,10 +32,10 @@ def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator
         )
         for index, label in enumerate(request.classes)
     ]
-    for name, found in zip(("auroc", "auprc"), zip(*by_class, strict=True), strict=True):
-        values = np.stack([each.values for each in found], axis=1)
+    for name, measured in zip(("auroc", "auprc"), zip(*by_class, strict=True), strict=True):
+        values = np.stack([each.values for each in measured], axis=1)
         yield macro(name, confusion.mean_over(values, included), sample, included)
-        yield from found
+        yield from measured
     yield macro("auroc_ovo", _one_against_one(sample, counts, included), sample, included)
 
 
@@ -77,11 +77,22 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
     sensitivities = confusion.sensitivities(table)
     shares = table.sum(axis=-1) / np.maximum(table.sum(axis=(-2, -1)), 1)[:, None]
     for index, label in enumerate(request.classes):
-        own = sample.labels == index
-        count, found = int(own.sum()), sensitivities[:, index]
-        yield share(f"sensitivity/{label}", found, right[own], sample.units[own], positive=count)
+        of_label = sample.labels == index
+        count, sensitivity = int(of_label.sum()), sensitivities[:, index]
         yield share(
-            f"prevalence/{label}", shares[:, index], own, sample.units, positive=count, better=None
+            f"sensitivity/{label}",
+            sensitivity,
+            right[of_label],
+            sample.units[of_label],
+            positive=count,
+        )
+        yield share(
+            f"prevalence/{label}",
+            shares[:, index],
+            of_label,
+            sample.units,
+            positive=count,
+            better=None,
         )
 
 
@@ -96,6 +107,6 @@ def of_probabilities(sample: Sample, counts: np.ndarray) -> Iterator[Measured]:
         axis=1,
     )
     sums = weighted_sums(counts, sample.unit_sums(rows))
-    for place, name in enumerate(("brier", "log_loss")):
-        values = confusion.ratio(sums[:, place], sums[:, 2])
+    for column, name in enumerate(("brier", "log_loss")):
+        values = confusion.ratio(sums[:, column], sums[:, 2])
         yield Measured(name=name, values=values, n=sample.n, higher_is_better=False)

@@ -33,12 +33,12 @@ def slope_and_intercept(
     scores = logit(np.clip(probabilities, _EDGE, 1 - _EDGE))
     truth = positive.astype(np.float64)
     ones = np.ones((len(scores), 1))
-    found: dict[str, tuple[float, float, float] | None] = {"slope": None, "intercept": None}
+    fits: dict[str, tuple[float, float, float] | None] = {"slope": None, "intercept": None}
     if 0 < truth.sum() < len(truth) and units.max() > 0:
         both = np.column_stack([ones, scores])
-        found["slope"] = _fitted(both, np.zeros(len(scores)), truth, units, confidence)
-        found["intercept"] = _fitted(ones, scores, truth, units, confidence)
-    return found
+        fits["slope"] = _fitted(both, np.zeros(len(scores)), truth, units, confidence)
+        fits["intercept"] = _fitted(ones, scores, truth, units, confidence)
+    return fits
 
 
 def _fitted(

@@ -19,5 +19,5 @@ def brier_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def log_loss_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """-log p(true class) of each row, N, in nats; probabilities count as at least 2.2e-16."""
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(chosen, _SMALLEST))
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(of_truth, _SMALLEST))

@@ -14,7 +14,7 @@ from offsite.evaluation.statistics.binomial import effective_counts, exact_inter
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """What a check of a share against a target says."""
 
     HOLDS = "holds"
@@ -36,7 +36,7 @@ class ShareCheck:
     p_value : float or None
         Exact binomial probability of so few (for an alarm: so many) successes were the target
         true.
-    verdict : Verdict
+    verdict : CheckResult
         ``holds``: the whole interval is on the good side of the target; ``fails``: ``p_value``
         is under one minus the confidence; else ``unclear``, where more cases are needed to tell.
     """
@@ -44,7 +44,7 @@ class ShareCheck:
     estimate: Estimate
     target: float
     p_value: float | None
-    verdict: Verdict
+    verdict: CheckResult
 
 
 def check_sensitivity(
@@ -135,7 +135,9 @@ def _check(
     units = len(np.unique(patients))
     if len(hits) == 0:
         nothing = Estimate(value=None, reason=Reason.NO_SAMPLES, n=0, n_positive=n_positive)
-        return ShareCheck(estimate=nothing, target=target, p_value=None, verdict=Verdict.UNDEFINED)
+        return ShareCheck(
+            estimate=nothing, target=target, p_value=None, verdict=CheckResult.UNDEFINED
+        )
     successes, trials = effective_counts(hits, patients, level)
     low, high = exact_interval(successes, trials, level)
     estimate = Estimate(
@@ -150,9 +152,9 @@ def _check(
         p_value, good = _at_most(successes, trials, target), low >= target
     else:
         p_value, good = 1 - _at_most(successes - 1, trials, target), high <= target
-    verdict = Verdict.HOLDS if good else Verdict.UNCLEAR
+    verdict = CheckResult.HOLDS if good else CheckResult.UNCLEAR
     if p_value < 1 - level:
-        verdict = Verdict.FAILS
+        verdict = CheckResult.FAILS
     return ShareCheck(estimate=estimate, target=target, p_value=p_value, verdict=verdict)
 
 

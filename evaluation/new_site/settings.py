@@ -103,17 +103,17 @@ def local_temperature(
         return Estimate(value=None, reason=Reason.NO_LABELS, **facts)
     if len(np.unique(truth)) < 2:
         return Estimate(value=None, reason=Reason.SINGLE_CLASS, **facts)
-    own = values[np.arange(len(truth)), truth]
+    of_truth = values[np.arange(len(truth)), truth]
     # No error: T falls to 0. No better than chance: T rises without end.
-    if (own >= values.max(axis=1)).all() or own.sum() <= values.mean(axis=1).sum():
+    if (of_truth >= values.max(axis=1)).all() or of_truth.sum() <= values.mean(axis=1).sum():
         return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
 
     def loss(log_t: float) -> float:
         scale = np.exp(-log_t)
-        return float((logsumexp(values * scale, axis=1) - own * scale).sum())
+        return float((logsumexp(values * scale, axis=1) - of_truth * scale).sum())
 
-    found = minimize_scalar(loss, bounds=(-_SEARCH, _SEARCH), method="bounded")
-    log_t = float(found.x)
+    minimum = minimize_scalar(loss, bounds=(-_SEARCH, _SEARCH), method="bounded")
+    log_t = float(minimum.x)
     if abs(log_t) > _SEARCH - 1e-2:
         return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
     half = float(norm.ppf((1 + level) / 2)) * _log_sd(values * np.exp(-log_t), truth, codes)

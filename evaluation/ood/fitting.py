@@ -140,10 +140,10 @@ def _cross_fitted(
     folds = patient_folds(patients_of(train), settings.folds, settings.seed)
     scores = np.full(len(train), np.nan)
     for fold in np.unique(folds):
-        own = folds == fold
-        rest = train.select(~own)
+        in_fold = folds == fold
+        rest = train.select(~in_fold)
         if (rest.labels >= 0).any():
-            scores[own] = _score(_fit(kind, rest, head, settings), train.select(own))
+            scores[in_fold] = _score(_fit(kind, rest, head, settings), train.select(in_fold))
     # A single patient leaves nothing to fit on: then the seen rows are all there is.
     if np.isnan(scores).all():
         return _score(_fit(kind, train, head, settings), train)

@@ -81,7 +81,7 @@ class Residual(Detector):
 
     R holds the eigenvectors of ``(Z - u)'(Z - u) / N`` but for the d largest; u is
     ``-pinv(W) b`` where a linear head is known, else the mean. d never exceeds the rank, so the
-    result does not hang on how a solver orders a null space.
+    result does not depend on how a solver orders a null space.
     """
 
     origin: np.ndarray

@@ -99,12 +99,12 @@ class React(Detector):
         """The ceiling is the ``react_quantile`` of every activation of every row."""
         if given.head is None:
             raise InputError("ReAct needs the linear head", remedy="Give head=Head(weight, bias)")
-        chosen = given.settings
+        settings = given.settings
         return cls(
-            ceiling=np.array(np.quantile(given.embeddings, chosen.react_quantile)),
+            ceiling=np.array(np.quantile(given.embeddings, settings.react_quantile)),
             weight=given.head.weight,
             bias=given.head.bias,
-            temperature=np.array(chosen.temperature),
+            temperature=np.array(settings.temperature),
         )
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:

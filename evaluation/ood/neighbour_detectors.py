@@ -28,9 +28,9 @@ class Knn(Detector):
     @classmethod
     def _of(cls, given: Training) -> Self:
         """Thin, normalise and keep the training features."""
-        chosen = given.settings
-        rows = thinned(given.labels, chosen.bank_rows, chosen.seed)
-        scaled = round(chosen.neighbours * len(rows) / max(len(given.labels), 1))
+        settings = given.settings
+        rows = thinned(given.labels, settings.bank_rows, settings.seed)
+        scaled = round(settings.neighbours * len(rows) / max(len(given.labels), 1))
         neighbours = max(1, min(scaled, len(rows) // 20))
         bank = unit(given.embeddings[rows]).astype(np.float16)
         return cls(bank=bank, neighbours=np.array(neighbours))
@@ -62,11 +62,11 @@ class NNGuide(Detector):
     @classmethod
     def _of(cls, given: Training) -> Self:
         """Thin, normalise and weight the training features by their energy."""
-        chosen = given.settings
-        rows = thinned(given.labels, chosen.bank_rows, chosen.seed)
+        settings = given.settings
+        rows = thinned(given.labels, settings.bank_rows, settings.seed)
         energy = logsumexp(np.asarray(given.logits[rows], np.float64), axis=1)
         bank = (unit(given.embeddings[rows]) * energy[:, None]).astype(np.float32)
-        return cls(bank=bank, neighbours=np.array(min(chosen.guide_neighbours, len(rows))))
+        return cls(bank=bank, neighbours=np.array(min(settings.guide_neighbours, len(rows))))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores."""
@@ -98,18 +98,18 @@ class She(Detector):
         predicted = given.logits.argmax(axis=1)
         patterns = []
         for index in range(given.logits.shape[1]):
-            own = given.labels == index
-            chosen = next(
-                (mask for mask in (own & (predicted == index), own) if mask.any()),
+            of_class = given.labels == index
+            used = next(
+                (mask for mask in (of_class & (predicted == index), of_class) if mask.any()),
                 np.ones(len(given.labels), dtype=bool),
             )
-            patterns.append(np.asarray(given.embeddings[chosen], np.float64).mean(axis=0))
+            patterns.append(np.asarray(given.embeddings[used], np.float64).mean(axis=0))
         return cls(patterns=np.stack(patterns))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores."""
-        own = self.patterns[logits.argmax(axis=1)]
-        return -np.einsum("nd,nd->n", np.asarray(embeddings, np.float64), own)
+        patterns = self.patterns[logits.argmax(axis=1)]
+        return -np.einsum("nd,nd->n", np.asarray(embeddings, np.float64), patterns)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,9 +159,9 @@ def thinned(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
     if len(labels) <= limit:
         return np.arange(len(labels))
     generator = np.random.default_rng(np.random.SeedSequence([seed, len(labels)]))
-    chosen = []
+    kept = []
     for value in np.unique(labels):
-        own = np.flatnonzero(labels == value)
-        size = max(1, int(limit * len(own) / len(labels)))
-        chosen.append(generator.choice(own, size=size, replace=False))
-    return np.sort(np.concatenate(chosen))
+        of_class = np.flatnonzero(labels == value)
+        size = max(1, int(limit * len(of_class) / len(labels)))
+        kept.append(generator.choice(of_class, size=size, replace=False))
+    return np.sort(np.concatenate(kept))

@@ -116,10 +116,12 @@ def _groups(
     sites = predictions.table["site"].to_numpy(str)
     sets: list[tuple[str, str, Predictions]] = []
     for category, role in (("in_distribution", TRAINING), ("covariate_shifted", HELD_OUT)):
-        own = roles.test & (roles.site_role == role)
-        sets.append((category, POOLED, predictions.select(own)))
+        of_role = roles.test & (roles.site_role == role)
+        sets.append((category, POOLED, predictions.select(of_role)))
         names = [site for site, kind in roles.test_sites(sites) if kind == role]
-        sets.extend((category, name, predictions.select(own & (sites == name))) for name in names)
+        sets.extend(
+            (category, name, predictions.select(of_role & (sites == name))) for name in names
+        )
     for category, other in (("near", near), ("far", far)):
         if other is not None:
             column = other.table["site"].to_numpy(str)
@@ -144,15 +146,15 @@ def _rows_of(
 ) -> Iterator[dict[str, Any]]:
     scores = [_scores(fitted, group.rows) for group in groups]
     reference, reference_scores = groups[0], scores[0]  # the pooled in-distribution test
-    for group, own in zip(groups, scores, strict=True):
+    for group, group_scores in zip(groups, scores, strict=True):
         if group.category in ("covariate_shifted", "near", "far"):
             yield from _separations(
-                fitted, group, own, reference, reference_scores, settings.minimum_rows
+                fitted, group, group_scores, reference, reference_scores, settings.minimum_rows
             )
-        yield _flag_rate(fitted, group, own)
-    for group, own in zip(groups, scores, strict=True):
+        yield _flag_rate(fitted, group, group_scores)
+    for group, group_scores in zip(groups, scores, strict=True):
         if group.category in ("in_distribution", "covariate_shifted"):
-            yield _error_detection(fitted, group, own, settings.minimum_rows)
+            yield _error_detection(fitted, group, group_scores, settings.minimum_rows)
 
 
 def _scores(fitted: Fitted, rows: Predictions) -> np.ndarray:

@@ -19,7 +19,7 @@ Rule = Literal["stated", "point", "confident"]
 RULES: tuple[Rule, ...] = ("stated", "point", "confident")
 # The rule by which a model package chooses its thresholds; the gate judges what is shipped.
 PACKAGED: Rule = "point"
-# Metrics of a task that hang on its threshold.
+# Metrics of a task that depend on its threshold.
 AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 _CANDIDATES = 200
 
@@ -75,32 +75,32 @@ def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) ->
     rows = predictions.select(roles_of(predictions.table).calibrate)
     sample = sample_of(rows, settings.unit)
     return [
-        _chosen(task, rule, sample, settings)
+        _threshold(task, rule, sample, settings)
         for task in tasks_of(predictions.classes, settings)
         for rule in RULES
     ]
 
 
-def _chosen(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings) -> Threshold:
+def _threshold(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings) -> Threshold:
     target = task.settings.target_sensitivity
     positive = task.positive(sample.labels)
     value, reason = task.settings.threshold, Reason.OK
     if rule != "stated":
         scores = task.scores(sample.probabilities)
-        found = choose_threshold(
+        cut = choose_threshold(
             scores,
             positive,
             sample.units,
             target,
             confidence=confidence_of(rule, settings.confidence),
         )
-        if found is None:
+        if cut is None:
             reason = Reason.TOO_FEW if positive.any() else Reason.NO_SAMPLES
         return Threshold(
             task=task.name,
             rule=rule,
             target_sensitivity=target,
-            value=found,
+            value=cut,
             n_positive=int(positive.sum()),
             reason=reason.value,
         )

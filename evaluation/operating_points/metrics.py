@@ -58,12 +58,12 @@ def shares_at(
     detail: str = "",
 ) -> Iterator[Measured]:
     """Sensitivity, specificity, PPV and NPV of N flags."""
-    found = outcomes(sample, counts, flagged, positive)
-    ppv = confusion.ratio(found.caught, found.caught + found.alarms)
-    npv = confusion.ratio(found.cleared, found.cleared + found.missed)
+    seen = outcomes(sample, counts, flagged, positive)
+    ppv = confusion.ratio(seen.caught, seen.caught + seen.alarms)
+    npv = confusion.ratio(seen.cleared, seen.cleared + seen.missed)
     for name, values, hits, among in (
-        ("sensitivity", found.sensitivity, flagged, positive),
-        ("specificity", found.specificity, ~flagged, ~positive),
+        ("sensitivity", seen.sensitivity, flagged, positive),
+        ("specificity", seen.specificity, ~flagged, ~positive),
         ("ppv", ppv, positive, flagged),
         ("npv", npv, ~positive, ~flagged),
     ):
@@ -105,8 +105,8 @@ def needed_threshold(
         caught = np.cumsum(block.take(top_units, axis=1), axis=1, dtype=np.int64)
         # Rounding must not ask for one positive more than the target does.
         wanted = np.ceil(target * caught[:, -1] - 1e-9)[:, None]
-        place = np.minimum((caught < np.maximum(wanted, 1)).sum(axis=1), len(top) - 1)
-        cut = np.where(caught[:, -1] > 0, top[place], np.nan)
+        index = np.minimum((caught < np.maximum(wanted, 1)).sum(axis=1), len(top) - 1)
+        cut = np.where(caught[:, -1] > 0, top[index], np.nan)
         under = np.cumsum(block.take(negative_units, axis=1), axis=1, dtype=np.int64)
         below = np.searchsorted(negative, cut, side="left")
         cleared = np.where(below > 0, under[np.arange(len(cut)), below - 1], 0)

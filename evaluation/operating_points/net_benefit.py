@@ -129,17 +129,17 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
     curve = decision_curve(scores, positive, sample.units, site.counts, thresholds)
     default = np.where(curve.treat_all[0] > 0, curve.treat_all, 0.0)
     advantage = curve.model - default
-    for place, value in enumerate(thresholds):
-        low, high = _interval(curve.model[1:, place], site, settings)
-        advantage_low, advantage_high = _interval(advantage[1:, place], site, settings)
+    for column, value in enumerate(thresholds):
+        low, high = _interval(curve.model[1:, column], site, settings)
+        advantage_low, advantage_high = _interval(advantage[1:, column], site, settings)
         yield base | {
             "threshold": value,
-            "net_benefit": curve.model[0, place],
+            "net_benefit": curve.model[0, column],
             "low": low,
             "high": high,
-            "treat_all": curve.treat_all[0, place],
+            "treat_all": curve.treat_all[0, column],
             "treat_none": 0.0,
-            "advantage": advantage[0, place],
+            "advantage": advantage[0, column],
             "advantage_low": advantage_low,
             "advantage_high": advantage_high,
             "reason": (Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE).value,
@@ -149,7 +149,7 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
 def _interval(
     draws: np.ndarray, site: Site, settings: EvaluationSettings
 ) -> tuple[float | None, float | None]:
-    found = percentile_interval(
+    bounds = percentile_interval(
         draws, site.sample.n_units, settings.confidence, settings.minimum_defined
     )
-    return found if found is not None else (None, None)
+    return bounds if bounds is not None else (None, None)

@@ -68,7 +68,7 @@ CHOSEN = "_chosen"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Case:
+class _Carried:
     """A threshold of a task at a site."""
 
     site: Site
@@ -107,9 +107,9 @@ def operating_point_table(
     sites = sites_of(predictions, settings)
     groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
     places = [_chosen_rows(predictions, settings), *sites, *groups]
-    chosen = choose_thresholds(predictions, settings) if thresholds is None else thresholds
+    carried = choose_thresholds(predictions, settings) if thresholds is None else thresholds
     records: list[dict[str, Any]] = []
-    for threshold in chosen:
+    for threshold in carried:
         task = tasks[threshold.task]
         for site in places:
             if site.name != CHOSEN or threshold.rule != "stated":
@@ -155,11 +155,11 @@ def _site_rows(
             nothing = Estimate(value=None, n=site.sample.n, reason=reason or Reason.TOO_FEW)
             yield base | _numbers(metric, nothing)
         return
-    case = _Case(site=site, task=task, threshold=threshold.value, reference=reference)
-    found = {each.name: each for each in _measured(case)}
+    carried = _Carried(site=site, task=task, threshold=threshold.value, reference=reference)
+    measured = {each.name: each for each in _measured(carried)}
     for metric in METRICS:
         source = "sensitivity" if metric == "transfer_gap" else metric
-        value = estimate(found[source], site.sample, settings)
+        value = estimate(measured[source], site.sample, settings)
         if metric == "transfer_gap":
             value = _transfer_gap(value, threshold.target_sensitivity)
         yield base | _numbers(metric, value)
@@ -182,64 +182,64 @@ def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
     )
 
 
-def _measured(case: _Case) -> Iterator[Measured]:
-    sample, counts = case.site.sample, case.site.counts
-    flagged = case.scores >= case.threshold
-    found = outcomes(sample, counts, flagged, case.positive)
-    yield from shares_at(sample, counts, flagged, case.positive)
-    rate = (found.caught + found.alarms) / found.total
-    count = int(case.positive.sum())
+def _measured(carried: _Carried) -> Iterator[Measured]:
+    sample, counts = carried.site.sample, carried.site.counts
+    flagged = carried.scores >= carried.threshold
+    seen = outcomes(sample, counts, flagged, carried.positive)
+    yield from shares_at(sample, counts, flagged, carried.positive)
+    rate = (seen.caught + seen.alarms) / seen.total
+    count = int(carried.positive.sum())
     yield share("flag_rate", rate, flagged, sample.units, positive=count, better=None)
-    yield from _needed(case)
-    yield from _at_reference(case, found)
-    settings = case.task.settings
+    yield from _needed(carried)
+    yield from _at_reference(carried, seen)
+    settings = carried.task.settings
     missed, alarms = settings.cost_false_negative, settings.cost_false_positive
-    cost = (missed * found.missed + alarms * found.alarms) / found.total
-    yield _plain(case, "expected_cost", cost)
+    cost = (missed * seen.missed + alarms * seen.alarms) / seen.total
+    yield _plain(carried, "expected_cost", cost)
 
 
-def _needed(case: _Case) -> Iterator[Measured]:
+def _needed(carried: _Carried) -> Iterator[Measured]:
     names = ("needed_threshold", "specificity_at_needed")
-    undefined = why_undefined(case.positive, 1)
+    undefined = why_undefined(carried.positive, 1)
     if undefined is not None:
-        nothing = np.full(len(case.site.counts), np.nan)
-        yield from (_plain(case, name, nothing, undefined) for name in names)
+        nothing = np.full(len(carried.site.counts), np.nan)
+        yield from (_plain(carried, name, nothing, undefined) for name in names)
         return
     both = needed_threshold(
-        case.scores,
-        case.positive,
-        case.site.sample.units,
-        case.site.counts,
-        case.task.settings.target_sensitivity,
+        carried.scores,
+        carried.positive,
+        carried.site.sample.units,
+        carried.site.counts,
+        carried.task.settings.target_sensitivity,
     )
-    yield from (_plain(case, name, values) for name, values in zip(names, both, strict=True))
+    yield from (_plain(carried, name, values) for name, values in zip(names, both, strict=True))
 
 
-def _at_reference(case: _Case, found: Outcomes) -> Iterator[Measured]:
+def _at_reference(carried: _Carried, seen: Outcomes) -> Iterator[Measured]:
     """Predictive values and cost if the site had the reference prevalence (Bayes' rule)."""
-    share_positive = np.nan if case.reference is None else case.reference
-    caught = share_positive * found.sensitivity
-    missed = share_positive * (1 - found.sensitivity)
-    cleared = (1 - share_positive) * found.specificity
-    alarms = (1 - share_positive) * (1 - found.specificity)
-    settings = case.task.settings
+    share_positive = np.nan if carried.reference is None else carried.reference
+    caught = share_positive * seen.sensitivity
+    missed = share_positive * (1 - seen.sensitivity)
+    cleared = (1 - share_positive) * seen.specificity
+    alarms = (1 - share_positive) * (1 - seen.specificity)
+    settings = carried.task.settings
     with np.errstate(invalid="ignore"):
         ppv, npv = caught / (caught + alarms), cleared / (cleared + missed)
     cost = settings.cost_false_negative * missed + settings.cost_false_positive * alarms
-    undefined = why_undefined(case.positive, 1) or Reason.TOO_FEW
-    yield _plain(case, "ppv_at_reference", ppv, undefined)
-    yield _plain(case, "npv_at_reference", npv, undefined)
-    yield _plain(case, "expected_cost_at_reference", cost, undefined)
+    undefined = why_undefined(carried.positive, 1) or Reason.TOO_FEW
+    yield _plain(carried, "ppv_at_reference", ppv, undefined)
+    yield _plain(carried, "npv_at_reference", npv, undefined)
+    yield _plain(carried, "expected_cost_at_reference", cost, undefined)
 
 
 def _plain(
-    case: _Case, name: str, values: np.ndarray, undefined: Reason = Reason.SINGLE_CLASS
+    carried: _Carried, name: str, values: np.ndarray, undefined: Reason = Reason.SINGLE_CLASS
 ) -> Measured:
     return Measured(
         name=name,
         values=values,
-        n=case.site.sample.n,
-        n_positive=int(case.positive.sum()),
+        n=carried.site.sample.n,
+        n_positive=int(carried.positive.sum()),
         undefined=undefined,
     )
 

@@ -70,7 +70,7 @@ def write_comparison(
     names = list(dict.fromkeys(methods["method"]))
     if baseline not in names:
         raise InputError(
-            f"'{baseline}' is none of the compared methods",
+            f"'{baseline}' is not one of the compared methods",
             remedy=f"The methods are {', '.join(names)}",
             code="no_baseline",
         )
@@ -94,14 +94,14 @@ def _sections(
     if "division" in methods:
         parts = {str(name): part for name, part in methods.groupby("division", sort=False)}
     others = [name for name in names if name != baseline]
-    for place, (division, part) in enumerate((parts or {"": methods}).items()):
-        suffix, told = ("", "") if len(parts) < 2 else (f"-{place}", f": {division}")
+    for part_number, (division, part) in enumerate((parts or {"": methods}).items()):
+        suffix, told = ("", "") if len(parts) < 2 else (f"-{part_number}", f": {division}")
         metrics = list(dict.fromkeys(part["metric"]))
-        chosen = primary_metric(metrics, primary)
-        summary = _summary(part, baseline, others, chosen, f"differences{suffix}", sure)
-        anchor = "summary" if place == 0 else f"summary{suffix}"
+        headline = primary_metric(metrics, primary)
+        summary = _summary(part, baseline, others, headline, f"differences{suffix}", sure)
+        anchor = "summary" if part_number == 0 else f"summary{suffix}"
         yield replace(summary, anchor=anchor, title=f"Summary{told}")
-        for rank, metric in enumerate(headline_metrics(metrics, chosen)):
+        for rank, metric in enumerate(headline_metrics(metrics, headline)):
             matrix = _matrix(part, names, metric, folded=rank > 1)
             yield replace(matrix, anchor=matrix.anchor + suffix, title=matrix.title + told)
 
@@ -129,9 +129,9 @@ def _summary(
     rows = methods[methods["metric"] == metric]
     points, panels = [], []
     for method in others:
-        own = _ordered(rows[rows["method"] == method])
-        sites = [row for row in own if not str(row["site"]).startswith("_")]
-        points.append(Point(subject=method, sentence=_told(sites, own, metric)))
+        of_method = _ordered(rows[rows["method"] == method])
+        sites = [row for row in of_method if not str(row["site"]).startswith("_")]
+        points.append(Point(subject=method, sentence=_told(sites, of_method, metric)))
         panels.append(Panel(title=method, dots=[_dot(row) for row in sites], mark=0.0))
     worse = any("worse at" in point.sentence for point in points)
     lead = (
@@ -154,7 +154,7 @@ def _summary(
     )
 
 
-def _told(sites: list[Record], own: list[Record], metric: str) -> str:
+def _told(sites: list[Record], of_method: list[Record], metric: str) -> str:
     higher = described(metric).higher
     better, worse, open_, unknown = [], [], [], []
     for row in sites:
@@ -170,17 +170,18 @@ def _told(sites: list[Record], own: list[Record], metric: str) -> str:
         else:
             open_.append(str(row["site"]))
     parts = [
-        f"{word} {listed(found)}"
-        for word, found in (
+        f"{word} {listed(told)}"
+        for word, told in (
             ("better at", better),
             ("worse at", worse),
             ("undecided at", open_),
             ("not comparable at", unknown),
         )
-        if found
+        if told
     ]
     pooled = next(
-        (row for row in own if row["site"] == "_pooled" and row["site_role"] == "held_out"), None
+        (row for row in of_method if row["site"] == "_pooled" and row["site_role"] == "held_out"),
+        None,
     )
     if pooled is not None and present(pooled["difference"]) is not None:
         parts.append(f"over all held-out rows {_signed(pooled)}")

@@ -52,8 +52,8 @@ class Findings:
         table = evaluated.per_site
         self.confidence = evaluated.confidence
         self.table = table[table["split"] == "test"] if "split" in table else table
-        own = self.table[~self.table["site"].str.startswith("_")]
-        self.metrics = list(dict.fromkeys(own["metric"]))
+        single = self.table[~self.table["site"].str.startswith("_")]
+        self.metrics = list(dict.fromkeys(single["metric"]))
         wanted = evaluated.facts.get("primary_metric")
         self.primary = primary_metric(self.metrics, wanted) if self.metrics else ""
         self.metric = described(self.primary)
@@ -61,11 +61,11 @@ class Findings:
             (row["site"], row["site_role"], row["metric"]): _estimate(row)
             for row in records(self.table)
         }
-        self._roles = dict(zip(own["site"], own["site_role"], strict=True))
+        self._roles = dict(zip(single["site"], single["site_role"], strict=True))
 
     def sites(self, role: str | None = None) -> list[str]:
         """Sites of a role (or all), the worst first by the primary metric, undefined ones last."""
-        chosen = [site for site, found in self._roles.items() if role in (None, found)]
+        names = [site for site, known in self._roles.items() if role in (None, known)]
 
         def rank(site: str) -> tuple[bool, float, str]:
             value = self.at(site, self.primary).value
@@ -73,7 +73,7 @@ class Findings:
                 return True, 0.0, site
             return False, value if self.metric.higher else -value, site
 
-        return sorted(chosen, key=rank)
+        return sorted(names, key=rank)
 
     @property
     def roles(self) -> list[str]:
@@ -87,8 +87,8 @@ class Findings:
 
     def at(self, site: str, metric: str) -> SiteEstimate:
         """A metric at a site; undefined where the table has no such row."""
-        found = self._rows.get((site, self._roles.get(site, ""), metric))
-        return found or _absent(site, self._roles.get(site, ""))
+        estimate = self._rows.get((site, self._roles.get(site, ""), metric))
+        return estimate or _absent(site, self._roles.get(site, ""))
 
     def summary(self, name: str, role: str, metric: str) -> SiteEstimate | None:
         """``_pooled``, ``_worst`` or ``_gap`` of a role, where the table has it."""

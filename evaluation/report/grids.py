@@ -48,19 +48,21 @@ def grid(
     looked_up = [
         {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns
     ]
-    places = without_lone_pools(list(dict.fromkeys(key for found in looked_up for key in found)))
+    places = without_lone_pools(
+        list(dict.fromkeys(key for by_site in looked_up for key in by_site))
+    )
     groups = []
     for role in _roles(findings, places):
-        own = _ordered(findings, [site for site, of in places if of == role])
+        sites = _ordered(findings, [site for site, of in places if of == role])
         rows = tuple(
             (
                 Cell(text=NAMES.get(site, site)),
                 *(
-                    _cell(column, found.get((site, role)))
-                    for column, found in zip(columns, looked_up, strict=True)
+                    _cell(column, by_site.get((site, role)))
+                    for column, by_site in zip(columns, looked_up, strict=True)
                 ),
             )
-            for site in own
+            for site in sites
         )
         groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=rows))
     heads = (Column(heading="Site", numeric=False), *(column.column for column in columns))
@@ -80,25 +82,25 @@ def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def sites_of(findings: Findings, rows: pd.DataFrame) -> list[Record]:
     """The rows of single sites, in the page's order: held-out ones first, the worst on top."""
-    found = {
+    by_site = {
         (str(row["site"]), str(row["site_role"])): row
         for row in records(rows)
         if not str(row["site"]).startswith("_")
     }
     ordered = []
-    for role in _roles(findings, list(found)):
-        for site in _ordered(findings, [site for site, of in found if of == role]):
-            ordered.append(found[(site, role)])
+    for role in _roles(findings, list(by_site)):
+        for site in _ordered(findings, [site for site, of in by_site if of == role]):
+            ordered.append(by_site[(site, role)])
     return ordered
 
 
 def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows, sites in the page's order and pooled ones last."""
-    order = {str(row["site"]): place for place, row in enumerate(sites_of(findings, rows))}
-    place = rows["site"].map(order).fillna(len(order))
+    order = {str(row["site"]): rank for rank, row in enumerate(sites_of(findings, rows))}
+    rank = rows["site"].map(order).fillna(len(order))
     kept = set(without_lone_pools(list(zip(rows["site"], rows["site_role"], strict=True))))
     stays = [key in kept for key in zip(rows["site"], rows["site_role"], strict=True)]
-    return rows.assign(_place=place)[stays].sort_values(["_place", "site_role"], kind="stable")
+    return rows.assign(_place=rank)[stays].sort_values(["_place", "site_role"], kind="stable")
 
 
 def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:
@@ -108,11 +110,11 @@ def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:
 
 
 def _ordered(findings: Findings, sites: list[str]) -> list[str]:
-    order = {site: place for place, site in enumerate(findings.sites())}
+    order = {site: rank for rank, site in enumerate(findings.sites())}
     first = [site for site in sites if site == "_chosen"]
     last = [site for site in sites if site.startswith("_") and site != "_chosen"]
-    own = [site for site in sites if not site.startswith("_")]
-    return first + sorted(own, key=lambda site: (order.get(site, len(order)), site)) + last
+    single = [site for site in sites if not site.startswith("_")]
+    return first + sorted(single, key=lambda site: (order.get(site, len(order)), site)) + last
 
 
 def _cell(column: GridColumn, row: Record | None) -> Cell:

@@ -77,7 +77,7 @@ def write_report(folder: str | Path, facts: Mapping[str, Any] | None = None) -> 
 def build_page(evaluated: Evaluated) -> Page:
     """Every section whose tables are there; one without says nothing but in the known limits."""
     findings = Findings(evaluated)
-    found: list[Section | None] = [
+    parts: list[Section | None] = [
         sites.section(evaluated, findings),
         operating.section(evaluated, findings),
         calibration.section(evaluated, findings),
@@ -97,7 +97,7 @@ def build_page(evaluated: Evaluated) -> Page:
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
         facts=_facts(evaluated, findings),
-        sections=(summary.section(findings, points), *(part for part in found if part)),
+        sections=(summary.section(findings, points), *(part for part in parts if part)),
         version=importlib.metadata.version("offsite"),
     )
 
@@ -147,13 +147,13 @@ def _subtitle(findings: Findings) -> str:
 def _facts(evaluated: Evaluated, findings: Findings) -> tuple[Point, ...]:
     rows = [findings.size(site) for site in findings.sites()]
     patients = [row.n_patients for row in rows if row.n_patients is not None]
-    found = [Point(subject="Test images, labelled", sentence=f"{sum(row.n for row in rows):,}")]
+    points = [Point(subject="Test images, labelled", sentence=f"{sum(row.n for row in rows):,}")]
     if patients:
-        found.append(Point(subject="Patients", sentence=f"{sum(patients):,}"))
-    found.append(Point(subject="Sites", sentence=str(len(rows))))
+        points.append(Point(subject="Patients", sentence=f"{sum(patients):,}"))
+    points.append(Point(subject="Sites", sentence=str(len(rows))))
     held_out = len(findings.sites("held_out"))
-    found.append(Point(subject="of them held out", sentence=str(held_out)))
+    points.append(Point(subject="of them held out", sentence=str(held_out)))
     classes = evaluated.facts.get("classes")
     if classes:
-        found.append(Point(subject="Classes", sentence=", ".join(map(str, classes))))
-    return tuple(found)
+        points.append(Point(subject="Classes", sentence=", ".join(map(str, classes))))
+    return tuple(points)

@@ -34,11 +34,11 @@ def mmd_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     if reason != "ok":
         return undefined(row, reason)
     generator = np.random.default_rng(np.random.SeedSequence(settings.seed))
-    own, reference = _samples(pair, settings)
+    local, reference = _samples(pair, settings)
     test = mmd_test(
-        own[0],
+        local[0],
         reference[0],
-        own[1],
+        local[1],
         reference[1],
         permutations=settings.permutations,
         generator=generator,
@@ -52,34 +52,34 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     reason = why_not(pair, settings)
     if reason != "ok":
         return [undefined(blank(pair, KIND, name), reason) for name in names]
-    own, reference = _samples(pair, settings)
+    local, reference = _samples(pair, settings)
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 1]))
     energy = energy_test(
-        own[0],
+        local[0],
         reference[0],
-        own[1],
+        local[1],
         reference[1],
         permutations=settings.permutations,
         generator=generator,
     )
     return [
         _tested(blank(pair, KIND, "energy"), energy),
-        _classifier_row(pair, own, reference, settings),
-        *_distance_rows(pair, own, reference, settings),
+        _classifier_row(pair, local, reference, settings),
+        *_distance_rows(pair, local, reference, settings),
         _within_class_row(pair, settings),
     ]
 
 
 def why_not(pair: Comparison, settings: ShiftSettings) -> str:
     """Why embeddings cannot be compared, or ``ok``."""
-    fewest = min(len(pair.own), len(pair.reference))
+    fewest = min(len(pair.local), len(pair.reference))
     if fewest == 0:
         return "no_samples"
-    if pair.own.rows.embeddings is None:
+    if pair.local.rows.embeddings is None:
         return "no_embeddings"
-    if all(constant(side.rows.embeddings) for side in (pair.own, pair.reference)):
+    if all(constant(side.rows.embeddings) for side in (pair.local, pair.reference)):
         return "constant_embeddings"
-    patients = min(len(np.unique(side.patients)) for side in (pair.own, pair.reference))
+    patients = min(len(np.unique(side.patients)) for side in (pair.local, pair.reference))
     return "ok" if fewest >= settings.minimum_rows and patients >= 4 else "too_few"
 
 
@@ -88,7 +88,7 @@ def _samples(
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 2]))
     return (
-        _features(pair.own, pair.own.sample(settings.max_rows, generator)),
+        _features(pair.local, pair.local.sample(settings.max_rows, generator)),
         _features(pair.reference, pair.reference.sample(settings.max_rows, generator)),
     )
 
@@ -106,15 +106,15 @@ def _tested(row: ShiftRow, test: TwoSample | None) -> ShiftRow:
 
 def _classifier_row(
     pair: Comparison,
-    own: tuple[np.ndarray, np.ndarray],
+    local: tuple[np.ndarray, np.ndarray],
     reference: tuple[np.ndarray, np.ndarray],
     settings: ShiftSettings,
 ) -> ShiftRow:
     row = blank(pair, KIND, "c2st_auroc")
     result = classifier_test(
-        own[0],
+        local[0],
         reference[0],
-        own[1],
+        local[1],
         reference[1],
         permutations=settings.permutations,
         resamples=settings.resamples,
@@ -129,21 +129,21 @@ def _classifier_row(
 
 def _distance_rows(
     pair: Comparison,
-    own: tuple[np.ndarray, np.ndarray],
+    local: tuple[np.ndarray, np.ndarray],
     reference: tuple[np.ndarray, np.ndarray],
     settings: ShiftSettings,
 ) -> list[ShiftRow]:
-    axes = principal_directions(np.concatenate([own[0], reference[0]]), settings.components)
-    found = against_null(
-        own[0] @ axes,
+    axes = principal_directions(np.concatenate([local[0], reference[0]]), settings.components)
+    distances = against_null(
+        local[0] @ axes,
         reference[0] @ axes,
-        own[1],
+        local[1],
         reference[1],
         DISTANCES,
         splits=settings.null_splits,
         seed=settings.seed,
     )
-    return [_distance_row(blank(pair, KIND, name), *both) for name, both in found.items()]
+    return [_distance_row(blank(pair, KIND, name), *both) for name, both in distances.items()]
 
 
 def _distance_row(row: ShiftRow, to_site: np.ndarray, to_itself: np.ndarray) -> ShiftRow:
@@ -162,10 +162,10 @@ def _distance_row(row: ShiftRow, to_site: np.ndarray, to_itself: np.ndarray) -> 
 def _within_class_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     """MMD class by class, averaged by the site's rows: shift that prevalence cannot explain."""
     row = blank(pair, KIND, "within_class_mmd2")
-    if not (pair.own.labelled.any() and pair.reference.labelled.any()):
+    if not (pair.local.labelled.any() and pair.reference.labelled.any()):
         return undefined(row, "no_labels")
     tests, sizes = [], []
-    for label in range(len(pair.own.rows.classes)):
+    for label in range(len(pair.local.rows.classes)):
         test, size = _class_test(pair, label, settings)
         if test is not None:
             tests.append(test)
@@ -182,22 +182,22 @@ def _within_class_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
 def _class_test(
     pair: Comparison, label: int, settings: ShiftSettings
 ) -> tuple[TwoSample | None, int]:
-    chosen = [np.flatnonzero(side.rows.labels == label) for side in (pair.own, pair.reference)]
-    if min(len(rows) for rows in chosen) < settings.minimum_rows:
+    of_class = [np.flatnonzero(side.rows.labels == label) for side in (pair.local, pair.reference)]
+    if min(len(rows) for rows in of_class) < settings.minimum_rows:
         return None, 0
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 3, label]))
     cut = [
         np.sort(generator.choice(rows, size=min(len(rows), settings.max_rows // 2), replace=False))
-        for rows in chosen
+        for rows in of_class
     ]
-    own, own_patients = _features(pair.own, cut[0])
+    local, local_patients = _features(pair.local, cut[0])
     reference, reference_patients = _features(pair.reference, cut[1])
     test = mmd_test(
-        own,
+        local,
         reference,
-        own_patients,
+        local_patients,
         reference_patients,
         permutations=settings.permutations,
         generator=generator,
     )
-    return test, len(chosen[0])
+    return test, len(of_class[0])

@@ -103,12 +103,12 @@ def against_null(
         half = patient_folds(reference_patients, 2, int(generator.integers(2**32)))
         parts = [reference[half == 0], reference[half == 1], site]
         size = min(len(part) for part in parts)
-        one, two, own = (
+        one, two, rest = (
             FeatureStats.of(part[generator.permutation(len(part))[:size]], None, 1)
             for part in parts
         )
         for name, distance in distances.items():
-            result[name][:, split] = [_or_nan(distance, other, one) for other in (own, two)]
+            result[name][:, split] = [_or_nan(distance, other, one) for other in (rest, two)]
     return result
 
 

@@ -46,11 +46,11 @@ def label_shift_test(
     if len(labels) == 0 or len(target[0]) == 0:
         return None
     medians = _medians(probabilities)
-    own, other = _bins(probabilities, medians), _bins(target[0], medians)
+    bin_of, other = _bins(probabilities, medians), _bins(target[0], medians)
     classes = np.unique(labels)
     bins = 2 * probabilities.shape[1]
     cells = np.zeros((len(labels), bins * len(classes)))
-    cells[np.arange(len(labels)), own * len(classes) + np.searchsorted(classes, labels)] = 1.0
+    cells[np.arange(len(labels)), bin_of * len(classes) + np.searchsorted(classes, labels)] = 1.0
     shape = (bins, len(classes))
     shares = np.bincount(other, minlength=bins) / len(other)
     cases = len(np.unique(target[1]))
@@ -67,7 +67,7 @@ def _medians(probabilities: np.ndarray) -> np.ndarray:
     """Median confidence of the rows predicted to be each class, C; 1 where there are none."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     values = [confidence[predicted == label] for label in range(probabilities.shape[1])]
-    return np.array([np.median(own) if len(own) else 1.0 for own in values])
+    return np.array([np.median(of_class) if len(of_class) else 1.0 for of_class in values])
 
 
 def _bins(probabilities: np.ndarray, medians: np.ndarray) -> np.ndarray:

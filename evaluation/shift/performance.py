@@ -20,15 +20,15 @@ _TINY = 1e-12
 def auroc_change_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     """The headline: macro AUROC of the site minus the reference's, over classes both have."""
     row = _labelled(blank(pair, KIND, "auroc_change"), pair)
-    reason = _why_not(pair.own, settings)
+    reason = _why_not(pair.local, settings)
     reason = _why_not(pair.reference, settings) if reason == "ok" else reason
     if reason != "ok":
         return undefined(row, reason)
-    own, reference = (_class_aurocs(side, settings) for side in (pair.own, pair.reference))
-    common = np.isfinite(own[:, 0]) & np.isfinite(reference[:, 0])
+    local, reference = (_class_aurocs(side, settings) for side in (pair.local, pair.reference))
+    common = np.isfinite(local[:, 0]) & np.isfinite(reference[:, 0])
     if not common.any():
         return undefined(row, "single_class")
-    change = own[common].mean(axis=0) - reference[common].mean(axis=0)
+    change = local[common].mean(axis=0) - reference[common].mean(axis=0)
     return _with_interval(row, change)
 
 
@@ -39,19 +39,19 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     rows = {name: _labelled(blank(pair, KIND, name), pair) for name in (*names, *corrected)}
     for name in corrected:
         rows[name] = replace(rows[name], transductive=True)
-    reason = _why_not(pair.own, settings)
+    reason = _why_not(pair.local, settings)
     if reason != "ok":
         return [undefined(row, reason) for row in rows.values()]
-    known = pair.own.labelled
-    labels, weights = pair.own.rows.labels[known], _weights(pair.own, settings)
-    result = [_auroc_row(rows["auroc"], pair.own, settings)]
-    plain = _losses(pair.own.calibrated[known], labels)
+    known = pair.local.labelled
+    labels, weights = pair.local.rows.labels[known], _weights(pair.local, settings)
+    result = [_auroc_row(rows["auroc"], pair.local, settings)]
+    plain = _losses(pair.local.calibrated[known], labels)
     result += [_with_interval(rows[name], weights @ plain[name]) for name in names[1:]]
     reason = prior_problem(pair, settings)
     if reason != "ok":
         return result + [undefined(rows[name], reason) for name in corrected]
     corrected_rows = prior_corrected(
-        pair.own.calibrated[known], model_prior(pair), site_prior(pair)
+        pair.local.calibrated[known], model_prior(pair), site_prior(pair)
     )
     better = _losses(corrected_rows, labels)
     pairs = zip(corrected, names[1:], strict=True)
@@ -59,11 +59,11 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
 
 
 def _labelled(row: ShiftRow, pair: Comparison) -> ShiftRow:
-    known = pair.own.labelled
+    known = pair.local.labelled
     return replace(
         row,
         n=int(known.sum()),
-        n_patients=len(np.unique(pair.own.patients[known])),
+        n_patients=len(np.unique(pair.local.patients[known])),
         n_reference=int(pair.reference.labelled.sum()),
     )
 
@@ -116,8 +116,8 @@ def _auroc_row(row: ShiftRow, side: Side, settings: ShiftSettings) -> ShiftRow:
 
 
 def _losses(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    own = probabilities[np.arange(len(labels)), labels]
+    of_truth = probabilities[np.arange(len(labels)), labels]
     return {
         "accuracy": (probabilities.argmax(axis=1) == labels).astype(np.float64),
-        "log_loss": -np.log(np.maximum(own, _TINY)),
+        "log_loss": -np.log(np.maximum(of_truth, _TINY)),
     }

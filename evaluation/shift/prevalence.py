@@ -29,18 +29,18 @@ def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     From the labels where the site has enough of them, else by EM (transductive), if label shift
     explains what the model says there.
     """
-    if pair.own.labelled.sum() >= settings.minimum_rows:
+    if pair.local.labelled.sum() >= settings.minimum_rows:
         return _counted_row(pair, settings)
     return _estimated_row(pair, settings)
 
 
 def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
-    classes = pair.own.rows.classes
+    classes = pair.local.rows.classes
     names = [f"prior/{name}" for name in classes]
     rows = [replace(blank(pair, KIND, name), transductive=True) for name in names]
     bbse = replace(blank(pair, KIND, "prior_distance_bbse"), transductive=True)
-    counted = pair.own.labelled.sum() >= settings.minimum_rows
+    counted = pair.local.labelled.sum() >= settings.minimum_rows
     estimated = [_estimated_row(pair, settings)] if counted else []  # else it is the headline
     reason = prior_problem(pair, settings)
     if reason != "ok":
@@ -56,7 +56,7 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
 
 def site_prior(pair: Comparison) -> np.ndarray:
     """The site's class prior by EM, C."""
-    return em_prior(pair.own.calibrated, model_prior(pair))
+    return em_prior(pair.local.calibrated, model_prior(pair))
 
 
 def model_prior(pair: Comparison) -> np.ndarray:
@@ -74,12 +74,12 @@ def prior_problem(pair: Comparison, settings: ShiftSettings) -> str:
 
 
 def _why_not(pair: Comparison, settings: ShiftSettings) -> str:
-    if min(len(pair.own), len(pair.reference)) == 0:
+    if min(len(pair.local), len(pair.reference)) == 0:
         return "no_samples"
     known = int(pair.reference.labelled.sum())
     if known == 0:
         return "no_labels"
-    return "ok" if min(known, len(pair.own)) >= settings.minimum_rows else "too_few"
+    return "ok" if min(known, len(pair.local)) >= settings.minimum_rows else "too_few"
 
 
 def _frequencies(side: Side) -> np.ndarray:
@@ -89,11 +89,11 @@ def _frequencies(side: Side) -> np.ndarray:
 
 
 def _counted_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
-    known = pair.own.labelled
+    known = pair.local.labelled
     row = replace(
         blank(pair, KIND, "prior_distance"),
         n=int(known.sum()),
-        n_patients=len(np.unique(pair.own.patients[known])),
+        n_patients=len(np.unique(pair.local.patients[known])),
         n_reference=int(pair.reference.labelled.sum()),
     )
     reason = _why_not(pair, settings)
@@ -101,16 +101,16 @@ def _counted_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
         return undefined(row, reason)
     prior = _frequencies(pair.reference)
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
-    own = np.eye(len(prior))[pair.own.rows.labels[known]]
-    weights = patient_weights(pair.own.patients[known], settings.resamples, generator)
-    drawn = weights @ own / weights.sum(axis=1, keepdims=True)
+    local = np.eye(len(prior))[pair.local.rows.labels[known]]
+    weights = patient_weights(pair.local.patients[known], settings.resamples, generator)
+    drawn = weights @ local / weights.sum(axis=1, keepdims=True)
     interval = percentile_interval(_distances(drawn, prior), row.n_patients) or (None, None)
-    labels = [side.rows.labels[side.labelled] for side in (pair.own, pair.reference)]
-    patients = [side.patients[side.labelled] for side in (pair.own, pair.reference)]
+    labels = [side.rows.labels[side.labelled] for side in (pair.local, pair.reference)]
+    patients = [side.patients[side.labelled] for side in (pair.local, pair.reference)]
     test, distances = _histogram_test(labels, patients, len(prior), settings)
     return replace(
         row,
-        value=total_variation(own.mean(axis=0), prior),
+        value=total_variation(local.mean(axis=0), prior),
         low=interval[0],
         high=interval[1],
         null_high=float(np.quantile(distances, 0.95)),
@@ -127,7 +127,7 @@ def _estimated_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     interval = percentile_interval(
         _distances(_drawn_priors(pair, settings), prior), row.n_patients
     ) or (None, None)
-    sides = (pair.own, pair.reference)
+    sides = (pair.local, pair.reference)
     predicted = [side.rows.probabilities.argmax(axis=1) for side in sides]
     test, _ = _histogram_test(predicted, [side.patients for side in sides], len(prior), settings)
     return replace(
@@ -145,8 +145,8 @@ def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
     solved = bbse_prior(
         pair.reference.rows.probabilities[known].argmax(axis=1),
         pair.reference.rows.labels[known],
-        pair.own.rows.probabilities.argmax(axis=1),
-        len(pair.own.rows.classes),
+        pair.local.rows.probabilities.argmax(axis=1),
+        len(pair.local.rows.classes),
     )
     if solved is None:
         return undefined(row, "too_few")
@@ -170,7 +170,7 @@ def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
             pair.reference.rows.labels[known],
             pair.reference.patients[known],
         ),
-        (pair.own.calibrated, pair.own.patients),
+        (pair.local.calibrated, pair.local.patients),
         draws=max(_DRAWS, int(np.ceil(2 / settings.misfit_level))),
         generator=np.random.default_rng(np.random.SeedSequence([settings.seed, 9])),
     )
@@ -178,8 +178,8 @@ def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
 
 def _drawn_priors(pair: Comparison, settings: ShiftSettings) -> np.ndarray:
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
-    weights = patient_weights(pair.own.patients, _DRAWS, generator)
-    return em_prior(pair.own.calibrated, model_prior(pair), weights)
+    weights = patient_weights(pair.local.patients, _DRAWS, generator)
+    return em_prior(pair.local.calibrated, model_prior(pair), weights)
 
 
 def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> float:
@@ -187,7 +187,7 @@ def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> 
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 5]))
     weights = patient_weights(pair.reference.patients, _DRAWS, generator)
     # As many patients as the site has: thin the draws, patient by patient.
-    share = min(1.0, len(pair.own) / len(pair.reference))
+    share = min(1.0, len(pair.local) / len(pair.reference))
     codes = np.unique(pair.reference.patients, return_inverse=True)[1]
     kept = generator.random((_DRAWS, int(codes.max()) + 1)) < share
     thinned = weights * kept[:, codes]
@@ -212,8 +212,8 @@ def _histogram_test(
     )
     test = TwoSample.of(histogram_statistics(joined, classes, assignments))
     onehot = np.eye(classes)[joined]
-    chosen = assignments[:, 1:].astype(np.float64)
-    inside = chosen.T @ onehot
+    members = assignments[:, 1:].astype(np.float64)
+    inside = members.T @ onehot
     outside = onehot.sum(axis=0) - inside
     shares = [side / side.sum(axis=1, keepdims=True) for side in (inside, outside)]
     return test, np.abs(shares[0] - shares[1]).sum(axis=1) / 2

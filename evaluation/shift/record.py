@@ -57,8 +57,8 @@ def blank(pair: Comparison, kind: str, statistic: str) -> ShiftRow:
         site_role=pair.site_role,
         kind=kind,
         statistic=statistic,
-        n=len(pair.own),
-        n_patients=len(np.unique(pair.own.patients)),
+        n=len(pair.local),
+        n_patients=len(np.unique(pair.local.patients)),
         n_reference=len(pair.reference),
     )
 

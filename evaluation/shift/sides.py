@@ -53,7 +53,7 @@ class Comparison:
     ----------
     site, site_role : str
         Of the site.
-    own, reference : Side
+    local, reference : Side
         A held-out site is compared with the test rows of all training sites, a training site
         with those of the other training sites.
     model_prior : numpy.ndarray
@@ -63,7 +63,7 @@ class Comparison:
 
     site: str
     site_role: str
-    own: Side
+    local: Side
     reference: Side
     model_prior: np.ndarray | None
 
@@ -77,7 +77,7 @@ def comparisons(predictions: Predictions) -> list[Comparison]:
         Comparison(
             site=site,
             site_role=role,
-            own=_part(whole, roles.test & (sites == site) & (roles.site_role == role)),
+            local=_part(whole, roles.test & (sites == site) & (roles.site_role == role)),
             reference=_part(
                 whole, roles.reference & (sites != site) if role == TRAINING else roles.reference
             ),

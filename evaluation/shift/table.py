@@ -46,7 +46,7 @@ def shift_details(predictions: Predictions, settings: ShiftSettings) -> pd.DataF
 def shift_tables(
     predictions: Predictions, settings: ShiftSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """``shift_table`` and ``shift_details`` for the price of the second."""
+    """``shift_table`` and ``shift_details`` in one pass, as fast as the second alone."""
     pairs = comparisons(predictions)
     heads = _headlines(pairs, settings)
     rows: list[ShiftRow] = []
@@ -94,11 +94,11 @@ def _even_sample(side: Side, usable: np.ndarray, settings: ShiftSettings) -> np.
     names = np.unique(sites[usable])
     share = max(1, 2 * settings.max_rows // max(len(names), 1))
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 8]))
-    chosen = []
+    sampled = []
     for name in names:
-        own = np.flatnonzero(usable & (sites == name))
-        chosen.append(generator.choice(own, size=min(share, len(own)), replace=False))
-    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.int64)
+        of_site = np.flatnonzero(usable & (sites == name))
+        sampled.append(generator.choice(of_site, size=min(share, len(of_site)), replace=False))
+    return np.sort(np.concatenate(sampled)) if sampled else np.empty(0, dtype=np.int64)
 
 
 def _features_problem(side: Side, rows: np.ndarray, settings: ShiftSettings) -> str:

@@ -62,10 +62,10 @@ def rank_retention(
     if k == 0:
         return np.full(len(codes), np.nan), None
     retained = np.empty(len(codes))
-    own, twins = unit(first), unit(second)
+    originals, twins = unit(first), unit(second)
     for part in _blocks(len(codes)):
         same = codes[part, None] == codes[None]
-        here, there = (_nearest(rows[part] @ rows.T, same, k) for rows in (own, twins))
+        here, there = (_nearest(rows[part] @ rows.T, same, k) for rows in (originals, twins))
         retained[part] = (here & there).sum(axis=1) / k
     return retained, float((k / candidates).mean())
 
@@ -82,16 +82,16 @@ def retrieved(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float 
     chance : float or None
         1 / (2 N - 1).
     """
-    own, twins = unit(first), unit(second)
-    hits = np.zeros(len(own), dtype=bool)
-    for part in _blocks(len(own)):
-        rows = np.arange(len(own))[part]
-        within, across = own[part] @ own.T, own[part] @ twins.T
-        place = np.arange(len(rows))
-        wanted = across[place, rows]
-        within[place, rows] = across[place, rows] = -np.inf
+    originals, twins = unit(first), unit(second)
+    hits = np.zeros(len(originals), dtype=bool)
+    for part in _blocks(len(originals)):
+        rows = np.arange(len(originals))[part]
+        within, across = originals[part] @ originals.T, originals[part] @ twins.T
+        index = np.arange(len(rows))
+        wanted = across[index, rows]
+        within[index, rows] = across[index, rows] = -np.inf
         hits[part] = wanted > np.maximum(within.max(axis=1), across.max(axis=1)) + 1e-12
-    return hits, 1 / (2 * len(own) - 1) if len(own) else None
+    return hits, 1 / (2 * len(originals) - 1) if len(originals) else None
 
 
 def flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -140,9 +140,9 @@ def _nearest(similarity: np.ndarray, excluded: np.ndarray, count: int) -> np.nda
     """Which columns are among the ``count`` most similar of each row (b x N booleans)."""
     similarity = np.where(excluded, -np.inf, similarity)
     top = np.argpartition(similarity, -count, axis=1)[:, -count:]
-    chosen = np.zeros(similarity.shape, dtype=bool)
-    np.put_along_axis(chosen, top, True, axis=1)
-    return chosen
+    nearest = np.zeros(similarity.shape, dtype=bool)
+    np.put_along_axis(nearest, top, True, axis=1)
+    return nearest
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -157,16 +157,16 @@ def kernel_statistics(
     np.copyto(kernel, 0.0, where=same)
     kernel -= kernel.sum(dtype=np.float64) / max(same.size - int(same.sum()), 1)
     np.copyto(kernel, 0.0, where=same)
-    chosen = assignments.astype(np.float32)
-    product = kernel.astype(np.float32, copy=False) @ chosen
-    within_first = np.einsum("nb,nb->b", product, chosen, dtype=np.float64)
+    members = assignments.astype(np.float32)
+    product = kernel.astype(np.float32, copy=False) @ members
+    within_first = np.einsum("nb,nb->b", product, members, dtype=np.float64)
     rows = kernel.sum(axis=1, dtype=np.float64)
-    across = rows @ chosen.astype(np.float64) - within_first
+    across = rows @ members.astype(np.float64) - within_first
     within_second = rows.sum() - within_first - 2 * across
     partners = same.sum(axis=1) - 1.0
-    n = chosen.sum(axis=0, dtype=np.float64)
+    n = members.sum(axis=0, dtype=np.float64)
     m = len(kernel) - n
-    excluded = partners @ chosen
+    excluded = partners @ members
     first_pairs = n * (n - 1) - excluded
     second_pairs = m * (m - 1) - (partners.sum() - excluded)
     defined = (first_pairs > 0) & (second_pairs > 0)

@@ -35,10 +35,10 @@ def difference_interval(
     """
     if same:
         return 0.0, 0.0
-    found = percentile_interval(draws, units, settings.confidence, settings.minimum_defined)
-    if found is None and not np.nan_to_num(draws).any():
+    interval = percentile_interval(draws, units, settings.confidence, settings.minimum_defined)
+    if interval is None and not np.nan_to_num(draws).any():
         return bounds_of_agreement(models, settings.confidence)
-    return found
+    return interval
 
 
 def bounds_of_agreement(
@@ -58,16 +58,16 @@ def bounds_of_agreement(
     confidence : float
         Of the bounds.
     """
-    patients = [_patients(own) for own in models]
-    if not patients or any(found is None for found in patients):
+    patients = [_patients(model) for model in models]
+    if not patients or any(count is None for count in patients):
         return None
-    high = exact_interval(0, min(found for found in patients if found is not None), confidence)[1]
+    high = exact_interval(0, min(count for count in patients if count is not None), confidence)[1]
     return -high, high
 
 
-def _patients(own: Measured) -> int | None:
-    if own.hits is not None and own.units is not None:
-        return len(np.unique(own.units)) or None
-    if own.placements is None:
+def _patients(measured: Measured) -> int | None:
+    if measured.hits is not None and measured.units is not None:
+        return len(np.unique(measured.units)) or None
+    if measured.placements is None:
         return None
-    return int(min(own.placements.has_positive.sum(), own.placements.has_negative.sum()))
+    return int(min(measured.placements.has_positive.sum(), measured.placements.has_negative.sum()))

@@ -87,7 +87,7 @@ def _corrected(units: int) -> float:
     return units / (units - 1) if units > 1 else 1.0
 
 
-def degrees_of_freedom(found: Placements) -> float:
+def degrees_of_freedom(placements: Placements) -> float:
     """What the variance estimate rests on, by Welch and Satterthwaite from its two sides.
 
     Units with both kinds of rows count on both sides (our construction).
@@ -95,30 +95,30 @@ def degrees_of_freedom(found: Placements) -> float:
     parts = [
         (float(sums @ sums) * _corrected(int(has.sum())), max(int(has.sum()) - 1, 1))
         for sums, has in (
-            (found.positive, found.has_positive),
-            (found.negative, found.has_negative),
+            (placements.positive, placements.has_positive),
+            (placements.negative, placements.has_negative),
         )
     ]
     below = sum(variance**2 / degrees for variance, degrees in parts)
     return sum(variance for variance, _ in parts) ** 2 / below if below > 0 else 1.0
 
 
-def auroc_interval(found: Placements, confidence: float = 0.95) -> tuple[float, float]:
+def auroc_interval(placements: Placements, confidence: float = 0.95) -> tuple[float, float]:
     """Interval of an AUROC, on the logit scale, so that it stays inside (0, 1).
 
     Where the area is 0 or 1, or its estimated variance is 0, Newcombe's (2006) score interval
     for the number of units takes over.
     """
-    variance = covariance(found, found)
-    if not 0 < found.auroc < 1 or variance <= 0:
+    variance = covariance(placements, placements)
+    if not 0 < placements.auroc < 1 or variance <= 0:
         return newcombe_interval(
-            found.auroc,
-            int(found.has_positive.sum()),
-            int(found.has_negative.sum()),
+            placements.auroc,
+            int(placements.has_positive.sum()),
+            int(placements.has_negative.sum()),
             confidence,
         )
-    width = t.ppf((1 + confidence) / 2, degrees_of_freedom(found)) * np.sqrt(variance)
-    centre, step = logit(found.auroc), width / (found.auroc * (1 - found.auroc))
+    width = t.ppf((1 + confidence) / 2, degrees_of_freedom(placements)) * np.sqrt(variance)
+    centre, step = logit(placements.auroc), width / (placements.auroc * (1 - placements.auroc))
     return float(expit(centre - step)), float(expit(centre + step))
 
 
@@ -161,11 +161,11 @@ def paired_test(
     one: Placements, other: Placements, confidence: float = 0.95
 ) -> tuple[float, float, float] | None:
     """Interval and two-sided p-value of a difference of AUROCs; ``None`` without any variance."""
-    found = paired_difference(one, other)
-    variance = covariance(found, found)
+    difference = paired_difference(one, other)
+    variance = covariance(difference, difference)
     if variance <= 1e-16:
         return None
-    error, degrees = float(np.sqrt(variance)), degrees_of_freedom(found)
+    error, degrees = float(np.sqrt(variance)), degrees_of_freedom(difference)
     width = float(t.ppf((1 + confidence) / 2, degrees)) * error
-    p_value = float(2 * t.sf(abs(found.auroc) / error, degrees))
-    return found.auroc - width, found.auroc + width, p_value
+    p_value = float(2 * t.sf(abs(difference.auroc) / error, degrees))
+    return difference.auroc - width, difference.auroc + width, p_value

@@ -55,17 +55,17 @@ def _share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
 
 
 def _area(measured: Measured) -> tuple[float, float] | None:
-    found = measured.placements
-    assert found is not None
-    variance = covariance(found, found)
-    if 0 < found.auroc < 1 and variance > 0:
-        spread = found.auroc * (1 - found.auroc)
-        return float(logit(found.auroc)), float(np.sqrt(variance) / spread)
+    placements = measured.placements
+    assert placements is not None
+    variance = covariance(placements, placements)
+    if 0 < placements.auroc < 1 and variance > 0:
+        spread = placements.auroc * (1 - placements.auroc)
+        return float(logit(placements.auroc)), float(np.sqrt(variance) / spread)
     # At 0 or 1 there is no logit: the area counts as a share of as many successes (or failures)
     # as would leave a bound as far away as its own interval does (our construction).
-    low, high = auroc_interval(found)
+    low, high = auroc_interval(placements)
     trials = float(np.log(0.025) / np.log(max(low, 1 - high)))
-    yes, no = (trials + 0.5, 0.5) if found.auroc > 0.5 else (0.5, trials + 0.5)
+    yes, no = (trials + 0.5, 0.5) if placements.auroc > 0.5 else (0.5, trials + 0.5)
     return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
 
 

@@ -74,8 +74,8 @@ class Request:
 
 def included_classes(sample: Sample, minimum: int) -> np.ndarray:
     """C booleans: classes with enough rows, and with enough rows of other classes."""
-    found = sample.class_counts
-    return (found >= minimum) & (sample.n - found >= minimum)
+    counts = sample.class_counts
+    return (counts >= minimum) & (sample.n - counts >= minimum)
 
 
 def share(

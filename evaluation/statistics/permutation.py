@@ -16,9 +16,9 @@ def swap_counts(units: int, resamples: int, generator: np.random.Generator) -> n
     The first half of the columns are the units under the first model, the second half under the
     second; each unit is taken from one of them. In the first row all are from the first model.
     """
-    own = generator.integers(0, 2, size=(1 + resamples, units), dtype=COUNT)
-    own[0] = 1
-    return np.hstack([own, 1 - own])
+    swaps = generator.integers(0, 2, size=(1 + resamples, units), dtype=COUNT)
+    swaps[0] = 1
+    return np.hstack([swaps, 1 - swaps])
 
 
 def swapped(first: Site, second: Site, settings: EvaluationSettings) -> tuple[Site, Site]:

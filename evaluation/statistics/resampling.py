@@ -14,9 +14,9 @@ _CACHED = 2**18
 
 
 def generator_of(seed: int, *names: str) -> np.random.Generator:
-    """A generator of its own for each name, so that a site's draws do not hang on other sites."""
+    """A generator of its own for each name, so that a site's draws do not depend on other sites."""
     digest = hashlib.sha256("\x1f".join(names).encode()).digest()
-    words = [int.from_bytes(digest[place : place + 4], "little") for place in range(0, 16, 4)]
+    words = [int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4)]
     return np.random.default_rng(np.random.SeedSequence([seed, *words]))
 
 

@@ -50,11 +50,11 @@ class RiskCoverage:
 
         Cases of equal confidence come in random order; this is the exact mean over orders.
         """
-        before, own, errors_before, own_errors = self._groups()
-        rate = np.divide(own_errors, own, out=np.zeros_like(own), where=own > 0)
+        before, inside, errors_before, errors_inside = self._groups()
+        rate = np.divide(errors_inside, inside, out=np.zeros_like(inside), where=inside > 0)
         harmonic = np.r_[0.0, np.cumsum(1 / np.arange(1, int(self.n.max()) + 1))]
         steps = harmonic[self.accepted.astype(int)] - harmonic[before.astype(int)]
-        area = rate * own + (errors_before - before * rate) * steps
+        area = rate * inside + (errors_before - before * rate) * steps
         return area.sum(axis=1) / self.n
 
     def excess_aurc(self) -> np.ndarray:
@@ -70,16 +70,16 @@ class RiskCoverage:
 
         Equals ``(1 - AUROC of error detection) acc (1 - acc) + (1 - acc)^2 / 2``.
         """
-        _, own, errors_before, _ = self._groups()
-        return ((errors_before + self.errors) / 2 * own).sum(axis=1) / self.n**2
+        _, inside, errors_before, _ = self._groups()
+        return ((errors_before + self.errors) / 2 * inside).sum(axis=1) / self.n**2
 
     def accuracy_at(self, coverage: float) -> np.ndarray:
         """Accuracy of the most confident ``coverage`` of cases, B; linear between thresholds."""
         wanted = coverage * self.n
         result = np.empty(len(wanted))
         for index, (accepted, errors) in enumerate(zip(self.accepted, self.errors, strict=True)):
-            found = np.interp(wanted[index], np.r_[0.0, accepted], np.r_[0.0, errors])
-            result[index] = 1 - found / wanted[index]
+            wrong = np.interp(wanted[index], np.r_[0.0, accepted], np.r_[0.0, errors])
+            result[index] = 1 - wrong / wanted[index]
         return result
 
     def _groups(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

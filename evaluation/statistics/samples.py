@@ -80,7 +80,7 @@ def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
     """The labelled rows of a predictions table; unlabelled rows are left out."""
     labelled = predictions.labels >= 0
     names = unit_names(predictions, unit)[labelled]
-    found, first, units = np.unique(names, return_index=True, return_inverse=True)
+    unique, first, units = np.unique(names, return_index=True, return_inverse=True)
     patients = None
     if unit == "image":
         patients = np.unique(unit_names(predictions)[labelled][first], return_inverse=True)[1]
@@ -88,7 +88,7 @@ def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
         labels=predictions.labels[labelled],
         probabilities=predictions.probabilities[labelled],
         units=units.astype(np.int64),
-        n_units=len(found),
+        n_units=len(unique),
         patients=patients,
     )
 

@@ -42,30 +42,30 @@ class Site:
 def sites_of(
     predictions: Predictions, settings: EvaluationSettings, resamples: int | None = None
 ) -> list[Site]:
-    """Every site with a test image, training sites first; draws hang on seed and site alone.
+    """Every site with a test image, training sites first; the draws depend on the seed and the site alone.
 
     ``resamples`` overrides the number of draws of the settings.
     """
     draws = settings.resamples if resamples is None else resamples
     roles = roles_of(predictions.table)
     names = predictions.table["site"].to_numpy(dtype=str)
-    found = []
+    sites = []
     for name, role in roles.test_sites(names):
         rows = roles.test & (names == name) & (roles.site_role == role)
-        own = predictions.select(rows)
-        sample = sample_of(own, settings.unit)
+        at_site = predictions.select(rows)
+        sample = sample_of(at_site, settings.unit)
         generator = generator_of(settings.seed, "site", name)
         counts = sample_counts(sample, draws, generator, stratified=settings.stratified)
-        found.append(
+        sites.append(
             Site(
                 name=name,
                 role=role,
-                images=len(own),
+                images=len(at_site),
                 sample=sample,
                 counts=with_point(counts),
             )
         )
-    return found
+    return sites
 
 
 def groups_of(sites: list[Site]) -> list[tuple[str, list[Site]]]:

@@ -60,17 +60,17 @@ def aligned(reference: Predictions, other: Predictions) -> Predictions:
             remedy="Compare models of the same classes, in the same order",
             code="not_comparable",
         )
-    place = _places(other)
+    row_of = _places(other)
     wanted = reference.table["image"].astype(str).tolist()
-    missing = next((image for image in wanted if image not in place), None)
-    if missing is not None or len(wanted) != len(place):
+    missing = next((image for image in wanted if image not in row_of), None)
+    if missing is not None or len(wanted) != len(row_of):
         named = "not all images are" if missing is None else f"'{missing}' is not"
         raise InputError(
-            f"{named} in both tables ({len(wanted)} and {len(place)} test images)",
+            f"{named} in both tables ({len(wanted)} and {len(row_of)} test images)",
             remedy="Predict the same test images by both models",
             code="not_comparable",
         )
-    rows = other.select(np.array([place[image] for image in wanted], dtype=np.int64))
+    rows = other.select(np.array([row_of[image] for image in wanted], dtype=np.int64))
     for column in ("patient", "site", "label"):
         _check_same(reference.table, rows.table, column)
     return replace(rows, table=rows.table.assign(site_role=reference.table["site_role"]))
@@ -101,20 +101,20 @@ def measured_together(
     requests = [request] * len(columns)
     if permute:
         pairs = [swapped(one, two, settings) for one, two in zip(*columns, strict=True)]
-        columns += [[pair[place] for pair in pairs] for place in (0, 1)]
+        columns += [[pair[model] for pair in pairs] for model in (0, 1)]
         # Each row stands twice there, once for each model.
         requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
-    drawn, own = columns[0], len(models)
-    found = [
-        _together([column[place] for column in columns], (), requests, settings, own)
-        for place in range(len(drawn))
+    drawn, originals = columns[0], len(models)
+    together = [
+        _together([column[index] for column in columns], (), requests, settings, originals)
+        for index in range(len(drawn))
     ]
     for role, members in groups_of(drawn) if drawn else []:
-        inside = [place for place, site in enumerate(drawn) if site in members]
-        wholes = [pooled(role, [column[place] for place in inside]) for column in columns]
+        inside = [index for index, site in enumerate(drawn) if site in members]
+        wholes = [pooled(role, [column[index] for index in inside]) for column in columns]
         names = tuple(site.name for site in members)
-        found.append(_together(wholes, names, requests, settings, own))
-    return found
+        together.append(_together(wholes, names, requests, settings, originals))
+    return together
 
 
 def _columns(models: Sequence[Predictions], settings: EvaluationSettings) -> list[list[Site]]:
@@ -123,7 +123,10 @@ def _columns(models: Sequence[Predictions], settings: EvaluationSettings) -> lis
     for model in models[1:]:
         plain = sites_of(model, settings, resamples=0)
         columns.append(
-            [replace(own, counts=site.counts) for own, site in zip(plain, columns[0], strict=True)]
+            [
+                replace(second, counts=site.counts)
+                for second, site in zip(plain, columns[0], strict=True)
+            ]
         )
     return columns
 
@@ -149,15 +152,15 @@ def _together(
 def _places(predictions: Predictions) -> dict[str, int]:
     images = predictions.table["image"].astype(str).to_numpy()
     test = np.flatnonzero((predictions.table["split"] == "test").to_numpy())
-    place = {images[row]: int(row) for row in test}
-    if len(place) != len(test):
+    row_of = {images[row]: int(row) for row in test}
+    if len(row_of) != len(test):
         raise InputError(
             "an image has two test rows",
             remedy="Keep one row for each image",
             column="image",
             code="duplicate_image",
         )
-    return place
+    return row_of
 
 
 def _check_same(one: pd.DataFrame, other: pd.DataFrame, column: str) -> None:

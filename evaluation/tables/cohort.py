@@ -20,8 +20,8 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
     )
     order = {"train": 0, "val": 1, "test": 2}
     rows = []
-    for place, part in table.groupby(["site", "site_role", "split"], sort=True):
-        site, role, split = (str(name) for name in place)
+    for key, part in table.groupby(["site", "site_role", "split"], sort=True):
+        site, role, split = (str(name) for name in key)
         counts = part["label"].value_counts()
         rows.append(
             {
@@ -34,7 +34,9 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
                 **{f"label_{name}": int(counts.get(name, 0)) for name in predictions.classes},
             }
         )
-    found = pd.DataFrame(rows)
-    held_out, place_of = found["site_role"] != "training", found["split"].map(order).fillna(3)
-    found = found.assign(_role=held_out, _split=place_of).sort_values(["_role", "site", "_split"])
-    return found.drop(columns=["_role", "_split"]).reset_index(drop=True)
+    cohort = pd.DataFrame(rows)
+    held_out, split_rank = cohort["site_role"] != "training", cohort["split"].map(order).fillna(3)
+    cohort = cohort.assign(_role=held_out, _split=split_rank).sort_values(
+        ["_role", "site", "_split"]
+    )
+    return cohort.drop(columns=["_role", "_split"]).reset_index(drop=True)

@@ -58,7 +58,7 @@ METHOD_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Place:
+class _Compared:
     """One metric of M models at a site, a pooled role, or the worst site.
 
     Attributes
@@ -109,7 +109,8 @@ def paired_differences(
     """
     places = _places([first, second], settings, permute=True)
     frame = pd.DataFrame(
-        [_difference_row(place, settings) for place in places], columns=list(DIFFERENCE_COLUMNS)
+        [_difference_row(entry, settings) for entry in places],
+        columns=list(DIFFERENCE_COLUMNS),
     )
     numbers = dict.fromkeys(DIFFERENCE_COLUMNS[4:10], "float64")
     return frame.astype(numbers | dict.fromkeys(("n", "n_positive", "n_patients"), "Int64"))
@@ -155,8 +156,8 @@ def compare_methods(
     }
     records = [
         row
-        for place in _places(models, settings)
-        for row in _method_rows(place, slices, baseline, settings)
+        for entry in _places(models, settings)
+        for row in _method_rows(entry, slices, baseline, settings)
     ]
     numbers = dict.fromkeys(("value", "seed_sd", *METHOD_COLUMNS[7:12]), "float64")
     frame = pd.DataFrame(records, columns=list(METHOD_COLUMNS))
@@ -165,13 +166,13 @@ def compare_methods(
 
 def _places(
     models: Sequence[Predictions], settings: EvaluationSettings, *, permute: bool = False
-) -> Iterator[_Place]:
+) -> Iterator[_Compared]:
     request = request_of(models[0], settings)
     reference = rows_of_test(models[0])
     rows = [reference, *(aligned(reference, model) for model in models[1:])]
-    found = measured_together(rows, request, settings, permute=permute)
-    plain = {each.site.name: each for each in found if not each.members}
-    for each in found:
+    together = measured_together(rows, request, settings, permute=permute)
+    plain = {each.site.name: each for each in together if not each.members}
+    for each in together:
         for metric in metric_names(request):
             yield _at(each, metric)
         if each.members:
@@ -180,18 +181,18 @@ def _places(
                 yield from _at_worst(each.site.role, inside, metric)
 
 
-def _at(each: Together, metric: str) -> _Place:
+def _at(each: Together, metric: str) -> _Compared:
     sample = each.site.sample
     base: dict[str, Any] = {"site": each.site.name, "site_role": each.site.role, "metric": metric}
     base |= {"n": sample.n, "n_patients": sample.n_patients}
-    models = tuple(own[metric] for own in each.metrics if own is not None)
+    models = tuple(measured[metric] for measured in each.metrics if measured is not None)
     if not models:
         reason = why_not_measured(each.site).value
-        return _Place(base=base | {"reason": reason}, n_positive=None, units=0, values=None)
-    values = np.stack([own.values for own in models])
-    missing = next((own for own in models if not np.isfinite(own.values[0])), None)
+        return _Compared(base=base | {"reason": reason}, n_positive=None, units=0, values=None)
+    values = np.stack([measured.values for measured in models])
+    missing = next((measured for measured in models if not np.isfinite(measured.values[0])), None)
     reason = Reason.OK if missing is None else missing.undefined
-    return _Place(
+    return _Compared(
         base=base | {"reason": reason.value, "n": models[0].n},
         n_positive=models[0].n_positive,
         units=sample.n_units,
@@ -201,38 +202,38 @@ def _at(each: Together, metric: str) -> _Place:
     )
 
 
-def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Place]:
-    found = [place for each in inside if (place := _at(each, metric)).values is not None]
-    better = found[0].models[0].higher_is_better if found else True
+def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Compared]:
+    defined = [entry for each in inside if (entry := _at(each, metric)).values is not None]
+    better = defined[0].models[0].higher_is_better if defined else True
     if better is None:
         return
     base: dict[str, Any] = {"site": WORST, "site_role": role, "metric": metric}
-    if not found:
+    if not defined:
         base |= {"n": 0, "n_patients": 0, "reason": Reason.TOO_FEW.value}
-        yield _Place(base=base, n_positive=None, units=0, values=None)
+        yield _Compared(base=base, n_positive=None, units=0, values=None)
         return
-    values = np.stack([place.values for place in found if place.values is not None])
-    totals = {name: sum(place.base[name] for place in found) for name in ("n", "n_patients")}
-    yield _Place(
+    values = np.stack([entry.values for entry in defined if entry.values is not None])
+    totals = {name: sum(entry.base[name] for entry in defined) for name in ("n", "n_patients")}
+    yield _Compared(
         base=base | totals | {"reason": Reason.OK.value},
         n_positive=None,
-        units=min(place.units for place in found),
+        units=min(entry.units for entry in defined),
         values=values.min(axis=0) if better else values.max(axis=0),
-        same=all(place.same for place in found),
+        same=all(entry.same for entry in defined),
     )
 
 
-def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, Any]:
-    record = {"split": "test", **place.base, "n_positive": place.n_positive}
-    if place.values is None:
+def _difference_row(entry: _Compared, settings: EvaluationSettings) -> dict[str, Any]:
+    record = {"split": "test", **entry.base, "n_positive": entry.n_positive}
+    if entry.values is None:
         return record
-    first, second, *swapped = place.values
+    first, second, *swapped = entry.values
     record |= {"first": first[0], "second": second[0], "difference": second[0] - first[0]}
-    by_area = _by_placements(place, settings)
+    by_area = _by_placements(entry, settings)
     if by_area is not None:
         return record | by_area
     draws = second[1:] - first[1:]
-    interval = difference_interval(draws, place.models[:2], place.units, settings, same=place.same)
+    interval = difference_interval(draws, entry.models[:2], entry.units, settings, same=entry.same)
     if interval is None:
         return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
     null = np.abs(swapped[1] - swapped[0])
@@ -242,35 +243,35 @@ def _difference_row(place: _Place, settings: EvaluationSettings) -> dict[str, An
     return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
 
 
-def _by_placements(place: _Place, settings: EvaluationSettings) -> dict[str, Any] | None:
-    parts = [own.placements for own in place.models[:2] if own.placements is not None]
+def _by_placements(entry: _Compared, settings: EvaluationSettings) -> dict[str, Any] | None:
+    parts = [model.placements for model in entry.models[:2] if model.placements is not None]
     if len(parts) != 2:
         return None
-    found = paired_test(parts[0], parts[1], settings.confidence)
-    return None if found is None else dict(zip(("low", "high", "p_value"), found, strict=True))
+    test = paired_test(parts[0], parts[1], settings.confidence)
+    return None if test is None else dict(zip(("low", "high", "p_value"), test, strict=True))
 
 
 def _method_rows(
-    place: _Place, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
+    entry: _Compared, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
 ) -> Iterator[dict[str, Any]]:
     drawn: dict[str, np.ndarray] = {}
-    for method, own in slices.items():
-        record = {"method": method, "seeds": own.stop - own.start, **place.base}
-        if place.values is None:
+    for method, seeds in slices.items():
+        record = {"method": method, "seeds": seeds.stop - seeds.start, **entry.base}
+        if entry.values is None:
             yield record
             continue
-        values = place.values[own]
+        values = entry.values[seeds]
         drawn[method] = _with_seeds(values, method, settings)
         record["value"] = values[:, 0].mean()
         if len(values) > 1:
             record["seed_sd"] = values[:, 0].std(ddof=1)
         # Stretching takes draws past what the metric can be; differences keep what they need.
-        possible = drawn[method].clip(*limits_of(place.base["metric"]))
-        record |= _bounds(possible, place.units, ("low", "high"), settings)
+        possible = drawn[method].clip(*limits_of(entry.base["metric"]))
+        record |= _bounds(possible, entry.units, ("low", "high"), settings)
         if method != baseline:
             names = ("difference_low", "difference_high")
             record["difference"] = drawn[method][0] - drawn[baseline][0]
-            record |= _bounds(drawn[method] - drawn[baseline], place.units, names, settings)
+            record |= _bounds(drawn[method] - drawn[baseline], entry.units, names, settings)
         yield record
 
 
@@ -290,7 +291,7 @@ def _with_seeds(values: np.ndarray, method: str, settings: EvaluationSettings) -
 def _bounds(
     draws: np.ndarray, units: int, names: tuple[str, str], settings: EvaluationSettings
 ) -> dict[str, Any]:
-    found = percentile_interval(draws[1:], units, settings.confidence, settings.minimum_defined)
-    if found is None:
+    interval = percentile_interval(draws[1:], units, settings.confidence, settings.minimum_defined)
+    if interval is None:
         return {"reason": Reason.INTERVAL_UNSTABLE.value}
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, interval, strict=True))

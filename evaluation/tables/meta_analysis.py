@@ -78,9 +78,9 @@ def _groups(per_site: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Rows of plain sites by metric, for each role that has sites and for all."""
     plain = per_site[~per_site["site"].astype(str).str.startswith("_")]
     for metric in dict.fromkeys(plain["metric"]):
-        own = plain[plain["metric"] == metric]
+        of_metric = plain[plain["metric"] == metric]
         for role in (TRAINING, HELD_OUT, ALL):
-            rows = own if role == ALL else own[own["site_role"] == role]
+            rows = of_metric if role == ALL else of_metric[of_metric["site_role"] == role]
             if len(rows):
                 yield str(metric), role, rows
 
@@ -108,18 +108,18 @@ def _meta_row(
     }
     if len(effects) < 2:
         return record
-    found = random_effects(effects, errors)
+    pooled = random_effects(effects, errors)
     back = SCALES[scale][1]
-    record["mean"] = float(back(np.array(found.mean)))
-    record["low"], record["high"] = back(np.array(found.mean_interval(settings.confidence)))
-    expected = found.prediction_interval(settings.confidence)
+    record["mean"] = float(back(np.array(pooled.mean)))
+    record["low"], record["high"] = back(np.array(pooled.mean_interval(settings.confidence)))
+    expected = pooled.prediction_interval(settings.confidence)
     if expected is not None:
         record["prediction_low"], record["prediction_high"] = back(np.array(expected))
     return record | {
-        "tau2": found.tau2,
-        "q": found.q,
-        "q_p_value": found.q_p_value,
-        "i2": found.i2,
+        "tau2": pooled.tau2,
+        "q": pooled.q,
+        "q_p_value": pooled.q_p_value,
+        "i2": pooled.i2,
     }
 
 
@@ -135,11 +135,11 @@ def _shrunken_rows(
             empty | {"site": site, "value": value}
             for site, value in zip(sites, values, strict=True)
         ]
-    found = random_effects(effects, errors)
-    weight = found.tau2 / (found.tau2 + errors**2)
-    centre = found.mean + weight * (effects - found.mean)
-    spread = np.sqrt(weight * errors**2 + ((1 - weight) * found.error) ** 2)
-    width = t.ppf((1 + settings.confidence) / 2, found.sites - 1) * spread
+    pooled = random_effects(effects, errors)
+    weight = pooled.tau2 / (pooled.tau2 + errors**2)
+    centre = pooled.mean + weight * (effects - pooled.mean)
+    spread = np.sqrt(weight * errors**2 + ((1 - weight) * pooled.error) ** 2)
+    width = t.ppf((1 + settings.confidence) / 2, pooled.sites - 1) * spread
     back = SCALES[scale_of(metric)][1]
     shrunken, low, high = back(centre), back(centre - width), back(centre + width)
     made = iter(zip(shrunken, low, high, weight, strict=True))
@@ -152,11 +152,11 @@ def _shrunken_rows(
         elif reason != Reason.OK.value:
             record["reason"] = str(reason)
         records.append(record)
-    return records + _extremes(metric, role, values[usable], shrunken, found)
+    return records + _extremes(metric, role, values[usable], shrunken, pooled)
 
 
 def _extremes(
-    metric: str, role: str, values: np.ndarray, shrunken: np.ndarray, found: RandomEffects
+    metric: str, role: str, values: np.ndarray, shrunken: np.ndarray, pooled: RandomEffects
 ) -> list[dict[str, Any]]:
     smaller = metric.rsplit("/", 1)[-1] in _SMALLER_IS_BETTER
     pick = np.max if smaller else np.min

@@ -59,15 +59,15 @@ def per_site_table(predictions: Predictions, settings: EvaluationSettings) -> pd
     sites = sites_of(predictions, settings)
     measured = [(site, measured_site(site, request, settings)) for site in sites]
     records: list[dict[str, Any]] = []
-    for site, found in measured:
-        records.extend(_site_rows(site, found, request, settings))
+    for site, metrics in measured:
+        records.extend(_site_rows(site, metrics, request, settings))
     for role, members in groups_of(sites) if sites else []:
         whole = pooled(role, members)
-        found = measured_site(whole, request, settings)
-        records.extend(_site_rows(whole, found, request, settings))
-        own = [pair for pair in measured if pair[0] in members]
+        metrics = measured_site(whole, request, settings)
+        records.extend(_site_rows(whole, metrics, request, settings))
+        pairs = [pair for pair in measured if pair[0] in members]
         for name in metric_names(request):
-            for summary in worst_and_gap(name, own, settings):
+            for summary in worst_and_gap(name, pairs, settings):
                 records.append(
                     _record(summary.name, role, name, summary.estimate, detail=summary.detail)
                     | {"sites_defined": summary.sites_defined, "sites": summary.sites}
@@ -107,7 +107,7 @@ def measured_site(
     """The site's metrics by name; ``None`` where it has too few labelled rows."""
     if site.sample.n < settings.minimum_rows:
         return None
-    return {found.name: found for found in measure(site.sample, site.counts, request)}
+    return {each.name: each for each in measure(site.sample, site.counts, request)}
 
 
 def why_not_measured(site: Site) -> Reason:
@@ -129,10 +129,10 @@ def _site_rows(
         for name in metric_names(request):
             yield _record(site.name, site.role, name, nothing)
         return
-    for name, found in measured.items():
-        value = estimate(found, site.sample, settings)
-        effect, error = effect_of(found, site.sample.n_units) or (None, None)
-        yield _record(site.name, site.role, name, value, detail=found.detail) | {
+    for name, each in measured.items():
+        value = estimate(each, site.sample, settings)
+        effect, error = effect_of(each, site.sample.n_units) or (None, None)
+        yield _record(site.name, site.role, name, value, detail=each.detail) | {
             "effect": effect,
             "effect_error": error,
         }

@@ -65,8 +65,8 @@ class Evaluated:
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A table with at least one row, or ``None``."""
-        found = self.tables.get(name)
-        return None if found is None or found.empty else found
+        rows = self.tables.get(name)
+        return None if rows is None or rows.empty else rows
 
     @property
     def over_images(self) -> bool:
@@ -94,19 +94,19 @@ def read_evaluation(folder: str | Path, facts: Mapping[str, Any] | None = None) 
     InputError
         There is no per-site table, or a table is damaged.
     """
-    place = Path(folder)
-    check_tables(place)
-    if not (place / "per_site.csv").is_file():
+    root = Path(folder)
+    check_tables(root)
+    if not (root / "per_site.csv").is_file():
         raise InputError(
             "not an evaluation folder: there is no per_site.csv",
-            file=place,
+            file=root,
             remedy="Give the folder that 'offsite evaluate' wrote",
         )
-    record = place / RECORD
+    record = root / RECORD
     if facts is None:
         facts = read_json(record) if record.is_file() else {}
     return Evaluated(
-        tables={file.stem: read_table(file) for file in sorted(place.glob("*.csv"))},
+        tables={file.stem: read_table(file) for file in sorted(root.glob("*.csv"))},
         facts=facts,
     )
 

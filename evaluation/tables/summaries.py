@@ -52,19 +52,19 @@ def worst_and_gap(
     settings : EvaluationSettings
         Confidence and the least share of defined draws.
     """
-    found = [(site, own[metric]) for site, own in measured if own is not None]
-    if found and found[0][1].higher_is_better is None:
+    pairs = [(site, metrics[metric]) for site, metrics in measured if metrics is not None]
+    if pairs and pairs[0][1].higher_is_better is None:
         return []
-    defined = [(site, own) for site, own in found if np.isfinite(own.values[0])]
+    defined = [(site, metrics) for site, metrics in pairs if np.isfinite(metrics.values[0])]
     counts: dict[str, Any] = {"sites_defined": len(defined), "sites": len(measured)}
     if not defined:
-        nothing = Estimate(value=None, reason=_why_nowhere(measured, found))
+        nothing = Estimate(value=None, reason=_why_nowhere(measured, pairs))
         return [Summary(name=name, estimate=nothing, **counts) for name in (WORST, GAP)]
     sign = 1.0 if defined[0][1].higher_is_better else -1.0
-    values = sign * np.stack([own.values for _, own in defined], axis=1)
-    site, own = defined[int(values[0].argmin())]
+    values = sign * np.stack([metrics.values for _, metrics in defined], axis=1)
+    site, metrics = defined[int(values[0].argmin())]
     units = min(each.sample.n_units for each, _ in defined)
-    worst = _of_draws(sign * values.min(axis=1), units, _facts(site, own), settings)
+    worst = _of_draws(sign * values.min(axis=1), units, _facts(site, metrics), settings)
     gap, detail = Estimate(value=None, reason=Reason.TOO_FEW), ""
     if len(defined) > 1:
         detail = f"{defined[int(values[0].argmax())][0].name} > {site.name}"
@@ -76,19 +76,19 @@ def worst_and_gap(
     ]
 
 
-def _why_nowhere(measured: Sequence[MeasuredSite], found: list[tuple[Site, Measured]]) -> Reason:
-    if found:
-        return found[0][1].undefined
+def _why_nowhere(measured: Sequence[MeasuredSite], pairs: list[tuple[Site, Measured]]) -> Reason:
+    if pairs:
+        return pairs[0][1].undefined
     return Reason.TOO_FEW if any(site.sample.n for site, _ in measured) else Reason.NO_LABELS
 
 
-def _facts(site: Site, own: Measured) -> dict[str, Any]:
+def _facts(site: Site, measured: Measured) -> dict[str, Any]:
     return {
-        "n": own.n,
-        "n_positive": own.n_positive,
+        "n": measured.n,
+        "n_positive": measured.n_positive,
         "n_patients": site.sample.n_patients,
-        "classes_defined": own.classes_defined,
-        "classes": own.classes,
+        "classes_defined": measured.classes_defined,
+        "classes": measured.classes,
     }
 
 

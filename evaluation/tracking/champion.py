@@ -6,7 +6,7 @@ from offsite.evaluation.tracking.registry import ABSENT, TAG_CHARACTERS, find_ve
 from offsite.evaluation.tracking.store import client_of
 
 if TYPE_CHECKING:
-    from offsite.evaluation.gate.verdict import Verdict
+    from offsite.evaluation.gate.verdict import GateVerdict
 
 CHAMPION = "champion"
 
@@ -29,14 +29,14 @@ def champion_of(uri: str, name: str) -> str | None:
         raise unanswered(error) from error
 
 
-def promote(uri: str, name: str, version: str, verdict: "Verdict") -> bool:
+def promote(uri: str, name: str, version: str, verdict: "GateVerdict") -> bool:
     """Keep the gate's verdict with a version, and move ``@champion`` to it where allowed.
 
     Parameters
     ----------
     uri, name, version : str
         Tracking store, registered model and its version.
-    verdict : offsite.evaluation.gate.verdict.Verdict
+    verdict : offsite.evaluation.gate.verdict.GateVerdict
         What the gate says; every rule's sentence is kept as a tag, whatever the outcome.
 
     Returns

@@ -67,19 +67,19 @@ def kept_predictions(uri: str, name: str, version: str, like: Predictions) -> Pr
         file = _fetched(uri, name, version, Path(temporary))
         if file is None:
             return None
-        found = load_predictions(file)
+        predictions = load_predictions(file)
     for column in _NAMES:
         names = {_digest(text): text for text in like.table[column].astype(str).unique()}
-        found.table[column] = [names.get(text, text) for text in found.table[column]]
-    return found
+        predictions.table[column] = [names.get(text, text) for text in predictions.table[column]]
+    return predictions
 
 
 def _table(rows: Predictions) -> pd.DataFrame:
     table = rows.table[list(_KEPT)].astype(str)
     for column in _NAMES:
         table[column] = table[column].map(_digest)
-    for place, name in enumerate(rows.classes):
-        table[f"{PROBABILITY_PREFIX}{name}"] = rows.probabilities[:, place]
+    for index, name in enumerate(rows.classes):
+        table[f"{PROBABILITY_PREFIX}{name}"] = rows.probabilities[:, index]
     return table
 
 
@@ -91,7 +91,7 @@ def _digest(name: str) -> str:
 def _keep(uri: str, name: str, version: str, file: Path) -> None:
     client, digest = client_of(uri), file_digest(file)
     run = find_version(client, f"models:/{name}/{version}").run_id
-    client.log_artifact(str(run), str(file), _place(digest))
+    client.log_artifact(str(run), str(file), _artifact_folder(digest))
     client.set_model_version_tag(name, version, PREDICTIONS, digest)
 
 
@@ -103,9 +103,9 @@ def _fetched(uri: str, name: str, version: str, folder: Path) -> Path | None:
     digest = known.tags.get(PREDICTIONS, "")
     if not digest:
         return None
-    place = f"{_place(digest)}/{_FILE}"
+    artifact = f"{_artifact_folder(digest)}/{_FILE}"
     try:
-        file = Path(client.download_artifacts(str(known.run_id), place, str(folder)))
+        file = Path(client.download_artifacts(str(known.run_id), artifact, str(folder)))
     except (MlflowException, OSError):
         return None
     if file_digest(file) != digest:
@@ -117,5 +117,5 @@ def _fetched(uri: str, name: str, version: str, folder: Path) -> Path | None:
     return file
 
 
-def _place(digest: str) -> str:
+def _artifact_folder(digest: str) -> str:
     return f"predictions-{digest[:12]}"

@@ -54,18 +54,18 @@ def site_slugs(names: Iterable[str]) -> dict[str, str]:
     InputError
         Two sites have one slug, so that their numbers would be mixed.
     """
-    found: dict[str, str] = {}
+    slugs: dict[str, str] = {}
     for name in dict.fromkeys(names):
         key = name if _SUMMARY.fullmatch(name) else slug(name)
-        if key in found.values():
-            other = next(known for known, value in found.items() if value == key)
+        if key in slugs.values():
+            other = next(known for known, value in slugs.items() if value == key)
             raise InputError(
                 f"the site names '{other}' and '{name}' both become '{key}' in MLflow",
                 remedy="Rename one site so that they differ in letters or digits",
                 code="name_collision",
             )
-        found[name] = key
-    return found
+        slugs[name] = key
+    return slugs
 
 
 def metric_slugs(names: Iterable[str]) -> dict[str, str]:
@@ -98,25 +98,27 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     names = metric_slugs(table["metric"].astype(str))
     # A class has positives of its own in each of its metrics; of the site there are a task's alone.
     tasks = metric_slugs(name.removesuffix(_OF_TASK) for name in names if name.endswith(_OF_TASK))
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for row in table.to_dict("records"):
-        place = f"{slug(str(row['split']))}/{_place(sites[str(row['site'])], row.get('site_role'))}"
-        key = f"{place}/{names[str(row['metric'])]}"
-        _put(found, key, row.get("value"))
-        _put(found, f"{key}.lo", row.get("low"))
-        _put(found, f"{key}.hi", row.get("high"))
+        prefix = (
+            f"{slug(str(row['split']))}/{_site_key(sites[str(row['site'])], row.get('site_role'))}"
+        )
+        key = f"{prefix}/{names[str(row['metric'])]}"
+        _put(metrics, key, row.get("value"))
+        _put(metrics, f"{key}.lo", row.get("low"))
+        _put(metrics, f"{key}.hi", row.get("high"))
         # Metrics of one site may rest on different numbers of images: the largest is the site.
         images = finite(row.get("n"))
-        if images is not None and images >= found.get(f"{place}/n", 0):
-            found[f"{place}/n"] = images
+        if images is not None and images >= metrics.get(f"{prefix}/n", 0):
+            metrics[f"{prefix}/n"] = images
         metric = str(row["metric"])
         if metric.endswith(_OF_TASK):
             task = tasks[metric.removesuffix(_OF_TASK)]
-            _put(found, f"{place}/{task}_n_positive", row.get("n_positive"))
-    return found
+            _put(metrics, f"{prefix}/{task}_n_positive", row.get("n_positive"))
+    return metrics
 
 
-def _place(site: str, role: Any) -> str:
+def _site_key(site: str, role: Any) -> str:
     """``_pooled`` over all sites, ``_pooled_held_out`` over those of a role."""
     if not site.startswith("_") or not isinstance(role, str) or role in ("", "all"):
         return site
@@ -129,15 +131,15 @@ def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
     Nested groups are known by their name, ``losses`` and ``scores`` being those of the fit loop;
     a number outside any group belongs to training. Text and undefined numbers are left out.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, value in _flat(epoch):
         if name == ("epoch",):
             continue
         parts = [part for piece in name for part in piece.split("/") if part]
         group = _CURVES.get(parts[0], parts[0]) if len(parts) > 1 else "train"
         rest = parts[1:] if len(parts) > 1 else parts
-        _put(found, f"{slug(group)}/{'_'.join(slug(part) for part in rest)}", value)
-    return found
+        _put(metrics, f"{slug(group)}/{'_'.join(slug(part) for part in rest)}", value)
+    return metrics
 
 
 def bounded(metrics: Mapping[str, float], limit: int = MAX_KEYS) -> tuple[dict[str, float], int]:
@@ -165,10 +167,10 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _put(found: dict[str, float], key: str, value: Any) -> None:
+def _put(metrics: dict[str, float], key: str, value: Any) -> None:
     number = finite(value)
     if number is not None and KEY.fullmatch(key):
-        found[key] = number
+        metrics[key] = number
 
 
 def _flat(

@@ -148,15 +148,15 @@ def _epochs(curves: Sequence[Mapping[str, Any]] | str | Path) -> list[tuple[int,
 
 
 def _params(params: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in params.items():
         key = re.sub(r"[^\w\-. :/]", "_", f"{above}{name}")[:250]
         if isinstance(value, Mapping) and value:
-            found |= _params(value, f"{key}.")
+            flat |= _params(value, f"{key}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
-            found[key] = text[:_PARAM_CHARACTERS]
-    return found
+            flat[key] = text[:_PARAM_CHARACTERS]
+    return flat
 
 
 def _check_present(paths: Sequence[Path]) -> None:

@@ -80,12 +80,12 @@ def register_package(
     version = _known_version(client, name, digest)
     if version is None:
         _registered(client, name)
-        place = f"model-{digest[:12]}"
+        artifact = f"model-{digest[:12]}"
         with tempfile.TemporaryDirectory(prefix="offsite-model-") as temporary:
             staged = Path(temporary) / "model"
             _stage(source, staged, loader_module, outputs or {})
-            client.log_artifacts(run_id, str(staged), place)
-        location = f"{client.get_run(run_id).info.artifact_uri}/{place}"
+            client.log_artifacts(run_id, str(staged), artifact)
+        location = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
         made = client.create_model_version(
             name, location, run_id, tags={PACKAGE_DIGEST: digest}, await_creation_for=60
         )
@@ -199,8 +199,8 @@ def package_digest(folder: Path) -> str:
 
 def _known_version(client: "MlflowClient", name: str, digest: str) -> str | None:
     escaped = name.replace("'", "")
-    found = client.search_model_versions(f"name = '{escaped}'")
-    same = [int(one.version) for one in found if one.tags.get(PACKAGE_DIGEST) == digest]
+    versions = client.search_model_versions(f"name = '{escaped}'")
+    same = [int(one.version) for one in versions if one.tags.get(PACKAGE_DIGEST) == digest]
     return str(min(same)) if same else None
 
 
@@ -262,9 +262,9 @@ def _summary(source: Path) -> dict[str, Any]:
 def _download(client: "MlflowClient", version: "ModelVersion", temporary: Path) -> Path:
     from mlflow.artifacts import download_artifacts
 
-    place = client.get_model_version_download_uri(version.name, version.version)
+    source = client.get_model_version_download_uri(version.name, version.version)
     got = download_artifacts(
-        artifact_uri=f"{place}/{_FOLDER}",
+        artifact_uri=f"{source}/{_FOLDER}",
         dst_path=str(temporary),
         tracking_uri=client.tracking_uri,
     )

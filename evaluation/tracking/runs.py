@@ -31,12 +31,12 @@ def run_of(
     """
     guard = contextlib.nullcontext() if uri.startswith("http") else locked(database_path(uri))
     with guard:
-        place = _experiment(client, uri, experiment)
-        return agreed(client, place, name, job_key.replace("'", ""), parent)
+        experiment_id = _experiment(client, uri, experiment)
+        return agreed(client, experiment_id, name, job_key.replace("'", ""), parent)
 
 
 def agreed(
-    client: "MlflowClient", place: str, name: str, key: str, parent: str | None = None
+    client: "MlflowClient", experiment_id: str, name: str, key: str, parent: str | None = None
 ) -> "Run":
     """Return the one run of a key in an experiment, and delete the others.
 
@@ -47,11 +47,11 @@ def agreed(
     between the two, whoever comes next ends what it began.
     """
     for _ in range(_TURNS):
-        runs = client.search_runs([place], f"tags.`{JOB_KEY}` = '{key}'", max_results=1000)
+        runs = client.search_runs([experiment_id], f"tags.`{JOB_KEY}` = '{key}'", max_results=1000)
         standing = [run for run in runs if run.data.params.get(CLAIM) != GIVEN_UP]
         if not standing:
             tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
-            client.create_run(place, tags=tags, run_name=name)
+            client.create_run(experiment_id, tags=tags, run_name=name)
             continue
         first = min(standing, key=_order)
         others = [run for run in standing if run is not first]

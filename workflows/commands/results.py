@@ -8,7 +8,7 @@ import typer
 from offsite.workflows.commands.options import Config, Overrides, TrackingUri
 
 if TYPE_CHECKING:
-    from offsite.evaluation.gate.verdict import Verdict
+    from offsite.evaluation.gate.verdict import GateVerdict
 
 REFUSED = 4
 
@@ -89,7 +89,7 @@ def register(
             raise typer.Exit(REFUSED)
 
 
-def _tell(verdict: "Verdict") -> None:
+def _tell(verdict: "GateVerdict") -> None:
     from rich.markup import escape
 
     from offsite.workflows.console.messages import say

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from offsite.errors import InputError
-from offsite.evaluation.gate.verdict import RuleVerdict, Verdict
+from offsite.evaluation.gate.verdict import GateVerdict, RuleVerdict
 from offsite.evaluation.tracking.champion import promote
 from offsite.evaluation.tracking.kept_predictions import hand_on_predictions
 from offsite.evaluation.tracking.registry import find_version, register_package
@@ -71,6 +71,6 @@ def promote_onboarded(uri: str, model: str, why: str) -> str:
         f" {version.tags[SITE]} with local cases"
     )
     rule = RuleVerdict(rule="onboarded", passed=False, sentence=said, sites=(version.tags[SITE],))
-    verdict = Verdict(rules=(rule,), settings_digest="none").overridden(why)
+    verdict = GateVerdict(rules=(rule,), settings_digest="none").overridden(why)
     promote(uri, version.name, str(version.version), verdict)
     return address

@@ -7,7 +7,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.gate.judging import judge
 from offsite.evaluation.gate.rules import load_rules
-from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tracking.champion import champion_of, promote
@@ -17,7 +17,7 @@ from offsite.workflows.stages.evaluation import configuration_of, evaluate_run
 
 def pass_gate(
     folder: Path, name: str, version: str, uri: str, rules: Path, override: str = ""
-) -> Verdict:
+) -> GateVerdict:
     """Judge a version by the evaluation of its run, keep the verdict, and promote it if allowed.
 
     The evaluation is brought up to date first: what is judged are the tables of these predictions

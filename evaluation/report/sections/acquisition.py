@@ -90,10 +90,10 @@ def _range(row: Mapping[Any, Any], name: str, digits: int) -> str:
 
 
 def _number(value: object, digits: int) -> str:
-    found = present(value)
-    return "–" if found is None else f"{found:.{digits}f}"
+    given = present(value)
+    return "–" if given is None else f"{given:.{digits}f}"
 
 
 def _angle(row: Mapping[Any, Any], name: str) -> str:
-    found = present(row.get(f"{name}_degrees"))
-    return "–" if found is None else f"{found:.0f}°"
+    given = present(row.get(f"{name}_degrees"))
+    return "–" if given is None else f"{given:.0f}°"

@@ -28,11 +28,11 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     tasks = list(dict.fromkeys(table["task"]))
     tables = []
     for task in tasks:
-        own = table[table["task"] == task]
-        for calibrator in dict.fromkeys(own["calibrator"]):
-            first = task == tasks[0] and calibrator == own["calibrator"].iloc[0]
+        of_task = table[table["task"] == task]
+        for calibrator in dict.fromkeys(of_task["calibrator"]):
+            first = task == tasks[0] and calibrator == of_task["calibrator"].iloc[0]
             caption = f"Probability of {_named(task)}, {_WORDS.get(calibrator, calibrator)}"
-            columns = _columns(own[own["calibrator"] == calibrator])
+            columns = _columns(of_task[of_task["calibrator"] == calibrator])
             tables.append(grid(findings, columns, caption, folded="" if first else caption))
     curves = evaluated.table("reliability")
     figures: tuple[Figure, ...] = ()

@@ -98,7 +98,7 @@ def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bo
         apart = {
             str(row["site"]): row for row in records(separation[separation["category"] == category])
         }
-        found = flags[flags["category"] == category]
+        of_category = flags[flags["category"] == category]
         rows = tuple(
             (
                 Cell(text=str(row["site"])),
@@ -106,7 +106,7 @@ def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bo
                 _value(apart.get(str(row["site"]))),
                 _value(errors.get(str(row["site"])) if category in _OWN else None),
             )
-            for row in sites_of(findings, found)
+            for row in sites_of(findings, of_category)
         )
         groups.append(Group(heading=heading, rows=rows))
     caption = f"Detector: {_named(detector)}"

@@ -40,13 +40,13 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     table = evaluated.table("operating_points")
     if table is None:
         return None
-    figures, tables, chosen = [], [], False
+    figures, tables, any_chosen = [], [], False
     for task in dict.fromkeys(table["task"]):
-        own = table[table["task"] == task]
-        chosen = chosen or _usable_rules(own)[0] != "stated"
-        for rule in _usable_rules(own):
-            rows = own[own["rule"] == rule]
-            main = rule == _usable_rules(own)[0]
+        of_task = table[table["task"] == task]
+        any_chosen = any_chosen or _usable_rules(of_task)[0] != "stated"
+        for rule in _usable_rules(of_task):
+            rows = of_task[of_task["rule"] == rule]
+            main = rule == _usable_rules(of_task)[0]
             tables.append(_table(findings, task, rule, rows, folded=not main))
             if main:
                 figures.append(_strip(findings, task, rows))
@@ -58,7 +58,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     return Section(
         anchor="operating",
         title="A threshold carried to each site",
-        lead=(_CHOSEN if chosen else _STATED,),
+        lead=(_CHOSEN if any_chosen else _STATED,),
         tables=tuple(tables),
         figures=tuple(figures),
         notes=(
@@ -73,18 +73,18 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     table = evaluated.table("operating_points")
     if table is None:
         return []
-    found = []
+    sentences = []
     for task in dict.fromkeys(table["task"]):
-        own = table[table["task"] == task]
-        rule = _usable_rules(own)[0]
-        rows = own[own["rule"] == rule]
+        of_task = table[table["task"] == task]
+        rule = _usable_rules(of_task)[0]
+        rows = of_task[of_task["rule"] == rule]
         gaps = sites_of(findings, rows[rows["metric"] == "transfer_gap"])
         missed = [str(row["site"]) for row in gaps if _missed(row)]
         if missed:
-            found_there = {
+            sensitivities = {
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
             }
-            told = [f"{site} ({_share(found_there[site])})" for site in missed]
+            told = [f"{site} ({_share(sensitivities[site])})" for site in missed]
             target = level(present(rows["target_sensitivity"].iloc[0]))
             sentence = (
                 f"The one for {target} sensitivity ({task}) finds fewer than promised at "
@@ -95,8 +95,8 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
                     f"The stated one finds fewer than the wanted {target} ({task}) at "
                     f"{listed(told)}."
                 )
-            found.append(Point(subject="Threshold", sentence=sentence, caution=True))
-    return found
+            sentences.append(Point(subject="Threshold", sentence=sentence, caution=True))
+    return sentences
 
 
 def _usable_rules(rows: pd.DataFrame) -> list[str]:

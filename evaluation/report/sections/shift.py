@@ -96,15 +96,15 @@ def _is_flagged(row: Record) -> bool:
 
 
 def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
-    found = {
+    by_site = {
         kind: {(row["site"], row["site_role"]): row for row in rows}
         for kind, rows in by_kind.items()
     }
-    places = list(dict.fromkeys(key for rows in found.values() for key in rows))
+    places = list(dict.fromkeys(key for rows in by_site.values() for key in rows))
     groups = []
     for role in dict.fromkeys(role for _, role in places):
         rows = tuple(
-            (Cell(text=site), *(_cell(kind, found[kind].get((site, role))) for kind in _KINDS))
+            (Cell(text=site), *(_cell(kind, by_site[kind].get((site, role))) for kind in _KINDS))
             for site, of in places
             if of == role
         )

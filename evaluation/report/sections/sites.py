@@ -15,7 +15,7 @@ _SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Bes
 
 def section(evaluated: Evaluated, findings: Findings) -> Section:
     """The first table of the page, its forest plot, and every metric behind a fold."""
-    chosen = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
+    headline = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
     drawn = (
         "It is drawn over single images, as if each were of another patient: it is too narrow "
         "where patients have several."
@@ -28,13 +28,13 @@ def section(evaluated: Evaluated, findings: Findings) -> Section:
         "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
         "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]
-    lower = [described(name).label for name in chosen if not described(name).higher]
+    lower = [described(name).label for name in headline if not described(name).higher]
     if lower:
         notes.append(f"Less is better for {', '.join(lower)}; more is better for the others.")
     return Section(
         anchor="sites",
         title="What it does at each site",
-        tables=(_headline(findings, chosen), _everything(findings)),
+        tables=(_headline(findings, headline), _everything(findings)),
         figures=(_forest(evaluated, findings),) if findings.primary else (),
         notes=tuple(notes),
     )
@@ -74,11 +74,11 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     ]
 
 
-def _headline(findings: Findings, chosen: list[str]) -> Table:
+def _headline(findings: Findings, headline: list[str]) -> Table:
     groups = [
         Group(
             heading=GROUPS.get(role, "Sites"),
-            rows=tuple(_row(findings, site, chosen) for site in findings.sites(role)),
+            rows=tuple(_row(findings, site, headline) for site in findings.sites(role)),
         )
         for role in findings.roles
     ]
@@ -86,7 +86,7 @@ def _headline(findings: Findings, chosen: list[str]) -> Table:
         if len(findings.sites(None if role == "all" else role)) < 2:
             continue  # over one site there is nothing that its own row does not say
         rows = tuple(
-            row for name in _SUMMARIES if (row := _summary_row(findings, name, role, chosen))
+            row for name in _SUMMARIES if (row := _summary_row(findings, name, role, headline))
         )
         if rows and (role != "all" or len(findings.roles) > 1):
             groups.append(Group(heading=f"Over {GROUPS.get(role, 'all sites').lower()}", rows=rows))
@@ -95,29 +95,29 @@ def _headline(findings: Findings, chosen: list[str]) -> Table:
         columns=(
             Column(heading="Site", numeric=False),
             Column(heading="Labelled images", note="patients"),
-            *(Column(heading=described(name).short) for name in chosen),
+            *(Column(heading=described(name).short) for name in headline),
         ),
         groups=tuple(groups),
     )
 
 
-def _row(findings: Findings, site: str, chosen: list[str]) -> tuple[Cell, ...]:
+def _row(findings: Findings, site: str, headline: list[str]) -> tuple[Cell, ...]:
     size = findings.size(site)
     patients = "" if size.n_patients is None else f"{size.n_patients:,}"
     count = Cell(text=f"{size.n:,}", note=patients, kind="caution" if size.few else "")
-    cells = [value_cell(findings.at(site, name)) for name in chosen]
+    cells = [value_cell(findings.at(site, name)) for name in headline]
     return (Cell(text=site), count, *cells)
 
 
 def _summary_row(
-    findings: Findings, name: str, role: str, chosen: list[str]
+    findings: Findings, name: str, role: str, headline: list[str]
 ) -> tuple[Cell, ...] | None:
-    found = [findings.summary(name, role, metric) for metric in chosen]
-    if not any(found):
+    estimates = [findings.summary(name, role, metric) for metric in headline]
+    if not any(estimates):
         return None
-    size = max((row.n for row in found if row), default=0)
+    size = max((row.n for row in estimates if row), default=0)
     count = Cell(text=f"{size:,}") if name == "_pooled" else Cell(text="")
-    cells = [value_cell(row) if row else Cell(text="") for row in found]
+    cells = [value_cell(row) if row else Cell(text="") for row in estimates]
     return (Cell(text=_SUMMARIES[name]), count, *cells)
 
 
@@ -220,9 +220,9 @@ def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:
     if table is None:
         return None
     rows = table[table["metric"] == metric]
-    found = {str(row["site_role"]): row for row in records(rows)}
-    held_out = found.get("held_out")
+    by_role = {str(row["site_role"]): row for row in records(rows)}
+    held_out = by_role.get("held_out")
     # A new hospital is like those held out; with very few of them their interval says nothing.
     if held_out is not None and (present(held_out["sites"]) or 0) >= _ENOUGH_HELD_OUT:
         return held_out
-    return found.get("all") or held_out or found.get("training")
+    return by_role.get("all") or held_out or by_role.get("training")

@@ -17,14 +17,14 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
     points : tuple of Point
         What the page's other sections contribute.
     """
-    own = [
+    of_sites = [
         *(_group(findings, role) for role in findings.roles),
         *_too_few(findings),
         *_fewer_classes(findings),
         *_undefined(findings),
     ]
     return Section(
-        anchor="summary", title="Summary", lead=(_worst(findings),), points=(*own, *points)
+        anchor="summary", title="Summary", lead=(_worst(findings),), points=(*of_sites, *points)
     )
 
 

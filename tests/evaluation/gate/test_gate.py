@@ -212,7 +212,7 @@ def test_sites_are_left_out_by_name_and_reason_only():
     assert "Small: twelve patients, agreed to wait for more" in passed.tags().values()
     with pytest.raises(ValueError, match="say why"):
         gate(rule, left_out={"Small": "no"})
-    with pytest.raises(InputError, match="no site of this evaluation"):
+    with pytest.raises(InputError, match="not a site of this evaluation"):
         judge(tables, gate(rule, left_out={"Elsewhere": "it is somewhere else"}), champion=None,
               differences=None)  # fmt: skip
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 from scipy.stats import binom, binomtest
 
 from offsite.evaluation.new_site.checks import (
-    Verdict,
+    CheckResult,
     check_coverage,
     check_sensitivity,
     shift_alarm,
@@ -22,7 +22,7 @@ def names(count):
 
 @pytest.mark.parametrize(
     ("found", "verdict"),
-    [(30, Verdict.FAILS), (36, Verdict.UNCLEAR), (40, Verdict.UNCLEAR)],
+    [(30, CheckResult.FAILS), (36, CheckResult.UNCLEAR), (40, CheckResult.UNCLEAR)],
 )
 def test_sensitivity_is_checked_by_the_exact_binomial(found, verdict):
     # 40 positives, some of them over the threshold, and 30 negatives that do not count.
@@ -41,9 +41,9 @@ def test_sensitivity_is_checked_by_the_exact_binomial(found, verdict):
 
 def test_a_check_holds_only_where_the_whole_interval_does():
     scores, positive = np.full(100, 0.9), np.ones(100, dtype=bool)
-    assert check_sensitivity(scores, positive, 0.5, 0.95, names(100)).verdict is Verdict.HOLDS
+    assert check_sensitivity(scores, positive, 0.5, 0.95, names(100)).verdict is CheckResult.HOLDS
     few = check_sensitivity(scores[:50], positive[:50], 0.5, 0.95, names(50))
-    assert few.verdict is Verdict.UNCLEAR  # 50 of 50 still allow 92.9 %
+    assert few.verdict is CheckResult.UNCLEAR  # 50 of 50 still allow 92.9 %
 
 
 def test_cases_of_one_patient_count_as_far_as_they_agree():
@@ -53,7 +53,7 @@ def test_cases_of_one_patient_count_as_far_as_they_agree():
     by_image = check_coverage(members, labels, 0.9, names(100))
     by_patient = check_coverage(members, labels, 0.9, np.repeat(names(25), 4))
     assert by_image.estimate.value == by_patient.estimate.value == 0.76
-    assert by_image.verdict is Verdict.FAILS
+    assert by_image.verdict is CheckResult.FAILS
     assert by_patient.p_value > by_image.p_value
     assert by_patient.estimate.n_patients == 25
     width = by_patient.estimate.high - by_patient.estimate.low
@@ -74,15 +74,15 @@ def test_the_alarm_rings_for_too_many_flags_only():
 
     oracle = binomtest(12, 80, 0.05, alternative="greater")
     assert alarm(12).p_value == pytest.approx(oracle.pvalue, rel=1e-9)
-    assert alarm(12).verdict is Verdict.FAILS
-    assert alarm(4).verdict is Verdict.UNCLEAR
-    assert alarm(0).verdict is Verdict.HOLDS
+    assert alarm(12).verdict is CheckResult.FAILS
+    assert alarm(4).verdict is CheckResult.UNCLEAR
+    assert alarm(0).verdict is CheckResult.HOLDS
     assert alarm(0).p_value == 1.0
 
 
 def test_no_cases_give_no_verdict():
     check = check_sensitivity(np.zeros(5), np.zeros(5, dtype=bool), 0.5, 0.9, names(5))
-    assert check.verdict is Verdict.UNDEFINED
+    assert check.verdict is CheckResult.UNDEFINED
     assert check.estimate.reason is Reason.NO_SAMPLES
     assert check.p_value is None
 

@@ -67,5 +67,5 @@ def test_each_division_is_compared_by_itself(methods, tmp_path):
 
 
 def test_a_baseline_that_is_no_method_is_named(methods, tmp_path):
-    with pytest.raises(InputError, match="'other' is none of the compared methods"):
+    with pytest.raises(InputError, match="'other' is not one of the compared methods"):
         write_comparison(methods, tmp_path / "c.html", baseline="other")

@@ -7,7 +7,7 @@ import pytest
 from offsite.errors import InputError
 from offsite.evaluation.gate.judging import judge
 from offsite.evaluation.gate.rules import GateSettings
-from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.tracking.champion import champion_of, promote
 from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.registry import fetch_package, find_version, register_package
@@ -123,7 +123,7 @@ def test_mlflow_serves_a_package_through_an_installed_module(
     sys.modules.pop("package_loader", None)
 
 
-def verdict(*, patients: int, wanted: int) -> Verdict:
+def verdict(*, patients: int, wanted: int) -> GateVerdict:
     table = pd.DataFrame(
         [{"site": "East", "site_role": "training", "metric": "auroc", "n_patients": patients}]
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.gate.verdict import Verdict
+from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.tracking.champion import champion_of
 from offsite.evaluation.tracking.kept_predictions import PREDICTIONS, kept_predictions
@@ -24,12 +24,12 @@ NOT_WORSE = "rules:\n  - {rule: non_inferiority, metric: accuracy, margin: 0.02}
 
 
 @pytest.fixture
-def gated(tmp_path: Path, store: str) -> Callable[[Path], tuple[Registered, Verdict]]:
+def gated(tmp_path: Path, store: str) -> Callable[[Path], tuple[Registered, GateVerdict]]:
     """Register a run and judge it against the champion."""
     rules = tmp_path / "gate.yaml"
     rules.write_text(NOT_WORSE)
 
-    def done(run: Path) -> tuple[Registered, Verdict]:
+    def done(run: Path) -> tuple[Registered, GateVerdict]:
         registered = register(run, "graded", store, "test")
         return registered, pass_gate(run, "graded", registered.version, store, rules)
 
@@ -37,7 +37,7 @@ def gated(tmp_path: Path, store: str) -> Callable[[Path], tuple[Registered, Verd
 
 
 def test_a_worse_run_in_the_champions_folder_is_refused(
-    tmp_path: Path, store: str, gated: Callable[[Path], tuple[Registered, Verdict]]
+    tmp_path: Path, store: str, gated: Callable[[Path], tuple[Registered, GateVerdict]]
 ) -> None:
     run = write_run(tmp_path / "run", 2.0)
     _, first = gated(run)
@@ -53,7 +53,7 @@ def test_a_worse_run_in_the_champions_folder_is_refused(
 
 
 def test_a_champion_whose_predictions_are_gone_is_no_reason_to_pass(
-    tmp_path: Path, store: str, gated: Callable[[Path], tuple[Registered, Verdict]]
+    tmp_path: Path, store: str, gated: Callable[[Path], tuple[Registered, GateVerdict]]
 ) -> None:
     run = write_run(tmp_path / "run", 2.0)
     gated(run)
