@@ -11,7 +11,7 @@ from offsite.pathology.settings import ContrastSettings, ScMilSettings, StagedSe
 from offsite.settings import Settings
 from offsite.training.losses.settings import LossKind
 from offsite.training.samplers.class_aware import ClassAwareBatches
-from offsite.training.samplers.plans import BatchPlan, Indices, RandomBatches
+from offsite.training.samplers.plans import BatchPlan, RandomBatches, TwoPlans
 from offsite.training.samplers.weighted import WeightedBatches
 
 
@@ -117,22 +117,4 @@ def batch_plan(
     natural = RandomBatches(len(labels), batch_size, seed)
     if not method.second_stage:
         return natural
-    return TwoStages(natural, balanced, second_stage_epoch(epochs))
-
-
-class TwoStages:
-    """One plan up to an epoch, another from it on."""
-
-    def __init__(self, first: BatchPlan, second: BatchPlan, from_epoch: int) -> None:
-        self.first, self.second, self.from_epoch = first, second, from_epoch
-
-    def steps(self, epoch: int) -> int:
-        """Return the number of batches of an epoch."""
-        return self._of(epoch).steps(epoch)
-
-    def batches(self, epoch: int) -> list[Indices]:
-        """Return the batches of an epoch."""
-        return self._of(epoch).batches(epoch)
-
-    def _of(self, epoch: int) -> BatchPlan:
-        return self.first if epoch < self.from_epoch else self.second
+    return TwoPlans(natural, balanced, second_stage_epoch(epochs))

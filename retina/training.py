@@ -15,7 +15,7 @@ from offsite.retina.methods import Method, MethodContext, method_named
 from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
 from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
-from offsite.retina.photographs.source import PhotographSource
+from offsite.retina.photographs.source import PhotographLoader
 from offsite.retina.settings import DecoSettings, RetinaSettings
 from offsite.retina.validation import grading_scores
 from offsite.settings import Settings
@@ -30,12 +30,12 @@ from offsite.training.heads.ordinal import GradeHead, fit_cut_points
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.run_folder import EXCLUDED, RunFolder
 from offsite.training.samplers.pairs import PairBatches
-from offsite.training.samplers.plans import BatchPlan, RandomBatches
+from offsite.training.samplers.plans import BatchPlan, PlannedSource, RandomBatches, TwoPlans
 from offsite.training.samplers.report import write_draws
 from offsite.training.samplers.shares import cells_of
 from offsite.training.samplers.weighted import WeightedBatches
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same inputs would give another run."""
 
 _Family = TypeVar("_Family", bound=Settings)
@@ -134,14 +134,13 @@ def build_algorithm(
 
 def batch_source(
     method: Method, photographs: RunPhotographs, settings: RetinaSettings
-) -> PhotographSource:
+) -> PlannedSource:
     """Return the training batches of a method."""
     rows = photographs.rows("train")
     labels, sites = photographs.labels[rows], photographs.sites[rows]
     seed, deco = settings.fit.seed, _laid_over(settings.deco, method.settings)
     as_they_come = RandomBatches(len(rows), settings.batch_size, seed)
     plan: BatchPlan = as_they_come
-    warm = None
     if method.batches == "sites":
         plan = WeightedBatches(sites, settings.batch_size, seed, exponent=0.0)
     elif method.batches != "instance":
@@ -149,17 +148,16 @@ def batch_source(
     if method.batches == "pairs":
         plan = PairBatches(plan, sites, seed)
     if method.batches in ("anchors", "pairs") and deco.warmup:
-        warm = (as_they_come, max(1, round(deco.warmup * settings.fit.epochs)))
+        plan = TwoPlans(as_they_come, plan, max(1, round(deco.warmup * settings.fit.epochs)))
     fill = photographs.prepared.fill
-    return PhotographSource(
+    loader = PhotographLoader(
         photographs,
         rows,
-        plan,
         fundus_augmentation(settings.augmentation, fill=fill),
         seed,
         second=fundus_augmentation("artefacts", fill=fill) if method.second_view else None,
-        warm=warm,
     )
+    return PlannedSource(plan, loader.training_batch)
 
 
 def _laid_over(settings: _Family, changes: dict[str, Any]) -> _Family:

@@ -7,7 +7,6 @@ from offsite.pathology.bags import Bags
 from offsite.pathology.methods import (
     METHODS,
     SECOND_STAGE_FROM,
-    TwoStages,
     batch_plan,
     with_method,
 )
@@ -17,6 +16,7 @@ from offsite.training.algorithm import Algorithm, Batch
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.classification import cross_entropy
 from offsite.training.losses.contrastive import supervised_contrastive
+from offsite.training.samplers.plans import TwoPlans
 
 COUNTS = np.array([20, 5, 2])
 
@@ -127,7 +127,7 @@ def test_when_the_trunk_is_frozen_is_the_method_s_to_decide():
 def test_batches_of_the_two_stages_change_at_their_epoch():
     labels = np.repeat([0, 1], [90, 6])
     plan = batch_plan(METHODS["two_stage"], labels, 16, epochs=10, seed=0)
-    assert isinstance(plan, TwoStages)
+    assert isinstance(plan, TwoPlans)
     rare = [labels[np.concatenate(plan.batches(epoch))].mean() for epoch in (0, 5, 6, 9)]
     assert rare[:2] == [6 / 96] * 2
     assert all(0.4 < share < 0.6 for share in rare[2:])

@@ -7,8 +7,8 @@ import pytest
 
 from offsite.errors import InputError
 from offsite.retina.photographs.of_run import PixelStore, select_photographs
-from offsite.retina.photographs.source import PhotographSource
-from offsite.training.samplers.plans import RandomBatches
+from offsite.retina.photographs.source import PhotographLoader
+from offsite.training.samplers.plans import PlannedSource, RandomBatches
 
 
 def test_what_takes_no_part_is_listed_with_code_and_message(prepared, tmp_path):
@@ -60,7 +60,8 @@ def epoch_peak(photographs, times):
     """Most bytes held while an epoch over ``times`` as many photographs is read."""
     rows = np.tile(photographs.rows("train"), times)
     plan = RandomBatches(len(rows), 8, 0)
-    source = PhotographSource(photographs, rows, plan, lambda pixels, seed: pixels, 0)
+    loader = PhotographLoader(photographs, rows, lambda pixels, seed: pixels, 0)
+    source = PlannedSource(plan, loader.training_batch)
     tracemalloc.start()
     try:
         for _ in source.batches(0):
@@ -82,3 +83,51 @@ def test_pictures_stay_in_memory_only_where_all_of_them_fit():
     files = [None] * 10
     assert PixelStore(files, 16, 10 * 16 * 16 * 3)._kept.nbytes == 10 * 16 * 16 * 3
     assert PixelStore(files, 16, 10 * 16 * 16 * 3 - 1)._kept.nbytes == 0
+
+
+def seeds_seen(photographs, batches):
+    """Row and seed of every picture that is augmented, in order, and the source's batches."""
+    seen = []
+
+    class Plan:
+        def steps(self, epoch):
+            return len(batches)
+
+        def batches(self, epoch):
+            return batches
+
+    def augment(pixels, seed):
+        seen.append(seed)
+        return pixels
+
+    rows = photographs.rows("train")
+    source = PlannedSource(Plan(), PhotographLoader(photographs, rows, augment, 7).training_batch)
+    return seen, source
+
+
+def test_each_draw_of_a_photograph_is_augmented_by_its_seed(prepared):
+    photographs = select_photographs(prepared.split("corran"), prepared.folder, resident_gib=1)
+    batches = [np.array([0, 1, 0]), np.array([0, 2])]
+    seen, source = seeds_seen(photographs, batches)
+    list(source.batches(0))
+    first, one, second, third, two = seen
+    assert len({first, second, third, one, two}) == 5
+    seen.clear()
+    list(source.batches(0, start=1))  # a resumed epoch sees what the whole one saw
+    assert seen == [third, two]
+    seen.clear()
+    list(source.batches(1))
+    assert first not in seen
+
+
+def test_both_members_of_a_pair_are_augmented_alike(prepared):
+    photographs = select_photographs(prepared.split("corran"), prepared.folder, resident_gib=1)
+    pairs = [np.array([[3, 3], [3, 4]]), np.array([[4, 3]])]
+    seen, source = seeds_seen(photographs, pairs)
+    list(source.batches(0))
+    itself, third, partner_itself, fourth, anchor, partner = seen
+    assert itself == partner_itself
+    assert len({itself, third, fourth, anchor, partner}) == 5
+    alone, source = seeds_seen(photographs, [pair[:, 0] for pair in pairs])
+    list(source.batches(0))
+    assert alone == [itself, third, anchor]  # anchors are seen as they are without partners

@@ -10,7 +10,7 @@ from offsite.errors import InputError
 from offsite.training.devices import distributed
 from offsite.training.randomness import generator
 
-Indices = np.ndarray  # int64, one axis: positions of items in the training table
+Indices = np.ndarray  # int64: positions of items in the training table, B or (of pairs) B x 2
 
 
 class BatchPlan(Protocol):
@@ -59,7 +59,7 @@ class PlannedSource:
     plan : BatchPlan
         The global batches; each rank loads its shard alone.
     load : callable
-        ``load(indices, epoch, times)`` returns a batch; ``times`` (int64, as many as indices) says
+        ``load(indices, epoch, times)`` returns a batch; ``times`` (int64, shaped as indices) says
         how often each item was drawn before in the epoch, by any rank. Pure, so that a resumed
         run sees the same.
     """
@@ -74,7 +74,12 @@ class PlannedSource:
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """Yield this rank's batches of an epoch from number ``start`` on."""
         planned = self.plan.batches(epoch)
-        for indices, times in list(zip(planned, times_drawn(planned), strict=True))[start:]:
+        times = times_drawn(planned)
+        end = 0
+        for number, indices in enumerate(planned):
+            first, end = end, end + len(indices)
+            if number < start:
+                continue
             mine = distributed.shard(indices)
             if len(mine) == 0:
                 raise InputError(
@@ -82,23 +87,59 @@ class PlannedSource:
                     remedy="Use fewer processes or larger batches",
                     code="batch_too_small",
                 )
-            yield self.load(mine, epoch, distributed.shard(times))
+            yield self.load(mine, epoch, distributed.shard(times[first:end]))
 
 
-def times_drawn(batches: Sequence[Indices]) -> list[Indices]:
+class TwoPlans:
+    """One plan up to an epoch, another from it on."""
+
+    def __init__(self, first: BatchPlan, second: BatchPlan, from_epoch: int) -> None:
+        self.first, self.second, self.from_epoch = first, second, from_epoch
+
+    def steps(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return self._of(epoch).steps(epoch)
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """Return the batches of an epoch."""
+        return self._of(epoch).batches(epoch)
+
+    def _of(self, epoch: int) -> BatchPlan:
+        return self.first if epoch < self.from_epoch else self.second
+
+
+def times_drawn(batches: Sequence[Indices]) -> Indices:
     """Return for each position in the batches of an epoch how often its item came before.
 
+    Of pairs (batches of B x 2) the anchors, in the first column, count among themselves, so that
+    they are drawn as they would be without partners. Partners go on counting where the anchors of
+    the epoch end; one that is its pair's anchor has the anchor's count.
+
     >>> times_drawn([np.array([4, 7]), np.array([7, 7, 4])])
-    [array([0, 0]), array([1, 2, 1])]
+    array([0, 0, 1, 2, 1])
+    >>> times_drawn([np.array([[4, 7], [4, 4]]), np.array([[7, 4]])])
+    array([[0, 1],
+           [1, 1],
+           [0, 2]])
     """
-    seen: dict[int, int] = {}
-    drawn = []
-    for batch in batches:
-        times = np.zeros(len(batch), dtype=np.int64)
-        for position, item in enumerate(batch.tolist()):
-            times[position] = seen[item] = seen.get(item, -1) + 1
-        drawn.append(times)
-    return drawn
+    draws = np.concatenate(batches)
+    if draws.ndim == 1:
+        times = _times_before(draws)
+    else:
+        anchors, itself = len(draws), draws[:, 0] == draws[:, 1]
+        counted = _times_before(np.concatenate([draws[:, 0], draws[~itself, 1]]))
+        times = np.stack([counted[:anchors], counted[:anchors]], axis=1)
+        times[~itself, 1] = counted[anchors:]
+    return times
+
+
+def _times_before(items: Indices) -> Indices:
+    """Return for each item of a sequence how often it stood before."""
+    order = np.argsort(items, kind="stable")
+    counts = np.unique(items, return_counts=True)[1]
+    times = np.empty(len(items), dtype=np.int64)
+    times[order] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return times
 
 
 def check_sizes(n_items: int, batch_size: int) -> None:
