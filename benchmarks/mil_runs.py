@@ -10,7 +10,8 @@ import torch
 from offsite.pathology.bags import BagLoader, BagTable
 from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
-from offsite.pathology.methods import METHODS, batch_plan, with_method
+from offsite.pathology.method_plan import batch_plan, with_method
+from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.validation import validation_scores

@@ -1,30 +1,18 @@
 """How a model of slides is trained: everything that a configuration can say of it."""
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from offsite.errors import InputError
+from offsite.pathology.methods import METHODS
+from offsite.registry import OneOf, check_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.settings import LossSettings
 from offsite.training.schedules import ScheduleName, scheduled
 
-MethodName = Literal[
-    "sc_mil",
-    "sc_mil_random_batches",
-    "sc_mil_prototypes",
-    "sc_mil_minority",
-    "cross_entropy",
-    "weighted",
-    "balanced_sampling",
-    "class_aware_batches",
-    "focal",
-    "ldam_drw",
-    "balanced_softmax",
-    "logit_adjustment",
-    "two_stage",
-]
+MethodName = Annotated[str, OneOf(METHODS)]
 
 AggregatorName = Literal[
     "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
@@ -145,7 +133,7 @@ class ScMilSettings(Settings):
 
 
 class StagedSettings(ScMilSettings):
-    """The settings of a network as its method has them (`offsite.pathology.methods.with_method`)."""
+    """The settings of a network as its method has them (`offsite.pathology.method_plan.with_method`)."""
 
     freeze_from: float | None = Field(
         default=None,
@@ -209,12 +197,7 @@ class PathologySettings(Settings):
             Code ``unknown_method``, or ``narrow_projection``: fewer numbers than classes, where
             each class needs its direction.
         """
-        if method not in get_args(MethodName):
-            raise InputError(
-                f"no method is named '{method}'",
-                remedy=f"Use one of {', '.join(get_args(MethodName))}",
-                code="unknown_method",
-            )
+        check_name(method, "method", METHODS)
         contrast = self.model.contrast or ContrastSettings.model_validate({})
         if method == "sc_mil_prototypes" and contrast.projection < n_classes:
             raise InputError(

@@ -10,7 +10,8 @@ import torch
 from offsite.files import digest_of, replacing, write_json
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import describe, load_slide_model, predict_all
-from offsite.pathology.methods import METHODS, batch_plan, with_method
+from offsite.pathology.method_plan import batch_plan, with_method
+from offsite.pathology.methods import METHODS
 from offsite.pathology.run_outputs import write_excluded, write_predictions
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import PathologySettings, StagedSettings

@@ -5,7 +5,6 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from offsite.errors import InputError
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
@@ -15,27 +14,6 @@ BackboneName = Literal[
     "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
 ]
 HeadName = Literal["linear", "corn", "grade"]
-METHOD_NAMES = (
-    "erm",
-    "erm_ema",
-    "erm_swad",
-    "mixup",
-    "mixstyle",
-    "coral",
-    "group_dro",
-    "irm",
-    "vrex",
-    "fishr",
-    "gdrnet",
-    "control",
-    "swap",
-    "swap_class",
-    "swap_class_site",
-    "deco_unaligned",
-    "deco",
-    "tally",
-)
-"""What `offsite.retina.methods` holds, known without torch."""
 Weighting = Literal["none", "power", "complement", "effective"]
 
 
@@ -182,19 +160,3 @@ class RetinaSettings(Settings):
     fit: FundusFitSettings = Field(
         default=FundusFitSettings.model_validate({}), description="How the weights are fitted"
     )
-
-
-def check_method_name(name: str) -> None:
-    """Refuse an unknown method, before anything is read.
-
-    Raises
-    ------
-    InputError
-        Code ``unknown_method``.
-    """
-    if name not in METHOD_NAMES:
-        raise InputError(
-            f"no method is named '{name}'",
-            remedy=f"Use one of {', '.join(METHOD_NAMES)}",
-            code="unknown_method",
-        )

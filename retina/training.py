@@ -10,8 +10,9 @@ import torch
 from offsite.files import digest_of, file_digest, replacing, write_json
 from offsite.preprocessing.augment.fundus import fundus_augmentation
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.retina.building import MethodContext, build
 from offsite.retina.inference import Graded, grade, load_fundus_model
-from offsite.retina.methods import Method, MethodContext, method_named
+from offsite.retina.methods import Method, method_named
 from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
 from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
@@ -129,7 +130,7 @@ def build_algorithm(
         gdrnet=settings.gdrnet,
         general=_laid_over(settings.general, method.settings),
     )
-    return method.build(context)
+    return build(method, context)
 
 
 def batch_source(

@@ -27,12 +27,6 @@ from offsite.training.devices.distributed import draw_together, gather
 from offsite.training.generalisation.erm import ERM
 from offsite.training.losses.configured import ClassificationLoss
 
-TALLY = {"weighting": "none", "alignment": 0.0, "original_weight": 0.0, "mixing_alpha": 0.5}
-"""DECO settings that make it TALLY (without its second correction for imbalance in the loss)."""
-
-CONTROL = {"swap": False, "class_prototypes": False, "site_prototypes": False, "alignment": 0.0}
-"""The same draws of anchors, and nothing else: what resampling alone gives (Teney et al. 2024)."""
-
 
 class Deco(ERM):
     """DECO on a classifier; see `DecoSettings` for the parts.

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from offsite.pathology.bags import Bags
-from offsite.pathology.methods import METHODS, with_method
+from offsite.pathology.method_plan import with_method
+from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.training.fit.loop import fit

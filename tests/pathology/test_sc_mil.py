@@ -4,12 +4,8 @@ import torch
 
 from offsite.errors import InputError
 from offsite.pathology.bags import Bags
-from offsite.pathology.methods import (
-    METHODS,
-    SECOND_STAGE_FROM,
-    batch_plan,
-    with_method,
-)
+from offsite.pathology.method_plan import SECOND_STAGE_FROM, batch_plan, with_method
+from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ContrastSettings, ScMilSettings
 from offsite.training.algorithm import Algorithm, Batch

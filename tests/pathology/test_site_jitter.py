@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from offsite.pathology.bags import Bags
-from offsite.pathology.methods import METHODS, with_method
+from offsite.pathology.method_plan import with_method
+from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.site_jitter import site_jittered

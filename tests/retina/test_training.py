@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,9 @@ from offsite.preprocessing.synthetic.fundus.sites import GRADES
 from offsite.retina.inference import grade, load_fundus_model
 from offsite.retina.methods import LADDER, METHODS
 from offsite.retina.photographs.of_run import select_photographs
-from offsite.retina.settings import METHOD_NAMES, RetinaSettings
+from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import batch_source, build_algorithm, train_retina
+from offsite.training.generalisation.names import ALGORITHMS
 
 
 def settings(method="deco", **fit):
@@ -194,7 +197,7 @@ def test_the_ladder_climbs_from_plain_training_to_deco():
     assert LADDER[0] == "erm"
     assert LADDER[-1] == "deco"
     assert set(LADDER) <= set(METHODS)
-    assert tuple(METHODS) == METHOD_NAMES
+    assert tuple(METHODS)[: len(ALGORITHMS)] == tuple(ALGORITHMS)
 
 
 def test_an_unknown_method_is_refused_with_the_names(prepared, tmp_path):
@@ -223,3 +226,12 @@ def test_ordinal_heads_train_and_keep_their_cut_points(prepared, tmp_path, head)
     assert np.allclose(graded.probabilities, table[names].to_numpy()[:4], atol=1e-5)
     if head == "grade":
         assert network.classifier.cuts.tolist() != [0.5, 1.5, 2.5, 3.5]
+
+
+def test_the_table_of_methods_is_read_without_torch():
+    code = (
+        "import sys; from offsite.retina.methods import METHODS;"
+        "from offsite.pathology.methods import METHODS as others;"
+        "assert METHODS and others and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

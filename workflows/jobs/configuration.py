@@ -14,7 +14,8 @@ from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.cohort.splits import SplitSettings
 from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.preprocessing.tiles.table import TileSettings
-from offsite.retina.settings import RetinaSettings, check_method_name
+from offsite.retina.methods import check_method_name
+from offsite.retina.settings import RetinaSettings
 from offsite.settings import Settings
 from offsite.workflows.jobs.yaml_settings import read_values, validate
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from offsite.errors import InputError
-from offsite.retina.deco.algorithm import CONTROL, TALLY, Deco
+from offsite.retina.deco.algorithm import Deco
 from offsite.retina.deco.decoupling import decouple, recombine
+from offsite.retina.methods import CONTROL, TALLY
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
 from offsite.retina.photographs.batches import PhotographBatch
 from offsite.retina.settings import BackboneSettings, DecoSettings
