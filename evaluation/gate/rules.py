@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
 
 from offsite.errors import InputError
 from offsite.settings import Settings
+from offsite.yaml_files import parse_yaml
 
 _LARGEST = 1 << 20
 
@@ -131,8 +131,8 @@ def load_rules(path: str | Path) -> GateSettings:
     try:
         if file.stat().st_size > _LARGEST:
             raise InputError("too large for a rules file", file=file, remedy=remedy)
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(file.read_text(encoding="utf-8"), file)
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read as YAML ({error})", file=file, remedy=remedy) from error
     try:
         return GateSettings.model_validate(content)

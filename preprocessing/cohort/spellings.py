@@ -25,12 +25,22 @@ def patient_key(text: str) -> str:
 
 def alike_sites(table: pd.DataFrame) -> list[tuple[int, str]]:
     """Return the first row of each spelling of a site but the most frequent, which is named."""
-    counts = table["site"].value_counts()
+    return _other_spellings(table["site"])
+
+
+def alike_labels(table: pd.DataFrame) -> list[tuple[int, str]]:
+    """Return the first row of each spelling of a label but the most frequent, which is named."""
+    return _other_spellings(table["label"])
+
+
+def _other_spellings(cells: pd.Series) -> list[tuple[int, str]]:
+    counts = cells.value_counts()
     spellings: dict[str, list[str]] = {}
-    for site in counts.index:  # the most frequent first
-        spellings.setdefault(name_key(site), []).append(site)
+    for name in counts.index:  # the most frequent first
+        if name:
+            spellings.setdefault(name_key(name), []).append(name)
     rows = [
-        (int((table["site"] == other).to_numpy().argmax()), most)
+        (int((cells == other).to_numpy().argmax()), most)
         for most, *others in spellings.values()
         for other in others
     ]

@@ -7,8 +7,11 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from offsite.errors import InputError
-from offsite.preprocessing.cohort.table import SPLITS, Cohort
+from offsite.preprocessing.cohort.table import Cohort
 from offsite.settings import Settings
+from offsite.tables.words import SPLITS
+
+_SPLITS = tuple(SPLITS)
 
 
 class SplitSettings(Settings):
@@ -110,7 +113,7 @@ def _assign(patients: pd.DataFrame, settings: SplitSettings) -> dict[str, str]:
             for name in generator.permutation(stratum.index.to_numpy(dtype=str)):
                 choice = int(np.argmax(quota))
                 quota[choice] -= 1
-                assigned[str(name)] = SPLITS[choice]
+                assigned[str(name)] = _SPLITS[choice]
     return assigned
 
 

@@ -1,6 +1,5 @@
 """The cohort table: which image belongs to whom, was made where, and shows what."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,14 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError, InputErrors
-from offsite.preprocessing.cohort.file import REQUIRED, TEXT, read_table
-from offsite.preprocessing.cohort.spellings import alike_sites, tidy
+from offsite.preprocessing.cohort import faults as of
+from offsite.preprocessing.cohort.missing_images import missing_images
+from offsite.preprocessing.cohort.spellings import tidy
+from offsite.tables.reading import TextTable, read_table
+from offsite.tables.words import EYES, SPLITS, read_numbers, read_words
 
-SPLITS = ("train", "val", "test")
-MAX_NAME_LENGTH = 200
+TEXT = (*of.REQUIRED, "slide", "split", "eye", "scanner")
+COLUMNS = (*TEXT, "mpp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Cohort:
     ----------
     table : pandas.DataFrame
         A row per image in the order of the file. ``image, patient, site, label, slide`` are text
-        (``label`` is "" where unlabelled); ``mpp`` is float (um per px, NaN where not given);
+        (``label`` is "" where unlabelled), ``eye`` is ``left``, ``right`` or ""; ``mpp`` is float (um per px, NaN where not given);
         further columns as they came.
     classes : tuple of str
         Class names in their order (for grades: from mild to severe).
@@ -72,9 +74,9 @@ def load_cohort(
     path : path
         CSV or Parquet with ``image, patient, site, label`` and optionally ``slide, split, eye,
         scanner, mpp``; other columns are kept. ``label`` may be blank, and may be missing as a
-        column unless ``labels_required``.
+        column unless ``labels_required``. docs/cohort.md lists the spellings that are read.
     classes : sequence of str, optional
-        Class names in order. Without them the labels found, sorted, are the classes.
+        Class names in order. Without them the table's labels, sorted, are the classes.
     labels_required : bool
         Refuse rows without a label.
     check_images : bool
@@ -90,31 +92,64 @@ def load_cohort(
     InputErrors
         Every fault of the table, each with file, row (the header is row 1), column and remedy.
     """
-    file = Path(path)
-    table = read_table(file)
-    _check_columns(table, file, labels_required)
-    table = _normalise(table, file)
-    labels = tuple(sorted(set(table["label"]) - {""}))
-    names = tuple(classes) if classes is not None else labels
-    faults = [
-        *_blank_cells(table, file, labels_required),
-        *_unknown_labels(table, names, file),
-        *_duplicates(table, file, any_spelling=one_site_each),
-        *_unsafe_names(table, file),
-        *_bad_values(table, file),
-        *([] if allow_straddling else _straddling(table, file)),
-        *(_sites_spelt_twice(table, file) if one_site_each else []),
-        *(_patients_of_two_sites(table, file) if one_site_each else []),
-    ]
+    cohort, faults = read_cohort(
+        path,
+        classes,
+        labels_required=labels_required,
+        allow_straddling=allow_straddling,
+        one_site_each=one_site_each,
+    )
     if check_images:
-        faults += _missing_images(table, file)
+        faults += missing_images(cohort.table, cohort.path)
     if faults:
         raise InputErrors(faults)
-    return Cohort(table=table, classes=names, path=file)
+    return cohort.with_table(cohort.table)
+
+
+def read_cohort(
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    labels_required: bool = False,
+    allow_straddling: bool = False,
+    one_site_each: bool = True,
+) -> tuple[Cohort, list[InputError]]:
+    """Read a cohort table together with its faults, for those who answer the rows without any.
+
+    Takes what `load_cohort` takes. The index of the cohort's table is the row in the file, as the
+    faults name it. Images are not looked for.
+
+    Raises
+    ------
+    InputError
+        The file is no table, or a column is missing.
+    """
+    file = Path(path)
+    source = read_table(file, COLUMNS)
+    _check_columns(source.rows, file, labels_required)
+    table, faults = _normalise(source, file)
+    if classes is not None:
+        known = {tidy(name): name for name in classes}
+        table["label"] = table["label"].map(lambda label: known.get(label, label))
+    names = tuple(classes) if classes is not None else tuple(sorted({*table["label"]} - {""}))
+    slides_named = "slide" in source.rows.columns
+    faults = [
+        *of.blank_cells(table, file, labels_required),
+        *of.no_names(table, file, slides_named),
+        *of.label_faults(table, classes, file),
+        *of.duplicates(table, file, any_spelling=one_site_each),
+        *of.unsafe_names(table, file),
+        *of.implausible_scales(table, file),
+        *faults,
+        *([] if allow_straddling else of.straddling(table, file)),
+        *(of.sites_spelt_twice(table, file) if one_site_each else []),
+        *(of.patients_of_two_sites(table, file) if one_site_each else []),
+    ]
+    return Cohort(table=table, classes=names, path=file), faults
 
 
 def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> None:
-    needed = REQUIRED if labels_required else REQUIRED[:-1]
+    needed = of.REQUIRED if labels_required else of.REQUIRED[:-1]
     missing = [name for name in needed if name not in table.columns]
     if missing:
         near = ", ".join(map(str, table.columns[:12]))
@@ -126,174 +161,40 @@ def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> No
         )
 
 
-def _normalise(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    table = table.copy()
+def _normalise(source: TextTable, file: Path) -> tuple[pd.DataFrame, list[InputError]]:
+    """The table with tidy text and known words, and the cells that mean nothing."""
+    table = source.rows.copy()
+    faults: list[InputError] = []
     for name in TEXT:
         if name in table.columns:
             table[name] = table[name].astype("string").fillna("").astype(str).str.strip()
-    table["patient"] = table["patient"].map(tidy)
+    for name in ("patient", "site", "label"):
+        if name in table.columns:
+            table[name] = table[name].map({cell: tidy(cell) for cell in table[name].unique()})
     if "label" not in table.columns:
         table["label"] = ""
     stems = table["image"].map(lambda image: Path(image).stem)
-    if "slide" not in table.columns:
-        table["slide"] = stems
-    else:
-        table["slide"] = table["slide"].where(table["slide"] != "", stems)
+    table["slide"] = (
+        stems if "slide" not in table else table["slide"].where(table["slide"] != "", stems)
+    )
+    for name, words, what, remedy in _VOCABULARIES:
+        if name in table.columns:
+            table[name], wrong = read_words(table[name], words)
+            problem = f"'{{}}' is not {what}"
+            faults += of.faults_at(wrong, file, name, problem, remedy, table, f"unknown_{name}")
     if "mpp" in table.columns:
-        text = table["mpp"].astype("string").fillna("").str.strip()
-        number = pd.to_numeric(text.where(text != ""), errors="coerce")
-        wrong = np.flatnonzero((text != "").to_numpy() & number.isna().to_numpy())
-        if len(wrong):
-            raise InputErrors(
-                [
-                    InputError(
-                        f"'{text.iloc[row]}' is not a number",
-                        file=file,
-                        row=int(row) + 2,
-                        column="mpp",
-                        remedy="Give micrometres per pixel such as 0.25, or leave it blank",
-                    )
-                    for row in wrong
-                ]
-            )
-        table["mpp"] = number.astype(float)
+        numbers, wrong = read_numbers(table["mpp"], decimal_comma=source.decimal_comma)
+        remedy = "Give micrometres per pixel such as 0.25, or leave it blank"
+        faults += of.faults_at(
+            wrong, file, "mpp", "'{}' is not a number", remedy, table, "no_number"
+        )
+        table["mpp"] = numbers
     else:
         table["mpp"] = np.nan
-    return table.reset_index(drop=True)
+    return table, faults
 
 
-def _faults(
-    rows: np.ndarray, file: Path, column: str, problem: str, remedy: str, table: pd.DataFrame
-) -> list[InputError]:
-    """One fault per row; ``{}`` in the problem stands for the cell's value, never a patient's."""
-    return [
-        InputError(
-            problem.format(table[column].iloc[row]),
-            file=file,
-            row=int(row) + 2,
-            column=column,
-            remedy=remedy,
-        )
-        for row in rows
-    ]
-
-
-def _blank_cells(table: pd.DataFrame, file: Path, labels_required: bool) -> list[InputError]:
-    faults: list[InputError] = []
-    for column in REQUIRED if labels_required else REQUIRED[:-1]:
-        rows = np.flatnonzero((table[column] == "").to_numpy())
-        remedy = (
-            "Every patient needs a name: images without one cannot be kept out of two splits"
-            if column == "patient"
-            else "Fill the cell or remove the row"
-        )
-        faults += _faults(rows, file, column, "the cell is blank", remedy, table)
-    return faults
-
-
-def _unknown_labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path) -> list[InputError]:
-    if len(set(classes)) < len(classes):
-        return [
-            InputError(
-                "a class is named twice", file=file, remedy="Give each class once", column="label"
-            )
-        ]
-    rows = np.flatnonzero(~table["label"].isin([*classes, ""]).to_numpy())
-    remedy = f"The classes are {', '.join(classes)}; leave the cell blank if unlabelled"
-    return _faults(rows, file, "label", "'{}' is not a class", remedy, table)
-
-
-def _duplicates(table: pd.DataFrame, file: Path, *, any_spelling: bool) -> list[InputError]:
-    paths = table["image"].map(os.path.normpath) if any_spelling else table["image"]
-    images = np.flatnonzero((paths.duplicated() & (table["image"] != "")).to_numpy())
-    slides = np.flatnonzero((table["slide"].duplicated() & (table["slide"] != "")).to_numpy())
-    slides = np.setdiff1d(slides, images)  # an image named twice is one fault, not two
-    return [
-        *_faults(images, file, "image", "'{}' is named twice", "Keep one row per image", table),
-        *_faults(
-            slides, file, "slide", "'{}' names two images",
-            "Add a column 'slide' with a different identifier for each image", table,
-        ),
-    ]  # fmt: skip
-
-
-def _unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
-    faults: list[InputError] = []
-    for column in ("slide", "site", "patient"):
-        values = table[column]
-        unsafe = (
-            values.str.contains(r"[\x00-\x1f\x7f]", regex=True)
-            | (values.map(lambda name: len(name.encode())) > MAX_NAME_LENGTH)
-            | ((column == "slide") & values.str.contains(r"[/\\]|^\.", regex=True))
-            | ((column == "site") & values.str.startswith("_"))
-        )
-        remedy = (
-            f"Use at most {MAX_NAME_LENGTH} printable characters, fewer beyond Latin"
-            " (a slide: no slash, no leading dot; a site: no leading underscore)"
-        )
-        what = "the cell" if column == "patient" else "{!r}"
-        faults += _faults(
-            np.flatnonzero(unsafe.to_numpy()), file, column, f"{what} cannot be used as a name",
-            remedy, table,
-        )  # fmt: skip
-    return faults
-
-
-def _bad_values(table: pd.DataFrame, file: Path) -> list[InputError]:
-    mpp = table["mpp"].to_numpy()
-    faults = _faults(
-        np.flatnonzero(~np.isnan(mpp) & ~((mpp > 0.05) & (mpp < 20))), file, "mpp",
-        "{} um per px is not plausible", "Scanners give 0.1 to 10; check the unit", table,
-    )  # fmt: skip
-    if "split" in table.columns:
-        rows = np.flatnonzero(~table["split"].isin([*SPLITS, ""]).to_numpy())
-        faults += _faults(
-            rows, file, "split", "'{}' is not a split", f"Use {', '.join(SPLITS)}", table
-        )
-    return faults
-
-
-def _straddling(table: pd.DataFrame, file: Path) -> list[InputError]:
-    if "split" not in table.columns:
-        return []
-    given = table[table["split"] != ""]
-    splits = given.groupby("patient")["split"].nunique()
-    straddling = set(splits[splits > 1].index)
-    rows = np.flatnonzero(table["patient"].isin(straddling).to_numpy())
-    return _faults(
-        rows[:1] if len(straddling) == 1 else rows, file, "split",
-        "the patient of this row is in two splits",
-        "Put every image of a patient into one split, or leave 'split' out", table,
-    )  # fmt: skip
-
-
-def _sites_spelt_twice(table: pd.DataFrame, file: Path) -> list[InputError]:
-    return [
-        InputError(
-            f"'{table['site'].iloc[row]}' is another spelling of '{most}'",
-            file=file, row=row + 2, column="site",
-            remedy="Spell each site in one way, or one that is held out is trained on",
-        )
-        for row, most in alike_sites(table)
-    ]  # fmt: skip
-
-
-def _patients_of_two_sites(table: pd.DataFrame, file: Path) -> list[InputError]:
-    named = table[(table["patient"] != "") & (table["site"] != "")]
-    sites = named.groupby("patient")["site"].nunique()
-    rows = np.flatnonzero(table["patient"].isin(sites[sites > 1].index).to_numpy())
-    return _faults(
-        rows, file, "patient", "the patient of this row appears at two sites",
-        "If these are different people, put the site into the patient's name (a-17, b-17); if it"
-        " is one person, keep the images of one site, or they leak from training to testing",
-        table,
-    )  # fmt: skip
-
-
-def _missing_images(table: pd.DataFrame, file: Path) -> list[InputError]:
-    root = file.parent
-    exists = np.array([image == "" or (root / image).exists() for image in table["image"]])
-    return _faults(
-        np.flatnonzero(~exists), file, "image", "no such file '{}'",
-        "Paths are relative to the table's folder", table,
-    )  # fmt: skip
+_VOCABULARIES = (
+    ("split", SPLITS, "a split", f"Use {', '.join(SPLITS)}, or leave it blank"),
+    ("eye", EYES, "an eye", "Use left or right (OS or OD, L or R), or leave it blank"),
+)

@@ -4,7 +4,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from offsite.errors import InputError, InputErrors
+from offsite.preprocessing.cohort.spellings import alike_labels, alike_sites
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
 
@@ -36,7 +39,7 @@ def read_class_folders(
     Raises
     ------
     InputError
-        Code ``no_images``, ``unknown_class``, ``bad_pattern`` or, for each file in which the
+        Code ``no_images``, ``unknown_class``, ``bad_pattern``, ``two_spellings`` or, for each file in which the
         pattern finds no patient, ``no_patient``.
     """
     root = Path(folder)
@@ -59,6 +62,7 @@ def read_class_folders(
             images += files
     if pattern is not None:
         _check_patients(images, pattern)
+    _check_spellings(rows, root, labels=classes is None)
     names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
     return cohort_of(rows, names, root, "class folders")
 
@@ -113,6 +117,25 @@ def _check_patients(files: list[Path], pattern: re.Pattern[str]) -> None:
                     code="no_patient",
                 )
                 for file in missed
+            ]
+        )
+
+
+def _check_spellings(rows: list[dict[str, str]], root: Path, *, labels: bool) -> None:
+    """Refuse a site, and without named classes a class, whose folders are spelt in two ways."""
+    table = pd.DataFrame(rows, columns=["site", "label", "image"])
+    others = [("site", row, most) for row, most in alike_sites(table)]
+    others += [("label", row, most) for row, most in alike_labels(table)] if labels else []
+    if others:
+        raise InputErrors(
+            [
+                InputError(
+                    f"folder '{table[column][row]}' is another spelling of '{most}'",
+                    file=root / table["image"][row],
+                    remedy="Rename one, or name the classes if they are two",
+                    code="two_spellings",
+                )
+                for column, row, most in others
             ]
         )
 

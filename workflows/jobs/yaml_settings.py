@@ -4,13 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from offsite.errors import InputError, InputErrors
+from offsite.yaml_files import parse_yaml
 
 Model = TypeVar("Model")
 MAX_BYTES = 1 << 20
+_LISTED = "docs/settings.md lists every setting with its unit"
+_IN_QUOTES = (
+    "If it is a name, put it in quotes: YAML takes no, off, yes and on for false and true, null and"
+    " ~ for nothing, and digits for numbers"
+)
+_REMEDIES = {
+    "extra_forbidden": (
+        "No such setting: check its spelling against docs/settings.md",
+        "unknown_setting",
+    ),
+    "missing": ("Add it", "missing_setting"),
+}
 
 
 def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
@@ -56,9 +68,12 @@ def _read(file: Path) -> dict[str, Any]:
     if file.stat().st_size > MAX_BYTES:
         raise InputError("larger than 1 MiB", file=file, remedy="Settings are a short YAML mapping")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"not YAML ({error})", file=file, remedy="Mend the syntax") from error
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "its text is not UTF-8", file=file, code="encoding", remedy="Save it as UTF-8"
+        ) from error
+    values = parse_yaml(text, file)
     if not isinstance(values, dict):
         raise InputError(
             "not a mapping of settings", file=file, remedy="Write one 'name: value' a line"
@@ -73,9 +88,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
             f"'{override}' sets nothing", remedy="Write --set name=value, as in --set fit.epochs=20"
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"'{text}' is not YAML", remedy="Quote the value") from error
+        value = parse_yaml(text)
+    except InputError as error:
+        raise InputError(
+            f"--set {override}: {error.problem}", code=error.code, remedy=error.remedy
+        ) from error
     *groups, last = name.split(".")
     for group in groups:
         inner = values.setdefault(group, {})
@@ -92,8 +109,10 @@ def _fault(detail: Any, file: Path) -> InputError:
     where = ".".join(str(part) for part in detail["loc"]) or "the file"
     given = detail.get("input")
     shown = f" (given: {given!r})"[:80] if isinstance(given, str | int | float | bool) else ""
-    remedy = {
-        "extra_forbidden": "No such setting: check its spelling against docs/settings.md",
-        "missing": "Add it",
-    }.get(detail["type"], "docs/settings.md lists every setting with its unit")
-    return InputError(f"{where}: {detail['msg']}{shown}", file=file, remedy=remedy)
+    remedy, code = _REMEDIES.get(detail["type"], (_LISTED, "bad_setting"))
+    if detail["type"] in ("string_type", "literal_error", "enum") and not isinstance(
+        given, str | list | dict
+    ):
+        shown = "" if given is None else shown
+        remedy, code = _IN_QUOTES, "put_in_quotes"
+    return InputError(f"{where}: {detail['msg']}{shown}", file=file, remedy=remedy, code=code)

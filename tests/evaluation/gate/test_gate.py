@@ -287,7 +287,7 @@ def test_rules_are_read_from_yaml_and_every_fault_is_named(tmp_path):
     with pytest.raises(InputError, match=r"(?s)at_least or at_most.*kindness"):
         load_rules(file)
     file.write_text("rules: [")
-    with pytest.raises(InputError, match="cannot be read as YAML"):
+    with pytest.raises(InputError, match="not YAML"):
         load_rules(file)
     with pytest.raises(InputError, match="cannot be read"):
         load_rules(tmp_path / "absent.yaml")

@@ -120,6 +120,19 @@ def test_class_folders_refuse_what_they_cannot_use(tmp_path, arguments, code):
     assert error.value.code == code
 
 
+@pytest.mark.parametrize("other", ["north/Mild", "North/mild"])
+def test_class_folders_refuse_a_site_or_class_in_two_spellings(tmp_path, other):
+    for number, folder in enumerate(("north/mild", other)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / folder / f"{number}.png")
+    with pytest.raises(InputError) as refused:
+        read_class_folders(tmp_path)
+    assert refused.value.code == "two_spellings"
+    named = {"north/Mild": ["mild", "Mild"], "North/mild": ["mild"]}[other]
+    if other == "north/Mild":  # whoever names both means both
+        assert read_class_folders(tmp_path, named).classes == ("mild", "Mild")
+
+
 def test_class_folders_hold_slides_of_several_formats(tmp_path):
     (tmp_path / "site/tumour").mkdir(parents=True)
     for name in ("a.svs", "b.NDPI", "c.tiff", "d.mrxs"):
