@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from offsite.errors import InputError
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
+from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.batches import normalised
 from offsite.retina.settings import BackboneSettings
 from offsite.training.algorithm import Output
+from offsite.training.trunk.settings import TrunkReadingSettings
+
+FundusNetwork = FundusClassifier | LinearClassifier
 
 BATCH = 64
 
@@ -65,7 +69,7 @@ def grade(
 
 
 @torch.inference_mode()
-def grade_with_maps(network: FundusClassifier, pictures: np.ndarray) -> Graded:
+def grade_with_maps(network: FundusNetwork, pictures: np.ndarray) -> Graded:
     """Grade one batch of pictures (uint8, B x px x px x 3) as `grade` does, and keep the last maps.
 
     The network is in evaluation mode, as `load_fundus_model` gives it.
@@ -79,7 +83,7 @@ def _joined(parts: list[Tensor]) -> np.ndarray:
     return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 0), np.float32)
 
 
-def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> FundusClassifier:
+def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> FundusNetwork:
     """Rebuild a network from a run's ``weights.safetensors`` and its architecture.
 
     Parameters
@@ -101,7 +105,7 @@ def load_fundus_model(weights: str | Path, architecture: dict[str, Any]) -> Fund
 
 def fundus_model(
     weights: Mapping[str, Tensor], architecture: dict[str, Any], *, file: str | Path
-) -> FundusClassifier:
+) -> FundusNetwork:
     """Rebuild a network from weights in memory; in eval mode.
 
     Parameters
@@ -110,7 +114,7 @@ def fundus_model(
         Tensors by name; names start with ``backbone.`` or ``classifier.``.
     architecture : dict
         ``{"backbone": BackboneSettings as JSON, "head": name, "n_classes": C}``, as ``run.json``
-        keeps it.
+        keeps it; of method `linear` ``{"reading": TrunkReadingSettings as JSON, "n_classes": C}``.
     file : path
         Where they came from, for the error.
 
@@ -119,9 +123,7 @@ def fundus_model(
     InputError
         Code ``weights_do_not_fit``.
     """
-    settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
-    n_classes, head = int(architecture["n_classes"]), architecture["head"]
-    network = build_classifier(settings, n_classes, seed=0, head=head)
+    network = _empty(architecture)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -132,3 +134,14 @@ def fundus_model(
             remedy="Take weights and architecture from the same run",
         ) from error
     return network.eval()
+
+
+def _empty(architecture: dict[str, Any]) -> FundusNetwork:
+    """The network of an architecture, its weights still to come."""
+    n_classes = int(architecture["n_classes"])
+    if "reading" in architecture:
+        return LinearClassifier(TrunkReadingSettings(**architecture["reading"]), n_classes)
+    settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
+    return build_classifier(
+        settings, n_classes, seed=0, head=architecture["head"], first_weights=False
+    )

@@ -82,6 +82,9 @@ METHODS: dict[str, Method] = {
     "tally": _rung("TALLY: no weights, no alignment, mixed features only", **TALLY),
 }
 
+LINEAR = "linear"
+"""The method that fits a head to the frozen trunk in closed form; those above train by steps."""
+
 LADDER = ("erm", "control", "swap", "swap_class", "swap_class_site", "deco_unaligned", "deco")
 """From plain training to DECO, a part at a time."""
 
@@ -94,11 +97,11 @@ def check_method_name(name: str) -> None:
     InputError
         Code ``unknown_method``.
     """
-    check_name(name, "method", METHODS)
+    check_name(name, "method", {LINEAR: None, **METHODS})
 
 
 def method_named(name: str) -> Method:
-    """Return a method.
+    """Return a method that trains by steps.
 
     Raises
     ------

@@ -5,14 +5,23 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from offsite.retina.linear.settings import LinearSettings
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.settings import LossSettings
+from offsite.training.trunk.settings import StageName, StatisticName, TrunkReadingSettings
 
 BackboneName = Literal[
-    "thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0", "timm"
+    "thin_resnet18",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "efficientnet-b0",
+    "efficientnet-lite0",
+    "timm",
 ]
+TRUNK: Literal["efficientnet-lite0"] = "efficientnet-lite0"
 HeadName = Literal["linear", "corn", "grade"]
 Weighting = Literal["none", "power", "complement", "effective"]
 
@@ -22,8 +31,8 @@ class BackboneSettings(Settings):
 
     name: BackboneName = Field(
         default="thin_resnet18",
-        description="thin_resnet18 is ours, for processors; timm: any network of that package,"
-        " which is optional; the others are MONAI's.",
+        description="thin_resnet18 is ours, for processors; efficientnet-lite0 comes with ImageNet"
+        " weights; timm: any network of that package, which is optional; the others are MONAI's.",
     )
     timm: str | None = Field(
         default=None, description="Name of the network for backbone timm, as convnext_tiny"
@@ -40,14 +49,27 @@ class BackboneSettings(Settings):
     weights: Path | None = Field(
         default=None,
         description="Local file of first weights (.safetensors or .pth state dictionary, names as"
-        " in torchvision, or in timm for its networks); none: random.",
+        " in torchvision, or in timm for its networks); none: random, or those in the box.",
+    )
+    stages: Literal["all", "late", "last"] | tuple[StageName, ...] = Field(
+        default="all", description="Stages of efficientnet-lite0 that method linear reads"
+    )
+    statistics: tuple[StatisticName, ...] = Field(
+        default=("mean", "deviation"),
+        min_length=1,
+        description="Numbers of each channel that method linear reads, within the field of view",
     )
 
     @model_validator(mode="after")
     def _names_a_network(self) -> Self:
         if (self.name == "timm") != (self.timm is not None):
             raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
+        self.reading()
         return self
+
+    def reading(self) -> TrunkReadingSettings:
+        """Return what method linear reads of the trunk."""
+        return TrunkReadingSettings(stages=self.stages, statistics=self.statistics, region="disc")
 
 
 class DecoSettings(Settings):
@@ -145,6 +167,7 @@ class RetinaSettings(Settings):
     general: GeneralisationSettings = Field(
         default=_GENERAL, description="Of the other methods; the method sets the kind"
     )
+    linear: LinearSettings = Field(default=LinearSettings(), description="Of method linear")
     loss: LossSettings = Field(default=_LOSS, description="Classification loss (not GDRNet's)")
     head: HeadName = Field(
         default="linear", description="Nominal grades, CORN's thresholds, or a real-valued grade"

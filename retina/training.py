@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from offsite.files import digest_of, file_digest, replacing, write_json
+from offsite.files import digest_of, file_digest
 from offsite.preprocessing.augment.fundus import fundus_augmentation
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.building import MethodContext, build
-from offsite.retina.inference import Graded, grade, load_fundus_model
-from offsite.retina.methods import Method, method_named
+from offsite.retina.inference import grade, load_fundus_model
+from offsite.retina.linear.fitting import fit_linear
+from offsite.retina.methods import LINEAR, Method, method_named
 from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
 from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
 from offsite.retina.photographs.source import PhotographLoader
-from offsite.retina.settings import DecoSettings, RetinaSettings
+from offsite.retina.run_outputs import facts_of, write_beginning, write_predictions
+from offsite.retina.settings import TRUNK, DecoSettings, RetinaSettings
 from offsite.retina.validation import grading_scores
 from offsite.settings import Settings
 from offsite.training.algorithm import Algorithm
@@ -29,7 +31,7 @@ from offsite.training.fit.settings import outcome_settings
 from offsite.training.generalisation.erm import ERM
 from offsite.training.heads.ordinal import GradeHead, fit_cut_points
 from offsite.training.losses.configured import ClassificationLoss
-from offsite.training.run_folder import EXCLUDED, RunFolder
+from offsite.training.run_folder import RunFolder
 from offsite.training.samplers.pairs import PairBatches
 from offsite.training.samplers.plans import BatchPlan, PlannedSource, RandomBatches, TwoPlans
 from offsite.training.samplers.report import write_draws
@@ -69,7 +71,6 @@ def train_retina(
     InputError
         See `offsite.retina.photographs.of_run.select_photographs` and `offsite.retina.methods.method_named`.
     """
-    method = method_named(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
     run = RunFolder(run_folder)
     inputs = _inputs(cohort, photographs, settings)
@@ -80,7 +81,13 @@ def train_retina(
     if first:
         validated = photographs.labels[photographs.rows("val")]
         lacking = classes_not_validated(validated, cohort.classes)
-        _write_beginning(run.path, settings, photographs, cohort)
+        write_beginning(run.path, settings, photographs, cohort)
+    if settings.method == LINEAR:
+        if first:
+            _train_linear(run, photographs, cohort.classes, prepared_folder, settings, inputs)
+        distributed.wait_for_all()
+        return pd.read_parquet(run.path / "predictions.parquet")
+    method = method_named(settings.method)
     algorithm = build_algorithm(method, photographs, settings, len(cohort.classes))
     source = batch_source(method, photographs, settings)
     if first:
@@ -103,13 +110,44 @@ def train_retina(
         }
         network = load_fundus_model(result.weights, architecture)
         if isinstance(network.classifier, GradeHead):
+            assert isinstance(network, FundusClassifier)
             _cut(network, network.classifier, photographs, result.weights)
         graded = grade(network, photographs.store.pixels, len(photographs.table))
-        _write_predictions(run.path, photographs, cohort.classes, graded)
-        facts = _facts(photographs, architecture, result.__dict__)
+        write_predictions(run.path, photographs, cohort.classes, graded)
+        facts = facts_of(photographs, architecture, result.__dict__)
         run.finish(**facts, classes_not_validated=lacking)
     distributed.wait_for_all()
     return pd.read_parquet(run.path / "predictions.parquet")
+
+
+def _train_linear(
+    run: RunFolder,
+    photographs: RunPhotographs,
+    classes: tuple[str, ...],
+    prepared: str | Path,
+    settings: RetinaSettings,
+    inputs: dict[str, Any],
+) -> None:
+    """Fit a linear head on the frozen trunk; everything after it is as for the other methods."""
+    reading = settings.backbone.reading()
+    fitted = fit_linear(
+        photographs,
+        prepared,
+        reading,
+        settings.linear,
+        n_classes=len(classes),
+        seed=settings.fit.seed,
+        weights=settings.backbone.weights if settings.backbone.name == TRUNK else None,
+        folder=run.path,
+        digest=digest_of(inputs),
+    )
+    architecture = {"reading": reading.model_dump(mode="json"), "n_classes": len(classes)}
+    write_predictions(run.path, photographs, classes, fitted.graded())
+    facts = facts_of(photographs, architecture, fitted.result.__dict__)
+    validated = photographs.labels[photographs.rows("val")]
+    run.finish(
+        **facts, **fitted.facts, classes_not_validated=classes_not_validated(validated, classes)
+    )
 
 
 def build_algorithm(
@@ -222,48 +260,4 @@ def _inputs(
         "photographs": photographs.digest,
         "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),
         "first_weights": file_digest(weights) if weights is not None else "",
-    }
-
-
-def _write_beginning(
-    folder: Path, settings: RetinaSettings, photographs: RunPhotographs, cohort: Cohort
-) -> None:
-    write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
-    with replacing(folder / "splits.parquet") as temporary:
-        cohort.table[columns].to_parquet(temporary, index=False)
-    with replacing(folder / EXCLUDED) as temporary:
-        photographs.excluded.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _write_predictions(
-    folder: Path, photographs: RunPhotographs, classes: tuple[str, ...], graded: Graded
-) -> None:
-    table = photographs.table.copy()
-    for number, name in enumerate(classes):
-        table[f"prob_{name}"] = graded.probabilities[:, number]
-    for name, array in (("embeddings.npy", graded.embeddings), ("logits.npy", graded.logits)):
-        with replacing(folder / name) as temporary, temporary.open("wb") as file:
-            np.save(file, array.astype(np.float32), allow_pickle=False)
-    with replacing(folder / "predictions.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
-
-
-def _facts(
-    photographs: RunPhotographs, architecture: dict[str, Any], result: dict[str, Any]
-) -> dict[str, Any]:
-    rows = photographs.rows("train")
-    return {
-        "architecture": architecture,
-        "preparation": photographs.prepared.model_dump(mode="json"),
-        "training_sites": list(photographs.training_sites),
-        "training_photographs": np.bincount(
-            photographs.labels[rows], minlength=architecture["n_classes"]
-        ).tolist(),
-        "selected_epoch": result["epoch"],
-        "selected_because": result["reason"],
-        "selection_score": result["score"],
-        "epochs": result["epochs"],
-        "photographs_predicted": len(photographs.table),
-        "photographs_excluded": len(photographs.excluded),
     }

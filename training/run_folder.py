@@ -11,6 +11,7 @@ from offsite.files import changed_file, digest_of, file_digest, read_json, write
 
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"
+SUMS = "sums.safetensors"  # of the rows that a linear head was fitted to
 OWNED = (
     "settings.json",
     "splits.parquet",
@@ -18,6 +19,7 @@ OWNED = (
     "curves.jsonl",
     "fit.json",
     "weights.safetensors",
+    SUMS,
     EXCLUDED,
     "predictions.parquet",
     "embeddings.npy",
@@ -30,6 +32,7 @@ OWNED = (
 RESULTS = (
     "splits.parquet",
     "weights.safetensors",
+    SUMS,
     EXCLUDED,
     "predictions.parquet",
     "embeddings.npy",

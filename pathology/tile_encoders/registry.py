@@ -103,7 +103,7 @@ def load_encoder(settings: EncoderSettings) -> TileEncoder:
 def _trunk_encoder(settings: EncoderSettings) -> TileEncoder:
     from offsite.pathology.tile_encoders.structure import StructureBaseline
     from offsite.pathology.tile_encoders.trunk import JoinedEncoder, TrunkEncoder
-    from offsite.training.trunk.reading import TrunkReadingSettings
+    from offsite.training.trunk.settings import TrunkReadingSettings
 
     trunk = TrunkEncoder(
         TrunkReadingSettings(stages=settings.statistics),

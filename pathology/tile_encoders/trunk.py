@@ -7,7 +7,8 @@ from offsite.files import digest_of
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_pixels
 from offsite.pathology.tile_encoders.weights import weights_digest
 from offsite.training.trunk.network import folded_state
-from offsite.training.trunk.reading import TrunkReader, TrunkReadingSettings, as_pixels
+from offsite.training.trunk.reading import TrunkReader, as_pixels
+from offsite.training.trunk.settings import TrunkReadingSettings
 from offsite.training.trunk.weights import trunk_state
 
 VERSION = 1

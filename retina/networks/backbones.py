@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from offsite.retina.settings import BackboneSettings
+from offsite.retina.photographs.batches import pixels_of
+from offsite.retina.settings import TRUNK, BackboneSettings
 
 Stage = Callable[[Tensor], Tensor]
 
@@ -78,13 +79,13 @@ def _crashes_channels_last(layer: nn.Module) -> bool:
     )
 
 
-def _through(stages: list[Stage], features: Tensor) -> Tensor:
+def _through(stages: Sequence[Stage], features: Tensor) -> Tensor:
     for stage in stages:
         features = stage(features)
     return features
 
 
-def build_backbone(settings: BackboneSettings) -> Backbone:
+def build_backbone(settings: BackboneSettings, first_weights: bool = True) -> Backbone:
     """Build a backbone; random weights come from torch's generator, so seed it first.
 
     Raises
@@ -99,10 +100,17 @@ def build_backbone(settings: BackboneSettings) -> Backbone:
         "resnet50": _monai_resnet,
         "densenet121": _densenet,
         "efficientnet-b0": _efficientnet,
+        TRUNK: _lite0,
         "timm": _timm,
     }[settings.name]
     backbone = build(settings)
-    if settings.weights is not None:
+    if not first_weights:
+        return backbone
+    if settings.name == TRUNK:
+        from offsite.training.trunk.weights import trunk_state
+
+        backbone.net.load_state_dict(trunk_state(settings.weights))
+    elif settings.weights is not None:
         from offsite.retina.networks.first_weights import load_first_weights
 
         load_first_weights(backbone.net, settings.weights)
@@ -223,6 +231,26 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
     stages: list[Stage] = [stem, blocks(0, 2), blocks(2, 3), blocks(3, 5), top]
     first = ("net._blocks.1", "net._blocks.2")
     return Backbone(net, stages, 1280, settings.split_after, first)
+
+
+def _lite0(settings: BackboneSettings) -> Backbone:
+    from offsite.training.trunk.network import TOP_CHANNELS, Lite0, trunk_input
+
+    net = Lite0()
+    layers = list(net.stages)
+
+    def stem(pixels: Tensor) -> Tensor:
+        return layers[0](net.stem(trunk_input(pixels_of(pixels))))
+
+    def middle(features: Tensor) -> Tensor:
+        return _through(layers[3:5], features)
+
+    def top(features: Tensor) -> Tensor:
+        return net.top(_through(layers[5:], features))
+
+    stages: list[Stage] = [stem, layers[1], layers[2], middle, top]
+    first = ("net.stages.1", "net.stages.2")
+    return Backbone(net, stages, TOP_CHANNELS, settings.split_after, first)
 
 
 def _timm(settings: BackboneSettings) -> Backbone:

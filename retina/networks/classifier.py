@@ -36,7 +36,11 @@ class FundusClassifier(nn.Module):
 
 
 def build_classifier(
-    settings: BackboneSettings, n_classes: int, seed: int, head: HeadName = "linear"
+    settings: BackboneSettings,
+    n_classes: int,
+    seed: int,
+    head: HeadName = "linear",
+    first_weights: bool = True,
 ) -> FundusClassifier:
     """Build the network; equal settings and seed give equal first weights, whatever the method.
 
@@ -45,11 +49,13 @@ def build_classifier(
     head : {"linear", "corn", "grade"}
         Nominal classes, conditional thresholds, or a real-valued grade with cut-points
         (`offsite.training.heads.ordinal`).
+    first_weights : bool
+        Whether to load those that the settings name, or that are in the box.
     """
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)
-        backbone = build_backbone(settings)
+        backbone = build_backbone(settings, first_weights)
         heads = {"linear": nn.Linear, "corn": CornHead, "grade": GradeHead}
         return FundusClassifier(backbone, heads[head](backbone.dimensions, n_classes))
     finally:

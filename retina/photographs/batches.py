@@ -69,3 +69,13 @@ def normalised(pixels: np.ndarray) -> Tensor:
     """Return the network's input (B x 3 x H x W, float32) of uint8 pictures (B x H x W x 3)."""
     picture = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
     return (picture.float() / 255 - _MEAN) / _SD
+
+
+def pixels_of(inputs: Tensor) -> Tensor:
+    """Return pixels in 0..255 (float) of what `normalised` gave, for networks with another scale.
+
+    Whole numbers come back as whole numbers, so a picture is the same on every way.
+    """
+    pixels = (inputs * _SD.to(inputs.device) + _MEAN.to(inputs.device)) * 255
+    whole = torch.round(pixels)
+    return torch.where((pixels - whole).abs() < 1e-3, whole, pixels)

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 MODULES = [
-    "schedules", "fit.swad", "samplers.shares", "losses.class_weights", "trunk.network",
+    "schedules", "fit.swad", "samplers.shares", "losses.class_weights", "trunk.network", "trunk.settings", "heads.sums",
     "trunk.reading",
 ]  # fmt: skip
 

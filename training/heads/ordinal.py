@@ -106,11 +106,13 @@ class CutPoints:
         return np.searchsorted(np.asarray(self.cuts), grades, side="right")
 
 
-def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> CutPoints:
+def fit_cut_points(
+    grades: np.ndarray, labels: np.ndarray, n_classes: int, weights: np.ndarray | None = None
+) -> CutPoints:
     """Return the cut-points with the highest quadratic weighted kappa, and the fitting softness.
 
     The optimum is exact. With N items, kappa is 1 - A / B with A = sum_n (y_n - p_n)^2 and
-    B = sum_n mean_m (y_m - p_n)^2, both sums over items, so for a given ratio r the cuts that
+    B = sum_n mean_m (y_m - p_n)^2, both sums (and the mean) over items by their weights, so for a given ratio r the cuts that
     minimise A - r B follow from one pass over the sorted grades per class; Dinkelbach's iteration
     over r ends at the lowest A / B. Our construction.
 
@@ -124,6 +126,8 @@ def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> Cu
         N true classes in 0..C-1.
     n_classes : int
         C >= 2.
+    weights : array, optional
+        N, > 0; by default all alike.
 
     Raises
     ------
@@ -132,6 +136,7 @@ def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> Cu
     """
     order = np.argsort(grades, kind="stable")
     s, y = np.asarray(grades, dtype=np.float64)[order], np.asarray(labels)[order]
+    w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
     if len(np.unique(y)) < 2:
         raise InputError(
             "cut-points cannot be fitted to items of one grade",
@@ -139,8 +144,9 @@ def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> Cu
             code="one_class",
         )
     classes = np.arange(n_classes)
-    error = (y[:, None] - classes) ** 2.0
-    chance = np.broadcast_to(error.mean(axis=0), error.shape)
+    apart = (y[:, None] - classes) ** 2.0
+    error = w[:, None] * apart
+    chance = w[:, None] * (error.sum(axis=0) / w.sum())
     places, ratio = _best_places(s, error), np.inf
     for _ in range(100):
         predicted = np.searchsorted(places, np.arange(len(s)), side="right")
@@ -153,7 +159,7 @@ def fit_cut_points(grades: np.ndarray, labels: np.ndarray, n_classes: int) -> Cu
         ratio, kept = reached, places
         places = _best_places(s, error - ratio * chance)
     cuts = _between(s, kept)
-    return CutPoints(tuple(cuts), _best_scale(s, y, cuts), float(1 - ratio))
+    return CutPoints(tuple(cuts), _best_scale(s, y, cuts, w), float(1 - ratio))
 
 
 def _best_places(s: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -188,14 +194,14 @@ def _between(s: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(cuts)
 
 
-def _best_scale(s: np.ndarray, y: np.ndarray, cuts: np.ndarray) -> float:
+def _best_scale(s: np.ndarray, y: np.ndarray, cuts: np.ndarray, w: np.ndarray) -> float:
     """Return the scale with the highest likelihood of the labels."""
     steps = np.cumsum(s[:, None] - cuts, axis=1)
     raw = np.concatenate([np.zeros((len(s), 1)), steps], axis=1)
 
     def loss(log_scale: float) -> float:
         log_p = log_softmax(raw / np.exp(log_scale), axis=1)
-        return float(-log_p[np.arange(len(y)), y].mean())
+        return float(-np.average(log_p[np.arange(len(y)), y], weights=w))
 
     minimum = minimize_scalar(loss, bounds=(np.log(0.02), np.log(20.0)), method="bounded")
     return float(np.exp(minimum.x))

@@ -27,10 +27,6 @@ _STAGES = (
     (6, 5, 2, 112, 192, 4),
     (6, 3, 1, 192, 320, 1),
 )
-STAGE_NAMES = ("stem", *(f"stage{number}" for number in range(1, 8)))
-"""The maps that can be read, from early to late."""
-STAGE_CHANNELS = (32, *(stage[4] for stage in _STAGES))
-"""Channels of each of them."""
 TOP_CHANNELS = 1280
 """Channels of the last layer, which stands after the last stage."""
 
@@ -66,7 +62,7 @@ class Lite0(nn.Module):
         self.top = _unit(320, TOP_CHANNELS, 1, 1, folded=folded)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        """Return the map of each of `STAGE_NAMES` (B x K x h x w) of inputs (B x 3 x H x W).
+        """Return the map of each of `settings.STAGE_NAMES` (B x K x h x w) of inputs (B x 3 x H x W).
 
         Inputs are those of `trunk_input`, not pixels in 0..1 and not ImageNet's mean and deviation.
         """

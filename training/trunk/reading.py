@@ -5,61 +5,16 @@ the last has forgotten (docs/evidence/real_photographs.md).
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from offsite.settings import Settings
-from offsite.training.trunk.network import STAGE_CHANNELS, STAGE_NAMES, Lite0, trunk_input
+from offsite.training.trunk.network import Lite0, trunk_input
+from offsite.training.trunk.settings import STAGE_NAMES, TrunkReadingSettings
 
-StageName = Literal["stem", "stage1", "stage2", "stage3", "stage4", "stage5", "stage6", "stage7"]
-StatisticName = Literal["mean", "deviation"]
-_GROUPS = {"last": STAGE_NAMES[-1:], "late": STAGE_NAMES[-2:], "all": STAGE_NAMES}
 _FIELD = 0.85  # of the half side: inside a prepared photograph's field of view, without its rim
-
-
-class TrunkReadingSettings(Settings):
-    """Which numbers of which stages of the trunk are read."""
-
-    stages: Literal["all", "late", "last"] | tuple[StageName, ...] = Field(
-        default="all", description="Stages read: all eight, the late two, the last, or by name"
-    )
-    statistics: tuple[StatisticName, ...] = Field(
-        default=("mean", "deviation"), min_length=1, description="Numbers taken of each channel"
-    )
-    region: Literal["whole", "disc"] = Field(
-        default="whole",
-        description="Where: the whole map, or a disc of .85 of its half side (a photograph's field"
-        " of view without its rim)",
-    )
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        for name, chosen in (("stages", self.stages), ("statistics", self.statistics)):
-            if not isinstance(chosen, str) and (not chosen or len(set(chosen)) < len(chosen)):
-                raise ValueError(f"{name} must name something, and nothing twice")
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The stages, from early to late."""
-        chosen = _GROUPS[self.stages] if isinstance(self.stages, str) else self.stages
-        return tuple(name for name in STAGE_NAMES if name in chosen)
-
-    @property
-    def dimensions(self) -> int:
-        """How many numbers are read.
-
-        Examples
-        --------
-        >>> TrunkReadingSettings().dimensions
-        1632
-        """
-        channels = dict(zip(STAGE_NAMES, STAGE_CHANNELS, strict=True))
-        return len(self.statistics) * sum(channels[name] for name in self.names)
 
 
 def statistics_of(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Tensor:
@@ -71,7 +26,7 @@ def statistics_of(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Ten
         Of every stage, as `Lite0.maps` gives them: B x K x h x w.
     """
     found = []
-    for name, features in zip(STAGE_NAMES, maps, strict=False):
+    for name, features in zip(STAGE_NAMES, maps, strict=True):
         if name not in settings.names:
             continue
         rows = features.flatten(2).float()
@@ -81,6 +36,32 @@ def statistics_of(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Ten
             found.append(mean)
         if "deviation" in settings.statistics:
             found.append(torch.sqrt((rows - mean[..., None]).square() @ share))
+    return torch.cat(found, dim=1)
+
+
+def statistic_maps(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Tensor:
+    """Return B x D x h x w: what each place adds to `statistics_of`, which is the mean over places.
+
+    h x w is the last stage's map; finer maps are averaged down to it. A deviation s is the mean of
+    (x - m)^2 / s over places, so it too has a map. Where a side does not divide, the mean is that of
+    nearly equal parts.
+    """
+    grid = (maps[-1].shape[-2], maps[-1].shape[-1])
+    found = []
+    for name, features in zip(STAGE_NAMES, maps, strict=True):
+        if name not in settings.names:
+            continue
+        values = features.float()
+        height, width = values.shape[-2:]
+        share = _share(height, width, settings.region).to(values.device).view(height, width)
+        mean = (values * share).sum(dim=(2, 3), keepdim=True)
+        squares = (values - mean).square()
+        deviation = torch.sqrt((squares * share).sum(dim=(2, 3), keepdim=True))
+        parts = {"mean": values, "deviation": squares / deviation.clamp_min(1e-12)}
+        for statistic in ("mean", "deviation"):
+            if statistic in settings.statistics:
+                weighed = parts[statistic] * (share * height * width)
+                found.append(torch.nn.functional.adaptive_avg_pool2d(weighed, grid))
     return torch.cat(found, dim=1)
 
 

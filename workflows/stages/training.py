@@ -46,7 +46,8 @@ def train(job: Job, cell: Cell) -> Path:
         train_retina(divided, job.prepared, chosen, folder)
     if distributed.rank_and_world()[0] != 0:
         return folder
-    _tell_draws(read_json(folder / "draws.json"))
+    if (folder / "draws.json").is_file():  # a head in closed form draws no batches
+        _tell_draws(read_json(folder / "draws.json"))
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,

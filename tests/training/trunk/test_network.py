@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from offsite.training.trunk.network import (
-    STAGE_CHANNELS,
-    STAGE_NAMES,
     Lite0,
     folded_state,
     trunk_input,
 )
+from offsite.training.trunk.settings import STAGE_CHANNELS, STAGE_NAMES
 from offsite.training.trunk.weights import trunk_state, wheel_file
 
 # ImageNet's classes of what a photograph shows.

@@ -5,13 +5,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from offsite.training.trunk.network import STAGE_CHANNELS
 from offsite.training.trunk.reading import (
     TrunkReader,
-    TrunkReadingSettings,
     as_pixels,
+    statistic_maps,
     statistics_of,
 )
+from offsite.training.trunk.settings import STAGE_CHANNELS, TrunkReadingSettings
 
 
 def maps():
@@ -55,6 +55,17 @@ def test_a_map_of_one_place_is_its_own_mean_in_a_disc_too():
     found = statistics_of(maps(), settings)
     torch.testing.assert_close(found[:, :320], maps()[-1][..., 0, 0])
     torch.testing.assert_close(found[:, 320:], torch.zeros(3, 320))
+
+
+@pytest.mark.parametrize("region", ["whole", "disc"])
+def test_the_maps_of_statistics_have_the_statistics_for_means(region):
+    settings = TrunkReadingSettings(region=region)
+    given = [each.repeat(1, 1, 2, 2) for each in maps()]
+    placed = statistic_maps(given, settings)
+    assert placed.shape == (3, 1632, 2, 2)
+    torch.testing.assert_close(
+        placed.mean(dim=(2, 3)), statistics_of(given, settings), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"stages": ()}, {"stages": ("stem", "stem")},

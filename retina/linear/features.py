@@ -1,0 +1,127 @@
+"""What the frozen trunk read of a job's photographs: one HDF5 file, made once, for all its runs.
+
+Rows are known by the digest of the prepared picture and the number of the altered copy, so a run
+that leaves another site out, or a cohort that grew, reads what is missing and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from offsite.files import digest_of, replacing
+from offsite.preprocessing.augment import altered
+from offsite.retina.networks.linear import LinearClassifier
+from offsite.retina.photographs.batches import normalised
+from offsite.retina.photographs.of_run import RunPhotographs
+
+VERSION = 1
+"""Goes up when the same picture would be read otherwise."""
+
+BLOCK = 256  # the fewest pictures that are kept at a time
+_AT_ONCE = 8  # larger batches leave a processor's cache
+
+Wanted = Sequence[tuple[int, int]]
+
+
+class TrunkFeatures:
+    """The file of trunk features beside a job's prepared photographs.
+
+    Parameters
+    ----------
+    prepared : path
+        The folder of the prepared photographs; the file goes below ``trunk/``.
+    network : LinearClassifier
+        Reads; its trunk's digest and what is read name the file.
+    trunk_digest : str
+        Of the trunk's weights.
+    """
+
+    def __init__(self, prepared: str | Path, network: LinearClassifier, trunk_digest: str) -> None:
+        self._network = network
+        reading = network.reader.settings
+        self.facts = {
+            "version": VERSION,
+            "altered": altered.VERSION,
+            "trunk": trunk_digest,
+            "reading": reading.model_dump(mode="json"),
+        }
+        self._dimensions = reading.dimensions
+        self.file = Path(prepared) / "trunk" / f"{digest_of(self.facts)[:16]}.h5"
+
+    def rows(
+        self,
+        photographs: RunPhotographs,
+        wanted: Wanted,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return M x D (float32): the features of (row of the photographs, copy), in that order.
+
+        What the file lacks is read and added to it; a killed call loses what it read since.
+        """
+        digests = photographs.store.digests
+        keys = [(digests[row], copy) for row, copy in wanted]
+        known = self._known()
+        missing = [place for place, key in enumerate(keys) if key not in known]
+        done = 0
+        while done < len(missing):
+            # The file is written anew each time, so the blocks grow with it.
+            block = missing[done : done + max(BLOCK, len(known) // 4)]
+            found = self._read(photographs, [wanted[place] for place in block])
+            self._add([keys[place] for place in block], found, known)
+            done += len(block)
+            if progress is not None:
+                progress(done, len(missing))
+        if not keys:
+            return np.empty((0, self._dimensions), np.float32)
+        with h5py.File(self.file, "r") as file:
+            held = file["features"][:]
+        places = [known[key] for key in keys]
+        return np.asarray(held[places])
+
+    def _known(self) -> dict[tuple[str, int], int]:
+        """The place in the file of each picture and copy; a damaged file is made anew."""
+        try:
+            with h5py.File(self.file, "r") as file:
+                names, copies = file["picture"].asstr()[:], file["copy"][:]
+                whole = file["features"].shape == (len(names), self._dimensions)
+                if not whole or len(copies) != len(names):
+                    return {}
+        except (OSError, KeyError, TypeError):
+            return {}
+        return {
+            (name, int(copy)): place
+            for place, (name, copy) in enumerate(zip(names, copies, strict=True))
+        }
+
+    @torch.inference_mode()
+    def _read(self, photographs: RunPhotographs, wanted: Wanted) -> np.ndarray:
+        found = []
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = wanted[start : start + _AT_ONCE]
+            pictures = photographs.store.pixels(np.array([row for row, _ in part]))
+            digests = [photographs.store.digests[row] for row, _ in part]
+            copies = [
+                altered.altered(picture, copy, int(digest[:15], 16))
+                for picture, (_, copy), digest in zip(pictures, part, digests, strict=True)
+            ]
+            found.append(self._network(normalised(np.stack(copies))).embedding.numpy())
+        return np.concatenate(found)
+
+    def _add(
+        self, keys: list[tuple[str, int]], found: np.ndarray, known: dict[tuple[str, int], int]
+    ) -> None:
+        """Write the file with further rows; it is the old one or the new one, never a part."""
+        names, copies, features = [], np.empty(0, np.int64), np.empty((0, self._dimensions))
+        if known:
+            with h5py.File(self.file, "r") as file:
+                names, copies = list(file["picture"].asstr()[:]), file["copy"][:]
+                features = file["features"][:]
+        with replacing(self.file) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["facts"] = digest_of(self.facts)
+            file["picture"] = [*names, *(name for name, _ in keys)]
+            file["copy"] = np.concatenate([copies, [copy for _, copy in keys]]).astype(np.int64)
+            file["features"] = np.concatenate([features, found]).astype(np.float32)
+        known |= {key: len(names) + place for place, key in enumerate(keys)}
