@@ -86,6 +86,8 @@ def predict(
         say(f"The model is refused. {error}")
         raise typer.Exit(REFUSED) from error
     _tell(outcome.counts, json_log)
+    if outcome.left_out and not json_log:
+        say(f"{outcome.left_out}.")
     page = outcome.folder / ("results.csv" if part else "index.html")
     typer.echo(page)
     raise typer.Exit(outcome.exit_code)

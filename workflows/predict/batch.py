@@ -63,6 +63,7 @@ class Outcome:
     counts: dict[str, dict[str, int]]
     facts: dict[str, Any]
     records: Callable[[], Iterator[dict[str, Any]]]
+    left_out: str
 
 
 def run_batch(
@@ -79,7 +80,9 @@ def run_batch(
     check_output(options.output)
     folder = tables_folder(options)
     with locked(options.output, options.part):
-        publication = _Publication(package, predictor, items, folder, options)
+        publication = _Publication(
+            package, predictor, items, folder, options, inputs.left_out_text()
+        )
         record = RunRecord(folder, _facts(package, predictor, inputs, items, options, device))
         engine = publication.engine(predictor)
         status, fault = "done", None
@@ -98,7 +101,12 @@ def run_batch(
     failed = counts["status"].get(Status.ERROR, 0) + counts["status"].get(Status.PENDING, 0)
     code = INTERRUPTED if status == "interrupted" else SOME_FAILED if failed else DONE
     return Outcome(
-        exit_code=code, folder=folder, counts=counts, facts=facts, records=publication.records
+        exit_code=code,
+        folder=folder,
+        counts=counts,
+        facts=facts,
+        records=publication.records,
+        left_out=inputs.left_out_text(),
     )
 
 
@@ -152,7 +160,9 @@ class _Publication:
         items: Sequence[Item],
         folder: Path,
         options: BatchOptions,
+        left_out: str,
     ) -> None:
+        self._left_out = left_out
         self._package, self._items, self._folder, self._options = package, items, folder, options
         self._next = time.monotonic() + _REFRESH_SECONDS
         settings = settings_of(package, predictor)
@@ -183,7 +193,10 @@ class _Publication:
             patients = patients_of(records(), record.task)
             write_patients(patients, self._folder)
             page = PageModel(
-                record=record, sha256=self._package.digest, software=version("offsite")
+                record=record,
+                sha256=self._package.digest,
+                software=version("offsite"),
+                left_out=self._left_out,
             )
             order = write_worklist(records(), patients, self._folder, page, finished)
             write_cases(records(), order, self._folder, page)
@@ -224,6 +237,7 @@ def _facts(
         "inputs": len(items),
         "inputs_repeated": inputs.repeated,
         "files_ignored": inputs.ignored,
+        "left_out": inputs.left_out_text(),
     }
 
 

@@ -267,3 +267,15 @@ def test_a_full_disk_ends_the_run_and_not_a_case(
         predict(package, [images], tmp_path / "out")
     record: dict[str, Any] = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed"
+
+
+def test_what_is_left_out_is_said_on_the_worklist_and_in_the_record(
+    package: Package, tmp_path: Path
+) -> None:
+    photographs(tmp_path / "in", 2)
+    (tmp_path / "in" / ".hidden.png").touch()
+    outcome = predict(package, [tmp_path / "in"], tmp_path / "out")
+    assert outcome.left_out == "Left out: 1 hidden files"
+    assert f"{outcome.left_out}." in (tmp_path / "out" / "index.html").read_text()
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (record["files_ignored"], record["left_out"]) == (1, outcome.left_out)

@@ -1,15 +1,16 @@
 """What names on the command line stand for: a row for each image and for each of its owners."""
 
-import json
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
-from offsite.errors import InputErrors
+from offsite.errors import InputError, InputErrors
 from offsite.workflows.predict.inputs.items import item_of
 from offsite.workflows.predict.inputs.listing import find_inputs, with_siblings
 from offsite.workflows.predict.output.case_files import content_of, distinct_siblings
+from offsite.workflows.predict.output.run_record import RunRecord
 
 
 def image(path: Path, content: bytes = b"picture") -> Path:
@@ -67,10 +68,49 @@ def test_one_name_may_stand_for_patients_of_two_sites_and_reaches_no_message(
 def test_results_of_an_earlier_run_are_no_cases(tmp_path: Path) -> None:
     image(tmp_path / "x.png")
     image(tmp_path / "old" / "cases" / "x-1" / "image.jpg")
-    (tmp_path / "old" / "run.json").write_text(json.dumps({"tool": "offsite predict"}))
+    image(tmp_path / ".thumbnail.png")
+    RunRecord(tmp_path / "old", {})
     inputs = find_inputs([tmp_path], leave_out=tmp_path / "new")
     assert [item.path.name for item in inputs.items] == ["x.png"]
-    assert inputs.ignored == 1
+    assert inputs.ignored == 2
+    said = "Left out: 1 folders with results of an earlier run, 1 hidden files"
+    assert inputs.left_out_text() == said
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "brackets", "list", "a word", "large"])
+def test_what_merely_looks_like_a_record_hides_no_image(tmp_path: Path, kind: str) -> None:
+    image(tmp_path / "x.png")
+    record = tmp_path / "run.json"
+    if kind == "pipe":
+        os.mkfifo(record)
+    elif kind == "device":
+        record.symlink_to("/dev/zero")
+    elif kind == "large":
+        with record.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        words = {"brackets": "[" * 200_000, "list": "[]", "a word": '{"tool": "offsite predict"}'}
+        record.write_text(words[kind])
+    assert {item.path.name for item in find_inputs([tmp_path]).items} == {"x.png", "run.json"}
+
+
+@pytest.mark.parametrize("name", ["list.tsv", "list.csv.gz", "List.CSV"])
+def test_a_table_is_known_by_its_name(tmp_path: Path, name: str) -> None:
+    image(tmp_path / "x.png")
+    text = "Image,Patient,Site,Eye\nx.png,p,s,OS\n"
+    if name.endswith(".gz"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    else:
+        (tmp_path / name).write_text(text.replace(",", "\t") if "tsv" in name else text)
+    (item,) = find_inputs([tmp_path / name]).items
+    assert (item.path, item.patient, item.eye) == (tmp_path / "x.png", "p", "left")
+
+
+def test_a_spreadsheet_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "list.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError) as refused:
+        find_inputs([tmp_path / "list.xlsx"])
+    assert refused.value.code == "spreadsheet"
 
 
 def test_a_few_links_do_not_make_many_cases(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,21 @@ Group = Callable[[list[Path]], list[tuple[Path, ...]]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """All inputs of a run, and what was left out on purpose."""
+    """All inputs of a run, and what was left out on purpose, counted by what it is."""
 
     items: tuple[Item, ...]
     repeated: int = 0
-    ignored: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ignored(self) -> int:
+        """How many files and folders were left out."""
+        return sum(self.left_out.values())
+
+    def left_out_text(self) -> str:
+        """Say what was left out, or "" where nothing was."""
+        counts = [f"{count} {what}" for what, count in sorted(self.left_out.items())]
+        return f"Left out: {', '.join(counts)}" if counts else ""
 
 
 def find_inputs(
@@ -38,7 +48,7 @@ def find_inputs(
     ----------
     names : sequence of paths
         Images, folders (searched to the bottom; hidden files and results of earlier runs are left
-        out) and cohort tables (CSV or Parquet with ``image, patient, site``).
+        out) and cohort tables (with ``image, patient, site``; see docs/cohort.md).
     site : str
         Site of every input for which no table names one.
     leave_out : Path, optional
@@ -71,7 +81,7 @@ def find_inputs(
         replace(item, number=number, parts=item.parts or slide_parts(item.path))
         for number, item in enumerate(whole, start=1)
     )
-    return Inputs(tuple(numbered), repeated, search.ignored)
+    return Inputs(tuple(numbered), repeated, dict(search.left_out))
 
 
 def _added(rows: list[Item], item: Item) -> bool:

@@ -1,15 +1,16 @@
 """Find the images in folders and cohort tables, in a stable order, whatever the folders hold."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from offsite.tables.reading import is_table
 from offsite.workflows.predict.answers.codes import Code
 from offsite.workflows.predict.inputs.items import Item, item_of
 from offsite.workflows.predict.inputs.kinds import slide_data
 from offsite.workflows.predict.output.run_record import is_ours
 
-TABLES = (".csv", ".parquet")
 # What operating systems leave in folders is no input.
 _LITTER = {"thumbs.db", "desktop.ini", ".ds_store"}
 _Identity = tuple[int, int]
@@ -18,8 +19,7 @@ _Identity = tuple[int, int]
 class Search:
     """Lists what names on the command line stand for.
 
-    ``ignored`` counts what was left out on purpose: hidden files, results of earlier runs, and
-    links to folders that are searched where they lie.
+    ``left_out`` counts, by what they are, the files and folders that were left out on purpose.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class Search:
     def __init__(self, leave_out: Path | None) -> None:
         self._leave_out = leave_out.resolve() if leave_out else None
         self._linked: set[_Identity] = set()
-        self.ignored = 0
+        self.left_out: Counter[str] = Counter()
 
     def items(self, path: Path) -> Iterator[Item]:
         """Yield the inputs that a name stands for: a table's rows, a folder's files, or itself."""
-        if path.suffix.lower() in TABLES and path.is_file():
+        if is_table(path) and path.is_file():
             yield from _table_items(path)
         elif path.is_dir():
             yield from self._folder(path, (), path.resolve())
@@ -51,8 +51,11 @@ class Search:
                 fault = (Code.FOLDER_LOOP, "the folder leads back into itself")
                 yield item_of(folder, fault=fault)
                 return
-            if self._known_elsewhere(folder, identity, root) or is_ours(folder):
-                self.ignored += 1
+            if self._known_elsewhere(folder, identity, root):
+                self.left_out["links to folders that are searched anyway"] += 1
+                return
+            if is_ours(folder):
+                self.left_out["folders with results of an earlier run"] += 1
                 return
             with os.scandir(folder) as entries:
                 names = sorted((entry.name for entry in entries), key=os.fsencode)
@@ -71,7 +74,7 @@ class Search:
         for name in names:
             path = folder / name
             if name.startswith(".") or name.lower() in _LITTER:
-                self.ignored += 1
+                self.left_out["hidden files"] += 1
             elif path.is_dir():
                 folders.append(path)
             else:

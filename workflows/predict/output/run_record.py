@@ -1,6 +1,7 @@
 """``run.json``: what ran, with what, and how it ended; written at the start and at the end."""
 
 import platform
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from offsite.workflows.predict.answers.codes import NOTICE
 
 RECORD = "run.json"
 TOOL = "offsite predict"
+_ALWAYS = {"status", "started", "finished", "software"}
+_LARGEST = 16 << 20
 
 
 class RunRecord:
@@ -44,11 +47,21 @@ class RunRecord:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds the output of an earlier run."""
+    """Whether a folder holds the output of an earlier run.
+
+    Folders come from anywhere: what is called ``run.json`` may be a pipe, a link to a device or
+    endless brackets, and is read only as far as one of ours would go.
+    """
+    file = folder / RECORD
     try:
-        return bool(read_json(folder / RECORD)["tool"] == TOOL)
-    except (OSError, ValueError, KeyError, TypeError):
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            return False
+        content = read_json(file)
+    except (OSError, ValueError, RecursionError):
         return False
+    ours = isinstance(content, dict) and content.get("tool") == TOOL
+    return ours and content.keys() >= _ALWAYS
 
 
 def counts_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -38,6 +38,7 @@ class PageModel:
     record: ModelRecord
     sha256: str
     software: str
+    left_out: str = ""
 
     def words(self) -> dict[str, str]:
         """Return its name, version, target, hash and software by name."""
@@ -73,6 +74,7 @@ def write_worklist(
         finished=finished,
         warnings=_warnings(rows, sites, model.record),
         patients=bool(patients),
+        left_out=model.left_out,
         data=_inline(data),
     )
     for name in ASSETS:
