@@ -24,6 +24,7 @@ from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import Part, ReportSettings
 from offsite.evaluation.shift.table import shift_tables
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
@@ -146,34 +147,33 @@ def _tables(
     near: Predictions | None,
     far: Predictions | None,
 ) -> dict[str, pd.DataFrame]:
-    per_site = per_site_table(rows, settings.metrics)
+    sites = Sites.of(rows, settings.metrics)
+    per_site = per_site_table(sites)
     makers: dict[Part, Callable[[], dict[str, pd.DataFrame]]] = {
         "next_hospital": lambda: {
             "meta": meta_table(per_site, settings.metrics),
             "shrunken": shrunken_table(per_site, settings.metrics),
         },
-        "operating_points": lambda: {
-            "operating_points": operating_point_table(rows, settings.metrics)
-        },
-        "net_benefit": lambda: {"net_benefit": net_benefit_table(rows, settings.metrics)},
+        "operating_points": lambda: {"operating_points": operating_point_table(sites)},
+        "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
         "calibration": lambda: {
-            "calibration": calibration_table(rows, settings.metrics),
-            "reliability": reliability_table(rows, settings.metrics),
+            "calibration": calibration_table(sites),
+            "reliability": reliability_table(sites),
         },
-        "ood": lambda: {"ood": ood_table(rows, settings.ood, far, near)},
+        "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
         "shift": lambda: dict(
-            zip(("shift", "shift_details"), shift_tables(rows, settings.shift), strict=True)
+            zip(("shift", "shift_details"), shift_tables(sites, settings.shift), strict=True)
         ),
-        "conformal": lambda: {"conformal": conformal_table(rows, settings.conformal)},
+        "conformal": lambda: {"conformal": conformal_table(sites, settings.conformal)},
         "selective": lambda: {
-            "selective": selective_table(rows, settings.selective),
-            "risk_coverage": risk_coverage_table(rows, settings.selective),
+            "selective": selective_table(sites, settings.selective),
+            "risk_coverage": risk_coverage_table(sites, settings.selective),
         },
     }
     tables = {
-        "cohort": cohort_table(rows),
+        "cohort": cohort_table(sites),
         "per_site": per_site,
-        "confusion": confusion_table(rows),
+        "confusion": confusion_table(sites),
     }
     for part in settings.parts:
         tables |= makers[part]()

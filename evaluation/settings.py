@@ -106,8 +106,6 @@ class SelectiveSettings(Settings):
         default=(0.8, 0.9), min_length=1, description="Shares (0..1) of cases that are answered"
     )
     points: int = Field(default=101, ge=2, description="Points of a risk-coverage curve, at most")
-    resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
-    minimum_rows: int = Field(
-        default=10, ge=2, description="Fewest labelled rows of a site for a metric to be given"
+    resamples: int = Field(
+        default=500, ge=50, description="Draws of the per-site tables that are used, at most"
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the resamples")

@@ -15,6 +15,7 @@ from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.per_site import per_site_table
 from offsite.evaluation.tables.reading import read_evaluation
 
@@ -42,7 +43,7 @@ class Report:
     ) -> None:
         self._predictions, self._settings = predictions, settings
         self.classes, self.notes = predictions.classes, notes
-        self.per_site: pd.DataFrame = per_site_table(predictions, settings.metrics)
+        self.per_site: pd.DataFrame = per_site_table(Sites.of(predictions, settings.metrics))
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

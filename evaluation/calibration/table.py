@@ -1,7 +1,7 @@
 """How far each site's probabilities can be taken at their word, before and after calibration."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,7 @@ from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.resampling import generator_of, weighted_sums
-from offsite.evaluation.statistics.sites import Site, groups_of, pooled, sites_of
-from offsite.evaluation.tables.per_site import why_not_measured
+from offsite.evaluation.statistics.sites import Site, Sites
 
 COLUMNS = (
     "task",
@@ -113,26 +112,22 @@ class _Calibrated:
 
 
 def calibration_table(
-    predictions: Predictions,
-    settings: EvaluationSettings,
-    calibrators: dict[str, Calibrator] | None = None,
+    sites: Sites, calibrators: dict[str, Calibrator] | None = None
 ) -> pd.DataFrame:
     """A row per task, calibrator, site and metric; ``docs/evaluation/metrics.md`` has the columns.
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Rows of all splits: calibrators are fitted on validation rows of training sites, and
-        measured on test rows.
-    settings : EvaluationSettings
-        Tasks, bins, simulations, draws.
+        measured on test rows; tasks, bins, simulations, draws.
     calibrators : dict of str to Calibrator, optional
         Fitted earlier; unset: fitted here.
     """
     records = [
         row
-        for calibrated in _cases(predictions, settings, calibrators, settings.resamples)
-        for row in _metric_rows(calibrated, settings)
+        for calibrated in _cases(sites, calibrators)
+        for row in _metric_rows(calibrated, sites.settings)
     ]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     kinds = dict.fromkeys(COLUMNS[5:11], "float64") | dict.fromkeys(_COUNTS, "Int64")
@@ -140,15 +135,13 @@ def calibration_table(
 
 
 def reliability_table(
-    predictions: Predictions,
-    settings: EvaluationSettings,
-    calibrators: dict[str, Calibrator] | None = None,
+    sites: Sites, calibrators: dict[str, Calibrator] | None = None
 ) -> pd.DataFrame:
     """Reliability curves, a row per task, calibrator, site and bin; see :func:`calibration_table`."""
     records = [
         row
-        for calibrated in _cases(predictions, settings, calibrators, resamples=0)
-        for row in _bin_rows(calibrated, settings)
+        for calibrated in _cases(sites, calibrators)
+        for row in _bin_rows(calibrated, sites.settings)
     ]
     frame = pd.DataFrame(records, columns=list(RELIABILITY_COLUMNS))
     kinds = dict.fromkeys(RELIABILITY_COLUMNS[5:11], "float64")
@@ -170,23 +163,14 @@ def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predi
     )
 
 
-def _cases(
-    predictions: Predictions,
-    settings: EvaluationSettings,
-    calibrators: dict[str, Calibrator] | None,
-    resamples: int,
-) -> Iterator[_Calibrated]:
+def _cases(sites: Sites, calibrators: dict[str, Calibrator] | None) -> Iterator[_Calibrated]:
+    predictions = sites.predictions
     fitted = fit_calibrators(predictions) if calibrators is None else calibrators
-    tasks = tasks_of(predictions.classes, settings)
-    plain = sites_of(predictions, settings, resamples)
+    tasks = tasks_of(predictions.classes, sites.settings)
     for name, calibrator in {NONE: None, **fitted}.items():
-        changed = sites_of(calibrated(predictions, calibrator), settings, resamples=0)
-        sites = [
-            replace(site, counts=drawn.counts) for site, drawn in zip(changed, plain, strict=True)
-        ]
-        groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
+        changed = sites.with_probabilities(calibrated(predictions, calibrator))
         for task in [*tasks, None]:
-            for site in [*sites, *groups]:
+            for site in [*changed.single, *changed.pools]:
                 scores, positive = _of_task(site, task)
                 yield _Calibrated(
                     task=TOP if task is None else task.name,
@@ -206,7 +190,7 @@ def _of_task(site: Site, task: Task | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _metric_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     if len(calibrated.scores) < settings.minimum_rows:
-        reason = why_not_measured(calibrated.site).value
+        reason = calibrated.site.why_not(settings.minimum_rows).value
         yield from (calibrated.base | {"metric": name, "reason": reason} for name in METRICS)
         return
     yield from _error_rows(calibrated, settings)
@@ -257,7 +241,7 @@ def _score_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterat
 
 def _bin_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
     if len(calibrated.scores) < settings.minimum_rows:
-        yield calibrated.base | {"reason": why_not_measured(calibrated.site).value}
+        yield calibrated.base | {"reason": calibrated.site.why_not(settings.minimum_rows).value}
         return
     bins, shares = _binned(calibrated, settings)
     tail = (1 - settings.confidence) / 2

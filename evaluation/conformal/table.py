@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,11 @@ import pandas as pd
 from offsite.evaluation.conformal.sets import ConformalSets, coverage_sd
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
-from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
+from offsite.evaluation.predictions.roles import HELD_OUT, roles_of
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.sites import POOLED, Sites
 from offsite.evaluation.tables.frames import nullable_frame
 
-POOLED = "_pooled"
 ALL = "_all"
 COLUMNS = {
     "site": "str",
@@ -41,10 +41,31 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Judged:
-    """Sets of some rows, with what is needed to describe them."""
+class _Group:
+    """Test rows of a site, or of all sites of a role."""
 
-    rows: Predictions
+    sites: Sites
+    site: str
+    role: str
+    mask: np.ndarray
+
+    @cached_property
+    def rows(self) -> Predictions:
+        return self.sites.predictions.select(self.mask)
+
+    @property
+    def units(self) -> np.ndarray:
+        return self.sites.units[self.mask]
+
+    @property
+    def patients(self) -> np.ndarray:
+        return self.sites.patients[self.mask]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Judged:
+    """Sets of a group's rows, with what is needed to describe them."""
+
     members: np.ndarray
     refer: np.ndarray
     local: np.ndarray
@@ -62,12 +83,12 @@ def fit_sets(predictions: Predictions, settings: ConformalSettings) -> Conformal
     return ConformalSets.fit(rows.probabilities, rows.labels, sites, settings)
 
 
-def conformal_table(predictions: Predictions, settings: ConformalSettings) -> pd.DataFrame:
+def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
     """Coverage and size of prediction sets, a row per site, level, label and weighting.
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Validation rows of training sites calibrate; test rows are judged.
     settings : ConformalSettings
         Levels, order, binning and back-off.
@@ -77,33 +98,22 @@ def conformal_table(predictions: Predictions, settings: ConformalSettings) -> pd
     pandas.DataFrame
         Columns as in ``docs/evaluation/ood_and_shift.md``.
     """
-    roles = roles_of(predictions.table)
-    sets = fit_sets(predictions, settings)
+    sets = fit_sets(sites.predictions, settings)
     records: list[dict[str, Any]] = []
-    for site, role, mask in _sites(predictions, roles):
-        rows = predictions.select(mask)
+    for site, role, mask in sites.groups():
+        group = _Group(sites=sites, site=site, role=role, mask=mask)
         for level in settings.levels:
-            judged = None if sets is None else _judge(rows, sets, level)
-            records.extend(_describe(site, role, level, rows, judged))
+            judged = None if sets is None else _judge(group, sets, level)
+            records.extend(_describe(group, level, judged))
         if role == HELD_OUT and site != POOLED and settings.weighted and sets is not None:
-            records.extend(_weighted(predictions, roles, rows, site, settings))
+            records.extend(_weighted(group, settings))
     return nullable_frame(records, COLUMNS)
 
 
-def _sites(predictions: Predictions, roles: Roles) -> Iterator[tuple[str, str, np.ndarray]]:
-    sites = predictions.table["site"].to_numpy(str)
-    for role in (TRAINING, HELD_OUT):
-        of_role = roles.test & (roles.site_role == role)
-        if of_role.any():
-            yield POOLED, role, of_role
-    for site, role in roles.test_sites(sites):
-        yield site, role, roles.test & (sites == site) & (roles.site_role == role)
-
-
-def _judge(rows: Predictions, sets: ConformalSets, level: float) -> _Judged:
+def _judge(group: _Group, sets: ConformalSets, level: float) -> _Judged:
+    rows = group.rows
     predicted = sets.predict(rows.probabilities, rows.table["site"].to_numpy(str), level)
     return _Judged(
-        rows=rows,
         members=predicted.members,
         refer=predicted.refer,
         local=predicted.local,
@@ -111,17 +121,12 @@ def _judge(rows: Predictions, sets: ConformalSets, level: float) -> _Judged:
     )
 
 
-def _weighted(
-    predictions: Predictions,
-    roles: Roles,
-    rows: Predictions,
-    site: str,
-    settings: ConformalSettings,
-) -> Iterator[dict[str, Any]]:
-    source = predictions.select(roles.calibrate & (predictions.labels >= 0))
-    ratios, site_ratios = density_ratios(
-        _features(source), _features(rows), patients_of(source), patients_of(rows), settings
-    )
+def _weighted(group: _Group, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
+    sites, rows = group.sites, group.rows
+    calibration = sites.roles.calibrate & (sites.predictions.labels >= 0)
+    source = sites.predictions.select(calibration)
+    patients = sites.patients[calibration], sites.patients[group.mask]
+    ratios, site_ratios = density_ratios(_features(source), _features(rows), *patients, settings)
     counts = np.bincount(source.labels, minlength=len(rows.classes))
     used = counts if settings.by_class else np.full(len(counts), counts.sum())
     for level in settings.levels:
@@ -132,14 +137,13 @@ def _weighted(
             settings,
         )
         judged = _Judged(
-            rows=rows,
             members=predicted.members,
             refer=predicted.refer,
             local=np.zeros(predicted.members.shape, dtype=bool),
             bin_rows=np.tile(used, (len(rows), 1)),
             effective=predicted.effective,
         )
-        yield from _describe(site, HELD_OUT, level, rows, judged)
+        yield from _describe(group, level, judged)
 
 
 def _features(rows: Predictions) -> np.ndarray:
@@ -149,18 +153,17 @@ def _features(rows: Predictions) -> np.ndarray:
     return np.log(np.maximum(rows.probabilities, 1e-12))
 
 
-def _describe(
-    site: str, role: str, level: float, rows: Predictions, judged: _Judged | None
-) -> Iterator[dict[str, Any]]:
+def _describe(group: _Group, level: float, judged: _Judged | None) -> Iterator[dict[str, Any]]:
+    rows = group.rows
     for index, label in enumerate((ALL, *rows.classes)):
         of_label = rows.labels >= 0 if label == ALL else rows.labels == index - 1
         record: dict[str, Any] = {
-            "site": site,
-            "site_role": role,
+            "site": group.site,
+            "site_role": group.role,
             "level": level,
             "label": label,
             "n": int(of_label.sum()),
-            "n_patients": len(np.unique(patients_of(rows)[of_label])),
+            "n_patients": len(np.unique(group.patients[of_label])),
             "calibrated_at": "",
             "weighted": judged is not None and judged.effective is not None,
             "reason": _why_not(rows, of_label, judged),
@@ -169,7 +172,7 @@ def _describe(
             # Sizes need no labels: over all labels, every row of the site counts.
             record |= _sizes(judged, np.ones(len(rows), dtype=bool) if label == ALL else of_label)
         if judged is not None and record["reason"] == "ok":
-            record |= _coverage(judged, of_label, level)
+            record |= _coverage(group, judged, of_label, level)
         yield record
 
 
@@ -193,13 +196,13 @@ def _sizes(judged: _Judged, of_label: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _coverage(judged: _Judged, of_label: np.ndarray, level: float) -> dict[str, Any]:
+def _coverage(group: _Group, judged: _Judged, of_label: np.ndarray, level: float) -> dict[str, Any]:
     rows = np.flatnonzero(of_label)
-    labels = judged.rows.labels[rows]
+    labels = group.rows.labels[rows]
     covered = judged.members[rows, labels]
-    low, high = clustered_interval(covered, patients_of(judged.rows)[rows])
+    low, high = group.sites.share_interval(covered, group.units[rows])
     local, sizes = judged.local[rows, labels], judged.bin_rows[rows, labels]
-    bins = _bins(judged.rows.table["site"].to_numpy(str)[rows], labels, local, sizes)
+    bins = _bins(group.rows.table["site"].to_numpy(str)[rows], labels, local, sizes)
     result: dict[str, Any] = {
         "coverage": float(covered.mean()),
         "low": low,

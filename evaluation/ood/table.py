@@ -12,11 +12,10 @@ from offsite.evaluation.ood.detector import Head
 from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
 from offsite.evaluation.ood.metrics import Separation, separation
 from offsite.evaluation.ood.settings import OodSettings
-from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, patients_of, roles_of
+from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.statistics.binomial import clustered_interval
-from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.sites import POOLED, Sites
 from offsite.evaluation.tables.frames import nullable_frame
 
 COLUMNS = {
@@ -37,7 +36,6 @@ COLUMNS = {
     "reason": "str",
 }
 SEPARATIONS = ("auroc", "fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught")
-POOLED = "_pooled"
 _ROLE_OF = {"in_distribution": TRAINING, "covariate_shifted": HELD_OUT}
 
 
@@ -48,19 +46,18 @@ class _Group:
     category: str
     site: str
     rows: Predictions
+    units: np.ndarray
+    patients: np.ndarray
     weights: np.ndarray
+    sites: Sites
 
     @property
-    def patients(self) -> np.ndarray:
-        return patients_of(self.rows)
-
-    @property
-    def units(self) -> int:
-        return len(np.unique(self.patients))
+    def n_units(self) -> int:
+        return len(np.unique(self.units))
 
 
 def ood_table(
-    predictions: Predictions,
+    sites: Sites,
     settings: OodSettings,
     far: Predictions | None = None,
     near: Predictions | None = None,
@@ -70,7 +67,7 @@ def ood_table(
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Rows of all splits; detectors are fitted on training rows of training sites only.
     settings : OodSettings
         Detectors, threshold, resamples and seed.
@@ -86,10 +83,10 @@ def ood_table(
         ``far`` or ``near`` were predicted by a model of another shape.
     """
     for other in (far, near):
-        _check_same_model(predictions, other)
-    groups = _groups(predictions, far, near, settings)
+        _check_same_model(sites.predictions, other)
+    groups = _groups(sites, far, near, settings)
     records: list[dict[str, Any]] = []
-    for fitted in fit_detectors(predictions, settings, head):
+    for fitted in fit_detectors(sites.predictions, settings, head):
         records.extend(_rows_of(fitted, groups, settings))
     return nullable_frame(records, COLUMNS)
 
@@ -107,37 +104,35 @@ def _check_same_model(predictions: Predictions, other: Predictions | None) -> No
 
 
 def _groups(
-    predictions: Predictions,
-    far: Predictions | None,
-    near: Predictions | None,
-    settings: OodSettings,
+    sites: Sites, far: Predictions | None, near: Predictions | None, settings: OodSettings
 ) -> list[_Group]:
-    roles = roles_of(predictions.table)
-    sites = predictions.table["site"].to_numpy(str)
-    sets: list[tuple[str, str, Predictions]] = []
+    sets: list[tuple[str, str, Sites, np.ndarray]] = []
     for category, role in (("in_distribution", TRAINING), ("covariate_shifted", HELD_OUT)):
-        of_role = roles.test & (roles.site_role == role)
-        sets.append((category, POOLED, predictions.select(of_role)))
-        names = [site for site, kind in roles.test_sites(sites) if kind == role]
+        of_role = sites.roles.test & (sites.roles.site_role == role)
+        sets.append((category, POOLED, sites, of_role))
         sets.extend(
-            (category, name, predictions.select(of_role & (sites == name))) for name in names
+            (category, name, sites, mask)
+            for name, known, mask in sites.groups()
+            if known == role and name != POOLED
         )
-    for category, other in (("near", near), ("far", far)):
-        if other is not None:
-            column = other.table["site"].to_numpy(str)
-            sets.append((category, POOLED, other))
-            sets.extend(
-                (category, name, other.select(column == name)) for name in sorted(set(column))
-            )
+    for category, rows in (("near", near), ("far", far)):
+        if rows is not None:
+            other = Sites.of(rows, sites.settings)
+            sets.append((category, POOLED, other, np.ones(len(rows), dtype=bool)))
+            names = sorted(set(other.names))
+            sets.extend((category, name, other, other.names == name) for name in names)
     generator = np.random.default_rng(np.random.SeedSequence(settings.seed))
     return [
         _Group(
             category=category,
             site=site,
-            rows=rows,
-            weights=patient_weights(patients_of(rows), settings.resamples, generator),
+            rows=among.predictions.select(mask),
+            units=among.units[mask],
+            patients=among.patients[mask],
+            weights=patient_weights(among.units[mask], settings.resamples, generator),
+            sites=among,
         )
-        for category, site, rows in sets
+        for category, site, among, mask in sets
     ]
 
 
@@ -176,7 +171,7 @@ def _record(fitted: Fitted, group: _Group, metric: str, **values: Any) -> dict[s
         "high": None,
         "n": len(group.rows),
         "n_positive": None,
-        "n_patients": group.units,
+        "n_patients": len(np.unique(group.patients)),
         "n_reference": None,
         "threshold": None if detector is None else detector.threshold,
         "threshold_from": fitted.threshold_from,
@@ -205,13 +200,17 @@ def _separations(
     positive = np.arange(len(together)) >= len(reference_scores)
     point = separation(together, positive)
     draws = separation(together, positive, np.hstack([reference.weights, group.weights]))
-    units = min(group.units, reference.units)
+    units = min(group.n_units, reference.n_units)
     for metric in SEPARATIONS:
-        yield _record(fitted, group, metric, **counts, **_interval(point, draws, metric, units))
+        yield _record(
+            fitted, group, metric, **counts, **_interval(group, point, draws, metric, units)
+        )
 
 
-def _interval(point: Separation, draws: Separation, metric: str, units: int) -> dict[str, Any]:
-    interval = percentile_interval(getattr(draws, metric), units)
+def _interval(
+    group: _Group, point: Separation, draws: Separation, metric: str, units: int
+) -> dict[str, Any]:
+    interval = group.sites.interval(getattr(draws, metric), units)
     value = float(getattr(point, metric)[0])
     if interval is None:
         return {"value": value, "reason": "interval_unstable"}
@@ -223,7 +222,7 @@ def _flag_rate(fitted: Fitted, group: _Group, scores: np.ndarray) -> dict[str, A
         reason = fitted.reason if fitted.detector is None else "no_samples"
         return _record(fitted, group, "flag_rate", reason=reason)
     flags = fitted.detector.flag(scores)
-    low, high = clustered_interval(flags, group.patients)
+    low, high = group.sites.share_interval(flags, group.units)
     return _record(
         fitted,
         group,
@@ -254,7 +253,8 @@ def _error_detection(
     if values["reason"] == "ok":
         point = separation(scores[labelled], wrong)
         draws = separation(scores[labelled], wrong, group.weights[:, labelled])
-        values |= _interval(point, draws, "auroc", values["n_patients"])
+        units = len(np.unique(group.units[labelled]))
+        values |= _interval(group, point, draws, "auroc", units)
     return _record(fitted, group, "auroc", **values)
 
 

@@ -8,14 +8,10 @@ import numpy as np
 import pandas as pd
 
 from offsite.evaluation.metrics.confusion import ratio
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
-from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.resampling import weighted_sums
-from offsite.evaluation.statistics.sites import Site, groups_of, pooled, sites_of
-from offsite.evaluation.tables.per_site import why_not_measured
+from offsite.evaluation.statistics.sites import Site, Sites
 
 COLUMNS = (
     "task",
@@ -90,19 +86,17 @@ def decision_curve(
     )
 
 
-def net_benefit_table(predictions: Predictions, settings: EvaluationSettings) -> pd.DataFrame:
+def net_benefit_table(sites: Sites) -> pd.DataFrame:
     """A row per task, site and threshold; ``docs/evaluation/metrics.md`` has the columns.
 
     The advantage is over the better of treating all and treating none as they stand at the
     site; the draws of all thresholds are the same.
     """
-    sites = sites_of(predictions, settings)
-    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
     records = [
         row
-        for task in tasks_of(predictions.classes, settings)
-        for site in [*sites, *groups]
-        for row in _site_rows(site, task, settings)
+        for task in tasks_of(sites.predictions.classes, sites.settings)
+        for site in [*sites.single, *sites.pools]
+        for row in _site_rows(site, task, sites)
     ]
     numbers = [*COLUMNS[3:12]]
     counts = ("n", "n_positive", "n_patients")
@@ -110,8 +104,8 @@ def net_benefit_table(predictions: Predictions, settings: EvaluationSettings) ->
     return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
 
 
-def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    sample = site.sample
+def _site_rows(site: Site, task: Task, sites: Sites) -> Iterator[dict[str, Any]]:
+    sample, settings = site.sample, sites.settings
     base: dict[str, Any] = {
         "task": task.name,
         "site": site.name,
@@ -121,17 +115,17 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
         "n_patients": sample.n_patients,
     }
     thresholds = np.array(settings.net_benefit_thresholds)
-    if sample.n < settings.minimum_rows:
-        reason = why_not_measured(site).value
-        yield from (base | {"threshold": value, "reason": reason} for value in thresholds)
+    reason = site.why_not(settings.minimum_rows)
+    if reason is not Reason.OK:
+        yield from (base | {"threshold": value, "reason": reason.value} for value in thresholds)
         return
     scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
     curve = decision_curve(scores, positive, sample.units, site.counts, thresholds)
     default = np.where(curve.treat_all[0] > 0, curve.treat_all, 0.0)
     advantage = curve.model - default
     for column, value in enumerate(thresholds):
-        low, high = _interval(curve.model[1:, column], site, settings)
-        advantage_low, advantage_high = _interval(advantage[1:, column], site, settings)
+        low, high = sites.interval(curve.model[1:, column], sample.n_units) or (None, None)
+        above = sites.interval(advantage[1:, column], sample.n_units) or (None, None)
         yield base | {
             "threshold": value,
             "net_benefit": curve.model[0, column],
@@ -140,16 +134,7 @@ def _site_rows(site: Site, task: Task, settings: EvaluationSettings) -> Iterator
             "treat_all": curve.treat_all[0, column],
             "treat_none": 0.0,
             "advantage": advantage[0, column],
-            "advantage_low": advantage_low,
-            "advantage_high": advantage_high,
+            "advantage_low": above[0],
+            "advantage_high": above[1],
             "reason": (Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE).value,
         }
-
-
-def _interval(
-    draws: np.ndarray, site: Site, settings: EvaluationSettings
-) -> tuple[float | None, float | None]:
-    bounds = percentile_interval(
-        draws, site.sample.n_units, settings.confidence, settings.minimum_defined
-    )
-    return bounds if bounds is not None else (None, None)

@@ -24,14 +24,7 @@ from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, share
 from offsite.evaluation.statistics.resampling import generator_of, sample_counts, with_point
 from offsite.evaluation.statistics.samples import sample_of
-from offsite.evaluation.statistics.sites import (
-    Site,
-    groups_of,
-    pooled,
-    reference_prevalences,
-    sites_of,
-)
-from offsite.evaluation.tables.per_site import why_not_measured
+from offsite.evaluation.statistics.sites import Site, Sites, reference_prevalences
 
 COLUMNS = (
     "task",
@@ -85,28 +78,21 @@ class _Carried:
         return self.task.positive(self.site.sample.labels)
 
 
-def operating_point_table(
-    predictions: Predictions,
-    settings: EvaluationSettings,
-    thresholds: list[Threshold] | None = None,
-) -> pd.DataFrame:
+def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = None) -> pd.DataFrame:
     """A row per task, rule, site and metric; ``docs/evaluation/metrics.md`` has the columns.
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Rows of all splits: thresholds come from validation rows of training sites, the numbers
-        from test rows.
-    settings : EvaluationSettings
-        Tasks with wanted sensitivity, costs and reference prevalence; draws.
+        from test rows; tasks with wanted sensitivity, costs and reference prevalence; draws.
     thresholds : list of Threshold, optional
         Thresholds chosen earlier (those of a model package); unset: chosen here.
     """
+    predictions, settings = sites.predictions, sites.settings
     tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
     references = reference_prevalences(predictions, list(tasks.values()))
-    sites = sites_of(predictions, settings)
-    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
-    places = [_chosen_rows(predictions, settings), *sites, *groups]
+    places = [_chosen_rows(predictions, settings), *sites.single, *sites.pools]
     carried = choose_thresholds(predictions, settings) if thresholds is None else thresholds
     records: list[dict[str, Any]] = []
     for threshold in carried:
@@ -145,14 +131,12 @@ def _site_rows(
         "site": site.name,
         "site_role": site.role,
     }
-    reason = None
-    if site.sample.n < settings.minimum_rows:
-        reason = why_not_measured(site)
-    elif threshold.value is None:
+    reason = site.why_not(settings.minimum_rows)
+    if reason is Reason.OK:
         reason = Reason(threshold.reason)
-    if reason is not None or threshold.value is None:
+    if reason is not Reason.OK or threshold.value is None:
         for metric in METRICS:
-            nothing = Estimate(value=None, n=site.sample.n, reason=reason or Reason.TOO_FEW)
+            nothing = Estimate(value=None, n=site.sample.n, reason=reason)
             yield base | _numbers(metric, nothing)
         return
     carried = _Carried(site=site, task=task, threshold=threshold.value, reference=reference)

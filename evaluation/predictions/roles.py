@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.predictions.table import Predictions
-
 TRAINING = "training"
 HELD_OUT = "held_out"
 SLIDE_LABEL = "slide_label"
@@ -73,12 +71,6 @@ def _first_answers(table: pd.DataFrame) -> np.ndarray:
     if SLIDE_LABEL not in table.columns:
         return np.ones(len(table), dtype=bool)
     return ~(table.duplicated(["site", "split", "patient"]) & (table["patient"] != "")).to_numpy()
-
-
-def patients_of(predictions: Predictions) -> np.ndarray:
-    """The patient of each row, N strings; an image without a patient is its own."""
-    patients = predictions.table["patient"].to_numpy(dtype=str)
-    return np.where(patients == "", predictions.table["image"].to_numpy(dtype=str), patients)
 
 
 def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:

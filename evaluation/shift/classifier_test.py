@@ -25,7 +25,7 @@ class ClassifierTest:
     test : TwoSample
         Of the out-of-fold AUROC (.5: no shift seen).
     low, high : float or None
-        95 % interval of the AUROC over patients, for the fitted classifiers.
+        Interval of the AUROC over patients, for the fitted classifiers.
     """
 
     test: TwoSample
@@ -43,6 +43,7 @@ def classifier_test(
     resamples: int,
     folds: int = 5,
     ridge: float = 0.1,
+    confidence: float = 0.95,
     seed: int = 0,
 ) -> ClassifierTest | None:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017), grouped by patient.
@@ -60,6 +61,8 @@ def classifier_test(
         For the null, for the interval, of patients, and of all three.
     ridge : float
         Penalty as a share of the mean squared norm of the standardised features.
+    confidence : float
+        Of the interval.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def classifier_test(
         [patient_weights(rows, resamples, generator) for rows in (first_patients, second_patients)]
     )
     draws = separation(scores[:, 0], inside, weights).auroc
-    low, high = percentile_interval(draws, units) or (None, None)
+    low, high = percentile_interval(draws, units, confidence) or (None, None)
     return ClassifierTest(test=test, low=low, high=high)
 
 

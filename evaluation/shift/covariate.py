@@ -120,6 +120,7 @@ def _classifier_row(
         resamples=settings.resamples,
         folds=settings.folds,
         ridge=settings.ridge,
+        confidence=pair.sites.settings.confidence,
         seed=settings.seed,
     )
     if result is None:

@@ -10,7 +10,6 @@ from offsite.evaluation.shift.prevalence import model_prior, prior_problem, site
 from offsite.evaluation.shift.record import ShiftRow, blank, undefined
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side
-from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.patient_weights import patient_weights
 
 KIND = "performance"
@@ -29,7 +28,7 @@ def auroc_change_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     if not common.any():
         return undefined(row, "single_class")
     change = local[common].mean(axis=0) - reference[common].mean(axis=0)
-    return _with_interval(row, change)
+    return _with_interval(row, pair, change)
 
 
 def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
@@ -44,9 +43,9 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
         return [undefined(row, reason) for row in rows.values()]
     known = pair.local.labelled
     labels, weights = pair.local.rows.labels[known], _weights(pair.local, settings)
-    result = [_auroc_row(rows["auroc"], pair.local, settings)]
+    result = [_auroc_row(rows["auroc"], pair, settings)]
     plain = _losses(pair.local.calibrated[known], labels)
-    result += [_with_interval(rows[name], weights @ plain[name]) for name in names[1:]]
+    result += [_with_interval(rows[name], pair, weights @ plain[name]) for name in names[1:]]
     reason = prior_problem(pair, settings)
     if reason != "ok":
         return result + [undefined(rows[name], reason) for name in corrected]
@@ -55,7 +54,7 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     )
     better = _losses(corrected_rows, labels)
     pairs = zip(corrected, names[1:], strict=True)
-    return result + [_with_interval(rows[name], weights @ better[key]) for name, key in pairs]
+    return result + [_with_interval(rows[name], pair, weights @ better[key]) for name, key in pairs]
 
 
 def _labelled(row: ShiftRow, pair: Comparison) -> ShiftRow:
@@ -77,9 +76,10 @@ def _why_not(side: Side, settings: ShiftSettings) -> str:
     return "ok" if known >= settings.minimum_rows else "too_few"
 
 
-def _with_interval(row: ShiftRow, values: np.ndarray) -> ShiftRow:
+def _with_interval(row: ShiftRow, pair: Comparison, values: np.ndarray) -> ShiftRow:
     """From the estimate (first) and its bootstrap draws."""
-    interval = percentile_interval(values[1:], row.n_patients)
+    units = len(np.unique(pair.local.units[pair.local.labelled]))
+    interval = pair.sites.interval(values[1:], units)
     if interval is None:
         return replace(row, value=float(values[0]), reason="interval_unstable")
     return replace(row, value=float(values[0]), low=interval[0], high=interval[1])
@@ -88,7 +88,7 @@ def _with_interval(row: ShiftRow, values: np.ndarray) -> ShiftRow:
 def _weights(side: Side, settings: ShiftSettings) -> np.ndarray:
     """Weights of labelled rows, summing to 1: as they are (first), then resampled by patient."""
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 7]))
-    drawn = patient_weights(side.patients[side.labelled], settings.resamples, generator)
+    drawn = patient_weights(side.units[side.labelled], settings.resamples, generator)
     weights = np.vstack([np.ones((1, drawn.shape[1]), dtype=drawn.dtype), drawn])
     return weights / weights.sum(axis=1, keepdims=True, dtype=np.float64)
 
@@ -100,19 +100,19 @@ def _class_aurocs(side: Side, settings: ShiftSettings) -> np.ndarray:
     """
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 7]))
     known = side.labelled
-    drawn = patient_weights(side.patients[known], settings.resamples, generator)
+    drawn = patient_weights(side.units[known], settings.resamples, generator)
     weights = np.vstack([np.ones((1, drawn.shape[1]), dtype=drawn.dtype), drawn])
     probabilities, labels = side.rows.probabilities[known], side.rows.labels[known]
     classes = range(probabilities.shape[1]) if probabilities.shape[1] > 2 else range(1, 2)
     return np.stack([separation(probabilities[:, c], labels == c, weights).auroc for c in classes])
 
 
-def _auroc_row(row: ShiftRow, side: Side, settings: ShiftSettings) -> ShiftRow:
-    values = _class_aurocs(side, settings)
+def _auroc_row(row: ShiftRow, pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+    values = _class_aurocs(pair.local, settings)
     defined = np.isfinite(values[:, 0])
     if not defined.any():
         return undefined(row, "single_class")
-    return _with_interval(row, values[defined].mean(axis=0))
+    return _with_interval(row, pair, values[defined].mean(axis=0))
 
 
 def _losses(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

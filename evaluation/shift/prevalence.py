@@ -15,7 +15,6 @@ from offsite.evaluation.shift.record import ShiftRow, blank, undefined
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side
 from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
-from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.patient_weights import patient_weights
 
 KIND = "prevalence"
@@ -49,7 +48,7 @@ def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
     estimate, draws = site_prior(pair), _drawn_priors(pair, settings)
     filled = []
     for index, row in enumerate(rows):
-        low, high = percentile_interval(draws[:, index], row.n_patients) or (None, None)
+        low, high = pair.sites.interval(draws[:, index], _units(pair.local)) or (None, None)
         filled.append(replace(row, value=float(estimate[index]), low=low, high=high))
     return [*estimated, *filled, _bbse_row(bbse, pair), _misfit_row(pair, settings)]
 
@@ -82,6 +81,10 @@ def _why_not(pair: Comparison, settings: ShiftSettings) -> str:
     return "ok" if min(known, len(pair.local)) >= settings.minimum_rows else "too_few"
 
 
+def _units(side: Side) -> int:
+    return len(np.unique(side.units))
+
+
 def _frequencies(side: Side) -> np.ndarray:
     """Class frequencies of the labelled rows, C."""
     labels = side.rows.labels[side.labelled]
@@ -102,12 +105,14 @@ def _counted_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     prior = _frequencies(pair.reference)
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
     local = np.eye(len(prior))[pair.local.rows.labels[known]]
-    weights = patient_weights(pair.local.patients[known], settings.resamples, generator)
+    weights = patient_weights(pair.local.units[known], settings.resamples, generator)
     drawn = weights @ local / weights.sum(axis=1, keepdims=True)
-    interval = percentile_interval(_distances(drawn, prior), row.n_patients) or (None, None)
+    interval = pair.sites.interval(
+        _distances(drawn, prior), len(np.unique(pair.local.units[known]))
+    ) or (None, None)
     labels = [side.rows.labels[side.labelled] for side in (pair.local, pair.reference)]
-    patients = [side.patients[side.labelled] for side in (pair.local, pair.reference)]
-    test, distances = _histogram_test(labels, patients, len(prior), settings)
+    units = [side.units[side.labelled] for side in (pair.local, pair.reference)]
+    test, distances = _histogram_test(labels, units, len(prior), settings)
     return replace(
         row,
         value=total_variation(local.mean(axis=0), prior),
@@ -124,12 +129,12 @@ def _estimated_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
     if reason != "ok":
         return undefined(row, reason)
     prior = _frequencies(pair.reference)
-    interval = percentile_interval(
-        _distances(_drawn_priors(pair, settings), prior), row.n_patients
+    interval = pair.sites.interval(
+        _distances(_drawn_priors(pair, settings), prior), _units(pair.local)
     ) or (None, None)
     sides = (pair.local, pair.reference)
     predicted = [side.rows.probabilities.argmax(axis=1) for side in sides]
-    test, _ = _histogram_test(predicted, [side.patients for side in sides], len(prior), settings)
+    test, _ = _histogram_test(predicted, [side.units for side in sides], len(prior), settings)
     return replace(
         row,
         value=total_variation(site_prior(pair), prior),
@@ -168,9 +173,9 @@ def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
         (
             pair.reference.calibrated[known],
             pair.reference.rows.labels[known],
-            pair.reference.patients[known],
+            pair.reference.units[known],
         ),
-        (pair.local.calibrated, pair.local.patients),
+        (pair.local.calibrated, pair.local.units),
         draws=max(_DRAWS, int(np.ceil(2 / settings.misfit_level))),
         generator=np.random.default_rng(np.random.SeedSequence([settings.seed, 9])),
     )
@@ -178,17 +183,17 @@ def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
 
 def _drawn_priors(pair: Comparison, settings: ShiftSettings) -> np.ndarray:
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
-    weights = patient_weights(pair.local.patients, _DRAWS, generator)
+    weights = patient_weights(pair.local.units, _DRAWS, generator)
     return em_prior(pair.local.calibrated, model_prior(pair), weights)
 
 
 def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> float:
     """95 % quantile of the distance of reference samples of the site's size, whole patients."""
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 5]))
-    weights = patient_weights(pair.reference.patients, _DRAWS, generator)
+    weights = patient_weights(pair.reference.units, _DRAWS, generator)
     # As many patients as the site has: thin the draws, patient by patient.
     share = min(1.0, len(pair.local) / len(pair.reference))
-    codes = np.unique(pair.reference.patients, return_inverse=True)[1]
+    codes = np.unique(pair.reference.units, return_inverse=True)[1]
     kept = generator.random((_DRAWS, int(codes.max()) + 1)) < share
     thinned = weights * kept[:, codes]
     thinned = thinned[thinned.sum(axis=1) > 0]

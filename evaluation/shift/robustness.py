@@ -21,7 +21,7 @@ class RobustnessIndex:
         1: informative neighbours share the class and come from other sites; 0: they share the
         site and not the class.
     low, high : float or None
-        95 % interval over patients.
+        Interval over patients.
     neighbours : int
         k, the count that classifies best among those tried.
     accuracy : float
@@ -43,6 +43,7 @@ def robustness_index(
     *,
     neighbours: tuple[int, ...] = (5, 10, 20, 40),
     resamples: int = 500,
+    confidence: float = 0.95,
     seed: int = 0,
 ) -> RobustnessIndex | None:
     """``SO / (SO + OS)`` over the k nearest neighbours of each row (PathoROB, Kömen et al. 2025).
@@ -83,7 +84,7 @@ def robustness_index(
     weights = patient_weights(
         patients, resamples, np.random.default_rng(np.random.SeedSequence(seed))
     )
-    low, high = _interval(weights @ so, weights @ os, int(patient_codes.max()) + 1)
+    low, high = _interval(weights @ so, weights @ os, int(patient_codes.max()) + 1, confidence)
     return RobustnessIndex(
         value=float(so.sum() / (so.sum() + os.sum())),
         low=low,
@@ -93,10 +94,12 @@ def robustness_index(
     )
 
 
-def _interval(so: np.ndarray, os: np.ndarray, units: int) -> tuple[float | None, float | None]:
+def _interval(
+    so: np.ndarray, os: np.ndarray, units: int, confidence: float
+) -> tuple[float | None, float | None]:
     total = so + os
     draws = np.where(total > 0, so / np.where(total > 0, total, 1), np.nan)
-    return percentile_interval(draws, units) or (None, None)
+    return percentile_interval(draws, units, confidence) or (None, None)
 
 
 def _nearest(features: np.ndarray, patients: np.ndarray, count: int) -> np.ndarray:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offsite.evaluation.predictions.roles import TRAINING, Roles, patients_of, roles_of
+from offsite.evaluation.predictions.roles import TRAINING
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature
+from offsite.evaluation.statistics.sites import Sites
 
 _ROWS_PER_CLASS = 10
 
@@ -19,13 +20,14 @@ class Side:
     ----------
     rows : Predictions
         The rows themselves.
-    patients : numpy.ndarray
-        N names; an image without a patient is its own.
+    units, patients : numpy.ndarray
+        N names: what is drawn for intervals, and whose image it is.
     calibrated : numpy.ndarray
         N x C probabilities calibrated on validation rows of the training sites.
     """
 
     rows: Predictions
+    units: np.ndarray
     patients: np.ndarray
     calibrated: np.ndarray
 
@@ -59,6 +61,8 @@ class Comparison:
     model_prior : numpy.ndarray
         Class frequencies (C) of the rows that ``calibrated`` is calibrated on; where there are
         too few of them, those of the training rows. ``None`` where no such row has a label.
+    sites : Sites
+        All rows, with the confidence of intervals.
     """
 
     site: str
@@ -66,34 +70,36 @@ class Comparison:
     local: Side
     reference: Side
     model_prior: np.ndarray | None
+    sites: Sites
 
 
-def comparisons(predictions: Predictions) -> list[Comparison]:
+def comparisons(sites: Sites) -> list[Comparison]:
     """One comparison for each site with test rows, training sites first, then by name."""
-    roles = roles_of(predictions.table)
-    whole, model_prior = _whole(predictions, roles)
-    sites = predictions.table["site"].to_numpy(str)
+    whole, model_prior = _whole(sites)
+    roles = sites.roles
     return [
         Comparison(
             site=site,
             site_role=role,
-            local=_part(whole, roles.test & (sites == site) & (roles.site_role == role)),
+            local=_part(whole, sites.rows_of(site, role)),
             reference=_part(
-                whole, roles.reference & (sites != site) if role == TRAINING else roles.reference
+                whole,
+                roles.reference & (sites.names != site) if role == TRAINING else roles.reference,
             ),
             model_prior=model_prior,
+            sites=sites,
         )
-        for site, role in roles.test_sites(sites)
+        for site, role in roles.test_sites(sites.names)
     ]
 
 
-def test_rows(predictions: Predictions) -> Side:
+def test_rows(sites: Sites) -> Side:
     """The test rows of all sites together."""
-    roles = roles_of(predictions.table)
-    return _part(_whole(predictions, roles)[0], roles.test)
+    return _part(_whole(sites)[0], sites.roles.test)
 
 
-def _whole(predictions: Predictions, roles: Roles) -> tuple[Side, np.ndarray | None]:
+def _whole(sites: Sites) -> tuple[Side, np.ndarray | None]:
+    predictions, roles = sites.predictions, sites.roles
     probabilities = predictions.probabilities
     known = roles.calibrate & (predictions.labels >= 0)
     if known.sum() >= _ROWS_PER_CLASS * len(predictions.classes):
@@ -102,13 +108,16 @@ def _whole(predictions: Predictions, roles: Roles) -> tuple[Side, np.ndarray | N
     else:
         known = roles.fit & (predictions.labels >= 0)
     counts = np.bincount(predictions.labels[known], minlength=len(predictions.classes))
-    side = Side(rows=predictions, patients=patients_of(predictions), calibrated=probabilities)
+    side = Side(
+        rows=predictions, units=sites.units, patients=sites.patients, calibrated=probabilities
+    )
     return side, counts / counts.sum() if counts.any() else None
 
 
 def _part(side: Side, mask: np.ndarray) -> Side:
     return Side(
         rows=side.rows.select(mask),
+        units=side.units[mask],
         patients=side.patients[mask],
         calibrated=side.calibrated[mask],
     )

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.classifier_test import site_predictability
 from offsite.evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
@@ -13,16 +12,15 @@ from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side, comparisons, test_rows
 from offsite.evaluation.statistics.feature_stats import constant
+from offsite.evaluation.statistics.sites import POOLED, Sites
 
-POOLED = "_pooled"
 
-
-def shift_table(predictions: Predictions, settings: ShiftSettings) -> pd.DataFrame:
+def shift_table(sites: Sites, settings: ShiftSettings) -> pd.DataFrame:
     """Three rows for each test site: covariate, prevalence, performance.
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Rows of all splits; validation rows of training sites calibrate what EM needs, test rows
         are compared.
     settings : ShiftSettings
@@ -34,28 +32,26 @@ def shift_table(predictions: Predictions, settings: ShiftSettings) -> pd.DataFra
         Columns as in ``docs/evaluation/ood_and_shift.md``. A site with one class, a dozen
         patients or no labels has its rows, with a reason in place of what is undefined.
     """
-    heads = _headlines(comparisons(predictions), settings)
+    heads = _headlines(comparisons(sites), settings)
     return frame(row for head in heads for row in head)
 
 
-def shift_details(predictions: Predictions, settings: ShiftSettings) -> pd.DataFrame:
+def shift_details(sites: Sites, settings: ShiftSettings) -> pd.DataFrame:
     """Every statistic of every test site, and two of the features of all sites together."""
-    return shift_tables(predictions, settings)[1]
+    return shift_tables(sites, settings)[1]
 
 
-def shift_tables(
-    predictions: Predictions, settings: ShiftSettings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``shift_table`` and ``shift_details`` in one pass, as fast as the second alone."""
-    pairs = comparisons(predictions)
+    pairs = comparisons(sites)
     heads = _headlines(pairs, settings)
     rows: list[ShiftRow] = []
     for pair, (features, prior, change) in zip(pairs, heads, strict=True):
         rows += [features, *covariate.detail_rows(pair, settings)]
         rows += [prior, *prevalence.detail_rows(pair, settings)]
         rows += [change, *performance.detail_rows(pair, settings)]
-    side = test_rows(predictions)
-    rows += [_predictability_row(side, settings), _robustness_row(side, settings)]
+    side, confidence = test_rows(sites), sites.settings.confidence
+    rows += [_predictability_row(side, settings), _robustness_row(side, settings, confidence)]
     return frame(row for head in heads for row in head), frame(rows)
 
 
@@ -130,7 +126,7 @@ def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
     return replace(row, value=result.statistic, null_high=result.null_high, p_value=result.p_value)
 
 
-def _robustness_row(side: Side, settings: ShiftSettings) -> ShiftRow:
+def _robustness_row(side: Side, settings: ShiftSettings, confidence: float) -> ShiftRow:
     rows = _even_sample(side, side.labelled, settings)
     row = _pooled_row("robustness_index", side, rows)
     reason = _features_problem(side, rows, settings)
@@ -144,6 +140,7 @@ def _robustness_row(side: Side, settings: ShiftSettings) -> ShiftRow:
         side.patients[rows],
         neighbours=settings.neighbours,
         resamples=settings.resamples,
+        confidence=confidence,
         seed=settings.seed,
     )
     if result is None:

@@ -1,6 +1,8 @@
-"""The test rows of each site with their draws: what every per-site table starts from."""
+"""The rows of each site, their patients and their draws: what every table starts from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -8,9 +10,12 @@ from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, role
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of, sample_counts, with_point
-from offsite.evaluation.statistics.samples import Sample, joined, sample_of
+from offsite.evaluation.statistics.samples import Sample, joined, sample_of, unit_names
 
 ALL = "all"
 POOLED, WORST, GAP = "_pooled", "_worst", "_gap"
@@ -38,40 +43,142 @@ class Site:
     sample: Sample
     counts: np.ndarray
 
+    def why_not(self, minimum: int) -> Reason:
+        """Why fewer than ``minimum`` labelled rows give no metric; ``OK`` where there are enough."""
+        return Reason.OK if self.sample.n >= minimum else self.lacking
 
-def sites_of(
-    predictions: Predictions, settings: EvaluationSettings, resamples: int | None = None
-) -> list[Site]:
-    """Every site with a test image, training sites first; the draws depend on the seed and the site alone.
+    @property
+    def lacking(self) -> Reason:
+        """What a site that could not be measured lacks."""
+        if self.images == 0:
+            return Reason.NO_SAMPLES
+        return Reason.TOO_FEW if self.sample.n else Reason.NO_LABELS
 
-    ``resamples`` overrides the number of draws of the settings.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sites:
+    """A predictions table as every table of an evaluation reads it; made by :meth:`of`.
+
+    Rows, patients, what is drawn, the draws and the confidence are settled here once, so that no
+    two tables of one page can disagree on them. A patient is known by site and number: people of
+    two hospitals who bear one number are two.
+
+    Attributes
+    ----------
+    predictions : Predictions
+        All rows, N.
+    settings : EvaluationSettings
+        Unit, draws, confidence and minima.
+    roles : Roles
+        Which rows may do what.
+    units, patients : numpy.ndarray
+        N names: what is drawn, and whose image it is. The same but where images are drawn.
     """
-    draws = settings.resamples if resamples is None else resamples
-    roles = roles_of(predictions.table)
-    names = predictions.table["site"].to_numpy(dtype=str)
-    sites = []
-    for name, role in roles.test_sites(names):
-        rows = roles.test & (names == name) & (roles.site_role == role)
-        at_site = predictions.select(rows)
-        sample = sample_of(at_site, settings.unit)
-        generator = generator_of(settings.seed, "site", name)
-        counts = sample_counts(sample, draws, generator, stratified=settings.stratified)
-        sites.append(
-            Site(
-                name=name,
-                role=role,
-                images=len(at_site),
-                sample=sample,
-                counts=with_point(counts),
-            )
+
+    predictions: Predictions
+    settings: EvaluationSettings
+    roles: Roles
+    units: np.ndarray
+    patients: np.ndarray
+
+    @classmethod
+    def of(cls, predictions: Predictions, settings: EvaluationSettings | None = None) -> "Sites":
+        """The sites of a predictions table under the settings (by default the usual ones)."""
+        settings = settings or EvaluationSettings()
+        return cls(
+            predictions=predictions,
+            settings=settings,
+            roles=roles_of(predictions.table),
+            units=unit_names(predictions, settings.unit),
+            patients=unit_names(predictions),
         )
-    return sites
+
+    @cached_property
+    def single(self) -> list[Site]:
+        """Every site with a test image, training sites first.
+
+        The draws of a site depend on the seed and its name alone.
+        """
+        return self._measured(self.settings.resamples)
+
+    @cached_property
+    def counted(self) -> list[Site]:
+        """The same without draws."""
+        return self._measured(0)
+
+    @cached_property
+    def pools(self) -> list[Site]:
+        """The sites of each role as one, and all of them last; drawn within sites."""
+        return pools_of(self.single)
+
+    def with_probabilities(self, predictions: Predictions) -> "Sites":
+        """The same rows and draws with the probabilities of other predictions of these rows."""
+        other = replace(self, predictions=predictions)
+        pairs = zip(other.counted, self.single, strict=True)
+        # cached_property keeps its value in the instance, also of a frozen class.
+        other.__dict__["single"] = [replace(site, counts=drawn.counts) for site, drawn in pairs]
+        return other
+
+    def groups(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """(name, role, mask over the N rows) of test rows: each role pooled, then each site."""
+        for role in (TRAINING, HELD_OUT):
+            mask = self.roles.test & (self.roles.site_role == role)
+            if mask.any():
+                yield POOLED, role, mask
+        for name, role in self.roles.test_sites(self.names):
+            yield name, role, self.rows_of(name, role)
+
+    @property
+    def names(self) -> np.ndarray:
+        """The site of each row, N names."""
+        return self.predictions.table["site"].to_numpy(dtype=str)
+
+    def rows_of(self, name: str, role: str) -> np.ndarray:
+        """The test rows of a site, N booleans."""
+        return self.roles.test & (self.names == name) & (self.roles.site_role == role)
+
+    def share_interval(self, hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+        """Exact interval of a share of rows with these units, at the confidence of the tables."""
+        return clustered_interval(hits, units, self.settings.confidence)
+
+    def interval(self, draws: np.ndarray, units: int) -> tuple[float, float] | None:
+        """Expanded percentile interval of draws of so many units; ``None`` where there is none."""
+        return percentile_interval(
+            draws, units, self.settings.confidence, self.settings.minimum_defined
+        )
+
+    def _measured(self, resamples: int) -> list[Site]:
+        sites = []
+        for name, role in self.roles.test_sites(self.names):
+            at_site = self.predictions.select(self.rows_of(name, role))
+            sample = sample_of(at_site, self.settings.unit)
+            generator = generator_of(self.settings.seed, "site", name)
+            counts = sample_counts(
+                sample, resamples, generator, stratified=self.settings.stratified
+            )
+            sites.append(
+                Site(
+                    name=name,
+                    role=role,
+                    images=len(at_site),
+                    sample=sample,
+                    counts=with_point(counts),
+                )
+            )
+        return sites
 
 
 def groups_of(sites: list[Site]) -> list[tuple[str, list[Site]]]:
-    """Sites by role (roles without a site are left out), and all of them last."""
+    """Sites by role (roles without a site are left out), and all of them last; none of none."""
     parts = [(role, [site for site in sites if site.role == role]) for role in (TRAINING, HELD_OUT)]
-    return [(role, members) for role, members in parts if members] + [(ALL, sites)]
+    return [(role, members) for role, members in parts if members] + (
+        [(ALL, sites)] if sites else []
+    )
+
+
+def pools_of(sites: list[Site]) -> list[Site]:
+    """One site for each of :func:`groups_of`."""
+    return [pooled(role, members) for role, members in groups_of(sites)]
 
 
 def pooled(role: str, sites: list[Site]) -> Site:

@@ -12,7 +12,7 @@ from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.measured import Measured, Request
 from offsite.evaluation.statistics.permutation import swapped
-from offsite.evaluation.statistics.sites import Site, groups_of, pooled, sites_of
+from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled
 from offsite.evaluation.tables.per_site import measured_site
 
 
@@ -88,7 +88,7 @@ def measured_together(
     Parameters
     ----------
     models : sequence of Predictions
-        Aligned test rows; the draws are those of :func:`offsite.evaluation.statistics.sites.sites_of`.
+        Aligned test rows; the draws are those of :func:`offsite.evaluation.statistics.sites.Sites`.
     request : Request
         What to measure.
     settings : EvaluationSettings
@@ -109,7 +109,7 @@ def measured_together(
         _together([column[index] for column in columns], (), requests, settings, originals)
         for index in range(len(drawn))
     ]
-    for role, members in groups_of(drawn) if drawn else []:
+    for role, members in groups_of(drawn):
         inside = [index for index, site in enumerate(drawn) if site in members]
         wholes = [pooled(role, [column[index] for index in inside]) for column in columns]
         names = tuple(site.name for site in members)
@@ -119,16 +119,8 @@ def measured_together(
 
 def _columns(models: Sequence[Predictions], settings: EvaluationSettings) -> list[list[Site]]:
     """The sites of each model, with the draws of the first."""
-    columns = [sites_of(models[0], settings)]
-    for model in models[1:]:
-        plain = sites_of(model, settings, resamples=0)
-        columns.append(
-            [
-                replace(second, counts=site.counts)
-                for second, site in zip(plain, columns[0], strict=True)
-            ]
-        )
-    return columns
+    first = Sites.of(models[0], settings)
+    return [first.single, *(first.with_probabilities(model).single for model in models[1:])]
 
 
 def _together(

@@ -2,11 +2,10 @@
 
 import pandas as pd
 
-from offsite.evaluation.predictions.roles import patients_of, roles_of
-from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.statistics.sites import Sites
 
 
-def cohort_table(predictions: Predictions) -> pd.DataFrame:
+def cohort_table(sites: Sites) -> pd.DataFrame:
     """Images, patients and labels by site and split.
 
     Returns
@@ -15,8 +14,8 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
         ``site, site_role, split, n, n_patients, n_labelled`` and ``label_<class>`` for every
         class; training sites first, splits in the order train, val, test.
     """
-    table = predictions.table[["site", "split", "label"]].assign(
-        site_role=roles_of(predictions.table).site_role, patient=patients_of(predictions)
+    table = sites.predictions.table[["site", "split", "label"]].assign(
+        site_role=sites.roles.site_role, patient=sites.patients
     )
     order = {"train": 0, "val": 1, "test": 2}
     rows = []
@@ -31,7 +30,7 @@ def cohort_table(predictions: Predictions) -> pd.DataFrame:
                 "n": len(part),
                 "n_patients": part["patient"].nunique(),
                 "n_labelled": int((part["label"] != "").sum()),
-                **{f"label_{name}": int(counts.get(name, 0)) for name in predictions.classes},
+                **{f"label_{name}": int(counts.get(name, 0)) for name in sites.predictions.classes},
             }
         )
     cohort = pd.DataFrame(rows)

@@ -20,7 +20,6 @@ from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.resampling import generator_of
 from offsite.evaluation.statistics.sites import WORST, request_of
 from offsite.evaluation.tables.alignment import Together, aligned, measured_together, rows_of_test
-from offsite.evaluation.tables.per_site import why_not_measured
 
 DIFFERENCE_COLUMNS = (
     "split",
@@ -187,7 +186,7 @@ def _at(each: Together, metric: str) -> _Compared:
     base |= {"n": sample.n, "n_patients": sample.n_patients}
     models = tuple(measured[metric] for measured in each.metrics if measured is not None)
     if not models:
-        reason = why_not_measured(each.site).value
+        reason = each.site.lacking.value
         return _Compared(base=base | {"reason": reason}, n_positive=None, units=0, values=None)
     values = np.stack([measured.values for measured in models])
     missing = next((measured for measured in models if not np.isfinite(measured.values[0])), None)

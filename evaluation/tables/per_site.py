@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 
 from offsite.evaluation.metrics.catalogue import measure, metric_names
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.effects import effect_of
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.sites import Site, groups_of, pooled, request_of, sites_of
+from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled, request_of
 from offsite.evaluation.tables.summaries import worst_and_gap
 
 COLUMNS = (
@@ -40,28 +39,26 @@ _NUMBERS = ("value", "low", "high", "effect", "effect_error")
 _COUNTS = ("n", "n_positive", "n_patients", "classes_defined", "classes", "sites_defined", "sites")
 
 
-def per_site_table(predictions: Predictions, settings: EvaluationSettings) -> pd.DataFrame:
+def per_site_table(sites: Sites) -> pd.DataFrame:
     """A row per site and metric of the test split; ``docs/evaluation/metrics.md`` has the columns.
 
     Parameters
     ----------
-    predictions : Predictions
-        Rows of all splits; only test rows are measured.
-    settings : EvaluationSettings
-        Tasks, draws, confidence, minima.
+    sites : Sites
+        Rows of all splits, of which the test rows are measured; tasks, draws, confidence, minima.
 
     Raises
     ------
     InputError
         A task does not fit the classes.
     """
-    request = request_of(predictions, settings)
-    sites = sites_of(predictions, settings)
-    measured = [(site, measured_site(site, request, settings)) for site in sites]
+    settings = sites.settings
+    request = request_of(sites.predictions, settings)
+    measured = [(site, measured_site(site, request, settings)) for site in sites.single]
     records: list[dict[str, Any]] = []
     for site, metrics in measured:
         records.extend(_site_rows(site, metrics, request, settings))
-    for role, members in groups_of(sites) if sites else []:
+    for role, members in groups_of(sites.single):
         whole = pooled(role, members)
         metrics = measured_site(whole, request, settings)
         records.extend(_site_rows(whole, metrics, request, settings))
@@ -75,13 +72,11 @@ def per_site_table(predictions: Predictions, settings: EvaluationSettings) -> pd
     return _frame(records)
 
 
-def confusion_table(predictions: Predictions) -> pd.DataFrame:
+def confusion_table(sites: Sites) -> pd.DataFrame:
     """Counts of true by called class, a row per site and pair of classes; test rows."""
-    classes = predictions.classes
+    classes = sites.predictions.classes
     records = []
-    sites = sites_of(predictions, EvaluationSettings(), resamples=0)
-    groups = [pooled(role, members) for role, members in groups_of(sites)] if sites else []
-    for site in [*sites, *groups]:
+    for site in [*sites.single, *sites.pools]:
         called = site.sample.probabilities.argmax(axis=1)
         cells = site.sample.labels * len(classes) + called
         counts = np.bincount(cells, minlength=len(classes) ** 2).reshape(len(classes), -1)
@@ -105,16 +100,9 @@ def measured_site(
     site: Site, request: Request, settings: EvaluationSettings
 ) -> dict[str, Measured] | None:
     """The site's metrics by name; ``None`` where it has too few labelled rows."""
-    if site.sample.n < settings.minimum_rows:
+    if site.why_not(settings.minimum_rows) is not Reason.OK:
         return None
     return {each.name: each for each in measure(site.sample, site.counts, request)}
-
-
-def why_not_measured(site: Site) -> Reason:
-    """Why :func:`measured_site` is ``None``."""
-    if site.images == 0:
-        return Reason.NO_SAMPLES
-    return Reason.TOO_FEW if site.sample.n else Reason.NO_LABELS
 
 
 def _site_rows(
@@ -125,7 +113,8 @@ def _site_rows(
 ) -> Iterator[dict[str, Any]]:
     if measured is None:
         n, patients = site.sample.n, site.sample.n_patients
-        nothing = Estimate(value=None, n=n, n_patients=patients, reason=why_not_measured(site))
+        reason = site.why_not(settings.minimum_rows)
+        nothing = Estimate(value=None, n=n, n_patients=patients, reason=reason)
         for name in metric_names(request):
             yield _record(site.name, site.role, name, nothing)
         return

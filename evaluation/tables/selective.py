@@ -7,17 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, patients_of, roles_of
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import SelectiveSettings
-from offsite.evaluation.statistics.binomial import clustered_interval
-from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.resampling import blocks
 from offsite.evaluation.statistics.risk_coverage import RiskCoverage
+from offsite.evaluation.statistics.sites import ALL, Site, Sites
 from offsite.evaluation.tables.frames import nullable_frame
 
-POOLED = "_pooled"
-_BLOCK = 64
 METRIC_COLUMNS = {
     "site": "str",
     "site_role": "str",
@@ -42,72 +38,70 @@ CURVE_COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Cases:
-    """Labelled test rows of a site."""
+class _Answered:
+    """Labelled test rows of a site with how sure the model is of each, and whether it errs."""
 
-    site: str
-    role: str
+    site: Site
     confidence: np.ndarray
     wrong: np.ndarray
-    patients: np.ndarray
-    rows: int
 
-    def record(self, metric: str, reason: str = "ok", **values: Any) -> dict[str, Any]:
+    @classmethod
+    def of(cls, site: Site) -> "_Answered":
+        sample = site.sample
+        return cls(
+            site=site,
+            confidence=sample.probabilities.max(axis=1),
+            wrong=sample.probabilities.argmax(axis=1) != sample.labels,
+        )
+
+    def record(self, metric: str, reason: Reason = Reason.OK, **values: Any) -> dict[str, Any]:
         return {
-            "site": self.site,
-            "site_role": self.role,
+            "site": self.site.name,
+            "site_role": self.site.role,
             "metric": metric,
             "n": len(self.wrong),
             "n_positive": int(self.wrong.sum()),
-            "n_patients": len(np.unique(self.patients)),
-            "reason": reason,
+            "n_patients": self.site.sample.n_patients,
+            "reason": reason.value,
             **values,
         }
 
-    def why_not(self, minimum: int) -> str:
-        if self.rows == 0:
-            return "no_samples"
-        if len(self.wrong) == 0:
-            return "no_labels"
-        return "ok" if len(self.wrong) >= minimum else "too_few"
 
-
-def selective_table(predictions: Predictions, settings: SelectiveSettings) -> pd.DataFrame:
+def selective_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
     """A row per site and metric; columns as in ``docs/evaluation/ood_and_shift.md``.
 
     Parameters
     ----------
-    predictions : Predictions
+    sites : Sites
         Test rows are measured; validation rows of training sites give the carried thresholds.
     settings : SelectiveSettings
-        Coverages, resamples and seed.
+        Coverages, and how many of the sites' draws are used.
     """
-    roles = roles_of(predictions.table)
-    calibration = predictions.probabilities[roles.calibrate].max(axis=1)
-    generator = np.random.default_rng(np.random.SeedSequence(settings.seed))
+    calibration = sites.predictions.probabilities[sites.roles.calibrate].max(axis=1)
     records: list[dict[str, Any]] = []
-    for cases in _sites(predictions, roles):
-        records.extend(_intrinsic(cases, settings, generator))
+    for site in _shown(sites):
+        answered = _Answered.of(site)
+        records.extend(_intrinsic(answered, sites, settings))
         for coverage in settings.coverages:
-            records.extend(_carried(cases, calibration, coverage, settings))
+            records.extend(_carried(answered, calibration, coverage, sites))
     return nullable_frame(records, METRIC_COLUMNS)
 
 
-def risk_coverage_table(predictions: Predictions, settings: SelectiveSettings) -> pd.DataFrame:
+def risk_coverage_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
     """Thinned risk-coverage curves of every site with labels, from low to full coverage."""
-    roles = roles_of(predictions.table)
     records: list[dict[str, Any]] = []
-    for cases in _sites(predictions, roles):
-        if cases.why_not(settings.minimum_rows) != "ok":
+    for site in _shown(sites):
+        if site.why_not(sites.settings.minimum_rows) is not Reason.OK:
             continue
-        curve = RiskCoverage.of(cases.confidence, cases.wrong)
+        answered = _Answered.of(site)
+        curve = RiskCoverage.of(answered.confidence, answered.wrong)
         accepted, errors, total = curve.accepted[0], curve.errors[0], curve.n[0]
         wanted = np.linspace(0, total, settings.points)[1:]
         for index in np.unique(np.searchsorted(accepted, wanted - 1e-9)):
             records.append(
                 {
-                    "site": cases.site,
-                    "site_role": cases.role,
+                    "site": site.name,
+                    "site_role": site.role,
                     "coverage": accepted[index] / total,
                     "selective_risk": errors[index] / accepted[index],
                     "generalized_risk": errors[index] / total,
@@ -118,24 +112,9 @@ def risk_coverage_table(predictions: Predictions, settings: SelectiveSettings) -
     return nullable_frame(records, CURVE_COLUMNS)
 
 
-def _sites(predictions: Predictions, roles: Roles) -> Iterator[_Cases]:
-    sites = predictions.table["site"].to_numpy(str)
-    named = [
-        (POOLED, role, roles.test & (roles.site_role == role)) for role in (TRAINING, HELD_OUT)
-    ]
-    groups = [group for group in named if group[2].any()]
-    for site, role in roles.test_sites(sites):
-        groups.append((site, role, roles.test & (sites == site) & (roles.site_role == role)))
-    for site, role, mask in groups:
-        rows = predictions.select(mask & (predictions.labels >= 0))
-        yield _Cases(
-            site=site,
-            role=role,
-            confidence=rows.probabilities.max(axis=1),
-            wrong=rows.probabilities.argmax(axis=1) != rows.labels,
-            patients=patients_of(rows),
-            rows=int(mask.sum()),
-        )
+def _shown(sites: Sites) -> list[Site]:
+    """Each role pooled, then each site."""
+    return [*(site for site in sites.pools if site.role != ALL), *sites.single]
 
 
 def _metrics(curve: RiskCoverage, coverages: tuple[float, ...]) -> dict[str, np.ndarray]:
@@ -149,57 +128,62 @@ def _metrics(curve: RiskCoverage, coverages: tuple[float, ...]) -> dict[str, np.
 
 
 def _intrinsic(
-    cases: _Cases, settings: SelectiveSettings, generator: np.random.Generator
+    answered: _Answered, sites: Sites, settings: SelectiveSettings
 ) -> Iterator[dict[str, Any]]:
-    reason = cases.why_not(settings.minimum_rows)
-    if reason != "ok":
+    sample = answered.site.sample
+    reason = answered.site.why_not(sites.settings.minimum_rows)
+    if reason is not Reason.OK:
         names = ["accuracy", "aurc", "e_aurc", "augrc"]
         names += [f"accuracy_at_{100 * c:g}" for c in settings.coverages]
-        yield from (cases.record(name, reason) for name in names)
+        yield from (answered.record(name, reason) for name in names)
         return
-    weights = patient_weights(cases.patients, settings.resamples, generator)
-    point = _metrics(RiskCoverage.of(cases.confidence, cases.wrong), settings.coverages)
+    confidence, wrong = answered.confidence, answered.wrong
+    counts = answered.site.counts[: 1 + settings.resamples]
     parts = [
-        _metrics(
-            RiskCoverage.of(cases.confidence, cases.wrong, weights[start : start + _BLOCK]),
-            settings.coverages,
-        )
-        for start in range(0, len(weights), _BLOCK)
+        _metrics(RiskCoverage.of(confidence, wrong, block[:, sample.units]), settings.coverages)
+        for block in blocks(counts, sample.n)
     ]
-    units = len(np.unique(cases.patients))
-    for name, value in point.items():
-        interval = percentile_interval(np.concatenate([part[name] for part in parts]), units)
-        low, high = interval or (None, None)
-        reason = "ok" if interval else "interval_unstable"
-        yield cases.record(name, reason, value=float(value[0]), low=low, high=high)
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        # A share has its exact interval here as in the per-site table.
+        share = name == "accuracy"
+        bounds = (
+            sites.share_interval(~wrong, sample.units)
+            if share
+            else sites.interval(values[1:], sample.n_units)
+        )
+        low, high = bounds or (None, None)
+        reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
+        yield answered.record(name, reason, value=float(values[0]), low=low, high=high)
 
 
 def _carried(
-    cases: _Cases, calibration: np.ndarray, coverage: float, settings: SelectiveSettings
+    answered: _Answered, calibration: np.ndarray, coverage: float, sites: Sites
 ) -> Iterator[dict[str, Any]]:
     """What a confidence threshold chosen on calibration rows yields at the site."""
     names = [f"{what}_at_threshold_{100 * coverage:g}" for what in ("coverage", "accuracy")]
-    reason = cases.why_not(settings.minimum_rows)
-    if reason == "ok" and len(calibration) < settings.minimum_rows:
-        reason = "no_samples" if len(calibration) == 0 else "too_few"
-    if reason != "ok":
-        yield from (cases.record(name, reason) for name in names)
+    sample, minimum = answered.site.sample, sites.settings.minimum_rows
+    reason = answered.site.why_not(minimum)
+    if reason is Reason.OK and len(calibration) < minimum:
+        reason = Reason.NO_SAMPLES if len(calibration) == 0 else Reason.TOO_FEW
+    if reason is not Reason.OK:
+        yield from (answered.record(name, reason) for name in names)
         return
     threshold = np.quantile(calibration, 1 - coverage, method="lower")
-    accepted = cases.confidence >= threshold
-    low, high = clustered_interval(accepted, cases.patients)
-    yield cases.record(names[0], value=float(accepted.mean()), low=low, high=high)
+    accepted = answered.confidence >= threshold
+    low, high = sites.share_interval(accepted, sample.units)
+    yield answered.record(names[0], value=float(accepted.mean()), low=low, high=high)
     if not accepted.any():
-        yield cases.record(names[1], "no_samples", n=0, n_positive=0, n_patients=0)
+        yield answered.record(names[1], Reason.NO_SAMPLES, n=0, n_positive=0, n_patients=0)
         return
-    right, patients = ~cases.wrong[accepted], cases.patients[accepted]
-    low, high = clustered_interval(right, patients)
-    yield cases.record(
+    right, units = ~answered.wrong[accepted], sample.units[accepted]
+    low, high = sites.share_interval(right, units)
+    yield answered.record(
         names[1],
         value=float(right.mean()),
         low=low,
         high=high,
         n=len(right),
         n_positive=int((~right).sum()),
-        n_patients=len(np.unique(patients)),
+        n_patients=sample.patients_of(units),
     )

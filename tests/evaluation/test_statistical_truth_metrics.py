@@ -21,6 +21,7 @@ from offsite.evaluation.statistics.delong import auroc_interval, placements
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.random_effects import random_effects
 from offsite.evaluation.statistics.resampling import draw_counts, weighted_sums
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tables.meta_analysis import meta_table
 from offsite.evaluation.tables.per_site import per_site_table
@@ -196,7 +197,7 @@ def test_from_predictions_to_the_next_hospital() -> None:
     sizes, hits, trials = [40, 60, 80, 100, 120, 150, 60, 80], 0, 100
     for seed in range(trials):
         made, new = hospitals(seed, sizes, tau=0.6)
-        table = per_site_table(made, settings)
+        table = per_site_table(Sites.of(made, settings))
         areas = table[table["metric"].eq("auroc")]
         row = meta_table(areas, settings).set_index("site_role").loc["held_out"]
         hits += row["prediction_low"] <= new <= row["prediction_high"]

@@ -24,6 +24,7 @@ from offsite.evaluation.calibration.table import (
 )
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.sites import Sites
 
 QUICK = EvaluationSettings(
     resamples=100,
@@ -49,7 +50,7 @@ def predictions(make_sites) -> Predictions:
 
 @pytest.fixture(scope="module")
 def table(predictions: Predictions) -> pd.DataFrame:
-    return calibration_table(predictions, QUICK)
+    return calibration_table(Sites.of(predictions, QUICK))
 
 
 def at(table: pd.DataFrame, calibrator: str, site: str, metric: str, task: str = "ill"):
@@ -208,13 +209,13 @@ def test_every_calibrator_task_and_site_has_every_metric(table: pd.DataFrame) ->
 def test_without_validation_rows_only_the_plain_model_is_measured(make_sites) -> None:
     rows = make_sites({"a": 60}, held_out=("a",))
     assert fit_calibrators(rows) == {}
-    assert set(calibration_table(rows, QUICK)["calibrator"]) == {"none"}
+    assert set(calibration_table(Sites.of(rows, QUICK))["calibrator"]) == {"none"}
 
 
 def test_reliability_curves_cover_all_rows_and_bracket_what_was_seen(
     predictions: Predictions, table: pd.DataFrame
 ) -> None:
-    curves = reliability_table(predictions, QUICK)
+    curves = reliability_table(Sites.of(predictions, QUICK))
     own = curves[curves["site"].eq("away") & curves["task"].eq("ill")]
     plain = own[own["calibrator"] == "none"]
     assert plain["n"].sum() == 300
@@ -241,7 +242,9 @@ def test_slides_that_repeat_an_answer_do_not_narrow_the_band(make_sites) -> None
     slides.table["image"] = np.arange(len(slides)).astype(str)
     settings = EvaluationSettings(resamples=100)
     one, six = (
-        calibration_table(each, settings).set_index(["task", "calibrator", "site", "metric"])
+        calibration_table(Sites.of(each, settings)).set_index(
+            ["task", "calibrator", "site", "metric"]
+        )
         for each in (rows, slides)
     )
     for metric in ("ece", "ece_debiased"):

@@ -8,6 +8,7 @@ import pytest
 
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import COLUMNS, conformal_table, fit_sets
+from offsite.evaluation.statistics.sites import Sites
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def predictions(make_sites):
 
 @pytest.fixture(scope="module")
 def table(predictions):
-    return conformal_table(predictions, ConformalSettings())
+    return conformal_table(Sites.of(predictions), ConformalSettings())
 
 
 def cell(table, site, role, level, label="_all", weighted=False):
@@ -101,7 +102,7 @@ def test_odd_sites_have_reasons_and_sizes_need_no_labels(make_sites):
         held_out=("blank", "one_class", "tiny"),
         unlabelled=("blank",),
     )
-    table = conformal_table(predictions, ConformalSettings(levels=(0.9,)))
+    table = conformal_table(Sites.of(predictions), ConformalSettings(levels=(0.9,)))
     blank = cell(table, "blank", "held_out", 0.9)
     assert blank.reason == "no_labels"
     assert 0.8 < blank.mean_size < 3
@@ -115,7 +116,9 @@ def test_odd_sites_have_reasons_and_sizes_need_no_labels(make_sites):
 
 def test_a_class_too_small_to_calibrate_refers_every_case(make_sites):
     predictions = make_sites({"a": 900, "b": 60}, priors={"a": (0.6, 0.39, 0.01)}, held_out=("b",))
-    table = conformal_table(predictions, ConformalSettings(levels=(0.95,), weighted=False))
+    table = conformal_table(
+        Sites.of(predictions), ConformalSettings(levels=(0.95,), weighted=False)
+    )
     row = cell(table, "b", "held_out", 0.95)
     assert row.refer_rate == 1.0
     rare = cell(table, "b", "held_out", 0.95, "c2")
@@ -126,13 +129,15 @@ def test_a_class_too_small_to_calibrate_refers_every_case(make_sites):
 
 def test_without_calibration_rows_the_table_says_so(make_sites):
     predictions = make_sites({"a": 50}, held_out=("a",))
-    table = conformal_table(predictions, ConformalSettings(levels=(0.9,)))
+    table = conformal_table(Sites.of(predictions), ConformalSettings(levels=(0.9,)))
     assert set(table.reason) == {"no_samples"}
     assert fit_sets(predictions, ConformalSettings()) is None
 
 
 def test_without_embeddings_the_weights_come_from_probabilities(predictions):
-    table = conformal_table(replace(predictions, embeddings=None), ConformalSettings(levels=(0.9,)))
+    table = conformal_table(
+        Sites.of(replace(predictions, embeddings=None)), ConformalSettings(levels=(0.9,))
+    )
     row = cell(table, "sicker", "held_out", 0.9, weighted=True)
     assert row.reason == "ok"
     assert row.n_effective > 50

@@ -12,6 +12,7 @@ from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tables.per_site import per_site_table
 
@@ -62,7 +63,7 @@ def test_better_on_average_and_worse_at_one_site_is_refused_by_that_sites_name()
     differences = paired_differences(champion, candidate, SETTINGS)
     pooled = differences[(differences["site"] == "_pooled") & (differences["metric"] == "auroc")]
     assert pooled["difference"].iloc[-1] > 0
-    tables = {"per_site": per_site_table(candidate, SETTINGS)}
+    tables = {"per_site": per_site_table(Sites.of(candidate, SETTINGS))}
     verdict = judge(tables, gate(NOT_WORSE), champion="3", differences=differences)
     assert not verdict.passed
     assert verdict.rules[0].sites == ("North",)
@@ -72,7 +73,7 @@ def test_better_on_average_and_worse_at_one_site_is_refused_by_that_sites_name()
 
 def test_the_same_model_again_is_not_inferior_to_itself():
     model = predictions({"East": 1.0, "North": 1.0})
-    tables = {"per_site": per_site_table(model, SETTINGS)}
+    tables = {"per_site": per_site_table(Sites.of(model, SETTINGS))}
     differences = paired_differences(model, model, SETTINGS)
     assert judge(tables, gate(NOT_WORSE), champion="1", differences=differences).passed
 

@@ -9,6 +9,7 @@ from offsite.errors import InputError
 from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import COLUMNS, ood_table
+from offsite.evaluation.statistics.sites import Sites
 
 FAST = OodSettings(resamples=60)
 KEYS = ["detector", "category", "site_role", "site", "metric"]
@@ -36,7 +37,7 @@ def cell(table, detector, category, site, metric):
 
 
 def test_a_shifted_site_stands_out_and_an_equal_one_does_not(predictions):
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     for name in ("mahalanobis", "residual"):
         moved = cell(table, name, "covariate_shifted", "moved", "auroc")
         assert moved.value > 0.85
@@ -51,7 +52,7 @@ def test_a_shifted_site_stands_out_and_an_equal_one_does_not(predictions):
 
 
 def test_a_site_detector_need_not_detect_errors(predictions):
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     # The shift lies where the model does not look, so confidence knows the errors, not the site.
     assert cell(table, "msp", "error", "moved", "auroc").value > 0.7
     assert abs(cell(table, "msp", "covariate_shifted", "moved", "auroc").value - 0.5) < 0.06
@@ -61,7 +62,7 @@ def test_a_site_detector_need_not_detect_errors(predictions):
 
 
 def test_keys_are_unique_and_nothing_is_nan(predictions):
-    table = ood_table(predictions, replace_settings(detectors=tuple(DETECTORS)))
+    table = ood_table(Sites.of(predictions), replace_settings(detectors=tuple(DETECTORS)))
     assert list(table.columns) == list(COLUMNS)
     assert not table.duplicated(KEYS).any()
     assert (table.reason == "ok").all()  # the head was recovered for those that need it
@@ -76,11 +77,11 @@ def replace_settings(**values):
 
 
 def test_test_rows_and_held_out_sites_change_no_threshold(predictions, make_sites):
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     scrambled = predictions.embeddings.copy()
     tested = (predictions.table["split"] == "test").to_numpy()
     scrambled[tested] = np.random.default_rng(1).normal(size=scrambled[tested].shape) * 9
-    other = ood_table(replace(predictions, embeddings=scrambled), FAST)
+    other = ood_table(Sites.of(replace(predictions, embeddings=scrambled)), FAST)
     columns = [*KEYS, "threshold", "threshold_from"]
     assert table[columns].equals(other[columns])
     assert set(table.threshold_from) == {"validation"}
@@ -88,7 +89,7 @@ def test_test_rows_and_held_out_sites_change_no_threshold(predictions, make_site
 
 def test_without_validation_rows_thresholds_are_cross_fitted_and_still_hold(make_sites):
     predictions = make_sites({"a": 900, "b": 900}, splits=(0.5, 0.0, 0.5), per_patient=3, seed=2)
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     assert set(table.threshold_from) == {"cross_fitted"}
     for name in FAST.detectors:
         rate = cell(table, name, "in_distribution", "_pooled", "flag_rate")
@@ -98,7 +99,7 @@ def test_without_validation_rows_thresholds_are_cross_fitted_and_still_hold(make
 def test_near_and_far_sets_have_rows_of_their_own(predictions, make_sites):
     far = make_sites({"photographs": 80, "animals": 60}, moved={"photographs": 30, "animals": 30})
     near = make_sites({"other_disease": 80}, moved={"other_disease": 2.5})
-    table = ood_table(predictions, FAST, far=far, near=near)
+    table = ood_table(Sites.of(predictions), FAST, far=far, near=near)
     assert cell(table, "mahalanobis", "far", "photographs", "auroc").value == 1.0
     pooled = cell(table, "mahalanobis", "far", "_pooled", "auroc")
     assert (pooled.value, pooled.n, pooled.site_role) == (1.0, 140, "")
@@ -106,7 +107,7 @@ def test_near_and_far_sets_have_rows_of_their_own(predictions, make_sites):
     assert 0.6 < near_auroc < 1.0
     assert cell(table, "mahalanobis", "far", "animals", "fpr_ood_at_95_id_kept").value == 0.0
     with pytest.raises(InputError, match="same model"):
-        ood_table(predictions, FAST, far=make_sites({"x": 20}, classes=4))
+        ood_table(Sites.of(predictions), FAST, far=make_sites({"x": 20}, classes=4))
 
 
 def test_sites_without_what_is_needed_have_reasons_in_place_of_values(make_sites):
@@ -117,7 +118,7 @@ def test_sites_without_what_is_needed_have_reasons_in_place_of_values(make_sites
         unlabelled=("blank",),
         noise=0.2,
     )
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     assert cell(table, "residual", "covariate_shifted", "tiny", "auroc").reason == "too_few"
     assert cell(table, "residual", "covariate_shifted", "tiny", "flag_rate").reason == "ok"
     assert cell(table, "residual", "error", "blank", "auroc").reason == "no_labels"
@@ -130,36 +131,38 @@ def test_sites_without_what_is_needed_have_reasons_in_place_of_values(make_sites
 def test_without_embeddings_or_logits_the_detectors_say_so(predictions):
     bare = replace(predictions, embeddings=None, logits=None)
     table = ood_table(
-        bare, replace_settings(detectors=("residual", "energy", "react", "msp", "gen"))
+        Sites.of(bare), replace_settings(detectors=("residual", "energy", "react", "msp", "gen"))
     )
     reasons = table.groupby("detector").reason.unique().map(list).to_dict()
     assert reasons["residual"] == reasons["react"] == ["no_embeddings"]
     assert reasons["energy"] == ["no_logits"]
-    full = ood_table(predictions, replace_settings(detectors=("msp", "gen")))
+    full = ood_table(Sites.of(predictions), replace_settings(detectors=("msp", "gen")))
     for name in ("msp", "gen"):  # log probabilities serve as well as logits
         assert cell(table, name, "error", "moved", "auroc").value == pytest.approx(
             cell(full, name, "error", "moved", "auroc").value
         )
     headless = replace(predictions, logits=np.tanh(predictions.logits))
-    table = ood_table(headless, replace_settings(detectors=("fdbd",)))
+    table = ood_table(Sites.of(headless), replace_settings(detectors=("fdbd",)))
     assert set(table.reason) == {"no_head"}
 
 
 def test_predictions_of_test_rows_alone_still_give_a_table(make_sites):
     predictions = make_sites({"a": 60, "b": 60}, held_out=("a", "b"))
-    table = ood_table(predictions, FAST)
+    table = ood_table(Sites.of(predictions), FAST)
     assert set(table.reason) == {"no_samples"}
     assert table.value.isna().all()
 
 
 def test_the_same_seed_gives_the_same_table(predictions):
     settings = replace_settings(detectors=("knn", "msp"))
-    assert ood_table(predictions, settings).equals(ood_table(predictions, settings))
+    assert ood_table(Sites.of(predictions), settings).equals(
+        ood_table(Sites.of(predictions), settings)
+    )
 
 
 def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
     flat = replace(predictions, embeddings=np.ones_like(predictions.embeddings))
-    table = ood_table(flat, FAST)
+    table = ood_table(Sites.of(flat), FAST)
     reasons = table.groupby("detector").reason.unique().map(list).to_dict()
     assert (
         reasons["mahalanobis"] == reasons["residual"] == reasons["knn"] == ["constant_embeddings"]
@@ -167,5 +170,5 @@ def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
     assert reasons["msp"] == ["ok"]
     # Constant within each class: nothing to whiten by, though the features do vary.
     labels = predictions.labels[:, None].astype(float)
-    table = ood_table(replace(predictions, embeddings=np.repeat(labels, 8, axis=1)), FAST)
+    table = ood_table(Sites.of(replace(predictions, embeddings=np.repeat(labels, 8, axis=1))), FAST)
     assert set(table.reason[table.detector == "mahalanobis"]) == {"constant_embeddings"}

@@ -5,6 +5,7 @@ import pytest
 
 from offsite.evaluation.operating_points.net_benefit import decision_curve, net_benefit_table
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.sites import Sites
 
 QUICK = EvaluationSettings(resamples=100, net_benefit_thresholds=(0.1, 0.3, 0.5))
 
@@ -30,7 +31,7 @@ def test_a_useful_model_beats_both_defaults_and_undefined_sites_say_why(make_sit
     rows = make_sites(
         {"a": 300, "blank": 20}, held_out=("a", "blank"), unlabelled=("blank",), classes=2
     )
-    table = net_benefit_table(rows, QUICK)
+    table = net_benefit_table(Sites.of(rows, QUICK))
     own = table[table["site"] == "a"]
     assert own["threshold"].tolist() == [0.1, 0.3, 0.5]
     assert (own["advantage_low"].iloc[1:] > 0).all()
@@ -48,6 +49,6 @@ def test_noise_has_no_advantage(make_sites) -> None:
     noise = type(rows)(
         table=rows.table, classes=rows.classes, probabilities=shuffled, labels=rows.labels
     )
-    table = net_benefit_table(noise, QUICK)
+    table = net_benefit_table(Sites.of(noise, QUICK))
     assert (table["advantage_low"] <= 0).all()
     assert table["advantage"].max() == pytest.approx(0, abs=0.06)

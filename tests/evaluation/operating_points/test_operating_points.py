@@ -17,6 +17,7 @@ from offsite.evaluation.operating_points.metrics import needed_threshold
 from offsite.evaluation.operating_points.table import METRICS, operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.sites import Sites
 
 TASK = TaskSettings(
     positive_classes=("c1",),
@@ -49,7 +50,7 @@ def predictions(make_sites) -> Predictions:
 
 @pytest.fixture(scope="module")
 def table(predictions: Predictions) -> pd.DataFrame:
-    return operating_point_table(predictions, QUICK)
+    return operating_point_table(Sites.of(predictions, QUICK))
 
 
 def at(table: pd.DataFrame, rule: str, site: str, metric: str) -> pd.Series:
@@ -205,7 +206,7 @@ def test_a_site_of_one_class_and_one_without_labels(table: pd.DataFrame) -> None
 
 def test_without_validation_rows_the_stated_threshold_remains(make_sites) -> None:
     rows = make_sites({"a": 100}, held_out=("a",), classes=2)
-    found = operating_point_table(rows, QUICK)
+    found = operating_point_table(Sites.of(rows, QUICK))
     by_rule = found[found["site"] == "a"].groupby("rule")["value"].count()
     assert by_rule["stated"] == len(METRICS)
     assert (by_rule["point"], by_rule["confident"]) == (0, 0)
@@ -216,6 +217,6 @@ def test_a_threshold_chosen_earlier_is_carried_as_it_is(predictions: Predictions
     packaged = [
         Threshold(task="ill", rule="point", target_sensitivity=0.9, value=0.123, n_positive=77)
     ]
-    found = operating_point_table(predictions, QUICK, packaged)
+    found = operating_point_table(Sites.of(predictions, QUICK), packaged)
     assert set(found["threshold"]) == {0.123}
     assert set(found["chosen_n_positive"]) == {77}

@@ -9,6 +9,7 @@ import pytest
 from offsite.errors import InputError
 from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.table import load_predictions
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
 
 
@@ -74,7 +75,7 @@ def test_images_without_a_patient_are_each_their_own_in_the_cohort_table(
 ) -> None:
     table["patient"] = ["", "", "002"]
     table.to_csv(tmp_path / "p.csv", index=False)
-    found = cohort_table(load_predictions(tmp_path / "p.csv")).set_index("site")
+    found = cohort_table(Sites.of(load_predictions(tmp_path / "p.csv"))).set_index("site")
     assert found["n_patients"].to_dict() == {"s": 2, "t": 1}
 
 

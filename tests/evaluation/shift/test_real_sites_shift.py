@@ -15,6 +15,7 @@ from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
+from offsite.evaluation.statistics.sites import Sites
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +112,7 @@ def value(table, **where):
 
 def test_foreign_pictures_are_far_and_other_hospitals_lie_between(real):
     predictions, far = real
-    table = ood_table(predictions, OodSettings(resamples=100), far=far)
+    table = ood_table(Sites.of(predictions), OodSettings(resamples=100), far=far)
     for name in ("mahalanobis", "residual"):
         for kind in ("ultrasound", "natural"):
             assert value(table, detector=name, site=kind, metric="auroc") > 0.98
@@ -131,7 +132,9 @@ def test_foreign_pictures_are_far_and_other_hospitals_lie_between(real):
 
 def test_hospitals_are_told_apart_by_their_photographs(real):
     predictions, _ = real
-    heads, details = shift_tables(predictions, ShiftSettings(permutations=199, resamples=100))
+    heads, details = shift_tables(
+        Sites.of(predictions), ShiftSettings(permutations=199, resamples=100)
+    )
     for name in ("aptos", "deepdrid", "messidor2"):
         row = heads[(heads.site == name) & (heads.kind == "covariate")].iloc[0]
         assert bool(row.flagged)
@@ -142,7 +145,7 @@ def test_hospitals_are_told_apart_by_their_photographs(real):
 
 def test_a_prior_is_not_estimated_where_the_hospital_itself_moves_the_outputs(real):
     predictions, _ = real
-    _, details = shift_tables(predictions, ShiftSettings(permutations=99, resamples=60))
+    _, details = shift_tables(Sites.of(predictions), ShiftSettings(permutations=99, resamples=60))
     rows = details[(details.site == "deepdrid") & (details.kind == "prevalence")]
     # Half of the cases are referable at both; EM alone would say that none is at this one.
     assert value(rows, statistic="prior_distance") < 0.05
@@ -151,7 +154,7 @@ def test_a_prior_is_not_estimated_where_the_hospital_itself_moves_the_outputs(re
 
 def test_coverage_is_kept_at_the_training_sites(real):
     predictions, _ = real
-    table = conformal_table(predictions, ConformalSettings(levels=(0.9,), weighted=False))
+    table = conformal_table(Sites.of(predictions), ConformalSettings(levels=(0.9,), weighted=False))
     pooled = table[(table.site == "_pooled") & (table.label == "_all")].set_index("site_role")
     inside = pooled.loc["training"]
     assert inside.low < 0.93

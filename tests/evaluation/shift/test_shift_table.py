@@ -9,6 +9,7 @@ import pytest
 from offsite.evaluation.shift.record import COLUMNS, ShiftRow, with_alarms
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_details, shift_table, shift_tables
+from offsite.evaluation.statistics.sites import Sites
 
 FAST = ShiftSettings(permutations=99, resamples=60, max_rows=300, null_splits=19)
 
@@ -29,7 +30,7 @@ def tables(predictions):
     rng = np.random.default_rng(1)
     wrong = (predictions.table["site"] == "worse").to_numpy() & (rng.random(len(predictions)) < 0.3)
     labels = np.where(wrong, rng.permutation(predictions.labels), predictions.labels)
-    return shift_tables(replace(predictions, labels=labels), FAST)
+    return shift_tables(Sites.of(replace(predictions, labels=labels)), FAST)
 
 
 def row(table, site, kind, statistic=None):
@@ -98,7 +99,7 @@ def test_a_prior_is_withheld_where_label_shift_does_not_explain_the_outputs(make
     odd = (predictions.table["site"] == "odd").to_numpy()
     p = predictions.probabilities.copy()
     p[odd] = 0.98 * np.eye(3)[p[odd].argmax(axis=1)] + 0.02 / 3
-    heads, details = shift_tables(replace(predictions, probabilities=p), FAST)
+    heads, details = shift_tables(Sites.of(replace(predictions, probabilities=p)), FAST)
     assert row(heads, "sicker", "prevalence").value == pytest.approx(0.37, abs=0.08)
     assert bool(row(heads, "sicker", "prevalence").flagged)
     withheld = row(heads, "odd", "prevalence")
@@ -166,7 +167,7 @@ def test_odd_sites_have_reasons_in_place_of_values(make_sites):
         held_out=("tiny", "blank", "one_class"),
         unlabelled=("blank",),
     )
-    heads, details = shift_tables(predictions, FAST)
+    heads, details = shift_tables(Sites.of(predictions), FAST)
     assert row(heads, "tiny", "covariate").reason == "too_few"
     assert row(heads, "tiny", "performance").reason == "too_few"
     assert row(heads, "blank", "performance").reason == "no_labels"
@@ -186,22 +187,22 @@ def test_odd_sites_have_reasons_in_place_of_values(make_sites):
 
 def test_without_embeddings_labels_still_tell(predictions):
     bare = replace(predictions, embeddings=None)
-    heads = shift_table(bare, FAST)
+    heads = shift_table(Sites.of(bare), FAST)
     assert set(heads.reason[heads.kind == "covariate"]) == {"no_embeddings"}
     assert set(heads.reason[heads.kind != "covariate"]) == {"ok"}
-    details = shift_details(bare, FAST)
+    details = shift_details(Sites.of(bare), FAST)
     assert row(details, "_pooled", "features", "robustness_index").reason == "no_embeddings"
 
 
 def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
     flat = replace(predictions, embeddings=np.ones_like(predictions.embeddings))
-    heads, details = shift_tables(flat, FAST)
+    heads, details = shift_tables(Sites.of(flat), FAST)
     assert set(heads.reason[heads.kind == "covariate"]) == {"constant_embeddings"}
     assert set(details.reason[details.kind == "features"]) == {"constant_embeddings"}
     # At one site only: the farthest shift there is, and not a failure.
     one = predictions.embeddings.copy()
     one[(predictions.table["site"] == "same").to_numpy()] = 0.0
-    _, details = shift_tables(replace(predictions, embeddings=one), FAST)
+    _, details = shift_tables(Sites.of(replace(predictions, embeddings=one)), FAST)
     found = details[(details.site == "same") & (details.kind == "covariate")]
     assert set(found.reason) == {"ok"}
     assert row(details, "same", "covariate", "frechet").p_value <= 0.05

@@ -13,6 +13,7 @@ from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.delong import paired_test, placements
 from offsite.evaluation.statistics.permutation import swap_counts
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.comparison import compare_methods, paired_differences
 from offsite.evaluation.tables.per_site import per_site_table
 
@@ -61,7 +62,9 @@ def test_values_are_those_of_the_per_site_tables(
     table: pd.DataFrame, rows: Predictions, worse: Predictions
 ) -> None:
     for column, model in (("first", rows), ("second", worse)):
-        own = per_site_table(model, QUICK).set_index(["site", "site_role", "metric"])["value"]
+        own = per_site_table(Sites.of(model, QUICK)).set_index(["site", "site_role", "metric"])[
+            "value"
+        ]
         mine = table[table["site"] != "_worst"].set_index(["site", "site_role", "metric"])[column]
         np.testing.assert_allclose(mine, own.loc[mine.index], atol=1e-12, equal_nan=True)
         worst = table[table["site"] == "_worst"].set_index(["site", "site_role", "metric"])[column]
@@ -130,7 +133,7 @@ def test_training_rows_of_the_second_model_may_be_absent(table, rows, worse) -> 
 
 def test_a_pair_is_sharper_than_two_models_apart(rows: Predictions) -> None:
     found = paired_differences(rows, blurred(rows, 0.3, 2), QUICK)
-    row, own = at(found, "a", "brier"), at(per_site_table(rows, QUICK), "a", "brier")
+    row, own = at(found, "a", "brier"), at(per_site_table(Sites.of(rows, QUICK)), "a", "brier")
     assert row["high"] - row["low"] < 0.5 * (own["high"] - own["low"])
 
 
@@ -176,7 +179,7 @@ def test_methods_over_seeds(rows: Predictions) -> None:
     assert better["difference_high"] < 0
     assert pd.isna(plain["difference"])
     singles = [
-        at(per_site_table(model, QUICK), "_pooled", "log_loss", "held_out")["value"]
+        at(per_site_table(Sites.of(model, QUICK)), "_pooled", "log_loss", "held_out")["value"]
         for model in groups["plain"]
     ]
     assert plain["value"] == pytest.approx(np.mean(singles), abs=1e-12)

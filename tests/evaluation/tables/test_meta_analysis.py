@@ -11,6 +11,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.random_effects import paule_mandel, random_effects
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import per_site_table
 
@@ -94,7 +95,7 @@ def per_site(make_sites) -> pd.DataFrame:
         unlabelled=("blank",),
         priors={"d": (0.2, 0.4, 0.4)},
     )
-    return per_site_table(rows, QUICK)
+    return per_site_table(Sites.of(rows, QUICK))
 
 
 def one(table: pd.DataFrame, **wanted: str) -> pd.Series:
@@ -151,7 +152,7 @@ def test_noisy_sites_are_pulled_further_and_the_gap_shrinks(per_site: pd.DataFra
 def test_perfect_sites_can_be_combined(make_sites) -> None:
     sizes = dict.fromkeys("abcde", 40)
     rows = make_sites(sizes, held_out=tuple(sizes), noise=0.1)
-    table = meta_table(per_site_table(rows, QUICK), QUICK)
+    table = meta_table(per_site_table(Sites.of(rows, QUICK)), QUICK)
     for metric in ("ill/auroc", "accuracy", "ill/sensitivity"):
         row = one(table, metric=metric, site_role="held_out")
         assert row["sites"] == 5, metric

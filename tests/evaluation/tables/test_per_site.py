@@ -12,6 +12,7 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.per_site import COLUMNS, confusion_table, per_site_table
 
 QUICK = EvaluationSettings(
@@ -35,7 +36,7 @@ def predictions(make_sites) -> Predictions:
 
 @pytest.fixture(scope="module")
 def table(predictions: Predictions) -> pd.DataFrame:
-    return per_site_table(predictions, QUICK)
+    return per_site_table(Sites.of(predictions, QUICK))
 
 
 def at(table: pd.DataFrame, site: str, metric: str, role: str | None = None) -> pd.Series:
@@ -164,7 +165,7 @@ def test_a_site_without_labels_is_listed_with_its_reason(table: pd.DataFrame) ->
 
 def test_too_few_rows_is_said_so(make_sites) -> None:
     rows = make_sites({"a": 40, "b": 8}, held_out=("a", "b"))
-    found = per_site_table(rows, QUICK)
+    found = per_site_table(Sites.of(rows, QUICK))
     assert set(found[found["site"] == "b"]["reason"]) == {"too_few"}
     assert (found[found["site"] == "b"]["n"] == 8).all()
 
@@ -205,7 +206,7 @@ def test_a_site_does_not_change_when_another_leaves(
     table: pd.DataFrame, predictions: Predictions
 ) -> None:
     fewer = predictions.select((predictions.table["site"] != "no_c2").to_numpy())
-    found = per_site_table(fewer, QUICK)
+    found = per_site_table(Sites.of(fewer, QUICK))
     for site in ("whole", "tiny", "home"):
         mine = found[(found["site"] == site)].reset_index(drop=True)
         whole = table[(table["site"] == site)].reset_index(drop=True)
@@ -217,12 +218,12 @@ def test_order_of_rows_and_names_of_patients_do_not_matter(
 ) -> None:
     order = np.random.default_rng(0).permutation(len(predictions))
     pd.testing.assert_frame_equal(
-        per_site_table(predictions.select(order), QUICK), table, rtol=1e-9, atol=1e-12
+        per_site_table(Sites.of(predictions.select(order), QUICK)), table, rtol=1e-9, atol=1e-12
     )
 
 
 def test_the_seed_decides_and_nothing_else(predictions: Predictions, table: pd.DataFrame) -> None:
-    other = per_site_table(predictions, QUICK.model_copy(update={"seed": 1}))
+    other = per_site_table(Sites.of(predictions, QUICK.model_copy(update={"seed": 1})))
     np.testing.assert_array_equal(other["value"], table["value"])
     assert not np.array_equal(other["low"].to_numpy(), table["low"].to_numpy(), equal_nan=True)
 
@@ -230,14 +231,14 @@ def test_the_seed_decides_and_nothing_else(predictions: Predictions, table: pd.D
 def test_repeating_each_image_of_a_patient_does_not_narrow_an_interval(make_sites) -> None:
     rows = make_sites({"a": 120}, held_out=("a",))
     five = rows.select(np.repeat(np.arange(120), 5))
-    one, many = (per_site_table(each, QUICK) for each in (rows, five))
+    one, many = (per_site_table(Sites.of(each, QUICK)) for each in (rows, five))
     for metric in ("ill/auroc", "brier", "quadratic_weighted_kappa"):
         before, after = at(one, "a", metric), at(many, "a", metric)
         assert after["n_patients"] == 120
         assert after["high"] - after["low"] == pytest.approx(
             before["high"] - before["low"], rel=0.02
         )
-    images = per_site_table(five, QUICK.model_copy(update={"unit": "image"}))
+    images = per_site_table(Sites.of(five, QUICK.model_copy(update={"unit": "image"})))
     ignored = at(images, "a", "brier")
     assert ignored["n_patients"] == at(images, "a", "accuracy")["n_patients"] == 120
     assert at(images, "_pooled", "brier", "all")["n_patients"] == 120
@@ -248,7 +249,7 @@ def test_repeating_each_image_of_a_patient_does_not_narrow_an_interval(make_site
 
 def test_positives_are_the_truly_positive_whatever_the_model_called_them(make_sites) -> None:
     rows = make_sites({"a": 200}, held_out=("a",), priors={"a": (0.8, 0.2)}, classes=2)
-    table = per_site_table(rows, EvaluationSettings(resamples=100))
+    table = per_site_table(Sites.of(rows, EvaluationSettings(resamples=100)))
     ill, called = rows.labels == 1, rows.probabilities[:, 1] >= 0.5
     assert 0 < (ill & called).sum() < ill.sum()
     wanted = {
@@ -262,7 +263,7 @@ def test_positives_are_the_truly_positive_whatever_the_model_called_them(make_si
 
 def test_two_classes_need_no_task(make_sites) -> None:
     rows = make_sites({"a": 200}, held_out=("a",), classes=2)
-    found = per_site_table(rows, EvaluationSettings(resamples=100))
+    found = per_site_table(Sites.of(rows, EvaluationSettings(resamples=100)))
     names = set(found["metric"])
     assert {"auroc", "auprc", "c1/sensitivity", "c1/auprc_at_reference"} <= names
     assert not {"auroc_ovo", "c1/auroc", "quadratic_weighted_kappa"} & names
@@ -273,7 +274,7 @@ def test_two_classes_need_no_task(make_sites) -> None:
 
 def test_a_perfect_auroc_has_a_lower_bound_under_one(make_sites) -> None:
     rows = make_sites({"a": 40}, held_out=("a",), classes=2, noise=0.1)
-    row = at(per_site_table(rows, EvaluationSettings(resamples=100)), "a", "auroc")
+    row = at(per_site_table(Sites.of(rows, EvaluationSettings(resamples=100))), "a", "auroc")
     assert (row["value"], row["high"]) == (1.0, 1.0)
     assert row["low"] < 0.96
 
@@ -281,31 +282,35 @@ def test_a_perfect_auroc_has_a_lower_bound_under_one(make_sites) -> None:
 def test_stratified_draws_keep_a_rare_class(make_sites) -> None:
     rows = make_sites({"a": 60}, priors={"a": (0.9, 0.05, 0.05)}, held_out=("a",), seed=3)
     assert 2 <= (rows.labels == 2).sum() <= 4
-    plain = at(per_site_table(rows, QUICK), "a", "macro_f1")
-    kept = at(per_site_table(rows, QUICK.model_copy(update={"stratified": True})), "a", "macro_f1")
+    plain = at(per_site_table(Sites.of(rows, QUICK)), "a", "macro_f1")
+    kept = at(
+        per_site_table(Sites.of(rows, QUICK.model_copy(update={"stratified": True}))),
+        "a",
+        "macro_f1",
+    )
     assert kept["reason"] == "ok"
     assert plain["value"] == kept["value"]
 
 
 def test_a_table_without_test_rows_is_empty_with_its_columns(make_sites) -> None:
     rows = make_sites({"a": 40}, splits=(1.0, 0.0, 0.0))
-    assert per_site_table(rows, QUICK).empty
-    assert tuple(per_site_table(rows, QUICK).columns) == COLUMNS
-    assert confusion_table(rows).empty
+    assert per_site_table(Sites.of(rows, QUICK)).empty
+    assert tuple(per_site_table(Sites.of(rows, QUICK)).columns) == COLUMNS
+    assert confusion_table(Sites.of(rows)).empty
 
 
 def test_a_task_that_does_not_fit_is_refused(predictions: Predictions) -> None:
     for members, code in ((("c9",), "unknown_class"), (("c0", "c1", "c2"), "empty_task")):
         settings = EvaluationSettings(tasks={"t": TaskSettings(positive_classes=members)})
         with pytest.raises(InputError) as error:
-            per_site_table(predictions, settings)
+            per_site_table(Sites.of(predictions, settings))
         assert error.value.code == code
     with pytest.raises(ValidationError, match="task name"):
         EvaluationSettings(tasks={"a/b": TaskSettings(positive_classes=("c0",))})
 
 
 def test_confusions_add_up(predictions: Predictions) -> None:
-    found = confusion_table(predictions)
+    found = confusion_table(Sites.of(predictions))
     whole = found[(found["site"] == "whole")]
     assert whole["count"].sum() == 240
     assert whole.groupby("true_class")["share"].sum().tolist() == pytest.approx([1.0] * 3)

@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from offsite.evaluation.settings import SelectiveSettings
 from offsite.evaluation.statistics.risk_coverage import RiskCoverage
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 
 FAST = SelectiveSettings(resamples=60)
@@ -103,7 +104,7 @@ def cell(table, site, metric, role="held_out"):
 
 
 def test_the_table_has_every_metric_of_every_site(predictions):
-    table = selective_table(predictions, FAST)
+    table = selective_table(Sites.of(predictions), FAST)
     assert not table.duplicated(["site", "site_role", "metric"]).any()
     assert table.groupby(["site", "site_role"]).size().unique().tolist() == [10]
     accuracy = cell(table, "new", "accuracy")
@@ -117,7 +118,7 @@ def test_the_table_has_every_metric_of_every_site(predictions):
 
 
 def test_carried_thresholds_keep_what_they_promise_where_nothing_shifted(predictions):
-    table = selective_table(predictions, FAST)
+    table = selective_table(Sites.of(predictions), FAST)
     for coverage in (80, 90):
         row = cell(table, "_pooled", f"coverage_at_threshold_{coverage}", "training")
         assert row.value == pytest.approx(coverage / 100, abs=0.06)
@@ -126,7 +127,7 @@ def test_carried_thresholds_keep_what_they_promise_where_nothing_shifted(predict
 
 
 def test_sites_without_labels_or_cases_have_reasons(predictions):
-    table = selective_table(predictions, FAST)
+    table = selective_table(Sites.of(predictions), FAST)
     assert set(table.reason[table.site == "blank"]) == {"no_labels"}
     assert set(table.reason[table.site == "tiny"]) == {"too_few"}
     assert table.value[table.reason != "ok"].isna().all()
@@ -134,8 +135,8 @@ def test_sites_without_labels_or_cases_have_reasons(predictions):
 
 
 def test_curves_rise_to_full_coverage_and_end_at_the_error_rate(predictions):
-    curves = risk_coverage_table(predictions, FAST)
-    table = selective_table(predictions, FAST)
+    curves = risk_coverage_table(Sites.of(predictions), FAST)
+    table = selective_table(Sites.of(predictions), FAST)
     assert set(curves.site) == {"_pooled", "a", "b", "new", "sure"}
     for (site, role), curve in curves.groupby(["site", "site_role"]):
         assert len(curve) <= FAST.points
@@ -149,14 +150,14 @@ def test_curves_rise_to_full_coverage_and_end_at_the_error_rate(predictions):
 
 def test_a_site_without_calibration_rows_has_no_carried_threshold(make_sites):
     predictions = make_sites({"a": 100}, held_out=("a",))
-    table = selective_table(predictions, FAST)
+    table = selective_table(Sites.of(predictions), FAST)
     assert cell(table, "a", "accuracy_at_threshold_80").reason == "no_samples"
     assert cell(table, "a", "accuracy_at_80").reason == "ok"
 
 
 def test_a_site_without_an_error_is_not_said_to_be_certain(make_sites):
     rows = make_sites({"home": 200, "small": 12}, held_out=("small",), noise=0.1)
-    table = selective_table(rows, SelectiveSettings(resamples=50))
+    table = selective_table(Sites.of(rows), SelectiveSettings(resamples=50))
     perfect = table[(table["site"] == "small") & (table["metric"] == "accuracy_at_80")].iloc[0]
     assert perfect["value"] == 1.0
     assert pd.isna(perfect["low"])
