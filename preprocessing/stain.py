@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.tiles.tissue import density_table
+from offsite.preprocessing.slides.density import density_table
 from offsite.settings import Settings
 
 _LOG10 = float(np.log(10))

@@ -3,7 +3,6 @@
 import ast
 import re
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -57,14 +56,16 @@ def test_no_module_of_the_rooms_is_longer_than_one_subject() -> None:
     assert {name: n for name, n in lengths.items() if n > LONGEST} == {}
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def arrows_between_modules() -> dict[str, set[str]]:
     modules = {
         "offsite." + ".".join(path.relative_to(ROOT).with_suffix("").parts): path
         for path in sources(*(f"{room}/*.py" for room in ROOMS)) if path.exists()
     }  # fmt: skip
-    arrows: dict[str, set[str]] = defaultdict(set)
-    for name, path in modules.items():
-        arrows[name] = imported(path) & modules.keys() - {name}
+    return {name: imported(path) & modules.keys() - {name} for name, path in modules.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows = arrows_between_modules()
     done: set[str] = set()
 
     def follow(name: str, trail: tuple[str, ...]) -> None:
@@ -74,8 +75,21 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
                 follow(other, (*trail, name))
             done.add(name)
 
-    for name in modules:
+    for name in arrows:
         follow(name, ())
+
+
+def test_no_two_folders_of_a_room_import_each_other() -> None:
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    between = {
+        (folder(name), folder(other))
+        for name, others in arrows_between_modules().items() for other in others
+        if folder(name) != folder(other)
+    }  # fmt: skip
+    assert len(between) > 100
+    assert [(a, b) for a, b in sorted(between) if a < b and (b, a) in between] == []
 
 
 def test_the_layers_are_kept_without_an_exception() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from offsite.evaluation.metrics import confusion
 from offsite.evaluation.metrics.separation import precision_at_prevalence, separation
-from offsite.evaluation.operating_points.metrics import shares_at
+from offsite.evaluation.metrics.thresholds import shares_at
 from offsite.evaluation.predictions.tasks import Task
 from offsite.evaluation.statistics.measured import Measured, Request, share
 from offsite.evaluation.statistics.resampling import weighted_sums

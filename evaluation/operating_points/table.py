@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from offsite.evaluation.metrics.separation import why_undefined
-from offsite.evaluation.operating_points.choosing import Threshold, choose_thresholds
-from offsite.evaluation.operating_points.metrics import (
+from offsite.evaluation.metrics.thresholds import (
     Outcomes,
     needed_threshold,
     outcomes,
     shares_at,
 )
+from offsite.evaluation.operating_points.choosing import Threshold, choose_thresholds
 from offsite.evaluation.predictions.roles import TRAINING, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of

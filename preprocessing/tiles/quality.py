@@ -12,12 +12,8 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.tiles.tissue import (
-    channel_max,
-    channel_min,
-    optical_density,
-    without_small,
-)
+from offsite.preprocessing.slides.density import optical_density
+from offsite.preprocessing.tiles.tissue import channel_max, channel_min, without_small
 from offsite.settings import Settings
 
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from offsite.preprocessing.slides.density import optical_density
 from offsite.settings import Settings
 
 FALLBACK_WHITE = (243.0, 243.0, 243.0)
@@ -46,17 +47,6 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
         counts = np.bincount(glass[:, channel], minlength=256).astype(float)
         peaks.append(float(np.argmax(np.convolve(counts, np.ones(5), mode="same"))))
     return np.array(peaks)
-
-
-def density_table(white: np.ndarray) -> np.ndarray:
-    """Optical density (base 10) of each grey value and channel: 1 x 256 x 3, float32."""
-    values = np.maximum(np.arange(256, dtype=float), 1)[:, None]
-    return np.ascontiguousarray(-np.log10(values / np.asarray(white)), dtype=np.float32)[None]
-
-
-def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0)."""
-    return cv2.LUT(pixels, np.maximum(density_table(white), 0))
 
 
 def channel_max(values: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import beta
 
 from offsite.errors import InputError
+from offsite.evaluation.metrics.thresholds import needed_threshold
 from offsite.evaluation.operating_points.choosing import (
     Threshold,
     choose_threshold,
     choose_thresholds,
 )
-from offsite.evaluation.operating_points.metrics import needed_threshold
 from offsite.evaluation.operating_points.table import METRICS, operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings

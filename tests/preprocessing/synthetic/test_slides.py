@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
 from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.slides.density import optical_density
 from offsite.preprocessing.synthetic.slides.biology import CLASSES, RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.cohort import (
     SyntheticSlideSettings,
@@ -20,7 +21,7 @@ from offsite.preprocessing.synthetic.slides.cohort import (
 )
 from offsite.preprocessing.synthetic.slides.rendering import render, sample_artefacts, truth_masks
 from offsite.preprocessing.synthetic.slides.sites import SITES
-from offsite.preprocessing.tiles.tissue import optical_density, white_point
+from offsite.preprocessing.tiles.tissue import white_point
 
 TINY = SyntheticSlideSettings(patients=5, slides_per_patient=(1, 1), width_um=160, height_um=150)
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from offsite.preprocessing.slides.density import optical_density
 from offsite.preprocessing.slides.overview import area_reduced
 from offsite.preprocessing.synthetic.slides.biology import RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.rendering import (
@@ -17,7 +18,6 @@ from offsite.preprocessing.synthetic.slides.sites import SITES
 from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
 from offsite.preprocessing.tiles.tissue import (
     TissueSettings,
-    optical_density,
     tissue_mask,
     white_point,
     without_small,

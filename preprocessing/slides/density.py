@@ -1,0 +1,15 @@
+"""Optical density: how much light the glass and what lies on it hold back."""
+
+import cv2
+import numpy as np
+
+
+def density_table(white: np.ndarray) -> np.ndarray:
+    """Optical density (base 10) of each grey value and channel: 1 x 256 x 3, float32."""
+    values = np.maximum(np.arange(256, dtype=float), 1)[:, None]
+    return np.ascontiguousarray(-np.log10(values / np.asarray(white)), dtype=np.float32)[None]
+
+
+def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0)."""
+    return cv2.LUT(pixels, np.maximum(density_table(white), 0))
