@@ -52,8 +52,8 @@ $(SETUP): requirements.lock pyproject.toml
 	@touch $@
 
 pages: $(SETUP)  ## write the pages that are made from the code: settings and their schema
-	$(BIN)/offsite config page > docs/settings.md
-	$(BIN)/offsite config schema > workflows/pipeline/schemas/configuration.schema.json
+	$(BIN)/offsite workflow settings > docs/settings.md
+	$(BIN)/offsite workflow schema > workflows/pipeline/schemas/configuration.schema.json
 
 lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
 	test ! -e .venv-lock

@@ -6,53 +6,55 @@ Exit codes: 0 done; 1 internal error; 2 unusable input or settings; 3 done, but 
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
 from offsite.errors import InputError
 from offsite.workflows.commands import (
-    calibrate,
     cohort,
-    config,
     demo,
     doctor,
+    encoder,
     evaluate,
     model,
     predict,
     results,
+    screen,
+    site,
     stages,
-    twins,
     workflow,
 )
 
 app = typer.Typer(
     name="offsite",
+    cls=screen.FirstScreen,
     help="Medical-imaging models that hold up at hospitals they were never trained on.",
+    epilog="Begin with: offsite demo pathology. Every command has --help with an example.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(demo.app, name="demo")
-app.add_typer(config.app, name="config")
-app.add_typer(cohort.app, name="cohort")
-app.add_typer(workflow.app, name="workflow")
-app.add_typer(model.app, name="model")
-for command in (
-    stages.tile,
-    stages.embed,
-    stages.prepare,
-    stages.train,
-    twins.twins,
-    evaluate.evaluate,
-    results.track,
-    results.compare,
-    results.register,
-    calibrate.calibrate,
-    predict.predict,
-    doctor.doctor,
-):
-    app.command()(command)
+for _name, _group in {
+    "demo": demo.app,
+    "cohort": cohort.app,
+    "workflow": workflow.app,
+    "encoder": encoder.app,
+    "model": model.app,
+    "site": site.app,
+}.items():
+    app.add_typer(_group, name=_name, rich_help_panel=screen.panel_of(_name))
+_commands: dict[str, Callable[..., None]] = {
+    "doctor": doctor.doctor,
+    "train": stages.train,
+    "evaluate": evaluate.evaluate,
+    "compare": results.compare,
+    "predict": predict.predict,
+}
+for _name, _command in _commands.items():
+    app.command(_name, rich_help_panel=screen.panel_of(_name))(_command)
+screen.add_aliases(app)
+screen.fill_paragraphs(app)
 
 
 def _version(asked: bool) -> None:
@@ -77,8 +79,28 @@ def _root(
 
 def main() -> None:
     """Run the command; an unusable input is a sentence on standard error and exit code 2."""
+    _start_in_utf8()
     try:
         app()
     except InputError as error:
         typer.secho(str(error), fg="red", err=True)
         sys.exit(2)
+
+
+def _start_in_utf8() -> None:
+    """Begin again in UTF-8 where the locale says otherwise.
+
+    Names of files and what is printed are in UTF-8 whatever the locale: a Latin-1 or C locale would
+    else look for other names than the table gives, and could not print a tick. Python takes its
+    encoding when it starts, and so do the processes that it starts.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+    encodings = {sys.getfilesystemencoding(), *(stream.encoding for stream in streams)}
+    if {name.lower() for name in encodings if name} == {"utf-8"} or os.name != "posix":
+        return
+    if not sys.flags.utf8_mode:
+        environment = {**os.environ, "PYTHONUTF8": "1"}
+        environment.pop("PYTHONIOENCODING", None)  # it would overrule the rest
+        os.execve(  # noqa: S606 (ourselves, with the same words)
+            sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment
+        )

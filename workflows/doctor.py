@@ -186,9 +186,11 @@ def _monai() -> str:
 
 
 def _database(uri: str | None) -> str:
-    from offsite.evaluation.tracking.logging import client_of
+    from offsite.evaluation.tracking.store import client_of, store_exists
 
     if uri is not None:
+        if not store_exists(uri):
+            return f"{uri} is not there yet: the first run that is logged makes it"
         client_of(uri)
         return f"{uri} answers"
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ def champion_of(uri: str, name: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client_of(uri).get_model_version_by_alias(name, CHAMPION).version)
+        return str(client_of(uri, create=False).get_model_version_by_alias(name, CHAMPION).version)
     except MlflowException as error:
         if error.error_code in ABSENT:
             return None
@@ -44,7 +44,7 @@ def promote(uri: str, name: str, version: str, verdict: "GateVerdict") -> bool:
     bool
         Whether the verdict allows the version to be the champion.
     """
-    client = client_of(uri)
+    client = client_of(uri, create=False)
     find_version(client, f"models:/{name}/{version}")
     previous = champion_of(uri, name)
     tags = verdict.tags()

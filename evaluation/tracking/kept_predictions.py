@@ -98,7 +98,7 @@ def _keep(uri: str, name: str, version: str, file: Path) -> None:
 def _fetched(uri: str, name: str, version: str, folder: Path) -> Path | None:
     from mlflow.exceptions import MlflowException
 
-    client = client_of(uri)
+    client = client_of(uri, create=False)
     known = find_version(client, f"models:/{name}/{version}")
     digest = known.tags.get(PREDICTIONS, "")
     if not digest:

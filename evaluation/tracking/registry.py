@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offsite.errors import InputError
+from offsite.evaluation.tracking.names import check_model_name
 from offsite.evaluation.tracking.store import client_of
 from offsite.files import digest_of, file_digest, read_json
 
@@ -66,8 +67,9 @@ def register_package(
     Raises
     ------
     InputError
-        The folder is not a model package.
+        The folder is not a model package, or the name cannot be kept.
     """
+    check_model_name(name)
     source = Path(folder)
     if not (source / "model.json").is_file():
         raise InputError(
@@ -120,7 +122,7 @@ def fetch_package(uri: str, model: str, destination: str | Path) -> Path:
     InputError
         There is no such version, or the files are not those that were registered.
     """
-    client = client_of(uri)
+    client = client_of(uri, create=False)
     version = find_version(client, model)
     target = Path(destination)
     digest = version.tags.get(PACKAGE_DIGEST)

@@ -55,17 +55,31 @@ def initialise(uri: str) -> str:
     return f"{_SQLITE}{database}"
 
 
-def client_of(uri: str) -> "MlflowClient":
+def client_of(uri: str, *, create: bool = True) -> "MlflowClient":
     """An MLflow client on an initialised store, with telemetry and printing off.
 
     A server's user and password come from MLflow's own environment variables.
 
+    Parameters
+    ----------
+    uri : str
+        See `initialise`.
+    create : bool
+        Whether a SQLite store that is not there is made; whoever only reads has mistyped it.
+
     Raises
     ------
     InputError
-        The URI is of another kind, the database is damaged or of another MLflow version, or the
-        server refuses or does not answer.
+        The URI is of another kind, there is no such store (code ``no_store``), the database is
+        damaged or of another MLflow version, or the server refuses or does not answer.
     """
+    if not create and not store_exists(uri):
+        raise InputError(
+            "there is no such tracking store",
+            file=uri,
+            remedy="Check its path: `offsite workflow track` makes one, commands that read do not",
+            code="no_store",
+        )
     ready = initialise(uri)
     _quiet_mlflow()
     from mlflow.exceptions import MlflowException
@@ -115,14 +129,42 @@ def _refused(uri: str, error: Exception) -> InputError:
     )
 
 
+def check_address(uri: str) -> None:
+    """Refuse an address that is no tracking store's; whether it answers is not asked.
+
+    Raises
+    ------
+    InputError
+        Code ``tracking_uri``.
+
+    Examples
+    --------
+    >>> check_address("sqlite:///results/mlflow.db")
+    """
+    if not uri.startswith(("http://", "https://")):
+        database_path(uri)
+
+
+def store_exists(uri: str) -> bool:
+    """Whether there is a store; of a server it is not known before it is asked."""
+    return uri.startswith(("http://", "https://")) or database_path(uri).is_file()
+
+
 def database_path(uri: str) -> Path:
     """The file of a SQLite URI, absolute.
 
     Raises
     ------
     InputError
-        The URI is not a SQLite one.
+        The URI is not a SQLite one, or has options (``?timeout=30``), which would be taken for a
+        part of the file's name by some and not by others.
     """
+    if uri.startswith(_SQLITE) and "?" in uri:
+        raise InputError(
+            f"'{uri}' has options after a '?'",
+            remedy="Give the path of the database alone: sqlite:///path/mlflow.db",
+            code="tracking_uri",
+        )
     if not uri.startswith(_SQLITE) or uri == _SQLITE:
         raise InputError(
             f"'{uri}' is not a tracking store that offsite uses",

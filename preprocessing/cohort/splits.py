@@ -92,9 +92,17 @@ def _check_given(cohort: Cohort, given: pd.Series, held_out: pd.Series) -> None:
 
 def _patients(table: pd.DataFrame) -> pd.DataFrame:
     """One row per patient: site, most severe class, given split; in order of name."""
-    return table.groupby("patient", sort=True).agg(
-        site=("site", "first"), label=("label_index", "max"), given=("given", "max")
+    names, first, codes = np.unique(
+        table["patient"].to_numpy(dtype=str), return_index=True, return_inverse=True
     )
+    label = np.full(len(names), -1)
+    np.maximum.at(label, codes, table["label_index"].to_numpy())
+    given = np.full(len(names), "", dtype=object)
+    marks = table["given"].to_numpy()
+    for row in np.flatnonzero(marks != ""):
+        given[codes[row]] = max(given[codes[row]], marks[row])
+    site = table["site"].to_numpy()[first]
+    return pd.DataFrame({"site": site, "label": label, "given": given}, index=names)
 
 
 def _assign(patients: pd.DataFrame, settings: SplitSettings) -> dict[str, str]:
@@ -103,17 +111,24 @@ def _assign(patients: pd.DataFrame, settings: SplitSettings) -> dict[str, str]:
     Carrying it keeps the overall shares right where strata hold one or two patients each, which
     rounding each on its own would not.
     """
-    shares = np.array([1 - settings.val - settings.test, settings.val, settings.test])
+    shares = (1 - settings.val - settings.test, settings.val, settings.test)
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 0x5B117]))
-    assigned = {str(name): str(row.given) for name, row in patients.iterrows() if row.given}
-    for _, same_class in patients[patients["given"] == ""].groupby("label"):
-        quota = np.zeros(3)
-        for _, stratum in same_class.groupby("site"):
-            quota += shares * len(stratum)
-            for name in generator.permutation(stratum.index.to_numpy(dtype=str)):
-                choice = int(np.argmax(quota))
+    fixed = patients.loc[patients["given"] != "", "given"]
+    assigned = {str(name): str(split) for name, split in fixed.items()}
+    free = patients[patients["given"] == ""]
+    names = free.index.to_numpy(dtype=str)
+    _, site = np.unique(free["site"].to_numpy(dtype=str), return_inverse=True)
+    label = free["label"].to_numpy()
+    for index in np.unique(label):
+        quota = [0.0, 0.0, 0.0]
+        members = np.flatnonzero(label == index)
+        for number in np.unique(site[members]):
+            stratum = names[members[site[members] == number]]
+            quota = [left + share * len(stratum) for left, share in zip(quota, shares, strict=True)]
+            for name in generator.permutation(stratum).tolist():
+                choice = quota.index(max(quota))
                 quota[choice] -= 1
-                assigned[str(name)] = _SPLITS[choice]
+                assigned[name] = _SPLITS[choice]
     return assigned
 
 

@@ -45,10 +45,11 @@ def test_every_command_and_option_on_the_pages_exists() -> None:
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
     named = commands_on_pages()
-    assert {"tile", "train", "evaluate", "predict", "calibrate"} <= {name for _, name, *_ in named}
+    assert {"workflow", "train", "evaluate", "predict", "site"} <= {name for _, name, *_ in named}
     for page, name, second, rest in named:
         assert name in root.commands, f"{page}: offsite {name}"
         command = root.commands[name]
+        assert not command.hidden, f"{page}: offsite {name} is the spelling of before"
         if isinstance(command, TyperGroup):
             assert second in command.commands, f"{page}: offsite {name} {second}"
             command = command.commands[second]

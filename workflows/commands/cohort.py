@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort
 
-app = typer.Typer(help="Look at a cohort before anything is computed.", no_args_is_help=True)
-FOUND = 3
+app = typer.Typer(
+    help="read, check: the table of images that everything begins with.", no_args_is_help=True
+)
+SOME_WRONG = 3
 
 
 class Layout(StrEnum):
@@ -26,7 +28,10 @@ class Layout(StrEnum):
 def check(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet: image, patient, site, label ...")],
     classes: Annotated[
-        str, typer.Option(help="Class names in order, separated by commas; default: those found.")
+        str,
+        typer.Option(
+            help="Class names in order, separated by commas; default: those of the table."
+        ),
     ] = "",
     images: Annotated[
         bool, typer.Option(help="Look at the image files, not at the table alone.")
@@ -40,8 +45,10 @@ def check(
 ) -> None:
     """Validate and audit a cohort table: duplicates, leaks, conflicting labels, site giveaways.
 
-    Every fault of the table is named with its remedy (exit code 2). What the audit finds is listed;
-    exit code 3: some of it makes results wrong.
+    Takes a table; gives counts by site and a list of what is wrong, each fault with its remedy.
+    Exit code 2: the table cannot be used; 3: it can, but some of it makes results wrong.
+
+    Example: offsite cohort check cohort.csv --strict clean.csv
     """
     from offsite.preprocessing.cohort.audit import audit_cohort
     from offsite.preprocessing.cohort.table import load_cohort
@@ -59,7 +66,7 @@ def check(
     if strict is not None:
         _write_strict(cohort, audit, strict)
     if any(finding.severity == "error" for finding in audit.findings):
-        raise typer.Exit(FOUND)
+        raise typer.Exit(SOME_WRONG)
 
 
 @app.command()
@@ -79,7 +86,12 @@ def read(
         str | None, typer.Option(help="Regular expression with one group: patient in a file name.")
     ] = None,
 ) -> None:
-    """Write a cohort table from GDRBench folders, class folders or a MedMNIST file."""
+    """Write a cohort table from what there is: GDRBench folders, class folders, a MedMNIST file.
+
+    Takes a folder or an .npz file; gives the table (CSV or Parquet), and prints its path.
+
+    Example: offsite cohort read photos --layout class-folders -o cohort.csv --site east
+    """
     from offsite.preprocessing.readers.building import write_cohort
     from offsite.preprocessing.readers.class_folders import read_class_folders
     from offsite.preprocessing.readers.gdrbench import read_gdrbench
@@ -135,12 +147,12 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
     colours = {"error": "red", "warning": "yellow", "note": "cyan"}
     images = cohort.table["image"]
     for kind in dict.fromkeys(finding.kind for finding in audit.findings):
-        found = [finding for finding in audit.findings if finding.kind == kind]
-        severity = found[0].severity
+        alike = [finding for finding in audit.findings if finding.kind == kind]
+        severity = alike[0].severity
         data.print(
-            f"[{colours[severity]}]{severity:<8}[/] {len(found):>5}  {kind.replace('_', ' ')}"
+            f"[{colours[severity]}]{severity:<8}[/] {len(alike):>5}  {kind.replace('_', ' ')}"
         )
-        for finding in found[:3]:
+        for finding in alike[:3]:
             named = ", ".join(Path(images.iloc[row]).name for row in finding.rows[:3])
             text = f"{finding.detail}: {named}" if named else finding.detail
             data.print(f"                {escape(text)}", soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make a synthetic cohort of several hospitals and do the whole job on it.",
+    help="pathology, retina: the whole job on synthetic hospitals, in minutes.",
     no_args_is_help=True,
 )
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder; run again to go on.")]
@@ -14,7 +14,12 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder; run again 
 
 @app.command()
 def pathology(output: Output = Path("demo/pathology")) -> None:
-    """Slides: tiles, features, SC-MIL, report, registry, prediction of new slides."""
+    """Slides: tiles, features, SC-MIL, report, registry, prediction of new slides.
+
+    Takes nothing; gives a folder with cohort, job, results, report, worklist and MLflow store.
+
+    Example: offsite demo pathology -o demo/pathology
+    """
     from offsite.workflows.demo import pathology as demo_pathology
     from offsite.workflows.demo import running as demo
 
@@ -23,7 +28,12 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
 
 @app.command()
 def retina(output: Output = Path("demo/retina")) -> None:
-    """Photographs: preparation, DECO, report, registry, grading of new photographs."""
+    """Photographs: preparation, DECO, report, registry, grading of new photographs.
+
+    Takes nothing; gives a folder with cohort, job, results, report, worklist and MLflow store.
+
+    Example: offsite demo retina -o demo/retina
+    """
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 

@@ -5,17 +5,20 @@ from typing import Annotated
 
 import typer
 
+from offsite.workflows.commands.options import TrackingUri
+
 
 def doctor(
     folder: Annotated[Path, typer.Option(help="Where results will be written.")] = Path(),
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store to try: sqlite:///path or http(s)://server.")
-    ] = None,
+    tracking_uri: TrackingUri = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Try what offsite needs on this machine; each failure comes with its remedy.
+    """Try what offsite needs on this machine.
 
-    Exit code 1: something that is needed does not work.
+    Takes nothing; gives a list of what works, each failure with its remedy. Exit code 1: something
+    that is needed does not work.
+
+    Example: offsite doctor --folder results --tracking-uri sqlite:///mlflow.db
     """
     import json
     from dataclasses import asdict

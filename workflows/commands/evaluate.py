@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import TrackingUri
+from offsite.workflows.commands.options import Overrides, TrackingUri
 
 
 def evaluate(
@@ -21,19 +21,25 @@ def evaluate(
     ] = None,
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "offsite",
+    overrides: Overrides = None,
 ) -> None:
-    """Measure models at every site; prints the path of each report.
+    """Measure models at every site, with intervals and what to expect at the next one.
 
-    A run folder is evaluated by its own configuration. Any other model's predictions can be
-    evaluated too: a Parquet or CSV table with image, patient, site, split, label and prob_<class>.
+    Takes runs, or any model's predictions (Parquet or CSV: image, patient, site, split, label,
+    prob_CLASS); gives tables and a page, and prints its path. A run is evaluated by the settings
+    it was made with; --settings and --set are for tables.
+
+    Example: offsite evaluate predictions.csv -o evaluation --set metrics.resamples=500
     """
     from offsite.workflows.stages import evaluation as evaluation_stage
 
     for run in runs:
         if (run / evaluation_stage.CELL).is_file():
+            if overrides:
+                raise typer.BadParameter("--set is for tables; a run has its own settings")
             report = evaluation_stage.evaluate_run(run).report
             if tracking_uri:
                 evaluation_stage.track_run(run, tracking_uri, experiment)
         else:
-            report = evaluation_stage.evaluate_table(run, output, settings)
+            report = evaluation_stage.evaluate_table(run, output, settings, overrides or ())
         typer.echo(report)

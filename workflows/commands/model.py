@@ -1,32 +1,136 @@
-"""``offsite model``: look into a model package."""
+"""``offsite model``: from a run to the registry, and into a model package."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Look into a model package; promote one.", no_args_is_help=True)
+from offsite.workflows.commands.options import Overrides, TrackingUri, job_of
+
+if TYPE_CHECKING:
+    from offsite.evaluation.gate.verdict import GateVerdict
+
+app = typer.Typer(
+    help="register, promote, info, verify, export: versions in the registry, and model packages.",
+    no_args_is_help=True,
+)
 REFUSED = 4
-Model = Annotated[str, typer.Argument(help="Folder of a package, or models:/name@alias.")]
-Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store of models:/...")]
+_Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="Folder of a package, or models:/name@alias.")
+]
+_ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="The same, as predict spells it.")
+]
+
+
+@app.command()
+def register(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|JOB", help="Folder of a finished run, or a job.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the registered model; default: the job's.")
+    ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option(help="Rules (YAML): promote to @champion where every site meets them."),
+    ] = None,
+    override: Annotated[
+        str, typer.Option(help="Promote in spite of a refusal, with this written reason (kept).")
+    ] = "",
+    tracking_uri: TrackingUri = None,
+    overrides: Overrides = None,
+) -> None:
+    """Package a run and register it as a candidate.
+
+    Takes a run, or a job (of which the run of the first method that did best on validation is
+    taken: neither test images nor held-out sites have a say); gives a version, and prints its
+    address. With --gate the candidate becomes @champion only if it meets every rule at every site
+    (exit code 4: it does not).
+
+    Example: offsite model register job.yaml --name grader --gate gate.yaml
+    """
+    from offsite.workflows.jobs.checking import check_job
+    from offsite.workflows.stages.gate import pass_gate
+    from offsite.workflows.stages.registration import best_run, register
+    from offsite.workflows.stages.registration import job_of as job_of_run
+
+    if source.is_dir():
+        if overrides:
+            raise typer.BadParameter("--set changes a job; a run has the settings it was made with")
+        run = source
+    else:
+        job = job_of(source, overrides)
+        check_job(job)
+        run = best_run(job)
+    job = job_of_run(run)
+    tracking = job.configuration.tracking
+    uri = tracking_uri or job.tracking_uri
+    registered = register(run, name or tracking.model, uri, tracking.experiment)
+    typer.echo(registered.address)
+    if gate is not None:
+        verdict = pass_gate(run, registered.name, registered.version, uri, gate, override)
+        _tell(verdict)
+        if not verdict.allowed:
+            raise typer.Exit(REFUSED)
+
+
+def _tell(verdict: "GateVerdict") -> None:
+    from rich.markup import escape
+
+    from offsite.workflows.console.messages import say
+
+    for rule in verdict.rules:
+        mark = "[green]met[/green]    " if rule.passed else "[red]refused[/red]"
+        say(f"{mark}  {rule.rule}: {escape(rule.sentence)}")
+    outcome = "champion" if verdict.passed else "overridden" if verdict.allowed else "not promoted"
+    say(f"[bold]{outcome}[/bold]")
+
+
+@app.command()
+def promote(
+    because: Annotated[str, typer.Option(help="Who decided what, and why; kept with the version.")],
+    model: _Model = None,
+    named: _ModelOption = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Make a version that was set for a site the champion, for a written reason.
+
+    Takes a version that `offsite site calibrate --register` made; gives @champion to it, and
+    prints its address. The gate judges runs, and has no cases of the site: the decision is a
+    person's. A retrained model is promoted by `offsite model register --gate` alone.
+
+    Example: offsite model promote models:/grader/4 --because "Dr A: read twice at annex, 6 weeks"
+    """
+    from offsite.workflows.predict.running import tracking_store
+    from offsite.workflows.site.registry import promote_site_version
+
+    address = _one_of(model, named)
+    typer.echo(promote_site_version(tracking_store(tracking_uri), address, because))
 
 
 @app.command()
 def info(
-    model: Model,
-    tracking_uri: Uri = None,
+    model: _Model = None,
+    named: _ModelOption = None,
+    tracking_uri: TrackingUri = None,
     as_json: Annotated[bool, typer.Option("--json", help="All of model.json.")] = False,
 ) -> None:
-    """Say what a model is, where it was made, and what is known of it."""
+    """Say what a model is, where it was made, and what is known of it.
+
+    Takes a package or a registered model; gives a table on the screen, or JSON.
+
+    Example: offsite model info models:/grader@champion --tracking-uri sqlite:///mlflow.db
+    """
     from rich.table import Table
 
     from offsite.workflows.console.messages import data
     from offsite.workflows.package.folder import load_record
 
-    with _package(model, tracking_uri) as folder:
+    with _package(_one_of(model, named), tracking_uri) as folder:
         record, digest = load_record(folder)
     if as_json:
         typer.echo(json.dumps({**record.model_dump(mode="json"), "sha256": digest}, indent=2))
@@ -52,42 +156,53 @@ def info(
 
 
 @app.command()
-def verify(model: Model, tracking_uri: Uri = None) -> None:
-    """Check every byte of a package; prints its digest, or names the file at fault (exit 4)."""
+def verify(
+    model: _Model = None, named: _ModelOption = None, tracking_uri: TrackingUri = None
+) -> None:
+    """Check every byte of a package.
+
+    Takes a package or a registered model; gives its digest, or names the file at fault (exit
+    code 4).
+
+    Example: offsite model verify package
+    """
     from offsite.workflows.package.folder import load_record
 
-    with _package(model, tracking_uri) as folder:
+    with _package(_one_of(model, named), tracking_uri) as folder:
         typer.echo(load_record(folder)[1])
 
 
 @app.command()
 def export(
-    model: Model,
-    to: Annotated[Path, typer.Argument(help="Folder to make.")],
-    tracking_uri: Uri = None,
+    model: _Model = None,
+    to: Annotated[Path | None, typer.Argument(metavar="FOLDER", hidden=True)] = None,
+    named: _ModelOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make.", show_default=False)
+    ] = None,
+    tracking_uri: TrackingUri = None,
 ) -> None:
-    """Copy a verified package to a folder, for a machine without the registry."""
+    """Copy a verified package to a folder, for a machine without the registry.
+
+    Takes a package or a registered model; gives the folder that `offsite predict -m` takes.
+
+    Example: offsite model export models:/grader@champion -o grader
+    """
     from offsite.workflows.package.folder import export_package
 
-    with _package(model, tracking_uri) as folder:
-        typer.echo(export_package(folder, to))
+    if named is not None and model is not None and to is None:
+        to, model = Path(model), None  # offsite model export -m MODEL FOLDER
+    folder = output or to
+    if folder is None:
+        raise typer.BadParameter("name the folder to make: -o FOLDER")
+    with _package(_one_of(model, named), tracking_uri) as package:
+        typer.echo(export_package(package, folder))
 
 
-@app.command()
-def promote(
-    model: Annotated[str, typer.Argument(help="models:/name/version, made by calibrate.")],
-    because: Annotated[str, typer.Option(help="Who decided what, and why; kept with the version.")],
-    tracking_uri: Uri = None,
-) -> None:
-    """Make a version that was onboarded at a site the champion, for a written reason.
-
-    The gate judges runs, and has no cases of the site: the decision is a person's. A retrained
-    model is promoted by `offsite register --gate` alone.
-    """
-    from offsite.workflows.predict.running import tracking_store
-    from offsite.workflows.site.registry import promote_onboarded
-
-    typer.echo(promote_onboarded(tracking_store(tracking_uri), model, because))
+def _one_of(argument: str | None, option: str | None) -> str:
+    if (argument is None) == (option is None):
+        raise typer.BadParameter("name one model: a folder, or models:/name@champion")
+    return argument or option or ""
 
 
 @contextmanager

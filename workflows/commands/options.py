@@ -1,16 +1,22 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share: one spelling and one meaning each."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.workflows.commands import completion
+
+if TYPE_CHECKING:
+    from offsite.workflows.jobs.job import Job
+
 Config = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The job's configuration, a YAML file.")
+    Path, typer.Argument(metavar="JOB", help="The job's configuration, a YAML file.")
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; may be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; repeatable."),
 ]
 Workers = Annotated[
     int, typer.Option(min=0, help="Items at a time; 0 = one per core of this machine.")
@@ -22,8 +28,41 @@ Join = Annotated[
 ]
 TrackingUri = Annotated[
     str | None,
-    typer.Option(help="MLflow store: sqlite:///path/mlflow.db or http(s)://server."),
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow store: sqlite:///path/mlflow.db or http(s)://server.",
+    ),
 ]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+SetDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps; default: the job's setting."),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Folder of a package, or models:/name@champion."),
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Site to hold out; repeatable.", autocompletion=completion.sites, metavar="SITE"
+    ),
+]
+
+
+def job_of(
+    config: Path,
+    overrides: Sequence[str] | None = None,
+    *,
+    device: str | None = None,
+    device_setting: str = "training.fit.device",
+) -> "Job":
+    """Return the job of a configuration; `--device` is one more setting of it."""
+    from offsite.workflows.jobs.job import Job
+
+    named = [f"{device_setting}={device}"] if device else []
+    return Job.load(config, [*(overrides or ()), *named])
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from offsite.workflows.commands import completion
+from offsite.workflows.commands.options import Device, Model, TrackingUri
+
 REFUSED = 4
 
 
@@ -13,19 +16,18 @@ def predict(
         list[Path],
         typer.Argument(help="Images, folders, or cohort tables (CSV or Parquet)."),
     ],
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", help="Folder of a model package, or models:/name@champion."),
-    ],
+    model: Model,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results; run again to go on.")
     ],
-    site: Annotated[str, typer.Option(help="Site of the inputs, where no table names it.")] = "",
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow store of models:/...: sqlite:///path or http(s)://server."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    site: Annotated[
+        str,
+        typer.Option(
+            help="Site of the inputs, where no table names it.", autocompletion=completion.sites
+        ),
+    ] = "",
+    tracking_uri: TrackingUri = None,
+    device: Device = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Photographs at a time on the device.")
     ] = None,
@@ -46,10 +48,13 @@ def predict(
         bool, typer.Option("--json-log", help="Log JSON lines, for machines.")
     ] = False,
 ) -> None:
-    """Read new cases with a model: a worklist, and a row for every input. Research use only.
+    """Read new cases with a model. Research use only.
 
-    Prints the page to open. Exit code 3: done, but some cases have no answer; 4: the model is not
-    what it was when it was made, and was not used.
+    Takes images, folders or a worklist; gives a page to open, and prints it, and results.csv with a
+    row for every input. Exit code 3: some cases have no answer; 4: the model is not what it was
+    when it was made, and was not used.
+
+    Example: offsite predict inbox -m models:/grader@champion -o results --site east
     """
     from offsite.workflows.commands.options import cores
     from offsite.workflows.console.messages import data, say

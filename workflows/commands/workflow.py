@@ -1,60 +1,143 @@
-"""``offsite workflow``: the whole job under Snakemake, on this machine or a cluster."""
+"""``offsite workflow``: the whole job under Snakemake, its single steps, and what can be set."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import Config
+from offsite.workflows.commands import results, stages
+from offsite.workflows.commands.options import Config, Overrides, SetDevice, job_of
 
 app = typer.Typer(
-    help="The same steps as one reproducible workflow: what is done is not done again.",
+    help="check, run, status, report: the whole job, done once; its single steps tile, embed,"
+    " prepare, track.",
     no_args_is_help=True,
 )
 _More = Annotated[
     list[str] | None, typer.Argument(metavar="[-- SNAKEMAKE...]", help="Passed on to snakemake.")
 ]
+_JOB, _STEPS, _SETTINGS = "The whole job", "Single steps", "What can be set"
 
 
-@app.command()
+@app.command(rich_help_panel=_JOB)
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Look at a whole job before anything is computed, without opening an image.
+
+    Takes a job; gives the name of each run that it asks for. Whatever would stop it later is said
+    at once (exit code 2): docs/workflow.md lists what is looked at.
+
+    Example: offsite workflow check job.yaml
+    """
+    from offsite.workflows.jobs.checking import check_job
+
+    job = job_of(config, overrides)
+    check_job(job)
+    for cell in job.cells():
+        typer.echo(cell.name)
+
+
+@app.command(rich_help_panel=_JOB)
 def run(
     config: Config,
     cores: Annotated[int, typer.Option(min=0, help="Cores on this machine; 0 = all.")] = 0,
     profile: Annotated[
         str, typer.Option(help="default, slurm, kubernetes, or the folder of your own profile.")
     ] = "default",
+    until: Annotated[
+        str, typer.Option(metavar="STAGE", help="Stop after this stage, such as tile or train.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
+    device: SetDevice = None,
+    overrides: Overrides = None,
     more: _More = None,
 ) -> None:
-    """Do whatever of a job is not done yet."""
+    """Do whatever of a job is not done yet, from the images to the registered model.
+
+    Takes a job; gives its output folder: features, runs, reports, comparison, a model version.
+
+    Example: offsite workflow run job.yaml --until train
+    """
     from offsite.workflows.pipeline import running as snakemake_run
 
-    extra = [*(["--dry-run"] if dry_run else []), *(more or [])]
-    raise typer.Exit(snakemake_run.run(config, profile=profile, cores=cores, more=extra))
+    extra = [
+        *(["--dry-run"] if dry_run else []),
+        *(["--until", until] if until else []),
+        *(more or []),
+    ]
+    code = snakemake_run.run(
+        config,
+        profile=profile,
+        cores=cores,
+        more=extra,
+        overrides=snakemake_run.on_device(config, overrides or (), device),
+    )
+    raise typer.Exit(code)
 
 
-@app.command()
-def status(config: Config) -> None:
-    """Say how far a job is: done and outstanding, by stage."""
+@app.command(rich_help_panel=_JOB)
+def status(config: Config, overrides: Overrides = None) -> None:
+    """Say how far a job is: done and outstanding, by stage.
+
+    Takes a job; gives a table on the screen.
+
+    Example: offsite workflow status job.yaml
+    """
     from rich.table import Table
 
     from offsite.workflows.console.messages import data
     from offsite.workflows.pipeline.running import progress
 
     shown = Table("stage", "done", "of", title_justify="left")
-    for stage, done, total in progress(config):
+    for stage, done, total in progress(job_of(config, overrides)):
         shown.add_row(stage, str(done), str(total))
     data.print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=_JOB)
 def report(
     config: Config,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
         "workflow.html"
     ),
+    overrides: Overrides = None,
 ) -> None:
-    """Write one self-contained page of the workflow, with the report of each run."""
+    """Write one self-contained page of the workflow, with the report of each run.
+
+    Takes a job that was run; gives a page of HTML.
+
+    Example: offsite workflow report job.yaml -o page.html
+    """
     from offsite.workflows.pipeline import running as snakemake_run
 
-    raise typer.Exit(snakemake_run.run(config, cores=1, more=["--report", str(output.absolute())]))
+    more = ["--report", str(output.absolute())]
+    raise typer.Exit(snakemake_run.run(config, cores=1, more=more, overrides=overrides or ()))
+
+
+for _step in (stages.tile, stages.embed, stages.prepare, results.track):
+    app.command(rich_help_panel=_STEPS)(_step)
+
+
+@app.command(rich_help_panel=_SETTINGS)
+def settings() -> None:
+    """Print every setting of a job with its default and meaning.
+
+    Takes nothing; gives Markdown, the page docs/settings.md.
+
+    Example: offsite workflow settings
+    """
+    from offsite.workflows.jobs.settings_page import page
+
+    typer.echo(page(), nl=False)
+
+
+@app.command(rich_help_panel=_SETTINGS)
+def schema() -> None:
+    """Print the JSON schema of a job, for editors that complete and check YAML.
+
+    Takes nothing; gives JSON.
+
+    Example: offsite workflow schema
+    """
+    from offsite.workflows.jobs.settings_page import schema as written
+
+    typer.echo(written(), nl=False)

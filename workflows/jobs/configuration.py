@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from offsite.errors import InputError
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
+from offsite.evaluation.tracking.names import LONGEST_NAME, MODEL_NAME
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.cohort.splits import SplitSettings
@@ -31,8 +32,8 @@ class TrackingSettings(Settings):
     experiment: str = Field("offsite", min_length=1, description="Name of the experiment")
     model: str = Field(
         "offsite",
-        pattern=r"^[^/:.%\"']+$",
-        max_length=100,
+        pattern=MODEL_NAME,
+        max_length=LONGEST_NAME,
         description="Name of the model in the registry",
     )
 

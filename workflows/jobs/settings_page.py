@@ -18,7 +18,7 @@ _HEAD = """# Settings
 
 A job is one YAML file; every command takes it. Names are joined by dots, as in
 `--set training.fit.epochs=20`. A name that is not here is refused. This page is written by
-`offsite config page`, the schema beside the workflow by `offsite config schema`.
+`offsite workflow settings`, the schema beside the workflow by `offsite workflow schema`.
 """
 
 

@@ -25,13 +25,15 @@ _REMEDIES = {
 }
 
 
-def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+def load_settings(
+    path: str | Path | None, model: type[Model], overrides: Sequence[str] = ()
+) -> Model:
     """Read settings from YAML.
 
     Parameters
     ----------
-    path : path
-        A YAML file of at most 1 MiB holding one mapping.
+    path : path, optional
+        A YAML file of at most 1 MiB holding one mapping; without it the overrides are all.
     model : type
         The pydantic model (or union of models) that it must fit.
     overrides : sequence of str
@@ -42,19 +44,19 @@ def load_settings(path: str | Path, model: type[Model], overrides: Sequence[str]
     InputErrors
         Every fault with the file and the setting's name.
     """
-    file = Path(path)
+    file = None if path is None else Path(path)
     return validate(read_values(file, overrides), model, file)
 
 
-def read_values(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_values(file: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read the mapping of a settings file and apply overrides; nothing is checked yet."""
-    values = _read(file)
+    values = {} if file is None else _read(file)
     for override in overrides:
         _apply(values, override)
     return values
 
 
-def validate(values: dict[str, Any], model: type[Model], file: Path) -> Model:
+def validate(values: dict[str, Any], model: type[Model], file: Path | None) -> Model:
     """Check settings that were read from ``file``; faults are named as by `load_settings`."""
     try:
         return TypeAdapter(model).validate_python(values)
@@ -105,7 +107,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _fault(detail: Any, file: Path) -> InputError:
+def _fault(detail: Any, file: Path | None) -> InputError:
     where = ".".join(str(part) for part in detail["loc"]) or "the file"
     given = detail.get("input")
     shown = f" (given: {given!r})"[:80] if isinstance(given, str | int | float | bool) else ""

@@ -135,7 +135,7 @@ def _achieved(point: OperatingPoint) -> str:
 def _limits(record: ModelRecord) -> str:
     lines = [
         "It was measured at the sites above; at any other hospital, camera or scanner its"
-        " sensitivity is unknown until local cases are read (`offsite calibrate`).",
+        " sensitivity is unknown until local cases are read (`offsite site calibrate`).",
         *record.limits,
         *(
             f"{'all sites together' if site == POOLED else site}: {note}"

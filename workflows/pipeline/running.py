@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import shutil
 import subprocess
 import sys
@@ -14,16 +15,27 @@ from rich.markup import escape
 
 from offsite.errors import InputError
 from offsite.workflows.console.messages import say
+from offsite.workflows.jobs.checking import check_job
+from offsite.workflows.jobs.configuration import PathologyConfiguration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.pipeline.inputs import stages_of
 
 PROFILES = ("default", "slurm", "kubernetes")
+RULES = ("train", "evaluate", "track", "compare", "register")
+"""Stages after those from images, which are rules of their names."""
 LOCK = "workflow.lock"
 _LITTLE_ROOM = 20_000_000  # bytes; weights and checkpoints of a run are of this size
 _LOOKS_ONLY = {"--dry-run", "-n", "--report", "--lint", "--unlock", "--dag", "--rulegraph"}
 
 
-def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequence[str] = ()) -> int:
+def run(
+    config: Path,
+    *,
+    profile: str = "default",
+    cores: int = 0,
+    more: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> int:
     """Run the workflow of a job; return Snakemake's exit code.
 
     Parameters
@@ -34,22 +46,25 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
         A packaged profile, or the folder of one.
     cores : int
         Cores on this machine; 0 = all.
+    more : sequence of str
+        Further words for Snakemake. ``--until`` names a stage of the job.
+    overrides : sequence of str
+        ``name=value`` each, over the settings of the configuration, for every job of the workflow.
 
     Raises
     ------
     InputError
-        The configuration or the cohort cannot be used, Snakemake is not installed, there is no
-        such profile, or another run works in the same folder.
+        The job cannot be done (`offsite.workflows.jobs.checking.check_job`), Snakemake is not
+        installed, there is no such profile or stage, or another run works in the same folder.
     """
     if find_spec("snakemake") is None:
         raise InputError(
             "Snakemake is not installed", remedy="Install it with: pip install 'offsite[workflow]'"
         )
-    job = Job.load(config)
-    job.cells()
-    job.cohort  # noqa: B018 (read, and so checked, before anything runs)
+    job = Job.load(config, overrides)
+    check_job(job)
+    call = command(job, profile, cores, _until_stage(job, more), overrides)
     job.output.mkdir(parents=True, exist_ok=True)
-    call = command(job, profile, cores, more)
     if _LOOKS_ONLY & set(more):
         return subprocess.run(call, check=False).returncode
     with _alone(job.output) as held:
@@ -59,14 +74,53 @@ def run(config: Path, *, profile: str = "default", cores: int = 0, more: Sequenc
     return code
 
 
+def on_device(config: Path, overrides: Sequence[str], device: str | None) -> list[str]:
+    """Return the overrides with those that name the device of every stage that has one."""
+    if not device:
+        return list(overrides)
+    job = Job.load(config, overrides)
+    names = ["encoder.device"] if isinstance(job.configuration, PathologyConfiguration) else []
+    return [*overrides, *(f"{name}={device}" for name in (*names, "training.fit.device"))]
+
+
+def _until_stage(job: Job, more: Sequence[str]) -> list[str]:
+    """Return Snakemake's words with each stage after ``--until`` as Snakemake knows it.
+
+    The stages from images are one rule to Snakemake: of them the marker of the whole is named.
+    """
+    words: list[str] = []
+    asked = False
+    for part in (part for word in more for part in _parts(word)):
+        if part.startswith("-"):
+            asked = part in ("--until", "-U")
+        words.append(_target(job, part) if asked and not part.startswith("-") else part)
+    return words
+
+
+def _parts(word: str) -> list[str]:
+    return word.split("=", 1) if word.startswith("--until=") else [word]
+
+
+def _target(job: Job, name: str) -> str:
+    images = stages_of(job)
+    if name not in (*images, *RULES):
+        raise InputError(
+            f"there is no stage '{name}' to stop after",
+            file=job.file,
+            remedy=f"The stages of this job are {', '.join((*images, *RULES))}",
+            code="unknown_stage",
+        )
+    return f"workflow/{name}.done" if name in images else name
+
+
 def _after_failure(folder: Path) -> str:
     """Say what to do next; what failed has said why by itself."""
     goes_on = "then run the same command: what is done stays"
     free = shutil.disk_usage(folder).free
-    place = escape(str(folder))
+    shown = escape(str(folder))
     if free < _LITTLE_ROOM:
-        return f"[red]the disk is full[/red]: {free // 1000} kB are left at {place}. Make room, {goes_on}"
-    return f"[red]not finished[/red]: mend what the messages above name (logs: {place}/workflow/logs), {goes_on}"
+        return f"[red]the disk is full[/red]: {free // 1000} kB are left at {shown}. Make room, {goes_on}"
+    return f"[red]not finished[/red]: mend what the messages above name (logs: {shown}/workflow/logs), {goes_on}"
 
 
 @contextlib.contextmanager
@@ -89,7 +143,9 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str]:
+def command(
+    job: Job, profile: str, cores: int, more: Sequence[str], overrides: Sequence[str] = ()
+) -> list[str]:
     """Return the Snakemake command line of a job."""
     here = Path(str(files("offsite.workflows"))) / "pipeline"
     folder = here / "profiles" / profile if profile in PROFILES else Path(profile).absolute()
@@ -112,14 +168,14 @@ def command(job: Job, profile: str, cores: int, more: Sequence[str]) -> list[str
         "--profile",
         str(folder),
         "--nolock",
+        *(["--config", f"overrides={json.dumps(list(overrides))}"] if overrides else []),
         *(["--cores", str(cores) if cores else "all"] if profile == "default" or cores else []),
         *more,
     ]
 
 
-def progress(config: Path) -> Iterator[tuple[str, int, int]]:
+def progress(job: Job) -> Iterator[tuple[str, int, int]]:
     """Yield, for each stage of a job, its name, how many of its parts are done, and of how many."""
-    job = Job.load(config)
     markers, shards = job.output / "workflow", job.configuration.cells.shards
     for stage in stages_of(job):
         done = sum((markers / f"{stage}-{part}.done").is_file() for part in range(1, shards + 1))

@@ -76,7 +76,7 @@ def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
 
     uri = tracking_store(tracking_uri)
     # An alias may move at any moment: it is asked once, and what is used is what it named then.
-    version = find_version(client_of(uri), model)
+    version = find_version(client_of(uri, create=False), model)
     address = f"{REGISTERED}{version.name}/{version.version}"
     with TemporaryDirectory(prefix="offsite-model-") as folder:
         try:

@@ -14,7 +14,7 @@ from offsite.workflows.serving import served_types
 SITE, FROM = "offsite.onboarded", "offsite.onboarded_from"
 
 
-def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -> str:
+def register_site_version(uri: str, model: str, used: str, made: Path, site: str) -> str:
     """Register the package as a version without an alias, and return its address.
 
     ``@candidate`` stays with whatever waits for the gate. The version has the weights of the one
@@ -31,7 +31,7 @@ def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -
     site : str
         The site.
     """
-    client = client_of(uri)
+    client = client_of(uri, create=False)
     name = find_version(client, model).name
     known = find_version(client, f"models:/{name}/{used}")
     version = register_package(
@@ -47,7 +47,7 @@ def register_onboarded(uri: str, model: str, used: str, made: Path, site: str) -
     return f"models:/{name}/{version}"
 
 
-def promote_onboarded(uri: str, model: str, why: str) -> str:
+def promote_site_version(uri: str, model: str, why: str) -> str:
     """Make an onboarded version the champion for a written reason; return its address.
 
     Raises
@@ -55,13 +55,13 @@ def promote_onboarded(uri: str, model: str, why: str) -> str:
     InputError
         The version was not onboarded (the gate decides on it), or the reason is no sentence.
     """
-    client = client_of(uri)
+    client = client_of(uri, create=False)
     version = find_version(client, model)
     address = f"models:/{version.name}/{version.version}"
     if SITE not in version.tags:
         raise InputError(
-            f"{address} was not made by `offsite calibrate`: the gate decides on it",
-            remedy="Use `offsite register RUN --gate RULES`, with --override where it must be",
+            f"{address} was not made by `offsite site calibrate`: the gate decides on it",
+            remedy="Use `offsite model register RUN --gate RULES`, with --override where it must be",
             code="not_onboarded",
         )
     origin = version.tags[FROM]

@@ -18,7 +18,7 @@ from offsite.workflows.site.cases import (
     check_enough_labels,
     check_site_name,
 )
-from offsite.workflows.site.registry import register_onboarded
+from offsite.workflows.site.registry import register_site_version
 
 PREDICTIONS, PACKAGE = "predictions", "package"
 
@@ -76,7 +76,7 @@ def calibrate(
         made = write_package(output / PACKAGE, done.record, package.weights, done.reference)
         if store is None:
             return Calibrated(done.report, made)
-        version = register_onboarded(store, model, package.record.version, made, site)
+        version = register_site_version(store, model, package.record.version, made, site)
         return Calibrated(done.report, made, version)
 
 

@@ -1,5 +1,6 @@
 """The evaluation of one run: tables, report, and the run as MLflow shows it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,22 @@ def cohort_flow(path: Path) -> pd.DataFrame:
     return counts
 
 
-def evaluate_table(table: Path, output: Path | None, settings: Path | None) -> Path:
-    """Evaluate predictions that offsite need not have made; return the report's path."""
-    chosen = load_settings(settings, ReportSettings) if settings else ReportSettings()
+def evaluate_table(
+    table: Path, output: Path | None, file: Path | None, overrides: Sequence[str] = ()
+) -> Path:
+    """Evaluate predictions that offsite need not have made; return the report's path.
+
+    Parameters
+    ----------
+    table : path
+        Parquet or CSV, see docs/evaluation/metrics.md.
+    output : path, optional
+        Folder of the evaluation; by default beside the table.
+    file : path, optional
+        YAML with settings of the evaluation.
+    overrides : sequence of str
+        ``name=value`` each, over those of the file.
+    """
+    settings = load_settings(file, ReportSettings, overrides)
     folder = output or table.with_name(f"{table.stem}-evaluation")
-    return evaluate(table, folder, chosen).report
+    return evaluate(table, folder, settings).report

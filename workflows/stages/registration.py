@@ -6,6 +6,7 @@ from typing import Any
 
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.evaluation.tracking.kept_predictions import keep_predictions
+from offsite.evaluation.tracking.names import check_model_name
 from offsite.evaluation.tracking.registry import register_package
 from offsite.files import read_json
 from offsite.workflows.console.messages import say
@@ -68,7 +69,13 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
     """Package a run, log it, and register it as a candidate; the same run is registered once.
 
     Its test predictions are kept with the version, for the comparison with later candidates.
+
+    Raises
+    ------
+    InputError
+        The name cannot be kept (said before anything is done), or the run is not finished.
     """
+    check_model_name(name)
     path = Path(folder)
     say(f"[bold]register[/bold]  {read_json(path / CELL)['name']} as {name}")
     made = package(path)

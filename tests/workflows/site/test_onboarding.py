@@ -22,7 +22,7 @@ from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from offsite.workflows.predict.running import predict
 from offsite.workflows.site.calibration import onboard
 from offsite.workflows.site.cases import LocalCases, cases_of
-from offsite.workflows.site.registry import promote_onboarded
+from offsite.workflows.site.registry import promote_site_version
 from offsite.workflows.site.stage import calibrate
 from tests.workflows.conftest import FundusRun
 
@@ -228,11 +228,11 @@ def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(
     assert load_package(done.package).record.version == ""
 
     with pytest.raises(InputError, match="the gate decides on it"):
-        promote_onboarded(store, "models:/small/1", "Dr Example: seen in the pilot at the site")
+        promote_site_version(store, "models:/small/1", "Dr Example: seen in the pilot at the site")
     with pytest.raises(InputError, match="written reason"):
-        promote_onboarded(store, done.version, "because")
+        promote_site_version(store, done.version, "because")
     assert champion_of(store, "small") is None
-    promote_onboarded(store, done.version, "Dr Example: seen in the pilot at the site")
+    promote_site_version(store, done.version, "Dr Example: seen in the pilot at the site")
     assert champion_of(store, "small") == "2"
     tags = find_version(client, "models:/small@champion").tags
     assert tags["gate.verdict"] == "overridden"

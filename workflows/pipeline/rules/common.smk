@@ -15,13 +15,14 @@ from offsite.workflows.pipeline.inputs import (
     stages_of,
 )
 
+OVERRIDES = [str(text) for text in config.get("overrides", [])]
 try:
-    JOB = Job.load(workflow.configfiles[0])
+    JOB = Job.load(workflow.configfiles[0], OVERRIDES)
     CELLS = {cell.name: cell for cell in JOB.cells()}
 except InputError as error:
     raise WorkflowError(str(error)) from error
 
-CONFIG = shlex.quote(str(JOB.file))
+CONFIG = shlex.join([str(JOB.file), *(word for text in OVERRIDES for word in ("--set", text))])
 OFFSITE = f"{shlex.quote(sys.executable)} -m offsite"
 SHARDS = JOB.configuration.cells.shards
 STAGES = stages_of(JOB)

@@ -20,7 +20,7 @@ rule images:
         settings=lambda wildcards: settings_of(JOB, wildcards.stage),
     shell:
         # Exit code 3: done, but some images failed; each has its row with the reason.
-        "{params.offsite} {wildcards.stage} {params.config} --workers {threads}"
+        "{params.offsite} workflow {wildcards.stage} {params.config} --workers {threads}"
         " --part {wildcards.part}/{params.of} > {log} 2>&1 || test $? -eq 3"
         " || (tail -n 20 {log} >&2; false)"
 
@@ -41,6 +41,6 @@ rule joined:
         config=CONFIG,
         of=SHARDS,
     shell:
-        "{params.offsite} {wildcards.stage} {params.config} --join {params.of}"
+        "{params.offsite} workflow {wildcards.stage} {params.config} --join {params.of}"
         " > {log} 2>&1 || test $? -eq 3"
         " || (tail -n 20 {log} >&2; false)"

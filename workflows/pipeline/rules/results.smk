@@ -24,7 +24,7 @@ rule track:
         offsite=OFFSITE,
         config=CONFIG,
     shell:
-        "{params.offsite} track {params.config} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
+        "{params.offsite} workflow track {params.config} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
 
 
 rule compare:
@@ -60,4 +60,4 @@ rule register:
         offsite=OFFSITE,
         config=CONFIG,
     shell:
-        "{params.offsite} register {params.config} > {output} 2> {log} || (tail -n 20 {log} >&2; false)"
+        "{params.offsite} model register {params.config} > {output} 2> {log} || (tail -n 20 {log} >&2; false)"

@@ -1,37 +1,53 @@
-"""``offsite calibrate``: onboard a hospital with local cases."""
+"""``offsite site``: a hospital of its own."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from offsite.workflows.commands import completion
+from offsite.workflows.commands.options import Device, Model, TrackingUri
+
+app = typer.Typer(
+    help="calibrate: check a model at a hospital with its own cases, and set it for it.",
+    no_args_is_help=True,
+)
 REFUSED, INTERRUPTED = 4, 130
 
 
+@app.callback()
+def _group() -> None:
+    """Keep `calibrate` a word of its own although it is the only one yet."""
+
+
+@app.command()
 def calibrate(
-    cohort: Annotated[Path, typer.Argument(help="Local cases: image, patient, site, label.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Folder of a package, or models:/name@champion.")
+    cohort: Annotated[
+        Path,
+        typer.Argument(metavar="COHORT", help="Local cases: image, patient, site, label."),
     ],
-    site: Annotated[str, typer.Option(help="The site, as the table spells it.")],
+    model: Model,
+    site: Annotated[
+        str,
+        typer.Option(help="The site, as the table spells it.", autocompletion=completion.sites),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for predictions, report and package.")
     ],
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow store of models:/..., and of --register."),
-    ] = None,
+    tracking_uri: TrackingUri = None,
     register: Annotated[
         bool, typer.Option("--register", help="Make it a new version of the model, with no alias.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
 ) -> None:
     """Check a model at a site with 50 to 100 labelled local cases, and set it for the site.
 
-    Prints the new package, which has a profile for the site. From unlabelled cases: an alarm and
-    an estimate of how frequent each class is, and no package. Exit code 130: interrupted, and no
-    package; run it again to go on.
+    Takes a cohort of local cases and a model; gives a package with a profile for the site, and
+    prints it. From unlabelled cases: an alarm and an estimate of how frequent each class is, and
+    no package. Exit code 130: interrupted, and no package; run it again to go on.
+
+    Example: offsite site calibrate annex.csv -m models:/grader@champion --site annex -o annex
     """
     from offsite.workflows.commands.options import cores
     from offsite.workflows.console.messages import say

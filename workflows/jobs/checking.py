@@ -1,0 +1,228 @@
+"""Whether a whole job can be done, asked before anything is computed and without opening an image.
+
+At ten thousand images the answer takes seconds; every stage asks first.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from offsite.errors import InputError, InputErrors
+from offsite.evaluation.tracking.keys import site_slugs
+from offsite.evaluation.tracking.store import check_address
+from offsite.preprocessing.cohort.splits import split_cohort
+from offsite.training.cells import Cell
+from offsite.workflows.jobs.configuration import PathologyConfiguration, RetinaConfiguration
+from offsite.workflows.jobs.job import Job
+
+Faults = Iterator[InputError]
+
+PACKAGES = {
+    "uni": "timm",
+    "virchow2": "timm",
+    "phikon": "transformers",
+    "phikon_v2": "transformers",
+}
+"""Optional packages of encoders, known without loading torch."""
+WITHOUT_WEIGHTS = ("structure_baseline", "colour_baseline")
+WEIGHTS_IN_THE_BOX = ("efficientnet-lite0",)
+_SLIDE_BYTES, _RUN_BYTES = 20_000, 200_000
+"""Less than a slide's features, and than a run's weights and tables, ever take."""
+
+
+def check_job(job: Job, cells: Sequence[Cell] | None = None) -> None:
+    """Refuse a job that could not be done to its end.
+
+    Parameters
+    ----------
+    job : Job
+        Its settings are checked already.
+    cells : sequence of Cell, optional
+        Runs to look at; by default all of the job.
+
+    Raises
+    ------
+    InputErrors
+        Everything that is wrong, of all checks of `CHECKS`.
+    """
+    # What is wrong with the table would be said of everything that is made from it.
+    faults = list(_cohort(job))
+    if not faults:
+        wanted = job.cells() if cells is None else list(cells)
+        faults = [fault for check in CHECKS.values() for fault in check(job, wanted)]
+    if faults:
+        raise InputErrors(faults)
+
+
+def _faults_of(error: InputError) -> list[InputError]:
+    return error.faults if isinstance(error, InputErrors) else [error]
+
+
+def _cohort(job: Job) -> Faults:
+    try:
+        job.cohort  # noqa: B018 (read, and so checked)
+        job.cells()
+    except InputError as error:
+        yield from _faults_of(error)
+
+
+def _splits(job: Job, cells: Sequence[Cell]) -> Faults:
+    """Every division of the cohort that the runs ask for can be made."""
+    said = set()
+    for held_out in dict.fromkeys(cell.held_out for cell in cells):
+        settings = job.configuration.splits.model_copy(update={"held_out_sites": held_out})
+        try:
+            split_cohort(job.cohort, settings)
+        except InputError as error:
+            without = f" (held out: {', '.join(held_out) or 'none'})"
+            for fault in _faults_of(error):
+                if str(fault) not in said:
+                    said.add(str(fault))
+                    fault.problem += without
+                    yield fault
+
+
+def _names(job: Job, cells: Sequence[Cell]) -> Faults:
+    """No two sites are one key in MLflow; spellings so near that runs would share a folder are the cohort's."""
+    try:
+        site_slugs(job.cohort.sites)
+    except InputError as error:
+        error.file, error.column = str(job.cohort.path), "site"
+        yield error
+
+
+def _store(job: Job, cells: Sequence[Cell]) -> Faults:
+    """The address of the MLflow store is one; whether a server answers is not asked."""
+    try:
+        check_address(job.tracking_uri)
+    except InputError as error:
+        error.file = str(job.file)
+        yield error
+
+
+def _tasks(job: Job, cells: Sequence[Cell]) -> Faults:
+    """The tasks of the evaluation name classes of the job."""
+    classes = job.configuration.classes
+    for name, task in job.configuration.report_settings().metrics.tasks.items():
+        if unknown := [label for label in task.positive_classes if label not in classes]:
+            yield InputError(
+                f"task '{name}' of the evaluation names {', '.join(unknown)}, which is no class",
+                file=job.file,
+                remedy=f"The classes are {', '.join(classes)}",
+                code="unknown_class",
+            )
+
+
+def _encoder(job: Job, cells: Sequence[Cell]) -> Faults:
+    """Every slide has features, or there is an encoder with its weights to make them."""
+    if not isinstance(job.configuration, PathologyConfiguration):
+        return
+    from offsite.pathology.features.folders import locate
+
+    try:
+        if len(locate(job.features, job.cohort.table["slide"])) == len(job.cohort.table):
+            return
+    except InputError as error:
+        yield error
+    encoder = job.configuration.encoder
+    needs_none = encoder.name.startswith((*WITHOUT_WEIGHTS, *WEIGHTS_IN_THE_BOX))
+    if encoder.weights is not None and not Path(encoder.weights).exists():
+        yield _no_weights(job, Path(encoder.weights), "encoder.weights")
+    elif encoder.weights is None and not needs_none and not encoder.download:
+        yield InputError(
+            f"encoder '{encoder.name}' needs weights",
+            file=job.file,
+            remedy="Set encoder.weights (`offsite encoder list` says of which kind), or put features"
+            f" that were made elsewhere into {job.features}",
+            code="encoder_weights",
+        )
+
+
+def _weights(job: Job, cells: Sequence[Cell]) -> Faults:
+    """First weights that the settings name are there."""
+    if isinstance(job.configuration, RetinaConfiguration):
+        weights = job.configuration.training.backbone.weights
+        if weights is not None and not weights.exists():
+            yield _no_weights(job, weights, "training.backbone.weights")
+
+
+def _no_weights(job: Job, path: Path, setting: str) -> InputError:
+    return InputError(
+        f"{setting} names {path}, which is not there",
+        file=job.file,
+        remedy="Mend the path; it starts from the folder that the command runs in",
+        code="encoder_weights",
+    )
+
+
+def _packages(job: Job, cells: Sequence[Cell]) -> Faults:
+    """Optional packages that the job needs are installed."""
+    needed = {}
+    if isinstance(job.configuration, PathologyConfiguration):
+        name = job.configuration.encoder.name
+        if name in PACKAGES:
+            needed[PACKAGES[name]] = f"encoder '{name}'"
+    else:
+        if job.configuration.training.backbone.name == "timm":
+            needed["timm"] = "backbone 'timm'"
+        if job.cohort.table["image"].str.lower().str.endswith(".dcm").any():
+            needed["pydicom"] = "a DICOM photograph"
+    for package, what in needed.items():
+        if find_spec(package) is None:
+            yield InputError(
+                f"{what} needs the package {package}, which is not installed",
+                file=job.file,
+                remedy=f"Install it with: pip install {package}",
+                code="missing_package",
+            )
+
+
+def _room(job: Job, cells: Sequence[Cell]) -> Faults:
+    """The output folder can be made, and the disk holds the least that the job can take."""
+    folder = job.output.absolute()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        yield InputError(
+            "the output folder cannot be made: a file is in its way",
+            file=nearest,
+            remedy="Set 'output' to another folder, or move the file",
+            code="folder_in_use",
+        )
+        return
+    images = len(job.cohort.table)
+    configuration = job.configuration
+    if isinstance(configuration, PathologyConfiguration):
+        done = sum(1 for _ in job.features.glob("*.h5")) if job.features.is_dir() else 0
+        each = _SLIDE_BYTES
+    else:
+        done = images if (job.prepared / "prepared.csv").is_file() else 0
+        each = configuration.preparation.px**2 // 2
+    runs = sum(not (job.run_folder(cell) / "predictions.parquet").is_file() for cell in cells)
+    needed = max(images - done, 0) * each + runs * _RUN_BYTES
+    free = shutil.disk_usage(nearest).free
+    if free < needed:
+        yield InputError(
+            f"the disk is full: {_megabytes(free)} are left, and what is still to do takes at"
+            f" least {_megabytes(needed)}",
+            file=nearest,
+            remedy="Make room, then run the same command: what is done stays",
+            code="disk_full",
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+CHECKS: dict[str, Callable[[Job, Sequence[Cell]], Faults]] = {
+    "splits": _splits,
+    "names": _names,
+    "store": _store,
+    "tasks": _tasks,
+    "encoder": _encoder,
+    "weights": _weights,
+    "packages": _packages,
+    "room": _room,
+}
+"""What is asked beside the settings and the cohort table, which docs/workflow.md lists."""
