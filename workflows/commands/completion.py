@@ -66,12 +66,17 @@ def _values(file: Path) -> dict[str, Any]:
 
 
 def _sites() -> list[str]:
-    from offsite.preprocessing.cohort.file import read_table
+    import pandas as pd
 
     table = _file((*JOBS, *TABLES))
     if table.suffix.lower() in JOBS:
         table = table.parent / _values(table)["cohort"]
-    return sorted(set(read_table(table)["site"].astype(str).str.strip()) - {""})
+    if table.suffix.lower() == ".parquet":
+        named = pd.read_parquet(table, columns=["site"])["site"].astype(str)
+    else:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        named = rows.rename(columns=lambda name: name.strip().casefold())["site"]
+    return sorted(set(named.str.strip()) - {""})
 
 
 def _named_methods(values: dict[str, Any]) -> list[str]:
