@@ -1,25 +1,20 @@
-"""What a run says of each slide: predictions, embeddings, logits, and the slides left out."""
+"""What a run says of each slide, from what it says of each bag."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from offsite.files import replacing
 from offsite.pathology.inference import BagPrediction
 from offsite.pathology.slides_of_run import COLUMNS, SlidesOfRun
-from offsite.training.run_folder import EXCLUDED
+from offsite.training.train_run import Answers
 
 
-def write_predictions(
-    folder: Path,
-    slides: SlidesOfRun,
-    classes: Sequence[str],
-    predictions: Sequence[BagPrediction],
-    pooling: str,
-) -> pd.DataFrame:
-    """Write ``predictions.parquet``, ``embeddings.npy`` and ``logits.npy``; a row per slide.
+def answers_of(
+    slides: SlidesOfRun, predictions: Sequence[BagPrediction], pooling: str, facts: dict[str, Any]
+) -> Answers:
+    """Return the answer of each slide from that of its bag.
 
     Under ``patient_union`` a patient's slides share one prediction. Under ``patient_late`` the
     probabilities are the mean over the patient's slides, the logits their logarithm (so that
@@ -41,27 +36,10 @@ def write_predictions(
     if pooling != "slide":
         table["slide_label"] = table["label"]
         table["label"] = slides.table["patient_label"]
-    for number, name in enumerate(classes):
-        table[f"prob_{name}"] = probabilities[:, number]
-    _save(folder / "embeddings.npy", embeddings.astype(np.float32))
-    _save(folder / "logits.npy", logits.astype(np.float32))
-    with replacing(folder / "predictions.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
-    return table
-
-
-def write_excluded(folder: Path, excluded: pd.DataFrame) -> None:
-    """Write ``excluded.csv``: the slides without a prediction or not trained on, and why."""
-    with replacing(folder / EXCLUDED) as temporary:
-        excluded.to_csv(temporary, index=False, lineterminator="\n")
+    return Answers(table, probabilities, logits, embeddings, facts)
 
 
 def _patient_means(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
     totals = np.zeros((patients.max() + 1, values.shape[1]))
     np.add.at(totals, patients, values)
     return (totals / np.bincount(patients)[:, None])[patients]
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

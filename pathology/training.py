@@ -1,4 +1,4 @@
-"""One run: from a split cohort and its features to weights and a predictions table."""
+"""One run of slides: their bags, the network that learns from them, and what it says of each."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from offsite.files import digest_of, replacing, write_json
+from offsite.files import digest_of
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import describe, load_slide_model, predict_all
 from offsite.pathology.method_plan import batch_plan, with_method
 from offsite.pathology.methods import METHODS
-from offsite.pathology.run_outputs import write_excluded, write_predictions
+from offsite.pathology.run_outputs import answers_of
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import PathologySettings, StagedSettings
 from offsite.pathology.slides_of_run import SlidesOfRun, select_slides
@@ -20,12 +20,12 @@ from offsite.pathology.validation import validation_scores
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
-from offsite.training.fit.loop import fit
-from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.loop import Validate
+from offsite.training.fit.result import FitResult
 from offsite.training.fit.settings import FitSettings, outcome_settings
-from offsite.training.run_folder import NOT_TRAINED_ON, RunFolder
+from offsite.training.run_folder import NOT_TRAINED_ON
 from offsite.training.samplers.plans import PlannedSource
-from offsite.training.samplers.report import write_draws
+from offsite.training.train_run import Answers, fit_by_steps, train_run
 
 VERSION = 3
 """Goes up when the same inputs would give another run."""
@@ -38,8 +38,7 @@ def train_pathology(
 ) -> pd.DataFrame:
     """Train a model of slides and predict every slide that has features.
 
-    A finished run of the same inputs is read back; a killed one goes on; other inputs or settings
-    begin anew. Weights are selected on the ``val`` slides of training sites alone.
+    Weights are selected on the ``val`` slides of training sites alone.
 
     Parameters
     ----------
@@ -48,7 +47,8 @@ def train_pathology(
     features_folder : path
         Where `offsite.pathology.features.embedding.embed_cohort` wrote.
     run_folder : path
-        See docs/architecture.md; slides without features are listed in ``excluded.csv``.
+        See `offsite.training.train_run.train_run`; slides without features are listed in
+        ``excluded.csv``.
 
     Returns
     -------
@@ -62,54 +62,74 @@ def train_pathology(
         be trained with the settings.
     """
     settings.check_method(settings.method, len(cohort.classes))
-    model_settings = _model_settings(settings)
+    model_settings(settings)  # too few epochs are refused before anything is read
     slides = distributed.rank_zero_first(
         lambda: select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
     )
-    run = RunFolder(run_folder)
-    inputs = {
-        "task": "pathology",
-        "version": VERSION,
-        "settings": outcome_settings(settings),
-        "classes": list(cohort.classes),
-        "features": slides.store.digest,
-        "slides": digest_of(slides.table.astype(str).to_dict("list")),
-        "excluded": digest_of(slides.excluded.astype(str).to_dict("list")),
-    }
-    first = distributed.rank_and_world()[0] == 0
-    if not distributed.from_rank_zero(run.begin(inputs) if first else None):
-        return pd.read_parquet(run.path / "predictions.parquet")
-    lacking: list[str] = []
-    if first:
-        validated = slides.bags.labels[slides.validation_bags()]
-        lacking = classes_not_validated(validated, cohort.classes)
-        _write_beginning(run.path, settings, slides, cohort)
-    torch.manual_seed(settings.fit.seed)
-    model = build_model(slides, model_settings, len(cohort.classes))
-    source = batch_source(slides, settings)
-    if first:
-        labels = slides.bags.labels[slides.training_bags()]
-        names = [cohort.classes[label] for label in labels]
-        write_draws(run.path, source.plan, names, model.classification, settings.fit.epochs)
-    result = fit(
-        model,
-        source,
-        _fit_settings(settings),
-        run.path,
-        validate=_validator(slides, settings, len(cohort.classes)),
-        fingerprint=digest_of(inputs),
-    )
-    architecture = describe(model)
-    table = pd.DataFrame()
-    if distributed.rank_and_world()[0] == 0:
-        best = load_slide_model(result.weights, architecture)
-        loader = BagLoader(slides.store, slides.bags)
-        predictions = list(predict_all(best.to(model.centre.device), loader))
-        table = write_predictions(run.path, slides, cohort.classes, predictions, settings.pooling)
-        facts = _facts(slides, settings, architecture, result.__dict__)
-        run.finish(**facts, classes_not_validated=lacking)
-    distributed.wait_for_all()
-    return table if len(table) else pd.read_parquet(run.path / "predictions.parquet")
+    return train_run(SlideRun(cohort, slides, settings), run_folder)
+
+
+class SlideRun:
+    """The slides of a run; see `offsite.training.train_run.RunItems`."""
+
+    task, version = "pathology", VERSION
+
+    def __init__(self, cohort: Cohort, slides: SlidesOfRun, settings: PathologySettings) -> None:
+        self.cohort, self.classes = cohort.table, cohort.classes
+        self.slides, self.settings, self.excluded = slides, settings, slides.excluded
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what the weights and answers depend on."""
+        return {
+            "settings": outcome_settings(self.settings),
+            "features": self.slides.store.digest,
+            "slides": digest_of(self.slides.table.astype(str).to_dict("list")),
+        }
+
+    def training_labels(self) -> np.ndarray:
+        """Return the class of each training bag."""
+        return self.slides.bags.labels[self.slides.training_bags()]
+
+    def validation_labels(self) -> np.ndarray:
+        """Return the class of each validation bag."""
+        return self.slides.bags.labels[self.slides.validation_bags()]
+
+    def fit(self, folder: Path, fingerprint: str) -> FitResult:
+        """Train the method's network."""
+        torch.manual_seed(self.settings.fit.seed)
+        model = build_model(self.slides, model_settings(self.settings), len(self.classes))
+        self._model = model
+        return fit_by_steps(
+            self,
+            model,
+            batch_source(self.slides, self.settings),
+            _fit_settings(self.settings),
+            folder,
+            loss=model.classification,
+            validate=_validator(self.slides, len(self.classes)),
+            fingerprint=fingerprint,
+        )
+
+    def answers(self, result: FitResult) -> Answers:
+        """Predict every slide."""
+        architecture = describe(self._model)
+        model = load_slide_model(result.weights, architecture).to(self._model.centre.device)
+        predictions = list(predict_all(model, BagLoader(self.slides.store, self.slides.bags)))
+        return answers_of(
+            self.slides, predictions, self.settings.pooling, self._facts(architecture)
+        )
+
+    def _facts(self, architecture: dict[str, Any]) -> dict[str, Any]:
+        slides, n_classes = self.slides, len(self.classes)
+        return {
+            "architecture": architecture,
+            "encoder": slides.store.encoder,
+            "encoder_digest": slides.store.encoder_digest,
+            "pooling": self.settings.pooling,
+            "training_bags": np.bincount(self.training_labels(), minlength=n_classes).tolist(),
+            "slides_predicted": len(slides.table),
+            "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),
+        }
 
 
 def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:
@@ -138,17 +158,18 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
     return PlannedSource(plan, loader.training_batch)
 
 
-def _model_settings(settings: PathologySettings) -> StagedSettings:
+def model_settings(settings: PathologySettings) -> StagedSettings:
+    """Return the settings of the network as the method has them."""
     return with_method(METHODS[settings.method], settings.model, settings.fit.epochs)
 
 
 def _fit_settings(settings: PathologySettings) -> FitSettings:
     """Keep selection closed for as long as the method's last part has not begun."""
-    opens = _model_settings(settings).selects_from()
+    opens = model_settings(settings).selects_from()
     return settings.fit.model_copy(update={"select_after": max(settings.fit.select_after, opens)})
 
 
-def _validator(slides: SlidesOfRun, settings: PathologySettings, n_classes: int) -> Any:
+def _validator(slides: SlidesOfRun, n_classes: int) -> Validate | None:
     """Return the scores of an epoch on the labelled validation bags, or None without such bags."""
     bags = slides.validation_bags()
     if not len(bags):
@@ -177,35 +198,3 @@ def _mean_and_deviation(slides: SlidesOfRun) -> tuple[np.ndarray, np.ndarray]:
         squares.append((part**2).mean(axis=0))
     mean = np.mean(means, axis=0)
     return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))
-
-
-def _write_beginning(
-    folder: Path, settings: PathologySettings, slides: SlidesOfRun, cohort: Cohort
-) -> None:
-    write_json(folder / "settings.json", settings.model_dump(mode="json"))
-    columns = ["image", "slide", "patient", "site", "site_role", "split", "label"]
-    with replacing(folder / "splits.parquet") as temporary:
-        cohort.table[columns].to_parquet(temporary, index=False)
-    write_excluded(folder, slides.excluded)
-
-
-def _facts(
-    slides: SlidesOfRun,
-    settings: PathologySettings,
-    architecture: dict[str, Any],
-    result: dict[str, Any],
-) -> dict[str, Any]:
-    training = slides.bags.labels[slides.training_bags()]
-    return {
-        "architecture": architecture,
-        "encoder": slides.store.encoder,
-        "encoder_digest": slides.store.encoder_digest,
-        "pooling": settings.pooling,
-        "selected_epoch": result["epoch"],
-        "selected_because": result["reason"],
-        "selection_score": result["score"],
-        "epochs": result["epochs"],
-        "training_bags": np.bincount(training, minlength=architecture["n_classes"]).tolist(),
-        "slides_predicted": len(slides.table),
-        "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),
-    }

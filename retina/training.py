@@ -1,4 +1,4 @@
-"""One run: from a split cohort and its prepared photographs to weights and a predictions table."""
+"""One run of photographs: the network that learns from them, and what it says of each."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,36 +7,35 @@ import numpy as np
 import pandas as pd
 import torch
 
-from offsite.files import digest_of, file_digest
+from offsite.files import file_digest
 from offsite.preprocessing.augment.fundus import fundus_augmentation
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.building import MethodContext, build
 from offsite.retina.inference import grade, load_fundus_model
 from offsite.retina.linear.fitting import fit_linear
-from offsite.retina.methods import LINEAR, Method, method_named
+from offsite.retina.methods import LINEAR, Method, check_method_name, method_named
 from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
 from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
 from offsite.retina.photographs.source import PhotographLoader
-from offsite.retina.run_outputs import facts_of, write_beginning, write_predictions
+from offsite.retina.run_outputs import answers_of
 from offsite.retina.settings import TRUNK, DecoSettings, RetinaSettings
 from offsite.retina.validation import grading_scores
 from offsite.settings import Settings
 from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
 from offsite.training.fit.checkpoint import save_tensors
-from offsite.training.fit.loop import fit
-from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.loop import Validate
+from offsite.training.fit.result import FitResult
 from offsite.training.fit.settings import outcome_settings
 from offsite.training.generalisation.erm import ERM
 from offsite.training.heads.ordinal import GradeHead, fit_cut_points
 from offsite.training.losses.configured import ClassificationLoss
-from offsite.training.run_folder import RunFolder
 from offsite.training.samplers.pairs import PairBatches
 from offsite.training.samplers.plans import BatchPlan, PlannedSource, RandomBatches, TwoPlans
-from offsite.training.samplers.report import write_draws
 from offsite.training.samplers.shares import cells_of
 from offsite.training.samplers.weighted import WeightedBatches
+from offsite.training.train_run import Answers, fit_by_steps, train_run
 
 VERSION = 2
 """Goes up when the same inputs would give another run."""
@@ -49,8 +48,7 @@ def train_retina(
 ) -> pd.DataFrame:
     """Train a model of photographs and predict every one that was prepared.
 
-    A finished run of the same inputs is read back; a killed one goes on; other inputs or settings
-    begin anew. Weights are selected on the ``val`` photographs of training sites alone.
+    Weights are selected on the ``val`` photographs of training sites alone.
 
     Parameters
     ----------
@@ -59,7 +57,7 @@ def train_retina(
     prepared_folder : path
         Where `offsite.preprocessing.fundus.cohort.prepare_cohort` wrote.
     run_folder : path
-        See docs/architecture.md; photographs that take no part are listed in ``excluded.csv``.
+        See `offsite.training.train_run.train_run`; photographs that take no part are listed in ``excluded.csv``.
 
     Returns
     -------
@@ -71,83 +69,113 @@ def train_retina(
     InputError
         See `offsite.retina.photographs.of_run.select_photographs` and `offsite.retina.methods.method_named`.
     """
+    check_method_name(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
-    run = RunFolder(run_folder)
-    inputs = _inputs(cohort, photographs, settings)
-    first = distributed.rank_and_world()[0] == 0
-    if not distributed.from_rank_zero(run.begin(inputs) if first else None):
-        return pd.read_parquet(run.path / "predictions.parquet")
-    lacking: list[str] = []
-    if first:
-        validated = photographs.labels[photographs.rows("val")]
-        lacking = classes_not_validated(validated, cohort.classes)
-        write_beginning(run.path, settings, photographs, cohort)
     if settings.method == LINEAR:
-        if first:
-            _train_linear(run, photographs, cohort.classes, prepared_folder, settings, inputs)
-        distributed.wait_for_all()
-        return pd.read_parquet(run.path / "predictions.parquet")
-    method = method_named(settings.method)
-    algorithm = build_algorithm(method, photographs, settings, len(cohort.classes))
-    source = batch_source(method, photographs, settings)
-    if first:
-        names = [cohort.classes[label] for label in photographs.labels[photographs.rows("train")]]
-        write_draws(run.path, source.plan, names, algorithm.loss, settings.fit.epochs)
-    result = fit(
-        algorithm,
-        source,
-        settings.fit.model_copy(update=method.fit),
-        run.path,
-        validate=_validator(photographs),
-        fingerprint=digest_of(inputs),
-    )
-    if first:
-        backbone = settings.backbone.model_dump(mode="json", exclude={"weights"})
+        return train_run(LinearRun(cohort, photographs, settings, prepared_folder), run_folder)
+    return train_run(PhotographRun(cohort, photographs, settings), run_folder)
+
+
+class PhotographRun:
+    """The photographs of a run; see `offsite.training.train_run.RunItems`."""
+
+    task, version = "retina", VERSION
+
+    def __init__(
+        self, cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
+    ) -> None:
+        self.cohort, self.classes = cohort.table, cohort.classes
+        self.photographs, self.settings = photographs, settings
+        self.excluded = photographs.excluded
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what the weights and answers depend on."""
+        weights, outcome = self.settings.backbone.weights, outcome_settings(self.settings)
+        del outcome["backbone"]["weights"]  # what the file holds counts, not where it lies
+        return {
+            "settings": outcome,
+            "photographs": self.photographs.digest,
+            "first_weights": file_digest(weights) if weights is not None else "",
+        }
+
+    def training_labels(self) -> np.ndarray:
+        """Return the grade of each training photograph."""
+        return self.photographs.labels[self.photographs.rows("train")]
+
+    def validation_labels(self) -> np.ndarray:
+        """Return the grade of each validation photograph."""
+        return self.photographs.labels[self.photographs.rows("val")]
+
+    def fit(self, folder: Path, fingerprint: str) -> FitResult:
+        """Train the method's network."""
+        method, settings = method_named(self.settings.method), self.settings
+        algorithm = build_algorithm(method, self.photographs, settings, len(self.classes))
+        return fit_by_steps(
+            self,
+            algorithm,
+            batch_source(method, self.photographs, settings),
+            settings.fit.model_copy(update=method.fit),
+            folder,
+            loss=algorithm.loss,
+            validate=_validator(self.photographs),
+            fingerprint=fingerprint,
+        )
+
+    def answers(self, result: FitResult) -> Answers:
+        """Grade every photograph."""
+        photographs, settings = self.photographs, self.settings
         architecture = {
-            "backbone": backbone,
+            "backbone": settings.backbone.model_dump(mode="json", exclude={"weights"}),
             "head": settings.head,
-            "n_classes": len(cohort.classes),
+            "n_classes": len(self.classes),
         }
         network = load_fundus_model(result.weights, architecture)
         if isinstance(network.classifier, GradeHead):
             assert isinstance(network, FundusClassifier)
             _cut(network, network.classifier, photographs, result.weights)
         graded = grade(network, photographs.store.pixels, len(photographs.table))
-        write_predictions(run.path, photographs, cohort.classes, graded)
-        facts = facts_of(photographs, architecture, result.__dict__)
-        run.finish(**facts, classes_not_validated=lacking)
-    distributed.wait_for_all()
-    return pd.read_parquet(run.path / "predictions.parquet")
+        return answers_of(photographs, graded, architecture, {})
 
 
-def _train_linear(
-    run: RunFolder,
-    photographs: RunPhotographs,
-    classes: tuple[str, ...],
-    prepared: str | Path,
-    settings: RetinaSettings,
-    inputs: dict[str, Any],
-) -> None:
-    """Fit a linear head on the frozen trunk; everything after it is as for the other methods."""
-    reading = settings.backbone.reading()
-    fitted = fit_linear(
-        photographs,
-        prepared,
-        reading,
-        settings.linear,
-        n_classes=len(classes),
-        seed=settings.fit.seed,
-        weights=settings.backbone.weights if settings.backbone.name == TRUNK else None,
-        folder=run.path,
-        digest=digest_of(inputs),
-    )
-    architecture = {"reading": reading.model_dump(mode="json"), "n_classes": len(classes)}
-    write_predictions(run.path, photographs, classes, fitted.graded())
-    facts = facts_of(photographs, architecture, fitted.result.__dict__)
-    validated = photographs.labels[photographs.rows("val")]
-    run.finish(
-        **facts, **fitted.facts, classes_not_validated=classes_not_validated(validated, classes)
-    )
+class LinearRun(PhotographRun):
+    """A run of the method that fits a head to the frozen trunk; all else is as for the others."""
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        photographs: RunPhotographs,
+        settings: RetinaSettings,
+        prepared_folder: str | Path,
+    ) -> None:
+        super().__init__(cohort, photographs, settings)
+        self.prepared_folder = prepared_folder
+
+    def fit(self, folder: Path, fingerprint: str) -> FitResult:
+        """Fit the head, in the first process alone: what the others return is not looked at."""
+        settings = self.settings
+        if distributed.rank_and_world()[0] != 0:
+            return FitResult(folder / "weights.safetensors", None, None, 0, "another process fits")
+        self._fitted = fit_linear(
+            self.photographs,
+            self.prepared_folder,
+            settings.backbone.reading(),
+            settings.linear,
+            n_classes=len(self.classes),
+            seed=settings.fit.seed,
+            weights=settings.backbone.weights if settings.backbone.name == TRUNK else None,
+            folder=folder,
+            digest=fingerprint,
+        )
+        return self._fitted.result
+
+    def answers(self, result: FitResult) -> Answers:
+        """Return the grades by what the trunk read before."""
+        architecture = {
+            "reading": self.settings.backbone.reading().model_dump(mode="json"),
+            "n_classes": len(self.classes),
+        }
+        fitted = self._fitted
+        return answers_of(self.photographs, fitted.graded(), architecture, fitted.facts)
 
 
 def build_algorithm(
@@ -216,7 +244,7 @@ def _anchors(
     return WeightedBatches(cells, batch_size, seed, exponent=0.0)
 
 
-def _validator(photographs: RunPhotographs) -> Any:
+def _validator(photographs: RunPhotographs) -> Validate | None:
     """Return the scores of an epoch on the validation photographs, or None without any."""
     rows = photographs.rows("val")
     if not len(rows):
@@ -244,20 +272,3 @@ def _cut(
     cuts = fit_cut_points(values, photographs.labels[rows], head.cuts.numel() + 1)
     head.set_cut_points(cuts)
     save_tensors(weights, network.state_dict())
-
-
-def _inputs(
-    cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
-) -> dict[str, Any]:
-    weights = settings.backbone.weights
-    outcome = outcome_settings(settings)
-    del outcome["backbone"]["weights"]  # what the file holds counts, not where it lies
-    return {
-        "task": "retina",
-        "version": VERSION,
-        "settings": outcome,
-        "classes": list(cohort.classes),
-        "photographs": photographs.digest,
-        "excluded": digest_of(photographs.excluded.astype(str).to_dict("list")),
-        "first_weights": file_digest(weights) if weights is not None else "",
-    }

@@ -1,0 +1,191 @@
+"""One run, whatever its items are: from a divided cohort to weights and a table of predictions."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from offsite.files import digest_of, replacing, write_json
+from offsite.settings import Settings
+from offsite.training.algorithm import Algorithm
+from offsite.training.devices import distributed
+from offsite.training.fit.loop import Validate, fit
+from offsite.training.fit.result import FitResult
+from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.settings import FitSettings
+from offsite.training.losses.configured import ClassificationLoss
+from offsite.training.run_folder import EXCLUDED, RunFolder
+from offsite.training.samplers.plans import PlannedSource
+from offsite.training.samplers.report import write_draws
+
+_PREDICTIONS = "predictions.parquet"
+_DIVISION = ["image", "slide", "patient", "site", "site_role", "split", "label"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the selected weights say of every image of a run.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per image, in the order of the cohort: all of docs/architecture.md, "Predictions",
+        but the probabilities.
+    probabilities, logits : numpy.ndarray
+        N x C.
+    embeddings : numpy.ndarray
+        N x E.
+    facts : dict
+        JSON-able: ``architecture`` and whatever else ``run.json`` is to tell.
+    """
+
+    table: pd.DataFrame
+    probabilities: np.ndarray
+    logits: np.ndarray
+    embeddings: np.ndarray
+    facts: dict[str, Any]
+
+
+class RunItems(Protocol):
+    """What a modality brings to a run: its items, how it trains on them, what it then answers.
+
+    Attributes
+    ----------
+    task : str
+        Name of the modality.
+    version : int
+        Goes up when the same inputs would give another run.
+    settings : Settings
+        Of the training, written to ``settings.json``.
+    cohort : pandas.DataFrame
+        The divided cohort's rows.
+    classes : tuple of str
+    excluded : pandas.DataFrame
+        Images without a prediction or not trained on, with ``status, code, message``.
+    """
+
+    task: str
+    version: int
+    cohort: pd.DataFrame
+    classes: tuple[str, ...]
+    excluded: pd.DataFrame
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the training."""
+
+    def inputs(self) -> dict[str, Any]:
+        """Return ``settings`` as far as the result depends on them, and digests of the items."""
+
+    def training_labels(self) -> np.ndarray:
+        """Return the class of each item to train on (int64), as the batch plan numbers them."""
+
+    def validation_labels(self) -> np.ndarray:
+        """Return the class of each item that weights are selected by (int64)."""
+
+    def fit(self, folder: Path, fingerprint: str) -> FitResult:
+        """Train in ``folder``, or go on there; every process calls it. See `fit_by_steps`."""
+
+    def answers(self, result: FitResult) -> Answers:
+        """Predict every item with the selected weights; the first process alone calls it."""
+
+
+def train_run(items: RunItems, run_folder: str | Path) -> pd.DataFrame:
+    """Train on a modality's items and predict all of them.
+
+    A finished run of the same inputs is read back; a killed one goes on; other inputs or settings
+    begin anew. All processes of a group call it together.
+
+    Parameters
+    ----------
+    items : RunItems
+    run_folder : path
+        See docs/architecture.md, "Run folder".
+
+    Returns
+    -------
+    pandas.DataFrame
+        The predictions, a row per image.
+
+    Raises
+    ------
+    InputError
+        The folder holds files that are not a run's.
+    """
+    run = RunFolder(run_folder)
+    inputs = {
+        "task": items.task,
+        "version": items.version,
+        "classes": list(items.classes),
+        "excluded": digest_of(items.excluded.astype(str).to_dict("list")),
+        **items.inputs(),
+    }
+    first = distributed.rank_and_world()[0] == 0
+    if distributed.from_rank_zero(run.begin(inputs) if first else None):
+        if first:
+            _write_beginning(run.path, items)
+        result = items.fit(run.path, digest_of(inputs))
+        if first:
+            answers = items.answers(result)
+            _write_answers(run.path, answers, items.classes)
+            lacking = classes_not_validated(items.validation_labels(), items.classes)
+            run.finish(**answers.facts, **_selected(result), classes_not_validated=lacking)
+        distributed.wait_for_all()
+    return pd.read_parquet(run.path / _PREDICTIONS)
+
+
+def fit_by_steps(
+    items: RunItems,
+    algorithm: Algorithm,
+    source: PlannedSource,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    loss: ClassificationLoss | None,
+    validate: Validate | None,
+    fingerprint: str,
+) -> FitResult:
+    """Say what the batches will draw of each class, and fit an algorithm to them.
+
+    Parameters
+    ----------
+    loss : ClassificationLoss or None
+        The classifier's, to warn where it and the batches both correct for imbalance.
+    validate, fingerprint
+        See `offsite.training.fit.loop.fit`.
+    """
+    if distributed.rank_and_world()[0] == 0:
+        names = [items.classes[label] for label in items.training_labels()]
+        write_draws(folder, source.plan, names, loss, settings.epochs)
+    return fit(algorithm, source, settings, folder, validate=validate, fingerprint=fingerprint)
+
+
+def _write_beginning(folder: Path, items: RunItems) -> None:
+    write_json(folder / "settings.json", items.settings.model_dump(mode="json"))
+    with replacing(folder / "splits.parquet") as temporary:
+        items.cohort[_DIVISION].to_parquet(temporary, index=False)
+    with replacing(folder / EXCLUDED) as temporary:
+        items.excluded.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _write_answers(folder: Path, answers: Answers, classes: tuple[str, ...]) -> None:
+    table = answers.table.copy()
+    for number, name in enumerate(classes):
+        table[f"prob_{name}"] = answers.probabilities[:, number]
+    for name, array in (("embeddings.npy", answers.embeddings), ("logits.npy", answers.logits)):
+        with replacing(folder / name) as temporary, temporary.open("wb") as file:
+            np.save(file, array.astype(np.float32), allow_pickle=False)
+    with replacing(folder / _PREDICTIONS) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _selected(result: FitResult) -> dict[str, Any]:
+    facts = asdict(result)
+    return {
+        "selected_epoch": facts["epoch"],
+        "selected_because": facts["reason"],
+        "selection_score": facts["score"],
+        "epochs": facts["epochs"],
+    }
