@@ -1,5 +1,6 @@
 """SC-MIL and its baselines on arrays of one's own."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,6 +152,8 @@ class SCMIL:
         encoder: str = "structure_baseline",
         mpp: float = 0.5,
         px: int = 224,
+        tissue: float = 0.5,
+        positive: Sequence[Any] | None = None,
         title: str = "SC-MIL on arrays",
     ) -> Path:
         """Write a model package, which `offsite predict` and `offsite.load_model` take.
@@ -162,16 +165,20 @@ class SCMIL:
         encoder : str
             The tile encoder of offsite that made the features: `offsite predict` makes those of
             new slides with it.
-        mpp, px : float, int
-            Scale (um per px) and side (px) of the tiles that it was given.
+        mpp, px, tissue : float, int, float
+            Scale (um per px), side (px) and least share of tissue (0..1) of the tiles that it was
+            given, as of `offsite.Slide.tiles`.
+        positive : sequence of str or int, optional
+            Classes that call for referral; by default all but the first. Where classes are names,
+            whose order is only that of the alphabet, a warning says which these are.
         title : str
             What the model is called.
 
         Raises
         ------
         InputError
-            Nothing was fitted, the encoder makes features of another width, or the folder holds
-            other files.
+            Nothing was fitted, the encoder makes features of another width, ``positive`` names
+            none of the classes or all, or the folder holds other files.
         """
         model, run = self._fitted(), Path(self._folder.name if self._folder else "") / "run"
         of_encoder = EncoderSettings.model_validate({"name": encoder, "tile_px": px, "mpp": mpp})
@@ -183,7 +190,7 @@ class SCMIL:
                 remedy="Name the encoder that made them: save(folder, encoder='...')",
                 code="other_encoder",
             )
-        tiles = TileSettings(tile_px=px, mpp=mpp)
+        tiles = TileSettings(tile_px=px, mpp=mpp, min_tissue=tissue)
         facts = ModelFacts(
             name=title,
             target=title,
@@ -195,8 +202,24 @@ class SCMIL:
                 "encoder": of_encoder.model_dump(mode="json"),
             },
             mpp=mpp,
+            positive=self._positive(positive),
         )
         return package_run(run, None, folder, facts)
+
+    def _positive(self, named: Sequence[Any] | None) -> tuple[str, ...]:
+        positive = self.classes_[1:] if named is None else tuple(map(str, named))
+        if not positive or not set(positive) < set(self.classes_):
+            raise InputError(
+                f"positive names {', '.join(positive) or 'no class'}",
+                remedy=f"Name some, not all, of {', '.join(self.classes_)}",
+                code="unknown_class",
+            )
+        if named is None and not all(name.isdigit() for name in self.classes_):
+            warnings.warn(
+                f"referral is taken to be for {', '.join(positive)}: say save(folder, positive=[...])",
+                stacklevel=3,
+            )
+        return positive
 
     def __repr__(self) -> str:
         fit = self._settings.fit
