@@ -167,11 +167,14 @@ def evaluate(
 
 
 def _settings(task: TaskOf | None, seed: int, notes: tuple[str, ...]) -> ReportSettings:
-    seeded = {"seed": seed}
+    parts = {
+        name: {"seed": seed}
+        for name, field in ReportSettings.model_fields.items()
+        if "seed" in getattr(field.annotation, "model_fields", {})
+    }
     try:
-        metrics = EvaluationSettings.model_validate({"tasks": _tasks(task), **seeded})
-        parts = dict.fromkeys(("ood", "shift", "conformal", "selective"), seeded)
-        return ReportSettings.model_validate({"metrics": metrics, "limits": notes, **parts})
+        metrics = EvaluationSettings.model_validate({"tasks": _tasks(task), "seed": seed})
+        return ReportSettings.model_validate({"limits": notes, **parts, "metrics": metrics})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
