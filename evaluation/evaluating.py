@@ -31,7 +31,10 @@ from offsite.evaluation.tables.per_site import confusion_table, per_site_table
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table
 from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 from offsite.files import digest_of, file_digest, read_json, replacing, write_json
+from offsite.locks import PREFIX, writing
+from offsite.ownership import refuse_link, refuse_strangers, remove_named
 
+_REPORT, _FIGURES = "report.html", "figures"
 _VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -107,15 +110,11 @@ def evaluate(
     key = digest_of(
         [predictions_digest(rows), foreign, settings.digest(), version, more, _digests(given)]
     )
-    if not _finished(folder, key):
-        _clear(folder)
-        write_json(folder / RECORD, {"status": "running", "key": key})
-        for name, table in (_tables(rows, settings, near, far) | given).items():
-            write_table(folder / f"{name}.csv", table)
-        record = _merged(_record(predictions, rows, settings), more)
-        write_report(folder, record)
-        files = {table.name: file_digest(table) for table in sorted(folder.glob("*.csv"))}
-        write_json(folder / RECORD, {"status": "done", "key": key, "files": files, **record})
+    with writing(folder):
+        if not _finished(folder, key):
+            _clear(folder)
+            made = _tables(rows, settings, near, far) | given
+            _write(folder, key, made, _merged(_record(predictions, rows, settings), more))
     return Evaluation(
         folder=folder,
         report=folder / "report.html",
@@ -224,8 +223,33 @@ def _finished(folder: Path, key: str) -> bool:
     return whole and same and damaged_table(folder) is None
 
 
+def _write(
+    folder: Path, key: str, made: Mapping[str, pd.DataFrame], record: Mapping[str, Any]
+) -> None:
+    """Write tables and report; the record names them before they are there."""
+    tables = {f"{name}.csv": table for name, table in made.items()}
+    refuse_strangers(folder, (*tables, _REPORT))
+    named = [*sorted(tables), _REPORT]
+    write_json(folder / RECORD, {"status": "running", "key": key, "written": named})
+    for name, table in tables.items():
+        write_table(folder / name, table)
+    others = set(_figures(folder))
+    write_report(folder, record)
+    named += sorted(set(_figures(folder)) - others)
+    files = {name: file_digest(folder / name) for name in sorted(tables)}
+    done = {"status": "done", "key": key, "written": named, "files": files}
+    write_json(folder / RECORD, {**done, **record})
+
+
+def _figures(folder: Path) -> list[str]:
+    return [f"{_FIGURES}/{file.name}" for file in (folder / _FIGURES).glob("*.svg")]
+
+
 def _clear(folder: Path) -> None:
-    if not folder.is_dir() or not any(folder.iterdir()):
+    """Remove what an earlier evaluation wrote here by its record, and nothing else."""
+    refuse_link(folder)
+    refuse_link(folder / _FIGURES)
+    if not any(not file.name.startswith(PREFIX) for file in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise InputError(
@@ -234,6 +258,7 @@ def _clear(folder: Path) -> None:
             remedy="Name a new or empty folder for the evaluation",
             code="folder_in_use",
         )
-    for file in [*folder.glob("*.csv"), *(folder / "figures").glob("*.svg")]:
-        file.unlink()
-    (folder / "report.html").unlink(missing_ok=True)
+    record = read_json(folder / RECORD)
+    # Evaluations of earlier versions name their tables alone.
+    named = record.get("written") or [*record.get("files", {}), _REPORT, *_figures(folder)]
+    remove_named(folder, named)

@@ -1,13 +1,16 @@
 """The folder of one training run: what it was made from, whether it is finished, what is stale."""
 
+import contextlib
 import platform
-import shutil
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
 from offsite.files import changed_file, digest_of, file_digest, read_json, write_json
+from offsite.locks import PREFIX
+from offsite.ownership import refuse_link, remove_named
 
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"
@@ -41,6 +44,17 @@ RESULTS = (
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"
 OWNED_FOLDERS = ("checkpoint", "evaluation", "package")
+CHECKPOINT_FILE = re.compile(r"checkpoint\.json|state-\d+-\d+\.safetensors|best-\d+\.safetensors")
+# The files of a package and the record of an evaluation, which other rooms write into the folder.
+PACKAGE_FILES = (
+    "model.json",
+    "weights.safetensors",
+    "reference.npz",
+    "card.md",
+    "SHA256SUMS",
+    "SIGNATURE",
+)
+EVALUATED = "evaluation.json"
 PACKAGES = ("offsite", "torch", "numpy", "pandas", "scikit-learn", "openslide-python", "monai")
 
 
@@ -113,14 +127,28 @@ class RunFolder:
         return changed_file(self.path, (self.record() or {}).get("files", {}))
 
     def clear(self) -> None:
-        """Remove what a run writes, and nothing else."""
+        """Remove what a run writes, by name, and nothing else; run.json last.
+
+        A clearing that is cut short begins anew. What others put beside it stays.
+
+        Raises
+        ------
+        InputError
+            A folder of the run is a link.
+        """
+        refuse_link(self.path)
         for name in OWNED_FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in OWNED:  # run.json last: a clearing that is cut short begins anew
-            (self.path / name).unlink(missing_ok=True)
+            refuse_link(self.path / name)
+        _remove_checkpoint_files(self.path / "checkpoint")
+        _remove_evaluation(self.path / "evaluation")
+        remove_named(self.path / "package", PACKAGE_FILES)
+        for name in OWNED_FOLDERS:
+            _remove_if_empty(self.path / name)
+        remove_named(self.path, OWNED)
 
     def _check_empty(self) -> None:
-        present = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        present = [name for name in names if not name.startswith(PREFIX)]
         foreign = sorted(set(present) - set(OWNED) - set(OWNED_FOLDERS))
         if foreign:
             raise InputError(
@@ -139,3 +167,30 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _remove_checkpoint_files(folder: Path) -> None:
+    names = [file.name for file in folder.glob("*") if CHECKPOINT_FILE.fullmatch(file.name)]
+    remove_named(folder, names)
+
+
+def _remove_evaluation(folder: Path) -> None:
+    """Remove an evaluation by its record; of the runs before, and with nothing left to measure."""
+    record = folder / EVALUATED
+    if not record.is_file():
+        return
+    facts = read_json(record)
+    refuse_link(folder / "figures")
+    figures = [f"figures/{file.name}" for file in (folder / "figures").glob("*.svg")]
+    named = facts.get("written") or [*facts.get("files", {}), "report.html", *figures]
+    remove_named(folder, named)
+    _remove_if_empty(folder / "figures")
+    if {file.name for file in folder.iterdir()} <= {EVALUATED, PREFIX}:
+        remove_named(folder, (EVALUATED, PREFIX))
+    else:  # what others put there stays, and the next evaluation writes beside it
+        write_json(record, {"status": "cleared", "written": []})
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

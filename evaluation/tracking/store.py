@@ -1,7 +1,6 @@
 """The tracking store: a database that many processes may open at once, and a quiet client."""
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
 from offsite.files import replacing
+from offsite.locks import alone, has_locks
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -178,8 +178,14 @@ def database_path(uri: str) -> Path:
 def locked(database: Path) -> Iterator[None]:
     """Hold the lock file beside a SQLite database; other processes wait."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, also by a crash
+    with alone(database.with_name(f"{database.name}.lock"), wait=True):
+        if not has_locks(database.parent):
+            raise InputError(
+                "the tracking store lies on a file system without locks, and SQLite needs them",
+                remedy="Give --tracking-uri sqlite:///... on a local disk, or an MLflow server",
+                file=database,
+                code="no_locks",
+            )
         yield
 
 

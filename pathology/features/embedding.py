@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pandas as pd
 
 from offsite.errors import InputError, disk_is_full
 from offsite.files import replacing
+from offsite.ownership import refuse_link
 from offsite.pathology.features.file import (
     FeatureOrigin,
     SlideFeatures,
     feature_path,
     is_fresh,
+    remove_features,
     write_features,
 )
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_scale
@@ -70,12 +73,14 @@ def embed_cohort(
         raise InputError(
             f"part {number} of {parts} does not exist", remedy=f"Use 1/{parts} to {parts}/{parts}"
         )
+    refuse_link(out)
     encoder = load_encoder(encoder_settings)
+    known = _embedded_before(Path(out))
     table = cohort.table.iloc[number - 1 :: parts]
     paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
 
     def embed(slide: str) -> Row:
-        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder)
+        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder, known)
         if progress is not None:
             progress(row)
         return row
@@ -151,7 +156,12 @@ def _half(features: np.ndarray, image: str | Path) -> np.ndarray:
 
 
 def _embed_slide(
-    image: Path, slide: str, tiles_folder: str | Path, out: str | Path, encoder: TileEncoder
+    image: Path,
+    slide: str,
+    tiles_folder: str | Path,
+    out: str | Path,
+    encoder: TileEncoder,
+    known: frozenset[str],
 ) -> Row:
     row: Row = {"slide": slide, "status": FAILED, "code": "", "message": "", "tiles": 0}
     row |= {"unreadable": 0, "dimensions": encoder.dimensions, "encoder": encoder.name}
@@ -160,30 +170,44 @@ def _embed_slide(
         tiles = load_tiles(tiles_folder, slide)
         kept = tiles.record.kept
         if not kept:
-            path.unlink(missing_ok=True)
+            remove_features(path, recorded=slide in known)
             why = tiles.record.message or "No tile was kept"
             return row | {"status": NO_TILES, "code": tiles.record.code, "message": why}
         origin = origin_of(tiles.record, encoder)
         check_scale(encoder, origin.mpp)
         if not is_fresh(path, origin):
-            path.unlink(missing_ok=True)  # stale features must not outlive a failure
+            # Stale features must not outlive a failure.
+            remove_features(path, recorded=slide in known)
             write_features(path, encode_slide(image, tiles, encoder))
         written = _count(path)
         return row | {"status": EMBEDDED, "tiles": written, "unreadable": kept - written}
     except InputError as error:
         why = f"{error.problem}. {error.remedy}"
-        path.unlink(missing_ok=True)
+        with suppress(InputError):
+            remove_features(path, recorded=slide in known)
         return row | {"code": error.code, "message": why}
     except Exception as error:  # a fault of ours must not end a night's batch
         if disk_is_full(error):  # nor may a full disk count as a fault of the slide
             raise
         _LOG.exception("slide %s", slide)
-        path.unlink(missing_ok=True)
+        with suppress(InputError):
+            remove_features(path, recorded=slide in known)
         return row | {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+
+
+def _embedded_before(folder: Path) -> frozenset[str]:
+    """The slides whose features the tables of earlier calls name."""
+    slides: set[str] = set()
+    for table in folder.glob("features*.csv"):
+        with suppress(OSError, ValueError):
+            rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+            if {"slide", "status"} <= set(rows.columns):
+                slides |= set(rows.loc[rows["status"] == EMBEDDED, "slide"])
+    return frozenset(slides)
 
 
 def _count(path: Path) -> int:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         return int(file["features"].shape[0])

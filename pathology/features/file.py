@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
 from offsite.files import replacing
+from offsite.ownership import in_the_way, is_plain_file
 from offsite.settings import Settings
 
 VERSION = 1
@@ -76,7 +77,10 @@ def write_features(path: str | Path, slide: SlideFeatures) -> None:
         Shapes or types are not those of `SlideFeatures`, or a feature is not finite.
     """
     _check(slide)
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with (
+        replacing(path) as temporary,
+        h5py.File(temporary, "w", libver="latest", locking=False) as file,
+    ):
         file.create_dataset("features", data=slide.features)
         file.create_dataset("coords", data=slide.coords)
         for name, value in slide.origin.model_dump().items():
@@ -138,6 +142,33 @@ def is_fresh(path: str | Path, origin: FeatureOrigin) -> bool:
         return False
 
 
+def remove_features(path: str | Path, *, recorded: bool) -> None:
+    """Remove a feature file that offsite wrote; another tool's is named and stays.
+
+    Parameters
+    ----------
+    recorded : bool
+        Whether the table of features names the file: one that is no HDF5 any more is then a
+        damaged one of ours.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``: a link, or a file whose digest is not that of what offsite wrote.
+    """
+    file = Path(path)
+    if not file.exists() and not file.is_symlink():
+        return
+    if not is_plain_file(file):
+        raise in_the_way(file)
+    try:
+        read_features(file)
+    except InputError as error:
+        if not (recorded and not h5py.is_hdf5(file)):
+            raise in_the_way(file) from error
+    file.unlink(missing_ok=True)
+
+
 @contextmanager
 def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.File]:
     """Open an HDF5 file; what cannot be read of it, now or later, is refused by its name.
@@ -156,7 +187,7 @@ def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.Fi
         raise InputError("no such feature file", file=path, remedy=first, code="not_embedded")
     what = "the file cannot be read as HDF5"
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             what = "a part of the file cannot be read"
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # what HDF5 says of damage

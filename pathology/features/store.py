@@ -8,11 +8,13 @@ import numpy as np
 
 from offsite.errors import InputError
 from offsite.files import digest_of, fingerprint, read_json, replacing, write_json
+from offsite.ownership import remove_named
 from offsite.pathology.features.folders import read_any, read_header
 from offsite.pathology.features.kinds import check_one_kind
 
 VERSION = 1
 _RECORD = "store.json"
+_HEX = "[0-9a-f]" * 16
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,8 @@ def _write(
         del rows, coords
         packed = _mapped(facts, new_rows, new_coords)
     write_json(folder / _RECORD, facts)
-    for array in folder.glob("*.npy"):
-        if array not in (of_rows, of_coords):
-            array.unlink(missing_ok=True)
+    arrays = [*folder.glob(f"features-{_HEX}.npy"), *folder.glob(f"coords-{_HEX}.npy")]
+    remove_named(folder, {file.name for file in arrays} - {of_rows.name, of_coords.name})
     return packed
 
 

@@ -1,5 +1,7 @@
 """Prepare all photographs of a cohort: cached, resumable, every one accounted for."""
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from offsite.files import (
     write_bytes,
     write_json,
 )
+from offsite.ownership import in_the_way, is_plain_file, refuse_link
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from offsite.preprocessing.fundus.reading import read_photograph
@@ -68,6 +71,8 @@ def prepare_cohort(
         photograph), ``fingerprint``, ``prepared_digest``.
     """
     root = Path(out)
+    refuse_link(root)
+    refuse_link(root / "images")
     (root / "images").mkdir(parents=True, exist_ok=True)
     number, count = part or (0, 1)
     if not 0 <= number < count:
@@ -137,9 +142,53 @@ def _prepare_one(
     old = _valid(sidecar, picture, made_from)
     if old is not None:
         return old
-    record = {**made_from, **_prepared(source, picture, settings)}
-    write_json(sidecar, record)
+    try:
+        _remove_ours(sidecar, picture)
+    except InputError as error:
+        return {**made_from, **_failed(error)}
+    record, content = _prepared(source, picture, settings)
+    record = {**made_from, **record}
+    write_json(sidecar, record)  # first: a picture that no sidecar names is not ours
+    if content:
+        write_bytes(picture, content)
     return record
+
+
+def _remove_ours(sidecar: Path, picture: Path) -> None:
+    """Remove a picture that its sidecar names; something else of that name is refused."""
+    record = _sidecar(sidecar)
+    if record is None and (sidecar.exists() or sidecar.is_symlink()):
+        raise in_the_way(sidecar)
+    if not picture.exists() and not picture.is_symlink():
+        return
+    if record is None or record["status"] != "ok" or not is_plain_file(picture):
+        raise in_the_way(picture)
+    if file_digest(picture) != record["prepared_digest"] and _is_png(picture):
+        raise in_the_way(picture)  # what is no picture any more is a damaged one of ours
+    picture.unlink(missing_ok=True)
+
+
+def _sidecar(file: Path) -> dict[str, Any] | None:
+    """What offsite wrote beside a picture, or None where it wrote nothing."""
+    try:
+        record = read_json(file) if is_plain_file(file) else None
+    except (OSError, ValueError):
+        return None
+    named = {"settings", "version", "fingerprint", "status"}
+    return record if isinstance(record, dict) and named <= record.keys() else None
+
+
+def _is_png(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def _failed(error: InputError) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "code": error.code,
+        "message": f"{error.problem}. {error.remedy}",
+    }
 
 
 def _valid(sidecar: Path, picture: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
@@ -154,24 +203,22 @@ def _valid(sidecar: Path, picture: Path, made_from: dict[str, Any]) -> dict[str,
     return dict(record)
 
 
-def _prepared(source: Path, picture: Path, settings: FundusSettings) -> dict[str, Any]:
+def _prepared(
+    source: Path, picture: Path, settings: FundusSettings
+) -> tuple[dict[str, Any], bytes]:
+    """What the sidecar says, and the picture as PNG; none where it failed."""
     try:
         photograph = read_photograph(source, settings.px)
         prepared = prepare_photograph(photograph.pixels, settings)
     except InputError as error:
-        picture.unlink(missing_ok=True)
-        return {
-            "status": "failed",
-            "code": error.code,
-            "message": f"{error.problem}. {error.remedy}",
-        }
+        return _failed(error), b""
     done, data = cv2.imencode(
         ".png", cv2.cvtColor(prepared.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]
     )
     if not done:
         raise RuntimeError("OpenCV could not encode a PNG")
-    write_bytes(picture, bytes(data))
-    return {
+    content = bytes(data)
+    record = {
         "status": "ok",
         "code": "",
         "message": "",
@@ -185,8 +232,9 @@ def _prepared(source: Path, picture: Path, settings: FundusSettings) -> dict[str
         "warnings": list(prepared.warnings),
         "width": photograph.width,
         "height": photograph.height,
-        "prepared_digest": file_digest(picture),
+        "prepared_digest": hashlib.sha256(content).hexdigest(),
     }
+    return record, content
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
@@ -210,6 +258,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 def _drop_others(root: Path, slides: set[str]) -> None:
     """Remove what earlier calls prepared for photographs that left the cohort."""
-    for file in (root / "images").iterdir():
-        if file.suffix in (".png", ".json") and file.stem not in slides:
-            file.unlink()
+    for sidecar in sorted((root / "images").glob("*.json")):
+        if sidecar.stem not in slides and _sidecar(sidecar) is not None:
+            with contextlib.suppress(InputError):  # it was changed by others: it stays
+                _remove_ours(sidecar, sidecar.with_suffix(".png"))
+                sidecar.unlink(missing_ok=True)

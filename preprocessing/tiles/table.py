@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
 from offsite.files import digest_of, file_digest, read_json, replacing, write_json
+from offsite.ownership import in_the_way, is_plain_file, refuse_link
 from offsite.preprocessing.stain import MacenkoFit, ReinhardFit
 from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.tissue import TissueSettings
@@ -160,13 +161,39 @@ def record_path(out: str | Path, slide: str) -> Path:
 
 
 def save_tiles(out: str | Path, tiles: SlideTiles) -> SlideRecord:
-    """Write table, then record with the table's digest; its presence says that both are whole."""
+    """Write record and table; the record's digest says whether the table is whole.
+
+    The record comes first: a table that no record names is not ours, and would not be replaced.
+    """
     table = table_path(out, tiles.record.slide)
     with replacing(table) as temporary:
         tiles.table.to_parquet(temporary, index=False)
-    record = tiles.record.model_copy(update={"table_digest": file_digest(table)})
-    write_json(record_path(out, record.slide), record.model_dump(mode="json"))
+        record = tiles.record.model_copy(update={"table_digest": file_digest(temporary)})
+        write_json(record_path(out, record.slide), record.model_dump(mode="json"))
     return record
+
+
+def refuse_foreign_tiles(out: str | Path, slide: str) -> None:
+    """Refuse to replace a table or record of a slide that offsite did not write.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``, or ``linked_folder``.
+    """
+    table, file = table_path(out, slide), record_path(out, slide)
+    refuse_link(table.parent)
+    for path in (table, file):
+        if path.is_symlink() or (path.exists() and not is_plain_file(path)):
+            raise in_the_way(path)
+    try:
+        record = read_json(file) if file.exists() else None
+    except ValueError as error:
+        raise in_the_way(file) from error
+    if file.exists() and not (isinstance(record, dict) and record.get("slide") == slide):
+        raise in_the_way(file)
+    if table.exists() and record is None:
+        raise in_the_way(table)
 
 
 def load_record(out: str | Path, slide: str) -> SlideRecord | None:

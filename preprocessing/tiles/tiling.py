@@ -29,6 +29,7 @@ from offsite.preprocessing.tiles.table import (
     load_record,
     read_tiles_of,
     record_path,
+    refuse_foreign_tiles,
     save_tiles,
     summary_row,
     table_path,
@@ -75,6 +76,12 @@ def tile_slide(
         mpp_override=mpp,
         colour=settings.colour,
     )
+    try:
+        refuse_foreign_tiles(out, slide)
+    except InputError as error:
+        return base.model_copy(
+            update={"code": error.code, "message": f"{error.problem}. {error.remedy}"}
+        )
     try:
         with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
             tiles, masks = tiles_of(opened, base, settings)

@@ -4,9 +4,9 @@
 names the files of the checkpoint before. A kill at any moment leaves a whole checkpoint.
 """
 
+import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch import Tensor, nn, optim
 
 from offsite.errors import InputError
 from offsite.files import file_digest, read_json, replacing, write_json, write_text
+from offsite.ownership import remove_named
+from offsite.training.run_folder import CHECKPOINT_FILE
 
 log = logging.getLogger("offsite.training")
 _FORMAT = 1
@@ -61,9 +63,7 @@ def save_checkpoint(
     write_json(
         folder / _POINTER, {"format": _FORMAT, "files": names, "digests": digests, "facts": facts}
     )
-    for file in folder.iterdir():
-        if file.name not in {_POINTER, *names.values()}:
-            file.unlink(missing_ok=True)
+    _remove_files(folder, keep={_POINTER, *names.values()})
 
 
 def load_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
@@ -91,8 +91,18 @@ def load_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
 
 def remove_checkpoint(folder: Path) -> None:
     """Remove the checkpoint; the pointer goes first, so that no half of one is ever believed."""
-    (folder / _POINTER).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_named(folder, (_POINTER,))
+    _remove_files(folder, keep=set())
+    with contextlib.suppress(OSError):  # not there, or something of others is in it
+        folder.rmdir()
+
+
+def _remove_files(folder: Path, keep: set[str]) -> None:
+    """Remove the files of checkpoints, whole or half written, and nothing else."""
+    names = {file.name for file in folder.glob("*") if CHECKPOINT_FILE.fullmatch(file.name)}
+    for begun in ("state-", "best-", _POINTER):
+        names |= {file.name for file in folder.glob(f".{begun}*.tmp")}
+    remove_named(folder, names - keep)
 
 
 def optimiser_tensors(optimiser: optim.Optimizer) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from offsite.errors import InputError
 from offsite.files import write_bytes
+from offsite.ownership import refuse_link
 from offsite.workflows.package.card import card_text
 from offsite.workflows.package.contents import reference_bytes, weights_bytes
 from offsite.workflows.package.schema import ModelRecord
@@ -32,6 +33,7 @@ from offsite.workflows.package.verification import (
     REFERENCE,
     SUMS,
     WEIGHTS,
+    ModelRefused,
     check_listing,
     read_sums,
     refused,
@@ -125,6 +127,7 @@ def write_package(
 
 def _check_target(target: Path) -> None:
     """Refuse to replace what is more, or other, than a package: it would be deleted."""
+    refuse_link(target)
     present = {path.name for path in target.iterdir()} if target.is_dir() else set()
     foreign = sorted(present - {*CONTENT, SUMS})
     if foreign or (target.exists() and not target.is_dir()) or (present and RECORD not in present):
@@ -135,6 +138,21 @@ def _check_target(target: Path) -> None:
             remedy="Name a new or empty folder",
             code="folder_in_use",
         )
+    if present:
+        _check_unchanged(target)
+
+
+def _check_unchanged(target: Path) -> None:
+    """Refuse to replace a package that somebody changed since it was written."""
+    try:
+        verify_package(target)
+    except ModelRefused as error:
+        raise InputError(
+            f"the package there was changed after it was made ({error.problem})",
+            file=target,
+            remedy="Move it to another folder; it is not overwritten",
+            code="not_ours",
+        ) from error
 
 
 def load_package(path: str | Path) -> Package:

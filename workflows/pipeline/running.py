@@ -1,7 +1,5 @@
 """Snakemake on the packaged workflow."""
 
-import contextlib
-import fcntl
 import json
 import shutil
 import subprocess
@@ -14,6 +12,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from offsite.errors import InputError
+from offsite.locks import alone
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.checking import check_job
 from offsite.workflows.jobs.configuration import PathologyConfiguration
@@ -67,7 +66,9 @@ def run(
     job.output.mkdir(parents=True, exist_ok=True)
     if _LOOKS_ONLY & set(more):
         return subprocess.run(call, check=False).returncode
-    with _alone(job.output) as held:
+    # Snakemake inherits the lock, so that it tells the truth even where `offsite` was killed and
+    # Snakemake was not; its own lock files outlive a killed Snakemake.
+    with alone(job.output / LOCK, problem="another workflow run works in this folder") as held:
         code = subprocess.run(call, check=False, pass_fds=(held,)).returncode
     if code:
         say(_after_failure(job.output))
@@ -121,26 +122,6 @@ def _after_failure(folder: Path) -> str:
     if free < _LITTLE_ROOM:
         return f"[red]the disk is full[/red]: {free // 1000} kB are left at {shown}. Make room, {goes_on}"
     return f"[red]not finished[/red]: mend what the messages above name (logs: {shown}/workflow/logs), {goes_on}"
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[int]:
-    """Hold a folder for one workflow run; the lock goes with the last process that holds it.
-
-    Snakemake's own lock files outlive a killed Snakemake, and then someone must judge whether they
-    still mean anything. This one is the kernel's: Snakemake inherits it, so it says the truth even
-    where `offsite` was killed and Snakemake was not.
-    """
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another workflow run works in this folder",
-                file=folder,
-                remedy="Wait for it, or end it; a run that was killed holds nothing back",
-            ) from error
-        yield file.fileno()
 
 
 def command(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
+from offsite.locks import PREFIX, writing
 from offsite.workflows.package.folder import Package
 from offsite.workflows.predict.answers.codes import Status
 from offsite.workflows.predict.answers.judgement import Judge
@@ -20,9 +21,21 @@ from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.listing import Inputs, part_of
 from offsite.workflows.predict.monitor import monitor_for
 from offsite.workflows.predict.output.case_files import CaseFiles
-from offsite.workflows.predict.output.folder_lock import locked
-from offsite.workflows.predict.output.run_record import RunRecord, counts_of, is_ours, now
-from offsite.workflows.predict.output.tables import records_of, write_patients, write_tables
+from offsite.workflows.predict.output.run_record import (
+    RunRecord,
+    check_unchanged,
+    counts_of,
+    is_ours,
+    now,
+)
+from offsite.workflows.predict.output.tables import (
+    LINES,
+    PATIENTS,
+    RESULTS,
+    records_of,
+    write_patients,
+    write_tables,
+)
 from offsite.workflows.predict.pages.writing import PageModel, write_cases, write_worklist
 from offsite.workflows.predict.predictors.contract import Predictor
 
@@ -79,7 +92,8 @@ def run_batch(
     items = part_of(inputs.items, options.part) if options.part else inputs.items
     check_output(options.output)
     folder = tables_folder(options)
-    with locked(options.output, options.part):
+    with writing(options.output, part=options.part):
+        check_unchanged(folder)
         publication = _Publication(
             package, predictor, items, folder, options, inputs.left_out_text()
         )
@@ -95,7 +109,7 @@ def run_batch(
             status, fault = "failed", error
         counts = publication.write(finished=now() if status == "done" else "")
         facts = {**asdict(engine.tally), "device_idle_share": engine.tally.idle_share()}
-        record.finish(status, counts=counts, timing=facts)
+        record.finish(status, (RESULTS, LINES, PATIENTS), counts=counts, timing=facts)
     if fault is not None:
         raise fault
     failed = counts["status"].get(Status.ERROR, 0) + counts["status"].get(Status.PENDING, 0)
@@ -122,7 +136,9 @@ def check_output(output: Path) -> None:
         raise InputError("the output is a file", file=output, remedy="Name a folder")
     if not output.is_dir() or is_ours(output):
         return
-    present = {path.name for path in output.iterdir() if not path.name.startswith(".lock")}
+    present = {
+        path.name for path in output.iterdir() if not path.name.startswith((PREFIX, ".lock"))
+    }
     foreign = sorted(present - {"cases", "parts", "assets"})
     if foreign:
         raise InputError(

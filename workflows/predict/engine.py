@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offsite.cores import shared_cores
+from offsite.errors import InputError
 from offsite.workflows.predict.answers.codes import Code, Status
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.inputs.items import Item
@@ -230,7 +231,8 @@ class Engine:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
                 raise
-            passage.answer, passage.fault = None, (Code.OUTPUT_FAILED, sentence(error))
+            why = error.problem if isinstance(error, InputError) else sentence(error)
+            passage.answer, passage.fault = None, (Code.OUTPUT_FAILED, why)
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), {}, None)
 

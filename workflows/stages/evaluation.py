@@ -13,6 +13,7 @@ from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.tables.reading import check_tables, read_table
 from offsite.evaluation.tracking.logging import log_run
 from offsite.files import read_json
+from offsite.locks import writing
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
@@ -33,6 +34,12 @@ def evaluate_run(folder: str | Path) -> Evaluation:
         The folder holds no finished run.
     """
     path = Path(folder)
+    finished_run(path)
+    with writing(path):  # a training of this run would change what is measured
+        return _evaluated(path)
+
+
+def _evaluated(path: Path) -> Evaluation:
     record, configuration = finished_run(path), configuration_of(path)
     say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
     return evaluate(

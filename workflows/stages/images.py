@@ -6,6 +6,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.files import replacing
+from offsite.locks import writing
 from offsite.workflows.console.messages import Advance, stage
 from offsite.workflows.jobs.configuration import PathologyConfiguration, RetinaConfiguration
 from offsite.workflows.jobs.job import Job
@@ -32,7 +33,8 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
     total = len(job.cohort.table.iloc[part[0] - 1 :: part[1]])
     if not total:
         return _empty(job, name, part)
-    with stage(name, total) as advance:
+    share = f"{part[0]}/{part[1]}" if part[1] > 1 else ""
+    with writing(job.output, name, share), stage(name, total) as advance:
         return stages[name](job, workers, part, advance)
 
 

@@ -9,6 +9,7 @@ from offsite.evaluation.tracking.kept_predictions import keep_predictions
 from offsite.evaluation.tracking.names import check_model_name
 from offsite.evaluation.tracking.registry import register_package
 from offsite.files import read_json
+from offsite.locks import writing
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.configuration import Configuration, PathologyConfiguration
 from offsite.workflows.jobs.job import Job
@@ -59,10 +60,12 @@ def package(folder: str | Path) -> Path:
     never carries numbers of other predictions or decision rules, nor of a half-made evaluation.
     """
     path = Path(folder)
-    record, configuration = finished_run(path), configuration_of(path)
-    evaluation = evaluate_run(path)
-    facts = model_facts(configuration, record["facts"]["architecture"])
-    return package_run(path, evaluation.folder, path / PACKAGE, facts)
+    finished_run(path)
+    with writing(path):
+        record, configuration = finished_run(path), configuration_of(path)
+        evaluation = evaluate_run(path)
+        facts = model_facts(configuration, record["facts"]["architecture"])
+        return package_run(path, evaluation.folder, path / PACKAGE, facts)
 
 
 def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Registered:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from offsite.files import read_json, write_json
+from offsite.locks import writing
 from offsite.pathology.settings import PathologySettings
 from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.preprocessing.cohort.table import Cohort
@@ -40,14 +41,20 @@ def train(job: Job, cell: Cell) -> Path:
     fit = settings.fit.model_copy(update={"seed": cell.seed})
     chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
     divided = split_of(job, cell)
-    if isinstance(chosen, PathologySettings):
-        train_pathology(divided, job.features, chosen, folder)
-    else:
-        train_retina(divided, job.prepared, chosen, folder)
-    if distributed.rank_and_world()[0] != 0:
-        return folder
-    if (folder / "draws.json").is_file():  # a head in closed form draws no batches
-        _tell_draws(read_json(folder / "draws.json"))
+    with writing(folder):
+        if isinstance(chosen, PathologySettings):
+            train_pathology(divided, job.features, chosen, folder)
+        else:
+            train_retina(divided, job.prepared, chosen, folder)
+        if distributed.rank_and_world()[0] == 0:
+            if (folder / "draws.json").is_file():  # a head in closed form draws no batches
+                _tell_draws(read_json(folder / "draws.json"))
+            _write_origin(job, cell, folder)
+    return folder
+
+
+def _write_origin(job: Job, cell: Cell, folder: Path) -> None:
+    """Write what later stages need of the job, so that they need the run's folder alone."""
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,
@@ -59,7 +66,6 @@ def train(job: Job, cell: Cell) -> Path:
             "configuration": str(job.file),
         },
     )
-    return folder
 
 
 def split_of(job: Job, cell: Cell) -> Cohort:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from offsite.files import read_json, replacing, write_bytes, write_json, write_text
+from offsite.files import replacing, write_bytes, write_text
 from offsite.preprocessing.synthetic.fundus.camera import photograph
 from offsite.preprocessing.synthetic.fundus.retina import draw_retina, grow_retina
 from offsite.preprocessing.synthetic.fundus.sites import (
@@ -20,6 +20,7 @@ from offsite.preprocessing.synthetic.fundus.sites import (
     CameraProfile,
     ClinicProfile,
 )
+from offsite.preprocessing.synthetic.marker import clear_if_other
 from offsite.settings import Settings
 
 VERSION = 1
@@ -89,13 +90,9 @@ def make_fundus_cohort(
         Threads; one per core by default.
     """
     root = Path(folder)
-    marker = root / "synthetic.json"
-    stamp = {"synthetic": True, "settings": settings.digest(), "version": VERSION}
-    if not (marker.is_file() and read_json(marker) == stamp):
-        write_json(marker, stamp)
-        for old in (root / "images").glob("*"):
-            old.unlink()
     photographs = _plan(settings)
+    stamp = {"settings": settings.digest(), "version": VERSION}
+    clear_if_other(root, stamp, [photograph.image for photograph in photographs])
 
     def make(item: _Photograph) -> None:
         if (root / item.image).is_file():

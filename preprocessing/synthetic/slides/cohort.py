@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from offsite.files import digest_of, read_json, write_bytes, write_json, write_text
+from offsite.files import digest_of, write_bytes, write_text
+from offsite.preprocessing.synthetic.marker import clear_if_other
 from offsite.preprocessing.synthetic.slides.biology import CLASSES, RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.rendering import render, sample_artefacts, truth_masks
 from offsite.preprocessing.synthetic.slides.sites import SITES, SiteProfile
@@ -127,9 +128,9 @@ def _write_cohort(
     if any(slide.twin for slide in slides):
         table["twin"] = [slide.twin for slide in slides]
     text = table.to_csv(index=False, lineterminator="\n")
-    _clear_if_other(
-        root, {"settings": settings.digest(), "version": VERSION, "table": digest_of(text)}
-    )
+    names = [name for slide in slides for name in (slide.image, f"truth/{slide.name}.npz")]
+    stamp = {"settings": settings.digest(), "version": VERSION, "table": digest_of(text)}
+    clear_if_other(root, stamp, names)
 
     def make(slide: _Slide) -> None:
         if not (root / slide.image).is_file():
@@ -148,18 +149,6 @@ def _write_cohort(
     write_text(root / "README.txt", _README.format(raster=RASTER_UM))
     write_text(root / "cohort.csv", text)
     return root / "cohort.csv"
-
-
-def _clear_if_other(root: Path, stamp: dict[str, object]) -> None:
-    """Remove slides of other settings; what the same settings made is kept."""
-    marker = root / "synthetic.json"
-    stamp = {"synthetic": True, **stamp}
-    if marker.is_file() and read_json(marker) == stamp:
-        return
-    for name in ("slides", "truth"):
-        for old in (root / name).glob("*"):
-            old.unlink()
-    write_json(marker, stamp)
 
 
 def make_slide(

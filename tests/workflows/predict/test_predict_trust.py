@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from offsite.errors import InputError
+from offsite.locks import writing
 from offsite.pathology.inference import describe
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
@@ -24,7 +25,6 @@ from offsite.workflows.package.folder import Package, load_package, write_packag
 from offsite.workflows.package.schema import Architecture, OperatingPoint, SiteProfile
 from offsite.workflows.package.verification import WEIGHTS
 from offsite.workflows.predict.inputs.items import Item, item_of
-from offsite.workflows.predict.output.folder_lock import locked
 from offsite.workflows.predict.output.tables import _cell
 from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from offsite.workflows.predict.predictors.slides import SlidePredictor
@@ -145,17 +145,17 @@ def test_two_runs_never_write_the_same_rows(
 ) -> None:
     def other() -> None:
         try:
-            with locked(tmp_path, second):
+            with writing(tmp_path, part=second):
                 outcome.append(True)
         except InputError as error:
             outcome.append(error.code != "folder_in_use")
 
     outcome: list[bool] = []
-    with locked(tmp_path, first):
+    with writing(tmp_path, part=first):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-    with locked(tmp_path, second):
+    with writing(tmp_path, part=second):
         assert outcome == [together]
 
 

@@ -1,8 +1,8 @@
 """The folder of each case, and how a later run knows that it need not be done again."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,14 @@ from offsite.files import (
     write_bytes,
     write_json,
 )
+from offsite.ownership import (
+    in_the_way,
+    is_plain_file,
+    refuse_link,
+    refuse_strangers,
+    remove_named,
+    remove_written,
+)
 from offsite.workflows.predict.answers.codes import PASSING
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.kinds import slide_parts
@@ -23,6 +31,8 @@ from offsite.workflows.predict.predictors.pictures import THUMB_PX, jpeg, shrunk
 
 RECORD = "case.json"
 _PICTURES = {"image": "image.jpg", "thumbnail": "thumb.jpg"}
+# What a case may hold, for where its record is damaged.
+_NAMES = (*_PICTURES.values(), "overlay.png", "heatmap.png", "heatmap.geojson.gz")
 # A change here redoes every case: what is written, or how it is decided, became another.
 FORMAT = 4
 
@@ -30,8 +40,9 @@ FORMAT = 4
 class CaseFiles:
     """The folders of all cases under ``<output>/cases``.
 
-    ``case.json`` is written last: a folder that has it is whole. Its ``key`` is a digest of the
-    content of the input, the model, the settings and what a table says of the input.
+    ``case.json`` names the files of a case with their digests (``written``): one that has all of
+    them is whole, and nothing else in the folder is offsite's to remove. Its ``key`` is a digest of
+    the content of the input, the model, the settings and what a table says of the input.
 
     Parameters
     ----------
@@ -75,12 +86,8 @@ class CaseFiles:
         return record
 
     def _read(self, item: Item, key: str) -> dict[str, Any] | None:
-        try:
-            record = read_json(self.folder(item) / RECORD)
-        except (OSError, ValueError):
-            return None
-        known = isinstance(record, dict) and record.get("case") == item.case
-        return record if known and record.get("key") == key else None
+        record = self._record(item)
+        return record if record is not None and record.get("key") == key else None
 
     def write(
         self,
@@ -94,20 +101,70 @@ class CaseFiles:
         ``pictures`` are of `pictures_of`; ``save`` writes more and names it by kind.
         """
         folder = self.folder(item)
+        self._make_room(item)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECORD).unlink(missing_ok=True)  # from here on the case counts as undone
-        files = {kind: _PICTURES[kind] for kind in pictures}
-        for kind, content in pictures.items():
-            write_bytes(folder / _PICTURES[kind], content)
-        if save is not None:
-            files |= save(folder)
-        record = {**record, "files": files}
-        for path in folder.iterdir():
-            if path.name not in {*files.values(), RECORD}:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_json(folder / RECORD, record)
+        with TemporaryDirectory(dir=self.root, prefix=".writing-") as staging:
+            staged = Path(staging)
+            files = {kind: _PICTURES[kind] for kind in pictures}
+            for kind, content in pictures.items():
+                write_bytes(staged / _PICTURES[kind], content)
+            if save is not None:
+                files |= save(staged)
+            refuse_strangers(folder, files.values())
+            written = {name: file_digest(staged / name) for name in files.values()}
+            record = {**record, "files": files, "written": written}
+            # Before the files: what no record names is not ours, and would not be replaced.
+            write_json(folder / RECORD, record)
+            for name in written:
+                (staged / name).replace(folder / name)
         self._confirmed[item.case] = record["key"]
         return record
+
+    def _make_room(self, item: Item) -> None:
+        """Remove what an earlier run wrote for the case, and nothing else.
+
+        Raises
+        ------
+        InputError
+            The folder is a link, or something in it bears the name of a result.
+        """
+        folder = self.folder(item)
+        refuse_link(self.root)
+        refuse_link(folder)
+        file = folder / RECORD
+        record = self._record(item)
+        if record is None:
+            if file.is_symlink() or (file.exists() and not _is_damaged(file)):
+                raise in_the_way(file)
+            if file.exists():
+                remove_named(folder, _NAMES)
+            return
+        written = record.get("written")
+        if written is None:  # of an earlier version, which kept no digests
+            remove_named(folder, record.get("files", {}).values())
+        else:
+            remove_written(folder, written)
+
+    def _record(self, item: Item) -> dict[str, Any] | None:
+        """What an earlier run wrote of a case, whatever its key."""
+        file = self.folder(item) / RECORD
+        try:
+            record = read_json(file) if is_plain_file(file) else None
+        except (OSError, ValueError, RecursionError):
+            return None
+        known = isinstance(record, dict) and record.get("case") == item.case
+        return record if known else None
+
+
+def _is_damaged(file: Path) -> bool:
+    """Whether a record holds no JSON any more: another tool's would."""
+    try:
+        read_json(file)
+    except ValueError:
+        return is_plain_file(file)
+    except (OSError, RecursionError):
+        pass
+    return False
 
 
 def pictures_of(view: np.ndarray) -> dict[str, bytes]:

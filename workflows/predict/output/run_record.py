@@ -1,15 +1,15 @@
 """``run.json``: what ran, with what, and how it ended; written at the start and at the end."""
 
 import platform
-import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from offsite.files import read_json, write_json
+from offsite.files import file_digest, read_json, write_json
+from offsite.ownership import in_the_way, is_plain_file
 from offsite.training.run_folder import versions
 from offsite.workflows.predict.answers.codes import NOTICE
 
@@ -41,27 +41,52 @@ class RunRecord:
         }
         write_json(self._file, self._content)
 
-    def finish(self, status: str, **facts: Any) -> None:
-        """Write how the run ended."""
+    def finish(self, status: str, tables: Sequence[str] = (), **facts: Any) -> None:
+        """Write how the run ended, and the digests of its tables."""
+        folder = self._file.parent
+        facts["written"] = {
+            name: file_digest(folder / name) for name in tables if (folder / name).is_file()
+        }
         write_json(self._file, {**self._content, "status": status, "finished": now(), **facts})
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds the output of an earlier run.
+    """Whether a folder holds the output of an earlier run."""
+    record = read_record(folder)
+    return record is not None and record["tool"] == TOOL and record.keys() >= _ALWAYS
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the content of ``run.json``; None where there is none, or it is no record.
 
     Folders come from anywhere: what is called ``run.json`` may be a pipe, a link to a device or
     endless brackets, and is read only as far as one of ours would go.
     """
     file = folder / RECORD
     try:
-        status = file.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            return False
-        content = read_json(file)
+        if not is_plain_file(file) or file.stat().st_size > _LARGEST:
+            return None
+        record = read_json(file)
     except (OSError, ValueError, RecursionError):
-        return False
-    ours = isinstance(content, dict) and content.get("tool") == TOOL
-    return ours and content.keys() >= _ALWAYS
+        return None
+    return record if isinstance(record, dict) and "tool" in record else None
+
+
+def check_unchanged(folder: Path) -> None:
+    """Refuse to overwrite tables that somebody changed since a run wrote them to its end.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``, naming the first.
+    """
+    record = read_record(folder) or {}
+    if record.get("status") == "running":  # killed: its tables may be newer than its record
+        return
+    for name, digest in dict(record.get("written") or {}).items():
+        path = folder / Path(name).name
+        if path.is_symlink() or (path.exists() and file_digest(path) != digest):
+            raise in_the_way(path)
 
 
 def counts_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -18,7 +18,7 @@ RESULTS, LINES, PATIENTS = "results.csv", "results.jsonl", "patients.csv"
 # separator begins a cell after that.
 _FORMULA = re.compile(r"(^|[;,|\t\r\n])(\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 # What differs between two runs of the same thing, or is of no use outside.
-_INTERNAL = frozenset({"key", "seconds", "detail", "logits"})
+_INTERNAL = frozenset({"key", "seconds", "detail", "logits", "written"})
 _PATIENT_COLUMNS = (
     "patient",
     "site",

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from offsite.workflows.package.schema import ModelRecord
 from offsite.workflows.predict.answers.codes import MEANING, NOTICE, Code, Decision
+from offsite.workflows.predict.pages.putting import put
 from offsite.workflows.predict.pages.wording import (
     LABELS,
     OVERLAY,
@@ -123,19 +124,6 @@ def write_cases(
         remaining = iter(records)
         while chunk := list(islice(remaining, _CHUNK)):
             list(pool.map(write, chunk))
-
-
-def put(path: Path, text: str) -> None:
-    """Replace a file whole, if its text changed. Pages can be made again: they are not synced."""
-    try:
-        if path.read_text(encoding="utf-8") == text:
-            return
-    except (OSError, UnicodeDecodeError):
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _template(name: str) -> Template:
