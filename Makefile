@@ -54,9 +54,10 @@ $(SETUP): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'from offsite.training.trunk.weights import trunk_state; trunk_state()'
 	@touch $@
 
-pages: $(SETUP)  ## write the pages that are made from the code: settings and their schema
+pages: $(SETUP)  ## write what is made from the code: settings, their schema, pictures of the rooms
 	$(BIN)/offsite workflow settings > docs/settings.md
 	$(BIN)/offsite workflow schema > workflows/pipeline/schemas/configuration.schema.json
+	$(BIN)/python docs/architecture_picture.py
 
 lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
 	test ! -e .venv-lock
