@@ -15,7 +15,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of prose ("offsite trains for that") only what stands in code counts.
 CODE = re.compile(r"^ *```.*?\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|[\s(|])offsite ([a-z]+)(?: ([a-z]+))?(.*)")
-SCRIPT = re.compile(r"python (?:-m )?(benchmarks[\w./]+)")
+# Folders of results and groups of settings bear the names of rooms.
+RESULTS = (".json", ".csv", ".html", ".parquet", ".png", ".yaml", ".smk", ".md", ".log", ".db")
+SETTINGS = ("training.", "evaluation.")
+SCRIPT = re.compile(r"(?:python (?:-m )?|\b)(benchmarks(?:/[\w/]+\.py|\.\w+))")
+ROOMS = "preprocessing|training|evaluation|pathology|retina|workflows"
+MODULE = re.compile(rf"(?<![\w./-])((?:offsite|{ROOMS}|tests)(?:[./][\w-]+)+(?:/|\.py)?)")
 
 
 def code_of(page: Path) -> Iterator[str]:
@@ -67,15 +72,35 @@ def test_every_script_on_the_pages_exists() -> None:
         assert (ROOT / path).is_file(), name
 
 
+def test_anchors_lead_to_headings() -> None:
+    missing = []
+    for page in PAGES:
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)#([\w-]+)\)", page.read_text("utf-8")):
+            if re.match(r"[a-z]+:", link):
+                continue
+            target = (page.parent / link) if link else page
+            headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
+            if anchor not in {_anchor(heading) for heading in headings}:
+                missing.append(f"{page.name}: {link}#{anchor}")
+    assert missing == []
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
+
+
 def test_every_module_on_the_pages_exists() -> None:
-    rooms = "preprocessing|training|evaluation|pathology|retina|workflows"
-    pattern = re.compile(rf"^(?:from )?((?:{rooms})(?:[./][\w-]+)+(?:/|\.py)?)")
     # The names of settings begin with rooms too.
-    for page in (page for page in PAGES if page.name != "settings.md"):
-        for line in code_of(page):
-            match = pattern.match(line)
-            if match and not match[1].endswith((".json", ".csv", ".html")):
-                assert _stands(match[1]), f"{page.name}: {match[1]}"
+    named = [
+        (page.name, name)
+        for page in PAGES
+        if page.name != "settings.md"
+        for line in code_of(page)
+        for name in MODULE.findall(line)
+        if not name.endswith(RESULTS) and not name.startswith(SETTINGS)
+    ]
+    assert len(named) > 60
+    assert [f"{page}: {name}" for page, name in named if not _stands(name)] == []
 
 
 def _stands(name: str) -> bool:
@@ -83,16 +108,20 @@ def _stands(name: str) -> bool:
     if "/" in name:
         return any((ROOT / f"{name.rstrip('/')}{end}").exists() for end in ("", ".py"))
     parts = name.split(".")
-    return any(
-        (ROOT / "/".join(parts[:stop])).with_suffix(".py").is_file()
-        or (stop == len(parts) and (ROOT / "/".join(parts)).is_dir())
-        for stop in range(len(parts), 1, -1)
-    )
+    for stop in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:stop])
+        if path.with_suffix(".py").is_file():
+            content = path.with_suffix(".py").read_text("utf-8")
+            return stop == len(parts) or re.search(rf"\b{parts[stop]}\b", content) is not None
+        if path.is_dir():
+            front = (path / "__init__.py").read_text("utf-8")
+            return stop == len(parts) or f'"{parts[stop]}"' in front
+    return False
 
 
 def test_the_make_targets_on_the_pages_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = {
-        n for page in PAGES for line in code_of(page) for n in re.findall(r"^make (\w+)", line)
-    }
-    assert {"demo", "test"} <= named <= targets
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
+    lines = [line for page in PAGES for line in code_of(page)]
+    named = {name for line in lines for name in re.findall(r"(?:^|[;&] )make ([a-z][\w-]*)", line)}
+    assert {"demo", "test", "pages"} <= named <= targets
