@@ -32,7 +32,7 @@ def net_benefit_figure(rows: pd.DataFrame, task: str, name: str) -> Figure:
             part["threshold"], part["low"], part["high"], color=ACCENT, alpha=0.18, linewidth=0
         )
         axes.plot(part["threshold"], part["net_benefit"], color=ACCENT, linewidth=1.6)
-        top = max(float(part["high"].max()), 0.05)
+        top = max(float(part["high"].fillna(part["net_benefit"]).max()), 0.05)
         axes.set_ylim(-0.25 * top, 1.08 * top)
         helps = part[part["advantage_low"] > 0]["threshold"]
         if helps.empty:

@@ -1,5 +1,6 @@
 """What the per-site table says, looked up once for summary, table and figure alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,10 @@ class Findings:
         """A metric at a site; undefined where the table has no such row."""
         estimate = self._rows.get((site, self._roles.get(site, ""), metric))
         return estimate or _absent(site, self._roles.get(site, ""))
+
+    def firm(self, row: Mapping[str, Any]) -> bool:
+        """Whether the site of a table's row has enough patients for a conclusion."""
+        return not self.size(str(row["site"])).few
 
     def summary(self, name: str, role: str, metric: str) -> SiteEstimate | None:
         """``_pooled``, ``_worst`` or ``_gap`` of a role, where the table has it."""

@@ -18,6 +18,7 @@ from offsite.evaluation.report.sections import (
     cohort,
     confusion,
     foreign,
+    leading,
     operating,
     provenance,
     selective,
@@ -97,7 +98,10 @@ def build_page(evaluated: Evaluated) -> Page:
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
         facts=_facts(evaluated, findings),
-        sections=(summary.section(findings, points), *(part for part in parts if part)),
+        sections=(
+            summary.section(findings, points, leading.leads(evaluated, findings)),
+            *(part for part in parts if part),
+        ),
         version=importlib.metadata.version("offsite"),
     )
 

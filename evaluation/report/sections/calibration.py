@@ -57,15 +57,20 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
 
 
 def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
-    """The sites where probabilities are too extreme, beyond chance."""
+    """The sites where probabilities are too extreme, or wrong as a whole, beyond chance."""
     table = evaluated.table("calibration")
     if table is None:
         return []
     task = table["task"].iloc[0]
     rows = table[(table["task"] == task) & (table["calibrator"] == "none")]
-    slopes = [row for row in sites_of(findings, rows[rows["metric"] == "slope"]) if _too_sure(row)]
+    slopes = [
+        row
+        for row in sites_of(findings, rows[rows["metric"] == "slope"])
+        if _too_sure(row) and findings.firm(row)
+    ]
+    at_large = _at_large(findings, task, rows)
     if not slopes:
-        return []
+        return at_large
     told = [f"{row['site']} (slope {_estimate(row, findings.confidence)})" for row in slopes]
     against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
     wrong = f" They point the wrong way at {listed(against)}." if against else ""
@@ -74,8 +79,30 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
             subject="Calibration",
             sentence=f"Probabilities of {_named(task)} are too extreme at {listed(told)}.{wrong}",
             caution=True,
-        )
+        ),
+        *at_large,
     ]
+
+
+def _at_large(findings: Findings, task: str, rows: pd.DataFrame) -> list[Point]:
+    """The sites where probabilities are too high or too low as a whole, beyond chance."""
+    high, low = [], []
+    for row in sites_of(findings, rows[rows["metric"] == "intercept"]):
+        above, below = present(row["high"]), present(row["low"])
+        if above is None or below is None or not findings.firm(row):
+            continue
+        told = f"{row['site']} (intercept {_estimate(row, findings.confidence)})"
+        if above < 0:
+            high.append(told)
+        elif below > 0:
+            low.append(told)
+    sides = [
+        f"too {word} at {listed(told)}" for word, told in (("high", high), ("low", low)) if told
+    ]
+    if not sides:
+        return []
+    sentence = f"As a whole, probabilities of {_named(task)} are {', and '.join(sides)}."
+    return [Point(subject="Calibration in the large", sentence=sentence, caution=True)]
 
 
 def _estimate(row: Record, confidence: float) -> str:

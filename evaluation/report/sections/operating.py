@@ -5,16 +5,18 @@ import pandas as pd
 from offsite.evaluation.figures.decision import net_benefit_figure
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.operating_points.table import CHOSEN
 from offsite.evaluation.report.content import Column, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from offsite.evaluation.report.sections.leading import usable_rules
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import interval, level, listed, number, present, reason
 
-_RULES = ("confident", "point", "stated")
 _RULE_WORDS = {
     "confident": "chosen so that even the lower confidence bound reaches the target",
-    "point": "chosen as the highest that reaches the target",
+    "point": "chosen as the highest that reaches the target; model packages ship it and the gate "
+    "judges it",
     "stated": "as stated in the settings",
 }
 _CHOSEN = (
@@ -43,10 +45,10 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     figures, tables, any_chosen = [], [], False
     for task in dict.fromkeys(table["task"]):
         of_task = table[table["task"] == task]
-        any_chosen = any_chosen or _usable_rules(of_task)[0] != "stated"
-        for rule in _usable_rules(of_task):
+        any_chosen = any_chosen or usable_rules(of_task)[0] != "stated"
+        for rule in usable_rules(of_task):
             rows = of_task[of_task["rule"] == rule]
-            main = rule == _usable_rules(of_task)[0]
+            main = rule == usable_rules(of_task)[0]
             tables.append(_table(findings, task, rule, rows, folded=not main))
             if main:
                 figures.append(_strip(findings, task, rows))
@@ -76,10 +78,10 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     sentences = []
     for task in dict.fromkeys(table["task"]):
         of_task = table[table["task"] == task]
-        rule = _usable_rules(of_task)[0]
+        rule = usable_rules(of_task)[0]
         rows = of_task[of_task["rule"] == rule]
         gaps = sites_of(findings, rows[rows["metric"] == "transfer_gap"])
-        missed = [str(row["site"]) for row in gaps if _missed(row)]
+        missed = [str(row["site"]) for row in gaps if _missed(row) and findings.firm(row)]
         if missed:
             sensitivities = {
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
@@ -96,14 +98,30 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
                     f"{listed(told)}."
                 )
             sentences.append(Point(subject="Threshold", sentence=sentence, caution=True))
+        sentences += _over_referral(findings, task, rows)
     return sentences
 
 
-def _usable_rules(rows: pd.DataFrame) -> list[str]:
-    """Rules that have a threshold, the most careful first."""
-    having = rows[rows["threshold"].notna()]
-    known = [rule for rule in _RULES if (having["rule"] == rule).any()]
-    return known or [str(rows["rule"].iloc[0])]
+def _over_referral(findings: Findings, task: str, rows: pd.DataFrame) -> list[Point]:
+    """The sites where the threshold calls more of the healthy positive than where it was chosen."""
+    specificity = rows[rows["metric"] == "specificity"]
+    chosen = specificity[specificity["site"] == CHOSEN]
+    promised = None if chosen.empty else present(chosen["value"].iloc[0])
+    if promised is None:
+        return []
+    worse = [
+        row
+        for row in sites_of(findings, specificity)
+        if findings.firm(row) and (high := present(row["high"])) is not None and high < promised
+    ]
+    if not worse:
+        return []
+    told = listed([f"{row['site']} ({_share(row)})" for row in worse])
+    sentence = (
+        f"It refers more of those without {task} than where it was chosen (specificity "
+        f"{number(promised)}): specificity at {told}."
+    )
+    return [Point(subject="Over-referral", sentence=sentence, caution=True)]
 
 
 def _missed(row: Record) -> bool:

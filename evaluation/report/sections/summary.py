@@ -7,7 +7,7 @@ from offsite.evaluation.wording import ROLES, counted, estimate, interval, liste
 _GROUPS = {"training": "Training sites", "held_out": "Held-out sites"}
 
 
-def section(findings: Findings, points: tuple[Point, ...]) -> Section:
+def section(findings: Findings, points: tuple[Point, ...], leads: tuple[str, ...] = ()) -> Section:
     """The summary: the worst site, the groups of sites, then the findings of other parts.
 
     Parameters
@@ -16,6 +16,8 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
         The per-site table.
     points : tuple of Point
         What the page's other sections contribute.
+    leads : tuple of str
+        What stands before the sentence on the primary metric.
     """
     of_sites = [
         *(_group(findings, role) for role in findings.roles),
@@ -24,11 +26,14 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
         *_undefined(findings),
     ]
     return Section(
-        anchor="summary", title="Summary", lead=(_worst(findings),), points=(*of_sites, *points)
+        anchor="summary",
+        title="Summary",
+        lead=(*leads, _worst(findings, first=not leads)),
+        points=(*of_sites, *points),
     )
 
 
-def _worst(findings: Findings) -> str:
+def _worst(findings: Findings, *, first: bool) -> str:
     defined = _defined(findings, findings.sites())
     if not defined:
         return "No metric is defined at any site: the page can only say what is missing."
@@ -36,6 +41,9 @@ def _worst(findings: Findings) -> str:
     worst, best = firm[0], firm[-1]
     sentence = (
         f"At the weakest site, {_at(worst)}, {findings.metric.label} was {_value(findings, worst)}."
+        if first
+        else f"At the weakest by {findings.metric.label}, {_at(worst)}, it was "
+        f"{_value(findings, worst)}."
     )
     if len(firm) == 1:
         sentence = (

@@ -1,0 +1,140 @@
+"""What a page says first: a model that answers the same for everyone, and what ships."""
+
+import pandas as pd
+
+from offsite.evaluation.operating_points.choosing import PACKAGED
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import Record, sites_of
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.wording import ROLES, counted, estimate, interval, listed, number, present
+
+RULES = (PACKAGED, *(rule for rule in ("point", "confident", "stated") if rule != PACKAGED))
+"""Rules of a threshold; that of model packages and of the gate stands first everywhere."""
+_POORLY = 0.5
+
+
+def usable_rules(rows: pd.DataFrame) -> list[str]:
+    """Rules that have a threshold, the one that ships first."""
+    having = rows[rows["threshold"].notna()]
+    known = [rule for rule in RULES if (having["rule"] == rule).any()]
+    return known or [str(rows["rule"].iloc[0])]
+
+
+def threshold_named(rule: str) -> str:
+    """A threshold in a sentence."""
+    words: dict[str, str] = {
+        PACKAGED: "the threshold that ships with the model",
+        "stated": "the stated threshold",
+    }
+    return words.get(rule, "the more careful threshold")
+
+
+def leads(evaluated: Evaluated, findings: Findings) -> tuple[str, ...]:
+    """The first sentences, where there is something that no average may hide."""
+    return (*_constant(evaluated, findings), *_at_threshold(evaluated, findings))
+
+
+def _constant(evaluated: Evaluated, findings: Findings) -> list[str]:
+    """The model, or a site at which the model, gives one answer to images of several classes."""
+    table = evaluated.table("confusion")
+    if table is None:
+        return []
+    whole = table[(table["site"] == "_pooled") & (table["site_role"] == "all")]
+    if (answer := _one_answer(whole)) is not None:
+        return [
+            "The model answers the same for everyone: by the most probable class it calls "
+            f"{_every(int(whole['count'].sum()))} “{answer}”."
+        ]
+    sites: dict[str, list[str]] = {}
+    for site in findings.sites():
+        rows = table[(table["site"] == site) & (table["site_role"] == findings.role(site))]
+        if not findings.size(site).few and (answer := _one_answer(rows)) is not None:
+            sites.setdefault(answer, []).append(site)
+    return [
+        f"At {listed(names)} the model answers the same for everyone: by the most "
+        f"probable class it calls every image “{answer}”."
+        for answer, names in sites.items()
+    ]
+
+
+def _one_answer(rows: pd.DataFrame) -> str | None:
+    """The only class that is ever called, where images of several classes were."""
+    called = rows.groupby("predicted_class")["count"].sum()
+    true = rows.groupby("true_class")["count"].sum()
+    if (called > 0).sum() != 1 or (true > 0).sum() < 2:
+        return None
+    return str(called.idxmax())
+
+
+def _every(n: int) -> str:
+    return f"every one of the {counted(n, 'labelled test image')}"
+
+
+def _at_threshold(evaluated: Evaluated, findings: Findings) -> list[str]:
+    """Sensitivity and specificity of each task at its weakest site."""
+    table = evaluated.table("operating_points")
+    if table is None:
+        return []
+    sentences = []
+    for task in dict.fromkeys(table["task"]):
+        rows = table[table["task"] == task]
+        rule = usable_rules(rows)[0]
+        sentence = _weakest(findings, str(task), rule, rows[rows["rule"] == rule])
+        if sentence:
+            sentences.append(sentence)
+    return sentences
+
+
+def _weakest(findings: Findings, task: str, rule: str, rows: pd.DataFrame) -> str:
+    by_metric = {
+        metric: {
+            str(row["site"]): row
+            for row in sites_of(findings, rows[rows["metric"] == metric])
+            if present(row["value"]) is not None
+        }
+        for metric in ("sensitivity", "specificity", "flag_rate")
+    }
+    both = [site for site in by_metric["sensitivity"] if site in by_metric["specificity"]]
+    firm = [site for site in both if not findings.size(site).few] or both
+    if not firm:
+        return ""
+
+    def together(site: str) -> float:
+        values = (
+            present(by_metric[name][site]["value"]) for name in ("sensitivity", "specificity")
+        )
+        return sum(value or 0.0 for value in values)
+
+    site = min(firm, key=together)
+    where = "At the weakest site" if len(firm) > 1 else "At the only site with enough patients"
+    told = [
+        f"{name} {_estimate(by_metric[name][site], findings.confidence)}"
+        for name in ("sensitivity", "specificity")
+    ]
+    return (
+        f"{where}, {site} ({ROLES.get(findings.role(site), 'site')}), {threshold_named(rule)} had "
+        f"{told[0]} and {told[1]} for {task}{_meaning(by_metric, site)}."
+    )
+
+
+def _estimate(row: Record, confidence: float) -> str:
+    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
+    if not interval(low, high):
+        return number(value)
+    return estimate(value, low, high, confidence)
+
+
+def _meaning(by_metric: dict[str, dict[str, Record]], site: str) -> str:
+    """What the pair of numbers means for patients, where it is plain."""
+    flagged = present(by_metric["flag_rate"].get(site, {}).get("value"))
+    if flagged == 1:
+        return ": it calls everyone positive"
+    if flagged == 0:
+        return ": it calls everyone negative"
+    missed = present(by_metric["sensitivity"][site]["high"])
+    alarmed = present(by_metric["specificity"][site]["high"])
+    if missed is not None and missed < _POORLY:
+        return ": it misses most of the ill"
+    if alarmed is not None and alarmed < _POORLY:
+        return ": it refers most of the healthy"
+    return ""
