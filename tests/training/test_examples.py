@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 MODULES = [
-    "schedules", "fit.swad", "samplers.shares", "losses.class_weights", "trunk.network", "trunk.settings", "heads.sums",
+    "schedules", "fit.swad", "samplers.shares", "losses.class_weights", "trunk.network", "trunk.settings", "heads.sums", "heads.refit",
     "trunk.reading",
 ]  # fmt: skip
 

@@ -38,6 +38,12 @@ def calibrate(
     register: Annotated[
         bool, typer.Option("--register", help="Make it a new version of the model, with no alias.")
     ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit", help="Fit the last layer again with the cases, if that helps here."
+        ),
+    ] = False,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
 ) -> None:
@@ -62,6 +68,7 @@ def calibrate(
             output,
             tracking_uri=tracking_uri,
             register=register,
+            refit=refit,
             device=device,
             workers=cores(workers),
         )
@@ -102,8 +109,21 @@ def _tell(report: dict[str, Any]) -> None:
             f"[{colour}]{check['verdict']}[/{colour}]",
         )
     messages.print(table)
+    if "refit" in report:
+        messages.print(_refitted(report["refit"]))
     if "banner" in report:
         messages.print(f"[bold]{report['banner']}[/bold]")
+
+
+def _refitted(report: dict[str, Any]) -> str:
+    """What became of a refit, in two sentences."""
+    shipped = report["as_shipped"]
+    verdict = "[green]adopted[/green]" if report["adopted"] else "[yellow]not adopted[/yellow]"
+    return (
+        f"Refit with {report['cases']} cases: {verdict}, as {report['why']}. Log loss"
+        f" {report['log_loss']:.3f}; as shipped, at its best temperature here,"
+        f" {shipped['log_loss']:.3f} (gain at least {shipped['at_least']:+.3f})."
+    )
 
 
 def _number(value: float | None) -> str:

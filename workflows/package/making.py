@@ -11,8 +11,9 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.files import file_digest
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
-from offsite.workflows.package.fitting import Groups, fit_reference
+from offsite.workflows.package.fitting import Groups, fit_reference, under
 from offsite.workflows.package.folder import write_package
+from offsite.workflows.package.heads import TRUNK, sums_of_run
 from offsite.workflows.package.results import site_results
 from offsite.workflows.package.schema import Architecture, DecisionRules, ModelRecord, SiteCounts
 
@@ -118,7 +119,8 @@ def package_run(
         versions=dict(record.get("versions", {})),
     )
     weights = load_file(run / "weights.safetensors")
-    return write_package(out, model, weights, fitted.reference)
+    sums = under(TRUNK, sums_of_run(run, answers, record.get("facts", {})))
+    return write_package(out, model, weights, {**fitted.reference, **sums})
 
 
 def _answerable(predictions: Predictions, run: Path) -> Predictions:

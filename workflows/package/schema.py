@@ -81,6 +81,10 @@ class SiteProfile(Settings):
         description="Prefix in reference.npz of its calibration: '_pooled' or the site",
     )
     notes: tuple[str, ...] = Field(default=(), description="What could not be fitted, and why")
+    refit: dict[str, Any] | None = Field(
+        default=None,
+        description="What a head refitted with the site's cases was made from, and whether it is used",
+    )
 
 
 class SiteCounts(Settings):
@@ -112,7 +116,9 @@ class SiteResult(Settings):
 class ModelRecord(Settings):
     """The content of ``model.json``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = Field(
+        default=2, description="2 since packages carry sums of their training rows"
+    )
     name: Name = Field(description="Name of the model")
     version: str = Field(default="", description="Version in the registry, where there is one")
     task: Literal["slides", "photographs"] = Field(description="What the model reads")

@@ -5,7 +5,7 @@ intervals; unlabelled ones an alarm and an estimate of the prior, and no setting
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from offsite.evaluation.new_site.checks import (
 )
 from offsite.evaluation.new_site.settings import local_prior, local_temperature, local_threshold
 from offsite.evaluation.statistics.estimates import Estimate
+from offsite.training.heads.refit import GradedHead
 from offsite.workflows.package.fitting import LEAST_BIN, operating_point, under
 from offsite.workflows.package.folder import Package
+from offsite.workflows.package.heads import arrays_of_head
 from offsite.workflows.package.schema import ModelRecord, OperatingPoint, SiteProfile
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.site.cases import (
@@ -31,6 +33,7 @@ from offsite.workflows.site.cases import (
     check_enough_labels,
     check_site_name,
 )
+from offsite.workflows.site.refitting import refit_at
 
 LEAST_POSITIVES = 10
 DEFAULT_SENSITIVITY = 0.9
@@ -45,8 +48,11 @@ class Onboarded:
     reference: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
+def onboard(package: Package, cases: LocalCases, site: str, *, refit: bool = False) -> Onboarded:
     """Check a package at a site, and set it for the site where there are labels.
+
+    With ``refit`` the head is fitted again with the labelled cases, and used at the site if they
+    show that it helps; what is set for the site then rests on answers that did not see their case.
 
     Raises
     ------
@@ -69,7 +75,14 @@ def onboard(package: Package, cases: LocalCases, site: str) -> Onboarded:
         return Onboarded(report)
     check_enough_labels(len(labelled.labels), site)
     report["checks"] |= _checks(package, labelled, site)
-    return _set(package, labelled, site, report)
+    if not refit:
+        return _set(package, labelled, site, report)
+    judged = refit_at(package, labelled, site)
+    report["refit"] = judged.report
+    if not judged.adopted:
+        return _set(package, labelled, site, report)
+    answered = replace(labelled, logits=judged.refit.left_out)
+    return _set(package, answered, site, report, judged.refit.head)
 
 
 def _alarms(package: Package, cases: LocalCases) -> dict[str, Any]:
@@ -104,12 +117,21 @@ def _checks(package: Package, cases: LocalCases, site: str) -> dict[str, Any]:
     return found
 
 
-def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any]) -> Onboarded:
+def _set(
+    package: Package,
+    cases: LocalCases,
+    site: str,
+    report: dict[str, Any],
+    head: GradedHead | None = None,
+) -> Onboarded:
     record, notes = package.record, []
     reference = {k: v for k, v in package.reference.items() if not _of_site(k, site)}
+    if head is not None:
+        reference |= under(f"head/{site}", arrays_of_head(head))
     temperature = local_temperature(cases.logits, cases.labels, cases.patients)
     if temperature.value is None:
-        used = temperature_of(package, record.profile_of("")[1].calibration)
+        pooled_one = temperature_of(package, record.profile_of("")[1].calibration)
+        used = pooled_one if head is None else 1.0  # the pooled one is of the head as shipped
         notes.append(f"no local temperature ({temperature.reason}): the pooled one is used")
     else:
         used = temperature.value
@@ -136,6 +158,7 @@ def _set(package: Package, cases: LocalCases, site: str, report: dict[str, Any])
         urgent=points["urgent"],
         calibration=site,
         notes=tuple(notes),
+        refit=report.get("refit"),
     )
     report |= {"temperature": _estimate(temperature), "profile": profile.model_dump(mode="json")}
     changed = {
@@ -230,7 +253,7 @@ def _sides(
 
 
 def _of_site(name: str, site: str) -> bool:
-    return name.startswith((f"calibration/{site}/", f"conformal/{site}/"))
+    return name.startswith((f"calibration/{site}/", f"conformal/{site}/", f"head/{site}/"))
 
 
 def report_path(folder: Path) -> Path:

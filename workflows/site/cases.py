@@ -10,6 +10,8 @@ from offsite.errors import InputError
 from offsite.workflows.predict.answers.codes import Status
 
 LEAST_CASES = 20
+EMBEDDING = "embedding"
+"""The fact of a case under which a refit finds what the head read."""
 ADVISED_CASES = 50
 
 
@@ -29,6 +31,8 @@ class LocalCases:
         N, OOD percentiles; NaN where unknown.
     unanswered : int
         Cases of the site without an answer.
+    embeddings : numpy.ndarray or None
+        N x E, where the prediction told them.
     """
 
     logits: np.ndarray
@@ -36,6 +40,7 @@ class LocalCases:
     patients: np.ndarray
     percentiles: np.ndarray
     unanswered: int
+    embeddings: np.ndarray | None = None
 
     @property
     def labelled(self) -> "LocalCases":
@@ -47,6 +52,7 @@ class LocalCases:
             labels=self.labels[known],
             patients=self.patients[known],
             percentiles=self.percentiles[known],
+            embeddings=None if self.embeddings is None else self.embeddings[known],
         )
 
 
@@ -87,12 +93,14 @@ def cases_of(
     if not kept:
         raise InputError("no case has an answer", remedy="See results.csv for the reasons")
     percentiles = [record["ood_percentile"] for record, _, _ in kept]
+    told = [record.get("facts", {}).get(EMBEDDING) for record, _, _ in kept]
     return LocalCases(
         logits=np.array([record["logits"] for record, _, _ in kept]),
         labels=np.array([truth for _, _, truth in kept]),
         patients=np.array([patient for _, patient, _ in kept]),
         percentiles=np.array([np.nan if p is None else p for p in percentiles]),
         unanswered=unanswered,
+        embeddings=np.array(told) if all(told) else None,
     )
 
 

@@ -18,6 +18,7 @@ from offsite.workflows.site.cases import (
     check_enough_labels,
     check_site_name,
 )
+from offsite.workflows.site.refitting import WithEmbedding, check_can_refit
 from offsite.workflows.site.registry import register_site_version
 
 PREDICTIONS, PACKAGE = "predictions", "package"
@@ -50,12 +51,14 @@ def calibrate(
     *,
     tracking_uri: str | None = None,
     register: bool = False,
+    refit: bool = False,
     device: str = "auto",
     workers: int = 1,
 ) -> Calibrated:
     """Predict the local cases, check the model on them, and write the package for the site.
 
-    What can be refused is refused before anything is predicted.
+    What can be refused is refused before anything is predicted. With ``refit`` the head is fitted
+    again with the labelled cases, and used at the site if they show that it helps.
 
     Raises
     ------
@@ -68,8 +71,11 @@ def calibrate(
     check_site_name(site)
     store = _store_of(model, tracking_uri) if register else None
     with running.opened_model(model, tracking_uri) as package:
-        cases = _predicted(package, cohort, site, output, running.device_named(device), workers)
-        done = onboard(package, cases, site)
+        if refit:
+            check_can_refit(package)
+        where = running.device_named(device)
+        cases = _predicted(package, cohort, site, output, where, workers, refit)
+        done = onboard(package, cases, site, refit=refit)
         write_json(report_path(output), done.report)
         if done.record is None:
             return Calibrated(done.report, None)
@@ -81,10 +87,18 @@ def calibrate(
 
 
 def _predicted(
-    package: Package, cohort: Path, site: str, output: Path, device: str, workers: int
+    package: Package,
+    cohort: Path,
+    site: str,
+    output: Path,
+    device: str,
+    workers: int,
+    embedded: bool,
 ) -> LocalCases:
-    """The site's cases of the table, all of them predicted."""
+    """The site's cases of the table, all of them predicted; ``embedded``: with their embeddings."""
     predictor = running.predictor_for(package, device)
+    if embedded:
+        predictor = WithEmbedding(predictor)
     given = load_cohort(cohort, package.record.classes)
     rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
     known = {(path, patient): label for path, patient, label in rows}

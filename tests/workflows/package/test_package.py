@@ -125,7 +125,7 @@ def test_a_pickle_is_never_opened_even_where_the_sums_fit(package: Path, tmp_pat
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 3}, "schema_version"),
         ({"surprise": 1}, "surprise"),
         ({"classes": ["none"]}, "classes"),
         ({"architecture": {"name": "tiny", "path": "os.system"}}, "architecture.path"),

@@ -7,6 +7,7 @@ import numpy as np
 from offsite.evaluation.conformal.sets import ConformalSets
 from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.workflows.package.folder import Package
+from offsite.workflows.package.heads import head_of
 from offsite.workflows.package.schema import POOLED, OperatingPoint
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.predict.answers.decisions import CaseDecision, Evidence, decide
@@ -35,12 +36,19 @@ class Judge:
             if (arrays := package.arrays(f"conformal/{site}"))
         }
         self._calibration = package.arrays("calibration")
+        self._heads = {
+            site: head
+            for site in package.record.profiles
+            if (head := head_of(package.arrays(f"head/{site}"))) is not None
+        }
 
     def judge(self, answer: ModelAnswer, site: str) -> tuple[dict[str, Any], CaseDecision]:
         """Judge one answer at one site; returns the columns of the result and the decision."""
         logits = np.asarray(answer.logits, dtype=np.float64)[None]
         name, profile = self.record.profile_of(site)
-        probabilities, calibrated = self._probabilities(logits, profile.calibration)
+        probabilities, calibrated = self._probabilities(
+            self._of_site(answer, name, logits), profile.calibration
+        )
         sets = {level: self._prediction_set(probabilities, name, level) for level in LEVELS}
         rules, classes = self.record.decision, self.record.classes
         positive = self._share(probabilities, rules.positive)
@@ -69,6 +77,13 @@ class Judge:
             "ood_percentile": evidence.ood_percentile,
         }
         return columns, decided
+
+    def _of_site(self, answer: ModelAnswer, name: str, logits: np.ndarray) -> np.ndarray:
+        """The logits by the site's own head, where it has one."""
+        head = self._heads.get(name)
+        if head is None or answer.embedding is None:
+            return logits
+        return head.logits(np.asarray(answer.embedding, dtype=np.float64)[None])
 
     def _probabilities(self, logits: np.ndarray, calibration: str) -> tuple[np.ndarray, bool]:
         temperature = self._calibration.get(f"{calibration}/temperature")
