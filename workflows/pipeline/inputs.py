@@ -17,12 +17,30 @@ def stages_of(job: Job) -> tuple[str, ...]:
 def before(job: Job, stage: str, part: int) -> list[str]:
     """Return what a shard of a stage waits for: the same shard before it, or its images.
 
-    Images that do not exist are left out: the stage gives each of them a row with the reason.
+    Images that do not exist are left out: the stage gives each of them a row with the reason. So
+    are names with a brace, which Snakemake takes for wildcards whatever is done: see `braced`.
     """
     stages = stages_of(job)
     position = stages.index(stage)
     if position:
         return [f"workflow/{stages[position - 1]}-{part}.done"]
+    return [name for name in _images(job, part) if "{" not in name]
+
+
+def braced(job: Job, part: int) -> str:
+    """Return a digest of the files of a shard whose names hold a brace, "" where there are none.
+
+    It stands among the parameters of the rule, so that a change to them redoes the shard as a
+    change to any other image does.
+    """
+    names = [name for name in _images(job, part) if "{" in name]
+    stats = [os.stat(name) for name in names]  # noqa: PTH116 -- text, as below
+    marks = [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+    return digest_of([names, marks])[:16] if names else ""
+
+
+def _images(job: Job, part: int) -> list[str]:
+    """The table and those images of a shard that exist."""
     # Text, and this shard's rows alone: at ten thousand slides a path object for each image and
     # shard is what planning the workflow would cost.
     folder = job.cohort.path.parent.absolute()

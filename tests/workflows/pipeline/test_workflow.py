@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from offsite.workflows.jobs.job import Job
-from offsite.workflows.pipeline.inputs import before, settings_of
+from offsite.workflows.pipeline.inputs import before, braced, settings_of
 from offsite.workflows.pipeline.running import command
 from tests.workflows.job_files import small_job, write_job
 
@@ -155,6 +155,23 @@ def test_a_shard_waits_for_its_images_and_then_for_itself(finished: Path) -> Non
     assert images[0] == str(job.cohort.path)
     assert images[1:] == [str(path) for path in job.cohort.image_paths()[1::2]]
     assert before(job, "embed", 2) == ["workflow/tile-2.done"]
+
+
+def test_names_with_braces_are_no_wildcards(finished: Path, tmp_path: Path) -> None:
+    job = Job.load(finished)
+    assert braced(job, 1) == braced(job, 2) == ""
+    folder = tmp_path / "{A12} export"
+    shutil.copytree(finished.parent / "cohort", folder / "cohort", copy_function=os.link)
+    config = write_job(folder)
+    job = Job.load(config)
+    assert before(job, "tile", 1) == []
+    first, other = braced(job, 1), braced(job, 2)
+    assert len({"", first, other}) == 3
+    os.utime(job.cohort.image_paths()[0], (1, 1))
+    assert (braced(job, 1) != first, braced(job, 2) == other) == (True, True)
+    done = workflow(config, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert jobs_of(done)["images"] == 4
 
 
 def test_settings_concern_their_stage_alone(finished: Path) -> None:

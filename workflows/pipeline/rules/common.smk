@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.pipeline.inputs import (
     before,
+    braced,
     everything,
     more_memory,
     settings_of,

@@ -14,10 +14,11 @@ rule images:
         mem_mb=more_memory(2000),
         runtime=120,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
         of=SHARDS,
-        settings=lambda wildcards: settings_of(JOB, wildcards.stage),
+        settings=lambda wildcards: settings_of(JOB, wildcards.stage)
+        + braced(JOB, int(wildcards.part)),
     shell:
         # Exit code 3: done, but some images failed; each has its row with the reason.
         "{params.offsite} workflow {wildcards.stage} {params.config} --workers {threads}"
@@ -37,8 +38,8 @@ rule joined:
         mem_mb=1000,
         runtime=10,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
         of=SHARDS,
     shell:
         "{params.offsite} workflow {wildcards.stage} {params.config} --join {params.of}"

@@ -21,8 +21,8 @@ rule track:
         mem_mb=2000,
         runtime=60,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
     shell:
         "{params.offsite} workflow track {params.config} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
 
@@ -39,8 +39,8 @@ rule compare:
         mem_mb=2000,
         runtime=60,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
     shell:
         "{params.offsite} compare {params.config} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
 
@@ -57,7 +57,7 @@ rule register:
         mem_mb=2000,
         runtime=60,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
     shell:
         "{params.offsite} model register {params.config} > {output} 2> {log} || (tail -n 20 {log} >&2; false)"

@@ -17,8 +17,8 @@ rule train:
         runtime=1440,
         gpu=JOB.configuration.cells.gpus,
     params:
-        offsite=OFFSITE,
-        config=CONFIG,
+        offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
         choice=lambda wildcards: CELLS[wildcards.cell].options(),
         settings=settings_of(JOB, "train"),
     shell:
@@ -43,7 +43,7 @@ rule evaluate:
         mem_mb=more_memory(2000),
         runtime=60,
     params:
-        offsite=OFFSITE,
+        offsite=lambda wildcards: OFFSITE,
         settings=settings_of(JOB, "evaluate"),
     shell:
         "{params.offsite} evaluate runs/{wildcards.cell} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
