@@ -26,7 +26,7 @@ from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from offsite.preprocessing.fundus.reading import read_photograph
 
-VERSION = 3
+VERSION = 4
 """Goes up when the same photograph and settings would give another picture."""
 
 TABLE = "prepared.csv"

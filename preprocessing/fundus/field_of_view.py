@@ -6,9 +6,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from offsite.preprocessing.fundus.several_fields import Ellipse, several_fields
 from offsite.preprocessing.shrinking import halved, halvings
 
-Ellipse = tuple[float, float, float, float]
 Method = Literal["circle", "ellipse", "box", "whole"]
 
 _SEARCH_PX = 320
@@ -33,6 +33,8 @@ class FieldOfView:
         seen to fit a curve; ``whole`` is the whole picture, by request.
     background : tuple of int
         Colour outside (R, G, B).
+    several : bool
+        Whether the picture shows more than one field, as two eyes on one page.
     """
 
     centre_x: float
@@ -42,6 +44,7 @@ class FieldOfView:
     coverage: float
     method: Method
     background: tuple[int, int, int]
+    several: bool = False
 
     @property
     def filtered(self) -> bool:
@@ -82,9 +85,11 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     if background.min() > _BRIGHTEST_SURROUND:
         return None
     apart = _apart(small, background)
-    disc = _disc_of(_lit(apart))
+    lit = _lit(apart)
+    disc = _disc_of(lit)
     if disc is None and _is_grey(background):
-        disc = _disc_of(_textured(apart))
+        lit = _textured(apart)
+        disc = _disc_of(lit)
     if disc is None:
         return None
     (x, y, rx, ry), method, coverage = disc
@@ -98,6 +103,7 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
         coverage,
         method,
         (colour[0], colour[1], colour[2]),
+        several_fields(lit, (x, y, rx, ry)),
     )
 
 

@@ -34,6 +34,12 @@ class FundusSettings(Settings):
         default=False,
         description="Take the whole picture as the field of view where no disc is found.",
     )
+    max_upsampling: float = Field(
+        default=1.5,
+        ge=1,
+        description="A field of view of less than px / max_upsampling px is refused"
+        " (resolution_too_low), and one of less than px marked (low_resolution).",
+    )
 
     @property
     def fill(self) -> int:
@@ -55,7 +61,7 @@ class PreparedPhotograph:
         Whether it can be graded.
     warnings : tuple of str
         What was unusual: ``squeezed`` (an ellipse was made round again), ``rim_not_fitted``,
-        ``no_rim``, ``already_filtered``.
+        ``no_rim``, ``already_filtered``, ``low_resolution`` (enlarged to ``px``).
     """
 
     pixels: np.ndarray
@@ -75,7 +81,8 @@ def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> Prepared
     Raises
     ------
     InputError
-        Code ``no_field_of_view``.
+        Code ``no_field_of_view``, ``several_fields`` (two eyes on one page: neither stands for the
+        patient) or ``resolution_too_low``.
     """
     field = find_field(pixels)
     if field is None and settings.already_cropped:
@@ -87,6 +94,7 @@ def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> Prepared
             " already_cropped for pictures without one",
             code="no_field_of_view",
         )
+    _check_whole_eye(field, settings)
     square, seen = _cropped(pixels, field, settings.px)
     inside = seen if field.method == "whole" else seen & _disc(settings.px)
     quality = assess(square, inside, field.coverage, filtered=field.filtered)
@@ -101,6 +109,26 @@ def prepare_photograph(pixels: np.ndarray, settings: FundusSettings) -> Prepared
     return PreparedPhotograph(square, field, quality, warnings)
 
 
+def _check_whole_eye(field: FieldOfView, settings: FundusSettings) -> None:
+    if field.several:
+        raise InputError(
+            "the picture shows several fields of view",
+            remedy="Give each photograph in a file of its own",
+            code="several_fields",
+        )
+    if _diameter(field) * settings.max_upsampling < settings.px:
+        raise InputError(
+            f"the retina is {_diameter(field):.0f} px wide, too few to be shown at {settings.px} px",
+            remedy="Give the photograph and not its thumbnail",
+            code="resolution_too_low",
+        )
+
+
+def _diameter(field: FieldOfView) -> float:
+    """The field's smaller width, px."""
+    return 2 * min(field.radius_x, field.radius_y)
+
+
 def _warnings(field: FieldOfView, settings: FundusSettings) -> tuple[str, ...]:
     squeeze = max(field.radius_x, field.radius_y) / min(field.radius_x, field.radius_y)
     doubts = {
@@ -108,6 +136,7 @@ def _warnings(field: FieldOfView, settings: FundusSettings) -> tuple[str, ...]:
         "rim_not_fitted": field.method == "box",
         "no_rim": field.method == "whole",
         "already_filtered": field.filtered and settings.fill != 0,
+        "low_resolution": _diameter(field) < settings.px,
     }
     return tuple(name for name, true in doubts.items() if true)
 

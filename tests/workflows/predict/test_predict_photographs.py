@@ -4,12 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from offsite.evaluation.conformal.sets import ConformalSets
 from offsite.evaluation.predictions.table import load_predictions
+from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS
 from offsite.workflows.package.folder import load_package
 from offsite.workflows.package.making import ModelFacts, package_run
 from offsite.workflows.package.temperature import tempered
@@ -114,3 +117,24 @@ def test_the_record_of_a_case_says_everything(predicted: Outcome) -> None:
     page = (case / "index.html").read_text()
     assert "Research use only" in page
     assert "no evaluation came with this model" in page
+
+
+def test_what_is_not_one_whole_eye_at_a_usable_size_is_not_answered(
+    fundus_run: FundusRun, tmp_path: Path
+) -> None:
+    one = make_photograph(1, 0, CLINICS[0].camera, px=150)
+    pictures = {
+        "page": np.concatenate([one, make_photograph(2, 4, CLINICS[0].camera, px=150)], axis=1),
+        "small": cv2.resize(one, (20, 20), interpolation=cv2.INTER_AREA),
+        "whole": one,
+    }
+    for name, picture in pictures.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    options = BatchOptions(output=tmp_path / "out", workers=1)
+    files = [tmp_path / f"{name}.png" for name in pictures]
+    outcome = predict(files, str(fundus_run.package), options, device="cpu")
+    table = pd.read_csv(outcome.folder / "results.csv", keep_default_na=False)
+    assert table["code"].tolist()[:2] == ["several_fields", "resolution_too_low"]
+    assert table["status"].tolist()[:2] == ["excluded", "excluded"]
+    assert table["decision"].tolist()[:2] == ["human_review", "human_review"]
+    assert table["status"][2] in ("ok", "review")

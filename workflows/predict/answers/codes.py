@@ -48,6 +48,7 @@ class Code(StrEnum):
     UNSUPPORTED = "unsupported"
     FOLDER_LOOP = "folder_loop"
     RESOLUTION_TOO_LOW = "resolution_too_low"
+    SEVERAL_FIELDS = "several_fields"
     # error: could not be processed
     NOT_FOUND = "not_found"
     PERMISSION_DENIED = "permission_denied"
@@ -78,6 +79,7 @@ MEANING: dict[Code, str] = {
     Code.UNSUPPORTED: "An image in a form that offsite does not read (animated, several pages).",
     Code.FOLDER_LOOP: "The folder leads back into itself.",
     Code.RESOLUTION_TOO_LOW: "Coarser than the model needs.",
+    Code.SEVERAL_FIELDS: "Several retinas in one picture: none stands for the patient.",
     Code.NOT_FOUND: "There is no such file.",
     Code.PERMISSION_DENIED: "The file may not be read.",
     Code.EMPTY_FILE: "The file is empty.",
@@ -101,6 +103,7 @@ EXCLUDED = frozenset(
         Code.UNSUPPORTED,
         Code.FOLDER_LOOP,
         Code.RESOLUTION_TOO_LOW,
+        Code.SEVERAL_FIELDS,
     }
 )
 # The input is not to blame: the next run tries again.

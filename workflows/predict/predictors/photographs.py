@@ -25,6 +25,11 @@ from offsite.workflows.predict.predictors.pictures import png, shrunk
 # Larger batches leave a processor's cache, and take half as long again for each picture.
 PROCESSOR_BATCH, DEVICE_BATCH = 4, 32
 OVERLAY = "overlay.png"
+_REJECTED = {
+    "no_field_of_view": (Code.UNGRADABLE, "no retina is found in the picture"),
+    "several_fields": (Code.SEVERAL_FIELDS, ""),
+    "resolution_too_low": (Code.RESOLUTION_TOO_LOW, ""),
+}
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,8 @@ class PhotographPredictor:
         try:
             prepared = prepare_photograph(pixels, self._settings)
         except InputError as error:
-            if error.code == "no_field_of_view":
-                raise Rejected(
-                    Code.UNGRADABLE, "no retina is found in the picture", view
-                ) from error
-            raise
+            code, text = _REJECTED[error.code]
+            raise Rejected(code, text or error.problem, view) from error
         quality = prepared.quality
         return Prepared(
             payload=_Ready(prepared.pixels, prepared.field, pixels.shape[:2], view.shape[:2]),
