@@ -17,7 +17,13 @@ ROLES = {"training": "training site", "held_out": "held-out site", "unknown": "s
 
 
 def present(value: Any) -> float | None:
-    """A table's number, or ``None`` where the cell is empty."""
+    """A table's number, or ``None`` where the cell is empty.
+
+    Examples
+    --------
+    >>> present(0.5), present(float('nan'))
+    (0.5, None)
+    """
     if value is None or value == "":
         return None
     number = float(value)
@@ -48,6 +54,11 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
     Bounds that are equal are no interval: a perfect score stays perfect in every resample, which
     says nothing of how sure it is.
+
+    Examples
+    --------
+    >>> interval(0.81234, 0.9)
+    '0.81–0.90'
     """
     if low is None or high is None or low == high:
         return ""
@@ -96,7 +107,13 @@ def level(value: float | None) -> str:
 def estimate(
     value: float | None, low: float | None, high: float | None, confidence: float = 0.95
 ) -> str:
-    """``0.87 (95 % interval 0.81–0.92)`` for a sentence."""
+    """``0.87 (95 % interval 0.81–0.92)`` for a sentence.
+
+    Examples
+    --------
+    >>> estimate(0.86, 0.81, 0.9)
+    '0.86 (95\u202f% interval 0.81–0.90)'
+    """
     bounds = interval(low, high)
     return (
         f"{number(value)} ({level(confidence)} interval {bounds})"
@@ -111,10 +128,22 @@ def reason(code: str) -> str:
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:
-    """``1 image``, ``1,204 images``."""
+    """``1 image``, ``1,204 images``.
+
+    Examples
+    --------
+    >>> counted(1, 'site'), counted(3, 'site')
+    ('1 site', '3 sites')
+    """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def listed(items: list[str]) -> str:
-    """``A``, ``A and B``, ``A, B and C``."""
+    """``A``, ``A and B``, ``A, B and C``.
+
+    Examples
+    --------
+    >>> listed(['north']), listed(['north', 'south', 'west'])
+    ('north', 'north, south and west')
+    """
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -17,6 +17,11 @@ class InputError(ValueError):
         Where it is. ``row`` counts as a spreadsheet does: the header is row 1.
     code : str
         A short, stable, lower-case name of the kind of fault, for tables and tests.
+
+    Examples
+    --------
+    >>> print(InputError('no site', remedy='Name it', file='cohort.csv', row=3, column='site'))
+    cohort.csv, row 3, column 'site': no site. Name it
     """
 
     def __init__(
@@ -59,7 +64,13 @@ def _rebuild(cls: type[InputError], state: dict[str, object]) -> InputError:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Say whether an error means that there is no room: it is then no fault of the image at hand."""
+    """Say whether an error means that there is no room: it is then no fault of the image at hand.
+
+    Examples
+    --------
+    >>> disk_is_full(OSError(errno.ENOSPC, 'full')), disk_is_full(OSError(errno.EACCES, 'not yours'))
+    (True, False)
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error)

@@ -26,7 +26,13 @@ _UMASK = _umask()
 
 
 def temporary_prefix(name: str) -> str:
-    """Return how the temporary files of a name begin; of different names differently."""
+    """Return how the temporary files of a name begin; of different names differently.
+
+    Examples
+    --------
+    >>> temporary_prefix('tiles.csv')
+    '.tiles.csv.'
+    """
     short = name
     if len(name) > _LONGEST_PREFIX:  # slides of one archive share more than their first letters
         short = f"{name[: _LONGEST_PREFIX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
@@ -92,7 +98,13 @@ def read_json(path: str | Path) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 (hex) of a JSON-able value, independent of key order."""
+    """SHA-256 (hex) of a JSON-able value, independent of key order.
+
+    Examples
+    --------
+    >>> digest_of({'a': 1, 'b': 2}) == digest_of({'b': 2, 'a': 1})
+    True
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -26,6 +26,12 @@ class Bags:
         B, int64; -1 = unlabelled.
     bags : Tensor
         B, int64: which bag of the table each is (or a view of).
+
+    Examples
+    --------
+    >>> batch = Bags.pack([np.ones((2, 3)), np.zeros((5, 3))], labels=[1, 0])
+    >>> tuple(batch.rows.shape), batch.offsets.tolist()
+    ((7, 3), [0, 2, 7])
     """
 
     rows: Tensor
@@ -196,6 +202,13 @@ def draw_views(
         The most in a subset; None = all.
     views : int
         Number of subsets.
+
+    Examples
+    --------
+    >>> [len(view) for view in draw_views(10, 4, 2, np.random.default_rng(0))]
+    [4, 4]
+    >>> [view.tolist() for view in draw_views(1, 4, 2, np.random.default_rng(0))]
+    [[0], [0]]
     """
     if size < views:
         return [np.arange(size) for _ in range(views)]
@@ -207,7 +220,13 @@ def draw_views(
 
 
 def by_total_rows(sizes: np.ndarray, max_rows: int) -> list[np.ndarray]:
-    """Group bags in order so that a group has at most ``max_rows`` rows, or one bag."""
+    """Group bags in order so that a group has at most ``max_rows`` rows, or one bag.
+
+    Examples
+    --------
+    >>> [group.tolist() for group in by_total_rows(np.array([3, 4, 9, 1]), max_rows=8)]
+    [[0, 1], [2], [3]]
+    """
     groups: list[list[int]] = []
     total = 0
     for bag, size in enumerate(sizes.tolist()):

@@ -22,6 +22,11 @@ def second_stage_epoch(epochs: int) -> int:
     ------
     InputError
         Code ``too_few_epochs``: there is one epoch for two stages.
+
+    Examples
+    --------
+    >>> second_stage_epoch(10), second_stage_epoch(2)
+    (6, 1)
     """
     if epochs < 2:
         raise InputError(

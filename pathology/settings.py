@@ -78,7 +78,13 @@ class ContrastSettings(Settings):
         return self
 
     def beta(self, progress: float) -> float:
-        """Return the weight of the contrast at ``progress`` in [0, 1]."""
+        """Return the weight of the contrast at ``progress`` in [0, 1].
+
+        Examples
+        --------
+        >>> [ContrastSettings().beta(progress) for progress in (0.0, 0.5, 1.0)]
+        [1.0, 0.5, 0.0]
+        """
         if self.schedule == "constant":
             return self.floor
         return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)

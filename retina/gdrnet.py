@@ -74,7 +74,13 @@ class Gdrnet(ERM):
 
 
 def smoothed_weights(counts: np.ndarray, smoothing: float) -> Tensor:
-    """Return 1 / p with p = share^smoothing / sum; 1 for what has no photograph."""
+    """Return 1 / p with p = share^smoothing / sum; 1 for what has no photograph.
+
+    Examples
+    --------
+    >>> [round(weight, 2) for weight in smoothed_weights(np.array([90, 10]), 0.5).tolist()]
+    [1.33, 4.0]
+    """
     n = np.asarray(counts, dtype=float)
     share = np.where(n > 0, n / n.sum(), 1.0) ** smoothing
     share = np.where(n > 0, share / share[n > 0].sum(), 1.0)

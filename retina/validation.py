@@ -54,6 +54,11 @@ def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
 
     For a pair (a, b) it is the mean of the AUC of the probability of a and that of b, among the
     photographs of the two. Unlike scikit-learn's it does not fail where a class is absent.
+
+    Examples
+    --------
+    >>> pairwise_auc(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+    1.0
     """
     from scipy.stats import rankdata
 

@@ -48,6 +48,13 @@ def divisions_of(protocol: Protocol, sites: Sequence[str]) -> list[tuple[str, ..
     ------
     InputError
         Code ``one_site``: there is nothing to leave out.
+
+    Examples
+    --------
+    >>> divisions_of('leave_one_site_out', ['north', 'south', 'west'])
+    [('north',), ('south',), ('west',)]
+    >>> divisions_of('single_source', ['north', 'south', 'west'])
+    [('south', 'west'), ('north', 'west'), ('north', 'south')]
     """
     if len(sites) < 2:
         raise InputError(
@@ -66,6 +73,15 @@ def experiment_cells(
     """Return every run, seeds outermost and methods innermost.
 
     In this order an experiment that is stopped early has compared like with like.
+
+    Examples
+    --------
+    >>> for cell in experiment_cells(['erm', 'deco'], [('west',)], [0, 1]):
+    ...     print(cell.name)
+    erm/without-west/seed-0
+    deco/without-west/seed-0
+    erm/without-west/seed-1
+    deco/without-west/seed-1
     """
     return [
         Cell(method, held_out, seed)

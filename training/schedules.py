@@ -54,6 +54,11 @@ def warmed_up(progress: float, warmup: float) -> float:
     """Return the linear warm-up factor in (0, 1]: ``progress / warmup`` up to 1.
 
     The first step gets a hundredth instead of nothing, so that it is not lost.
+
+    Examples
+    --------
+    >>> [warmed_up(progress, warmup=0.1) for progress in (0.0, 0.05, 0.1, 0.5)]
+    [0.01, 0.5, 1.0, 1.0]
     """
     if warmup <= 0.0 or progress >= warmup:
         return 1.0

@@ -212,6 +212,11 @@ def nonconformity(probabilities: np.ndarray, *, ordered: bool = False) -> np.nda
     Without order ``1 - p_c`` (Sadinle, Lei and Wasserman 2019). For grades the probability of the
     interval that grows from the most probable grade, by its likelier neighbour, before it reaches
     c (after Lu et al. 2022, without their randomisation): sets are intervals and never empty.
+
+    Examples
+    --------
+    >>> nonconformity(np.array([[0.7, 0.2, 0.1]])).round(3).tolist()
+    [[0.3, 0.8, 0.9]]
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if not ordered:
@@ -232,14 +237,28 @@ def nonconformity(probabilities: np.ndarray, *, ordered: bool = False) -> np.nda
 
 
 def conformal_quantile(ordered_scores: np.ndarray, level: float) -> float:
-    """The ``ceil((n + 1) level)``-th smallest of n sorted scores; infinite where that is over n."""
+    """The ``ceil((n + 1) level)``-th smallest of n sorted scores; infinite where that is over n.
+
+    Examples
+    --------
+    >>> conformal_quantile(np.arange(1, 10) / 10, 0.9)
+    0.9
+    >>> conformal_quantile(np.arange(1, 9) / 10, 0.9)  # too few rows to rule a class out
+    inf
+    """
     n = len(ordered_scores)
     rank = int(np.ceil((n + 1) * level - 1e-9))
     return float(ordered_scores[rank - 1]) if rank <= n else float("inf")
 
 
 def contiguous(members: np.ndarray) -> np.ndarray:
-    """Sets with the gaps between their least and greatest member filled, N x C."""
+    """Sets with the gaps between their least and greatest member filled, N x C.
+
+    Examples
+    --------
+    >>> contiguous(np.array([[True, False, True, False]])).tolist()
+    [[True, True, True, False]]
+    """
     from_left = np.logical_or.accumulate(members, axis=1)
     from_right = np.logical_or.accumulate(members[:, ::-1], axis=1)[:, ::-1]
     return from_left & from_right
@@ -250,6 +269,11 @@ def coverage_sd(n: int, level: float) -> float | None:
 
     Over calibration samples the coverage follows Beta(n + 1 - l, l) with
     ``l = floor((n + 1) (1 - level))`` (Vovk 2012); ``None`` where the threshold is infinite.
+
+    Examples
+    --------
+    >>> round(coverage_sd(99, 0.9), 3), coverage_sd(8, 0.9)
+    (0.03, None)
     """
     misses = int(np.floor((n + 1) * (1 - level) + 1e-9))
     if misses < 1:

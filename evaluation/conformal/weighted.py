@@ -80,6 +80,12 @@ def effective_rows(weights: np.ndarray, target_weights: np.ndarray) -> float:
     The lesser of ``(sum w)^2 / sum w^2`` (Kish 1965) and ``sum w / mean(target_weights)``. With true ratios
     the two agree; where the target lies apart, all calibration rows are equally foreign, the first
     would call each of them worth a whole row, and the second does not (our construction).
+
+    Examples
+    --------
+    >>> even, uneven = np.ones(50), np.r_[np.ones(49), 50.0]
+    >>> effective_rows(even, np.ones(5)) > effective_rows(uneven, np.ones(5))
+    True
     """
     squares = float((weights**2).sum())
     if squares == 0 or len(target_weights) == 0:

@@ -10,6 +10,11 @@ def brier_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     With two classes (p - y)^2 of the second class, 0 to 1; with more the sum of squares over
     classes, 0 to 2 (Brier 1950).
+
+    Examples
+    --------
+    >>> brier_rows(np.array([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0])).round(3).tolist()
+    [0.04, 0.36]
     """
     truth = np.zeros_like(probabilities)
     truth[np.arange(len(labels)), labels] = 1.0
@@ -18,6 +23,12 @@ def brier_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def log_loss_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """-log p(true class) of each row, N, in nats; probabilities count as at least 2.2e-16."""
+    """-log p(true class) of each row, N, in nats; probabilities count as at least 2.2e-16.
+
+    Examples
+    --------
+    >>> log_loss_rows(np.array([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0])).round(3).tolist()
+    [0.223, 0.916]
+    """
     of_truth = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(of_truth, _SMALLEST))

@@ -148,7 +148,13 @@ class Fdbd(Detector):
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows divided by their length; a zero row stays zero."""
+    """Rows divided by their length; a zero row stays zero.
+
+    Examples
+    --------
+    >>> unit(np.array([[3.0, 4.0]])).round(3).tolist()
+    [[0.6, 0.8]]
+    """
     rows = np.asarray(rows, dtype=np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 

@@ -135,6 +135,13 @@ def choose_threshold(
     confidence : float, optional
         Let the one-sided lower bound at this confidence reach the target, by Clopper and Pearson
         at the effective number of patients; unset: the sensitivity itself.
+
+    Examples
+    --------
+    >>> scores = np.array([0.9, 0.8, 0.6, 0.4, 0.3, 0.1])
+    >>> positive = np.array([True, True, True, False, True, False])
+    >>> choose_threshold(scores, positive, np.arange(6), 0.75)
+    0.5
     """
     order = np.argsort(-scores[positive], kind="stable")
     ranked, ranked_units = scores[positive][order], units[positive][order]

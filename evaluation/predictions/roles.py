@@ -77,6 +77,11 @@ def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """A fold number for each row, N; a patient is in one fold, patients are spread evenly.
 
     Fewer patients than folds give as many folds as patients.
+
+    Examples
+    --------
+    >>> patient_folds(np.array(['a', 'a', 'b', 'c']), folds=2, seed=0).tolist()
+    [1, 1, 0, 0]
     """
     names, codes = np.unique(patients, return_inverse=True)
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(names))

@@ -42,6 +42,11 @@ def tasks_of(classes: tuple[str, ...], settings: EvaluationSettings) -> list[Tas
     ------
     InputError
         A task names a class that is not there, or all of them.
+
+    Examples
+    --------
+    >>> tasks_of(('benign', 'malignant'), EvaluationSettings())[0].name
+    'malignant'
     """
     named = dict(settings.tasks)
     if not named and len(classes) == 2:

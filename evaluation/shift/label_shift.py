@@ -77,6 +77,12 @@ def em_prior(
     -------
     numpy.ndarray
         C, or B x C with weights; each sums to 1.
+
+    Examples
+    --------
+    >>> answers = np.array([[0.8, 0.2]] * 12 + [[0.1, 0.9]] * 8)
+    >>> em_prior(answers, np.array([0.5, 0.5])).round(2).tolist()
+    [0.54, 0.46]
     """
     drawn = np.ones((1, len(probabilities))) if weights is None else np.asarray(weights, float)
     total = drawn.sum(axis=1, keepdims=True)
@@ -113,6 +119,12 @@ def bbse_prior(
     numpy.ndarray or None
         C; ``None`` where the confusion matrix of the source's classes is singular (its smallest
         singular value under ``smallest``), so that the answer would be noise.
+
+    Examples
+    --------
+    >>> called, true = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])
+    >>> bbse_prior(called, true, np.array([0, 0, 0, 1]), classes=2).tolist()
+    [0.75, 0.25]
     """
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (source_predicted, source_labels), 1 / len(source_labels))
@@ -130,7 +142,13 @@ def bbse_prior(
 def prior_corrected(
     probabilities: np.ndarray, source_prior: np.ndarray, target_prior: np.ndarray
 ) -> np.ndarray:
-    """Probabilities re-weighted from one prior to another: ``p_c q_c / pi_c``, normalised."""
+    """Probabilities re-weighted from one prior to another: ``p_c q_c / pi_c``, normalised.
+
+    Examples
+    --------
+    >>> prior_corrected(np.array([[0.5, 0.5]]), np.array([0.5, 0.5]), np.array([0.9, 0.1])).round(3).tolist()
+    [[0.9, 0.1]]
+    """
     known = source_prior > 0
     ratio = np.where(known, target_prior / np.where(known, source_prior, 1), 0.0)
     weighted = probabilities * ratio
@@ -140,7 +158,13 @@ def prior_corrected(
 
 
 def total_variation(first: np.ndarray, second: np.ndarray) -> float:
-    """Half the sum of absolute differences of two distributions, 0..1."""
+    """Half the sum of absolute differences of two distributions, 0..1.
+
+    Examples
+    --------
+    >>> round(total_variation(np.array([0.5, 0.5]), np.array([0.8, 0.2])), 3)
+    0.3
+    """
     return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
 
 

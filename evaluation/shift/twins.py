@@ -28,7 +28,13 @@ def standardised(features: np.ndarray) -> np.ndarray:
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine of each pair, N in [-1, 1]: 1 where the site changes nothing."""
+    """Cosine of each pair, N in [-1, 1]: 1 where the site changes nothing.
+
+    Examples
+    --------
+    >>> cosines(np.array([[1.0, 0.0]]), np.array([[1.0, 1.0]])).round(3).tolist()
+    [0.707]
+    """
     return np.einsum("nd,nd->n", unit(first), unit(second))
 
 
@@ -95,7 +101,13 @@ def retrieved(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float 
 
 
 def flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whether the predicted class of each pair differs, N booleans."""
+    """Whether the predicted class of each pair differs, N booleans.
+
+    Examples
+    --------
+    >>> flips(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.2, 0.8], [0.3, 0.7]])).tolist()
+    [[True, True], [True, True]]
+    """
     return np.asarray(first) != np.asarray(second)
 
 

@@ -30,6 +30,14 @@ def clustered_interval(
         N cluster (patient) names or numbers.
     level : float
         Confidence.
+
+    Examples
+    --------
+    >>> hits = np.array([1, 1, 1, 0, 1, 1, 0, 1])
+    >>> [round(float(end), 2) for end in clustered_interval(hits, np.arange(8))]
+    [0.35, 0.97]
+    >>> [round(float(end), 2) for end in clustered_interval(hits, np.arange(8) // 2)]  # four patients
+    [0.24, 0.99]
     """
     return exact_interval(*effective_counts(hits, clusters, level), level)
 

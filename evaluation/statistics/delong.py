@@ -48,6 +48,12 @@ def placements(
     ------
     ValueError
         One side is absent.
+
+    Examples
+    --------
+    >>> scores = np.array([0.9, 0.4, 0.6, 0.1])
+    >>> float(placements(scores, np.array([True, True, False, False])).auroc)
+    0.75
     """
     positive = np.asarray(positive, dtype=bool)
     units = np.arange(len(scores)) if units is None else np.asarray(units)

@@ -18,7 +18,13 @@ SCALES: dict[str, tuple[Transform, Transform]] = {
 
 
 def scale_of(metric: str) -> str:
-    """``fisher`` for kappas, ``log`` for losses, ``logit`` for shares and areas."""
+    """``fisher`` for kappas, ``log`` for losses, ``logit`` for shares and areas.
+
+    Examples
+    --------
+    >>> scale_of('auroc'), scale_of('quadratic_weighted_kappa')
+    ('logit', 'fisher')
+    """
     last = (
         metric.rsplit("/", 1)[-1] if not metric.startswith(("sensitivity/", "prevalence/")) else ""
     )

@@ -209,6 +209,11 @@ def oas_shrinkage(covariance: np.ndarray, n: int) -> float:
         D x D maximum-likelihood covariance of ``n`` centred rows.
     n : int
         Rows behind it.
+
+    Examples
+    --------
+    >>> round(oas_shrinkage(np.diag([1.0, 4.0]), n=20), 3)
+    0.444
     """
     dimensions = len(covariance)
     trace, squares = np.trace(covariance), float(np.vdot(covariance, covariance))

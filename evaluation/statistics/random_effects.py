@@ -124,7 +124,15 @@ def random_effects(effects: np.ndarray, errors: np.ndarray) -> RandomEffects:
 
 
 def paule_mandel(effects: np.ndarray, variances: np.ndarray) -> float:
-    """The variance between sites at which Cochran's Q is its expectation (Paule, Mandel 1982)."""
+    """The variance between sites at which Cochran's Q is its expectation (Paule, Mandel 1982).
+
+    Examples
+    --------
+    >>> paule_mandel(np.array([0.5, 0.5, 0.5]), np.full(3, 0.01))
+    0.0
+    >>> round(paule_mandel(np.array([0.1, 0.5, 0.9]), np.full(3, 0.01)), 3)
+    0.15
+    """
     degrees = len(effects) - 1
     if _cochran(effects, variances, 0.0) <= degrees:
         return 0.0

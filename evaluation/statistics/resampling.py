@@ -14,7 +14,14 @@ _CACHED = 2**18
 
 
 def generator_of(seed: int, *names: str) -> np.random.Generator:
-    """A generator of its own for each name, so that a site's draws do not depend on other sites."""
+    """A generator of its own for each name, so that a site's draws do not depend on other sites.
+
+    Examples
+    --------
+    >>> first, again = generator_of(0, 'north'), generator_of(0, 'north')
+    >>> int(first.integers(1000)) == int(again.integers(1000))
+    True
+    """
     digest = hashlib.sha256("\x1f".join(names).encode()).digest()
     words = [int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4)]
     return np.random.default_rng(np.random.SeedSequence([seed, *words]))
@@ -24,6 +31,11 @@ def draw_counts(units: int, resamples: int, generator: np.random.Generator) -> n
     """How often each unit is drawn: uint8, ``resamples`` x ``units``; each row sums to ``units``.
 
     Efron's (1979) bootstrap; over patients with all their rows it is the cluster bootstrap.
+
+    Examples
+    --------
+    >>> draw_counts(5, 2, generator_of(0, 'north')).sum(axis=1).tolist()
+    [5, 5]
     """
     counts = np.empty((resamples, units), dtype=COUNT)
     if units == 0:

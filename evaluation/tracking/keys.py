@@ -53,6 +53,12 @@ def site_slugs(names: Iterable[str]) -> dict[str, str]:
     ------
     InputError
         Two sites have one slug, so that their numbers would be mixed.
+
+    Examples
+    --------
+    >>> site_slugs(['St. Mary', 'St Mary'])
+    Traceback (most recent call last):
+    offsite.errors.InputError: the site names 'St. Mary' and 'St Mary' both become 'st_mary' in MLflow. Rename one site so that they differ in letters or digits
     """
     slugs: dict[str, str] = {}
     for name in dict.fromkeys(names):
@@ -156,7 +162,13 @@ def bounded(metrics: Mapping[str, float], limit: int = MAX_KEYS) -> tuple[dict[s
 
 
 def finite(value: Any) -> float | None:
-    """The value as a float where it is a finite number, else ``None``."""
+    """The value as a float where it is a finite number, else ``None``.
+
+    Examples
+    --------
+    >>> finite(0.5), finite(float('nan')), finite('text')
+    (0.5, None, None)
+    """
     if value is None or isinstance(value, str | bytes | bool):
         return None
     try:

@@ -6,7 +6,13 @@ from torch import Tensor
 
 
 def segment_index(offsets: Tensor) -> Tensor:
-    """Return the bag of each row (N, int64)."""
+    """Return the bag of each row (N, int64).
+
+    Examples
+    --------
+    >>> segment_index(torch.tensor([0, 2, 5])).tolist()
+    [0, 0, 1, 1, 1]
+    """
     sizes = offsets[1:] - offsets[:-1]
     return torch.repeat_interleave(torch.arange(len(sizes), device=offsets.device), sizes)
 

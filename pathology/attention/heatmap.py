@@ -38,6 +38,11 @@ def relative_attention(attention: np.ndarray) -> np.ndarray:
 
     Unlike the raw weights, which shrink with the number of tiles, it can be compared between
     slides; unlike ranks, it does not paint hot spots onto a slide that has none.
+
+    Examples
+    --------
+    >>> relative_attention(np.array([0.5, 0.25, 0.25])).tolist()
+    [1.5, 0.75, 0.75]
     """
     return np.asarray(attention, np.float64) * len(attention)
 

@@ -91,7 +91,13 @@ def _close(
 
 
 def joined_groups(pairs: list[tuple[int, int]]) -> list[list[int]]:
-    """Return the groups that pairs join, each sorted, in order of their first member."""
+    """Return the groups that pairs join, each sorted, in order of their first member.
+
+    Examples
+    --------
+    >>> joined_groups([(0, 1), (1, 4), (2, 3)])
+    [[0, 1, 4], [2, 3]]
+    """
     parent: dict[int, int] = {}
 
     def root(item: int) -> int:

@@ -7,19 +7,37 @@ import pandas as pd
 
 
 def tidy(text: str) -> str:
-    """Return a name with composed letters and single spaces: what is typed on any machine alike."""
+    """Return a name with composed letters and single spaces: what is typed on any machine alike.
+
+    Examples
+    --------
+    >>> tidy(' P-007  a ')
+    'P-007 a'
+    """
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def name_key(text: str) -> str:
-    """Return what names have in common that differ in case, separators or invisible characters."""
+    """Return what names have in common that differ in case, separators or invisible characters.
+
+    Examples
+    --------
+    >>> name_key('St. Mary') == name_key('st mary')
+    True
+    """
     plain = unicodedata.normalize("NFKC", text).casefold()
     seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
     return re.sub(r"[\s_./-]+", "_", seen)
 
 
 def patient_key(text: str) -> str:
-    """Return `name_key` also without what spreadsheets add or take: zeros before, ``.0`` behind."""
+    """Return `name_key` also without what spreadsheets add or take: zeros before, ``.0`` behind.
+
+    Examples
+    --------
+    >>> patient_key('P-007') == patient_key('p 007')
+    True
+    """
     return re.sub(r"(?<!\d)0+(?=\d)", "", name_key(re.sub(r"(?<=\d)\.0$", "", text.strip())))
 
 

@@ -11,5 +11,12 @@ def density_table(white: np.ndarray) -> np.ndarray:
 
 
 def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0)."""
+    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0).
+
+    Examples
+    --------
+    >>> grey = np.array([[[240, 120, 24]]], np.uint8)
+    >>> optical_density(grey, np.array([240.0] * 3)).astype(float).round(2).tolist()
+    [[[0.0, 0.3, 1.0]]]
+    """
     return cv2.LUT(pixels, np.maximum(density_table(white), 0))

@@ -59,7 +59,13 @@ class TileGeometry:
 
 
 def choose_level(mpp: float, downsamples: Sequence[float], wanted: float) -> int:
-    """The coarsest level that is at least as fine as ``wanted`` um per px (2 % tolerance)."""
+    """The coarsest level that is at least as fine as ``wanted`` um per px (2 % tolerance).
+
+    Examples
+    --------
+    >>> choose_level(0.25, (1, 4, 16), wanted=1.0), choose_level(0.25, (1, 4, 16), wanted=0.9)
+    (1, 0)
+    """
     fine = [i for i, factor in enumerate(downsamples) if mpp * factor <= wanted * SAME_SCALE]
     return max(fine, key=lambda level: downsamples[level], default=0)
 
@@ -83,6 +89,12 @@ def lay_tiles(
         um per px of level 0.
     tile_px, stride_px : int
         Side and step of the tiles at ``wanted_mpp``; the step is the side by default.
+
+    Examples
+    --------
+    >>> grid = lay_tiles((4000, 3000), (1, 4), 0.25, tile_px=224, wanted_mpp=0.5)
+    >>> grid.size, grid.level, (grid.columns, grid.rows), grid.actual_mpp
+    (448, 0, (8, 6), 0.5)
     """
     level = choose_level(mpp, downsamples, wanted_mpp)
     factor = downsamples[level]

@@ -74,7 +74,13 @@ def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
 
 
 def area_reduced(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring an image to ``size`` (width, height) by area averaging; unchanged if it has it."""
+    """Bring an image to ``size`` (width, height) by area averaging; unchanged if it has it.
+
+    Examples
+    --------
+    >>> area_reduced(np.array([[0, 100], [100, 200]], np.uint8), (1, 1)).tolist()
+    [[100]]
+    """
     if (image.shape[1], image.shape[0]) == size:
         return image
     smaller = size[0] <= image.shape[1] and size[1] <= image.shape[0]

@@ -61,6 +61,11 @@ def rarity_weights(
         ``none``: 1 (TALLY). ``power``: (n_min / n)^gamma, so that gamma 0 is ``none``.
         ``complement``: (1 - share) / largest such. ``effective``: (1 - beta) / (1 - beta^n), over
         the largest (Cui et al. 2019, arXiv 1901.05555).
+
+    Examples
+    --------
+    >>> [round(weight, 2) for weight in rarity_weights(np.array([900, 90, 10]), 'power', gamma=0.5).tolist()]
+    [0.11, 0.33, 1.0]
     """
     n = np.asarray(counts, dtype=float)
     there = n > 0

@@ -21,6 +21,11 @@ def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[st
     ----------
     labels : numpy.ndarray
         int, into ``classes``, of the validation items.
+
+    Examples
+    --------
+    >>> classes_not_validated(np.array([0, 0, 2]), ['none', 'mild', 'severe'])
+    ['mild']
     """
     counts = np.bincount(labels, minlength=len(classes))
     missing = [name for name, count in zip(classes, counts, strict=True) if not count]

@@ -50,6 +50,11 @@ def effective_number_weights(counts: np.ndarray, beta: float = 0.999) -> np.ndar
         C, training items of each class.
     beta : float
         In [0, 1): 0 = equal weights, towards 1 = inverse frequency.
+
+    Examples
+    --------
+    >>> effective_number_weights(np.array([900, 90, 10])).round(2).tolist()
+    [0.47, 3.26, 28.17]
     """
     n = checked_counts(counts)
     return _mean_one((1 - beta) / -np.expm1(n * np.log(beta)) if beta > 0 else np.ones(len(n)), n)

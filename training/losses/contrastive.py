@@ -152,6 +152,11 @@ def simplex_prototypes(n_classes: int, features: int) -> Tensor:
     ------
     ValueError
         ``features`` is smaller than ``n_classes``.
+
+    Examples
+    --------
+    >>> (simplex_prototypes(3, 4) @ simplex_prototypes(3, 4).T).round(decimals=2).tolist()
+    [[1.0, -0.5, -0.5], [-0.5, 1.0, -0.5], [-0.5, -0.5, 1.0]]
     """
     if features < n_classes:
         raise ValueError(f"{n_classes} prototypes need at least as many features, not {features}")

@@ -41,6 +41,13 @@ class ClassAwareBatches:
     Notes
     -----
     Each class is gone through in random cycles: no item comes again before all of its class have.
+
+    Examples
+    --------
+    >>> labels = np.array([0] * 20 + [1] * 4)
+    >>> plan = ClassAwareBatches(labels, 8, 0)
+    >>> min(int(np.bincount(labels[batch], minlength=2).min()) for batch in plan.batches(0))
+    4
     """
 
     def __init__(

@@ -56,6 +56,11 @@ def dithered(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
     """Round ``n * shares`` to integers that sum to n, each up or down, right on average.
 
     Systematic sampling: one uniform offset serves all cells, so no cell is off by one or more.
+
+    Examples
+    --------
+    >>> dithered(np.array([0.5, 0.25, 0.25]), 8, np.random.default_rng(0)).tolist()
+    [4, 2, 2]
     """
     # The cells are shuffled so that the rounding of neighbours is not tied to their order.
     order = rng.permutation(len(shares))

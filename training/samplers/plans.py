@@ -35,6 +35,12 @@ class RandomBatches:
         or a rank could not use.
     seed : int
         Seed of the order.
+
+    Examples
+    --------
+    >>> plan = RandomBatches(5, batch_size=2, seed=0)
+    >>> [len(batch) for batch in plan.batches(epoch=0)]
+    [2, 2, 1]
     """
 
     def __init__(self, n_items: int, batch_size: int, seed: int = 0) -> None:

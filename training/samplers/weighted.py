@@ -36,6 +36,13 @@ class WeightedBatches:
         N. Given, an epoch starts from one item of each patient, drawn anew each epoch, so that a
         patient with many images weighs no more than one with few. Further draws of a patient take
         its other items of the same cell first.
+
+    Examples
+    --------
+    >>> labels = np.array([0] * 90 + [1] * 10)
+    >>> plan = WeightedBatches(labels, batch_size=20, seed=0, exponent=0.0)
+    >>> np.bincount(labels[np.concatenate(plan.batches(epoch=0))]).tolist()
+    [50, 50]
     """
 
     def __init__(

@@ -66,7 +66,13 @@ def job_of(
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """Read ``i/n``; refuse what is not a part of a whole."""
+    """Read ``i/n``; refuse what is not a part of a whole.
+
+    Examples
+    --------
+    >>> parse_part('2/4')
+    (2, 4)
+    """
     number, slash, parts = text.partition("/")
     if not (slash and number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
         raise typer.BadParameter(f"'{text}' is not a part; write 1/4 to 4/4")

@@ -113,7 +113,15 @@ def _severest(patients: Sequence[str], truths: Sequence[int]) -> list[int]:
 
 
 def check_site_name(site: str) -> None:
-    """Refuse a name that cannot be the name of a profile."""
+    """Refuse a name that cannot be the name of a profile.
+
+    Examples
+    --------
+    >>> check_site_name('north')
+    >>> check_site_name('_pooled')
+    Traceback (most recent call last):
+    offsite.errors.InputError: '_pooled' cannot name a profile: what belongs to it is kept under 'site/...'. Name the site without a slash and without a leading underscore
+    """
     if "/" in site or site.startswith("_"):
         raise InputError(
             f"'{site}' cannot name a profile: what belongs to it is kept under 'site/...'",

@@ -47,7 +47,13 @@ def decision_words() -> dict[str, dict[str, str]]:
 
 
 def set_text(names: Sequence[str] | None) -> str:
-    """Return a prediction set in words."""
+    """Return a prediction set in words.
+
+    Examples
+    --------
+    >>> set_text(['normal', 'low_grade']), set_text([])
+    ('normal, low_grade', 'empty: no class fits')
+    """
     if names is None:
         return "not available: too few calibration cases"
     return ", ".join(names) if names else "empty: no class fits"
