@@ -28,9 +28,9 @@ from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
-from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table
+from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
 from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
-from offsite.files import digest_of, file_digest, read_json, replacing, write_json
+from offsite.files import digest_of, file_digest, read_json, write_json
 from offsite.locks import PREFIX, writing
 from offsite.ownership import refuse_link, refuse_strangers, remove_named
 
@@ -132,12 +132,6 @@ def predictions_digest(predictions: Predictions) -> str:
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically; an undefined number is an empty cell."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def _tables(

@@ -1,4 +1,4 @@
-"""The tables of an evaluation folder, as the page reads them."""
+"""The tables of an evaluation folder: how they are written, and how they are read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.files import changed_file, read_json
+from offsite.files import changed_file, read_json, write_text
+from offsite.tables.cells import as_it_was, harmless
 
 TEXT = (
     "split",
@@ -134,14 +135,34 @@ def damaged_table(folder: Path) -> str | None:
     return changed_file(folder, record.get("files", {}))
 
 
+def table_text(table: pd.DataFrame) -> str:
+    """A table as CSV: an undefined number is an empty cell, and no cell is a spreadsheet's formula."""
+    safe = table.copy(deep=False)
+    for name in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[name].dtype):
+            safe[name] = [harmless(cell) if isinstance(cell, str) else cell for cell in table[name]]
+    return safe.rename(columns=lambda name: harmless(str(name))).to_csv(index=False)
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; :func:`read_table` gives it back as it was."""
+    write_text(path, table_text(table))
+
+
 def read_table(file: str | Path) -> pd.DataFrame:
-    """Read one table: text stays text (also a site called ``NA`` or ``007``), no number is NaN."""
+    """Read one table: text stays text (also a site called ``NA`` or ``007``), no number is NaN.
+
+    What :func:`write_table` made harmless for spreadsheets is as it was before.
+    """
     path = Path(file)
     header = pd.read_csv(path, nrows=0).columns
     text = {name: str for name in header if name in TEXT}
     numbers = {name: [""] for name in header if name not in text}
     table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=numbers)
-    return table.fillna(dict.fromkeys(text, ""))
+    table = table.fillna(dict.fromkeys(text, ""))
+    for name in text:
+        table[name] = table[name].map(as_it_was)
+    return table.rename(columns=lambda name: as_it_was(str(name)))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.tables.reading import table_text
 from offsite.evaluation.tracking.keys import (
     bounded,
     curve_metrics,
@@ -113,7 +114,7 @@ def log_run(
     _log_texts(client, identifier, texts, wanted, set(run.data.params))
     _log_metrics(client, identifier, epochs, final, moment)
     if per_site is not None:
-        client.log_text(identifier, per_site.to_csv(index=False), "per_site.csv")
+        client.log_text(identifier, table_text(per_site), "per_site.csv")
     for path in paths:
         if path.is_dir():
             client.log_artifacts(identifier, str(path), path.name)

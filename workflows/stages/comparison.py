@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import write_table
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
 from offsite.evaluation.tables.comparison import compare_methods
+from offsite.evaluation.tables.reading import write_table
 from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.evaluation import finished_run
