@@ -34,11 +34,11 @@ from offsite.pathology.features.tensor_files import (
     load_tensor,
     tensor_shape,
 )
+from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
 
 _AGAIN = "Extract the features of this slide again"
 _SUFFIXES = (".h5", ".hdf5", SUFFIX)
 _UNNAMED = "_unnamed"
-_SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".dcm", ".bif", ".vms")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _check_each_its_own(located: Mapping[str, Path], folder: str | Path) -> None
 
 
 def _stem(name: str) -> str:
-    return _without(_without(name, _SUFFIXES), _SLIDE_SUFFIXES)
+    return _without(_without(name, _SUFFIXES), SLIDE_SUFFIXES)
 
 
 def _without(name: str, suffixes: Iterable[str]) -> str:

@@ -9,9 +9,12 @@ from offsite.errors import InputError
 from offsite.files import replacing
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.fundus.grades import GRADES as GRADES
+from offsite.preprocessing.slides import formats
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
+SLIDE_SUFFIXES = tuple(
+    end for end in formats.SLIDE_SUFFIXES if end not in (*IMAGE_SUFFIXES, ".dcm", ".vms", ".vmu")
+)
 """Of slides that are one file by name; a DICOM series has several of one."""
 
 

@@ -207,7 +207,7 @@ def _find_levels(path: str, record: OpenSlideReader) -> list[_Level | None]:
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            levels = [_as_level(pages, size) for size in record.handle.level_dimensions]
+            levels = [_as_level(pages, size) for size in record.level_dimensions]
     except (tifffile.TiffFileError, ValueError, OSError) as error:
         raise NotEligible(f"not a TIFF file ({error})") from error
     if levels[0] is None:

@@ -9,6 +9,13 @@ import openslide
 from offsite.errors import InputError
 from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
 from offsite.preprocessing.slides.direct_reader import DirectReader, NotEligible
+from offsite.preprocessing.slides.formats import (
+    OPENERS,
+    REMEDY,
+    SLIDE_SUFFIXES,
+    NotThisFormat,
+    SlideFile,
+)
 from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
 from offsite.preprocessing.slides.region import Region, RegionReader
 from offsite.preprocessing.slides.scale import Scale, resolve_scale
@@ -16,22 +23,6 @@ from offsite.preprocessing.slides.scale import Scale, resolve_scale
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
 _TIFF = (".tif", ".tiff")
-SLIDE_SUFFIXES = (
-    *_TIFF,
-    ".svs",
-    ".ndpi",
-    ".mrxs",
-    ".scn",
-    ".bif",
-    ".vms",
-    ".vmu",
-    ".svslide",
-    ".dcm",
-)
-_REMEDY_FORMAT = (
-    "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
-    " convert it, for example to a pyramidal JPEG-tiled TIFF"
-)
 
 
 class Slide:
@@ -61,19 +52,18 @@ class Slide:
 
     def __init__(
         self,
-        record: OpenSlideReader,
+        record: SlideFile,
         reader: RegionReader,
         reason: str,
         path: str,
         scale: Scale,
         colour: str = AS_SCANNED,
     ) -> None:
-        handle = record.handle
         self.path = path
-        self.dimensions: tuple[int, int] = handle.dimensions
-        self.level_dimensions: tuple[tuple[int, int], ...] = handle.level_dimensions
-        self.level_downsamples: tuple[float, ...] = handle.level_downsamples
-        self.properties: Mapping[str, str] = dict(handle.properties)
+        self.dimensions = record.level_dimensions[0]
+        self.level_dimensions = record.level_dimensions
+        self.level_downsamples = record.downsamples
+        self.properties: Mapping[str, str] = record.properties
         self.mpp = scale.mpp
         self.mpp_source = scale.source
         self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
@@ -85,7 +75,7 @@ class Slide:
         )
         self._record = record
         self._reader = reader
-        self._to_srgb = srgb_transform(handle.color_profile) if colour == SRGB else None
+        self._to_srgb = srgb_transform(record.colour_profile) if colour == SRGB else None
 
     def read_region(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         """Read a rectangle; corner and size in px *of the level*, outside is no data.
@@ -156,7 +146,7 @@ def open_slide(
     record = _open_record(file)
     try:
         _check_dimensions(record, file)
-        scale = resolve_scale(record.handle.properties, override=mpp, file=file)
+        scale = resolve_scale(record.properties, override=mpp, file=file)
         return Slide(record, *_choose_reader(record, file, reader), file, scale, colour)
     except BaseException:
         record.close()
@@ -166,7 +156,7 @@ def open_slide(
 def are_slides(paths: Sequence[Path]) -> bool:
     """Whether files are slides by the ends of their names.
 
-    TIFF holds photographs too: where all are TIFF, one must be a slide to OpenSlide.
+    TIFF holds photographs too: where all are TIFF, one must be a slide by its content.
     """
     ends = {path.suffix.lower() for path in paths}
     if not ends <= set(SLIDE_SUFFIXES):
@@ -174,35 +164,37 @@ def are_slides(paths: Sequence[Path]) -> bool:
     there = [path for path in paths if path.is_file()]
     if ends - set(_TIFF) or not there:
         return True
-    return any(openslide.OpenSlide.detect_format(path) is not None for path in there)
+    return any(_is_slide(str(path)) for path in there)
 
 
-def _open_record(file: str) -> OpenSlideReader:
+def _is_slide(file: str) -> bool:
+    try:
+        _open_record(file).close()
+    except InputError as error:
+        return error.code != "unsupported_format"  # a damaged slide is one
+    return True
+
+
+def _open_record(file: str) -> SlideFile:
     if not Path(file).is_file():
         raise InputError(
             "no such slide", file=file, remedy="Name an existing file", code="no_such_file"
         )
-    try:
-        return OpenSlideReader(file)
-    except openslide.OpenSlideUnsupportedFormatError as error:
-        raise InputError(
-            "not a slide format that OpenSlide knows",
-            file=file,
-            remedy=f"{_REMEDY_FORMAT}, or fetch it again if it is cut short",
-            code="unsupported_format",
-        ) from error
-    except openslide.OpenSlideError as error:
-        reason = str(error).replace(file, "the file")
-        raise InputError(
-            f"the slide cannot be opened ({reason})",
-            file=file,
-            remedy=_REMEDY_FORMAT,
-            code="cannot_open",
-        ) from error
+    for opener in OPENERS.values():
+        try:
+            return opener(file)
+        except NotThisFormat:
+            continue
+    raise InputError(
+        "not a slide format that OpenSlide knows",
+        file=file,
+        remedy=f"{REMEDY}, or fetch it again if it is cut short",
+        code="unsupported_format",
+    )
 
 
-def _check_dimensions(record: OpenSlideReader, file: str) -> None:
-    for width, height in record.handle.level_dimensions:
+def _check_dimensions(record: SlideFile, file: str) -> None:
+    for width, height in record.level_dimensions:
         if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
             raise InputError(
                 f"a level of {width} x {height} px is not plausible",
@@ -212,21 +204,23 @@ def _check_dimensions(record: OpenSlideReader, file: str) -> None:
             )
 
 
-def _choose_reader(record: OpenSlideReader, file: str, wanted: str) -> tuple[RegionReader, str]:
+def _choose_reader(record: SlideFile, file: str, wanted: str) -> tuple[RegionReader, str]:
     if wanted not in READERS:
         raise InputError(
             f"no reader '{wanted}'", remedy=f"Use {', '.join(READERS)}", code="unknown_reader"
         )
-    if wanted == "openslide":
+    if wanted == record.name:
         return record, "asked for"
     try:
+        if not isinstance(record, OpenSlideReader):
+            raise NotEligible("it is of a format that one reader reads")
         return DirectReader(file, record), "tiled JPEG; probe tiles equal OpenSlide's"
     except NotEligible as error:
-        if wanted == "direct":
+        if wanted != "auto":
             raise InputError(
-                f"the slide cannot be read directly: {error}",
+                f"the slide cannot be read by reader '{wanted}': {error}",
                 file=file,
-                remedy="Use the reader 'auto' or 'openslide'",
+                remedy=f"Use the reader 'auto' or '{record.name}'",
                 code="reader_unsuitable",
             ) from error
         return record, str(error)

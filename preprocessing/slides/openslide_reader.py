@@ -1,11 +1,15 @@
 """The reader of record: OpenSlide, with a fresh handle after every error."""
 
 import threading
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 import openslide
+from PIL import ImageCms
 
+from offsite.errors import InputError
+from offsite.preprocessing.slides.formats import REMEDY, NotThisFormat
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 
 
@@ -21,7 +25,9 @@ class OpenSlideReader:
         self._path = path
         self._lock = threading.Lock()
         self._handle: openslide.OpenSlide | None = openslide.OpenSlide(path)
-        self.downsamples = self._handle.level_downsamples
+        self.downsamples: tuple[float, ...] = self._handle.level_downsamples
+        self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
+        self.properties: Mapping[str, str] = dict(self._handle.properties)
 
     @property
     def handle(self) -> openslide.OpenSlide:
@@ -30,6 +36,12 @@ class OpenSlideReader:
             if self._handle is None:
                 self._handle = openslide.OpenSlide(self._path)
             return self._handle
+
+    @property
+    def colour_profile(self) -> ImageCms.ImageCmsProfile | None:
+        """The embedded profile."""
+        profile: ImageCms.ImageCmsProfile | None = self.handle.color_profile
+        return profile
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         """Read a rectangle; coordinates and size in px of the level."""
@@ -52,6 +64,30 @@ class OpenSlideReader:
             if self._handle is not None:
                 self._handle.close()
             self._handle = None
+
+
+def open_with_openslide(path: str) -> OpenSlideReader:
+    """Open a file that OpenSlide knows.
+
+    Raises
+    ------
+    NotThisFormat
+        It knows no such format.
+    InputError
+        Code ``cannot_open``: it knows the format, and the file is damaged.
+    """
+    try:
+        return OpenSlideReader(path)
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise NotThisFormat(str(error)) from error
+    except openslide.OpenSlideError as error:
+        reason = str(error).replace(path, "the file")
+        raise InputError(
+            f"the slide cannot be opened ({reason})",
+            file=path,
+            remedy=REMEDY,
+            code="cannot_open",
+        ) from error
 
 
 def on_white(rgba: np.ndarray) -> Region:

@@ -10,7 +10,7 @@ from pathlib import Path
 from offsite.pathology.features.embedding import encode_slide
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.tile_encoders.contract import TileEncoder
-from offsite.preprocessing.slides.opening import SLIDE_SUFFIXES
+from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
 from offsite.workflows.predict.answers.codes import Code
