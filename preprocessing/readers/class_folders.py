@@ -1,6 +1,7 @@
 """Plain class folders: ``site/class/image`` or, of one site, ``class/image``."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,6 +66,28 @@ def read_class_folders(
     _check_spellings(rows, root, labels=classes is None)
     names = tuple(classes) if classes is not None else tuple(sorted({r["label"] for r in rows}))
     return cohort_of(rows, names, root, "class folders")
+
+
+def left_out(folder: str | Path, *, site: str | None = None) -> Counter[str]:
+    """Count what lies in class folders and `read_class_folders` does not read.
+
+    Returns
+    -------
+    Counter
+        By the end of the name (``.heic``), ``folders`` and ``hidden files``.
+    """
+    root = Path(folder)
+    counts: Counter[str] = Counter()
+    for site_folder in [root] if site else _folders(root):
+        for class_folder in _folders(site_folder):
+            for entry in class_folder.iterdir():
+                if entry.name.startswith("."):
+                    counts["hidden files"] += 1
+                elif entry.is_dir():  # of a MIRAX slide, the data lie in a folder of its name
+                    counts["folders"] += not entry.with_name(f"{entry.name}.mrxs").is_file()
+                elif not _is_image(entry):
+                    counts[entry.suffix.lower() or "no ending"] += 1
+    return +counts
 
 
 def _is_image(file: Path) -> bool:

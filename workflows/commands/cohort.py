@@ -93,9 +93,10 @@ def read(
     Example: offsite cohort read photos --layout class-folders -o cohort.csv --site east
     """
     from offsite.preprocessing.readers.building import write_cohort
-    from offsite.preprocessing.readers.class_folders import read_class_folders
+    from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
     from offsite.preprocessing.readers.gdrbench import read_gdrbench
     from offsite.preprocessing.readers.medmnist import read_medmnist
+    from offsite.workflows.console.messages import say
 
     if layout is Layout.GDRBENCH:
         cohort = read_gdrbench(source, held_out=held_out or (), lists=lists)
@@ -103,6 +104,9 @@ def read(
         cohort = read_class_folders(
             source, _names(classes), site=site, patient_pattern=patient_pattern
         )
+        counts = sorted(left_out(source, site=site).items())
+        if counts:
+            say("Left out: " + ", ".join(f"{count} {what}" for what, count in counts))
     else:
         names = _names(classes)
         if not names:

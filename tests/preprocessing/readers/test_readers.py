@@ -7,7 +7,7 @@ import pytest
 from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.readers.building import GRADES, write_cohort
-from offsite.preprocessing.readers.class_folders import read_class_folders
+from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
 from offsite.preprocessing.readers.medmnist import read_medmnist
 
@@ -131,6 +131,19 @@ def test_class_folders_refuse_a_site_or_class_in_two_spellings(tmp_path, other):
     named = {"north/Mild": ["mild", "Mild"], "North/mild": ["mild"]}[other]
     if other == "north/Mild":  # whoever names both means both
         assert read_class_folders(tmp_path, named).classes == ("mild", "Mild")
+
+
+def test_what_class_folders_hold_beside_images_is_counted(tmp_path):
+    picture(tmp_path / "n/a/1.png")
+    picture(tmp_path / "n/b/4.png")
+    others = ("a/2.HEIC", "a/3.heic", "a/.DS_Store", "b/notes")
+    for name in (*others, "a/5.mrxs", "a/5/Data0001.dat", "b/deeper/6.png"):
+        (tmp_path / "n" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "n" / name).write_bytes(b"")
+    wanted = {".heic": 2, "hidden files": 1, "no ending": 1, "folders": 1}
+    assert left_out(tmp_path) == wanted
+    assert left_out(tmp_path / "n", site="n") == wanted
+    assert len(read_class_folders(tmp_path).table) == 3
 
 
 def test_class_folders_hold_slides_of_several_formats(tmp_path):

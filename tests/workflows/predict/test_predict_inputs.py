@@ -106,6 +106,28 @@ def test_a_table_is_known_by_its_name(tmp_path: Path, name: str) -> None:
     assert (item.path, item.patient, item.eye) == (tmp_path / "x.png", "p", "left")
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("x.PNG", "differs in case"),
+        ("deep\\y.png", "write slashes"),
+        ("cafe\u0301.png", "accented letters"),
+        ("z.png", "there is no such file"),
+    ],
+)
+def test_an_image_that_is_called_otherwise_is_a_row_that_says_so(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    for name in ("x.png", "deep/y.png", "caf\u00e9.png"):
+        image(tmp_path / name)
+    table = cohort(tmp_path / "c.csv", f"{written},p,s,left,a", "x.png,q,s,left,b")
+    first, second = find_inputs([table]).items
+    assert first.fault is not None
+    assert words in first.fault[1]
+    assert written not in first.fault[1]
+    assert second.fault is None
+
+
 def test_a_spreadsheet_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "list.xlsx").write_bytes(b"PK")
     with pytest.raises(InputError) as refused:

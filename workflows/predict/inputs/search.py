@@ -13,6 +13,11 @@ from offsite.workflows.predict.output.run_record import is_ours
 
 # What operating systems leave in folders is no input.
 _LITTER = {"thumbs.db", "desktop.ini", ".ds_store"}
+_ABSENT = {  # without its name, which may be a patient's
+    "backslashes": "the path is written with backslashes: write slashes",
+    "other_case": "there is no such file, but one whose name differs in case",
+    "other_letters": "there is no such file, but one whose accented letters are stored otherwise",
+}
 _Identity = tuple[int, int]
 
 
@@ -92,13 +97,18 @@ class Search:
 
 
 def _table_items(path: Path) -> Iterator[Item]:
+    from offsite.preprocessing.cohort.missing_images import missing_images
     from offsite.preprocessing.cohort.table import load_cohort
 
     cohort = load_cohort(path, check_images=False, one_site_each=False)
     eyes = cohort.table["eye"] if "eye" in cohort.table else [""] * len(cohort.table)
+    missing = {
+        fault.row: (Code.NOT_FOUND, _ABSENT.get(fault.code, "there is no such file"))
+        for fault in missing_images(cohort.table, path)
+    }
     rows = zip(cohort.image_paths(), cohort.table.itertuples(index=False), eyes, strict=True)
-    for image, row, eye in rows:
-        fault = None if image.exists() else (Code.NOT_FOUND, "there is no such file")
+    for number, (image, row, eye) in enumerate(rows):
+        fault = missing.get(number)
         mpp = float(row.mpp)  # type: ignore[arg-type]
         yield item_of(
             image,
