@@ -10,6 +10,7 @@ from offsite.registry import OneOf, check_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.settings import LossSettings
+from offsite.training.modality import TrainingSettings
 from offsite.training.schedules import ScheduleName, scheduled
 
 MethodName = Annotated[str, OneOf(METHODS)]
@@ -165,7 +166,7 @@ class SlideFitSettings(FitSettings):
     learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate (per step)")
 
 
-class PathologySettings(Settings):
+class PathologySettings(TrainingSettings):
     """How a model of slides is trained."""
 
     method: MethodName = Field(default="sc_mil", description="Method, by name")

@@ -6,10 +6,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from offsite.retina.linear.settings import LinearSettings
+from offsite.retina.methods import check_method_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.settings import LossSettings
+from offsite.training.modality import TrainingSettings
 from offsite.training.trunk.settings import StageName, StatisticName, TrunkReadingSettings
 
 BackboneName = Literal[
@@ -157,7 +159,7 @@ _GENERAL = GeneralisationSettings.model_validate({})
 _LOSS = LossSettings.model_validate({})
 
 
-class RetinaSettings(Settings):
+class RetinaSettings(TrainingSettings):
     """How a model of photographs is trained."""
 
     method: str = Field(default="deco", description="Method, by name")
@@ -183,3 +185,13 @@ class RetinaSettings(Settings):
     fit: FundusFitSettings = Field(
         default=FundusFitSettings.model_validate({}), description="How the weights are fitted"
     )
+
+    def check_method(self, method: str, n_classes: int) -> None:
+        """Refuse an unknown method, before anything is read.
+
+        Raises
+        ------
+        InputError
+            Code ``unknown_method``.
+        """
+        check_method_name(method)

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from offsite.files import write_json
 from offsite.training.run_folder import RunFolder
-from offsite.workflows.jobs.configuration import PathologyConfiguration
+from offsite.workflows.jobs.configuration import configuration_model
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 CLASSES = ("low", "middle", "high")
@@ -40,7 +40,7 @@ def write_cell(folder: Path, **more: Any) -> None:
         "task": "pathology", "cohort": "cohort.csv", "classes": CLASSES,
         "evaluation": {"parts": [], "metrics": {"resamples": 100}},
     }  # fmt: skip
-    chosen = PathologyConfiguration.model_validate(settings | more)
+    chosen = configuration_model("pathology").model_validate(settings | more)
     write_json(folder / CONFIGURATION, chosen.model_dump(mode="json"))
     write_json(
         folder / CELL,

@@ -53,7 +53,7 @@ def test_tile_and_embed_give_a_row_to_each(job: Job) -> None:
     features = image_stages.run(job, "embed").set_index("slide")
     assert features.loc["slide-0", "status"] == "embedded"
     assert features.loc["slide-1", "status"] == "failed"
-    with h5py.File(job.features / "slide-0.h5") as file:
+    with h5py.File(job.output / "features" / "slide-0.h5") as file:
         assert len(file["features"]) == tiles.loc["slide-0", "tiles_kept"] > 50
 
 

@@ -71,14 +71,14 @@ def check(
     from rich.markup import escape
 
     from offsite.errors import InputError
+    from offsite.pathology.modality import SlideJob
     from offsite.pathology.tile_encoders.registry import load_encoder
     from offsite.workflows.console.messages import data
     from offsite.workflows.encoders.checking import check_encoder, encoder_named
-    from offsite.workflows.jobs.configuration import PathologyConfiguration
 
     if encoder.endswith((".yaml", ".yml")):
         job = job_of(Path(encoder), overrides, device=device, device_setting="encoder.device")
-        if not isinstance(job.configuration, PathologyConfiguration):
+        if not isinstance(job.configuration, SlideJob):
             raise InputError(
                 "a job of photographs has no tile encoder",
                 file=job.file,

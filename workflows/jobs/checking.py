@@ -5,30 +5,18 @@ At ten thousand images the answer takes seconds; every stage asks first.
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 from offsite.errors import InputError, InputErrors
 from offsite.evaluation.tracking.keys import site_slugs
 from offsite.evaluation.tracking.store import check_address
 from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.training.cells import Cell
-from offsite.workflows.jobs.configuration import PathologyConfiguration, RetinaConfiguration
 from offsite.workflows.jobs.job import Job
 
 Faults = Iterator[InputError]
 
-PACKAGES = {
-    "uni": "timm",
-    "virchow2": "timm",
-    "phikon": "transformers",
-    "phikon_v2": "transformers",
-}
-"""Optional packages of encoders, known without loading torch."""
-WITHOUT_WEIGHTS = ("structure_baseline", "colour_baseline")
-WEIGHTS_IN_THE_BOX = ("efficientnet-lite0",)
-_SLIDE_BYTES, _RUN_BYTES = 20_000, 200_000
-"""Less than a slide's features, and than a run's weights and tables, ever take."""
+_RUN_BYTES = 200_000
+"""Less than a run's weights and tables ever take."""
 
 
 def check_job(job: Job, cells: Sequence[Cell] | None = None) -> None:
@@ -114,68 +102,14 @@ def _tasks(job: Job, cells: Sequence[Cell]) -> Faults:
             )
 
 
-def _encoder(job: Job, cells: Sequence[Cell]) -> Faults:
-    """Every slide has features, or there is an encoder with its weights to make them."""
-    if not isinstance(job.configuration, PathologyConfiguration):
-        return
-    from offsite.pathology.features.folders import locate
+def _of_modality(name: str) -> Callable[[Job, Sequence[Cell]], Faults]:
+    """Return the modality's check of that name; one that has none of it finds nothing."""
 
-    try:
-        if len(locate(job.features, job.cohort.table["slide"])) == len(job.cohort.table):
-            return
-    except InputError as error:
-        yield error
-    encoder = job.configuration.encoder
-    needs_none = encoder.name.startswith((*WITHOUT_WEIGHTS, *WEIGHTS_IN_THE_BOX))
-    if encoder.weights is not None and not Path(encoder.weights).exists():
-        yield _no_weights(job, Path(encoder.weights), "encoder.weights")
-    elif encoder.weights is None and not needs_none and not encoder.download:
-        yield InputError(
-            f"encoder '{encoder.name}' needs weights",
-            file=job.file,
-            remedy="Set encoder.weights (`offsite encoder list` says of which kind), or put features"
-            f" that were made elsewhere into {job.features}",
-            code="encoder_weights",
-        )
+    def check(job: Job, cells: Sequence[Cell]) -> Faults:
+        asked = job.modality.checks.get(name)
+        return asked(job) if asked else iter(())
 
-
-def _weights(job: Job, cells: Sequence[Cell]) -> Faults:
-    """First weights that the settings name are there."""
-    if isinstance(job.configuration, RetinaConfiguration):
-        weights = job.configuration.training.backbone.weights
-        if weights is not None and not weights.exists():
-            yield _no_weights(job, weights, "training.backbone.weights")
-
-
-def _no_weights(job: Job, path: Path, setting: str) -> InputError:
-    return InputError(
-        f"{setting} names {path}, which is not there",
-        file=job.file,
-        remedy="Mend the path; it starts from the folder that the command runs in",
-        code="encoder_weights",
-    )
-
-
-def _packages(job: Job, cells: Sequence[Cell]) -> Faults:
-    """Optional packages that the job needs are installed."""
-    needed = {}
-    if isinstance(job.configuration, PathologyConfiguration):
-        name = job.configuration.encoder.name
-        if name in PACKAGES:
-            needed[PACKAGES[name]] = f"encoder '{name}'"
-    else:
-        if job.configuration.training.backbone.name == "timm":
-            needed["timm"] = "backbone 'timm'"
-        if job.cohort.table["image"].str.lower().str.endswith(".dcm").any():
-            needed["pydicom"] = "a DICOM photograph"
-    for package, what in needed.items():
-        if find_spec(package) is None:
-            yield InputError(
-                f"{what} needs the package {package}, which is not installed",
-                file=job.file,
-                remedy=f"Install it with: pip install {package}",
-                code="missing_package",
-            )
+    return check
 
 
 def _room(job: Job, cells: Sequence[Cell]) -> Faults:
@@ -190,16 +124,8 @@ def _room(job: Job, cells: Sequence[Cell]) -> Faults:
             code="folder_in_use",
         )
         return
-    images = len(job.cohort.table)
-    configuration = job.configuration
-    if isinstance(configuration, PathologyConfiguration):
-        done = sum(1 for _ in job.features.glob("*.h5")) if job.features.is_dir() else 0
-        each = _SLIDE_BYTES
-    else:
-        done = images if (job.prepared / "prepared.csv").is_file() else 0
-        each = configuration.preparation.px**2 // 2
     runs = sum(not (job.run_folder(cell) / "predictions.parquet").is_file() for cell in cells)
-    needed = max(images - done, 0) * each + runs * _RUN_BYTES
+    needed = job.modality.bytes_to_do(job) + runs * _RUN_BYTES
     free = shutil.disk_usage(nearest).free
     if free < needed:
         yield InputError(
@@ -220,9 +146,9 @@ CHECKS: dict[str, Callable[[Job, Sequence[Cell]], Faults]] = {
     "names": _names,
     "store": _store,
     "tasks": _tasks,
-    "encoder": _encoder,
-    "weights": _weights,
-    "packages": _packages,
+    "encoder": _of_modality("encoder"),
+    "weights": _of_modality("weights"),
+    "packages": _of_modality("packages"),
     "room": _room,
 }
 """What is asked beside the settings and the cohort table, which docs/workflow.md lists."""

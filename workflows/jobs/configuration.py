@@ -1,23 +1,20 @@
 """The configuration of a whole job: one YAML file from the cohort to the registry."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from offsite.errors import InputError
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
 from offsite.evaluation.tracking.names import LONGEST_NAME, MODEL_NAME
-from offsite.pathology.settings import PathologySettings
-from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.cohort.splits import SplitSettings
-from offsite.preprocessing.fundus.photograph import FundusSettings
-from offsite.preprocessing.tiles.table import TileSettings
-from offsite.retina.methods import check_method_name
-from offsite.retina.settings import RetinaSettings
 from offsite.settings import Settings
+from offsite.training.modality import JobPart
+from offsite.workflows.jobs.modalities import modality_named
 from offsite.workflows.jobs.yaml_settings import read_values, validate
 
 
@@ -71,9 +68,10 @@ class DecisionSettings(Settings):
     ordinal: bool = Field(False, description="Whether the classes are grades, mild to severe")
 
 
-class JobConfiguration(Settings):
+class JobConfiguration(JobPart):
     """What every job has."""
 
+    task: str
     title: str = Field("offsite", max_length=200, description="What the model is called")
     cohort: str = Field(description="Cohort table, relative to the configuration's folder")
     classes: tuple[str, ...] = Field(
@@ -99,6 +97,12 @@ class JobConfiguration(Settings):
             raise ValueError(f"decision names {', '.join(unknown)}, which is not a class")
         return self
 
+    @model_validator(mode="after")
+    def _methods_can_be_trained(self) -> Self:
+        for method in self.cells.methods or (self.training.method,):
+            self.training.check_method(method, len(self.classes))
+        return self
+
     @property
     def positive_classes(self) -> tuple[str, ...]:
         """Classes that call for referral."""
@@ -115,54 +119,28 @@ class JobConfiguration(Settings):
         return self.evaluation.model_copy(update={"metrics": metrics, "title": self.title})
 
 
-class PathologyConfiguration(JobConfiguration):
-    """Whole-slide images to a slide classifier."""
+Configuration = JobConfiguration
 
-    task: Literal["pathology"] = Field(description="Slides")
-    tiles: TileSettings = Field(TileSettings(), description="Tiling")
-    encoder: EncoderSettings = Field(EncoderSettings(), description="Tile encoder")
-    training: PathologySettings = Field(
-        default_factory=PathologySettings, description="Method and fitting"
+
+@cache
+def configuration_model(task: str) -> type[JobConfiguration]:
+    """Return the model of the configurations of one modality: what every job has, and its part.
+
+    Raises
+    ------
+    InputError
+        See `offsite.workflows.jobs.modalities.modality_named`.
+    """
+    modality = modality_named(task)
+    named: Any = Literal[modality.name]
+    composed: Any = create_model
+    model: type[JobConfiguration] = composed(
+        f"{task.capitalize()}Configuration",
+        __base__=(modality.job_part, JobConfiguration),
+        __doc__=modality.job_part.__doc__,
+        task=(named, Field(description=modality.reads.capitalize())),
     )
-
-    @model_validator(mode="after")
-    def _methods_can_be_trained(self) -> Self:
-        for method in self.cells.methods or (self.training.method,):
-            self.training.check_method(method, len(self.classes))
-        return self
-
-    @model_validator(mode="after")
-    def _one_scale(self) -> Self:
-        tiles, encoder = self.tiles, self.encoder
-        if (tiles.tile_px, tiles.mpp) != (encoder.tile_px, encoder.mpp):
-            raise ValueError(
-                f"tiles of {tiles.tile_px} px at {tiles.mpp:g} um per px do not fit an encoder"
-                f" for {encoder.tile_px} px at {encoder.mpp:g}"
-            )
-        return self
-
-
-class RetinaConfiguration(JobConfiguration):
-    """Fundus photographs to a grader of diabetic retinopathy."""
-
-    task: Literal["retina"] = Field(description="Photographs")
-    preparation: FundusSettings = Field(FundusSettings(), description="Preparation")
-    training: RetinaSettings = Field(
-        default_factory=RetinaSettings, description="Method and fitting"
-    )
-
-    @model_validator(mode="after")
-    def _methods_are_known(self) -> Self:
-        for method in self.cells.methods or (self.training.method,):
-            check_method_name(method)
-        return self
-
-
-Configuration = PathologyConfiguration | RetinaConfiguration
-_TASKS: dict[str, type[PathologyConfiguration] | type[RetinaConfiguration]] = {
-    "pathology": PathologyConfiguration,
-    "retina": RetinaConfiguration,
-}
+    return model
 
 
 def load_configuration(path: str | Path, overrides: Sequence[str] = ()) -> Configuration:
@@ -173,11 +151,13 @@ def load_configuration(path: str | Path, overrides: Sequence[str] = ()) -> Confi
 
 def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
     """Check a configuration that was read from ``file``."""
-    model = _TASKS.get(str(values.get("task")))
-    if model is None:
+    try:
+        model = configuration_model(str(values.get("task")))
+    except InputError as error:
         raise InputError(
-            f"task is {values.get('task')!r}",
+            f"task is {values.get('task')!r}: {error.problem}",
             file=file,
-            remedy=f"Write 'task: {'` or `task: '.join(_TASKS)}'".replace("`", "'"),
-        )
+            remedy=error.remedy,
+            code=error.code,
+        ) from error
     return validate(values, model, file)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.training.cells import Cell, divisions_of, experiment_cells
+from offsite.training.modality import Modality
 from offsite.workflows.jobs.configuration import Configuration, load_configuration
+from offsite.workflows.jobs.modalities import modality_named
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,9 @@ class Job:
         return self.file.parent / self.configuration.output
 
     @property
-    def tiles(self) -> Path:
-        """Folder of tile tables."""
-        return self.output / "tiles"
-
-    @property
-    def features(self) -> Path:
-        """Folder of tile features."""
-        return self.output / "features"
-
-    @property
-    def prepared(self) -> Path:
-        """Folder of prepared photographs."""
-        return self.output / "prepared"
+    def modality(self) -> Modality:
+        """The kind of image that the job is of."""
+        return modality_named(self.configuration.task)
 
     @property
     def tracking_uri(self) -> str:

@@ -8,12 +8,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from offsite.workflows.jobs.configuration import PathologyConfiguration, RetinaConfiguration
+from offsite.workflows.jobs.configuration import configuration_model
+from offsite.workflows.jobs.modalities import OWN
 
-JOBS: dict[str, type[BaseModel]] = {
-    "pathology": PathologyConfiguration,
-    "retina": RetinaConfiguration,
-}
+JOBS: dict[str, type[BaseModel]] = {task: configuration_model(task) for task in OWN}
 _HEAD = """# Settings
 
 A job is one YAML file; every command takes it. Names are joined by dots, as in

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ class ModelFacts:
     name, target : str
         What the model is called, and what its classes say.
     task : str
-        ``slides`` or ``photographs``.
+        What the model reads, as its modality says: ``slides`` or ``photographs``.
     architecture, architecture_settings
         Name in offsite's list, and plain JSON that rebuilds the network.
     preprocessing : dict
@@ -45,7 +45,7 @@ class ModelFacts:
     """
 
     name: str
-    task: Literal["slides", "photographs"]
+    task: str
     target: str
     architecture: str
     architecture_settings: Mapping[str, Any] = field(default_factory=dict)

@@ -121,7 +121,7 @@ class ModelRecord(Settings):
     )
     name: Name = Field(description="Name of the model")
     version: str = Field(default="", description="Version in the registry, where there is one")
-    task: Literal["slides", "photographs"] = Field(description="What the model reads")
+    task: Name = Field(description="What the model reads: slides, photographs, ...")
     target: Name = Field(
         description="What the classes say, e.g. 'diabetic retinopathy, ICDR grade'"
     )

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from offsite.files import digest_of
 from offsite.workflows.jobs.job import Job
 
-STAGES = {"pathology": ("tile", "embed"), "retina": ("prepare",)}
-
 
 def stages_of(job: Job) -> tuple[str, ...]:
     """Return the stages from images to what a model reads, in order."""
-    return STAGES[job.configuration.task]
+    return tuple(stage.name for stage in job.modality.stages)
 
 
 def before(job: Job, stage: str, part: int) -> list[str]:
@@ -81,10 +79,9 @@ def settings_of(job: Job, stage: str) -> str:
     It stands among the parameters of the rule, so that a changed setting redoes the stages that it
     concerns and no others.
     """
+    of_images = {one.name: one.settings for one in job.modality.stages}
     concerned = {
-        "tile": ("tiles",),
-        "embed": ("tiles", "encoder"),
-        "prepare": ("preparation",),
+        **of_images,
         "train": ("classes", "splits", "training"),
         "evaluate": ("title", "decision", "evaluation"),
     }[stage]

@@ -15,7 +15,6 @@ from offsite.errors import InputError
 from offsite.locks import alone
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.checking import check_job
-from offsite.workflows.jobs.configuration import PathologyConfiguration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.pipeline.inputs import stages_of
 
@@ -80,7 +79,7 @@ def on_device(config: Path, overrides: Sequence[str], device: str | None) -> lis
     if not device:
         return list(overrides)
     job = Job.load(config, overrides)
-    names = ["encoder.device"] if isinstance(job.configuration, PathologyConfiguration) else []
+    names = job.modality.devices
     return [*overrides, *(f"{name}={device}" for name in (*names, "training.fit.device"))]
 
 

@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
 from offsite.errors import InputError
+from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.folder import Package, load_package
 from offsite.workflows.package.verification import ModelRefused, refused
 from offsite.workflows.predict.batch import (
@@ -118,13 +120,10 @@ def predictor_for(package: Package, device: str, batch_size: int | None = None) 
         The weights or settings are not of a network that this version of offsite builds.
     """
     try:
-        if package.record.task == "slides":
-            from offsite.workflows.predict.predictors.slides import SlidePredictor
-
-            return SlidePredictor(package, device)
-        from offsite.workflows.predict.predictors.photographs import PhotographPredictor
-
-        return PhotographPredictor(package, device, batch_size)
+        address = modality_reading(package.record.task).predictor
+        module, _, name = address.partition(":")
+        predictor: Predictor = getattr(import_module(module), name)(package, device, batch_size)
+        return predictor
     except ModelRefused:
         raise
     except (InputError, ValidationError, KeyError, ValueError) as error:
@@ -149,7 +148,7 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
     """
     record = package.record
     of_patients = record.preprocessing.get("pooling", "slide") != "slide"
-    group = dicom_series if record.task == "slides" else None
+    group = dicom_series if modality_reading(record.task).joins_series else None
     inputs = find_inputs(names, site=site, leave_out=output, group=group)
     if not inputs.items:
         raise InputError(

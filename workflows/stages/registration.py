@@ -11,8 +11,9 @@ from offsite.evaluation.tracking.registry import register_package
 from offsite.files import read_json
 from offsite.locks import writing
 from offsite.workflows.console.messages import say
-from offsite.workflows.jobs.configuration import Configuration, PathologyConfiguration
+from offsite.workflows.jobs.configuration import Configuration
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.jobs.modalities import modality_named
 from offsite.workflows.package.making import ModelFacts, package_run
 from offsite.workflows.package.schema import Name
 from offsite.workflows.serving import served_types
@@ -129,20 +130,7 @@ def job_of(folder: str | Path) -> Job:
 
 def model_facts(configuration: Configuration, architecture: dict[str, Any]) -> ModelFacts:
     """Say what a package cannot read from the run's tables."""
-    decision, settings = configuration.decision, configuration.model_dump(mode="json")
-    if isinstance(configuration, PathologyConfiguration):
-        of_task: dict[str, Any] = {
-            "task": "slides",
-            "architecture": architecture["name"],
-            "preprocessing": {"tiles": settings["tiles"], "encoder": settings["encoder"]},
-            "mpp": configuration.tiles.mpp,
-        }
-    else:
-        of_task = {
-            "task": "photographs",
-            "architecture": "fundus_classifier",
-            "preprocessing": {"fundus": settings["preparation"]},
-        }
+    decision, modality = configuration.decision, modality_named(configuration.task)
     return ModelFacts(
         name=configuration.title,
         target=configuration.title,
@@ -151,5 +139,6 @@ def model_facts(configuration: Configuration, architecture: dict[str, Any]) -> M
         positive=configuration.positive_classes,
         urgent=decision.urgent_classes,
         sensitivity=decision.sensitivity,
-        **of_task,
+        task=modality.reads,
+        **modality.package_facts(configuration, architecture),
     )

@@ -5,13 +5,11 @@ from typing import Any
 
 from offsite.files import read_json, write_json
 from offsite.locks import writing
-from offsite.pathology.settings import PathologySettings
 from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.cells import Cell
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.job import Job
-from offsite.workflows.stages.stale_inputs import check_training_inputs
 
 CONFIGURATION = "configuration.json"
 CELL = "cell.json"
@@ -26,26 +24,22 @@ def train(job: Job, cell: Cell) -> Path:
     Raises
     ------
     InputError
-        See `offsite.workflows.stages.stale_inputs.check_training_inputs`, and the rooms' own training.
+        The images were made with other settings (code ``other_settings``), or as the modality's
+        training says.
     """
-    # They load torch, which the stages that only read a run do without.
-    from offsite.pathology.training import train_pathology
-    from offsite.retina.training import train_retina
+    # It loads torch, which the stages that only read a run do without.
     from offsite.training.devices import distributed
 
-    check_training_inputs(job)
+    job.modality.check_inputs(job)
     folder = job.run_folder(cell)
     settings = job.configuration.training
     distributed.join(settings.fit.device)
     say(f"[bold]train[/bold]     {cell.name}")
     fit = settings.fit.model_copy(update={"seed": cell.seed})
-    chosen = settings.model_copy(update={"method": cell.method, "fit": fit})
+    of_cell = settings.model_copy(update={"method": cell.method, "fit": fit})
     divided = split_of(job, cell)
     with writing(folder):
-        if isinstance(chosen, PathologySettings):
-            train_pathology(divided, job.features, chosen, folder)
-        else:
-            train_retina(divided, job.prepared, chosen, folder)
+        job.modality.train(job, divided, of_cell, folder)
         if distributed.rank_and_world()[0] == 0:
             if (folder / "draws.json").is_file():  # a head in closed form draws no batches
                 _tell_draws(read_json(folder / "draws.json"))

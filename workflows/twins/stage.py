@@ -13,6 +13,7 @@ from offsite.files import read_json, replacing
 from offsite.pathology.features.embedding import EMBEDDED, embed_cohort
 from offsite.pathology.features.file import feature_path, read_features
 from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.modality import SlideJob
 from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.preprocessing.synthetic.slides.biology import CLASSES
@@ -21,7 +22,6 @@ from offsite.preprocessing.tiles.table import load_tiles
 from offsite.preprocessing.tiles.tiling import tile_cohort
 from offsite.preprocessing.tiles.twins import COLUMN, match_twins
 from offsite.workflows.console.messages import say, stage
-from offsite.workflows.jobs.configuration import PathologyConfiguration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
 
@@ -64,7 +64,7 @@ def compare_twins(
         The job is not of slides, the cohort has no twins, or nothing of it can be compared.
     """
     configuration = job.configuration
-    if not isinstance(configuration, PathologyConfiguration):
+    if not isinstance(configuration, SlideJob):
         raise InputError(
             "twins are compared for slides", file=job.file, remedy="Name a job of task pathology"
         )

@@ -10,10 +10,13 @@ import yaml
 from typer.testing import CliRunner
 
 from offsite.errors import InputError, InputErrors
+from offsite.pathology import checking as pathology_checking
+from offsite.pathology.checking import PACKAGES
 from offsite.pathology.tile_encoders.foundation import MODELS
+from offsite.retina import checking as retina_checking
 from offsite.workflows.cli import app
 from offsite.workflows.jobs import checking
-from offsite.workflows.jobs.checking import CHECKS, PACKAGES, check_job
+from offsite.workflows.jobs.checking import CHECKS, check_job
 from offsite.workflows.jobs.job import Job
 
 DOCS = Path(__file__).parents[3] / "docs" / "workflow.md"
@@ -113,7 +116,8 @@ def test_an_encoder_without_weights_is_refused_unless_the_features_are_there(
 def test_packages_that_are_not_installed_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "find_spec", lambda name: None)
+    for room in (pathology_checking, retina_checking):
+        monkeypatch.setattr(room, "find_spec", lambda name: None)
     assert "pip install pydicom" in faults(job_file(tmp_path, suffix=".dcm"))["missing_package"]
     encoder = {"name": "uni", "download": True}
     assert "timm" in faults(job_file(tmp_path, "pathology", encoder=encoder))["missing_package"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.predict.answers.codes import Decision, Status
 
 _Patient = tuple[str, str]  # site and name
@@ -42,7 +43,7 @@ class _Image:
         return self.sides or {self.case}
 
 
-def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
+def patients_of(records: Iterable[Mapping[str, Any]], reads: str) -> list[dict[str, Any]]:
     """Return a row for each patient, the most pressing first.
 
     An eye (or, of slides, a slide) is as bad as its worst answered image. A patient is as bad as
@@ -52,6 +53,7 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
     are one image, as bad as the worst of them; the same picture under two patients or eyes counts
     for each, and makes their 'no referral' a human review. Records without a patient are left out.
     """
+    by_eye = modality_reading(reads).by_eye
     patients: dict[_Patient, dict[str, _Image]] = {}
     owners: dict[str, set[_Patient]] = {}
     for record in records:
@@ -61,15 +63,15 @@ def patients_of(records: Iterable[Mapping[str, Any]], task: str) -> list[dict[st
         picture = record["duplicate_of"] or record["case"]
         owners.setdefault(picture, set()).add(who)
         image = patients.setdefault(who, {}).setdefault(picture, _Image(record["case"]))
-        image.add(record, record["eye"] if task == "photographs" else "")
+        image.add(record, record["eye"] if by_eye else "")
     shared = {picture for picture, known in owners.items() if len(known) > 1}
-    rows = [_row(who, images, shared, task) for who, images in patients.items()]
+    rows = [_row(who, images, shared, reads, by_eye) for who, images in patients.items()]
     name_and_site = itemgetter("patient", "site")
     return sorted(rows, key=lambda row: (Decision(row["decision"]).rank, *name_and_site(row)))
 
 
 def _row(
-    who: _Patient, images: Mapping[str, _Image], shared: set[str], task: str
+    who: _Patient, images: Mapping[str, _Image], shared: set[str], reads: str, by_eye: bool
 ) -> dict[str, Any]:
     answered = [image for image in images.values() if image.answered]
     seen = {eye for image in answered for eye in image.eyes}
@@ -83,10 +85,10 @@ def _row(
         if decision is Decision.NO_REFERRAL:
             decision = Decision.HUMAN_REVIEW
     if missing:
-        what = "eyes or images" if task == "photographs" else "slides"
+        what = "eyes or images" if by_eye else reads
         reasons.append(f"{missing} {what} without an answer")
         if decision in _UNDECIDED:
-            decision = Decision.RETAKE if task == "photographs" else Decision.HUMAN_REVIEW
+            decision = Decision.RETAKE if by_eye else Decision.HUMAN_REVIEW
     further = sum(not image.answered and image.eyes <= seen for image in images.values())
     if further:
         reasons.append(f"{further} further images without an answer")

@@ -14,22 +14,6 @@ LABELS: dict[Decision, tuple[str, str]] = {
     Decision.RETAKE: ("Retake", "↻"),
     Decision.NO_REFERRAL: ("No referral", "✓"),
 }
-# What the overlay is, the caution under it, and whether it is shown at first: over a photograph it
-# would hide what a person should see without it.
-OVERLAY = {
-    "slides": {
-        "what": "where the model looked",
-        "shown": True,
-        "caution": "The overlay shows where the model looked, not where disease is. A stronger"
-        " colour is more.",
-    },
-    "photographs": {
-        "what": "what spoke for referral",
-        "shown": False,
-        "caution": "The overlay shows what spoke for referral to the model, not where disease is."
-        " It is as coarse as the model's last map. A stronger colour is more.",
-    },
-}
 _ROWS = 12
 _FACT_NAMES = {
     "width": "Width (px)",

@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.schema import ModelRecord
 from offsite.workflows.predict.answers.codes import MEANING, NOTICE, Code, Decision
 from offsite.workflows.predict.pages.putting import put
 from offsite.workflows.predict.pages.wording import (
     LABELS,
-    OVERLAY,
     decision_words,
     fact_rows,
     known_at,
@@ -201,5 +201,5 @@ def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:
         "quality": quality_text(record),
         "profile": profile_text(record, model.record),
         "facts": fact_rows(record),
-        "overlay": OVERLAY[model.record.task],
+        "overlay": vars(modality_reading(model.record.task).overlay),
     }

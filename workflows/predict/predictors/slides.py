@@ -58,11 +58,13 @@ class SlidePredictor:
         A verified package with ``preprocessing`` ``tiles`` and ``encoder``.
     device : str
         A torch device.
+    batch_size : int, optional
+        Not used: a slide goes through alone.
     """
 
     batch_size = 1
 
-    def __init__(self, package: Package, device: str) -> None:
+    def __init__(self, package: Package, device: str, batch_size: int | None = None) -> None:
         self.concurrent = device == "cpu"
         settings = package.record.preprocessing
         encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))

@@ -1,0 +1,74 @@
+"""Whole-slide images as a modality."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from offsite.pathology.checking import bytes_to_do, encoder_faults, package_faults
+from offsite.pathology.settings import PathologySettings
+from offsite.pathology.stages import EMBED, TILE, check_inputs, features_of, image_tables
+from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.preprocessing.tiles.table import TileSettings
+from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
+
+
+class SlideJob(JobPart):
+    """Whole-slide images to a slide classifier."""
+
+    tiles: TileSettings = Field(TileSettings(), description="Tiling")
+    encoder: EncoderSettings = Field(EncoderSettings(), description="Tile encoder")
+    training: PathologySettings = Field(
+        default_factory=PathologySettings, description="Method and fitting"
+    )
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        tiles, encoder = self.tiles, self.encoder
+        if (tiles.tile_px, tiles.mpp) != (encoder.tile_px, encoder.mpp):
+            raise ValueError(
+                f"tiles of {tiles.tile_px} px at {tiles.mpp:g} um per px do not fit an encoder"
+                f" for {encoder.tile_px} px at {encoder.mpp:g}"
+            )
+        return self
+
+
+def _train(job: ImageJob, cohort: Any, settings: Any, folder: Path) -> pd.DataFrame:
+    from offsite.pathology.training import train_pathology
+
+    return train_pathology(cohort, features_of(job), settings, folder)
+
+
+def _package_facts(configuration: Any, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    settings = configuration.model_dump(mode="json")
+    return {
+        "architecture": architecture["name"],
+        "preprocessing": {"tiles": settings["tiles"], "encoder": settings["encoder"]},
+        "mpp": configuration.tiles.mpp,
+    }
+
+
+MODALITY = Modality(
+    contract=1,
+    name="pathology",
+    reads="slides",
+    job_part=SlideJob,
+    stages=(TILE, EMBED),
+    check_inputs=check_inputs,
+    train=_train,
+    image_tables=image_tables,
+    package_facts=_package_facts,
+    predictor="offsite.workflows.predict.predictors.slides:SlidePredictor",
+    checks={"encoder": encoder_faults, "packages": package_faults},
+    bytes_to_do=bytes_to_do,
+    overlay=Overlay(
+        what="where the model looked",
+        shown=True,
+        caution="The overlay shows where the model looked, not where disease is. A stronger"
+        " colour is more.",
+    ),
+    joins_series=True,
+    devices=("encoder.device",),
+)

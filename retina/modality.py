@@ -1,0 +1,60 @@
+"""Fundus photographs as a modality."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.retina.checking import bytes_to_do, package_faults, weights_faults
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.stages import PREPARE, check_inputs, image_tables, prepared_of
+from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
+
+
+class PhotographJob(JobPart):
+    """Fundus photographs to a grader of diabetic retinopathy."""
+
+    preparation: FundusSettings = Field(FundusSettings(), description="Preparation")
+    training: RetinaSettings = Field(
+        default_factory=RetinaSettings, description="Method and fitting"
+    )
+
+
+def _train(job: ImageJob, cohort: Any, settings: Any, folder: Path) -> pd.DataFrame:
+    from offsite.retina.training import train_retina
+
+    return train_retina(cohort, prepared_of(job), settings, folder)
+
+
+def _package_facts(configuration: Any, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    settings = configuration.model_dump(mode="json")
+    return {
+        "architecture": "fundus_classifier",
+        "preprocessing": {"fundus": settings["preparation"]},
+    }
+
+
+MODALITY = Modality(
+    contract=1,
+    name="retina",
+    reads="photographs",
+    job_part=PhotographJob,
+    stages=(PREPARE,),
+    check_inputs=check_inputs,
+    train=_train,
+    image_tables=image_tables,
+    package_facts=_package_facts,
+    predictor="offsite.workflows.predict.predictors.photographs:PhotographPredictor",
+    checks={"weights": weights_faults, "packages": package_faults},
+    bytes_to_do=bytes_to_do,
+    overlay=Overlay(
+        what="what spoke for referral",
+        shown=False,
+        caution="The overlay shows what spoke for referral to the model, not where disease is."
+        " It is as coarse as the model's last map. A stronger colour is more.",
+    ),
+    by_eye=True,
+)

@@ -1,0 +1,174 @@
+"""What a kind of image is to the rest of offsite: its settings, stages, runs, predictor and words."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.settings import Settings
+from offsite.training.fit.settings import FitSettings
+
+CONTRACT = 1
+"""Goes up when a `Modality` of another package must be changed to work with this offsite."""
+
+Advance = Callable[..., Any]
+"""Told of each image that is done."""
+
+
+class TrainingSettings(Settings):
+    """What every modality's training settings have."""
+
+    method: str
+    fit: FitSettings
+
+    def check_method(self, method: str, n_classes: int) -> None:
+        """Refuse a method that cannot be trained with these settings, before anything is read.
+
+        Raises
+        ------
+        InputError
+            Code ``unknown_method``, or the modality's.
+        """
+        raise NotImplementedError
+
+
+class JobPart(Settings):
+    """A modality's part of a job's configuration: its image stages and its training."""
+
+    training: TrainingSettings
+
+
+class ImageJob(Protocol):
+    """What a modality sees of a job."""
+
+    @property
+    def file(self) -> Path:
+        """The configuration's file."""
+
+    @property
+    def output(self) -> Path:
+        """Folder of all results."""
+
+    @property
+    def configuration(self) -> Any:
+        """The configuration, with the modality's part."""
+
+    @property
+    def cohort(self) -> Any:
+        """The validated cohort."""
+
+
+@dataclass(frozen=True)
+class ImageStage:
+    """A stage from images towards what a model reads; a row for each image, failed ones too.
+
+    Attributes
+    ----------
+    name : str
+        As in ``offsite workflow NAME``.
+    settings : tuple of str
+        Parts of the configuration that its result depends on.
+    table : str
+        Its table, relative to the job's output.
+    run : callable
+        ``run(job, workers, part, advance) -> table`` does part ``(number from 1, of)`` of the
+        images; what is there and still true is kept.
+    writes_whole : bool
+        Whether the table of all images comes of running the stage once more over what its parts
+        left; otherwise the parts' tables are joined.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    table: str
+    run: Callable[[ImageJob, int, tuple[int, int], Advance], pd.DataFrame]
+    writes_whole: bool = False
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What is drawn over an image that was predicted.
+
+    Attributes
+    ----------
+    what : str
+        What it shows, in the middle of a sentence.
+    shown : bool
+        Whether it is shown at first: over a photograph it would hide what a person should see.
+    caution : str
+        The sentences under it.
+    """
+
+    what: str
+    shown: bool
+    caution: str
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of image, from its files to answers. All that is heavy is imported by its functions.
+
+    Attributes
+    ----------
+    contract : int
+        The `CONTRACT` that it was written for, as a number.
+    name : str
+        What a job's ``task`` is called.
+    reads : str
+        What its models read, in the plural, as packages and pages say: ``"slides"``.
+    job_part : type of JobPart
+        Its part of a job's configuration.
+    stages : tuple of ImageStage
+        From images to what a model reads, in order.
+    check_inputs : callable
+        ``check_inputs(job)`` refuses to train on what was made with other settings.
+    train : callable
+        ``train(job, cohort, settings, run_folder)``: one run of a divided cohort, by
+        `offsite.training.train_run.train_run`.
+    image_tables : callable
+        ``image_tables(job)``: what the report shows of the images, by name; nothing where nothing
+        was measured. ``quality`` has ``site, measure, rate, n``.
+    package_facts : callable
+        ``package_facts(configuration, architecture)``: ``architecture`` (its name),
+        ``preprocessing`` (settings as JSON, all that prediction needs) and, if any, ``mpp``.
+    predictor : str
+        ``"module:class"``, called with a package, a device and a batch size or None; see
+        `offsite.workflows.predict.predictors.contract.Predictor`.
+    checks : mapping
+        What is asked of a job before anything is computed, by name (``encoder``, ``weights``,
+        ``packages``): each yields what is wrong.
+    bytes_to_do : callable
+        ``bytes_to_do(job)``: the least that what is still to do of the images takes on disk.
+    overlay : Overlay
+    joins_series : bool
+        Whether the files of a folder that are of one DICOM series are one image.
+    by_eye : bool
+        Whether a patient has two of what is imaged, and an image without an answer is to be taken
+        again rather than seen by a person.
+    devices : tuple of str
+        Settings of the job, beside ``training.fit.device``, that name a device.
+    """
+
+    contract: int
+    name: str
+    reads: str
+    job_part: type[JobPart]
+    stages: tuple[ImageStage, ...]
+    check_inputs: Callable[[ImageJob], None]
+    train: Callable[[ImageJob, Any, Any, Path], pd.DataFrame]
+    image_tables: Callable[[ImageJob], Mapping[str, pd.DataFrame]]
+    package_facts: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
+    predictor: str
+    checks: Mapping[str, Callable[[ImageJob], Iterator[InputError]]]
+    bytes_to_do: Callable[[ImageJob], int]
+    overlay: Overlay
+    joins_series: bool = False
+    by_eye: bool = False
+    devices: tuple[str, ...] = ()
+
+    def stage(self, name: str) -> ImageStage | None:
+        """Return the stage of that name, or None."""
+        return next((stage for stage in self.stages if stage.name == name), None)
