@@ -62,6 +62,10 @@ class OperatingPoint(Settings):
     n: int = Field(default=0, ge=0, description="Cases it was chosen on")
     sensitivity: Interval | None = Field(default=None, description="On the cases it was chosen on")
     specificity: Interval | None = Field(default=None, description="On the cases it was chosen on")
+    inherited: bool = Field(
+        default=False,
+        description="Whether it is that of other sites, for want of local cases to set or check it",
+    )
 
 
 class SiteProfile(Settings):

@@ -4,7 +4,6 @@ Labelled cases give checks and a local threshold, temperature and prediction set
 intervals; unlabelled ones an alarm and an estimate of the prior, and no setting.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from offsite.evaluation.new_site.checks import (
     check_sensitivity,
     shift_alarm,
 )
-from offsite.evaluation.new_site.settings import local_prior, local_temperature, local_threshold
+from offsite.evaluation.new_site.settings import local_prior
 from offsite.evaluation.statistics.estimates import Estimate
 from offsite.training.heads.refit import GradedHead
-from offsite.workflows.package.fitting import LEAST_BIN, operating_point, under
+from offsite.workflows.package.fitting import LEAST_BIN, under
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import arrays_of_head
-from offsite.workflows.package.schema import ModelRecord, OperatingPoint, SiteProfile
+from offsite.workflows.package.schema import ModelRecord, SiteProfile
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.site.cases import (
     ADVISED_CASES,
@@ -33,14 +32,19 @@ from offsite.workflows.site.cases import (
     check_enough_labels,
     check_site_name,
 )
+from offsite.workflows.site.local_settings import (
+    DEFAULT_SENSITIVITY,
+    LocalSettings,
+    decided_groups,
+    scores_of,
+    temperature_of,
+    too_few_positives,
+)
 from offsite.workflows.site.refitting import refit_at
-
-LEAST_POSITIVES = 10
-DEFAULT_SENSITIVITY = 0.9
 
 
 @dataclass
-class Onboarded:
+class SiteCalibration:
     """What local cases say, and the package set for the site (None without labels)."""
 
     report: dict[str, Any]
@@ -48,7 +52,9 @@ class Onboarded:
     reference: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def onboard(package: Package, cases: LocalCases, site: str, *, refit: bool = False) -> Onboarded:
+def calibrate_site(
+    package: Package, cases: LocalCases, site: str, *, refit: bool = False
+) -> SiteCalibration:
     """Check a package at a site, and set it for the site where there are labels.
 
     With ``refit`` the head is fitted again with the labelled cases, and used at the site if they
@@ -72,14 +78,20 @@ def onboard(package: Package, cases: LocalCases, site: str, *, refit: bool = Fal
     if not len(labelled.labels):
         report["prior"] = _prior(package, cases)
         report["banner"] = f"Not locally calibrated: {site} has no labelled cases."
-        return Onboarded(report)
+        return SiteCalibration(report)
     check_enough_labels(len(labelled.labels), site)
     report["checks"] |= _checks(package, labelled, site)
     if not refit:
         return _set(package, labelled, site, report)
     judged = refit_at(package, labelled, site)
     report["refit"] = judged.report
-    if not judged.adopted:
+    few = too_few_positives(package.record, labelled)
+    if judged.adopted and few:  # the thresholds that would be inherited are of the other head
+        report["refit"] |= {
+            "adopted": False,
+            "why": f"of {', '.join(few)}, {site} has too few cases to set a threshold for the head",
+        }
+    if not judged.adopted or few:
         return _set(package, labelled, site, report)
     answered = replace(labelled, logits=judged.refit.left_out)
     return _set(package, answered, site, report, judged.refit.head)
@@ -98,14 +110,14 @@ def _checks(package: Package, cases: LocalCases, site: str) -> dict[str, Any]:
     record = package.record
     name, profile = record.profile_of(site)
     probabilities = tempered(cases.logits, temperature_of(package, profile.calibration))
-    found: dict[str, Any] = {}
-    for what, classes, point in _groups(record, profile):
+    checks: dict[str, Any] = {}
+    for what, classes, point in decided_groups(record, profile):
         if point is None:
             continue
-        scores, positive = _sides(record, probabilities, cases.labels, classes)
+        scores, positive = scores_of(record, probabilities, cases.labels, classes)
         target = point.target_sensitivity or DEFAULT_SENSITIVITY
         check = check_sensitivity(scores, positive, point.threshold, target, cases.patients)
-        found[f"sensitivity of {what} at {point.threshold:.3f}"] = shown(check)
+        checks[f"sensitivity of {what} at {point.threshold:.3f}"] = shown(check)
     arrays = package.arrays(f"conformal/{name}") or package.arrays("conformal/_pooled")
     if arrays:
         sets = ConformalSets.from_arrays(arrays)
@@ -113,8 +125,8 @@ def _checks(package: Package, cases: LocalCases, site: str) -> dict[str, Any]:
         for level in (0.9, 0.95):
             members = sets.predict(probabilities, sites, level).members
             check = check_coverage(members, cases.labels, level, cases.patients)
-            found[f"coverage of the {level:.0%} sets"] = shown(check)
-    return found
+            checks[f"coverage of the {level:.0%} sets"] = shown(check)
+    return checks
 
 
 def _set(
@@ -123,28 +135,18 @@ def _set(
     site: str,
     report: dict[str, Any],
     head: GradedHead | None = None,
-) -> Onboarded:
-    record, notes = package.record, []
+) -> SiteCalibration:
+    record = package.record
+    settings = LocalSettings(package, cases, site, refitted=head is not None)
     reference = {k: v for k, v in package.reference.items() if not _of_site(k, site)}
     if head is not None:
         reference |= under(f"head/{site}", arrays_of_head(head))
-    temperature = local_temperature(cases.logits, cases.labels, cases.patients)
-    if temperature.value is None:
-        pooled_one = temperature_of(package, record.profile_of("")[1].calibration)
-        used = pooled_one if head is None else 1.0  # the pooled one is of the head as shipped
-        notes.append(f"no local temperature ({temperature.reason}): the pooled one is used")
-    else:
-        used = temperature.value
-    reference[f"calibration/{site}/temperature"] = np.array(used)
-    probabilities = tempered(cases.logits, used)
-    points: dict[str, OperatingPoint | None] = {"referral": None, "urgent": None}
-    pooled = record.profile_of("")[1]
-    for what, classes, point in _groups(record, pooled):
-        points[what] = _local_point(record, cases, probabilities, classes, point, site, notes, what)
+    reference[f"calibration/{site}/temperature"] = np.array(settings.temperature)
+    notes = settings.notes
     if len(cases.labels) >= LEAST_BIN:
-        settings = ConformalSettings(ordered=record.ordinal, by_class=False, by_site=False)
+        conformal = ConformalSettings(ordered=record.ordinal, by_class=False, by_site=False)
         sites = np.full(len(cases.labels), site)
-        sets = ConformalSets.fit(probabilities, cases.labels, sites, settings)
+        sets = ConformalSets.fit(settings.probabilities, cases.labels, sites, conformal)
         reference |= under(f"conformal/{site}", sets.to_arrays())
         # Local cases are too few for each class; the pooled sets of the model may hold for each.
         notes.append("the coverage of the local sets holds over all classes together, not for each")
@@ -154,52 +156,23 @@ def _set(
         role="onboarded",
         n=len(cases.labels),
         patients=len(np.unique(cases.patients)),
-        referral=points["referral"],
-        urgent=points["urgent"],
+        referral=settings.points["referral"],
+        urgent=settings.points["urgent"],
         calibration=site,
         notes=tuple(notes),
         refit=report.get("refit"),
     )
-    report |= {"temperature": _estimate(temperature), "profile": profile.model_dump(mode="json")}
+    report |= {
+        "temperature": _estimate(settings.estimate),
+        "profile": profile.model_dump(mode="json"),
+    }
     changed = {
         "version": "",  # it is another model than the version it was made from
         "profiles": {**record.profiles, site: profile},
         "fingerprints": {**record.fingerprints, f"before {site}": package.digest},
     }
     made = ModelRecord.model_validate({**record.model_dump(), **changed})
-    return Onboarded(report, made, reference)
-
-
-def _local_point(
-    record: ModelRecord,
-    cases: LocalCases,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-    pooled: OperatingPoint | None,
-    site: str,
-    notes: list[str],
-    what: str,
-) -> OperatingPoint | None:
-    scores, positive = _sides(record, probabilities, cases.labels, classes)
-    target = (pooled.target_sensitivity if pooled else None) or DEFAULT_SENSITIVITY
-    found = local_threshold(scores, positive, target)
-    ill = len(np.unique(cases.patients[positive]))
-    if ill < LEAST_POSITIVES or found.value is None:
-        notes.append(
-            f"no local {what} threshold: {ill} patients with a positive case, fewer than"
-            f" {LEAST_POSITIVES}"
-        )
-        return None
-    patients = np.unique(cases.patients, return_inverse=True)[1]
-    origin = f"sensitivity {target:g} on {len(scores)} local cases of {site}"[:200]
-    point = operating_point(scores, positive, patients, found.value, origin, target)
-    return point.model_copy(update={"interval": (found.low, found.high)})
-
-
-def temperature_of(package: Package, calibration: str) -> float:
-    """The temperature of a profile; 1 where none was fitted."""
-    found = package.reference.get(f"calibration/{calibration}/temperature")
-    return 1.0 if found is None else float(found)
+    return SiteCalibration(report, made, reference)
 
 
 def shown(check: ShareCheck) -> dict[str, Any]:
@@ -232,24 +205,8 @@ def _prior(package: Package, cases: LocalCases) -> dict[str, Any]:
         return {"reason": "the package does not say how frequent each class was in training"}
     profile = record.profile_of("")[1]
     probabilities = tempered(cases.logits, temperature_of(package, profile.calibration))
-    found = local_prior(probabilities, counts / counts.sum(), cases.patients)
-    return {name: _estimate(one) for name, one in zip(record.classes, found, strict=True)}
-
-
-def _groups(
-    record: ModelRecord, profile: SiteProfile
-) -> list[tuple[str, tuple[str, ...], OperatingPoint | None]]:
-    found = [("referral", record.decision.positive, profile.referral)]
-    if record.decision.urgent:
-        found.append(("urgent", record.decision.urgent, profile.urgent))
-    return found
-
-
-def _sides(
-    record: ModelRecord, probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    members = np.isin(np.array(record.classes), classes)
-    return np.minimum(probabilities[:, members].sum(axis=1), 1.0), members[labels]
+    shares = local_prior(probabilities, counts / counts.sum(), cases.patients)
+    return {name: _estimate(share) for name, share in zip(record.classes, shares, strict=True)}
 
 
 def _of_site(name: str, site: str) -> bool:
@@ -257,5 +214,5 @@ def _of_site(name: str, site: str) -> bool:
 
 
 def report_path(folder: Path) -> Path:
-    """Where the report of an onboarding is written."""
-    return folder / "onboarding.json"
+    """Where the report of a site is written."""
+    return folder / "site.json"

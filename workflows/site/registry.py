@@ -1,4 +1,4 @@
-"""An onboarded package in the registry: a version beside the one that it was onboarded from."""
+"""A package that was set for a site, in the registry: a version beside the one it was made from."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from offsite.evaluation.tracking.store import client_of
 from offsite.workflows.package.folder import load_record
 from offsite.workflows.serving import served_types
 
+# Versions of before have these tags.
 SITE, FROM = "offsite.onboarded", "offsite.onboarded_from"
 
 
@@ -18,12 +19,12 @@ def register_site_version(uri: str, model: str, used: str, made: Path, site: str
     """Register the package as a version without an alias, and return its address.
 
     ``@candidate`` stays with whatever waits for the gate. The version has the weights of the one
-    it was onboarded from, and so its test predictions.
+    it was made from, and so its test predictions.
 
     Parameters
     ----------
     uri, model : str
-        Tracking store, and the address of the model that was onboarded.
+        Tracking store, and the address of the model that was set for the site.
     used : str
         Its version; an alias may have moved since.
     made : Path
@@ -48,12 +49,12 @@ def register_site_version(uri: str, model: str, used: str, made: Path, site: str
 
 
 def promote_site_version(uri: str, model: str, why: str) -> str:
-    """Make an onboarded version the champion for a written reason; return its address.
+    """Make a version that was set for a site the champion for a written reason; return its address.
 
     Raises
     ------
     InputError
-        The version was not onboarded (the gate decides on it), or the reason is no sentence.
+        The version was not set for a site (the gate decides on it), or the reason is no sentence.
     """
     client = client_of(uri, create=False)
     version = find_version(client, model)

@@ -1,4 +1,4 @@
-"""The onboarding of a site from its cohort table to a new package (and version)."""
+"""A site, from its cohort table to a new package (and version)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
 from offsite.workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
 from offsite.workflows.predict.inputs.listing import Inputs
-from offsite.workflows.site.calibration import onboard, report_path
+from offsite.workflows.site.calibration import calibrate_site, report_path
 from offsite.workflows.site.cases import (
     LocalCases,
     cases_of,
@@ -26,12 +26,12 @@ PREDICTIONS, PACKAGE = "predictions", "package"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What came of an onboarding.
+    """What came of the local cases.
 
     Attributes
     ----------
     report : dict
-        As in ``onboarding.json``.
+        As in ``site.json``.
     package : Path or None
         The new package; None from unlabelled cases.
     version : str
@@ -75,7 +75,7 @@ def calibrate(
             check_can_refit(package)
         where = running.device_named(device)
         cases = _predicted(package, cohort, site, output, where, workers, refit)
-        done = onboard(package, cases, site, refit=refit)
+        done = calibrate_site(package, cases, site, refit=refit)
         write_json(report_path(output), done.report)
         if done.record is None:
             return Calibrated(done.report, None)

@@ -75,7 +75,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
          "cells": {"protocol": "leave_one_site_out"}},
         "unusable_input", "held out: east",
     ),
-    "no cohort": ({"cohort": "none.csv"}, "unusable_input", "no such table"),
+    "no cohort": ({"cohort": "none.csv"}, "no_table", "no such table"),
     "two sites with one key": (
         {"change": lambda table: table.replace({"site": {"north": "Hôp A", "east": "Hop-A"}})},
         "name_collision", "both become 'hop_a'",

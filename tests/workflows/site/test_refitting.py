@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import log_softmax
+from tests.workflows.site.test_onboarding import SITE, cohort_of
 
 from offsite.errors import InputError
 from offsite.training.heads.refit import GradedHead, refit
@@ -18,13 +19,12 @@ from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.predict.running import predict
-from offsite.workflows.site.calibration import onboard
+from offsite.workflows.site.calibration import calibrate_site
 from offsite.workflows.site.cases import LocalCases
 from offsite.workflows.site.refitting import check_can_refit, refit_at
 from offsite.workflows.site.stage import calibrate
 from tests.workflows.conftest import FundusRun
 from tests.workflows.packages import small_record, small_weights
-from tests.workflows.site.test_onboarding import SITE, cohort_of
 
 
 def hospital(seed: int, n: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def test_it_is_adopted_where_the_site_differs_and_predict_then_uses_it(
     package: Package, head: tuple[RowSums, GradedHead], tmp_path: Path
 ) -> None:
     local = cases(head[1], *hospital(1, 100, shift=2.0))
-    done = onboard(package, local, "west", refit=True)
+    done = calibrate_site(package, local, "west", refit=True)
     assert done.record is not None
     assert done.report["refit"]["adopted"]
     assert done.report["refit"]["as_shipped"]["at_least"] > 0
@@ -105,7 +105,7 @@ def test_permuted_labels_are_refused(package: Package, head: tuple[RowSums, Grad
     for seed in range(20):
         x, labels = hospital(20 + seed, 60, shift=1.0)
         shuffled = np.random.default_rng(seed).permutation(labels)
-        done = onboard(package, cases(head[1], x, shuffled), "west", refit=True)
+        done = calibrate_site(package, cases(head[1], x, shuffled), "west", refit=True)
         assert not done.report["refit"]["adopted"], done.report["refit"]
         assert "head/west/slope" not in done.reference
         assert done.record is not None
@@ -116,10 +116,10 @@ def test_calibrated_again_without_a_refit_the_site_loses_its_head(
     package: Package, head: tuple[RowSums, GradedHead], tmp_path: Path
 ) -> None:
     local = cases(head[1], *hospital(1, 100, shift=2.0))
-    done = onboard(package, local, "west", refit=True)
+    done = calibrate_site(package, local, "west", refit=True)
     assert done.record is not None
     write_package(tmp_path / "made", done.record, package.weights, done.reference)
-    again = onboard(load_package(tmp_path / "made"), local, "west")
+    again = calibrate_site(load_package(tmp_path / "made"), local, "west")
     assert again.record is not None
     assert not [name for name in again.reference if name.startswith("head/west")]
     assert again.record.profiles["west"].refit is None

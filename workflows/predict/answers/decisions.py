@@ -105,6 +105,8 @@ def _unchecked(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -
         lacks.append("no prediction set: the model could not be calibrated for it")
     if evidence.urgent is not None and profile.urgent is None:
         lacks.append("urgency not judged: the site has no urgent threshold")
+    elif evidence.calibrated_site and profile.urgent is not None and profile.urgent.inherited:
+        lacks.append("the urgent threshold is that of other sites")
     return lacks
 
 

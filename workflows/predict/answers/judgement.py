@@ -58,7 +58,8 @@ class Judge:
             urgent=urgent,
             sets=sets,
             ood_percentile=self._percentile(answer, logits),
-            calibrated_site=name != POOLED,
+            calibrated_site=name != POOLED
+            and not (profile.referral and profile.referral.inherited),
         )
         decided = decide(evidence, rules, profile)
         columns = {
