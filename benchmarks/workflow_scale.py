@@ -36,7 +36,8 @@ STAND_IN = """
 import csv, sys, time
 from pathlib import Path
 
-stage, source = sys.argv[1:3]
+words = sys.argv[1:]
+stage, source = words[1:3] if words[0] in ("workflow", "model") else words[:2]
 if "--part" in sys.argv:
     part, parts = map(int, sys.argv[sys.argv.index("--part") + 1].split("/"))
     with Path(source).with_name("cohort.csv").open() as file:

@@ -75,7 +75,7 @@ def process_of(command: str, config: Path) -> str:
     words = f"-m offsite {command} {config}".split()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_text().split("\0")[1:5] == words:
+            if (folder / "cmdline").read_text().split("\0")[1 : len(words) + 1] == words:
                 return folder.name
     return ""
 
@@ -103,9 +103,9 @@ def test_a_disturbed_run_on_slurm_equals_the_one_of_this_machine(
             stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            tiling = soon(lambda: process_of("tile", config), "tiling")
+            tiling = soon(lambda: process_of("workflow tile", config), "tiling")
             os.kill(int(tiling), signal.SIGKILL)  # as the kernel kills for memory
-            soon(lambda: process_of("embed", config), "embedding")
+            soon(lambda: process_of("workflow embed", config), "embedding")
             slurm("scancel", running("images"))  # as a cluster's keeper does
             soon(lambda: running("train"), "running training")
             # What it has not written yet, within 5 s, a killed controller forgets.

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import log_softmax
-from tests.workflows.site.test_onboarding import SITE, cohort_of
 
 from offsite.errors import InputError
 from offsite.training.heads.refit import GradedHead, refit
@@ -25,6 +24,7 @@ from offsite.workflows.site.refitting import check_can_refit, refit_at
 from offsite.workflows.site.stage import calibrate
 from tests.workflows.conftest import FundusRun
 from tests.workflows.packages import small_record, small_weights
+from tests.workflows.site.test_site import SITE, cohort_of
 
 
 def hospital(seed: int, n: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,98 @@
+"""Names that break a store are a sentence, readers make no store, and any locale starts in UTF-8."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from offsite.errors import InputError
+from offsite.evaluation.tracking.names import check_model_name
+from offsite.evaluation.tracking.store import check_address, client_of
+from offsite.workflows.cli import app
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a:b", "", " ", ".", "..", 'a"b', "a'b", "a\nb", "a" * 101]
+)
+def test_a_name_that_no_registry_keeps_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        check_model_name(name)
+    assert caught.value.code == "model_name"
+
+
+@pytest.mark.parametrize("name", ["grader", "grade v1.2", "Größe", "a@b", "50 %"])
+def test_other_names_are_kept(name: str) -> None:
+    check_model_name(name)
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///a.db?timeout=30", "sqlite:///", "ftp://server", "a.db", "postgresql://x/y"]
+)
+def test_an_address_that_is_none_is_refused(uri: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_address(uri)
+    assert caught.value.code == "tracking_uri"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model info models:/a@champion",
+        "model verify models:/a/1",
+        "model export models:/a/1 -o copy",
+        "predict images -m models:/a@champion -o out",
+        "predict images -m models:/a@champion -o out --dry-run",
+        "model promote models:/a/1 --because because-it-was-decided",
+    ],
+)
+def test_a_command_that_reads_makes_no_store(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    uri = f"sqlite:///{tmp_path}/new/mistyped.db"
+    done = CliRunner().invoke(app, [*words.split(), "--tracking-uri", uri])
+    assert isinstance(done.exception, InputError), done.output
+    assert done.exception.code == "no_store"
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_the_doctor_makes_no_store_and_says_that_there_is_none(tmp_path: Path) -> None:
+    from offsite.workflows.doctor import _database
+
+    assert "is not there yet" in _database(f"sqlite:///{tmp_path}/new/mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_there_is_read(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client_of(uri)
+    client_of(uri, create=False)
+
+
+C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("encoding", [{}, {"PYTHONIOENCODING": "latin-1"}])
+def test_a_locale_without_utf8_reads_and_prints_names_all_the_same(
+    encoding: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "Münster 東京"
+    folder.mkdir()
+    (folder / "Zürich.svs").write_text("a")
+    (folder / "b.svs").write_text("b")
+    table = folder / "cohort.csv"
+    table.write_text(
+        "image,patient,site,label\nZürich.svs,p1,Zürich,low\nb.svs,p2,Köln,high\n", encoding="utf-8"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"}
+    done = subprocess.run(
+        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--no-pictures"],
+        capture_output=True, env=environment | C_LOCALE | encoding,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert "Zürich" in done.stdout.decode("utf-8")
+    assert b"Traceback" not in done.stderr
