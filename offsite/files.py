@@ -1,8 +1,10 @@
 """Files that are either whole or absent, and digests that say whether an input changed."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,7 +112,8 @@ def digest_of(value: Any) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's whole content."""
+    """SHA-256 (hex) of a file's whole content; of a plain file alone (`check_plain`)."""
+    check_plain(path)
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -121,6 +124,23 @@ def changed_file(folder: Path, digests: Mapping[str, str]) -> str | None:
         if not (folder / name).is_file() or file_digest(folder / name) != digest:
             return name
     return None
+
+
+def check_plain(path: str | Path) -> None:
+    """Refuse what is no plain file with content before anything opens it.
+
+    Opening or reading a pipe, a device or a file of ``/proc`` may wait for ever; the latter say that
+    they are plain and of no size.
+
+    Raises
+    ------
+    OSError
+        ``EINVAL``: not a plain file; or why its facts cannot be read.
+    """
+    facts = Path(path).stat()
+    special = not stat.S_ISREG(facts.st_mode)
+    if special or (facts.st_size == 0 and Path(path).resolve().is_relative_to("/proc")):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
 
 
 def is_sampled(path: str | Path) -> bool:
@@ -135,12 +155,13 @@ def fingerprint(path: str | Path) -> str:
     are known by size, modification time and 64 blocks of 1 MiB spread evenly over them.
     """
     file_path = Path(path)
-    stat = file_path.stat()
-    if stat.st_size <= _WHOLE_FILE_LIMIT:
+    check_plain(file_path)
+    facts = file_path.stat()
+    if facts.st_size <= _WHOLE_FILE_LIMIT:
         return file_digest(file_path)
-    digest = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
+    digest = hashlib.sha256(f"{facts.st_size}:{facts.st_mtime_ns}".encode())
     with file_path.open("rb") as file:
         for index in range(_SAMPLED_BLOCKS):
-            file.seek(index * (stat.st_size - _BLOCK) // (_SAMPLED_BLOCKS - 1))
+            file.seek(index * (facts.st_size - _BLOCK) // (_SAMPLED_BLOCKS - 1))
             digest.update(file.read(_BLOCK))
     return digest.hexdigest()

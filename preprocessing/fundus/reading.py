@@ -10,6 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from offsite.errors import InputError
+from offsite.files import check_plain
 from offsite.preprocessing.shrinking import halved, halvings
 
 MAX_PIXELS = 100_000_000
@@ -71,6 +72,10 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
         raise InputError(
             "no such photograph", file=file, remedy="Check the path", code="missing_file"
         )
+    try:
+        check_plain(file)
+    except OSError as error:
+        raise _damaged(file, "not a plain file") from error
     header = _checked_header(file)
     content = file.read_bytes()
     try:

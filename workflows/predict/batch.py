@@ -265,6 +265,7 @@ def _stoppable() -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -135,7 +135,9 @@ class Engine:
         if passage.stored is None and passage.fault is None:
             passage.read(self._predictor)
             with passage.blamed():
-                passage.content = sha256_of(item, passage.content)
+                # One that is refused is not read to its end for the sake of its digest.
+                answered = passage.prepared is not None
+                passage.content = sha256_of(item, passage.content, read=answered)
         passage.seconds = time.monotonic() - start
         return passage
 

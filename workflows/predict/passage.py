@@ -177,9 +177,10 @@ def check_file(item: Item) -> None:
             present = item.path.exists()
             text = "it is not a plain file" if present else "there is no such file"
             raise Rejected(Code.UNSUPPORTED if present else Code.NOT_FOUND, text)
-        with item.path.open("rb") as file:
-            if not file.read(1):
-                raise Rejected(Code.EMPTY_FILE, "the file is empty")
+        if not item.path.stat().st_size:
+            raise Rejected(Code.EMPTY_FILE, "the file is empty")
+        with item.path.open("rb"):  # may it be read?
+            pass
     except PermissionError:
         raise Rejected(Code.PERMISSION_DENIED, "the file may not be read") from None
     except OSError as error:

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from offsite.errors import InputError, InputErrors
+from offsite.files import fingerprint
 from offsite.workflows.predict.inputs.items import item_of
+from offsite.workflows.predict.inputs.kinds import dicom_series
 from offsite.workflows.predict.inputs.listing import find_inputs, with_siblings
 from offsite.workflows.predict.output.case_files import content_of, distinct_siblings
 from offsite.workflows.predict.output.run_record import RunRecord
+from offsite.workflows.predict.passage import check_file
+from offsite.workflows.predict.predictors.contract import Rejected
 
 
 def image(path: Path, content: bytes = b"picture") -> Path:
@@ -200,3 +204,50 @@ def test_huge_files_have_their_own_digest_whenever_they_were_copied(
     os.utime(two, (1, 1))
     digests = {sha256_of(item, content_of(item)) for item in map(item_of, (one, two))}
     assert digests == {hashlib.sha256(b"picture").hexdigest()}
+
+
+def test_a_faulty_row_of_a_worklist_is_a_row_and_the_rest_is_answered(tmp_path: Path) -> None:
+    for folder in "ab":
+        image(tmp_path / folder / "1.png")
+    rows = ["a/1.png,p1,left", "b/1.png,p2,right", "c/1.png,,left", "d/1.png,p4,third", ",p5,"]
+    (tmp_path / "list.tsv").write_text(
+        "\n".join(["Image,Patient,eye", *rows]).replace(",", "\t") + "\n"
+    )
+    inputs = find_inputs([tmp_path / "list.tsv"], site="north").items
+    assert [item.fault[1] if item.fault else "" for item in inputs] == [
+        "",
+        "",
+        "row 4 of the table: no patient is named",
+        "row 5 of the table: 'third' is not an eye",
+        "row 6 of the table: no image is named",
+    ]
+    assert {item.fault[0] for item in inputs if item.fault} == {"faulty_row"}
+    assert [item.patient for item in inputs[:2]] == ["p1", "p2"]
+    assert {item.site for item in inputs} == {"north"}
+
+
+def test_a_worklist_needs_the_image_alone(tmp_path: Path) -> None:
+    image(tmp_path / "1.png")
+    (tmp_path / "list.csv").write_text("image\n1.png\nabsent.png\n")
+    one, other = find_inputs([tmp_path / "list.csv"], site="north").items
+    assert (one.patient, one.site, one.fault) == ("", "north", None)
+    assert other.fault is not None
+    assert other.fault[0] == "not_found"
+    (tmp_path / "list.csv").write_text("file\n1.png\n")
+    with pytest.raises(InputError) as refused:
+        find_inputs([tmp_path / "list.csv"])
+    assert refused.value.code in ("missing_column", "unclear_column")
+
+
+def test_what_is_no_plain_file_is_a_row_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.dcm")
+    (tmp_path / "memory.dcm").symlink_to("/proc/self/pagemap")
+    items = find_inputs([tmp_path], group=dicom_series).items
+    codes = set()
+    for item in items:
+        with pytest.raises(Rejected) as refused:
+            check_file(item)
+        codes.add(refused.value.code)
+        with pytest.raises(OSError, match="not a plain file"):
+            fingerprint(item.path)
+    assert codes == {"unsupported", "empty_file"}

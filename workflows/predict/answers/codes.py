@@ -50,6 +50,7 @@ class Code(StrEnum):
     RESOLUTION_TOO_LOW = "resolution_too_low"
     SEVERAL_FIELDS = "several_fields"
     # error: could not be processed
+    FAULTY_ROW = "faulty_row"
     NOT_FOUND = "not_found"
     PERMISSION_DENIED = "permission_denied"
     EMPTY_FILE = "empty_file"
@@ -80,6 +81,7 @@ MEANING: dict[Code, str] = {
     Code.FOLDER_LOOP: "The folder leads back into itself.",
     Code.RESOLUTION_TOO_LOW: "Coarser than the model needs.",
     Code.SEVERAL_FIELDS: "Several retinas in one picture: none stands for the patient.",
+    Code.FAULTY_ROW: "What the table says of the image cannot be used.",
     Code.NOT_FOUND: "There is no such file.",
     Code.PERMISSION_DENIED: "The file may not be read.",
     Code.EMPTY_FILE: "The file is empty.",

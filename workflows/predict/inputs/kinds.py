@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from offsite.files import check_plain
 from offsite.preprocessing.slides.fingerprints import companions
 
 _PICTURES = {
@@ -17,6 +18,7 @@ _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 def kind_of(path: Path) -> str:
     """Return the format of a file: jpeg, png, gif, bmp, jpeg2000, webp, tiff, dicom, or ""."""
+    check_plain(path)
     with path.open("rb") as file:
         head = file.read(132)
     if head[128:132] == b"DICM":

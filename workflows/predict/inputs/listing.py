@@ -9,6 +9,7 @@ from typing import Any
 
 from offsite.errors import InputError
 from offsite.files import digest_of
+from offsite.workflows.predict.answers.codes import Code
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.kinds import slide_parts
 from offsite.workflows.predict.inputs.search import Search
@@ -86,9 +87,12 @@ def find_inputs(
 
 def _added(rows: list[Item], item: Item) -> bool:
     """Add an input to the others of its file, unless it says nothing new; tables alone do."""
+    if item.fault and item.fault[0] is Code.FAULTY_ROW:
+        rows.append(replace(item, case=f"{item.case}-{digest_of(item.fault[1])[:6]}"))
+        return True
     if rows and (not item.patient or any(_facts(row) == _facts(item) for row in rows)):
         return False
-    if rows and not rows[0].patient:
+    if rows and not rows[0].patient and not rows[0].fault:
         rows[0] = item
         return False
     if rows:

@@ -9,15 +9,11 @@ from offsite.tables.reading import is_table
 from offsite.workflows.predict.answers.codes import Code
 from offsite.workflows.predict.inputs.items import Item, item_of
 from offsite.workflows.predict.inputs.kinds import slide_data
+from offsite.workflows.predict.inputs.worklist import worklist_items
 from offsite.workflows.predict.output.run_record import is_ours
 
 # What operating systems leave in folders is no input.
 _LITTER = {"thumbs.db", "desktop.ini", ".ds_store"}
-_ABSENT = {  # without its name, which may be a patient's
-    "backslashes": "the path is written with backslashes: write slashes",
-    "other_case": "there is no such file, but one whose name differs in case",
-    "other_letters": "there is no such file, but one whose accented letters are stored otherwise",
-}
 _Identity = tuple[int, int]
 
 
@@ -40,7 +36,7 @@ class Search:
     def items(self, path: Path) -> Iterator[Item]:
         """Yield the inputs that a name stands for: a table's rows, a folder's files, or itself."""
         if is_table(path) and path.is_file():
-            yield from _table_items(path)
+            yield from worklist_items(path)
         elif path.is_dir():
             yield from self._folder(path, (), path.resolve())
         elif not os.path.lexists(path):
@@ -94,27 +90,3 @@ class Search:
             return True
         self._linked.add(identity)
         return False
-
-
-def _table_items(path: Path) -> Iterator[Item]:
-    from offsite.preprocessing.cohort.missing_images import missing_images
-    from offsite.preprocessing.cohort.table import load_cohort
-
-    cohort = load_cohort(path, check_images=False, one_site_each=False)
-    eyes = cohort.table["eye"] if "eye" in cohort.table else [""] * len(cohort.table)
-    missing = {
-        fault.row: (Code.NOT_FOUND, _ABSENT.get(fault.code, "there is no such file"))
-        for fault in missing_images(cohort.table, path)
-    }
-    rows = zip(cohort.image_paths(), cohort.table.itertuples(index=False), eyes, strict=True)
-    for number, (image, row, eye) in enumerate(rows):
-        fault = missing.get(number)
-        mpp = float(row.mpp)  # type: ignore[arg-type]
-        yield item_of(
-            image,
-            patient=row.patient,
-            site=row.site,
-            eye=str(eye),
-            mpp=None if mpp != mpp else mpp,
-            fault=fault,
-        )

@@ -183,10 +183,11 @@ def content_of(item: Item) -> str:
     return _digest(item.path, item.parts, fingerprint)
 
 
-def sha256_of(item: Item, content: str) -> str:
+def sha256_of(item: Item, content: str, *, read: bool = True) -> str:
     """SHA-256 of an input, of one with parts that of the list of theirs.
 
-    ``content`` is what `content_of` says, which is the same unless a file is huge.
+    ``content`` is what `content_of` says, which is the same unless a file is huge; of a huge one
+    that is not to be ``read`` to its end there is none ("").
 
     Raises
     ------
@@ -195,6 +196,8 @@ def sha256_of(item: Item, content: str) -> str:
     """
     if not any(map(is_sampled, (item.path, *item.parts))):
         return content
+    if not read:
+        return ""
     return _digest(item.path, item.parts, file_digest)
 
 
