@@ -6,7 +6,7 @@ DEMO ?= demo
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint slow wheel pages lock clean help
+.PHONY: demo test lint slow wheel pages lock clean help cases
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ server: $(SETUP)  ## the workflow with a real MLflow server on PostgreSQL (as ro
 simulate: $(SETUP)  ## ten thousand simulated slides under the workflow, and its overhead on 200 real ones
 	$(BIN)/python benchmarks/workflow_scale.py simulate --slides 10000
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/workflow_scale.py compare --slides 200
+
+cases: $(SETUP)  ## small inputs that failed once, where the optional folder is there (OFFSITE_CASES)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/test_cases.py -s --timeout 900
 
 survive: $(SETUP)  ## kills, a full disk, damaged files, a jumping clock: the same result each time
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_workflow_survival.py --timeout 900
