@@ -26,6 +26,8 @@ class Bags:
         B, int64; -1 = unlabelled.
     bags : Tensor
         B, int64: which bag of the table each is (or a view of).
+    sites : Tensor
+        B, int64: index of the training site; -1 = not a training site, or not known.
 
     Examples
     --------
@@ -38,6 +40,7 @@ class Bags:
     offsets: Tensor
     labels: Tensor
     bags: Tensor
+    sites: Tensor
 
     def to(self, device: torch.device | str) -> "Bags":
         """Return the batch on another device."""
@@ -47,6 +50,7 @@ class Bags:
             offsets=self.offsets.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
             bags=self.bags.to(device, non_blocking=True),
+            sites=self.sites.to(device, non_blocking=True),
         )
 
     def __len__(self) -> int:
@@ -58,6 +62,7 @@ class Bags:
         instances: Sequence[np.ndarray],
         labels: Sequence[int] | None = None,
         bags: Sequence[int] | None = None,
+        sites: Sequence[int] | None = None,
     ) -> "Bags":
         """Pack bags given one by one (each n x D), in float32.
 
@@ -78,6 +83,7 @@ class Bags:
             torch.from_numpy(edges),
             torch.tensor([-1] * len(sizes) if labels is None else list(labels)),
             torch.tensor(list(range(len(sizes)) if bags is None else bags)),
+            torch.tensor([-1] * len(sizes) if sites is None else list(sites)),
         )
 
 
@@ -93,14 +99,21 @@ class BagTable:
         Numbers of the bag's slides in the store.
     labels : numpy.ndarray
         int64; -1 = unlabelled.
+    sites : numpy.ndarray, optional
+        int64: index of the bag's training site; -1 = not a training site. Not given, none is known.
     """
 
     names: tuple[str, ...]
     slides: tuple[tuple[int, ...], ...]
     labels: np.ndarray
+    sites: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def sites_of(self, bags: Sequence[int]) -> list[int]:
+        """Return the training site of each of some bags."""
+        return [-1 if self.sites is None else int(self.sites[bag]) for bag in bags]
 
     def sizes(self, store: FeatureStore) -> np.ndarray:
         """Return the number of instances of each bag."""
@@ -159,7 +172,8 @@ class BagLoader:
             for which in draw_views(int(self.sizes[bag]), self.instances, self.views, rng):
                 drawn.append(self._rows(bag, which))
                 numbers.append(bag)
-        return Bags.pack(drawn, self.table.labels[numbers].tolist(), numbers)
+        labels, sites = self.table.labels[numbers].tolist(), self.table.sites_of(numbers)
+        return Bags.pack(drawn, labels, numbers, sites)
 
     def evaluation_batches(self, max_rows: int = 65_536) -> Iterator[tuple[np.ndarray, Bags]]:
         """Yield (indices, batch) over all bags with all instances.
@@ -168,7 +182,9 @@ class BagLoader:
         """
         for indices in by_total_rows(self.sizes, max_rows):
             rows = [self._rows(int(bag), None) for bag in indices]
-            yield indices, Bags.pack(rows, self.table.labels[indices].tolist(), indices.tolist())
+            bags = indices.tolist()
+            labels, sites = self.table.labels[indices].tolist(), self.table.sites_of(bags)
+            yield indices, Bags.pack(rows, labels, bags, sites)
 
     def _rows(self, bag: int, which: np.ndarray | None) -> np.ndarray:
         slides = self.table.slides[bag]

@@ -70,6 +70,7 @@ class SlidesOfRun:
             tuple(self.bags.names[bag] for bag in numbers),
             tuple(self.bags.slides[bag] for bag in numbers),
             self.bags.labels[numbers],
+            None if self.bags.sites is None else self.bags.sites[numbers],
         )
 
 
@@ -119,7 +120,7 @@ def select_slides(
         table=table,
         excluded=excluded,
         store=store,
-        bags=BagTable(tuple(map(str, names)), slides, labels),
+        bags=BagTable(tuple(map(str, names)), slides, labels, _sites(table, first, labels)),
         splits=table["split"].to_numpy(object)[first],
         roles=table["site_role"].to_numpy(object)[first],
         partial=shown < labels,
@@ -144,6 +145,15 @@ def _with_partial_listed(slides_of_run: SlidesOfRun) -> SlidesOfRun:
     return replace(
         slides_of_run, excluded=pd.concat([slides_of_run.excluded, rows], ignore_index=True)
     )
+
+
+def _sites(table: pd.DataFrame, first: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Number the sites with a labelled training bag, in order of their names; -1 for others."""
+    of_bag = table.iloc[first]
+    trained = ((of_bag["split"] == "train") & (of_bag["site_role"] == "training")).to_numpy()
+    names = sorted(of_bag.loc[trained & (labels >= 0), "site"].unique())
+    number = {site: index for index, site in enumerate(names)}
+    return of_bag["site"].map(number).fillna(-1).to_numpy(np.int64)
 
 
 def _check_splits(cohort: Cohort) -> None:

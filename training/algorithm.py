@@ -28,6 +28,7 @@ class Batch(Protocol):
     """A batch of bags or photographs; it moves to a device and says how many items it holds."""
 
     labels: Tensor  # B, int64; -1 = unlabelled
+    sites: Tensor  # B, int64: index of the training site; -1 = not a training site
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""

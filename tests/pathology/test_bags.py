@@ -138,3 +138,17 @@ def test_grouping_by_rows_never_splits_or_skips_a_bag():
     groups = by_total_rows(sizes, 100)
     assert np.concatenate(groups).tolist() == list(range(200))
     assert all(sizes[group].sum() <= 100 for group in groups)
+
+
+def test_every_batch_of_bags_knows_its_sites(store):
+    plain = table()
+    known = BagTable(plain.names, plain.slides, plain.labels, np.array([1, -1, 0, 1]))
+    loader = BagLoader(store, known, instances=10, views=2)
+    batch = loader.training_batch(np.array([0, 2]), 0, ONCE)
+    assert batch.sites.tolist() == [1, 1, 0, 0]  # both views of each bag
+    assert batch.to("cpu").sites.tolist() == [1, 1, 0, 0]
+    whole = [site for _, one in loader.evaluation_batches() for site in one.sites.tolist()]
+    assert whole == [1, -1, 0, 1]
+    unknown = BagLoader(store, plain).training_batch(np.array([0, 2]), 0, ONCE)
+    assert unknown.sites.tolist() == [-1, -1]
+    assert torch.equal(unknown.labels, torch.tensor([0, 0]))

@@ -14,7 +14,8 @@ from offsite.pathology.features.file import (
 )
 from offsite.pathology.inference import load_slide_model, predict_bag
 from offsite.pathology.settings import PathologySettings
-from offsite.pathology.training import train_pathology
+from offsite.pathology.slides_of_run import select_slides
+from offsite.pathology.training import batch_source, train_pathology
 from offsite.pathology.validation import validation_scores
 from offsite.preprocessing.cohort.table import Cohort
 
@@ -399,3 +400,14 @@ def test_validation_weighs_classes_equally_and_names_what_is_undefined():
     assert scores["macro_auroc"] == 1.0
     assert scores["macro_f1"] == pytest.approx(3 / 7)
     assert validation_scores(logits, np.zeros(4, int), 2)["macro_auroc"] is None
+
+
+def test_the_sites_of_training_bags_are_numbered_and_held_out_ones_are_not(cohort, folder):
+    slides = select_slides(cohort, folder, "slide", resident_gib=1)
+    sites = slides.table["site"].to_numpy()
+    assert set(sites[slides.bags.sites == 0]) == {"east"}
+    assert set(sites[slides.bags.sites == 1]) == {"west"}
+    assert set(sites[slides.bags.sites == -1]) == {"held"}
+    batch = next(iter(batch_source(slides, settings()).batches(0)))
+    assert set(batch.sites.tolist()) <= {0, 1}
+    assert len(batch.sites) == len(batch.labels)
