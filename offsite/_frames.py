@@ -15,6 +15,7 @@ from offsite.evaluation.predictions.table import (
     array_beside,
     predictions_of,
 )
+from offsite.tables.reading import read_table
 
 SCORE = "score"
 _OPTIONAL = ("image", "split", "site_role", SLIDE_LABEL)
@@ -27,28 +28,17 @@ _NEEDED = {
 
 
 def read_frame(path: str | Path) -> tuple[pd.DataFrame, Path]:
-    """Read a CSV (all cells as text) or Parquet table, or that of a run folder.
+    """Read a table, or that of a run folder; of CSV all cells are text.
 
     Raises
     ------
     InputError
-        There is no such file, or it is no table.
+        There is no such file, or it is no table (`offsite.tables.reading.read_table`).
     """
     file = Path(path)
     if file.is_dir():
         file = file / "predictions.parquet"
-    if not file.is_file():
-        raise InputError(
-            "no such table", file=file, remedy="Name a .csv or .parquet file, or a run folder"
-        )
-    try:
-        if file.suffix == ".csv":
-            return pd.read_csv(file, dtype=str, keep_default_na=False), file
-        return pd.read_parquet(file), file
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read as a table ({error})", file=file, remedy="Give a Parquet or CSV file"
-        ) from error
+    return read_table(file, known=()).rows.reset_index(drop=True), file
 
 
 def predictions_of_frame(
