@@ -110,6 +110,7 @@ def evaluate(
     key = digest_of(
         [predictions_digest(rows), foreign, settings.digest(), version, more, _digests(given)]
     )
+    _check_ours(folder)  # before anything, a lock too, is put there
     with writing(folder):
         if not _finished(folder, key):
             _clear(folder)
@@ -239,19 +240,26 @@ def _figures(folder: Path) -> list[str]:
     return [f"{_FIGURES}/{file.name}" for file in (folder / _FIGURES).glob("*.svg")]
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier evaluation wrote here by its record, and nothing else."""
-    refuse_link(folder)
-    refuse_link(folder / _FIGURES)
-    if not any(not file.name.startswith(PREFIX) for file in folder.iterdir()):
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder that holds other files, and no evaluation."""
+    if not folder.is_dir() or (folder / RECORD).is_file():
         return
-    if not (folder / RECORD).is_file():
+    if any(not file.name.startswith(PREFIX) for file in folder.iterdir()):
         raise InputError(
             "the folder holds other files, and no evaluation",
             file=folder,
             remedy="Name a new or empty folder for the evaluation",
             code="folder_in_use",
         )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier evaluation wrote here by its record, and nothing else."""
+    refuse_link(folder)
+    refuse_link(folder / _FIGURES)
+    _check_ours(folder)
+    if not (folder / RECORD).is_file():
+        return
     record = read_json(folder / RECORD)
     # Evaluations of earlier versions name their tables alone.
     named = record.get("written") or [*record.get("files", {}), _REPORT, *_figures(folder)]
