@@ -15,6 +15,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.calibration.table import calibration_table, reliability_table
 from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.net_benefit import net_benefit_table
 from offsite.evaluation.operating_points.table import operating_point_table
@@ -97,11 +98,13 @@ def evaluate(
     ------
     InputError
         The predictions cannot be used (:func:`offsite.evaluation.predictions.checks.check_rows`), or a task does not
-        fit the classes.
+        fit the classes, or the primary metric is none that there is.
     """
     settings = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
     check_rows(rows)
+    if settings.primary_metric:
+        described(settings.primary_metric)  # refuses a name that no metric has
     given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
     folder = Path(out)
     version = importlib.metadata.version("offsite")

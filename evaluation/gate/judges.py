@@ -175,16 +175,16 @@ def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
 
     def fault(row: Row) -> str | None:
-        loss = present(row["low"] if name.higher else row["high"])
+        loss = present(row["high"] if name.higher is False else row["low"])
         if loss is None:
             return f"cannot be compared ({reason(str(row['reason']))})"
-        if (loss if name.higher else -loss) >= -rule.margin:
+        if (-loss if name.higher is False else loss) >= -rule.margin:
             return None
         bounds = interval(present(row["low"]), present(row["high"]))
         return f"may lose more: {change(present(row['difference']))} ({bounds})"
 
     words = f"{name.label} not lower than version {candidate.champion} by more than {number(rule.margin, 3)}"
-    if not name.higher:
+    if name.higher is False:
         words = words.replace("lower", "higher")
     return _each_site(
         candidate, rule, candidate.rows("differences", rule, metric=rule.metric), fault, words

@@ -44,16 +44,3 @@ def metric_names(request: Request) -> list[str]:
     return [
         measured.name for measured in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)
     ]
-
-
-def limits_of(name: str) -> tuple[float, float]:
-    """The least and the largest value that a metric can have.
-
-    Examples
-    --------
-    >>> limits_of('auroc'), limits_of('quadratic_weighted_kappa')
-    ((0.0, 1.0), (-1.0, 1.0))
-    """
-    if name.endswith("_kappa"):
-        return -1.0, 1.0
-    return 0.0, {"brier": 2.0, "log_loss": np.inf}.get(name, 1.0)

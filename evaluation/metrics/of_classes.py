@@ -92,7 +92,6 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
             of_label,
             sample.units,
             positive=count,
-            better=None,
         )
 
 
@@ -109,4 +108,4 @@ def of_probabilities(sample: Sample, counts: np.ndarray) -> Iterator[Measured]:
     sums = weighted_sums(counts, sample.unit_sums(rows))
     for column, name in enumerate(("brier", "log_loss")):
         values = confusion.ratio(sums[:, column], sums[:, 2])
-        yield Measured(name=name, values=values, n=sample.n, higher_is_better=False)
+        yield Measured(name=name, values=values, n=sample.n)

@@ -33,15 +33,12 @@ def of_task(sample: Sample, counts: np.ndarray, task: Task, request: Request) ->
     rows = np.stack([positive, (scores - positive) ** 2, np.ones(sample.n)], axis=1)
     positives, squares, total = weighted_sums(counts, sample.unit_sums(rows)).T
     prevalence, count = confusion.ratio(positives, total), int(positive.sum())
-    yield share(
-        f"{task.name}/prevalence", prevalence, positive, sample.units, positive=count, better=None
-    )
+    yield share(f"{task.name}/prevalence", prevalence, positive, sample.units, positive=count)
     yield Measured(
         name=f"{task.name}/brier",
         values=confusion.ratio(squares, total),
         n=sample.n,
         n_positive=count,
-        higher_is_better=False,
     )
     threshold = task.settings.threshold
     yield from shares_at(

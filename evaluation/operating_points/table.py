@@ -173,7 +173,7 @@ def _measured(carried: _Carried) -> Iterator[Measured]:
     yield from shares_at(sample, counts, flagged, carried.positive)
     rate = (seen.caught + seen.alarms) / seen.total
     count = int(carried.positive.sum())
-    yield share("flag_rate", rate, flagged, sample.units, positive=count, better=None)
+    yield share("flag_rate", rate, flagged, sample.units, positive=count)
     yield from _needed(carried)
     yield from _at_reference(carried, seen)
     settings = carried.task.settings

@@ -155,7 +155,7 @@ def _summary(
 
 
 def _told(sites: list[Record], of_method: list[Record], metric: str) -> str:
-    higher = described(metric).higher
+    higher = described(metric).higher is not False
     better, worse, open_, unknown = [], [], [], []
     for row in sites:
         low, high = present(row["difference_low"]), present(row["difference_high"])
@@ -214,7 +214,7 @@ def _matrix(methods: pd.DataFrame, names: list[str], metric: str, *, folded: boo
         groups=tuple(groups),
         folded=caption if folded else "",
     )
-    direction = "More" if described(metric).higher else "Less"
+    direction = "Less" if described(metric).higher is False else "More"
     anchor = "metric-" + "".join(letter if letter.isalnum() else "-" for letter in metric)
     return Section(
         anchor=anchor,
@@ -227,7 +227,7 @@ def _matrix(methods: pd.DataFrame, names: list[str], metric: str, *, folded: boo
 def _ordered(rows: pd.DataFrame) -> list[Record]:
     """Held-out sites first, the worst on top (over all methods), summaries last."""
     means = rows.groupby(["site", "site_role"])["value"].mean().to_dict()
-    higher = described(str(rows["metric"].iloc[0])).higher if len(rows) else True
+    higher = described(str(rows["metric"].iloc[0])).higher is not False if len(rows) else True
     roles = {"held_out": 0, "training": 1}
 
     def rank(row: Record) -> tuple[object, ...]:
@@ -246,7 +246,9 @@ def _cell(row: Record | None, metric: str) -> Cell:
     low, high = present(row["difference_low"]), present(row["difference_high"])
     note = _signed(row) if low is not None else ""
     worse = (
-        None if low is None or high is None else (high < 0 if described(metric).higher else low > 0)
+        None
+        if low is None or high is None
+        else (low > 0 if described(metric).higher is False else high < 0)
     )
     return Cell(text=number(value), note=note, kind="caution" if worse else "")
 

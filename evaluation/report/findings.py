@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from offsite.evaluation.metrics.names import described, primary_metric
+from offsite.evaluation.metrics.names import PRIMARY, described, primary_metric
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import present
 
@@ -57,7 +57,7 @@ class Findings:
         self.metrics = list(dict.fromkeys(single["metric"]))
         wanted = evaluated.facts.get("primary_metric")
         self.primary = primary_metric(self.metrics, wanted) if self.metrics else ""
-        self.metric = described(self.primary)
+        self.metric = described(self.primary or PRIMARY[0])
         self._rows = {
             (row["site"], row["site_role"], row["metric"]): _estimate(row)
             for row in records(self.table)
@@ -72,7 +72,7 @@ class Findings:
             value = self.at(site, self.primary).value
             if value is None:
                 return True, 0.0, site
-            return False, value if self.metric.higher else -value, site
+            return False, value if self.metric.higher is not False else -value, site
 
         return sorted(names, key=rank)
 

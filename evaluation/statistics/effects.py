@@ -17,23 +17,7 @@ SCALES: dict[str, tuple[Transform, Transform]] = {
 }
 
 
-def scale_of(metric: str) -> str:
-    """``fisher`` for kappas, ``log`` for losses, ``logit`` for shares and areas.
-
-    Examples
-    --------
-    >>> scale_of('auroc'), scale_of('quadratic_weighted_kappa')
-    ('logit', 'fisher')
-    """
-    last = (
-        metric.rsplit("/", 1)[-1] if not metric.startswith(("sensitivity/", "prevalence/")) else ""
-    )
-    if last.endswith("weighted_kappa"):
-        return "fisher"
-    return "log" if last in ("brier", "log_loss") else "logit"
-
-
-def effect_of(measured: Measured, units: int) -> tuple[float, float] | None:
+def effect_of(measured: Measured, units: int, scale: str) -> tuple[float, float] | None:
     """A metric and its standard error on its scale; ``None`` where either is not defined.
 
     Parameters
@@ -42,6 +26,8 @@ def effect_of(measured: Measured, units: int) -> tuple[float, float] | None:
         Point estimate and draws, with what its interval rests on.
     units : int
         Patients (or images) behind the sample.
+    scale : str
+        The metric's, a key of ``SCALES``; shares and areas are on the logit scale.
     """
     point = float(measured.values[0])
     if not np.isfinite(point) or units < 2:
@@ -50,7 +36,7 @@ def effect_of(measured: Measured, units: int) -> tuple[float, float] | None:
         return _share(measured.hits, measured.units)
     if measured.placements is not None:
         return _area(measured)
-    return _of_draws(measured, units)
+    return _of_draws(measured, units, scale)
 
 
 def _share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
@@ -75,8 +61,7 @@ def _area(measured: Measured) -> tuple[float, float] | None:
     return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
 
 
-def _of_draws(measured: Measured, units: int) -> tuple[float, float] | None:
-    scale = scale_of(measured.name)
+def _of_draws(measured: Measured, units: int, scale: str) -> tuple[float, float] | None:
     values = measured.values[np.isfinite(measured.values)]
     edge = 1 / (4 * max(measured.n, 2))
     bounds = {"logit": (edge, 1 - edge), "fisher": (edge - 1, 1 - edge), "log": (edge**2, np.inf)}

@@ -28,8 +28,6 @@ class Measured:
         Of one AUROC: the parts of its variance.
     hits, units : numpy.ndarray or None
         Of a share: the rows' booleans and units, for an exact interval.
-    higher_is_better : bool or None
-        ``None``: neither (a prevalence).
     detail : str
         What else there is to say, such as the threshold.
     undefined : Reason
@@ -45,7 +43,6 @@ class Measured:
     placements: Placements | None = None
     hits: np.ndarray | None = None
     units: np.ndarray | None = None
-    higher_is_better: bool | None = True
     detail: str = ""
     undefined: Reason = Reason.SINGLE_CLASS
 
@@ -85,7 +82,6 @@ def share(
     units: np.ndarray,
     *,
     positive: int | None = None,
-    better: bool | None = True,
     detail: str = "",
 ) -> Measured:
     """A share of rows: hits among the rows it is taken over, and their units.
@@ -100,7 +96,6 @@ def share(
         n_positive=positive,
         hits=hits,
         units=units,
-        higher_is_better=better,
         detail=detail,
         undefined=Reason.NO_SAMPLES,
     )

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from offsite.errors import InputError
-from offsite.evaluation.metrics.catalogue import limits_of, metric_names
+from offsite.evaluation.metrics.catalogue import metric_names
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.agreement import difference_interval
@@ -203,7 +204,7 @@ def _at(each: Together, metric: str) -> _Compared:
 
 def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Compared]:
     defined = [entry for each in inside if (entry := _at(each, metric)).values is not None]
-    better = defined[0].models[0].higher_is_better if defined else True
+    better = described(metric).higher
     if better is None:
         return
     base: dict[str, Any] = {"site": WORST, "site_role": role, "metric": metric}
@@ -265,7 +266,7 @@ def _method_rows(
         if len(values) > 1:
             record["seed_sd"] = values[:, 0].std(ddof=1)
         # Stretching takes draws past what the metric can be; differences keep what they need.
-        possible = drawn[method].clip(*limits_of(entry.base["metric"]))
+        possible = drawn[method].clip(*described(entry.base["metric"]).limits)
         record |= _bounds(possible, entry.units, ("low", "high"), settings)
         if method != baseline:
             names = ("difference_low", "difference_high")

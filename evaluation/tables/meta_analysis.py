@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.effects import SCALES, scale_of
+from offsite.evaluation.statistics.effects import SCALES
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.random_effects import RandomEffects, random_effects
 from offsite.evaluation.statistics.sites import ALL, GAP, WORST
@@ -42,7 +43,6 @@ SHRUNKEN_COLUMNS = (
     "weight",
     "reason",
 )
-_SMALLER_IS_BETTER = ("brier", "log_loss")
 
 
 def meta_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def _meta_row(
     metric: str, role: str, rows: pd.DataFrame, settings: EvaluationSettings
 ) -> dict[str, Any]:
     usable, effects, errors = _combined(rows)
-    scale = scale_of(metric)
+    scale = described(metric).scale
     record: dict[str, Any] = {
         "metric": metric,
         "site_role": role,
@@ -140,7 +140,7 @@ def _shrunken_rows(
     centre = pooled.mean + weight * (effects - pooled.mean)
     spread = np.sqrt(weight * errors**2 + ((1 - weight) * pooled.error) ** 2)
     width = t.ppf((1 + settings.confidence) / 2, pooled.sites - 1) * spread
-    back = SCALES[scale_of(metric)][1]
+    back = SCALES[described(metric).scale][1]
     shrunken, low, high = back(centre), back(centre - width), back(centre + width)
     made = iter(zip(shrunken, low, high, weight, strict=True))
     records = []
@@ -158,8 +158,8 @@ def _shrunken_rows(
 def _extremes(
     metric: str, role: str, values: np.ndarray, shrunken: np.ndarray, pooled: RandomEffects
 ) -> list[dict[str, Any]]:
-    smaller = metric.rsplit("/", 1)[-1] in _SMALLER_IS_BETTER
-    pick = np.max if smaller else np.min
+    # Of what is neither better nor worse, the least stands for the worst.
+    pick = np.max if described(metric).higher is False else np.min
     base = {"metric": metric, "site_role": role, "reason": Reason.OK.value}
     return [
         base | {"site": WORST, "value": float(pick(values)), "shrunken": float(pick(shrunken))},

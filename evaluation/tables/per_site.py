@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from offsite.evaluation.metrics.catalogue import measure, metric_names
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.effects import effect_of
 from offsite.evaluation.statistics.estimates import Estimate, Reason
@@ -120,7 +121,7 @@ def _site_rows(
         return
     for name, each in measured.items():
         value = estimate(each, site.sample, settings)
-        effect, error = effect_of(each, site.sample.n_units) or (None, None)
+        effect, error = effect_of(each, site.sample.n_units, described(name).scale) or (None, None)
         yield _record(site.name, site.role, name, value, detail=each.detail) | {
             "effect": effect,
             "effect_error": error,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
@@ -53,14 +54,15 @@ def worst_and_gap(
         Confidence and the least share of defined draws.
     """
     pairs = [(site, metrics[metric]) for site, metrics in measured if metrics is not None]
-    if pairs and pairs[0][1].higher_is_better is None:
+    better = described(metric).higher
+    if better is None:
         return []
     defined = [(site, metrics) for site, metrics in pairs if np.isfinite(metrics.values[0])]
     counts: dict[str, Any] = {"sites_defined": len(defined), "sites": len(measured)}
     if not defined:
         nothing = Estimate(value=None, reason=_why_nowhere(measured, pairs))
         return [Summary(name=name, estimate=nothing, **counts) for name in (WORST, GAP)]
-    sign = 1.0 if defined[0][1].higher_is_better else -1.0
+    sign = 1.0 if better else -1.0
     values = sign * np.stack([metrics.values for _, metrics in defined], axis=1)
     site, metrics = defined[int(values[0].argmin())]
     units = min(each.sample.n_units for each, _ in defined)

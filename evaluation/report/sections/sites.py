@@ -28,7 +28,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section:
         "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
         "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]
-    lower = [described(name).label for name in headline if not described(name).higher]
+    lower = [described(name).label for name in headline if described(name).higher is False]
     if lower:
         notes.append(f"Less is better for {', '.join(lower)}; more is better for the others.")
     return Section(

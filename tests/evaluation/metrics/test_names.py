@@ -1,0 +1,88 @@
+"""One catalogue says of every metric its words, direction, range and scale."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from offsite.errors import InputError
+from offsite.evaluation.metrics.catalogue import metric_names
+from offsite.evaluation.metrics.names import METRICS, Metric, described
+from offsite.evaluation.predictions.tasks import Task
+from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.statistics.effects import SCALES
+from offsite.evaluation.statistics.measured import Measured, Request
+from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.sites import Site
+from offsite.evaluation.tables.meta_analysis import shrunken_table
+from offsite.evaluation.tables.summaries import worst_and_gap
+
+
+def test_every_metric_that_is_measured_is_in_the_catalogue() -> None:
+    task = TaskSettings(positive_classes=("b",), reference_prevalence=0.5)
+    classes = ("a", "b", "c")
+    members = np.array([False, True, False])
+    request = Request(
+        classes=classes,
+        tasks=[Task(name="ill", settings=task, members=members)],
+        references={"ill": 0.5},
+    )
+    for name in metric_names(request):
+        metric = described(name)
+        assert metric.limits[0] < metric.limits[1]
+        assert metric.scale in SCALES
+
+
+def test_direction_range_and_scale_go_together() -> None:
+    for metric in METRICS.values():
+        assert (metric.higher is False) == (metric.scale == "log")
+        assert (metric.limits[0] < 0) == (metric.scale == "fisher")
+    assert described("log_loss").limits == (0.0, math.inf)
+    assert described("ill/brier").limits == (0.0, 1.0)
+    assert described("prevalence/mild").higher is None
+
+
+@pytest.mark.parametrize(("name", "near"), [("aurok", "auroc"), ("ill/sensitivty", "sensitivity")])
+def test_an_unknown_metric_is_refused_with_the_nearest_names(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"no metric '{name}'") as error:
+        described(name)
+    assert near in error.value.remedy
+
+
+def test_a_new_metric_has_one_worst_site_in_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Metric(name="error_rate", label="error rate", short="Errors", higher=False)
+    monkeypatch.setitem(METRICS, "error_rate", new)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    rates = {"a": 0.1, "b": 0.4, "c": 0.2}
+    measured = []
+    for name, rate in rates.items():
+        sample = Sample(
+            labels=np.zeros(20, dtype=np.int64),
+            probabilities=np.full((20, 2), 0.5),
+            units=np.arange(20),
+            n_units=20,
+        )
+        site = Site(
+            name=name, role="training", images=20, sample=sample, counts=np.ones((101, 20), "uint8")
+        )
+        values = np.r_[rate, rate + 0.01 * rng.normal(size=100)]
+        measured.append((site, {"error_rate": Measured(name="error_rate", values=values, n=20)}))
+    worst, gap = worst_and_gap("error_rate", measured, EvaluationSettings())
+    assert (worst.detail, worst.estimate.value) == ("b", 0.4)
+    assert gap.detail == "a > b"
+    table = pd.DataFrame(
+        {
+            "split": "test",
+            "site": list(rates),
+            "site_role": "training",
+            "metric": "error_rate",
+            "value": list(rates.values()),
+            "effect": [float(np.log(rate / (1 - rate))) for rate in rates.values()],
+            "effect_error": 0.2,
+            "reason": "ok",
+        }
+    )
+    shrunken = shrunken_table(table, EvaluationSettings())
+    rows = shrunken[(shrunken["site"] == "_worst") & (shrunken["metric"] == "error_rate")]
+    assert set(rows["value"]) == {worst.estimate.value}
