@@ -17,6 +17,7 @@ from offsite.evaluation.report.sections import (
     calibration,
     cohort,
     confusion,
+    extremes,
     foreign,
     leading,
     operating,
@@ -92,7 +93,7 @@ def build_page(evaluated: Evaluated) -> Page:
         provenance.limits(evaluated, findings),
         provenance.section(evaluated),
     ]
-    speakers = (sites, operating, calibration, shift, foreign, selective)
+    speakers = (sites, extremes, operating, calibration, shift, foreign, selective)
     points = tuple(point for part in speakers for point in part.points(evaluated, findings))
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),

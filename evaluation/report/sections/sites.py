@@ -5,6 +5,7 @@ from offsite.evaluation.figures.forest import ForestRow, forest_plot
 from offsite.evaluation.metrics.names import described, headline_metrics
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings, SiteEstimate
+from offsite.evaluation.report.sections import extremes
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import counted, interval, level, number, present, reason
 
@@ -34,7 +35,11 @@ def section(evaluated: Evaluated, findings: Findings) -> Section:
     return Section(
         anchor="sites",
         title="What it does at each site",
-        tables=(_headline(findings, headline), _everything(findings)),
+        tables=(
+            _headline(findings, headline),
+            *extremes.table(evaluated, findings),
+            _everything(findings),
+        ),
         figures=(_forest(evaluated, findings),) if findings.primary else (),
         notes=tuple(notes),
     )
