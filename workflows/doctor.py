@@ -14,7 +14,7 @@ LEAST_MEMORY_GIB = 4.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class TrialResult:
     """What one trial found. ``needed``: without it something essential fails."""
 
     name: str
@@ -34,7 +34,7 @@ class Trial:
     needed: bool = True
 
 
-def examine(folder: Path, tracking_uri: str | None = None) -> list[Finding]:
+def examine(folder: Path, tracking_uri: str | None = None) -> list[TrialResult]:
     """Try everything; a trial that fails is a finding and not an error.
 
     Parameters
@@ -65,12 +65,12 @@ def examine(folder: Path, tracking_uri: str | None = None) -> list[Finding]:
     return [_tried(trial) for trial in trials]
 
 
-def _tried(trial: Trial) -> Finding:
+def _tried(trial: Trial) -> TrialResult:
     try:
-        return Finding(trial.name, True, trial.run(), needed=trial.needed)
+        return TrialResult(trial.name, True, trial.run(), needed=trial.needed)
     except Exception as error:  # whatever breaks on this machine is what we came to see
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Finding(trial.name, False, told, trial.remedy, trial.needed)
+        return TrialResult(trial.name, False, told, trial.remedy, trial.needed)
 
 
 def _processor() -> str:
@@ -107,12 +107,14 @@ def _memory() -> str:
 
 
 def _disk(folder: Path) -> str:
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    with tempfile.NamedTemporaryFile(dir=place) as file:
+    nearest = next(
+        path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir()
+    )
+    with tempfile.NamedTemporaryFile(dir=nearest) as file:
         file.write(b"offsite")
-    free = shutil.disk_usage(place).free / 2**30
+    free = shutil.disk_usage(nearest).free / 2**30
     if free < LEAST_DISK_GIB:
-        raise RuntimeError(f"{free:.1f} GiB free in {place}, fewer than {LEAST_DISK_GIB:g}")
+        raise RuntimeError(f"{free:.1f} GiB free in {nearest}, fewer than {LEAST_DISK_GIB:g}")
     return f"{free:.1f} GiB free, writable"
 
 
@@ -179,10 +181,10 @@ def _weights() -> str:
 def _monai() -> str:
     from importlib.metadata import version
 
-    found = version("monai")
-    if tuple(int(part) for part in found.split(".")[:2]) < (1, 6):
-        raise RuntimeError(f"monai {found} has known security holes")
-    return f"monai {found}"
+    installed = version("monai")
+    if tuple(int(part) for part in installed.split(".")[:2]) < (1, 6):
+        raise RuntimeError(f"monai {installed} has known security holes")
+    return f"monai {installed}"
 
 
 def _database(uri: str | None) -> str:

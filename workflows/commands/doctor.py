@@ -28,16 +28,16 @@ def doctor(
     from offsite.workflows.console.messages import data
     from offsite.workflows.doctor import examine
 
-    findings = examine(folder, tracking_uri)
+    results = examine(folder, tracking_uri)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        typer.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
         table = Table(show_header=False, box=None, pad_edge=False)
-        for finding in findings:
-            bad = "[red]✗[/red]" if finding.needed else "[yellow]–[/yellow]"
-            mark = "[green]✓[/green]" if finding.works else bad
-            told = finding.told if finding.works else f"{finding.told}. {finding.remedy}"
-            table.add_row(mark, finding.name, told.replace("[", r"\["))
+        for result in results:
+            bad = "[red]✗[/red]" if result.needed else "[yellow]–[/yellow]"
+            mark = "[green]✓[/green]" if result.works else bad
+            told = result.told if result.works else f"{result.told}. {result.remedy}"
+            table.add_row(mark, result.name, told.replace("[", r"\["))
         data.print(table)
-    if any(finding.needed and not finding.works for finding in findings):
+    if any(result.needed and not result.works for result in results):
         raise typer.Exit(1)

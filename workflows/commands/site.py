@@ -9,7 +9,7 @@ from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Model, TrackingUri
 
 app = typer.Typer(
-    help="calibrate: check a model at a hospital with its own cases, and set it for it.",
+    help="calibrate: check a model with a hospital's cases, and set it for the hospital.",
     no_args_is_help=True,
 )
 REFUSED, INTERRUPTED = 4, 130

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.markup import escape
 
 from offsite.workflows.console.messages import data
-from offsite.workflows.console.tables import ROLES, place, plain_table
+from offsite.workflows.console.tables import ROLES, plain_table, site_title
 
 METRICS = ("macro_auroc", "macro_f1", "balanced_accuracy", "quadratic_weighted_kappa", "auroc")
 
@@ -15,8 +15,8 @@ METRICS = ("macro_auroc", "macro_f1", "balanced_accuracy", "quadratic_weighted_k
 def show(table: pd.DataFrame, metrics: Sequence[str] = (), confidence: float = 0.95) -> None:
     """Print the rows of some metrics by site; without names, the usual ones that are there."""
     sure = f"{100 * confidence:.6g} %"
-    found = [name for name in metrics or METRICS if (table["metric"] == name).any()]
-    for metric in found:
+    shown_metrics = [name for name in metrics or METRICS if (table["metric"] == name).any()]
+    for metric in shown_metrics:
         rows = table[(table["metric"] == metric) & ~table["site"].isin(["_worst", "_gap"])]
         rows = rows.sort_values(
             "site_role", kind="stable", key=lambda role: role.map(list(ROLES).index)
@@ -28,7 +28,7 @@ def show(table: pd.DataFrame, metrics: Sequence[str] = (), confidence: float = 0
             shown.add_column(column, justify="right", no_wrap=True)
         for _, row in rows.iterrows():
             shown.add_row(
-                escape(place(row["site"], row["site_role"])),
+                escape(site_title(row["site"], row["site_role"])),
                 escape(row["method"]),
                 str(int(row["seeds"])),
                 _number(row["value"], row["low"], row["high"], ".2f", "–"),

@@ -20,7 +20,7 @@ def plain_table(title: str, caption: str | None = None) -> Table:
     )
 
 
-def place(site: str, role: str) -> str:
+def site_title(site: str, role: str) -> str:
     """Return a site's name, and what it is where that is not a training site's."""
     plain = role == "training" and site != "_pooled"
     return site if plain else f"{site.removeprefix('_')}, {ROLES[role]}"

@@ -11,7 +11,7 @@ from rich.markup import escape
 from offsite.cores import usable_cores
 from offsite.errors import InputError
 from offsite.workflows.console.messages import data, say
-from offsite.workflows.console.tables import place, plain_table
+from offsite.workflows.console.tables import plain_table, site_title
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.pipeline import running as snakemake_run
@@ -64,11 +64,11 @@ def _per_site(job: Job, run_folder: Path) -> None:
     for (site, role), rows in table.groupby(["site", "site_role"], sort=False):
         if str(site) in ("_gap", "_worst"):
             continue
-        found = rows.set_index("metric")
+        by_metric = rows.set_index("metric")
         view.add_row(
-            escape(place(str(site), str(role))),
-            f"{_count(found['n'].max())}/{_count(found['n_patients'].max())}",
-            *(_value(found.loc[name].to_dict()) for name in names),
+            escape(site_title(str(site), str(role))),
+            f"{_count(by_metric['n'].max())}/{_count(by_metric['n_patients'].max())}",
+            *(_value(by_metric.loc[name].to_dict()) for name in names),
         )
     data.print(view)
 

@@ -106,10 +106,10 @@ def cases_of(
 
 def _severest(patients: Sequence[str], truths: Sequence[int]) -> list[int]:
     """The greatest class index of each row's patient; -1 where none of its rows has a label."""
-    found: dict[str, int] = {}
+    severest: dict[str, int] = {}
     for patient, truth in zip(patients, truths, strict=True):
-        found[patient] = max(found.get(patient, -1), truth)
-    return [found[patient] for patient in patients]
+        severest[patient] = max(severest.get(patient, -1), truth)
+    return [severest[patient] for patient in patients]
 
 
 def check_site_name(site: str) -> None:

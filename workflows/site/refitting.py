@@ -92,7 +92,7 @@ def refit_at(package: Package, cases: LocalCases, site: str) -> Judged:
     sums = training_sums(package.arrays(TRUNK))
     assert sums is not None
     assert cases.embeddings is not None
-    found = refit(
+    refitted = refit(
         sums.rows,
         cases.embeddings,
         cases.labels,
@@ -101,7 +101,7 @@ def refit_at(package: Package, cases: LocalCases, site: str) -> Judged:
         share=SHARE,
     )
     temperature = local_temperature(cases.logits, cases.labels, cases.patients).value or 1.0
-    after = _loss(found.left_out, cases.labels)
+    after = _loss(refitted.left_out, cases.labels)
     report: dict[str, Any] = {
         "cases": len(cases.labels),
         "patients": len(np.unique(cases.patients)),
@@ -113,7 +113,7 @@ def refit_at(package: Package, cases: LocalCases, site: str) -> Judged:
     bounds = []
     for name, logits in (
         ("as_shipped", cases.logits / temperature),
-        ("class_shares_alone", found.shares),
+        ("class_shares_alone", refitted.shares),
     ):
         before = _loss(logits, cases.labels)
         gain, bound = gain_bound(before, after, cases.patients)
@@ -122,7 +122,7 @@ def refit_at(package: Package, cases: LocalCases, site: str) -> Judged:
     adopted = min(bounds) > 0
     report["adopted"] = adopted
     report["why"] = _why(bounds, site)
-    return Judged(found, adopted, report)
+    return Judged(refitted, adopted, report)
 
 
 def _why(bounds: Sequence[float], site: str) -> str:

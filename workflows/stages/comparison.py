@@ -34,10 +34,10 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
         A run is not finished, or the baseline is not a method of the job.
     """
     methods = list(dict.fromkeys(cell.method for cell in job.cells()))
-    chosen = baseline or next((name for name in BASELINES if name in methods), methods[0])
-    if chosen not in methods:
+    compared_with = baseline or next((name for name in BASELINES if name in methods), methods[0])
+    if compared_with not in methods:
         raise InputError(
-            f"no runs of the baseline '{chosen}'",
+            f"no runs of the baseline '{compared_with}'",
             file=job.file,
             remedy=f"The job's methods are {', '.join(methods)}",
         )
@@ -45,7 +45,7 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     tables = []
     for division, cells in _divisions(job).items():
         groups = {method: _by_seed(job, cells, method) for method in methods}
-        table = compare_methods(groups, chosen, settings)
+        table = compare_methods(groups, compared_with, settings)
         table.insert(0, "division", division)
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True)
@@ -53,7 +53,7 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     write_comparison(
         whole,
         comparison_path(job).with_suffix(".html"),
-        baseline=chosen,
+        baseline=compared_with,
         title=job.configuration.title,
         confidence=settings.confidence,
     )
@@ -64,10 +64,10 @@ def _divisions(job: Job) -> dict[str, list[Cell]]:
     """The runs that speak of the same test images, by the name of their division."""
     if job.configuration.cells.protocol == "leave_one_site_out":
         return {"each site held out in turn": job.cells()}
-    found: dict[str, list[Cell]] = {}
+    divisions: dict[str, list[Cell]] = {}
     for cell in job.cells():
-        found.setdefault(cell.division, []).append(cell)
-    return found
+        divisions.setdefault(cell.division, []).append(cell)
+    return divisions
 
 
 def comparison_path(job: Job) -> Path:
@@ -76,9 +76,9 @@ def comparison_path(job: Job) -> Path:
 
 
 def _by_seed(job: Job, cells: list[Cell], method: str) -> list[Predictions]:
-    chosen = [cell for cell in cells if cell.method == method]
-    seeds = dict.fromkeys(cell.seed for cell in chosen)
-    return [_joined(job, [cell for cell in chosen if cell.seed == seed]) for seed in seeds]
+    of_method = [cell for cell in cells if cell.method == method]
+    seeds = dict.fromkeys(cell.seed for cell in of_method)
+    return [_joined(job, [cell for cell in of_method if cell.seed == seed]) for seed in seeds]
 
 
 def _joined(job: Job, cells: list[Cell]) -> Predictions:

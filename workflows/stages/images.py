@@ -54,7 +54,7 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
                     remedy=f"Run `offsite {name} ... --part {number}/{parts}`",
                 )
         rows = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files])
-        order = {slide: place for place, slide in enumerate(job.cohort.table["slide"])}
+        order = {slide: position for position, slide in enumerate(job.cohort.table["slide"])}
         if sorted(rows["slide"]) != sorted(order):
             raise InputError(
                 f"the parts hold other images than the cohort ({len(rows)} and {len(order)})",

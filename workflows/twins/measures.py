@@ -117,14 +117,14 @@ def _of_features(
         first, second, tissues = rows[here], rows[there], names[here]
         both = np.concatenate([tissues, tissues])
         to, back = retrieved(first, second), retrieved(second, first)
-        found = {
+        scored = {
             "cosine": (cosines(first, second), tissues, 0.0),
             "rank_retention": (
                 *_with(tissues, rank_retention(first, second, tissues, NEIGHBOURS)),
             ),
             "retrieval": (np.concatenate([to[0], back[0]]), both, to[1]),
         }
-        for measure, (scores, units, chance) in found.items():
+        for measure, (scores, units, chance) in scored.items():
             pooled.setdefault(measure, []).append((scores, units, chance))
             estimate = mean_over_tissues(scores, units, seed=seed)
             yield _row(encoder, measure, estimate, chance, site, other)
@@ -136,15 +136,15 @@ def _of_features(
 
 
 def _with(
-    tissues: np.ndarray, found: tuple[np.ndarray, float | None]
+    tissues: np.ndarray, score: tuple[np.ndarray, float | None]
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
-    return found[0], tissues, found[1]
+    return score[0], tissues, score[1]
 
 
 def _site_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: int) -> TwinRow:
     """All twins of a tissue are in one fold: only the site can tell them apart."""
     sites, tissues = (twins.tiles[name].to_numpy(str) for name in ("site", "tissue"))
-    found = site_predictability(rows, sites, tissues, permutations=199, seed=seed)
+    test = site_predictability(rows, sites, tissues, permutations=199, seed=seed)
     base = TwinRow(
         encoder=encoder,
         measure="site_predictability",
@@ -152,9 +152,9 @@ def _site_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: int) ->
         n_tissues=len(np.unique(tissues)),
         reason=Reason.TOO_FEW.value,
     )
-    if found is None:
+    if test is None:
         return base
-    known = {"value": found.statistic, "p_value": found.p_value, "reason": Reason.OK.value}
+    known = {"value": test.statistic, "p_value": test.p_value, "reason": Reason.OK.value}
     return TwinRow(**{**asdict(base), **known, "chance": 1 / len(np.unique(sites))})
 
 
@@ -170,7 +170,7 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
         n_tissues=slides["tissue"].nunique(),
         reason=Reason.NO_LABELS.value,
     )
-    found = robustness_index(
+    index = robustness_index(
         means,
         pd.factorize(slides["label"])[0],
         slides["site"].to_numpy(str),
@@ -178,15 +178,15 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
         neighbours=(5, 10, 20),
         seed=seed,
     )
-    if found is None:
+    if index is None:
         return base
-    if found.low is None:
-        known = {"value": found.value, "reason": Reason.INTERVAL_UNSTABLE.value}
+    if index.low is None:
+        known = {"value": index.value, "reason": Reason.INTERVAL_UNSTABLE.value}
     else:
         known = {
-            "value": found.value,
-            "low": found.low,
-            "high": found.high,
+            "value": index.value,
+            "low": index.low,
+            "high": index.high,
             "reason": Reason.OK.value,
         }
     return TwinRow(**{**asdict(base), **known})
@@ -229,9 +229,9 @@ def _paired(answers: pd.DataFrame) -> pd.DataFrame:
     both = answers[columns].merge(
         answers[columns], on=["tissue", "fitted_at"], suffixes=("", "_other")
     )
-    own = (both["fitted_at"] == both["site"]) & (both["site"] != both["site_other"])
+    other_site = (both["fitted_at"] == both["site"]) & (both["site"] != both["site_other"])
     foreign = (both["fitted_at"] == "") & (both["site"] < both["site_other"])
-    return both[own | foreign]
+    return both[other_site | foreign]
 
 
 def _row(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import load_predictions
@@ -22,6 +21,7 @@ from offsite.preprocessing.tiles.table import load_tiles
 from offsite.preprocessing.tiles.tiling import tile_cohort
 from offsite.preprocessing.tiles.twins import COLUMN, match_twins
 from offsite.workflows.console.messages import say, stage
+from offsite.workflows.encoders.checking import encoder_named
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
 
@@ -68,28 +68,28 @@ def compare_twins(
         raise InputError(
             "twins are compared for slides", file=job.file, remedy="Name a job of task pathology"
         )
-    own = configuration.encoder
-    compared = other_encoders(own, encoders or (CONTROL,))
+    of_job = configuration.encoder
+    compared = other_encoders(of_job, encoders or (CONTROL,))
     folder = job.output / FOLDER
     cohort = _twin_cohort(job, cohort_path, tissues, workers)
     with stage("tile", len(cohort.table)) as advance:
         tile_cohort(cohort, folder, configuration.tiles, workers=workers, progress=advance)
     matched = match_twins(cohort, folder, folder / "matched", most=places)
     _tell_left_out(matched)
-    chosen = matched[matched["places"] > 0]
-    if not len(chosen):
+    with_tiles = matched[matched["places"] > 0]
+    if not len(with_tiles):
         raise InputError(
             "no place is fit on two twins",
             file=cohort.path,
             code="no_twins",
             remedy="Look at tiles.csv, and check that the twins are in register",
         )
-    usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(chosen["slide"])])
+    usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(with_tiles["slide"])])
     rows: list[TwinRow] = []
-    for settings in [own, *compared]:
-        twins, digest = _features(usable, chosen, folder, settings, workers)
+    for settings in [of_job, *compared]:
+        twins, digest = _features(usable, with_tiles, folder, settings, workers)
         predicted = [probe_answers(twins)]
-        if run is not None and settings is own:
+        if run is not None and settings is of_job:
             predicted.append(run_answers(run, twins, digest))
         rows += twin_rows(settings.name, twins, pd.concat(predicted))
     with replacing(folder / TABLE) as temporary:
@@ -107,40 +107,25 @@ def _twin_cohort(job: Job, path: Path | None, tissues: int, workers: int) -> Coh
     return load_cohort(made, CLASSES)
 
 
-def other_encoders(own: EncoderSettings, texts: Sequence[str]) -> list[EncoderSettings]:
-    """Encoders to compare with the job's own, which is none of them.
+def other_encoders(of_job: EncoderSettings, texts: Sequence[str]) -> list[EncoderSettings]:
+    """Encoders to compare with the job's, which is none of them.
 
     Raises
     ------
     InputError
         Two encoders of one name have other weights: their features and rows would be mixed.
     """
-    found = {own.name: own}
+    by_name = {of_job.name: of_job}
     for text in texts:
-        other = _encoder(text, own)
-        known = found.setdefault(other.name, other)
+        other = encoder_named(text, of_job)
+        known = by_name.setdefault(other.name, other)
         if other.weights not in (None, known.weights):
             raise InputError(
                 f"encoder '{other.name}' is named with two sets of weights",
                 code="encoder_twice",
                 remedy="Compare one of them at a time, each in a job of its own output",
             )
-    return list(found.values())[1:]
-
-
-def _encoder(text: str, own: EncoderSettings) -> EncoderSettings:
-    """Read ``name`` or ``name=weights``; the rest is as in the job's own encoder."""
-    name, _, weights = text.partition("=")
-    try:
-        return EncoderSettings.model_validate(
-            own.model_dump() | {"name": name, "weights": weights or None}
-        )
-    except ValidationError as error:
-        raise InputError(
-            f"'{name}' is no encoder",
-            code="unknown_encoder",
-            remedy="docs/features.md lists them; write NAME or NAME=WEIGHTS",
-        ) from error
+    return list(by_name.values())[1:]
 
 
 def _tell_left_out(matched: pd.DataFrame) -> None:
@@ -171,14 +156,14 @@ def _features(
     for slide, tissue, site, label in matched[["slide", COLUMN, "site", "label"]].to_numpy():
         if slide not in done:
             continue
-        found = read_features(feature_path(out, slide))
-        digest = found.origin.encoder_digest
+        stored = read_features(feature_path(out, slide))
+        digest = stored.origin.encoder_digest
         wanted = load_tiles(folder / "matched", slide).kept()[["x", "y"]].to_numpy()
-        place_of = {tuple(corner): place for place, corner in enumerate(wanted.tolist())}
-        places = [place_of[tuple(corner)] for corner in found.coords.tolist()]
+        place_of = {tuple(corner): number for number, corner in enumerate(wanted.tolist())}
+        places = [place_of[tuple(corner)] for corner in stored.coords.tolist()]
         facts = {"tissue": tissue, "site": site, "slide": slide, "label": label}
         parts.append(pd.DataFrame({"place": places}).assign(**facts))
-        features.append(found.features.astype(np.float64))
+        features.append(stored.features.astype(np.float64))
     return TwinFeatures(pd.concat(parts, ignore_index=True), np.concatenate(features)), digest
 
 
