@@ -15,12 +15,21 @@ from offsite.workflows.predict.answers.codes import NOTICE
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.inputs.items import item_of
 from offsite.workflows.predict.output.case_files import content_of, sha256_of
-from offsite.workflows.predict.output.tables import columns_of
+from offsite.workflows.predict.output.tables import ACQUISITION, columns_of
 from offsite.workflows.predict.passage import Passage, check_file
 from offsite.workflows.predict.running import device_named, predictor_for
 
 # What one image by itself lacks: a number in a run, a patient's other images, copies, an alias.
-_OF_A_RUN = ("number", "case", "patient", "eye", "duplicate_of", "model_version")
+# The columns of acquisition are of a run too: versions registered before have none.
+_OF_A_RUN = (
+    "number",
+    "case",
+    "patient",
+    "eye",
+    "duplicate_of",
+    "model_version",
+    *ACQUISITION,
+)
 _NUMBERS = ("probability", "threshold", "percentile", "score")
 
 

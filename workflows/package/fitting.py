@@ -67,9 +67,25 @@ def fit_reference(predictions: Predictions, groups: Groups) -> Fitted:
     rows = predictions.select(roles.calibrate & (predictions.labels >= 0))
     _fit_ood(predictions, fitted)
     rows = _calibrated(rows, fitted)
+    fitted.reference |= under("scores", _scores_by_site(rows))
     _fit_sets(rows, groups, fitted)
     _fit_profiles(rows, _checked_sites(predictions, groups, fitted), groups, fitted)
     return fitted
+
+
+def _scores_by_site(rows: Predictions) -> dict[str, np.ndarray]:
+    """The validation rows' probabilities by site: what a later look at a site is compared with.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        n x C, float32, each column sorted by itself, so that no row stands for a patient.
+    """
+    sites = rows.table["site"].to_numpy(str)
+    return {
+        str(site): np.sort(rows.probabilities[sites == site], axis=0).astype(np.float32)
+        for site in np.unique(sites)
+    }
 
 
 def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

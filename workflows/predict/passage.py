@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,15 @@ class Passage:
             record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
         if self.detail:
             record["detail"] = self.detail
-        return {**record, "seconds": round(self.seconds, 3)}
+        facts = record.get("facts", {})
+        dated = facts.get("acquired") or item.date
+        record["facts"] = {
+            **facts,
+            "acquired": dated,
+            "scanner": facts.get("scanner") or item.scanner,
+        }
+        answered_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {**record, "answered_at": answered_at, "seconds": round(self.seconds, 3)}
 
 
 def unanswered(code: Code, message: str) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def assert_same(rows: list[dict[str, str]], wanted: list[dict[str, str]]) -> Non
         for name, value in one.items():
             if name.startswith("prob_") and value:
                 assert abs(float(value) - float(other[name])) < 2e-6
+            elif name == "answered_at":
+                assert bool(value) == bool(other[name])
             elif name != "referable_probability" and not name.endswith("_probability"):
                 assert value == other[name], (one["input"], name)
 

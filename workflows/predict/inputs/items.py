@@ -24,6 +24,8 @@ class Item:
         From a cohort table, else blank (site: from the command line).
     mpp : float or None
         um per px from a cohort table.
+    scanner, date : str
+        From a table, for an image that does not say them itself; else blank.
     parts : tuple of Path
         Further files of the same image (a DICOM series, the data of a MIRAX slide).
     siblings : tuple of (Path, float or None)
@@ -40,6 +42,8 @@ class Item:
     site: str = ""
     eye: str = ""
     mpp: float | None = None
+    scanner: str = ""
+    date: str = ""
     parts: tuple[Path, ...] = ()
     siblings: tuple[tuple[Path, float | None], ...] = ()
     fault: tuple[Code, str] | None = None

@@ -82,6 +82,8 @@ def _item(
         patient="" if nameless else str(row["patient"]),
         site=str(row["site"]),
         eye=str(row["eye"]),
+        scanner=str(row["scanner"]),
+        date=str(row["date"]),
         mpp=None if np.isnan(mpp) else mpp,
         fault=known,
     )

@@ -18,6 +18,16 @@ RESULTS, LINES, PATIENTS = "results.csv", "results.jsonl", "patients.csv"
 # separator begins a cell after that.
 _FORMULA = re.compile(r"(^|[;,|\t\r\n])(\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 # What differs between two runs of the same thing, or is of no use outside.
+# What a later look at a site needs of each image; docs/predict.md says where each comes from.
+ACQUISITION = (
+    "answered_at",
+    "acquired",
+    "scanner",
+    "width",
+    "height",
+    "um_per_px",
+    "compression",
+)
 _INTERNAL = frozenset({"key", "seconds", "detail", "logits", "written"})
 _PATIENT_COLUMNS = (
     "patient",
@@ -93,6 +103,7 @@ def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
         "quality_reasons",
         "duplicate_of",
         "input_sha256",
+        *ACQUISITION,
         "model",
         "model_version",
         "model_sha256",
@@ -149,7 +160,8 @@ def _rows(
     """The rows of the table; on the way each record is written as a line of JSON."""
     for record in records:
         row = {**_flat(record, classes), **model, "notice": NOTICE}
-        kept = {key: value for key, value in record.items() if key not in _INTERNAL}
+        kept = {**_acquisition(record), **record}
+        kept = {key: value for key, value in kept.items() if key not in _INTERNAL}
         lines.write(json.dumps({**kept, **model, "notice": NOTICE}, ensure_ascii=False) + "\n")
         yield [row.get(name) for name in columns]
 
@@ -167,7 +179,14 @@ def _flat(record: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     shares = {f"prob_{name}": probabilities.get(name) for name in classes}
     # An empty set is an answer, and not the same as none.
     sets = {name: "(empty)" for name in ("set_90", "set_95") if record.get(name) == []}
-    return {**record, **shares, **sets}
+    return {**_acquisition(record), **record, **shares, **sets}
+
+
+def _acquisition(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How the image was made, as far as its facts say; records of earlier versions say less."""
+    facts = record.get("facts") or {}
+    known = {name: facts.get(name) for name in ACQUISITION}
+    return {**known, "um_per_px": facts.get("mpp")}
 
 
 def _cell(value: Any) -> str:

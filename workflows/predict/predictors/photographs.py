@@ -16,6 +16,7 @@ from offsite.retina.evidence_map import evidence_maps
 from offsite.retina.inference import fundus_model, grade_with_maps
 from offsite.workflows.package.folder import Package
 from offsite.workflows.predict.answers.codes import Code
+from offsite.workflows.predict.inputs.acquisition import acquisition_of
 from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.photograph_files import photograph_of
 from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared, Quality, Rejected
@@ -100,6 +101,7 @@ class PhotographPredictor:
             facts={
                 "width": photograph.width,
                 "height": photograph.height,
+                **acquisition_of(item.path),
                 "field_of_view": prepared.field.method,
                 "warnings": list(prepared.warnings),
             },

@@ -35,6 +35,7 @@ _FACTS = (
     "height",
     "vendor",
     "scanner",
+    "compression",
     "mpp",
     "mpp_source",
     "actual_mpp",

@@ -1,0 +1,53 @@
+"""What a photograph's file says of how it was taken: day, camera, compression."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from offsite.workflows.predict.inputs.kinds import is_deflated, kind_of
+
+_EXIF, _TAKEN, _CHANGED, _MAKE, _MODEL = 0x8769, 0x9003, 0x0132, 0x010F, 0x0110
+_DAY = re.compile(r"(\d{4})[:\-]?(\d{2})[:\-]?(\d{2})")
+_TAGS = ("AcquisitionDate", "ContentDate", "StudyDate", "Manufacturer", "ManufacturerModelName")
+
+
+def acquisition_of(path: Path) -> dict[str, Any]:
+    """Return ``acquired`` (day, ISO 8601), ``scanner`` and ``compression`` of a photograph.
+
+    What a file does not say is "". From DICOM and EXIF no more is read than these.
+    """
+    kind = kind_of(path)
+    acquired = scanner = ""
+    with suppress(Exception):  # what cannot be read of a header stands against no answer
+        acquired, scanner = _of_dicom(path) if kind == "dicom" else _of_exif(path)
+    return {"acquired": acquired, "scanner": scanner, "compression": kind}
+
+
+def _of_exif(path: Path) -> tuple[str, str]:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        tags = image.getexif()
+        taken = tags.get_ifd(_EXIF).get(_TAKEN) or tags.get(_CHANGED)
+    return _day(taken), _name(tags.get(_MAKE), tags.get(_MODEL))
+
+
+def _of_dicom(path: Path) -> tuple[str, str]:
+    from pydicom import dcmread
+
+    if is_deflated(path):
+        return "", ""
+    header = dcmread(path, specific_tags=list(_TAGS), stop_before_pixels=True)
+    dates = (_day(header.get(name)) for name in _TAGS[:3])
+    return next(filter(None, dates), ""), _name(*(header.get(name) for name in _TAGS[3:]))
+
+
+def _day(value: object) -> str:
+    match = _DAY.match(str(value or "").strip())
+    return "-".join(match.groups()) if match else ""
+
+
+def _name(*parts: object) -> str:
+    text = " ".join(str(part).strip() for part in parts if part)
+    return "".join(letter for letter in text if letter.isprintable())[:80]
