@@ -22,6 +22,7 @@ from offsite.workflows.predict.answers.codes import NOTICE
 from offsite.workflows.predict.answers.decisions import CaseDecision
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
+from offsite.workflows.predict.output.tables import ACQUISITION
 from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.predict.running import opened_model, predict
 from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
@@ -42,7 +43,7 @@ def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: 
     answers = served.predict(pd.DataFrame({"image": [*map(str, images), str(bad)], "site": "x"}))
     assert answers["code"].iloc[-1] == "empty_file"
     assert set(answers["notice"]) == {NOTICE}
-    of_a_run = {"number", "case", "patient", "eye", "duplicate_of", "model_version"}
+    of_a_run = {"number", "case", "patient", "eye", "duplicate_of", "model_version", *ACQUISITION}
     assert set(batch.columns) - set(answers.columns) == of_a_run
     types = served_types(GRADES)
     assert list(answers.columns) == list(types)
