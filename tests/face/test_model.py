@@ -68,8 +68,15 @@ def test_a_folder_can_be_kept_and_gone_on_with(
 
 
 def test_a_registered_model_is_loaded_by_its_alias(
-    slide_run: Any, cases: list[Path], store: str
+    slide_run: Any,
+    cases: list[Path],
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(
+        tmp_path
+    )  # the default experiment keeps its files below the working directory
     run = client_of(store).create_run("0").info.run_id
     register_package(store, "grader", slide_run.package, run)
     model = offsite.load_model("models:/grader@candidate", tracking_uri=store)
