@@ -78,7 +78,7 @@ def read_table(file: Path, known: Sequence[str]) -> TextTable:
     if name.endswith(".parquet"):
         rows, comma = _of_parquet(file), False
     else:
-        rows, separator = _of_csv(file)
+        rows, separator = _of_csv(file, known)
         comma = separator != ","
     rows.columns = pd.Index(_columns([str(name) for name in rows.columns], known, file))
     if rows.empty:
@@ -104,12 +104,12 @@ def _of_parquet(file: Path) -> pd.DataFrame:
     return rows
 
 
-def _of_csv(file: Path) -> tuple[pd.DataFrame, str]:
+def _of_csv(file: Path, known: Sequence[str]) -> tuple[pd.DataFrame, str]:
     """The cells, and what separates them."""
     text = _text(file)
     body = re.sub(r"\A(?:[ \t]*\r?\n)+", "", text)
     above = text[: len(text) - len(body)].count("\n")
-    separator = _separator(body)
+    separator = _separator(body, known)
     try:
         cells = pd.read_csv(
             io.StringIO(body, newline=""),
@@ -155,10 +155,15 @@ def _text(file: Path) -> str:
     return text
 
 
-def _separator(text: str) -> str:
-    """The separator that gives most columns in the first row; a comma where none does."""
+def _separator(text: str, known: Sequence[str]) -> str:
+    """The separator that gives most known columns in the first row, and of those most columns."""
     first = text.split("\n", 1)[0]
-    return max(_SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+
+    def columns(mark: str) -> tuple[int, int]:
+        names = next(csv.reader([first], delimiter=mark), [])
+        return sum(plain(name) in known for name in names), len(names)
+
+    return max(_SEPARATORS, key=columns)
 
 
 def _columns(names: list[str], known: Sequence[str], file: Path) -> list[str]:
