@@ -7,6 +7,7 @@ too; a held-out site takes no part. Our construction; what it was tried against 
 docs/evidence/real_photographs.md.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from offsite.errors import InputError
+from offsite.files import write_text
 from offsite.retina.inference import Graded
 from offsite.retina.linear.features import TrunkFeatures
 from offsite.retina.linear.settings import LinearSettings
@@ -152,6 +154,8 @@ def fit_linear(
     save_tensors(folder / "weights.safetensors", network.state_dict())
     tensors = {name: torch.from_numpy(array) for name, array in whole.arrays().items()}
     save_tensors(folder / SUMS, tensors)
+    lines = [json.dumps({"epoch": n, "scores": {"error": float(e)}}) for n, e in enumerate(errors)]
+    write_text(folder / "curves.jsonl", "\n".join(lines) + "\n")  # a line for each penalty
     result = FitResult(folder / "weights.safetensors", None, None, 0, "fitted to sums")
     record(folder, digest, result)
     facts = {

@@ -28,13 +28,19 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
 
 @app.command()
 def retina(output: Output = Path("demo/retina")) -> None:
-    """Photographs: preparation, DECO, report, registry, grading of new photographs.
+    """Photographs: preparation, a linear head on a pretrained trunk, report, registry, new cases.
+
+    At the end the clinic that was left out fits the last layer with fifty of its own patients.
 
     Takes nothing; gives a folder with cohort, job, results, report, worklist and MLflow store.
 
     Example: offsite demo retina -o demo/retina
     """
+    from offsite.workflows.demo import refitting
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 
-    demo.run(demo_retina.write_demo(output), demo_retina.write_new_cases(output))
+    config = demo_retina.write_demo(output)
+    demo.run(config, demo_retina.write_new_cases(output))
+    local, others = demo_retina.write_local_cases(output)
+    refitting.refit(config, local, others, demo_retina.HELD_OUT)

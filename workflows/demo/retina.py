@@ -10,13 +10,37 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
     make_fundus_cohort,
 )
-from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+from offsite.preprocessing.synthetic.fundus.sites import (
+    CLINICS,
+    GRADES,
+    CameraProfile,
+    ClinicProfile,
+)
 from offsite.workflows.console.messages import say
 
 HELD_OUT = CLINICS[-1].name
-# Small photographs, so that a network trained from nothing is done in minutes on two cores.
+# Small photographs, so that the whole job is done in minutes on two cores.
 COHORT = SyntheticFundusSettings(patients_per_site=100, px=96, graders=False)
 NEW_CASES = COHORT.model_copy(update={"patients_per_site": 2, "eyes": (1, 1), "seed": 1})
+STRANGE = ClinicProfile(
+    name="foxglove",
+    camera=CameraProfile(
+        tint=(0.55, 1.0, 1.5),
+        saturation=0.35,
+        gamma=1.7,
+        contrast=0.6,
+        haze=0.35,
+        blur=9.0,
+        noise=0.05,
+        vignette=0.6,
+        jpeg_quality=60,
+    ),
+)
+"""A sixth clinic, whose camera is unlike all others: a model should not answer for it."""
+STRANGE_CASES = NEW_CASES.model_copy(
+    update={"patients_per_site": 5, "seed": 2, "clinics": (STRANGE,)}
+)
+LOCAL_PATIENTS = 50
 
 
 def write_demo(folder: Path) -> Path:
@@ -36,13 +60,8 @@ def write_demo(folder: Path) -> Path:
             "urgent_classes": list(GRADES[3:]),
             "ordinal": True,
         },
-        "preparation": {"px": 64},
-        "training": {
-            "method": "deco",
-            "backbone": {"width": 16},
-            "batch_size": 32,
-            "fit": {"epochs": 16, "learning_rate": 0.002},
-        },
+        "preparation": {"px": 96},
+        "training": {"method": "linear"},
         "tracking": {"experiment": "demo retina", "model": "demo-photographs"},
         "cells": {"shards": 1},
     }
@@ -54,7 +73,9 @@ def write_demo(folder: Path) -> Path:
 def write_new_cases(folder: Path) -> Path:
     """Make photographs that no one has graded, one file of them no picture at all; return their table."""
     table = pd.read_csv(make_fundus_cohort(folder / "new-cases", NEW_CASES))
-    table = table[["image", "patient", "site", "eye"]]
+    strange = pd.read_csv(make_fundus_cohort(folder / "new-cases" / STRANGE.name, STRANGE_CASES))
+    strange["image"] = f"{STRANGE.name}/" + strange["image"]
+    table = pd.concat([table, strange])[["image", "patient", "site", "eye"]]
     write_text(folder / "new-cases" / "images" / "not-a-photograph.jpg", "This is a text file.\n")
     bad = {"image": "images/not-a-photograph.jpg", "patient": "nobody", "site": HELD_OUT}
     table = pd.concat([table, pd.DataFrame([bad])]).fillna("")
@@ -62,3 +83,18 @@ def write_new_cases(folder: Path) -> Path:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     return path
+
+
+def write_local_cases(folder: Path) -> tuple[Path, Path]:
+    """Part the held-out clinic's cases in two tables by patients: to refit with, and to judge by."""
+    table = pd.read_csv(folder / "cohort" / "cohort.csv", dtype=str, keep_default_na=False)
+    here = table[table["site"] == HELD_OUT]
+    patients = sorted(here["patient"].unique())[:LOCAL_PATIENTS]
+    local = here["patient"].isin(patients)
+    paths = []
+    for name, rows in (("local.csv", here[local]), ("others.csv", here[~local])):
+        path = folder / "cohort" / name
+        with replacing(path) as temporary:
+            rows.to_csv(temporary, index=False, lineterminator="\n")
+        paths.append(path)
+    return paths[0], paths[1]

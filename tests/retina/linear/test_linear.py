@@ -47,6 +47,7 @@ def test_a_run_writes_what_later_stages_read(run, prepared):
     folder, table = run
     assert {path.name for path in folder.iterdir()} >= {
         "settings.json", "splits.parquet", "weights.safetensors", "run.json", "fit.json", SUMS,
+        "curves.jsonl",
         "predictions.parquet", "embeddings.npy", "logits.npy", "excluded.csv",
     }  # fmt: skip
     assert np.load(folder / "embeddings.npy").shape == (len(table), 1024)
