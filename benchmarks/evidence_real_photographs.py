@@ -64,9 +64,7 @@ def run(options: argparse.Namespace) -> None:
     end = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
     cohort = build_cohort(options.data, SITES, 10**9, options.out)
-    cells = experiment_cells(
-        ["linear"], divisions_of("leave_one_site_out", cohort.sites), options.seeds
-    )
+    divisions = divisions_of("leave_one_site_out", cohort.sites)
     for px in options.px:
         prepared = options.out / f"prepared-{px}"
         preparation = FundusSettings(px=px, enhancement="matched", already_cropped=True)
@@ -75,12 +73,17 @@ def run(options: argparse.Namespace) -> None:
             settings = RetinaSettings.model_validate(
                 {"method": "linear", "backbone": {"stages": stages}}
             )
-            run_protocol(
-                cohort, prepared, settings, cells, options.out / f"runs-{px}-{stages}",
-                splits=SplitSettings(val=0.15, test=0.15),
-                progress=lambda done, total, cell: print(done, total, cell.name, flush=True),
-                go_on=lambda: time.monotonic() < end,
-            )  # fmt: skip
+            for seed in options.seeds:  # each seed has a division of the training sites of its own
+                run_protocol(
+                    cohort,
+                    prepared,
+                    settings,
+                    experiment_cells(["linear"], divisions, [seed]),
+                    options.out / f"runs-{px}-{stages}",
+                    splits=SplitSettings(val=0.15, test=0.15, seed=seed),
+                    progress=lambda done, total, cell: print(done, total, cell.name, flush=True),
+                    go_on=lambda: time.monotonic() < end,
+                )
 
 
 def figures(folder: Path, draws: int) -> list[dict[str, object]]:

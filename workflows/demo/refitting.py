@@ -56,7 +56,9 @@ def _kappa(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, 
     running.predict([table], model, options, tracking_uri=job.tracking_uri)
     answers = pd.read_csv(folder / "results.csv", keep_default_na=False, encoding="utf-8-sig")
     truth = pd.read_csv(table, dtype=str, keep_default_na=False)
-    known = {Path(image).name: label for image, label in zip(truth["image"], truth["label"], strict=True)}
+    known = {
+        Path(image).name: label for image, label in zip(truth["image"], truth["label"], strict=True)
+    }
     index = {name: number for number, name in enumerate(classes)}
     pairs = np.array(
         [
