@@ -24,6 +24,12 @@ from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 EVALUATION = "evaluation"
 
+RETIRED = (
+    ("evaluation", "selective", "seed"),
+    ("evaluation", "selective", "minimum_rows"),
+)
+"""Settings that earlier runs recorded and that nothing reads any more: `metrics` decides both."""
+
 
 def evaluate_run(folder: str | Path) -> Evaluation:
     """Write the evaluation of a finished run into its folder.
@@ -124,8 +130,14 @@ def finished_run(path: Path) -> dict[str, Any]:
 
 
 def configuration_of(path: Path) -> Configuration:
-    """Return the configuration that a run was trained with."""
-    return validate_configuration(read_json(path / CONFIGURATION), path / CONFIGURATION)
+    """Return the configuration that a run was trained with, by this version or an earlier one."""
+    values = read_json(path / CONFIGURATION)
+    for *groups, name in RETIRED:
+        group = values
+        for key in groups:
+            group = group.get(key, {})
+        group.pop(name, None)
+    return validate_configuration(values, path / CONFIGURATION)
 
 
 def cohort_flow(path: Path) -> pd.DataFrame:
