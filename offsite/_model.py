@@ -104,6 +104,6 @@ def load_model(model: str | Path, tracking_uri: str | None = None, device: str =
     InputError
         There is no such model, store or device, or a file of the model was changed.
     """
-    chosen = device_named(device)
+    device_used = device_named(device)
     with opened_model(str(model), tracking_uri) as package:
-        return Model(package, chosen)
+        return Model(package, device_used)

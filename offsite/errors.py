@@ -43,12 +43,12 @@ class InputError(ValueError):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        place = [self.file] if self.file else []
+        parts = [self.file] if self.file else []
         if self.row is not None:
-            place.append(f"row {self.row}")
+            parts.append(f"row {self.row}")
         if self.column is not None:
-            place.append(f"column '{self.column}'")
-        where = ", ".join(place)
+            parts.append(f"column '{self.column}'")
+        where = ", ".join(parts)
         return f"{where + ': ' if where else ''}{self.problem}. {self.remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -52,8 +52,10 @@ class TrunkEncoder:
         weights: str | None = None,
         device: str = "auto",
     ) -> None:
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.tile_px, self.mpp, self.device = tile_px, mpp, torch.device(chosen)
+        device_name = (
+            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        )
+        self.tile_px, self.mpp, self.device = tile_px, mpp, torch.device(device_name)
         self.dimensions = reading.dimensions
         state = trunk_state(weights)
         facts = {
@@ -70,8 +72,8 @@ class TrunkEncoder:
         """Return features (float32, N x D) of tiles (uint8 RGB, N x P x P x 3)."""
         check_pixels(pixels)
         step = _AT_ONCE.get(self.device.type, 8)
-        found = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
-        return np.concatenate([np.empty((0, self.dimensions), np.float32), *found])
+        batches = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
+        return np.concatenate([np.empty((0, self.dimensions), np.float32), *batches])
 
     @torch.inference_mode()
     def _run(self, pixels: np.ndarray) -> np.ndarray:
@@ -80,8 +82,8 @@ class TrunkEncoder:
             tiles = torch.nn.functional.interpolate(
                 tiles, (self._px, self._px), mode="bilinear", antialias=True
             )
-        found: np.ndarray = self._reader(tiles).cpu().numpy()
-        return found
+        read_features: np.ndarray = self._reader(tiles).cpu().numpy()
+        return read_features
 
 
 class JoinedEncoder:

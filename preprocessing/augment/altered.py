@@ -36,13 +36,13 @@ def altered(picture: np.ndarray, copy: int, key: int) -> np.ndarray:
     if copy == 1:
         return np.ascontiguousarray(picture[:, ::-1])
     draw = np.random.default_rng([key, copy])
-    found = picture.astype(np.float32)
-    found = found[:, ::-1] if draw.random() < 0.5 else found
-    found = np.ascontiguousarray(found[::-1] if draw.random() < 0.5 else found)
-    found = _balanced(_resolved(found, draw), draw)
+    changed = picture.astype(np.float32)
+    changed = changed[:, ::-1] if draw.random() < 0.5 else changed
+    changed = np.ascontiguousarray(changed[::-1] if draw.random() < 0.5 else changed)
+    changed = _balanced(_resolved(changed, draw), draw)
     if draw.random() < 0.4:
-        return _through_jpeg(found, int(draw.integers(30, 90)))
-    return _bytes(found)
+        return _through_jpeg(changed, int(draw.integers(30, 90)))
+    return _bytes(changed)
 
 
 def _resolved(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
@@ -64,12 +64,12 @@ def _balanced(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Another contrast about the mean, gain and offset of each colour, at times paler."""
     mean = picture.mean()
     gain = draw.uniform(0.7, 1.4) * draw.uniform(0.75, 1.33, 3)
-    found = (picture - mean) * gain.astype(np.float32) + mean
-    found += draw.uniform(-8, 8, 3).astype(np.float32)
+    changed = (picture - mean) * gain.astype(np.float32) + mean
+    changed += draw.uniform(-8, 8, 3).astype(np.float32)
     if draw.random() < 0.3:
         share = np.float32(draw.uniform(0, 0.6))
-        found += share * (found.mean(axis=2, keepdims=True) - found)
-    return np.asarray(found, np.float32)
+        changed += share * (changed.mean(axis=2, keepdims=True) - changed)
+    return np.asarray(changed, np.float32)
 
 
 def _bytes(picture: np.ndarray) -> np.ndarray:

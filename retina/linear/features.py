@@ -64,13 +64,13 @@ class TrunkFeatures:
         digests = photographs.store.digests
         keys = [(digests[row], copy) for row, copy in wanted]
         known = self._known()
-        missing = [place for place, key in enumerate(keys) if key not in known]
+        missing = [index for index, key in enumerate(keys) if key not in known]
         done = 0
         while done < len(missing):
             # The file is written anew each time, so the blocks grow with it.
             block = missing[done : done + max(BLOCK, len(known) // 4)]
-            found = self._read(photographs, [wanted[place] for place in block])
-            self._add([keys[place] for place in block], found, known)
+            rows_of_features = self._read(photographs, [wanted[index] for index in block])
+            self._add([keys[index] for index in block], rows_of_features, known)
             done += len(block)
             if progress is not None:
                 progress(done, len(missing))
@@ -92,13 +92,13 @@ class TrunkFeatures:
         except (OSError, KeyError, TypeError):
             return {}
         return {
-            (name, int(copy)): place
-            for place, (name, copy) in enumerate(zip(names, copies, strict=True))
+            (name, int(copy)): index
+            for index, (name, copy) in enumerate(zip(names, copies, strict=True))
         }
 
     @torch.inference_mode()
     def _read(self, photographs: RunPhotographs, wanted: Wanted) -> np.ndarray:
-        found = []
+        rows_of_features = []
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
             pictures = photographs.store.pixels(np.array([row for row, _ in part]))
@@ -107,11 +107,14 @@ class TrunkFeatures:
                 altered.altered(picture, copy, int(digest[:15], 16))
                 for picture, (_, copy), digest in zip(pictures, part, digests, strict=True)
             ]
-            found.append(self._network(normalised(np.stack(copies))).embedding.numpy())
-        return np.concatenate(found)
+            rows_of_features.append(self._network(normalised(np.stack(copies))).embedding.numpy())
+        return np.concatenate(rows_of_features)
 
     def _add(
-        self, keys: list[tuple[str, int]], found: np.ndarray, known: dict[tuple[str, int], int]
+        self,
+        keys: list[tuple[str, int]],
+        rows_of_features: np.ndarray,
+        known: dict[tuple[str, int], int],
     ) -> None:
         """Write the file with further rows; it is the old one or the new one, never a part."""
         names, copies, features = [], np.empty(0, np.int64), np.empty((0, self._dimensions))
@@ -123,5 +126,5 @@ class TrunkFeatures:
             file.attrs["facts"] = digest_of(self.facts)
             file["picture"] = [*names, *(name for name, _ in keys)]
             file["copy"] = np.concatenate([copies, [copy for _, copy in keys]]).astype(np.int64)
-            file["features"] = np.concatenate([features, found]).astype(np.float32)
-        known |= {key: len(names) + place for place, key in enumerate(keys)}
+            file["features"] = np.concatenate([features, rows_of_features]).astype(np.float32)
+        known |= {key: len(names) + index for index, key in enumerate(keys)}

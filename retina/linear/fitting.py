@@ -139,13 +139,13 @@ def fit_linear(
     left_out = np.empty((len(settings.penalties), len(train)))
     for fold, part in enumerate(parts):
         inside = np.flatnonzero(folds == fold)
-        for place, (slope, start) in enumerate(fit_grades(whole - part, settings.penalties)):
-            left_out[place, inside] = features[train[inside]] @ slope + start
+        for index, (slope, start) in enumerate(fit_grades(whole - part, settings.penalties)):
+            left_out[index, inside] = features[train[inside]] @ slope + start
     errors = ((left_out - labels[train]) ** 2) @ share
-    chosen = int(np.flatnonzero(errors <= (1 + settings.slack) * errors.min())[-1])
-    ((slope, start),) = fit_grades(whole, [settings.penalties[chosen]])
+    strongest = int(np.flatnonzero(errors <= (1 + settings.slack) * errors.min())[-1])
+    ((slope, start),) = fit_grades(whole, [settings.penalties[strongest]])
     network.set_head(torch.from_numpy(slope).float(), start)
-    grades = np.concatenate([left_out[chosen], features[val] @ slope + start])
+    grades = np.concatenate([left_out[strongest], features[val] @ slope + start])
     both = np.concatenate([train, val])
     cuts = fit_cut_points(
         grades, labels[both], n_classes, site_weights(photographs.sites[both], settings.site_share)
@@ -159,7 +159,7 @@ def fit_linear(
     result = FitResult(folder / "weights.safetensors", None, None, 0, "fitted to sums")
     record(folder, digest, result)
     facts = {
-        "penalty": settings.penalties[chosen],
+        "penalty": settings.penalties[strongest],
         "errors_at_left_out_patients": [float(error) for error in errors],
         "kappa_of_cut_points": cuts.kappa,
         "trunk": trunk_digest,
@@ -175,8 +175,8 @@ def site_weights(sites: np.ndarray, exponent: float) -> np.ndarray:
     >>> site_weights(np.array([0, 1, 1, 1, 1]), 1.0).tolist()
     [0.5, 0.125, 0.125, 0.125, 0.125]
     """
-    _, place, counts = np.unique(sites, return_inverse=True, return_counts=True)
-    weights = counts[place].astype(np.float64) ** -exponent
+    _, site_of_row, counts = np.unique(sites, return_inverse=True, return_counts=True)
+    weights = counts[site_of_row].astype(np.float64) ** -exponent
     return np.asarray(weights / weights.sum())
 
 
@@ -192,6 +192,6 @@ def _folds(photographs: RunPhotographs, train: np.ndarray, folds: int, seed: int
         )  # fmt: skip
     order = np.random.default_rng(seed).permutation(len(names))
     sites = np.array([name.split("\n")[0] for name in names])
-    place = np.empty(len(names), np.int64)
-    place[order[np.argsort(sites[order], kind="stable")]] = np.arange(len(names)) % folds
-    return np.asarray(place[np.searchsorted(names, patients)])
+    fold_of_patient = np.empty(len(names), np.int64)
+    fold_of_patient[order[np.argsort(sites[order], kind="stable")]] = np.arange(len(names)) % folds
+    return np.asarray(fold_of_patient[np.searchsorted(names, patients)])

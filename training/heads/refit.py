@@ -137,9 +137,9 @@ def gain_bound(
     >>> round(gain, 3), round(bound, 3)
     (0.667, 0.18)
     """
-    _, place = np.unique(patients, return_inverse=True)
-    counts = np.bincount(place)
-    fall = np.bincount(place, weights=before - after) / counts
+    _, patient_of_row = np.unique(patients, return_inverse=True)
+    counts = np.bincount(patient_of_row)
+    fall = np.bincount(patient_of_row, weights=before - after) / counts
     mean = float(fall.mean())
     if len(fall) < 2:
         return mean, -np.inf
@@ -148,9 +148,9 @@ def gain_bound(
 
 
 def _halves(patients: np.ndarray, seed: int) -> np.ndarray:
-    names, place = np.unique(patients, return_inverse=True)
+    names, patient_of_row = np.unique(patients, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
-    return np.asarray((order % 2 == 1)[place])
+    return np.asarray((order % 2 == 1)[patient_of_row])
 
 
 def _fitted(

@@ -103,10 +103,10 @@ class RowSums:
 
 def together(parts: Sequence[RowSums]) -> RowSums:
     """Return the sums over all parts; at least one."""
-    found = parts[0]
+    total = parts[0]
     for part in parts[1:]:
-        found = found + part
-    return found
+        total = total + part
+    return total
 
 
 def fit_grades(sums: RowSums, penalties: Sequence[float]) -> list[tuple[np.ndarray, float]]:
@@ -143,11 +143,11 @@ def fit_grades(sums: RowSums, penalties: Sequence[float]) -> list[tuple[np.ndarr
     deviation = np.where(variance > _FLAT, np.sqrt(np.maximum(variance, _FLAT)), 1.0)
     correlations = covariance / deviation / deviation[:, None]
     target = (numbers @ sums.sums / total - mean * centre) / deviation
-    found = []
+    heads = []
     for penalty in penalties:
         factor = cho_factor(
             correlations + penalty * np.eye(len(mean)), lower=True, overwrite_a=True
         )
         slope = cho_solve(factor, target) / deviation
-        found.append((slope, centre - float(mean @ slope)))
-    return found
+        heads.append((slope, centre - float(mean @ slope)))
+    return heads

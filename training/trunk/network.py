@@ -66,10 +66,10 @@ class Lite0(nn.Module):
 
         Inputs are those of `trunk_input`, not pixels in 0..1 and not ImageNet's mean and deviation.
         """
-        found = [self.stem(inputs)]
+        maps = [self.stem(inputs)]
         for stage in self.stages:
-            found.append(stage(found[-1]))
-        return found
+            maps.append(stage(maps[-1]))
+        return maps
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last map, B x 1280 x h x w."""
@@ -140,8 +140,8 @@ class _Block(nn.Module):
         self.shortcut = stride == 1 and incoming == outgoing
 
     def forward(self, features: Tensor) -> Tensor:
-        found = self.path(features)
-        return found + features if self.shortcut else found
+        outputs = self.path(features)
+        return outputs + features if self.shortcut else outputs
 
 
 def folded_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ def statistics_of(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Ten
     maps : sequence of Tensor
         Of every stage, as `Lite0.maps` gives them: B x K x h x w.
     """
-    found = []
+    statistics_of_stages = []
     for name, features in zip(STAGE_NAMES, maps, strict=True):
         if name not in settings.names:
             continue
@@ -33,10 +33,10 @@ def statistics_of(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Ten
         share = _share(features.shape[-2], features.shape[-1], settings.region).to(rows.device)
         mean = rows @ share
         if "mean" in settings.statistics:
-            found.append(mean)
+            statistics_of_stages.append(mean)
         if "deviation" in settings.statistics:
-            found.append(torch.sqrt((rows - mean[..., None]).square() @ share))
-    return torch.cat(found, dim=1)
+            statistics_of_stages.append(torch.sqrt((rows - mean[..., None]).square() @ share))
+    return torch.cat(statistics_of_stages, dim=1)
 
 
 def statistic_maps(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Tensor:
@@ -47,7 +47,7 @@ def statistic_maps(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Te
     nearly equal parts.
     """
     grid = (maps[-1].shape[-2], maps[-1].shape[-1])
-    found = []
+    statistics_of_stages = []
     for name, features in zip(STAGE_NAMES, maps, strict=True):
         if name not in settings.names:
             continue
@@ -61,8 +61,8 @@ def statistic_maps(maps: Sequence[Tensor], settings: TrunkReadingSettings) -> Te
         for statistic in ("mean", "deviation"):
             if statistic in settings.statistics:
                 weighed = parts[statistic] * (share * height * width)
-                found.append(torch.nn.functional.adaptive_avg_pool2d(weighed, grid))
-    return torch.cat(found, dim=1)
+                statistics_of_stages.append(torch.nn.functional.adaptive_avg_pool2d(weighed, grid))
+    return torch.cat(statistics_of_stages, dim=1)
 
 
 def _share(height: int, width: int, region: str) -> Tensor:

@@ -32,16 +32,16 @@ class TrunkReadingSettings(Settings):
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        for name, chosen in (("stages", self.stages), ("statistics", self.statistics)):
-            if not isinstance(chosen, str) and (not chosen or len(set(chosen)) < len(chosen)):
+        for name, named in (("stages", self.stages), ("statistics", self.statistics)):
+            if not isinstance(named, str) and (not named or len(set(named)) < len(named)):
                 raise ValueError(f"{name} must name something, and nothing twice")
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
         """The stages, from early to late."""
-        chosen = _GROUPS[self.stages] if isinstance(self.stages, str) else self.stages
-        return tuple(name for name in STAGE_NAMES if name in chosen)
+        named = _GROUPS[self.stages] if isinstance(self.stages, str) else self.stages
+        return tuple(name for name in STAGE_NAMES if name in named)
 
     @property
     def dimensions(self) -> int:

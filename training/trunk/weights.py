@@ -73,9 +73,9 @@ def _keep(file: Path, state: dict[str, Tensor]) -> None:
 
 def cached_file() -> Path:
     """Return where the converted weights are kept: ``OFFSITE_CACHE``, or the user's cache."""
-    own = os.environ.get("OFFSITE_CACHE")
+    cache_folder = os.environ.get("OFFSITE_CACHE")
     general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(own) if own else Path(general) / "offsite"
+    root = Path(cache_folder) if cache_folder else Path(general) / "offsite"
     return root / f"efficientnet-lite0-{WHEEL_SHA256[:8]}.safetensors"
 
 
@@ -87,8 +87,8 @@ def wheel_file() -> Path:
     InputError
         Code ``missing_package``.
     """
-    found = find_spec(WHEEL.replace("-", "_"))
-    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+    wheel = find_spec(WHEEL.replace("-", "_"))
+    for folder in (wheel.submodule_search_locations or ()) if wheel is not None else ():
         file = Path(folder) / "models" / _FILE
         if file.is_file():
             return file
@@ -141,7 +141,7 @@ def _of_cache(file: Path) -> dict[str, Tensor]:
 
 
 def _of_file(file: Path) -> dict[str, Tensor]:
-    own = Lite0().state_dict()
+    expected_state = Lite0().state_dict()
     try:
         content = file.read_bytes()
         if file.suffix == ".safetensors":
@@ -150,7 +150,10 @@ def _of_file(file: Path) -> dict[str, Tensor]:
             state = load(content)
         else:
             state = _converted(content)
-        return {name: state[name].to(own[name].dtype).reshape(own[name].shape) for name in own}
+        return {
+            name: state[name].to(expected_state[name].dtype).reshape(expected_state[name].shape)
+            for name in expected_state
+        }
     except Exception as error:  # each reader raises its own kinds for what is absent or damaged
         raise InputError(
             f"cannot be read as weights of EfficientNet-Lite0 ({type(error).__name__})", file=file,

@@ -105,8 +105,8 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
 def _over_referral(findings: Findings, task: str, rows: pd.DataFrame) -> list[Point]:
     """The sites where the threshold calls more of the healthy positive than where it was chosen."""
     specificity = rows[rows["metric"] == "specificity"]
-    chosen = specificity[specificity["site"] == CHOSEN]
-    promised = None if chosen.empty else present(chosen["value"].iloc[0])
+    at_training_sites = specificity[specificity["site"] == CHOSEN]
+    promised = None if at_training_sites.empty else present(at_training_sites["value"].iloc[0])
     if promised is None:
         return []
     worse = [
