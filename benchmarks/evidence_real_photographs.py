@@ -197,8 +197,8 @@ the threshold that found 90 % of them on the training sites' validation photogra
 at the one that found 90 % of them among the local cases, each answered by a head that did not see it."""
 AFTER = """The recipe (copies, weight of sites, penalty's slack, 160 px) was settled on these three sites, on
 other divisions (seeds 0 to 2) than those shown; the figures speak of these sites and of no fourth one.
-The rows from nothing are of [the page on methods](../retina.md), with at most 1,000 photographs of a
-site."""
+The rows from nothing are of [earlier trials](retina_trials.md), with at most 1,000 photographs of a
+site. The filtered copy of APTOS is not what a camera gives."""
 
 
 def main() -> None:
