@@ -44,7 +44,7 @@ def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "no such cohort table" in done.stderr
+    assert "there is no such table" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

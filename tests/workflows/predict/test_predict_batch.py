@@ -215,7 +215,13 @@ def test_an_interrupted_run_leaves_valid_results_and_goes_on(
     assert len(rest.prepared) == 12
     whole = tmp_path / "whole"
     predict(package, [images], whole)
-    assert (whole / "results.csv").read_text() == (out / "results.csv").read_text()
+    assert without_the_hour(rows_of(whole)) == without_the_hour(rows_of(out))
+
+
+def without_the_hour(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows but for when each was answered, which alone may differ between two runs."""
+    assert all(row["answered_at"] for row in rows)
+    return [{name: cell for name, cell in row.items() if name != "answered_at"} for row in rows]
 
 
 def test_fail_fast_stops_early(package: Package, images: Path, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ except InputError as error:
     raise WorkflowError(str(error)) from error
 
 # Rules ask for these by a function: in a plain text Snakemake takes braces for its own.
-CONFIG = shlex.join([str(JOB.file), *(word for text in OVERRIDES for word in ("--set", text))])
+CONFIG = shlex.join(
+    [str(JOB.file), *(word for text in OVERRIDES for word in ("--set", text))]
+)
 OFFSITE = f"{shlex.quote(sys.executable)} -m offsite"
 SHARDS = JOB.configuration.cells.shards
 STAGES = stages_of(JOB)
