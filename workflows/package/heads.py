@@ -38,8 +38,8 @@ def sums_of_run(
     if (run / SUMS).is_file():
         from safetensors.numpy import load_file
 
-        sums = dict(load_file(run / SUMS))
-        return {**sums, "penalty": np.array(float(facts.get("penalty", _PENALTY)))}
+        kept = dict(load_file(run / SUMS))
+        return {**kept, "penalty": np.array(float(facts.get("penalty", _PENALTY)))}
     table, embeddings = predictions.table, predictions.embeddings
     if embeddings is None or embeddings.shape[1] > WIDEST:
         return {}
