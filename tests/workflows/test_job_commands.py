@@ -82,10 +82,14 @@ def same_tables(found: Path, wanted: Path) -> None:
 def test_killed_tiling_goes_on(made: Path, fresh: Callable[..., Path]) -> None:
     config = fresh()
     tiles = config.parent / "results" / "tiles"
-    killed(lambda: len(list(tiles.glob("*.json"))) >= 3, "tile", config, "--workers", "1")
-    # A slide is done when its table stands beside its record; the record comes first.
-    before = marks([file for file in tiles.glob("*.json") if file.with_suffix(".parquet").exists()])
-    assert 2 <= len(before) < 18
+
+    def finished() -> list[Path]:
+        """A slide is done when its table stands beside its record; the record comes first."""
+        return [file for file in tiles.glob("*.json") if file.with_suffix(".parquet").exists()]
+
+    killed(lambda: len(finished()) >= 3, "tile", config, "--workers", "1")
+    before = marks(finished())
+    assert 3 <= len(before) < 18
     done = offsite("tile", config)
     assert done.returncode == 0, done.stderr
     same_tables(config.parent / "results/tiles.csv", made / "results/tiles.csv")
