@@ -36,6 +36,11 @@ from offsite.locks import PREFIX, writing
 from offsite.ownership import refuse_link, refuse_strangers, remove_named
 
 _REPORT, _FIGURES = "report.html", "figures"
+_EARLIER_TABLES = (
+    "cohort", "per_site", "confusion", "meta", "shrunken", "operating_points", "net_benefit",
+    "calibration", "reliability", "ood", "shift", "shift_details", "conformal", "selective",
+    "risk_coverage", "cohort_flow", "quality",
+)  # fmt: skip
 _VERSIONS = ("offsite", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -264,6 +269,7 @@ def _clear(folder: Path) -> None:
     if not (folder / RECORD).is_file():
         return
     record = read_json(folder / RECORD)
-    # Evaluations of earlier versions name their tables alone.
-    named = record.get("written") or [*record.get("files", {}), _REPORT, *_figures(folder)]
+    # Evaluations of earlier versions name their tables alone, and no file before they are done.
+    tables = record.get("files") or [f"{name}.csv" for name in _EARLIER_TABLES]
+    named = record.get("written") or [*tables, _REPORT, *_figures(folder)]
     remove_named(folder, named)

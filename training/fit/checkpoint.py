@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn, optim
 
 from offsite.errors import InputError
-from offsite.files import file_digest, read_json, replacing, write_json, write_text
+from offsite.files import file_digest, read_json, write_bytes, write_json, write_text
 from offsite.ownership import remove_named
 from offsite.training.run_folder import CHECKPOINT_FILE
 
@@ -37,7 +37,11 @@ class Checkpoint:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors atomically; tied tensors are written twice."""
+    """Write tensors atomically; tied tensors are written twice.
+
+    The library's own ``save_file`` is not used: killed, it leaves a temporary file whose name
+    tells nobody whose it is.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     seen: set[int] = set()
     for name, tensor in plain.items():
@@ -45,8 +49,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if pointer in seen:
             plain[name] = tensor.clone()
         seen.add(pointer)
-    with replacing(path) as temporary:
-        save_file(plain, temporary)
+    write_bytes(path, save(plain))
 
 
 def save_checkpoint(
