@@ -108,7 +108,7 @@ def run(cell: Cell) -> dict[str, float | None]:
 
 
 def cell_of(method: str, ratio: int, seed: int, temperature: float, jitter: float) -> Cell:
-    """Return everything that a result hangs on, as one cell."""
+    """Return everything that a result depends on, as one cell."""
     return {
         "method": method, "ratio": ratio, "seed": seed, "temperature": temperature,
         "jitter": jitter, "version": VERSION, "model": ScMilSettings.model_validate({}).digest()[:12],

@@ -103,7 +103,7 @@ def evaluate(
     ------
     InputError
         The predictions cannot be used (:func:`offsite.evaluation.predictions.checks.check_rows`), or a task does not
-        fit the classes, or the primary metric is none that there is.
+        fit the classes, or no metric has the name of the primary one.
     """
     settings = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)

@@ -122,7 +122,7 @@ def evaluate(
         Your name of a column by offsite's: ``site``, ``patient``, ``label``, and where there are
         such columns ``image``, ``split``, ``prob_<class>``, or ``score``: of two classes, the
         probability of the second. ``{"patient": None}`` says that every row is of another
-        patient. A column that bears offsite's name, or a probability that bears its class's, need
+        patient. A column that has offsite's name, or a probability that has its class's, need
         not be named.
     task : str, sequence of str or mapping, optional
         What counts as positive: a class, several, or several named tasks

@@ -50,7 +50,7 @@ class Slide:
         self.path, self.dimensions, self.mpp = slide.path, slide.dimensions, slide.mpp
 
     def tiles(self, mpp: float = 0.5, px: int = 224, tissue: float = 0.5) -> Iterator[Tile]:
-        """Yield the tiles with tissue, row by row: the same that `offsite tile` keeps.
+        """Yield the tiles with tissue, row by row: the same that `offsite workflow tile` keeps.
 
         Tiles of pen, folds, blur or glass are left out. The whole slide is looked at before the
         first one comes; then a tile is read when it is asked for.

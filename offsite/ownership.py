@@ -38,7 +38,7 @@ def refuse_link(folder: str | Path) -> None:
 def in_the_way(path: str | Path) -> InputError:
     """Make the error for something that offsite would have to overwrite and did not write."""
     return InputError(
-        "something that offsite did not write bears the name of a result",
+        "something that offsite did not write has the name of a result",
         remedy="Move it to another folder; offsite removes and overwrites only its results",
         file=path,
         code=NOT_OURS,
@@ -74,7 +74,7 @@ def remove_written(folder: str | Path, digests: Mapping[str, str]) -> None:
     Raises
     ------
     InputError
-        The folder is a link (``linked_folder``), or something else bears one of the names
+        The folder is a link (``linked_folder``), or something else has one of the names
         (``not_ours``): it is named, and stays.
     """
     refuse_link(folder)
@@ -89,7 +89,7 @@ def remove_written(folder: str | Path, digests: Mapping[str, str]) -> None:
 
 
 def refuse_strangers(folder: str | Path, names: Iterable[str]) -> None:
-    """Refuse to write where something bears one of the names already.
+    """Refuse to write where something has one of the names already.
 
     Raises
     ------

@@ -56,7 +56,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self.addresses)
 
     def named(self, name: str) -> T:
-        """Return what bears the name.
+        """Return what has the name.
 
         Raises
         ------

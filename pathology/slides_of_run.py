@@ -178,7 +178,7 @@ def _said(folder: Path) -> pd.DataFrame:
         raise InputError(
             f"the table cannot be read ({error})",
             file=folder / TABLE,
-            remedy="Run `offsite embed` again: it writes the table anew",
+            remedy="Run `offsite workflow embed` again: it writes the table anew",
             code="bad_feature_table",
         ) from error
 
@@ -207,7 +207,7 @@ def _usable(
                     error.problem,
                     file=path,
                     code=error.code,
-                    remedy="Run `offsite embed` again: it makes the file anew",
+                    remedy="Run `offsite workflow embed` again: it makes the file anew",
                 ) from error
             if error.code != "not_embedded":
                 faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")

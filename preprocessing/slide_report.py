@@ -1,7 +1,7 @@
 """What differs between sites before any model sees a tile: acquisition, quality, stain, labels.
 
 Pure functions from tables to tables. ``slides`` is the frame that ``tile_cohort`` returns (or
-``tiles.csv``), a row per slide with its ``site``; figures that cannot be had are None.
+``tiles.csv``), a row per slide with its ``site``; figures that are not known are None.
 """
 
 from collections.abc import Mapping, Sequence

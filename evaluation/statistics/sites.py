@@ -61,7 +61,7 @@ class Sites:
 
     Rows, patients, what is drawn, the draws and the confidence are settled here once, so that no
     two tables of one page can disagree on them. A patient is known by site and number: people of
-    two hospitals who bear one number are two.
+    two hospitals who have one number are two.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ def agreed(
     raise InputError(
         "the tracking server does not settle which run is this job's",
         file=name,
-        remedy="Log it again: `offsite track` (results are kept in files till then)",
+        remedy="Log it again: `offsite workflow track` (results are kept in files till then)",
         code="tracking_server",
     )
 

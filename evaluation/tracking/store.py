@@ -92,7 +92,7 @@ def client_of(uri: str, *, create: bool = True) -> "MlflowClient":
         if any(text in str(error) for text in _DAMAGED):
             raise InputError(
                 "the tracking database is damaged",
-                remedy="Move it away and log again (offsite track, then register): runs are files",
+                remedy="Move it away and log again (offsite workflow track, then offsite model register): runs are files",
                 file=ready,
                 code="tracking_damaged",
             ) from error

@@ -18,7 +18,7 @@ from offsite.settings import Settings
 VERSION = 1
 """Goes up when the layout of the file changes."""
 
-_AGAIN = "Run `offsite embed` again: it makes the file anew"
+_AGAIN = "Run `offsite workflow embed` again: it makes the file anew"
 MAX_TILES = 5_000_000
 MAX_DIMENSIONS = 65_536
 
@@ -195,7 +195,7 @@ def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.Fi
 
 
 def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
-    return opened_hdf5(path, first="Run `offsite embed` first", again=_AGAIN)
+    return opened_hdf5(path, first="Run `offsite workflow embed` first", again=_AGAIN)
 
 
 def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:

@@ -76,13 +76,13 @@ def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
     """Find the feature file of each slide, also in folders below; slides without one are left out.
 
     A slide is matched by its name with or without a slide's or a feature file's suffix; a file that
-    bears the slide's suffix too (``S1.svs.h5``) is that slide's. An ``.h5`` is preferred to a
+    has the slide's suffix too (``S1.svs.h5``) is that slide's. An ``.h5`` is preferred to a
     ``.pt``, for it has coordinates.
 
     Raises
     ------
     InputError
-        Code ``two_feature_files`` (two files of the same kind bear the name of one slide) or
+        Code ``two_feature_files`` (two files of the same kind have the name of one slide) or
         ``one_feature_file`` (two slides, as ``S1.svs`` and ``S1.tif``, would share one).
     """
     files_of: dict[str, list[Path]] = {}
@@ -125,7 +125,7 @@ def _stem(name: str) -> str:
 
 
 def _without(name: str, suffixes: Iterable[str]) -> str:
-    """Return a name without the first of the suffixes that it bears."""
+    """Return a name without the first of the suffixes that it has."""
     ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
     return name.removesuffix(name[len(name) - len(ending) :])
 

@@ -135,7 +135,7 @@ def _write(
 ) -> FeatureStore:
     """Pack into a folder where another process may be packing other slides at the same time.
 
-    Arrays bear the store's digest in their names, so a record never lies beside arrays of another
+    Arrays have the store's digest in their names, so a record never lies beside arrays of another
     store. They are mapped before they get their names: whoever removes them then harms no one.
     """
     folder.mkdir(parents=True, exist_ok=True)

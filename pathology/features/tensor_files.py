@@ -11,7 +11,7 @@ SUFFIX = ".pt"
 
 
 def is_tensor_file(path: Path) -> bool:
-    """Say whether a file bears the suffix of a tensor, in small letters or capitals."""
+    """Say whether a file has the suffix of a tensor, in small letters or capitals."""
     return path.suffix.lower() == SUFFIX
 
 

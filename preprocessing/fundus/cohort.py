@@ -116,7 +116,7 @@ def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:
             "no prepared photographs here",
             file=root,
             code="not_prepared",
-            remedy="Prepare the cohort first (offsite prepare)",
+            remedy="Prepare the cohort first (offsite workflow prepare)",
         )
     text = [*_KEPT, "status", "code", "message", "file", "reasons", "warnings", "method"]
     table = pd.read_csv(

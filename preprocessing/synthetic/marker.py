@@ -24,7 +24,7 @@ def clear_if_other(root: Path, stamp: Mapping[str, object], names: Sequence[str]
     Raises
     ------
     InputError
-        A folder is a link, or a file that is in no marker bears the name of an image.
+        A folder is a link, or a file that is in no marker has the name of an image.
     """
     folders = {Path(name).parent for name in names}
     for folder in folders:

@@ -222,7 +222,7 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
         raise InputError(
             f"slide '{slide}' has not been tiled",
             file=record_path(out, slide),
-            remedy="Run `offsite tile` first",
+            remedy="Run `offsite workflow tile` first",
             code="not_tiled",
         )
     if record.status == "failed":
@@ -237,7 +237,7 @@ def load_tiles(out: str | Path, slide: str) -> SlideTiles:
         raise InputError(
             f"{slide}.parquet is missing or damaged",
             file=table_path(out, slide),
-            remedy="Run `offsite tile` again: it makes the file anew",
+            remedy="Run `offsite workflow tile` again: it makes the file anew",
             code=DAMAGED,
         )
     return tiles

@@ -68,7 +68,7 @@ class PixelStore:
             raise InputError(
                 "the prepared picture is missing or damaged",
                 file=self.files[row],
-                remedy="Run `offsite prepare` again: it makes the picture anew",
+                remedy="Run `offsite workflow prepare` again: it makes the picture anew",
                 code="damaged_picture",
             )
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

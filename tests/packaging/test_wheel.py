@@ -70,7 +70,7 @@ def python(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with folders that bear the names of rooms."""
+    """A working directory with folders that have the names of rooms."""
     folder = tmp_path_factory.mktemp("desk")
     for room in ("evaluation", "training"):
         (folder / room).mkdir()

@@ -67,7 +67,7 @@ def test_one_changed_bit_is_refused_by_name_and_is_not_fresh(tmp_path):
     place = data.index(slide.features[:50].tobytes())
     data[place + 9] ^= 4
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.h5.*offsite embed") as caught:
+    with pytest.raises(InputError, match=r"a\.h5.*offsite workflow embed") as caught:
         read_features(path)
     assert caught.value.code == "bad_feature_file"
     assert not is_fresh(path, slide.origin)
@@ -186,12 +186,12 @@ def test_features_of_two_kinds_of_tiles_are_not_mixed(tmp_path, change, words):
 def test_a_damaged_part_of_a_file_is_refused_by_name(tmp_path):
     path = tmp_path / "a.h5"
     rows = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float16)
-    for again in ("Extract the features", "offsite embed"):
+    for again in ("Extract the features", "offsite workflow embed"):
         with h5py.File(path, "w") as file:
             file.create_dataset("features", data=rows, compression="gzip", chunks=(40, 8))
             file["coords"] = np.zeros((400, 2), np.int64)
             place = file["features"].id.get_chunk_info(3).byte_offset
-            if again == "offsite embed":
+            if again == "offsite workflow embed":
                 file.attrs.update(helpers.origin().model_dump())
         data = bytearray(path.read_bytes())
         data[place : place + 40] = bytes(40)

@@ -224,10 +224,10 @@ def test_features_that_were_made_and_are_damaged_stop_the_run(cohort, folder, tm
     said.to_csv(part / "features.csv", index=False)
     file = part / f"{slide}.h5"
     file.write_bytes(file.read_bytes()[:600])
-    with pytest.raises(InputError, match=rf"{file.name}.*offsite embed"):
+    with pytest.raises(InputError, match=rf"{file.name}.*offsite workflow embed"):
         train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
     file.unlink()
-    with pytest.raises(InputError, match=rf"{file.name}.*offsite embed"):
+    with pytest.raises(InputError, match=rf"{file.name}.*offsite workflow embed"):
         train_pathology(cohort, part, settings(epochs=1), tmp_path / "run")
 
 

@@ -51,7 +51,7 @@ def test_a_changed_picture_is_refused_by_name(prepared, tmp_path):
     photographs.store.pixels(np.array([0]))
     shutil.copy(other, one)  # whole, and of the right size
     again = select_photographs(prepared.split("corran"), folder, resident_gib=0)
-    with pytest.raises(InputError, match=rf"{one.name}.*offsite prepare") as caught:
+    with pytest.raises(InputError, match=rf"{one.name}.*offsite workflow prepare") as caught:
         again.store.pixels(np.array([0]))
     assert caught.value.code == "damaged_picture"
 

@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of prose ("offsite trains for that") only what stands in code counts.
 CODE = re.compile(r"^ *```.*?\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|[\s(|])offsite ([a-z]+)(?: ([a-z]+))?(.*)")
-# Folders of results and groups of settings bear the names of rooms.
+# Folders of results and groups of settings have the names of rooms.
 RESULTS = (".json", ".csv", ".html", ".parquet", ".png", ".yaml", ".smk", ".md", ".log", ".db")
 SETTINGS = ("training.", "evaluation.")
 SCRIPT = re.compile(r"(?:python (?:-m )?|\b)(benchmarks(?:/[\w/]+\.py|\.\w+))")

@@ -1,4 +1,4 @@
-"""``offsite site``: a hospital of its own."""
+"""``offsite site``: fit a model to one hospital."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Model, TrackingUri
 
 app = typer.Typer(
-    help="calibrate: check a model with a hospital's cases, and set it for the hospital.",
+    help="calibrate: check a model with a hospital's cases, and fit its settings to the hospital.",
     no_args_is_help=True,
 )
 REFUSED, INTERRUPTED = 4, 130
@@ -17,7 +17,7 @@ REFUSED, INTERRUPTED = 4, 130
 
 @app.callback()
 def _group() -> None:
-    """Keep `calibrate` a word of its own although it is the only one yet."""
+    """Keep `calibrate` a command of the group although it is the only one yet."""
 
 
 @app.command()
@@ -47,7 +47,7 @@ def calibrate(
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
 ) -> None:
-    """Check a model at a site with 50 to 100 labelled local cases, and set it for the site.
+    """Check a model at a site with 50 to 100 labelled local cases, and fit its settings to it.
 
     Takes a cohort of local cases and a model; gives a package with a profile for the site, and
     prints it. From unlabelled cases: an alarm and an estimate of how frequent each class is, and

@@ -1,4 +1,4 @@
-"""Draws are counts that sum up, hang on seed and site alone, and keep strata where asked."""
+"""Draws are counts that sum up, depend on seed and site alone, and keep strata where asked."""
 
 import numpy as np
 import pytest

@@ -124,7 +124,7 @@ def test_other_stores_are_refused_with_a_remedy(uri):
 def test_a_damaged_database_is_named_with_a_remedy(store, damage):
     file = Path(store.removeprefix("sqlite:///"))
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match=r"mlflow\.db.*is damaged.*offsite track"):
+    with pytest.raises(InputError, match=r"mlflow\.db.*is damaged.*offsite workflow track"):
         client_of(store)
 
 

@@ -144,7 +144,7 @@ def test_a_damaged_table_is_refused_by_name_and_made_again(cohort, tiled, tmp_pa
         middle = len(whole) // 2
         changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
         file.write_bytes(whole[:middle] if damage == "cut" else changed)
-    with pytest.raises(InputError, match=rf"{slide}\.parquet.*offsite tile") as caught:
+    with pytest.raises(InputError, match=rf"{slide}\.parquet.*offsite workflow tile") as caught:
         load_tiles(tmp_path, slide)
     assert caught.value.code == "damaged_tiles"
     assert tile_slide(cohort.image_paths()[0], slide, tmp_path, TILES).status == "done"

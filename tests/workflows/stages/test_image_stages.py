@@ -95,4 +95,4 @@ def test_photographs_of_other_settings_are_not_trained_on(tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         training_stage.train(changed, changed.cell())
     assert caught.value.code == "other_settings"
-    assert "offsite prepare" in caught.value.remedy
+    assert "offsite workflow prepare" in caught.value.remedy

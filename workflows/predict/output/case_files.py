@@ -126,7 +126,7 @@ class CaseFiles:
         Raises
         ------
         InputError
-            The folder is a link, or something in it bears the name of a result.
+            The folder is a link, or something in it has the name of a result.
         """
         folder = self.folder(item)
         refuse_link(self.root)
