@@ -116,7 +116,9 @@ class DecoSettings(Settings):
     pixel_share: float = Field(
         default=0.7, ge=0, le=1, description="Share of the pixel term in it, the rest by class"
     )
-    margin: float = Field(default=0.1, ge=0, le=1, description="Disagreement that the pixel term allows")
+    margin: float = Field(
+        default=0.1, ge=0, le=1, description="Disagreement that the pixel term allows"
+    )
     temperature: float = Field(default=0.1, gt=0, description="Of the class term")
     warmup: float = Field(
         default=0.1,

@@ -53,7 +53,9 @@ class FitSettings(Settings):
     swad_by: str = Field("loss", description="Validation score that SWAD takes as its loss")
     swad_converged: int = Field(3, ge=1, description="Epochs without a lower loss that open SWAD")
     swad_patience: int = Field(6, ge=1, description="Epochs above tolerance that close SWAD")
-    swad_tolerance: float = Field(0.3, ge=0, description="Rise of the loss (share) that SWAD allows")
+    swad_tolerance: float = Field(
+        0.3, ge=0, description="Rise of the loss (share) that SWAD allows"
+    )
     select_by: str = Field("loss", description="Validation score that selects the weights")
     mode: Literal["max", "min"] = Field(
         "min", description="Whether a higher or lower score wins; by default as the score is meant"
