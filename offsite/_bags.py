@@ -78,17 +78,18 @@ def cohort_of(
     sites: Sequence[Any] | None,
     patients: Sequence[Any] | None,
     folder: Path,
+    order: Sequence[Any] | None = None,
 ) -> Cohort:
-    """Return the cohort of bags, named ``bag-<number>``; classes are the labels, sorted.
+    """Return the cohort of bags, named ``bag-<number>``; classes are in ``order``, or sorted.
 
     Raises
     ------
     InputError
-        A list has another length than there are bags, a bag lacks a label, site or patient, or
-        a class has one bag.
+        A list has another length than there are bags, a bag lacks a label, site or patient,
+        a class has one bag, or ``order`` does not name each class once.
     """
     names = [f"bag-{number}" for number in range(count)]
-    classes, table = _classes(labels, count), pd.DataFrame({"image": names, "slide": names})
+    classes, table = _classes(labels, count, order), pd.DataFrame({"image": names, "slide": names})
     table["label"] = list(map(str, _checked(labels, count, "label")))
     table["site"] = [ONE_SITE] * count if sites is None else _checked(sites, count, "site")
     table["patient"] = names if patients is None else _checked(patients, count, "patient")
@@ -105,7 +106,7 @@ def write_bags(folder: Path, bags: Sequence[np.ndarray]) -> Path:
     return folder
 
 
-def _classes(labels: Sequence[Any], count: int) -> tuple[str, ...]:
+def _classes(labels: Sequence[Any], count: int, order: Sequence[Any] | None) -> tuple[str, ...]:
     values = _checked(labels, count, "label")
     counts = Counter(values)
     if len(counts) < 2:
@@ -117,12 +118,25 @@ def _classes(labels: Sequence[Any], count: int) -> tuple[str, ...]:
                 remedy="Give at least two bags of each class, better ten, or leave it out",
                 code="class_of_one_bag",
             )
+    if order is not None:
+        return _in_order(tuple(map(str, counts)), tuple(map(str, order)))
     try:
         return tuple(map(str, sorted(counts)))
     except TypeError as error:
         raise InputError(
             "the labels are of several types", remedy="Give names or numbers of classes, not both"
         ) from error
+
+
+def _in_order(classes: tuple[str, ...], order: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(order)) != len(order) or set(order) != set(classes):
+        raise InputError(
+            f"classes names {', '.join(order) or 'no class'}, and the labels are of"
+            f" {', '.join(sorted(classes))}",
+            remedy="Name each class of the labels once, the mildest first",
+            code="unknown_class",
+        )
+    return order
 
 
 def _checked(values: Sequence[Any], count: int, what: str) -> list[Any]:

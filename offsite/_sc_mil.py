@@ -47,7 +47,7 @@ class SCMIL:
     Attributes
     ----------
     classes_ : tuple of str
-        The columns of `predict_proba`; the labels of `fit`, sorted.
+        The columns of `predict_proba`, in the order that `fit` was given, or sorted.
 
     Raises
     ------
@@ -92,6 +92,7 @@ class SCMIL:
         self._settings.check_method(method, n_classes=2)
         self._settings = self._settings.model_copy(update={"method": method})
         self.classes_: tuple[str, ...] = ()
+        self._ordered = False  # whether the order of the classes was said
         self._model: ScMil | None = None
         self._folder: TemporaryDirectory[str] | None = None
 
@@ -101,6 +102,7 @@ class SCMIL:
         labels: Sequence[Any],
         sites: Sequence[Any] | None = None,
         patients: Sequence[Any] | None = None,
+        classes: Sequence[Any] | None = None,
     ) -> "SCMIL":
         """Train on bags and their labels.
 
@@ -109,12 +111,15 @@ class SCMIL:
         bags : sequence of arrays or tensors
             n x D each; n may differ, D may not. They are rounded to half precision.
         labels : sequence of str or int
-            Class of each bag; grades as numbers, or as names whose order is that of the alphabet.
+            Class of each bag.
         sites : sequence of str, optional
             Where each was made; each site is then represented among the patients set aside.
         patients : sequence of str, optional
             Whose each is, so that no patient is both trained on and set aside; by default each
             bag is another patient's.
+        classes : sequence of str or int, optional
+            The classes in order, the mildest first; by default the labels sorted, which for names
+            is the alphabet's order.
 
         Raises
         ------
@@ -124,11 +129,12 @@ class SCMIL:
         arrays = checked_bags(bags)
         folder = TemporaryDirectory(prefix="offsite-scmil-")
         home = Path(folder.name)
-        cohort = cohort_of(len(arrays), labels, sites, patients, home)
+        cohort = cohort_of(len(arrays), labels, sites, patients, home, classes)
         divided = split_cohort(cohort, self._division)
         features = write_bags(home / "features", arrays)
         train_pathology(divided, features, self._settings, home / "run")
         self.classes_, self._folder = cohort.classes, folder
+        self._ordered = classes is not None
         facts = read_json(home / "run" / RECORD)["facts"]
         model = load_slide_model(home / "run" / "weights.safetensors", facts["architecture"])
         self._model = model.to(device_named(self._settings.fit.device))
@@ -169,8 +175,8 @@ class SCMIL:
             Scale (um per px), side (px) and least share of tissue (0..1) of the tiles that it was
             given, as of `offsite.Slide.tiles`.
         positive : sequence of str or int, optional
-            Classes that call for referral; by default all but the first. Where classes are names,
-            whose order is only that of the alphabet, a warning says which these are.
+            Classes that call for referral; by default all but the first. Where classes are names
+            that `fit` was given no order of, a warning says which these are.
         title : str
             What the model is called.
 
@@ -214,7 +220,11 @@ class SCMIL:
                 remedy=f"Name some, not all, of {', '.join(self.classes_)}",
                 code="unknown_class",
             )
-        if named is None and not all(name.isdigit() for name in self.classes_):
+        if (
+            named is None
+            and not self._ordered
+            and not all(name.isdigit() for name in self.classes_)
+        ):
             warnings.warn(
                 f"referral is taken to be for {', '.join(positive)}: say save(folder, positive=[...])",
                 stacklevel=3,

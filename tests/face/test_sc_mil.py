@@ -1,5 +1,6 @@
 """SC-MIL on arrays: the training of the command, and errors that name the bag."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_numbers_as_labels_are_classes_in_their_order() -> None:
     bags, _ = drawn(12)
     model = offsite.SCMIL(epochs=1, device="cpu").fit(bags, np.array([10, 2] * 6))
     assert model.classes_ == ("2", "10")
+
+
+def test_names_are_classes_in_the_order_that_is_said_and_then_none_is_taken_for_granted(
+    tmp_path: Path,
+) -> None:
+    bags, labels = drawn(12, width=24)
+    order = ["low", "middle", "high"]
+    model = offsite.SCMIL(epochs=1, device="cpu").fit(bags, labels, classes=order)
+    assert model.classes_ == tuple(order)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        package = load_package(model.save(tmp_path / "package", encoder="colour_baseline"))
+    assert package.record.decision.positive == ("middle", "high")
+    for wrong in (["low", "high"], [*order, "low"], [*order, "other"]):
+        with pytest.raises(offsite.InputError, match="classes names") as caught:
+            offsite.SCMIL(epochs=1).fit(bags, labels, classes=wrong)
+        assert "the mildest first" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
