@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page(), (
-        "run: offsite config page > docs/settings.md"
+        "run: offsite workflow settings > docs/settings.md"
     )
 
 
 def test_the_schema_is_up_to_date() -> None:
     kept = ROOT / "workflows" / "pipeline" / "schemas" / "configuration.schema.json"
-    assert kept.read_text() == schema(), f"run: offsite config schema > {kept.relative_to(ROOT)}"
+    assert kept.read_text() == schema(), f"run: offsite workflow schema > {kept.relative_to(ROOT)}"
 
 
 @pytest.mark.parametrize("task", JOBS)
