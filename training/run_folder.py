@@ -15,22 +15,6 @@ from offsite.ownership import refuse_link, remove_named
 RECORD = "run.json"
 EXCLUDED = "excluded.csv"
 SUMS = "sums.safetensors"  # of the rows that a linear head was fitted to
-OWNED = (
-    "settings.json",
-    "splits.parquet",
-    "draws.json",
-    "curves.jsonl",
-    "fit.json",
-    "weights.safetensors",
-    SUMS,
-    EXCLUDED,
-    "predictions.parquet",
-    "embeddings.npy",
-    "logits.npy",
-    "configuration.json",
-    "cell.json",
-    RECORD,
-)
 # What later stages read of a finished run; its record holds their digests.
 RESULTS = (
     "splits.parquet",
@@ -40,6 +24,16 @@ RESULTS = (
     "predictions.parquet",
     "embeddings.npy",
     "logits.npy",
+)
+OWNED = (
+    *RESULTS,
+    "settings.json",
+    "draws.json",
+    "curves.jsonl",
+    "fit.json",
+    "configuration.json",
+    "cell.json",
+    RECORD,
 )
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"

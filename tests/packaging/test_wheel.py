@@ -146,7 +146,7 @@ def test_the_first_stage_of_the_demo_runs_under_the_workflow(python: Path, desk:
     (desk / "small_demo.py").write_text(
         "from pathlib import Path\n"
         "from offsite.workflows.demo import pathology\n"
-        "few = {'patients': 10, 'slides_per_patient': (1, 1)}\n"
+        "few = {'patients': 16, 'slides_per_patient': (1, 1)}\n"
         "pathology.COHORT = pathology.COHORT.model_copy(update=few)\n"
         "pathology.write_demo(Path('demo'))\n"
     )

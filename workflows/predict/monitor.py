@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections import Counter
-from types import TracebackType
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -15,12 +14,7 @@ class Monitor(Protocol):
 
     def __enter__(self) -> "Monitor": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def finished(self, number: int, record: dict[str, Any], resumed: bool) -> None:
         """One more case is done (or was done by an earlier run)."""
