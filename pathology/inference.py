@@ -11,6 +11,8 @@ from torch import Tensor
 
 from offsite.errors import InputError
 from offsite.pathology.aggregators.additive import AdditiveAttention
+from offsite.pathology.aggregators.contract import Pooled
+from offsite.pathology.aggregators.segments import segment_mean
 from offsite.pathology.bags import BagLoader, Bags
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
@@ -31,12 +33,15 @@ class BagPrediction:
         E, float32.
     attention : numpy.ndarray
         n, float32: weight of each instance; they sum to 1.
+    mean_features : numpy.ndarray
+        D, float32: the mean of the bag's instances as the encoder made them.
     """
 
     logits: np.ndarray
     probabilities: np.ndarray
     embedding: np.ndarray
     attention: np.ndarray
+    mean_features: np.ndarray
 
 
 def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> ScMil:
@@ -135,18 +140,20 @@ def predict_bags(model: ScMil, batch: Bags, *, max_rows: int = MAX_ROWS) -> list
             batch = batch.to(device)
             pooled = model.aggregator(model.instances(batch.rows), batch.offsets)
         logits = model.classifier(pooled.embedding)
+        means = segment_mean(batch.rows, batch.offsets)
     finally:
         model.train(trained)
-    return _split(logits, pooled.embedding, pooled.attention, batch.offsets)
+    return _split(logits, pooled, batch.offsets, means)
 
 
-def _split(
-    logits: Tensor, embedding: Tensor, attention: Tensor, offsets: Tensor
-) -> list[BagPrediction]:
+def _split(logits: Tensor, pooled: Pooled, offsets: Tensor, means: Tensor) -> list[BagPrediction]:
     probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
-    raw, inner = logits.float().cpu().numpy(), embedding.float().cpu().numpy()
-    weights = np.split(attention.float().cpu().numpy(), offsets[1:-1].cpu().numpy())
-    return [BagPrediction(raw[b], probabilities[b], inner[b], weights[b]) for b in range(len(raw))]
+    raw, inner, seen = (x.float().cpu().numpy() for x in (logits, pooled.embedding, means))
+    weights = np.split(pooled.attention.float().cpu().numpy(), offsets[1:-1].cpu().numpy())
+    return [
+        BagPrediction(raw[b], probabilities[b], inner[b], weights[b], seen[b])
+        for b in range(len(raw))
+    ]
 
 
 def _foreign_weights(weights: str | Path) -> InputError:

@@ -18,7 +18,8 @@ def answers_of(
 
     Under ``patient_union`` a patient's slides share one prediction. Under ``patient_late`` the
     probabilities are the mean over the patient's slides, the logits their logarithm (so that
-    evaluation sees one and the same answer in both), and the embeddings their mean.
+    evaluation sees one and the same answer in both), and the embeddings their mean. What the encoder
+    saw is the mean of a bag's tile features.
 
     An answer is judged by what it answers for: where that is the patient, ``label`` is the
     patient's, and that of the slide is kept as ``slide_label``.
@@ -27,16 +28,18 @@ def answers_of(
     probabilities = np.stack([answer.probabilities for answer in predictions])[bag]
     logits = np.stack([answer.logits for answer in predictions])[bag]
     embeddings = np.stack([answer.embedding for answer in predictions])[bag]
+    seen = np.stack([answer.mean_features for answer in predictions])[bag]
     if pooling == "patient_late":
         patients = pd.factorize(slides.table["patient"])[0]
         probabilities = _patient_means(probabilities, patients)
         embeddings = _patient_means(embeddings, patients)
+        seen = _patient_means(seen, patients)
         logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     table = slides.table[COLUMNS].copy()
     if pooling != "slide":
         table["slide_label"] = table["label"]
         table["label"] = slides.table["patient_label"]
-    return Answers(table, probabilities, logits, embeddings, facts)
+    return Answers(table, probabilities, logits, embeddings, facts, seen)
 
 
 def _patient_means(values: np.ndarray, patients: np.ndarray) -> np.ndarray:

@@ -24,13 +24,18 @@ BATCH = 64
 class Graded:
     """Outputs of many photographs: ``logits`` (N x C) and ``embeddings`` (N x E), float32.
 
-    ``maps`` (N x E x h x w) where they were asked for: the embedding is their mean.
+    ``maps`` (N x E x h x w) where they were asked for: the embedding is their mean. ``trunk``
+    (N x T) what a pretrained trunk sees, where that is not the embedding.
     """
 
     def __init__(
-        self, logits: np.ndarray, embeddings: np.ndarray, maps: np.ndarray | None = None
+        self,
+        logits: np.ndarray,
+        embeddings: np.ndarray,
+        maps: np.ndarray | None = None,
+        trunk: np.ndarray | None = None,
     ) -> None:
-        self.logits, self.embeddings, self.maps = logits, embeddings, maps
+        self.logits, self.embeddings, self.maps, self.trunk = logits, embeddings, maps, trunk
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -64,7 +69,9 @@ def grade(
     finally:
         network.train(training)
     return Graded(
-        _joined([out.logits for out in outputs]), _joined([out.embedding for out in outputs])
+        _joined([out.logits for out in outputs]),
+        _joined([out.embedding for out in outputs]),
+        trunk=_trunk(outputs),
     )
 
 
@@ -76,7 +83,14 @@ def grade_with_maps(network: FundusNetwork, pictures: np.ndarray) -> Graded:
     """
     device = next(network.parameters()).device
     output, last = network.with_map(normalised(pictures).to(device))
-    return Graded(_joined([output.logits]), _joined([output.embedding]), _joined([last]))
+    return Graded(
+        _joined([output.logits]), _joined([output.embedding]), _joined([last]), _trunk([output])
+    )
+
+
+def _trunk(outputs: list[Output]) -> np.ndarray | None:
+    seen = [out.trunk for out in outputs if out.trunk is not None]
+    return _joined(seen) if seen else None
 
 
 def _joined(parts: list[Tensor]) -> np.ndarray:

@@ -31,4 +31,11 @@ def answers_of(
         "photographs_excluded": len(photographs.excluded),
         **more,
     }
-    return Answers(photographs.table, graded.probabilities, graded.logits, graded.embeddings, facts)
+    return Answers(
+        photographs.table,
+        graded.probabilities,
+        graded.logits,
+        graded.embeddings,
+        facts,
+        graded.trunk,
+    )

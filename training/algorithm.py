@@ -17,10 +17,13 @@ class Output:
         B x C, before the softmax.
     embedding : Tensor
         B x E, what the classifier reads: one row per bag or photograph.
+    trunk : Tensor or None
+        B x T, what a pretrained trunk sees, where it is something else and is told.
     """
 
     logits: Tensor
     embedding: Tensor
+    trunk: Tensor | None = None
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ RESULTS = (
     "predictions.parquet",
     "embeddings.npy",
     "logits.npy",
+    "trunk.npy",
 )
 OWNED = (
     *RESULTS,

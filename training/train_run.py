@@ -39,6 +39,9 @@ class Answers:
         N x E.
     facts : dict
         JSON-able: ``architecture`` and whatever else ``run.json`` is to tell.
+    trunk : numpy.ndarray or None
+        N x T: what the pretrained part saw (a trunk's statistics, a slide's mean tile features),
+        where that is not the embedding.
     """
 
     table: pd.DataFrame
@@ -46,6 +49,7 @@ class Answers:
     logits: np.ndarray
     embeddings: np.ndarray
     facts: dict[str, Any]
+    trunk: np.ndarray | None = None
 
 
 class RunItems(Protocol):
@@ -174,8 +178,11 @@ def _write_answers(folder: Path, answers: Answers, classes: tuple[str, ...]) -> 
     table = answers.table.copy()
     for number, name in enumerate(classes):
         table[f"prob_{name}"] = answers.probabilities[:, number]
-    for name, array in (("embeddings.npy", answers.embeddings), ("logits.npy", answers.logits)):
-        with replacing(folder / name) as temporary, temporary.open("wb") as file:
+    arrays = {"embeddings": answers.embeddings, "logits": answers.logits, "trunk": answers.trunk}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, array.astype(np.float32), allow_pickle=False)
     with replacing(folder / _PREDICTIONS) as temporary:
         table.to_parquet(temporary, index=False)

@@ -29,6 +29,8 @@ class Predictions:
         int64, rows; index into ``classes``, -1 where the image is unlabelled.
     embeddings, logits : numpy.ndarray or None
         float, rows x features and rows x classes, where the model gave them.
+    trunk : numpy.ndarray or None
+        float, rows x features: what the model's pretrained part saw, where that is not the embedding.
     """
 
     table: pd.DataFrame
@@ -37,6 +39,7 @@ class Predictions:
     labels: np.ndarray
     embeddings: np.ndarray | None = None
     logits: np.ndarray | None = None
+    trunk: np.ndarray | None = None
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """The same predictions for a boolean mask or index array over rows."""
@@ -49,6 +52,7 @@ class Predictions:
             labels=self.labels[rows],
             embeddings=None if self.embeddings is None else self.embeddings[rows],
             logits=None if self.logits is None else self.logits[rows],
+            trunk=None if self.trunk is None else self.trunk[rows],
         )
 
     @classmethod
@@ -106,6 +110,7 @@ def load_predictions(path: str | Path) -> Predictions:
         file,
         embeddings=array_beside(file, "embeddings.npy"),
         logits=array_beside(file, "logits.npy"),
+        trunk=array_beside(file, "trunk.npy"),
     )
 
 
@@ -115,6 +120,7 @@ def predictions_of(
     *,
     embeddings: np.ndarray | None = None,
     logits: np.ndarray | None = None,
+    trunk: np.ndarray | None = None,
 ) -> Predictions:
     """Check a table in memory that has the columns of a predictions table.
 
@@ -124,8 +130,8 @@ def predictions_of(
         A row per image, with ``image, patient, site, split, label`` and ``prob_<class>``.
     file : path, optional
         Where it came from, for the errors.
-    embeddings, logits : numpy.ndarray, optional
-        Rows x features and rows x classes.
+    embeddings, logits, trunk : numpy.ndarray, optional
+        Rows x features, rows x classes, and rows x features.
 
     Raises
     ------
@@ -172,6 +178,7 @@ def predictions_of(
         labels=_labels(table, classes, file),
         embeddings=_checked(embeddings, "embeddings.npy", len(table), file),
         logits=_checked(logits, "logits.npy", len(table), file),
+        trunk=_checked(trunk, "trunk.npy", len(table), file),
     )
 
 

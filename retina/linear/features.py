@@ -1,6 +1,7 @@
 """What the frozen trunk read of a job's photographs: one HDF5 file, made once, for all its runs.
 
-Rows are known by the digest of the prepared picture and the number of the altered copy, so a run
+It holds every statistic of every stage, whatever a run reads: a run of fewer stages takes its columns
+of the same file. Rows are known by the digest of the prepared picture and the number of the altered copy, so a run
 that leaves another site out, or a cohort that grew, reads what is missing and nothing else.
 """
 
@@ -14,8 +15,10 @@ import torch
 from offsite.files import digest_of, replacing
 from offsite.preprocessing.augment import altered
 from offsite.retina.networks.linear import LinearClassifier
-from offsite.retina.photographs.batches import normalised
+from offsite.retina.photographs.batches import normalised, pixels_of
 from offsite.retina.photographs.of_run import RunPhotographs
+from offsite.training.trunk.reading import statistics_of
+from offsite.training.trunk.settings import TrunkReadingSettings
 
 VERSION = 1
 """Goes up when the same picture would be read otherwise."""
@@ -34,21 +37,22 @@ class TrunkFeatures:
     prepared : path
         The folder of the prepared photographs; the file goes below ``trunk/``.
     network : LinearClassifier
-        Reads; its trunk's digest and what is read name the file.
+        Reads; its trunk's digest and the region that is read name the file.
     trunk_digest : str
         Of the trunk's weights.
     """
 
     def __init__(self, prepared: str | Path, network: LinearClassifier, trunk_digest: str) -> None:
-        self._network = network
+        self._reader = network.reader
         reading = network.reader.settings
+        self._whole = TrunkReadingSettings(region=reading.region)
+        self._columns = reading.columns_in(self._whole)
         self.facts = {
             "version": VERSION,
             "altered": altered.VERSION,
             "trunk": trunk_digest,
-            "reading": reading.model_dump(mode="json"),
+            "reading": self._whole.model_dump(mode="json"),
         }
-        self._dimensions = reading.dimensions
         self.file = Path(prepared) / "trunk" / f"{digest_of(self.facts)[:16]}.h5"
 
     def rows(
@@ -75,18 +79,18 @@ class TrunkFeatures:
             if progress is not None:
                 progress(done, len(missing))
         if not keys:
-            return np.empty((0, self._dimensions), np.float32)
+            return np.empty((0, len(self._columns)), np.float32)
         with h5py.File(self.file, "r") as file:
             held = file["features"][:]
         places = [known[key] for key in keys]
-        return np.asarray(held[places])
+        return np.asarray(held[np.ix_(places, self._columns)])
 
     def _known(self) -> dict[tuple[str, int], int]:
         """The place in the file of each picture and copy; a damaged file is made anew."""
         try:
             with h5py.File(self.file, "r") as file:
                 names, copies = file["picture"].asstr()[:], file["copy"][:]
-                whole = file["features"].shape == (len(names), self._dimensions)
+                whole = file["features"].shape == (len(names), self._whole.dimensions)
                 if not whole or len(copies) != len(names):
                     return {}
         except (OSError, KeyError, TypeError):
@@ -107,7 +111,9 @@ class TrunkFeatures:
                 altered.altered(picture, copy, int(digest[:15], 16))
                 for picture, (_, copy), digest in zip(pictures, part, digests, strict=True)
             ]
-            rows_of_features.append(self._network(normalised(np.stack(copies))).embedding.numpy())
+            # Through the network's own input, so that a photograph is the same on every way.
+            maps = self._reader.maps(pixels_of(normalised(np.stack(copies))))
+            rows_of_features.append(statistics_of(maps, self._whole).numpy())
         return np.concatenate(rows_of_features)
 
     def _add(
@@ -117,7 +123,7 @@ class TrunkFeatures:
         known: dict[tuple[str, int], int],
     ) -> None:
         """Write the file with further rows; it is the old one or the new one, never a part."""
-        names, copies, features = [], np.empty(0, np.int64), np.empty((0, self._dimensions))
+        names, copies, features = [], np.empty(0, np.int64), np.empty((0, self._whole.dimensions))
         if known:
             with h5py.File(self.file, "r") as file:
                 names, copies = list(file["picture"].asstr()[:]), file["copy"][:]

@@ -26,6 +26,7 @@ from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.training.fit.checkpoint import save_tensors
 from offsite.training.fit.result import FitResult, record
 from offsite.training.heads.ordinal import fit_cut_points
+from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_grades, together
 from offsite.training.run_folder import SUMS
 from offsite.training.trunk.network import folded_state
@@ -43,8 +44,8 @@ class LinearFit:
         Trunk and head, in evaluation mode.
     features : numpy.ndarray
         N x D, float32: the embedding of every photograph of the run.
-    sums : RowSums
-        Of the training rows and their copies, as the head was fitted to them; weights sum to 1.
+    sums : SiteSums
+        Of the training rows and their copies, site by site, as the head was fitted to them.
     result : FitResult
         The weights' file.
     facts : dict
@@ -53,7 +54,7 @@ class LinearFit:
 
     network: LinearClassifier
     features: np.ndarray
-    sums: RowSums
+    sums: SiteSums
     result: FitResult
     facts: dict[str, Any]
 
@@ -125,16 +126,9 @@ def fit_linear(
     labels = photographs.labels
     share = site_weights(photographs.sites[train], settings.site_share)
     folds = _folds(photographs, train, settings.folds, seed)
-    parts = []
-    for fold in range(settings.folds):
-        inside = np.flatnonzero(folds == fold)
-        rows = np.concatenate(
-            [features[train[inside]], *(altered[number * len(train) + inside]
-                                        for number in range(settings.copies))]
-        )  # fmt: skip
-        weight = np.tile(share[inside] / (settings.copies + 1), settings.copies + 1)
-        named = np.tile(labels[train[inside]], settings.copies + 1)
-        parts.append(RowSums.of(rows, named, weight, n_classes))
+    parts, of_sites = _sums(
+        features[train], altered, labels[train], photographs.sites[train], share, folds, n_classes
+    )
     whole = together(parts)
     left_out = np.empty((len(settings.penalties), len(train)))
     for fold, part in enumerate(parts):
@@ -152,7 +146,10 @@ def fit_linear(
     )
     network.classifier.set_cut_points(cuts)
     save_tensors(folder / "weights.safetensors", network.state_dict())
-    tensors = {name: torch.from_numpy(array) for name, array in whole.arrays().items()}
+    site_names = [photographs.training_sites[number] for number in of_sites]
+    row_weights = np.array([share[photographs.sites[train] == number][0] for number in of_sites])
+    sums = SiteSums(tuple(site_names), tuple(of_sites.values()), row_weights)
+    tensors = {name: torch.from_numpy(array) for name, array in sums.arrays().items()}
     save_tensors(folder / SUMS, tensors)
     lines = [json.dumps({"epoch": n, "scores": {"error": float(e)}}) for n, e in enumerate(errors)]
     write_text(folder / "curves.jsonl", "\n".join(lines) + "\n")  # a line for each penalty
@@ -163,8 +160,9 @@ def fit_linear(
         "errors_at_left_out_patients": [float(error) for error in errors],
         "kappa_of_cut_points": cuts.kappa,
         "trunk": trunk_digest,
+        "sites_of_sums": site_names,
     }
-    return LinearFit(network, features, whole, result, facts)
+    return LinearFit(network, features, sums, result, facts)
 
 
 def site_weights(sites: np.ndarray, exponent: float) -> np.ndarray:
@@ -178,6 +176,40 @@ def site_weights(sites: np.ndarray, exponent: float) -> np.ndarray:
     _, site_of_row, counts = np.unique(sites, return_inverse=True, return_counts=True)
     weights = counts[site_of_row].astype(np.float64) ** -exponent
     return np.asarray(weights / weights.sum())
+
+
+def _sums(
+    rows: np.ndarray,
+    altered: np.ndarray,
+    labels: np.ndarray,
+    sites: np.ndarray,
+    share: np.ndarray,
+    folds: np.ndarray,
+    n_classes: int,
+) -> tuple[list[RowSums], dict[int, RowSums]]:
+    """The sums of each fold with the rows' shares, and of each site with a photograph counting one.
+
+    ``altered`` holds the rows of the first copies, then of the second, ...; a photograph's weight is
+    parted among itself and its copies.
+    """
+    read = np.concatenate([rows[None], altered.reshape(-1, *rows.shape)])
+    by_fold, by_site = [], dict[int, RowSums]()
+    for fold in np.unique(folds):
+        of_fold = []
+        for site in np.unique(sites):
+            inside = np.flatnonzero((folds == fold) & (sites == site))
+            if not len(inside):
+                continue
+            part = RowSums.of(
+                read[:, inside].reshape(-1, rows.shape[1]),
+                np.tile(labels[inside], len(read)),
+                np.full(len(read) * len(inside), 1 / len(read)),
+                n_classes,
+            )
+            of_fold.append(part.scaled(float(share[inside[0]])))
+            by_site[int(site)] = by_site[int(site)] + part if int(site) in by_site else part
+        by_fold.append(together(of_fold))
+    return by_fold, by_site
 
 
 def _folds(photographs: RunPhotographs, train: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -4,9 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from offsite.retina.networks.backbones import Backbone, build_backbone
+from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import BackboneSettings, HeadName
 from offsite.training.algorithm import Output
 from offsite.training.heads.ordinal import CornHead, GradeHead
+from offsite.training.trunk.network import Lite0, trunk_input
+from offsite.training.trunk.reading import statistics_of
+from offsite.training.trunk.settings import TrunkReadingSettings
+
+ALL_STAGES = TrunkReadingSettings(region="disc")
+"""What is read of a trunk that is trained, to tell foreign photographs by."""
 
 
 class FundusClassifier(nn.Module):
@@ -29,10 +36,18 @@ class FundusClassifier(nn.Module):
         return self.with_map(pixels)[0]
 
     def with_map(self, pixels: Tensor) -> tuple[Output, Tensor]:
-        """Return the same, and the last map (B x E x h x w) whose mean is the embedding."""
-        last = self.backbone.late(self.backbone.early(pixels))
+        """Return the same, and the last map (B x E x h x w) whose mean is the embedding.
+
+        In evaluation the output of a pretrained trunk also tells what its stages see.
+        """
+        net, trunk = self.backbone.net, None
+        if isinstance(net, Lite0) and not self.training:
+            maps = net.maps(trunk_input(pixels_of(pixels)))
+            last, trunk = net.top(maps[-1]), statistics_of(maps, ALL_STAGES)
+        else:
+            last = self.backbone.late(self.backbone.early(pixels))
         embedding = self.backbone.pool(last)
-        return Output(logits=self.classifier(embedding), embedding=embedding), last
+        return Output(self.classifier(embedding), embedding, trunk), last
 
 
 def build_classifier(

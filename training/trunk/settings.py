@@ -54,3 +54,25 @@ class TrunkReadingSettings(Settings):
         """
         channels = dict(zip(STAGE_NAMES, STAGE_CHANNELS, strict=True))
         return len(self.statistics) * sum(channels[name] for name in self.names)
+
+    def columns_in(self, other: Self) -> list[int]:
+        """Return where the numbers of this reading stand among those of another that holds them.
+
+        Examples
+        --------
+        >>> last = TrunkReadingSettings(stages="last", statistics=("deviation",))
+        >>> columns = last.columns_in(TrunkReadingSettings())
+        >>> columns[0], columns[-1]
+        (1312, 1631)
+        """
+        channels = dict(zip(STAGE_NAMES, STAGE_CHANNELS, strict=True))
+        own = {(stage, each) for stage in self.names for each in self.statistics}
+        columns, start = [], 0
+        for stage in other.names:
+            for statistic in ("mean", "deviation"):
+                if statistic not in other.statistics:
+                    continue
+                if (stage, statistic) in own:
+                    columns.extend(range(start, start + channels[stage]))
+                start += channels[stage]
+        return columns

@@ -1,4 +1,9 @@
-"""The rows behind a model's head as sums, and heads refitted for a site, as a package keeps them."""
+"""The rows behind a model's head as sums, and heads refitted for a site, as a package keeps them.
+
+``trunk/`` holds sums of what the part that was not trained here sees: the statistics of a pretrained
+trunk, or a slide's mean tile features. ``embedding/`` holds those of what the head reads, where that is
+something else. Both are parted by site and class (`offsite.training.heads.site_sums`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,59 +15,85 @@ import numpy as np
 from offsite.evaluation.predictions.table import Predictions
 from offsite.training.heads.ordinal import CutPoints
 from offsite.training.heads.refit import GradedHead
+from offsite.training.heads.site_sums import MOST_BYTES, SiteSums, bytes_of_second_moments
 from offsite.training.heads.sums import RowSums
 from offsite.training.run_folder import SUMS
+from offsite.workflows.package.folder import Package
 
-TRUNK = "trunk"
-WIDEST = 4096
-"""Numbers of an embedding beyond which second moments are not kept: they grow with the square."""
+TRUNK, EMBEDDING = "trunk", "embedding"
 _PENALTY = 1.0  # where training fitted no penalty of its own
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSums:
-    """What a head can be fitted from again: sums of training rows, and the penalty."""
+    """What a head can be fitted from again.
+
+    Attributes
+    ----------
+    rows : RowSums
+        Of the training rows, weighing what they weighed in the fit.
+    penalty : float
+    sites : SiteSums or None
+        The same rows by site; None in packages that were made before these were kept.
+    """
 
     rows: RowSums
     penalty: float
+    sites: SiteSums | None = None
 
 
 def sums_of_run(
     run: Path, predictions: Predictions, facts: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return the arrays under ``trunk/`` of a run's package; none without embeddings.
+    """Return the arrays of the sums of a run's package, with their prefixes; none without embeddings.
 
     Of method `linear` they are the sums that its head was fitted to; of other methods those of the
-    embeddings of the labelled training rows, each site weighing n^1/2.
+    labelled training rows, each site weighing the square root of its rows.
     """
     if (run / SUMS).is_file():
         from safetensors.numpy import load_file
 
         kept = dict(load_file(run / SUMS))
-        return {**kept, "penalty": np.array(float(facts.get("penalty", _PENALTY)))}
-    table, embeddings = predictions.table, predictions.embeddings
-    if embeddings is None or embeddings.shape[1] > WIDEST:
-        return {}
+        if "site_weights" in kept:
+            kept["sites"] = np.array(facts["sites_of_sums"])
+        return _under(TRUNK, {**kept, "penalty": np.array(float(facts.get("penalty", _PENALTY)))})
+    return {
+        **_under(EMBEDDING, _arrays(predictions, predictions.embeddings)),
+        **_under(TRUNK, _arrays(predictions, predictions.trunk)),
+    }
+
+
+def _arrays(predictions: Predictions, values: np.ndarray | None) -> dict[str, np.ndarray]:
+    table = predictions.table
     trained = (table["split"] == "train") & (table["site_role"] == "training")
     rows = np.flatnonzero(trained.to_numpy() & (predictions.labels >= 0))
-    if not len(rows) or not np.isfinite(embeddings[rows]).all():
+    if values is None or not len(rows) or not np.isfinite(values[rows]).all():
         return {}
-    counts = table["site"].iloc[rows].map(table["site"].iloc[rows].value_counts()).to_numpy()
-    weights = counts.astype(np.float64) ** -0.5
-    sums = RowSums.of(
-        embeddings[rows],
-        predictions.labels[rows],
-        weights / weights.sum(),
-        len(predictions.classes),
-    )
-    return {**sums.arrays(), "penalty": np.array(_PENALTY)}
+    sites = table["site"].to_numpy(str)[rows]
+    if bytes_of_second_moments(len(np.unique(sites)), values.shape[1]) > MOST_BYTES:
+        return {}
+    sums = SiteSums.of(values[rows], predictions.labels[rows], sites, len(predictions.classes))
+    return {**sums.arrays(), "sites": np.array(sums.sites), "penalty": np.array(_PENALTY)}
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}/{name}": array for name, array in arrays.items()}
 
 
 def training_sums(arrays: Mapping[str, np.ndarray]) -> TrainingSums | None:
-    """Return what `sums_of_run` gave, or None where a package has none."""
+    """Return what the arrays under one prefix hold, or None where a package has none."""
     if not arrays:
         return None
-    return TrainingSums(RowSums.from_arrays(arrays), float(arrays["penalty"]))
+    penalty = float(arrays["penalty"])
+    if "site_weights" not in arrays:  # of before sites were kept apart
+        return TrainingSums(RowSums.from_arrays(arrays), penalty)
+    sites = SiteSums.from_arrays(arrays, [str(name) for name in arrays["sites"]])
+    return TrainingSums(sites.weighted(), penalty, sites)
+
+
+def sums_of_head(package: Package) -> TrainingSums | None:
+    """Return the sums of what the package's head reads, or None where it has none."""
+    return training_sums(package.arrays(EMBEDDING) or package.arrays(TRUNK))
 
 
 def arrays_of_head(head: GradedHead) -> dict[str, np.ndarray]:

@@ -5,17 +5,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.files import file_digest
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.package.fitting import Groups, fit_reference, under
 from offsite.workflows.package.folder import write_package
-from offsite.workflows.package.heads import TRUNK, sums_of_run
+from offsite.workflows.package.heads import TRUNK, sums_of_run, training_sums
 from offsite.workflows.package.results import site_results
-from offsite.workflows.package.schema import Architecture, DecisionRules, ModelRecord, SiteCounts
+from offsite.workflows.package.schema import (
+    POOLED,
+    Architecture,
+    DecisionRules,
+    ModelRecord,
+    SiteCounts,
+)
+from offsite.workflows.package.trunk_distance import SCORES, reference_of
 
 _INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
 
@@ -119,8 +128,22 @@ def package_run(
         versions=dict(record.get("versions", {})),
     )
     weights = load_file(run / "weights.safetensors")
-    sums = under(TRUNK, sums_of_run(run, answers, record.get("facts", {})))
-    return write_package(out, model, weights, {**fitted.reference, **sums})
+    sums = sums_of_run(run, answers, record.get("facts", {}))
+    reference = {**fitted.reference, **sums, **_trunk_scores(sums, answers)}
+    return write_package(out, model, weights, reference)
+
+
+def _trunk_scores(
+    sums: Mapping[str, np.ndarray], predictions: Predictions
+) -> dict[str, np.ndarray]:
+    """The distances of validation rows by what the trunk sees of them, to read others' against."""
+    start = f"{TRUNK}/"
+    kept = training_sums({k.removeprefix(start): v for k, v in sums.items() if k.startswith(start)})
+    seen = predictions.embeddings if predictions.trunk is None else predictions.trunk
+    if kept is None or kept.sites is None or seen is None:
+        return {}
+    unseen = seen[roles_of(predictions.table).calibrate]
+    return under(f"{SCORES}/{POOLED}", reference_of(kept.sites, unseen))
 
 
 def _answerable(predictions: Predictions, run: Path) -> Predictions:

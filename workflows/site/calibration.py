@@ -4,6 +4,7 @@ Labelled cases give checks and a local threshold, temperature and prediction set
 intervals; unlabelled ones an alarm and an estimate of the prior, and no setting.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from offsite.evaluation.new_site.checks import (
 )
 from offsite.evaluation.new_site.settings import local_prior
 from offsite.evaluation.statistics.estimates import Estimate
-from offsite.training.heads.refit import GradedHead
 from offsite.workflows.package.fitting import LEAST_BIN, under
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import arrays_of_head
 from offsite.workflows.package.schema import ModelRecord, SiteProfile
 from offsite.workflows.package.temperature import tempered
+from offsite.workflows.package.trunk_distance import SCORES
+from offsite.workflows.predict.answers.likeness import EMBEDDING_SCORES
 from offsite.workflows.site.cases import (
     ADVISED_CASES,
     LocalCases,
@@ -40,6 +42,7 @@ from offsite.workflows.site.local_settings import (
     temperature_of,
     too_few_positives,
 )
+from offsite.workflows.site.own_images import own_scores
 from offsite.workflows.site.refitting import refit_at
 
 
@@ -94,7 +97,8 @@ def calibrate_site(
     if not judged.adopted or few:
         return _set(package, labelled, site, report)
     answered = replace(labelled, logits=judged.refit.left_out)
-    return _set(package, answered, site, report, judged.refit.head)
+    refitted = under(f"head/{site}", arrays_of_head(judged.refit.head))
+    return _set(package, answered, site, report, refitted | own_scores(package, labelled, site))
 
 
 def _alarms(package: Package, cases: LocalCases) -> dict[str, Any]:
@@ -134,13 +138,12 @@ def _set(
     cases: LocalCases,
     site: str,
     report: dict[str, Any],
-    head: GradedHead | None = None,
+    refitted: Mapping[str, np.ndarray] | None = None,
 ) -> SiteCalibration:
     record = package.record
-    settings = LocalSettings(package, cases, site, refitted=head is not None)
+    settings = LocalSettings(package, cases, site, refitted=refitted is not None)
     reference = {k: v for k, v in package.reference.items() if not _of_site(k, site)}
-    if head is not None:
-        reference |= under(f"head/{site}", arrays_of_head(head))
+    reference |= refitted or {}
     reference[f"calibration/{site}/temperature"] = np.array(settings.temperature)
     notes = settings.notes
     if len(cases.labels) >= LEAST_BIN:
@@ -210,7 +213,8 @@ def _prior(package: Package, cases: LocalCases) -> dict[str, Any]:
 
 
 def _of_site(name: str, site: str) -> bool:
-    return name.startswith((f"calibration/{site}/", f"conformal/{site}/", f"head/{site}/"))
+    kinds = ("calibration", "conformal", "head", EMBEDDING_SCORES, SCORES)
+    return name.startswith(tuple(f"{kind}/{site}/" for kind in kinds))
 
 
 def report_path(folder: Path) -> Path:

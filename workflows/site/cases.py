@@ -10,8 +10,8 @@ from offsite.errors import InputError
 from offsite.workflows.predict.answers.codes import Status
 
 LEAST_CASES = 20
-EMBEDDING = "embedding"
-"""The fact of a case under which a refit finds what the head read."""
+EMBEDDING, SEEN = "embedding", "trunk"
+"""The facts of a case under which a refit finds what the head read, and what the trunk saw."""
 ADVISED_CASES = 50
 
 
@@ -33,6 +33,8 @@ class LocalCases:
         Cases of the site without an answer.
     embeddings : numpy.ndarray or None
         N x E, where the prediction told them.
+    seen : numpy.ndarray or None
+        N x T, the same of what the trunk saw.
     """
 
     logits: np.ndarray
@@ -41,6 +43,7 @@ class LocalCases:
     percentiles: np.ndarray
     unanswered: int
     embeddings: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     @property
     def labelled(self) -> "LocalCases":
@@ -53,6 +56,7 @@ class LocalCases:
             patients=self.patients[known],
             percentiles=self.percentiles[known],
             embeddings=None if self.embeddings is None else self.embeddings[known],
+            seen=None if self.seen is None else self.seen[known],
         )
 
 
@@ -93,15 +97,21 @@ def cases_of(
     if not kept:
         raise InputError("no case has an answer", remedy="See results.csv for the reasons")
     percentiles = [record["ood_percentile"] for record, _, _ in kept]
-    told = [record.get("facts", {}).get(EMBEDDING) for record, _, _ in kept]
+    facts = [record.get("facts", {}) for record, _, _ in kept]
     return LocalCases(
         logits=np.array([record["logits"] for record, _, _ in kept]),
         labels=np.array([truth for _, _, truth in kept]),
         patients=np.array([patient for _, patient, _ in kept]),
         percentiles=np.array([np.nan if p is None else p for p in percentiles]),
         unanswered=unanswered,
-        embeddings=np.array(told) if all(told) else None,
+        embeddings=_told(facts, EMBEDDING),
+        seen=_told(facts, SEEN),
     )
+
+
+def _told(facts: Sequence[dict[str, Any]], name: str) -> np.ndarray | None:
+    told = [each.get(name) for each in facts]
+    return np.array(told) if all(told) else None
 
 
 def _severest(patients: Sequence[str], truths: Sequence[int]) -> list[int]:

@@ -11,9 +11,10 @@ from offsite.errors import InputError
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.training.heads.refit import Refit, gain_bound, refit
 from offsite.workflows.package.folder import Package
-from offsite.workflows.package.heads import TRUNK, training_sums
+from offsite.workflows.package.heads import sums_of_head
+from offsite.workflows.predict.answers.likeness import trunk_of
 from offsite.workflows.predict.predictors.contract import ModelAnswer, Predictor, Prepared
-from offsite.workflows.site.cases import EMBEDDING, LocalCases
+from offsite.workflows.site.cases import EMBEDDING, SEEN, LocalCases
 
 SHARE = 0.25
 
@@ -41,7 +42,14 @@ class WithEmbedding:
     def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         """Answer as the inner predictor does, the embedding told."""
         return [
-            replace(answer, facts={**answer.facts, EMBEDDING: _listed(answer.embedding)})
+            replace(
+                answer,
+                facts={
+                    **answer.facts,
+                    EMBEDDING: _listed(answer.embedding),
+                    SEEN: _listed(trunk_of(answer)),
+                },
+            )
             for answer in self._inner.infer(batch)
         ]
 
@@ -66,7 +74,7 @@ def check_can_refit(package: Package) -> None:
     InputError
         Code ``no_sums``, or ``classes_without_order``.
     """
-    if not package.arrays(TRUNK):
+    if sums_of_head(package) is None:
         raise InputError(
             "the package has no sums of its training rows, so its head cannot be refitted",
             file=package.path,
@@ -89,7 +97,7 @@ def refit_at(package: Package, cases: LocalCases, site: str) -> Judged:
     the head as shipped at its best local temperature, and below that of the site's class shares
     alone. The first says that it helps, the second that it knows the cases and not the mixture only.
     """
-    sums = training_sums(package.arrays(TRUNK))
+    sums = sums_of_head(package)
     assert sums is not None
     assert cases.embeddings is not None
     refitted = refit(

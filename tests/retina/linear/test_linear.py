@@ -20,7 +20,8 @@ from offsite.retina.photographs.of_run import select_photographs
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.retina.validation import grading_scores
-from offsite.training.heads.sums import RowSums, fit_grades
+from offsite.training.heads.site_sums import SiteSums
+from offsite.training.heads.sums import fit_grades
 from offsite.training.run_folder import SUMS
 from offsite.training.trunk.settings import TrunkReadingSettings
 
@@ -79,9 +80,14 @@ def test_it_learns_from_few_photographs(run):
 def test_the_head_is_the_ridge_of_the_sums_that_the_run_keeps(run):
     from safetensors.numpy import load_file
 
-    folder, _ = run
-    sums = RowSums.from_arrays(load_file(folder / SUMS))
+    folder, table = run
+    by_site = SiteSums.from_arrays(load_file(folder / SUMS), facts(folder)["sites_of_sums"])
+    sums = by_site.weighted()
     assert sums.weights.sum() == pytest.approx(1)
+    trained = table[table["split"] == "train"]
+    for site, part in zip(by_site.sites, by_site.parts, strict=True):
+        counts = trained.loc[trained["site"] == site, "label"].value_counts()
+        np.testing.assert_allclose(part.weights, [counts.get(name, 0) for name in GRADES])
     slope, start = fit_grades(sums, [facts(folder)["penalty"]])[0]
     head = network(folder).classifier.grade_of
     np.testing.assert_allclose(head.weight.detach().numpy()[0], slope, atol=1e-6)
@@ -139,7 +145,22 @@ def test_a_damaged_file_of_features_is_made_anew(prepared, tmp_path):
     kept.file.write_bytes(kept.file.read_bytes()[:100])
     np.testing.assert_array_equal(kept.rows(photographs, [(0, 0), (1, 0)]), first)
     with h5py.File(kept.file) as file:
-        assert file["features"].shape == (2, 640)
+        assert file["features"].shape == (2, 1632)  # of all stages, whatever was asked
+
+
+@pytest.mark.parametrize("reading", [{"stages": "last"}, {"stages": ("stage2", "stem")},
+                                     {"stages": "late", "statistics": ("deviation",)}])  # fmt: skip
+def test_a_run_of_fewer_stages_takes_its_columns_of_what_was_read(
+    reading, prepared, tmp_path, monkeypatch
+):
+    photographs = select_photographs(prepared.split("corran"), prepared.folder, 1.0)
+    loaded, digest = trunk_network(TrunkReadingSettings(region="disc"), 5, None)
+    TrunkFeatures(tmp_path, loaded, digest).rows(photographs, [(0, 0), (1, 0)])
+    monkeypatch.setattr(TrunkFeatures, "_read", lambda *_: pytest.fail("read again"))
+    less, _ = trunk_network(TrunkReadingSettings(region="disc", **reading), 5, None)
+    found = TrunkFeatures(tmp_path, less, digest).rows(photographs, [(1, 0)])
+    alone = grade(less, photographs.store.pixels, 2).embeddings[1:]
+    np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
 def test_evidence_adds_up_to_the_answer_where_the_grade_is_linear(run, prepared):

@@ -13,7 +13,7 @@ from offsite.training.heads.refit import GradedHead, refit
 from offsite.training.heads.sums import RowSums
 from offsite.workflows.package.fitting import under
 from offsite.workflows.package.folder import Package, load_package, write_package
-from offsite.workflows.package.heads import head_of, training_sums
+from offsite.workflows.package.heads import head_of, sums_of_head
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.predictors.contract import ModelAnswer
@@ -140,7 +140,7 @@ def test_what_cannot_be_refitted_is_refused_before_anything_is_predicted(
 def test_the_command_refits_a_trained_model(fundus_run: FundusRun, tmp_path: Path) -> None:
     """The package of any method carries the sums, here of a network trained by steps."""
     before = load_package(fundus_run.package)
-    sums = training_sums(before.arrays("trunk"))
+    sums = sums_of_head(before)
     assert sums is not None
     assert sums.rows.weights.sum() == pytest.approx(1)
     local = cohort_of(fundus_run, tmp_path, None)

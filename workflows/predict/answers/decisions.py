@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from offsite.workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
 from offsite.workflows.predict.answers.codes import Code, Decision, Status
 
+TRAINING = "the training images"
 _FOREIGN = frozenset({Code.OUT_OF_DISTRIBUTION, Code.EMPTY_SET})
 
 
@@ -21,8 +22,11 @@ class Evidence:
         The same of an urgent class; None where the model has none.
     sets : dict of int to (tuple of str or None)
         Prediction set by level in percent; None where it could not be calibrated.
-    ood_percentile : float or None
-        Distance from the training images as a percentile of theirs, 0..100.
+    ood_percentile, trunk_percentile : float or None
+        Distance from the known images as a percentile of theirs, 0..100: by the embedding, and by
+        what the pretrained part sees.
+    known_images : str
+        Which these are.
     calibrated_site : bool
         Whether the model was calibrated at this site.
     """
@@ -32,6 +36,8 @@ class Evidence:
     sets: dict[int, tuple[str, ...] | None]
     ood_percentile: float | None
     calibrated_site: bool
+    trunk_percentile: float | None = None
+    known_images: str = TRAINING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,7 @@ def decide(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> Ca
 def _unchecked(evidence: Evidence, rules: DecisionRules, profile: SiteProfile) -> list[str]:
     """What nobody could check of this case, because the model lacks what it takes."""
     lacks = []
-    if evidence.ood_percentile is None:
+    if evidence.ood_percentile is None and evidence.trunk_percentile is None:
         lacks.append("not compared with the training images: the model has no detector")
     if evidence.sets.get(rules.ambiguous_set) is None:
         lacks.append("no prediction set: the model could not be calibrated for it")
@@ -116,12 +122,20 @@ def _over(value: float | None, point: OperatingPoint | None) -> str:
     return "yes" if value >= point.threshold else "no"
 
 
+def _foreign(evidence: Evidence, limit: float) -> str:
+    """Why the case is unlike the known images, by either distance; empty where by none."""
+    # Not ">=": a percentile that is no number is a doubt too.
+    percentile, by_trunk = evidence.ood_percentile, evidence.trunk_percentile
+    if percentile is not None and not percentile < limit:
+        return f"unlike {evidence.known_images} (percentile {percentile:.1f})"
+    if by_trunk is not None and not by_trunk < limit:
+        return f"unlike {evidence.known_images} by what the trunk sees (percentile {by_trunk:.1f})"
+    return ""
+
+
 def _doubts(evidence: Evidence, rules: DecisionRules, referable: str) -> list[tuple[Code, str]]:
     doubts = []
-    percentile = evidence.ood_percentile
-    # Not ">=": a percentile that is no number is a doubt too.
-    if percentile is not None and not percentile < rules.ood_percentile:
-        text = f"unlike the training images (percentile {percentile:.1f})"
+    if text := _foreign(evidence, rules.ood_percentile):
         doubts.append((Code.OUT_OF_DISTRIBUTION, text))
     members = evidence.sets.get(rules.ambiguous_set)
     if members is not None and not members:

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from offsite.evaluation.conformal.sets import ConformalSets
-from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import head_of
 from offsite.workflows.package.schema import POOLED, OperatingPoint
 from offsite.workflows.package.temperature import tempered
-from offsite.workflows.predict.answers.decisions import CaseDecision, Evidence, decide
+from offsite.workflows.predict.answers.decisions import TRAINING, CaseDecision, Evidence, decide
+from offsite.workflows.predict.answers.likeness import Likeness
 from offsite.workflows.predict.predictors.contract import ModelAnswer
 
 LEVELS = (90, 95)
@@ -28,8 +28,7 @@ class Judge:
 
     def __init__(self, package: Package) -> None:
         self.record = package.record
-        arrays = package.arrays("ood")
-        self._detector = ReferencedDetector.from_arrays(arrays) if arrays else None
+        self._likeness = Likeness(package)
         self._sets = {
             site: ConformalSets.from_arrays(arrays)
             for site in package.record.profiles
@@ -53,11 +52,14 @@ class Judge:
         rules, classes = self.record.decision, self.record.classes
         positive = self._share(probabilities, rules.positive)
         urgent = self._share(probabilities, rules.urgent) if rules.urgent else None
+        by_embedding, by_trunk = self._likeness.percentiles(answer, name)
         evidence = Evidence(
             positive=positive,
             urgent=urgent,
             sets=sets,
-            ood_percentile=self._percentile(answer, logits),
+            ood_percentile=by_embedding,
+            trunk_percentile=by_trunk,
+            known_images="the site's own images" if self._likeness.is_local(name) else TRAINING,
             calibrated_site=name != POOLED
             and not (profile.referral and profile.referral.inherited),
         )
@@ -76,6 +78,7 @@ class Judge:
             **_point("urgent", profile.urgent),
             **{f"set_{level}": sets[level] for level in LEVELS},
             "ood_percentile": evidence.ood_percentile,
+            "trunk_percentile": evidence.trunk_percentile,
         }
         return columns, decided
 
@@ -103,13 +106,6 @@ class Judge:
 
     def _share(self, probabilities: np.ndarray, names: tuple[str, ...]) -> float:
         return float(sum(probabilities[self.record.classes.index(name)] for name in names))
-
-    def _percentile(self, answer: ModelAnswer, logits: np.ndarray) -> float | None:
-        if self._detector is None or answer.embedding is None:
-            return None
-        embedding = np.asarray(answer.embedding, dtype=np.float64)[None]
-        score = self._detector.score(embedding, logits)
-        return round(float(self._detector.percentile(score)[0]), 2)
 
 
 def _rounded(value: float) -> float:

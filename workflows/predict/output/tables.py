@@ -98,6 +98,7 @@ def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
         "set_90",
         "set_95",
         "ood_percentile",
+        "trunk_percentile",
         "quality",
         "quality_score",
         "quality_reasons",

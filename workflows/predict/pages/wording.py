@@ -107,3 +107,15 @@ def _rows(results: Sequence[SiteResult]) -> list[dict[str, str]]:
         }
         for row in sorted(headlines, key=lambda row: (order[row.metric], row.site))[:_ROWS]
     ]
+
+
+def unlikeness(record: Mapping[str, Any]) -> float | None:
+    """Return the greater percentile of the two distances from known images, None without either.
+
+    Examples
+    --------
+    >>> unlikeness({"ood_percentile": 40.0, "trunk_percentile": 99.5})
+    99.5
+    """
+    known = [record.get(name) for name in ("ood_percentile", "trunk_percentile")]
+    return max((float(value) for value in known if value is not None), default=None)

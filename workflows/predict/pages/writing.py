@@ -25,6 +25,7 @@ from offsite.workflows.predict.pages.wording import (
     profile_text,
     quality_text,
     set_text,
+    unlikeness,
 )
 
 ASSETS = ("style.css", "worklist.js", "case.js")
@@ -157,7 +158,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "prediction": record.get("prediction", ""),
         "p": record["referable_probability"],
         "t": record.get("referable_threshold"),
-        "ood": record.get("ood_percentile"),
+        "ood": unlikeness(record),
         "thumb": record["files"].get("thumbnail", ""),
         "copy": record["duplicate_of"],
     }
@@ -199,6 +200,7 @@ def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:
         + [("case.json", "case.json")],
         "sets": {level: set_text(record.get(f"set_{level}")) for level in (90, 95)},
         "quality": quality_text(record),
+        "unlike": unlikeness(record),
         "profile": profile_text(record, model.record),
         "facts": fact_rows(record),
         "overlay": vars(modality_reading(model.record.task).overlay),

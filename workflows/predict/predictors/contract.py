@@ -55,6 +55,8 @@ class ModelAnswer:
         C, before the softmax and before any calibration.
     embedding : numpy.ndarray or None
         E, what the classifier reads.
+    trunk : numpy.ndarray or None
+        T, what the pretrained part saw, where that is something else.
     facts : dict
         JSON-able facts for the record of the case.
     save : callable or None
@@ -64,6 +66,7 @@ class ModelAnswer:
 
     logits: np.ndarray
     embedding: np.ndarray | None = None
+    trunk: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     save: Callable[[Path], dict[str, str]] | None = None
 

@@ -114,10 +114,13 @@ class PhotographPredictor:
         evidence = evidence_maps(
             self._network.classifier, graded.embeddings, graded.maps, self._positive
         )
+        trunk = [None] * len(batch) if graded.trunk is None else graded.trunk
         return [
-            ModelAnswer(logits=logits, embedding=embedding, save=one.payload.saver(seen))
-            for one, logits, embedding, seen in zip(
-                batch, graded.logits, graded.embeddings, evidence, strict=True
+            ModelAnswer(
+                logits=logits, embedding=embedding, trunk=seen, save=one.payload.saver(shown)
+            )
+            for one, logits, embedding, seen, shown in zip(
+                batch, graded.logits, graded.embeddings, trunk, evidence, strict=True
             )
         ]
 

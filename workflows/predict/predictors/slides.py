@@ -140,14 +140,14 @@ class SlidePredictor:
             bag = self._union(this, others)
         else:
             bag = predict_bag(self._model, this.features.features)
-        logits, embedding = bag.logits, bag.embedding
+        logits, embedding, seen = bag.logits, bag.embedding, bag.mean_features
         if self._pooling == "patient_late" and others:
-            logits, embedding = self._late(bag, others)
+            logits, embedding, seen = self._late(bag, others)
 
         def save(folder: Path) -> dict[str, str]:
             return save_heatmap(folder, this.record, this.features, bag.attention, view)
 
-        return ModelAnswer(logits=logits, embedding=embedding, save=save)
+        return ModelAnswer(logits=logits, embedding=embedding, trunk=seen, save=save)
 
     def _union(self, this: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
         """All slides as one bag; the attention is that of this slide's tiles."""
@@ -158,12 +158,15 @@ class SlidePredictor:
         attention = union.attention[:tiles] * (len(union.attention) / tiles)
         return replace(union, attention=attention)
 
-    def _late(self, this: BagPrediction, others: list[TiledSlide]) -> tuple[np.ndarray, np.ndarray]:
-        """The mean probabilities of all slides as logits, and the mean embedding."""
+    def _late(
+        self, this: BagPrediction, others: list[TiledSlide]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The mean probabilities of all slides as logits, the mean embedding, the mean features."""
         bags = [this, *(predict_bag(self._model, other.features.features) for other in others)]
         mean = np.mean([bag.probabilities for bag in bags], axis=0)
         logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
-        return logits, np.mean([bag.embedding for bag in bags], axis=0)
+        embedding = np.mean([bag.embedding for bag in bags], axis=0)
+        return logits, embedding, np.mean([bag.mean_features for bag in bags], axis=0)
 
 
 def save_heatmap(
