@@ -35,7 +35,9 @@ class SiteSums:
     site_weights: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, labels: np.ndarray, sites: Sequence[str], n_classes: int) -> Self:
+    def of(
+        cls, rows: np.ndarray, labels: np.ndarray, sites: Sequence[str] | np.ndarray, n_classes: int
+    ) -> Self:
         """Return the sums of rows, each site weighing the square root of its rows.
 
         Parameters

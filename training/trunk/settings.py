@@ -67,7 +67,8 @@ class TrunkReadingSettings(Settings):
         """
         channels = dict(zip(STAGE_NAMES, STAGE_CHANNELS, strict=True))
         own = {(stage, each) for stage in self.names for each in self.statistics}
-        columns, start = [], 0
+        columns: list[int] = []
+        start = 0
         for stage in other.names:
             for statistic in ("mean", "deviation"):
                 if statistic not in other.statistics:
