@@ -11,8 +11,10 @@ from offsite.pathology.checking import bytes_to_do, encoder_faults, package_faul
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.stages import EMBED, TILE, check_inputs, features_of, image_tables
 from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
+from offsite.training.prediction.contract import ModelPackage, Predictor
 
 
 class SlideJob(JobPart):
@@ -50,6 +52,12 @@ def _package_facts(configuration: Any, architecture: Mapping[str, Any]) -> dict[
     }
 
 
+def _predictor(package: ModelPackage, device: str, batch_size: int | None = None) -> Predictor:
+    from offsite.pathology.prediction.predictor import SlidePredictor
+
+    return SlidePredictor(package, device, batch_size)
+
+
 MODALITY = Modality(
     contract=1,
     name="pathology",
@@ -60,7 +68,8 @@ MODALITY = Modality(
     train=_train,
     image_tables=image_tables,
     package_facts=_package_facts,
-    predictor="offsite.workflows.predict.predictors.slides:SlidePredictor",
+    predictor=_predictor,
+    formats=tuple(FORMATS.values()),
     checks={"encoder": encoder_faults, "packages": package_faults},
     bytes_to_do=bytes_to_do,
     overlay=Overlay(

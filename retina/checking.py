@@ -17,15 +17,9 @@ def weights_faults(job: ImageJob) -> Iterator[InputError]:
 
 
 def package_faults(job: ImageJob) -> Iterator[InputError]:
-    """Optional packages of the backbone and of DICOM are installed."""
-    needed = {}
-    if job.configuration.training.backbone.name == "timm":
-        needed["timm"] = "backbone 'timm'"
-    if job.cohort.table["image"].str.lower().str.endswith(".dcm").any():
-        needed["pydicom"] = "a DICOM photograph"
-    for package, what in needed.items():
-        if find_spec(package) is None:
-            yield missing_package(job.file, package, what)
+    """The optional package of the backbone is installed."""
+    if job.configuration.training.backbone.name == "timm" and find_spec("timm") is None:
+        yield missing_package(job.file, "timm", "backbone 'timm'")
 
 
 def bytes_to_do(job: ImageJob) -> int:

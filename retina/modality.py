@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
+from offsite.preprocessing.formats.photographs import PHOTOGRAPHS
 from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.retina.checking import bytes_to_do, package_faults, weights_faults
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.stages import PREPARE, check_inputs, image_tables, prepared_of
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
+from offsite.training.prediction.contract import ModelPackage, Predictor
 
 
 class PhotographJob(JobPart):
@@ -37,6 +39,12 @@ def _package_facts(configuration: Any, architecture: Mapping[str, Any]) -> dict[
     }
 
 
+def _predictor(package: ModelPackage, device: str, batch_size: int | None = None) -> Predictor:
+    from offsite.retina.prediction.predictor import PhotographPredictor
+
+    return PhotographPredictor(package, device, batch_size)
+
+
 MODALITY = Modality(
     contract=1,
     name="retina",
@@ -47,7 +55,8 @@ MODALITY = Modality(
     train=_train,
     image_tables=image_tables,
     package_facts=_package_facts,
-    predictor="offsite.workflows.predict.predictors.photographs:PhotographPredictor",
+    predictor=_predictor,
+    formats=tuple(PHOTOGRAPHS.values()),
     checks={"weights": weights_faults, "packages": package_faults},
     bytes_to_do=bytes_to_do,
     overlay=Overlay(

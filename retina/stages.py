@@ -17,13 +17,12 @@ def prepared_of(job: ImageJob) -> Path:
 def _prepare(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from offsite.preprocessing.fundus.cohort import prepare_cohort
 
-    number, parts = part
     return prepare_cohort(
         job.cohort,
         prepared_of(job),
         job.configuration.preparation,
         workers=workers,
-        part=(number - 1, parts) if parts > 1 else None,
+        part=part,
         progress=advance,
     )
 

@@ -10,6 +10,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
+from offsite.training.prediction.contract import ModelPackage, Predictor
 
 CONTRACT = 1
 """Goes up when a `Modality` of another package must be changed to work with this offsite."""
@@ -88,6 +89,32 @@ class ImageStage:
     writes_whole: bool = False
 
 
+class FileFormat(Protocol):
+    """Formats of image files that one reader reads.
+
+    Attributes
+    ----------
+    name : str
+        As people call them.
+    suffixes : tuple of str
+        Ends of names, lower case. Content decides; they say where to look.
+    package : str
+        An optional package that reading needs, as it is imported; "" where none.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """See above."""
+
+    @property
+    def package(self) -> str:
+        """See above."""
+
+
 @dataclass(frozen=True)
 class Overlay:
     """What is drawn over an image that was predicted.
@@ -134,12 +161,13 @@ class Modality:
     package_facts : callable
         ``package_facts(configuration, architecture)``: ``architecture`` (its name),
         ``preprocessing`` (settings as JSON, all that prediction needs) and, if any, ``mpp``.
-    predictor : str
-        ``"module:class"``, called with a package, a device and a batch size or None; see
-        `offsite.workflows.predict.predictors.contract.Predictor`.
+    predictor : callable
+        ``predictor(package, device, batch_size)``: what answers new images with a package's model;
+        a batch size of None is its own choice.
+    formats : tuple of FileFormat
+        What can be read.
     checks : mapping
-        What is asked of a job before anything is computed, by name (``encoder``, ``weights``,
-        ``packages``): each yields what is wrong.
+        What is asked of a job before anything is computed, by name: each yields what is wrong.
     bytes_to_do : callable
         ``bytes_to_do(job)``: the least that what is still to do of the images takes on disk.
     overlay : Overlay
@@ -161,7 +189,8 @@ class Modality:
     train: Callable[[ImageJob, Any, Any, Path], pd.DataFrame]
     image_tables: Callable[[ImageJob], Mapping[str, pd.DataFrame]]
     package_facts: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
-    predictor: str
+    predictor: Callable[[ModelPackage, str, int | None], Predictor]
+    formats: tuple[FileFormat, ...]
     checks: Mapping[str, Callable[[ImageJob], Iterator[InputError]]]
     bytes_to_do: Callable[[ImageJob], int]
     overlay: Overlay

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from offsite.training.prediction.codes import NOTICE
+from offsite.training.prediction.contents import content_of, sha256_of
+from offsite.training.prediction.items import item_of
 from offsite.workflows.package.folder import load_package
-from offsite.workflows.predict.answers.codes import NOTICE
 from offsite.workflows.predict.answers.judgement import Judge
-from offsite.workflows.predict.inputs.items import item_of
-from offsite.workflows.predict.output.case_files import content_of, sha256_of
 from offsite.workflows.predict.output.tables import ACQUISITION, columns_of
 from offsite.workflows.predict.passage import Passage, check_file
 from offsite.workflows.predict.running import device_named, predictor_for

@@ -7,11 +7,9 @@ import cv2
 import numpy as np
 
 from offsite.files import replacing
+from offsite.preprocessing.tinting import coloured, opacity, tinted
 
 _LEAST_TOP = 3.0
-_OPACITY = (0.22, 0.78)  # of the coldest and the hottest tile: where little is, tissue shows
-# Pale yellow over orange to dark red: the darker, the more, also in black and white print.
-_COLOURS = ((255, 245, 170), (254, 204, 92), (253, 141, 60), (227, 26, 28), (128, 0, 38))
 
 
 @dataclass(frozen=True)
@@ -100,15 +98,6 @@ def attention_overlay(shape: tuple[int, int], grid: TileGrid, attention: np.ndar
     return tinted(levels, covered)
 
 
-def tinted(levels: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Return levels (H x W, 0 to 1) as a transparent picture (RGBA), nothing where not covered."""
-    steps = np.arange(256, dtype=np.float32) / 255
-    table = np.column_stack([_coloured(steps), _opacity(steps)]).view(np.uint32)[:, 0]
-    # One number per pixel is looked up: four times cheaper than its four bands.
-    colours = table[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]
-    return np.where(covered, colours, np.uint32(0))[..., None].view(np.uint8)
-
-
 def write_heatmap(
     path: str | Path, view: np.ndarray, grid: TileGrid, attention: np.ndarray, title: str = ""
 ) -> None:
@@ -153,19 +142,6 @@ def _scale(top: float):  # type: ignore[no-untyped-def]
     from matplotlib.colors import ListedColormap, Normalize
 
     levels = np.linspace(0, 1, 256, dtype=np.float32)
-    share = _opacity(levels)[:, None] / 255
-    ramp = _coloured(levels) * share + 200 * (1 - share)
+    share = opacity(levels)[:, None] / 255
+    ramp = coloured(levels) * share + 200 * (1 - share)
     return ScalarMappable(Normalize(0, top), ListedColormap(ramp / 255))
-
-
-def _opacity(levels: np.ndarray) -> np.ndarray:
-    low, high = _OPACITY
-    return np.rint(255 * (low + (high - low) * np.clip(levels, 0, 1))).astype(np.uint8)
-
-
-def _coloured(levels: np.ndarray) -> np.ndarray:
-    """Colours (uint8, RGB) of levels in [0, 1]."""
-    places = np.linspace(0, 1, len(_COLOURS))
-    steps = np.linspace(0, 1, 256)
-    table = np.stack([np.interp(steps, places, band) for band in zip(*_COLOURS, strict=True)], 1)
-    return np.rint(table).astype(np.uint8)[np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)]

@@ -26,7 +26,7 @@ from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from offsite.preprocessing.fundus.reading import read_photograph
 
-VERSION = 4
+VERSION = 5
 """Goes up when the same photograph and settings would give another picture."""
 
 TABLE = "prepared.csv"
@@ -39,7 +39,7 @@ def prepare_cohort(
     settings: FundusSettings,
     *,
     workers: int | None = None,
-    part: tuple[int, int] | None = None,
+    part: tuple[int, int] = (1, 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Prepare every photograph; what is there and still valid is kept.
@@ -57,8 +57,8 @@ def prepare_cohort(
     workers : int, optional
         Threads; one per core by default.
     part : (int, int), optional
-        (k, n): only every n-th photograph from the k-th on, k from 0. The table is then returned
-        and not written; a later call without ``part`` gathers all.
+        (k, n): only every n-th photograph from the k-th on, k from 1. The table of a part is
+        returned and not written; a later call without ``part`` gathers all.
     progress : callable, optional
         Called with (done, all) after each photograph.
 
@@ -74,12 +74,12 @@ def prepare_cohort(
     refuse_link(root)
     refuse_link(root / "images")
     (root / "images").mkdir(parents=True, exist_ok=True)
-    number, count = part or (0, 1)
-    if not 0 <= number < count:
+    number, count = part
+    if not 1 <= number <= count:
         raise InputError(
-            f"part {number} of {count} does not exist", remedy="Count parts from 0", code="part"
+            f"part {number} of {count} does not exist", remedy="Count parts from 1", code="part"
         )
-    table = cohort.table.iloc[number::count]
+    table = cohort.table.iloc[number - 1 :: count]
     sources = [cohort.path.parent / image for image in table["image"]]
     digest = settings.digest()
     records: list[dict[str, Any]] = []
@@ -94,7 +94,7 @@ def prepare_cohort(
                 progress(done, len(table))
     rows = [_row(record) for record in records]
     prepared = pd.concat([table[list(_KEPT)].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
-    if part is None:
+    if count == 1:
         _drop_others(root, set(table["slide"]))
         with replacing(root / TABLE) as temporary:
             prepared.to_csv(temporary, index=False, lineterminator="\n")

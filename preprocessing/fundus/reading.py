@@ -10,16 +10,29 @@ import simplejpeg
 from PIL import Image
 
 from offsite.errors import InputError
-from offsite.files import check_plain
+from offsite.preprocessing.formats.kinds import kind_of
+from offsite.preprocessing.formats.photographs import PHOTOGRAPHS
+from offsite.preprocessing.fundus.dicom import dicom_pixels
+from offsite.preprocessing.fundus.refusals import (
+    A_SLIDE,
+    MAX_BYTES,
+    check_size,
+    damaged,
+    not_an_image,
+    too_large,
+    unsupported,
+    wrong_kind,
+)
 from offsite.preprocessing.shrinking import halved, halvings
 
-MAX_PIXELS = 100_000_000
 _SHOWN_PX = 1024  # longer side that a person looks at, and in which the field is found
 _FINE_PX = 512  # shorter side below which nothing is taken away
-_MIN_SIDE = 16
 _ORIENTATION = 0x0112
 # Sizes are bounded here, and more strictly.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_CUT_SHORT = "the file is damaged or cut short"
+# A camera adds a second, smaller picture to a JPEG (MPO); the first is the photograph.
+_ONE_PICTURE = ("JPEG", "MPO")
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,16 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
     is halved; of a JPEG the decoder leaves out the finest cosines, which costs half the time. All
     ways to a picture halve alike, so that training and prediction see the same.
 
-    A JPEG that ends too soon or is damaged is refused: a decoder that paints the missing part grey
-    would let a model be trained on it, and answer.
+    What a file is its content says and not its name: one of
+    `offsite.preprocessing.formats.photographs.PHOTOGRAPHS`, with one picture in it. One that ends
+    too soon or is damaged is refused: a decoder that paints the missing part grey would let a model
+    be trained on it, and answer.
 
     Raises
     ------
     InputError
-        Code ``missing_file``, ``unreadable_image``, ``too_large`` or ``too_small``.
+        Code ``missing_file``, ``not_an_image``, ``wrong_kind`` (a slide), ``unsupported`` (several
+        pictures, or no decoder for it here), ``unreadable_image``, ``too_large`` or ``too_small``.
     """
     file = Path(path)
     if not file.is_file():
@@ -73,21 +89,31 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
             "no such photograph", file=file, remedy="Check the path", code="missing_file"
         )
     try:
-        check_plain(file)
+        kind, size = kind_of(file), file.stat().st_size
     except OSError as error:
-        raise _damaged(file, "not a plain file") from error
+        raise damaged(file, "not a plain file") from error
+    if size > MAX_BYTES:
+        raise too_large(file, f"more than {MAX_BYTES >> 20} MiB")
+    if not size:
+        raise damaged(file, "the file is empty")
+    if kind not in PHOTOGRAPHS:
+        raise not_an_image(file)
+    if kind == "dicom":
+        return Photograph.of(dicom_pixels(file), px)
+    if kind == "tiff" and _is_slide(file):
+        raise wrong_kind(file, A_SLIDE)
     header = _checked_header(file)
     content = file.read_bytes()
     try:
         if header.plain_jpeg:
             return _from_jpeg(content, header, px)
-        if content.startswith(b"\xff\xd8"):
+        if kind == "jpeg":
             _check_whole_jpeg(content)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except (ValueError, cv2.error) as error:
-        raise _damaged(file, "cannot be read as a picture, or is cut short") from error
+        raise damaged(file, _CUT_SHORT) from error
     if decoded is None:
-        raise _damaged(file, "cannot be read as a picture")
+        raise damaged(file, _CUT_SHORT)
     return Photograph.of(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), px)
 
 
@@ -111,26 +137,29 @@ def _from_jpeg(content: bytes, header: _Header, px: int) -> Photograph:
 
 
 def _checked_header(file: Path) -> _Header:
-    """Refuse by the header alone what would fill the memory."""
+    """Refuse by the header alone what would fill the memory; then what does not come to its end."""
     try:
-        with Image.open(file) as header:
-            width, height = header.size
-            upright = header.getexif().get(_ORIENTATION, 1) == 1
-            plain_jpeg = header.format == "JPEG" and header.mode == "RGB" and upright
+        with Image.open(file) as image:
+            check_size(file, *image.size)
+            if image.format not in _ONE_PICTURE and getattr(image, "n_frames", 1) > 1:
+                raise unsupported(file, "several pictures in one file")
+            upright = image.getexif().get(_ORIENTATION, 1) == 1
+            plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
+            if image.format not in _ONE_PICTURE:  # of a JPEG the reader sees to all of it
+                image.load()
+            return _Header(*image.size, plain_jpeg)
+    except (InputError, MemoryError):
+        raise
     except Image.DecompressionBombError as error:
-        raise _too_large(file, "it has far more px") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _damaged(file, "cannot be read as a picture") from error
-    if width * height > MAX_PIXELS:
-        raise _too_large(file, f"{width} x {height} px is more")
-    if min(width, height) < _MIN_SIDE:
-        raise InputError(
-            f"{width} x {height} px is too small to show a retina",
-            file=file,
-            remedy="Give the photograph and not its thumbnail",
-            code="too_small",
-        )
-    return _Header(width, height, plain_jpeg)
+        raise too_large(file, "far more pixels than a photograph has") from error
+    except Exception as error:  # whatever a damaged file makes the library stumble over
+        raise damaged(file, _CUT_SHORT) from error
+
+
+def _is_slide(file: Path) -> bool:
+    import openslide
+
+    return openslide.OpenSlide.detect_format(file) not in (None, "generic-tiff")
 
 
 def _check_whole_jpeg(content: bytes) -> None:
@@ -140,17 +169,3 @@ def _check_whole_jpeg(content: bytes) -> None:
     except ValueError as error:
         if "unsupported color conversion" not in str(error).lower():
             raise  # CMYK has no grey; OpenCV reads it
-
-
-def _too_large(file: Path, size: str) -> InputError:
-    problem = f"{size} than {MAX_PIXELS // 1_000_000} million"
-    return InputError(problem, file=file, remedy="Export it smaller", code="too_large")
-
-
-def _damaged(file: Path, problem: str) -> InputError:
-    return InputError(
-        problem,
-        file=file,
-        code="unreadable_image",
-        remedy="Export the photograph again as JPEG, PNG or TIFF",
-    )

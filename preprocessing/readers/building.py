@@ -8,10 +8,11 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.files import replacing
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.fundus.grades import GRADES as GRADES
 from offsite.preprocessing.slides import formats
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = tuple(end for end in PHOTOGRAPH_SUFFIXES if end != ".dcm")
 SLIDE_SUFFIXES = tuple(
     end for end in formats.SLIDE_SUFFIXES if end not in (*IMAGE_SUFFIXES, ".dcm", ".vms", ".vmu")
 )

@@ -32,3 +32,16 @@ def companions(file: Path) -> list[Path]:
         beside = file.parent.glob(f"{glob.escape(file.stem)}*")
         return sorted(item for item in beside if item.is_file() and item != file)
     return []
+
+
+def slide_data(path: Path) -> Path | None:
+    """Return the folder that holds the pixels of a MIRAX slide, or None for other files."""
+    if path.suffix.lower() != ".mrxs":
+        return None
+    folder = path.with_suffix("")
+    return folder if folder.is_dir() else None
+
+
+def slide_parts(path: Path) -> tuple[Path, ...]:
+    """Return the further files of a slide; of DICOM, `dicom_series` tells which belong together."""
+    return () if path.suffix.lower() == ".dcm" else tuple(companions(path))

@@ -57,19 +57,26 @@ class Format:
 
     Attributes
     ----------
+    name : str
+        The formats as people call them.
     suffixes : tuple of str
         Ends of names, lower case. Content decides; they say where to look for slides.
     address : str
         ``"module:function"`` that takes a path and gives a `SlideFile`. It raises `NotThisFormat`
         for a file of another format, `InputError` for a damaged one.
+    package : str
+        An optional package that reading needs, as it is imported; "" where none.
     """
 
+    name: str
     suffixes: tuple[str, ...]
     address: str
+    package: str = ""
 
 
 FORMATS: dict[str, Format] = {  # tried in this order
     "openslide": Format(
+        "SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, VMS, DICOM",
         (
             ".tif",
             ".tiff",
@@ -90,7 +97,6 @@ OPENERS: Registry[Callable[[str], SlideFile]] = Registry(
     "slide format", {name: kind.address for name, kind in FORMATS.items()}
 )
 SLIDE_SUFFIXES = tuple(dict.fromkeys(end for kind in FORMATS.values() for end in kind.suffixes))
-REMEDY = (
-    "offsite reads what OpenSlide reads (SVS, tiled TIFF, NDPI, MRXS, SCN, BIF, DICOM);"
-    " convert it, for example to a pyramidal JPEG-tiled TIFF"
-)
+READ = ", ".join(kind.name for kind in FORMATS.values())
+"""The formats in words."""
+REMEDY = f"Slides are read from {READ}; convert it, for example to a pyramidal JPEG-tiled TIFF"

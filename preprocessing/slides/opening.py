@@ -6,6 +6,7 @@ from pathlib import Path
 import openslide
 
 from offsite.errors import InputError
+from offsite.preprocessing.formats.kinds import kind_of
 from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
 from offsite.preprocessing.slides.direct_reader import DirectReader, NotEligible
 from offsite.preprocessing.slides.formats import (
@@ -22,6 +23,8 @@ from offsite.preprocessing.slides.scale import Scale, resolve_scale
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
 _TIFF = (".tif", ".tiff")
+OF_NO_FORMAT = ("unsupported_format", "wrong_kind", "not_an_image")
+"""Codes of a file that is no slide."""
 
 
 class Slide:
@@ -129,7 +132,7 @@ def open_slide(
     Raises
     ------
     InputError
-        Code ``no_such_file``, ``unsupported_format``, ``cannot_open``, ``mpp_missing``,
+        Code ``no_such_file``, one of `OF_NO_FORMAT`, ``cannot_open``, ``mpp_missing``,
         ``mpp_implausible``, ``mpp_anisotropic`` or ``reader_unsuitable``.
     """
     file = str(path)
@@ -165,7 +168,7 @@ def _is_slide(file: str) -> bool:
     try:
         _open_record(file).close()
     except InputError as error:
-        return error.code != "unsupported_format"  # a damaged slide is one
+        return error.code not in OF_NO_FORMAT  # a damaged slide is one
     return True
 
 
@@ -179,12 +182,21 @@ def _open_record(file: str) -> SlideFile:
             return opener(file)
         except NotThisFormat:
             continue
-    raise InputError(
-        "not a slide format that OpenSlide knows",
-        file=file,
-        remedy=f"{REMEDY}, or fetch it again if it is cut short",
-        code="unsupported_format",
-    )
+    raise _of_no_format(Path(file))
+
+
+def _of_no_format(file: Path) -> InputError:
+    """What to say of a file that nothing opens as a slide; its content says what it is."""
+    kind = kind_of(file)
+    if kind and kind != "tiff":
+        problem, code = f"a {kind} picture, not a slide", "wrong_kind"
+    elif kind or file.suffix.lower() in SLIDE_SUFFIXES:
+        problem = "not a slide that can be read, or cut short"
+        code = "unsupported_format"
+    else:
+        problem, code = "the file is not an image", "not_an_image"
+    remedy = f"{REMEDY}, or fetch it again if it is cut short"
+    return InputError(problem, file=file, remedy=remedy, code=code)
 
 
 def _check_dimensions(record: SlideFile, file: str) -> None:

@@ -18,12 +18,12 @@ from offsite.pathology.features.file import (
     write_features,
 )
 from offsite.pathology.methods import METHODS
+from offsite.pathology.prediction.predictor import SlidePredictor
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.folder import load_package
 from offsite.workflows.predict.inputs.listing import find_inputs
-from offsite.workflows.predict.predictors.slides import SlidePredictor
 from offsite.workflows.stages.training import train
 
 CLASSES = ("high", "low", "middle")

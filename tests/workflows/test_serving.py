@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.training.prediction.codes import NOTICE
+from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows import serving
 from offsite.workflows.package.folder import load_package, write_package
-from offsite.workflows.predict.answers.codes import NOTICE
 from offsite.workflows.predict.answers.decisions import CaseDecision
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.output.tables import ACQUISITION
-from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.predict.running import opened_model, predict
 from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
 from tests.workflows.conftest import FundusRun

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from offsite.workflows.package.folder import Package, load_package, write_package
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.batch import BatchOptions, Outcome, run_batch
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.inputs.listing import find_inputs
-from offsite.workflows.predict.predictors.contract import (
+from offsite.preprocessing.views import shrunk
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import (
     ModelAnswer,
     Predictor,
     Prepared,
     Quality,
     Rejected,
 )
-from offsite.workflows.predict.predictors.pictures import shrunk
+from offsite.training.prediction.items import Item
+from offsite.workflows.package.folder import Package, load_package, write_package
+from offsite.workflows.predict.batch import BatchOptions, Outcome, run_batch
+from offsite.workflows.predict.inputs.listing import find_inputs
 from tests.workflows.packages import small_record
 
 

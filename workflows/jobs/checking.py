@@ -5,13 +5,18 @@ At ten thousand images the answer takes seconds; every stage asks first.
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from offsite.errors import InputError, InputErrors
 from offsite.evaluation.tracking.keys import site_slugs
 from offsite.evaluation.tracking.store import check_address
+from offsite.preprocessing.cohort.faults import faults_at
 from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.training.cells import Cell
+from offsite.training.checking import missing_package
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.jobs.modalities import OWN
 
 Faults = Iterator[InputError]
 
@@ -32,13 +37,14 @@ def check_job(job: Job, cells: Sequence[Cell] | None = None) -> None:
     Raises
     ------
     InputErrors
-        Everything that is wrong, of all checks of `CHECKS`.
+        Everything that is wrong, of all checks of `CHECKS` and of the modality.
     """
     # What is wrong with the table would be said of everything that is made from it.
     faults = list(_cohort(job))
     if not faults:
         wanted = job.cells() if cells is None else list(cells)
         faults = [fault for check in CHECKS.values() for fault in check(job, wanted)]
+        faults += [fault for check in job.modality.checks.values() for fault in check(job)]
     if faults:
         raise InputErrors(faults)
 
@@ -102,14 +108,42 @@ def _tasks(job: Job, cells: Sequence[Cell]) -> Faults:
             )
 
 
-def _of_modality(name: str) -> Callable[[Job, Sequence[Cell]], Faults]:
-    """Return the modality's check of that name; one that has none of it finds nothing."""
+def _kinds(job: Job, cells: Sequence[Cell]) -> Faults:
+    """No image is by its name of a kind that only another modality reads."""
+    read = {end for known in job.modality.formats for end in known.suffixes}
+    elsewhere = {
+        end: other.reads
+        for other in OWN.values()
+        for known in other.formats
+        for end in known.suffixes
+        if end not in read
+    }
+    table = job.cohort.table.set_axis(
+        range(2, len(job.cohort.table) + 2)
+    )  # as a spreadsheet counts
+    ends = [Path(image).suffix.lower() for image in table["image"]]
+    for end in dict.fromkeys(one for one in ends if one in elsewhere):
+        yield from faults_at(
+            [row for row, one in enumerate(ends) if one == end],
+            job.cohort.path,
+            "image",
+            f"{end} is a format of {elsewhere[end]}, and the job reads {job.modality.reads}",
+            f"Give the job a table of {job.modality.reads} alone, read from {_formats(job)}",
+            table,
+            "wrong_kind",
+        )
 
-    def check(job: Job, cells: Sequence[Cell]) -> Faults:
-        asked = job.modality.checks.get(name)
-        return asked(job) if asked else iter(())
 
-    return check
+def _packages(job: Job, cells: Sequence[Cell]) -> Faults:
+    """The optional packages of the image formats are installed."""
+    ends = {Path(image).suffix.lower() for image in job.cohort.table["image"]}
+    for known in job.modality.formats:
+        if known.package and ends & {*known.suffixes} and find_spec(known.package) is None:
+            yield missing_package(job.file, known.package, f"reading {known.name}")
+
+
+def _formats(job: Job) -> str:
+    return ", ".join(known.name for known in job.modality.formats)
 
 
 def _room(job: Job, cells: Sequence[Cell]) -> Faults:
@@ -142,13 +176,13 @@ def _megabytes(count: int) -> str:
 
 
 CHECKS: dict[str, Callable[[Job, Sequence[Cell]], Faults]] = {
+    "kinds": _kinds,
     "splits": _splits,
     "names": _names,
     "store": _store,
     "tasks": _tasks,
-    "encoder": _of_modality("encoder"),
-    "weights": _of_modality("weights"),
-    "packages": _of_modality("packages"),
+    "packages": _packages,
     "room": _room,
 }
-"""What is asked beside the settings and the cohort table, which docs/workflow.md lists."""
+"""What is asked of every job beside the settings and the cohort table; docs/workflow.md lists it, and
+what each modality asks (`offsite.training.modality.Modality.checks`)."""

@@ -12,12 +12,13 @@ from typing import Any
 
 from offsite.errors import InputError
 from offsite.locks import PREFIX, writing
+from offsite.training.prediction.codes import Status
+from offsite.training.prediction.contract import Predictor
+from offsite.training.prediction.items import Item
 from offsite.workflows.package.folder import Package
-from offsite.workflows.predict.answers.codes import Status
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.answers.rollup import patients_of
 from offsite.workflows.predict.engine import Engine, EngineOptions
-from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.inputs.listing import Inputs, part_of
 from offsite.workflows.predict.monitor import monitor_for
 from offsite.workflows.predict.output.case_files import CaseFiles
@@ -37,7 +38,6 @@ from offsite.workflows.predict.output.tables import (
     write_tables,
 )
 from offsite.workflows.predict.pages.writing import PageModel, write_cases, write_worklist
-from offsite.workflows.predict.predictors.contract import Predictor
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 3, 130
 _REFRESH_SECONDS = 60.0

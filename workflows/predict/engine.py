@@ -20,13 +20,14 @@ from typing import Any
 
 from offsite.cores import shared_cores
 from offsite.errors import InputError
-from offsite.workflows.predict.answers.codes import Code, Status
+from offsite.training.prediction.codes import Code, Status
+from offsite.training.prediction.contents import content_of, sha256_of
+from offsite.training.prediction.contract import Predictor
+from offsite.training.prediction.items import Item
 from offsite.workflows.predict.answers.judgement import Judge
-from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.monitor import Monitor
-from offsite.workflows.predict.output.case_files import CaseFiles, content_of, sha256_of
+from offsite.workflows.predict.output.case_files import CaseFiles
 from offsite.workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
-from offsite.workflows.predict.predictors.contract import Predictor
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.workflows.predict.answers.codes import Code, Decision, Status, status_of
+from offsite.training.prediction.codes import Code, Decision, Status, status_of
+from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared, Rejected
+from offsite.training.prediction.items import Item
 from offsite.workflows.predict.answers.judgement import Judge
-from offsite.workflows.predict.inputs.items import Item
 from offsite.workflows.predict.output.case_files import pictures_of
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Predictor, Prepared, Rejected
 
 # What a share that is away for a moment says of a file that is whole.
 _STORAGE_FAULTS = frozenset(

@@ -4,13 +4,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
 from offsite.errors import InputError
+from offsite.preprocessing.formats.kinds import dicom_series
+from offsite.training.prediction.contents import content_of
+from offsite.training.prediction.contract import PackageUnfit, Predictor, Rejected
 from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.folder import Package, load_package
 from offsite.workflows.package.verification import ModelRefused, refused
@@ -21,11 +23,9 @@ from offsite.workflows.predict.batch import (
     run_batch,
     settings_of,
 )
-from offsite.workflows.predict.inputs.kinds import dicom_series
 from offsite.workflows.predict.inputs.listing import Inputs, find_inputs, part_of, with_siblings
-from offsite.workflows.predict.output.case_files import CaseFiles, content_of
+from offsite.workflows.predict.output.case_files import CaseFiles
 from offsite.workflows.predict.passage import check_file
-from offsite.workflows.predict.predictors.contract import Predictor, Rejected
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 REGISTERED = "models:/"
@@ -120,12 +120,9 @@ def predictor_for(package: Package, device: str, batch_size: int | None = None) 
         The weights or settings are not of a network that this version of offsite builds.
     """
     try:
-        address = modality_reading(package.record.task).predictor
-        module, _, name = address.partition(":")
-        predictor: Predictor = getattr(import_module(module), name)(package, device, batch_size)
-        return predictor
-    except ModelRefused:
-        raise
+        return modality_reading(package.record.task).predictor(package, device, batch_size)
+    except PackageUnfit as error:
+        raise refused(package.path, error.problem, error.remedy, error.code) from error
     except (InputError, ValidationError, KeyError, ValueError) as error:
         problem = error.problem if isinstance(error, InputError) else str(error).splitlines()[0]
         raise refused(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.workflows.predict.answers.codes import Status
+from offsite.training.prediction.codes import Status
 
 LEAST_CASES = 20
 EMBEDDING, SEEN = "embedding", "trunk"

@@ -10,10 +10,10 @@ from scipy.special import log_softmax
 from offsite.errors import InputError
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.training.heads.refit import Refit, gain_bound, refit
+from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import sums_of_head
 from offsite.workflows.predict.answers.likeness import trunk_of
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Predictor, Prepared
 from offsite.workflows.site.cases import EMBEDDING, SEEN, LocalCases
 
 SHARE = 0.25

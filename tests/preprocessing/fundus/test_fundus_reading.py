@@ -16,7 +16,7 @@ PLAIN = CameraProfile(noise=0.0, vignette=0.0)
     ("content", "code"),
     [
         (b"", "unreadable_image"),
-        (b"not a picture", "unreadable_image"),
+        (b"not a picture", "not_an_image"),
         (None, "missing_file"),
         ("thumbnail", "too_small"),
         ("cut", "unreadable_image"),

@@ -18,6 +18,7 @@ from offsite.workflows.cli import app
 from offsite.workflows.jobs import checking
 from offsite.workflows.jobs.checking import CHECKS, check_job
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.jobs.modalities import OWN
 
 DOCS = Path(__file__).parents[3] / "docs" / "workflow.md"
 
@@ -52,7 +53,7 @@ def faults(file: Path) -> dict[str, str]:
 def test_a_sound_job_passes_and_nothing_is_written(tmp_path: Path) -> None:
     for task in ("retina", "pathology"):
         (tmp_path / task).mkdir()
-        file = job_file(tmp_path / task, task)
+        file = job_file(tmp_path / task, task, suffix={"retina": ".png"}.get(task, ".svs"))
         before = sorted(tmp_path.rglob("*"))
         check_job(Job.load(file))
         done = CliRunner().invoke(app, ["config", "check", str(file)])
@@ -116,12 +117,30 @@ def test_an_encoder_without_weights_is_refused_unless_the_features_are_there(
 def test_packages_that_are_not_installed_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (pathology_checking, retina_checking):
+    for room in (pathology_checking, retina_checking, checking):
         monkeypatch.setattr(room, "find_spec", lambda name: None)
     assert "pip install pydicom" in faults(job_file(tmp_path, suffix=".dcm"))["missing_package"]
     encoder = {"name": "uni", "download": True}
-    assert "timm" in faults(job_file(tmp_path, "pathology", encoder=encoder))["missing_package"]
+    slides = job_file(tmp_path, "pathology", suffix=".svs", encoder=encoder)
+    assert "timm" in faults(slides)["missing_package"]
     assert {name: model.package for name, model in MODELS.items()} == PACKAGES
+
+
+def test_a_table_that_mixes_kinds_names_its_rows(tmp_path: Path) -> None:
+    def mixed(table: pd.DataFrame) -> pd.DataFrame:
+        for number in (4, 9):
+            (tmp_path / f"image-{number}.svs").touch()
+            table.loc[number, "image"] = f"image-{number}.svs"
+        return table
+
+    with pytest.raises(InputErrors) as caught:
+        check_job(Job.load(job_file(tmp_path, change=mixed)))
+    assert {(fault.code, fault.row, fault.column) for fault in caught.value.faults} == {
+        ("wrong_kind", 6, "image"),
+        ("wrong_kind", 11, "image"),
+    }
+    assert ".svs is a format of slides, and the job reads photographs" in str(caught.value)
+    assert "read from JPEG, PNG" in str(caught.value)
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,4 +182,5 @@ def test_the_docs_list_what_is_looked_at() -> None:
     text = DOCS.read_text(encoding="utf-8")
     table = text[text.index("## What is looked at first") :].split("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert listed == ["settings", "cohort", *CHECKS]
+    of_modalities = [name for modality in OWN.values() for name in modality.checks]
+    assert listed == list(dict.fromkeys(["settings", "cohort", *CHECKS, *of_modalities]))

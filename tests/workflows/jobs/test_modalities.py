@@ -46,7 +46,7 @@ MODALITY = Modality(
     contract=CONTRACT_NUMBER, name="grey", reads="grey pictures", job_part=GreyJob,
     stages=(ImageStage("shrink", ("shrink",), "grey.csv", shrunk),),
     check_inputs=lambda job: None, train=lambda *given: None, image_tables=lambda job: {},
-    package_facts=lambda *given: {}, predictor="grey:Predictor", checks={}, bytes_to_do=lambda job: 0,
+    package_facts=lambda *given: {}, predictor=None, formats=(), checks={}, bytes_to_do=lambda job: 0,
     overlay=Overlay("what", True, "caution"),
 )
 """

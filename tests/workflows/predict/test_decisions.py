@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from offsite.training.prediction.codes import MEANING, Code, Decision, Status
 from offsite.workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
-from offsite.workflows.predict.answers.codes import MEANING, Code, Decision, Status
 from offsite.workflows.predict.answers.decisions import CaseDecision, Evidence, decide
 from offsite.workflows.predict.answers.rollup import patients_of
 from offsite.workflows.predict.output.tables import columns_of

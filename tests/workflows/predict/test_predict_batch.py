@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from offsite.errors import InputError
+from offsite.training.prediction.contract import ModelAnswer, Prepared
+from offsite.training.prediction.items import Item
 from offsite.workflows.package.folder import Package
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from offsite.errors import InputError, InputErrors
 from offsite.files import fingerprint
-from offsite.workflows.predict.inputs.items import item_of
-from offsite.workflows.predict.inputs.kinds import dicom_series
+from offsite.preprocessing.formats.kinds import dicom_series
+from offsite.training.prediction.contents import content_of, distinct_siblings
+from offsite.training.prediction.contract import Rejected
+from offsite.training.prediction.items import item_of
 from offsite.workflows.predict.inputs.listing import find_inputs, with_siblings
-from offsite.workflows.predict.output.case_files import content_of, distinct_siblings
 from offsite.workflows.predict.output.run_record import RunRecord
 from offsite.workflows.predict.passage import check_file
-from offsite.workflows.predict.predictors.contract import Rejected
 
 
 def image(path: Path, content: bytes = b"picture") -> Path:
@@ -186,8 +186,8 @@ def test_copies_of_a_slide_are_one_slide_of_a_patient(tmp_path: Path) -> None:
         image(tmp_path / f"{name}.svs", content)
     rows = [f"{name}.svs,p,s,,{name}" for name in "abcd"]
     first, *_ = with_siblings(find_inputs([cohort(tmp_path / "c.csv", *rows)])).items
-    assert [path.name for path, _ in first.siblings] == ["b.svs", "c.svs", "d.svs"]
-    assert [path.name for path, _ in distinct_siblings(first)] == ["b.svs"]
+    assert [other.path.name for other in first.siblings] == ["b.svs", "c.svs", "d.svs"]
+    assert [other.path.name for other in distinct_siblings(first)] == ["b.svs"]
 
 
 def test_huge_files_have_their_own_digest_whenever_they_were_copied(
@@ -196,7 +196,7 @@ def test_huge_files_have_their_own_digest_whenever_they_were_copied(
     import hashlib
 
     from offsite import files
-    from offsite.workflows.predict.output.case_files import sha256_of
+    from offsite.training.prediction.contents import sha256_of
 
     monkeypatch.setattr(files, "_WHOLE_FILE_LIMIT", 4)
     monkeypatch.setattr(files, "_BLOCK", 2)

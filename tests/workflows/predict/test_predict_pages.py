@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from offsite.preprocessing.views import jpeg, png
 from offsite.workflows.predict.answers.rollup import patients_of
 from offsite.workflows.predict.pages.wording import known_at
 from offsite.workflows.predict.pages.writing import PageModel, put, write_cases, write_worklist
-from offsite.workflows.predict.predictors.pictures import jpeg, png
 from tests.workflows.packages import small_record
 
 CHROMIUM = Path("/usr/bin/chromium")

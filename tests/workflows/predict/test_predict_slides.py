@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 
 from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.prediction.slide_features import SlideFeatureMaker
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.workflows.package.folder import load_package, write_package
 from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.predict.batch import BatchOptions, Outcome
-from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker
-from offsite.workflows.predict.predictors.slides import SlidePredictor
-from offsite.workflows.predict.running import predict
+from offsite.workflows.predict.running import predict, predictor_for
 from tests.workflows.conftest import SlideRun
 
 
@@ -105,7 +104,7 @@ def test_another_encoder_is_refused(slide_run: SlideRun, tmp_path: Path) -> None
     )
     write_package(tmp_path / "package", record, package.weights, package.reference)
     with pytest.raises(ModelRefused, match="another version of encoder"):
-        SlidePredictor(load_package(tmp_path / "package"), "cpu")
+        predictor_for(load_package(tmp_path / "package"), "cpu")
 
 
 @pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])

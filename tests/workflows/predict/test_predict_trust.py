@@ -17,17 +17,17 @@ import pytest
 from offsite.errors import InputError
 from offsite.locks import writing
 from offsite.pathology.inference import describe
+from offsite.pathology.prediction.predictor import SlidePredictor
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
+from offsite.training.prediction.contract import ModelAnswer, Prepared
+from offsite.training.prediction.items import Item, item_of
 from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.schema import Architecture, OperatingPoint, SiteProfile
 from offsite.workflows.package.verification import WEIGHTS
-from offsite.workflows.predict.inputs.items import Item, item_of
 from offsite.workflows.predict.output.tables import _cell
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
-from offsite.workflows.predict.predictors.slides import SlidePredictor
 from tests.workflows.packages import small_record
 from tests.workflows.tiny import TinyPredictor, photographs, predict, tiny_package
 

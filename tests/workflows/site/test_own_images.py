@@ -10,13 +10,13 @@ from offsite.evaluation.ood.gaussian_detectors import Mahalanobis
 from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.training.heads.refit import refit
 from offsite.training.heads.site_sums import SiteSums
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows.package.fitting import under
 from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.trunk_distance import SCORES, reference_of
-from offsite.workflows.predict.answers.codes import Code
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.answers.likeness import EMBEDDING_SCORES
-from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.site.calibration import calibrate_site
 from offsite.workflows.site.cases import LocalCases
 from tests.workflows.packages import small_record, small_weights

@@ -11,12 +11,12 @@ from scipy.special import log_softmax
 from offsite.errors import InputError
 from offsite.training.heads.refit import GradedHead, refit
 from offsite.training.heads.sums import RowSums
+from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows.package.fitting import under
 from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.heads import head_of, sums_of_head
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
-from offsite.workflows.predict.predictors.contract import ModelAnswer
 from offsite.workflows.predict.running import predict
 from offsite.workflows.site.calibration import calibrate_site
 from offsite.workflows.site.cases import LocalCases

@@ -15,12 +15,12 @@ from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.registry import find_version, register_package
 from offsite.evaluation.tracking.store import client_of
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS
+from offsite.training.prediction.contract import ModelAnswer, Prepared
 from offsite.workflows.package.folder import Package, load_package, write_package
 from offsite.workflows.package.schema import POOLED, OperatingPoint
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared
 from offsite.workflows.predict.running import predict
 from offsite.workflows.site.calibration import calibrate_site
 from offsite.workflows.site.cases import LocalCases, cases_of
@@ -224,8 +224,8 @@ def test_what_local_cases_cannot_set_is_inherited_and_marked_and_no_site_gets_wo
 def test_an_interrupted_prediction_makes_no_package(
     fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from offsite.retina.prediction.predictor import PhotographPredictor
     from offsite.workflows.cli import app
-    from offsite.workflows.predict.predictors.photographs import PhotographPredictor
 
     whole, calls = PhotographPredictor.infer, []
 

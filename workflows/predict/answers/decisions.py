@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from offsite.training.prediction.codes import Code, Decision, Status
 from offsite.workflows.package.schema import DecisionRules, OperatingPoint, SiteProfile
-from offsite.workflows.predict.answers.codes import Code, Decision, Status
 
 TRAINING = "the training images"
 _FOREIGN = frozenset({Code.OUT_OF_DISTRIBUTION, Code.EMPTY_SET})

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from offsite.evaluation.conformal.sets import ConformalSets
+from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import head_of
 from offsite.workflows.package.schema import POOLED, OperatingPoint
 from offsite.workflows.package.temperature import tempered
 from offsite.workflows.predict.answers.decisions import TRAINING, CaseDecision, Evidence, decide
 from offsite.workflows.predict.answers.likeness import Likeness
-from offsite.workflows.predict.predictors.contract import ModelAnswer
 
 LEVELS = (90, 95)
 

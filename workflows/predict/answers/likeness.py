@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 
 from offsite.evaluation.ood.reference import ReferencedDetector
+from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import TRUNK, training_sums
 from offsite.workflows.package.schema import POOLED
 from offsite.workflows.package.trunk_distance import SCORES, referenced
-from offsite.workflows.predict.predictors.contract import ModelAnswer
 
 EMBEDDING_SCORES = "ood_scores"
 """Prefix of the scores of a site's own cases by the detector of the embedding."""

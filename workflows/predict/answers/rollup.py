@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+from offsite.training.prediction.codes import Decision, Status
 from offsite.workflows.jobs.modalities import modality_reading
-from offsite.workflows.predict.answers.codes import Decision, Status
 
 _Patient = tuple[str, str]  # site and name
 _NOTHING = (len(Decision), 0.0, "")

@@ -9,9 +9,9 @@ from typing import Any
 
 from offsite.errors import InputError
 from offsite.files import digest_of
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.inputs.kinds import slide_parts
+from offsite.preprocessing.slides.fingerprints import slide_parts
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.items import Item, Sibling
 from offsite.workflows.predict.inputs.search import Search
 
 Group = Callable[[list[Path]], list[tuple[Path, ...]]]
@@ -125,17 +125,19 @@ def with_siblings(inputs: Inputs) -> Inputs:
 
     Two tables may use one name for two people of two sites.
     """
-    known: dict[tuple[str, str], dict[Path, float | None]] = {}
+    known: dict[tuple[str, str], dict[Path, Sibling]] = {}
     for item in inputs.items:
         if item.patient and item.fault is None:
-            known.setdefault((item.site, item.patient), {}).setdefault(item.path, item.mpp)
+            known.setdefault((item.site, item.patient), {}).setdefault(
+                item.path, Sibling(item.path, item.mpp, item.parts)
+            )
     items = tuple(
         replace(
             item,
             siblings=tuple(
                 other
-                for other in known.get((item.site, item.patient), {}).items()
-                if other[0] != item.path
+                for other in known.get((item.site, item.patient), {}).values()
+                if other.path != item.path
             ),
         )
         for item in inputs.items

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from offsite.preprocessing.slides.fingerprints import slide_data
 from offsite.tables.reading import is_table
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.items import Item, item_of
-from offsite.workflows.predict.inputs.kinds import slide_data
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.items import Item, item_of
 from offsite.workflows.predict.inputs.worklist import worklist_items
 from offsite.workflows.predict.output.run_record import is_ours
 

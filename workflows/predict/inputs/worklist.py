@@ -17,8 +17,8 @@ from offsite.preprocessing.cohort.missing_images import missing_images
 from offsite.preprocessing.cohort.spellings import tidy
 from offsite.tables.reading import TextTable, read_table
 from offsite.tables.words import EYES, read_numbers, read_words
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.items import Item, item_of
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.items import Item, item_of
 
 COLUMNS = ("image", "patient", "site", "eye", "mpp", "scanner", "date")
 _ABSENT = {  # without its name, which may be a patient's

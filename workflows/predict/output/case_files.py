@@ -1,6 +1,6 @@
 """The folder of each case, and how a later run knows that it need not be done again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,8 +10,6 @@ import numpy as np
 from offsite.files import (
     digest_of,
     file_digest,
-    fingerprint,
-    is_sampled,
     read_json,
     write_bytes,
     write_json,
@@ -24,10 +22,10 @@ from offsite.ownership import (
     remove_named,
     remove_written,
 )
-from offsite.workflows.predict.answers.codes import PASSING
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.inputs.kinds import slide_parts
-from offsite.workflows.predict.predictors.pictures import THUMB_PX, jpeg, shrunk
+from offsite.preprocessing.views import THUMB_PX, jpeg, shrunk
+from offsite.training.prediction.codes import PASSING
+from offsite.training.prediction.contents import contents_of_siblings
+from offsite.training.prediction.items import Item
 
 RECORD = "case.json"
 _PICTURES = {"image": "image.jpg", "thumbnail": "thumb.jpg"}
@@ -64,7 +62,7 @@ class CaseFiles:
     def key(self, item: Item, content: str) -> str:
         """Return what the result of an input depends on, as one digest."""
         facts = [item.name, item.patient, item.site, item.eye, item.mpp]
-        return digest_of([self._settings, content, facts, _surroundings(item)])
+        return digest_of([self._settings, content, facts, contents_of_siblings(item)])
 
     def confirmed(self, item: Item) -> dict[str, Any] | None:
         """Return the record of a case that this run wrote, or saw to be valid still.
@@ -170,59 +168,3 @@ def _is_damaged(file: Path) -> bool:
 def pictures_of(view: np.ndarray) -> dict[str, bytes]:
     """Return the pictures of a case by kind, from its view (H x W x 3, uint8), as JPEG."""
     return {"image": jpeg(view), "thumbnail": jpeg(shrunk(view, THUMB_PX), 80)}
-
-
-def content_of(item: Item) -> str:
-    """A digest that changes with the content of an input and its parts; cheap for huge ones.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    return _digest(item.path, item.parts, fingerprint)
-
-
-def sha256_of(item: Item, content: str, *, read: bool = True) -> str:
-    """SHA-256 of an input, of one with parts that of the list of theirs.
-
-    ``content`` is what `content_of` says, which is the same unless a file is huge; of a huge one
-    that is not to be ``read`` to its end there is none ("").
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    if not any(map(is_sampled, (item.path, *item.parts))):
-        return content
-    if not read:
-        return ""
-    return _digest(item.path, item.parts, file_digest)
-
-
-def distinct_siblings(item: Item) -> list[tuple[Path, float | None]]:
-    """Return the patient's other images without copies of this one or of each other."""
-    known = {content_of(item)}
-    distinct = []
-    for sibling, content in zip(item.siblings, _surroundings(item), strict=True):
-        if content not in known or not content:
-            distinct.append(sibling)
-        known.add(content)
-    return distinct
-
-
-def _surroundings(item: Item) -> list[str]:
-    """Digests of the patient's other images; "" for one that cannot be read."""
-    digests = []
-    for path, _ in item.siblings:
-        try:
-            digests.append(_digest(path, slide_parts(path), fingerprint))
-        except OSError:
-            digests.append("")
-    return digests
-
-
-def _digest(path: Path, parts: Sequence[Path], how: Callable[[Path], str]) -> str:
-    first = how(path)
-    return digest_of([first, *map(how, parts)]) if parts else first

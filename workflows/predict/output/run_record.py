@@ -10,8 +10,8 @@ from typing import Any
 
 from offsite.files import file_digest, read_json, write_json
 from offsite.ownership import in_the_way, is_plain_file
+from offsite.training.prediction.codes import NOTICE
 from offsite.training.run_folder import versions
-from offsite.workflows.predict.answers.codes import NOTICE
 
 RECORD = "run.json"
 TOOL = "offsite predict"

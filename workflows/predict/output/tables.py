@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from offsite.files import replacing
-from offsite.workflows.predict.answers.codes import NOTICE, Code
-from offsite.workflows.predict.inputs.items import Item
+from offsite.training.prediction.codes import NOTICE, Code
+from offsite.training.prediction.items import Item
 from offsite.workflows.predict.output.case_files import CaseFiles
 from offsite.workflows.predict.passage import unanswered
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from offsite.ownership import is_plain_file
-from offsite.workflows.predict.answers.codes import NOTICE
+from offsite.training.prediction.codes import NOTICE
 
 _LOG = logging.getLogger("offsite.predict")
 _STAMP = re.compile(r"\n(?:<!--|/\*) offsite ([0-9a-f]{64}) (?:-->|\*/)\n\Z")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from offsite.training.prediction.codes import Decision
 from offsite.workflows.package.card import estimate_text, headline
 from offsite.workflows.package.schema import POOLED, ModelRecord, SiteResult
-from offsite.workflows.predict.answers.codes import Decision
 
 LABELS: dict[Decision, tuple[str, str]] = {
     Decision.URGENT: ("Urgent", "‼"),

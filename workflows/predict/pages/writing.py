@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from offsite.training.prediction.codes import MEANING, NOTICE, Code, Decision
 from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.schema import ModelRecord
-from offsite.workflows.predict.answers.codes import MEANING, NOTICE, Code, Decision
 from offsite.workflows.predict.pages.putting import put
 from offsite.workflows.predict.pages.wording import (
     LABELS,

@@ -10,12 +10,10 @@ from pathlib import Path
 from offsite.pathology.features.embedding import encode_slide
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.tile_encoders.contract import TileEncoder
-from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.kinds import kind_of
-from offsite.workflows.predict.predictors.contract import Rejected
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import Rejected
 
 # Slides of one patient are predicted one after the other: more need not be remembered.
 KEPT = 8
@@ -23,6 +21,9 @@ _CODES = {
     "no_such_file": Code.NOT_FOUND,
     "cannot_open": Code.UNREADABLE,
     "unreadable_slide": Code.UNREADABLE,
+    "unsupported_format": Code.UNREADABLE,
+    "wrong_kind": Code.WRONG_KIND,
+    "not_an_image": Code.NOT_AN_IMAGE,
     "too_many_unreadable_tiles": Code.UNREADABLE,
     "mpp_missing": Code.MPP_MISSING,
     "mpp_implausible": Code.MPP_IMPLAUSIBLE,
@@ -61,7 +62,7 @@ class SlideFeatureMaker:
         with tempfile.TemporaryDirectory(prefix="offsite-tiles-") as work:
             record = tile_slide(path, "slide", work, self._tiles, mpp)
             if record.status != "done" or not record.kept:
-                raise rejected(path, record)
+                raise rejected(record)
             tiles = load_tiles(work, "slide")
         features = encode_slide(path, tiles, self.encoder)
         if not len(features.features):
@@ -85,21 +86,10 @@ class SlideFeatureMaker:
         return future.result()
 
 
-def rejected(path: Path, record: SlideRecord) -> Rejected:
+def rejected(record: SlideRecord) -> Rejected:
     """Return why a slide has no tiles, in the words of a result."""
-    if record.code == "unsupported_format":
-        return _unsupported(path)
     code = _CODES.get(record.code, Code.INTERNAL_ERROR)
     if record.status in ("no_tissue", "done"):
         code = Code.NO_TISSUE
     message = record.message or "no tile is fit to be used"
     return Rejected(code, message.split(". ")[0])
-
-
-def _unsupported(path: Path) -> Rejected:
-    kind = kind_of(path)
-    if kind and kind != "tiff":
-        return Rejected(Code.WRONG_KIND, f"a {kind} picture, not a slide")
-    if kind or path.suffix.lower() in SLIDE_SUFFIXES:
-        return Rejected(Code.UNREADABLE, "not a slide that OpenSlide can read, or cut short")
-    return Rejected(Code.NOT_AN_IMAGE, "the file is not an image")

@@ -2,9 +2,18 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.naming import case_name, shown
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.naming import case_name, shown
+
+
+class Sibling(NamedTuple):
+    """Another image of the patient: its file, um per px from a table, and further files of it."""
+
+    path: Path
+    mpp: float | None = None
+    parts: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +37,8 @@ class Item:
         From a table, for an image that does not say them itself; else blank.
     parts : tuple of Path
         Further files of the same image (a DICOM series, the data of a MIRAX slide).
-    siblings : tuple of (Path, float or None)
-        Other images of the patient that the answer rests on too (models of patients), with mpp.
+    siblings : tuple of Sibling
+        Other images of the patient that the answer rests on too (models of patients).
     fault : (Code, str) or None
         What is known against it already.
     """
@@ -45,7 +54,7 @@ class Item:
     scanner: str = ""
     date: str = ""
     parts: tuple[Path, ...] = ()
-    siblings: tuple[tuple[Path, float | None], ...] = ()
+    siblings: tuple[Sibling, ...] = ()
     fault: tuple[Code, str] | None = None
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from offsite.workflows.predict.inputs.kinds import is_deflated, kind_of
+from offsite.preprocessing.formats.kinds import is_deflated, kind_of
 
 _EXIF, _TAKEN, _CHANGED, _MAKE, _MODEL = 0x8769, 0x9003, 0x0132, 0x010F, 0x0110
 _DAY = re.compile(r"(\d{4})[:\-]?(\d{2})[:\-]?(\d{2})")

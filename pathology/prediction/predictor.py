@@ -17,18 +17,23 @@ from offsite.pathology.attention.heatmap import (
 )
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.inference import BagPrediction, predict_bag, slide_model
+from offsite.pathology.prediction.slide_features import SlideFeatureMaker, TiledSlide
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.overview import read_overview
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
-from offsite.workflows.package.folder import Package
-from offsite.workflows.package.verification import refused
-from offsite.workflows.predict.answers.codes import NOTICE, Code
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.output.case_files import distinct_siblings
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared, Quality, Rejected
-from offsite.workflows.predict.predictors.pictures import VIEW_PX, blended, png, shrunk
-from offsite.workflows.predict.predictors.slide_features import SlideFeatureMaker, TiledSlide
+from offsite.preprocessing.views import VIEW_PX, blended, png, shrunk
+from offsite.training.prediction.codes import NOTICE, Code
+from offsite.training.prediction.contents import distinct_siblings
+from offsite.training.prediction.contract import (
+    ModelAnswer,
+    ModelPackage,
+    PackageUnfit,
+    Prepared,
+    Quality,
+    Rejected,
+)
+from offsite.training.prediction.items import Item, Sibling
 
 _FACTS = (
     "width",
@@ -55,7 +60,7 @@ class SlidePredictor:
 
     Parameters
     ----------
-    package : Package
+    package : ModelPackage
         A verified package with ``preprocessing`` ``tiles`` and ``encoder``.
     device : str
         A torch device.
@@ -65,17 +70,17 @@ class SlidePredictor:
 
     batch_size = 1
 
-    def __init__(self, package: Package, device: str, batch_size: int | None = None) -> None:
+    def __init__(self, package: ModelPackage, device: str, batch_size: int | None = None) -> None:
         self.concurrent = device == "cpu"
         settings = package.record.preprocessing
         encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
         wanted = package.record.fingerprints.get("encoder", encoder.digest)
         if wanted != encoder.digest:
-            raise refused(
-                package.path,
+            raise PackageUnfit(
                 f"it was trained on features of another version of encoder {encoder.name}",
-                "Use the version of offsite (and the encoder's weights) that the card names",
-                "other_encoder",
+                file=package.path,
+                remedy="Use the version of offsite (and the encoder's weights) that the card names",
+                code="other_encoder",
             )
         self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
         self._pooling = settings.get("pooling", "slide")
@@ -92,7 +97,7 @@ class SlidePredictor:
                 rejection.view = _view(item)
             raise
         siblings = distinct_siblings(item) if item.siblings else []
-        others = [made for other in siblings if (made := self._other(*other)) is not None]
+        others = [made for other in siblings if (made := self._other(other)) is not None]
         facts = {**_facts(this.record), "tiles": len(this.features.features)}
         if item.siblings:
             facts["slides_of_patient"] = 1 + len(others)
@@ -128,10 +133,10 @@ class SlidePredictor:
             return (f"without {left_out} of the patient's slides, which cannot be used",)
         return ()
 
-    def _other(self, path: Path, mpp: float | None) -> TiledSlide | None:
+    def _other(self, other: Sibling) -> TiledSlide | None:
         """Another slide of the patient; one that cannot be used is left out, and counted."""
         try:
-            return self._maker.remembered(path, mpp)
+            return self._maker.remembered(other.path, other.mpp)
         except Rejected:
             return None
 

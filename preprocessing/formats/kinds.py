@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from offsite.files import check_plain
-from offsite.preprocessing.slides.fingerprints import companions
 
 _PICTURES = {
     b"\xff\xd8\xff": "jpeg",
@@ -17,7 +16,7 @@ _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 def kind_of(path: Path) -> str:
-    """Return the format of a file: jpeg, png, gif, bmp, jpeg2000, webp, tiff, dicom, or ""."""
+    """Return the format of a file: jpeg, png, gif, bmp, jpeg2000, webp, avif, tiff, dicom, or ""."""
     check_plain(path)
     with path.open("rb") as file:
         head = file.read(132)
@@ -27,6 +26,8 @@ def kind_of(path: Path) -> str:
         return "tiff"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+        return "avif"
     return next((name for magic, name in _PICTURES.items() if head.startswith(magic)), "")
 
 
@@ -71,16 +72,3 @@ def is_deflated(path: Path) -> bool:
 
     meta = read_file_meta_info(path)
     return bool(meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
-
-
-def slide_data(path: Path) -> Path | None:
-    """Return the folder that holds the pixels of a MIRAX slide, or None for other files."""
-    if path.suffix.lower() != ".mrxs":
-        return None
-    folder = path.with_suffix("")
-    return folder if folder.is_dir() else None
-
-
-def slide_parts(path: Path) -> tuple[Path, ...]:
-    """Return the further files of a slide; of DICOM, `dicom_series` tells which belong together."""
-    return () if path.suffix.lower() == ".dcm" else tuple(companions(path))

@@ -1,14 +1,38 @@
-"""What the engine asks of a modality, and all that it knows of one."""
+"""What prediction asks of a modality, and all that it knows of one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.items import Item
+from offsite.errors import InputError
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.items import Item
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ModelPackage(Protocol):
+    """A verified package, as a predictor sees it; see docs/model_package.md."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def record(self) -> Any:
+        """The content of ``model.json``."""
+
+    @property
+    def weights(self) -> "Mapping[str, Tensor]":
+        """The network's weights by name."""
+
+
+class PackageUnfit(InputError):
+    """A package that this machine must not use: what it was trained with is another here."""
 
 
 @dataclass(frozen=True, kw_only=True)

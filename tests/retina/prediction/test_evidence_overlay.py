@@ -3,7 +3,7 @@
 import numpy as np
 
 from offsite.preprocessing.fundus.field_of_view import FieldOfView
-from offsite.workflows.predict.predictors.evidence_overlay import OVERLAY_PX, evidence_overlay
+from offsite.retina.prediction.evidence_overlay import OVERLAY_PX, evidence_overlay
 
 # A photograph of 1,200 x 900 px, the retina to the right of the middle.
 FIELD = FieldOfView(700.0, 450.0, 400.0, 400.0, 1.0, "circle", (0, 0, 0))

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from offsite.pathology.attention.heatmap import tinted
 from offsite.preprocessing.fundus.field_of_view import FieldOfView
+from offsite.preprocessing.tinting import tinted
 
 # The network's map has some ten places a side: a finer overlay would show no more.
 OVERLAY_PX = 192

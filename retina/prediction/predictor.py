@@ -9,23 +9,37 @@ import numpy as np
 
 from offsite.errors import InputError
 from offsite.files import write_bytes
+from offsite.preprocessing.fundus.acquisition import acquisition_of
 from offsite.preprocessing.fundus.cohort import VERSION
 from offsite.preprocessing.fundus.field_of_view import FieldOfView
 from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.fundus.reading import Photograph, read_photograph
+from offsite.preprocessing.views import png, shrunk
 from offsite.retina.evidence_map import evidence_maps
 from offsite.retina.inference import fundus_model, grade_with_maps
-from offsite.workflows.package.folder import Package
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.acquisition import acquisition_of
-from offsite.workflows.predict.inputs.items import Item
-from offsite.workflows.predict.inputs.photograph_files import photograph_of
-from offsite.workflows.predict.predictors.contract import ModelAnswer, Prepared, Quality, Rejected
-from offsite.workflows.predict.predictors.evidence_overlay import evidence_overlay
-from offsite.workflows.predict.predictors.pictures import png, shrunk
+from offsite.retina.prediction.evidence_overlay import evidence_overlay
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import (
+    ModelAnswer,
+    ModelPackage,
+    Prepared,
+    Quality,
+    Rejected,
+)
+from offsite.training.prediction.items import Item
 
 # Larger batches leave a processor's cache, and take half as long again for each picture.
 PROCESSOR_BATCH, DEVICE_BATCH = 4, 32
 OVERLAY = "overlay.png"
+_UNREAD = {
+    "missing_file": Code.NOT_FOUND,
+    "unreadable_image": Code.UNREADABLE,
+    "not_an_image": Code.NOT_AN_IMAGE,
+    "wrong_kind": Code.WRONG_KIND,
+    "unsupported": Code.UNSUPPORTED,
+    "too_large": Code.TOO_LARGE,
+    "too_small": Code.UNGRADABLE,
+}
 _REJECTED = {
     "no_field_of_view": (Code.UNGRADABLE, "no retina is found in the picture"),
     "several_fields": (Code.SEVERAL_FIELDS, ""),
@@ -61,7 +75,7 @@ class PhotographPredictor:
 
     Parameters
     ----------
-    package : Package
+    package : ModelPackage
         A verified package with ``preprocessing`` ``fundus``.
     device : str
         A torch device.
@@ -69,7 +83,7 @@ class PhotographPredictor:
         Photographs at a time on the device.
     """
 
-    def __init__(self, package: Package, device: str, batch_size: int | None = None) -> None:
+    def __init__(self, package: ModelPackage, device: str, batch_size: int | None = None) -> None:
         self.concurrent = device == "cpu"
         self.batch_size = batch_size or (PROCESSOR_BATCH if self.concurrent else DEVICE_BATCH)
         record = package.record
@@ -81,7 +95,7 @@ class PhotographPredictor:
 
     def prepare(self, item: Item) -> Prepared:
         """Read one photograph, find the retina in it, and judge whether it can be graded."""
-        photograph = photograph_of(item, self._settings.px)
+        photograph = _read(item.path, self._settings.px)
         pixels = photograph.pixels
         view = shrunk(pixels)
         try:
@@ -131,3 +145,14 @@ class PhotographPredictor:
     def describe(self) -> dict[str, Any]:
         """Return what the results depend on beside the package."""
         return {"preparation": VERSION}
+
+
+def _read(path: Path, px: int) -> Photograph:
+    """Read an input as in training; what cannot be read is refused in the same words."""
+    try:
+        return read_photograph(path, px)
+    except InputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno:  # the disk's fault may be none of the file's
+            raise cause from error
+        raise Rejected(_UNREAD.get(error.code, Code.UNREADABLE), error.problem) from error

@@ -6,10 +6,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from offsite.preprocessing.fundus.reading import MAX_PIXELS
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.inputs.kinds import is_deflated
-from offsite.workflows.predict.predictors.contract import Rejected
+from offsite.errors import InputError
+from offsite.preprocessing.formats.kinds import is_deflated
+from offsite.preprocessing.fundus.refusals import (
+    A_SLIDE,
+    check_size,
+    damaged,
+    unsupported,
+    wrong_kind,
+)
 
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _COLOURS = ("RGB", "YBR_", "MONOCHROME")
@@ -20,33 +25,32 @@ def dicom_pixels(path: Path) -> np.ndarray:
 
     Raises
     ------
-    Rejected
-        It holds no single picture, or its compression has no decoder here, or pydicom (the extra
-        ``dicom``) is not installed.
+    InputError
+        Codes of `offsite.preprocessing.fundus.reading.read_photograph`: it holds no single picture,
+        its compression has no decoder here, or pydicom (the extra ``dicom``) is not installed.
     """
     try:
         from pydicom import dcmread
     except ImportError:
-        text = "DICOM needs the extra: pip install 'offsite[dicom]'"
-        raise Rejected(Code.UNSUPPORTED, text) from None
+        raise unsupported(path, "DICOM needs the extra: pip install 'offsite[dicom]'") from None
     try:
         if is_deflated(path):
-            raise Rejected(Code.UNSUPPORTED, "a deflated DICOM file: of what size is not known")
+            raise unsupported(path, "a deflated DICOM file: of what size is not known")
         data = dcmread(path)
-        _check(data)
+        _check(data, path)
         pixels = np.asarray(data.pixel_array)  # YBR has become RGB
-    except Rejected:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         text = f"the DICOM file cannot be read ({type(error).__name__})"
-        raise Rejected(Code.UNREADABLE, text) from error
+        raise damaged(path, text) from error
     pixels = _eight_bits(pixels, int(data.BitsStored))
     if data.PhotometricInterpretation == "MONOCHROME1":
         pixels = 255 - pixels
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise Rejected(Code.WRONG_KIND, "the DICOM file holds no colour photograph")
+        raise wrong_kind(path, "the DICOM file holds no colour photograph")
     return np.ascontiguousarray(pixels)
 
 
@@ -57,20 +61,24 @@ def _eight_bits(pixels: np.ndarray, stored: int) -> np.ndarray:
     return np.clip(levels, 0, 255).round().astype(np.uint8)
 
 
-def _check(data: Any) -> None:
+def _check(data: Any, path: Path) -> None:
     from pydicom.pixels import get_decoder
 
     if "PixelData" not in data:
-        raise Rejected(Code.NOT_AN_IMAGE, "the DICOM file holds no picture")
+        raise InputError(
+            "the DICOM file holds no picture",
+            file=path,
+            remedy="Give the photograph itself",
+            code="not_an_image",
+        )
     if data.get("SOPClassUID") == _SLIDE:
-        raise Rejected(Code.WRONG_KIND, "a slide, not a photograph")
+        raise wrong_kind(path, A_SLIDE)
     if int(data.get("NumberOfFrames", 1) or 1) > 1:
-        raise Rejected(Code.UNSUPPORTED, "several pictures in one DICOM file")
-    if int(data.Rows) * int(data.Columns) > MAX_PIXELS:
-        raise Rejected(Code.TOO_LARGE, f"{data.Columns} x {data.Rows} px is too large")
+        raise unsupported(path, "several pictures in one DICOM file")
+    check_size(path, int(data.Columns), int(data.Rows))
     colour = str(data.PhotometricInterpretation)
     if not colour.startswith(_COLOURS):
-        raise Rejected(Code.UNSUPPORTED, f"DICOM with colours as {colour}")
+        raise unsupported(path, f"DICOM with colours as {colour}")
     syntax = data.file_meta.TransferSyntaxUID
     if syntax.is_compressed and not get_decoder(syntax).is_available:
-        raise Rejected(Code.UNSUPPORTED, f"no decoder for DICOM with {syntax.name} is installed")
+        raise unsupported(path, f"no decoder for DICOM with {syntax.name} is installed")

@@ -1,0 +1,1 @@
+"""From a slide to an answer, as `offsite predict` asks for it."""

@@ -1,0 +1,1 @@
+"""What a file is, whoever reads it."""

@@ -1,0 +1,1 @@
+"""From a photograph to an answer, as `offsite predict` asks for it."""

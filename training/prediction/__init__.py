@@ -1,0 +1,1 @@
+"""What prediction asks of a modality, and the words of its results."""

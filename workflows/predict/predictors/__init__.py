@@ -1,1 +1,0 @@
-"""One predictor for each modality, behind one contract."""
