@@ -5,6 +5,7 @@ folder of the package. The answers are those of `offsite predict`, without pictu
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.output.tables import ACQUISITION, columns_of
 from offsite.workflows.predict.passage import Passage, check_file
 from offsite.workflows.predict.running import device_named, predictor_for
+from offsite.workflows.server.identity import check_identity
+from offsite.workflows.server.image_root import ImageRoot
+
+MOST_ROWS = 1000
+_LONGEST_NAME, _LONGEST_SITE = 4096, 200
 
 # What one image by itself lacks: a number in a run, a patient's other images, copies, an alias.
 # The columns of acquisition are of a run too: versions registered before have none.
@@ -54,10 +60,13 @@ class ServedModel:
     ----------
     path : path
         Folder of the package; refused unless every byte is as it was made.
+    images : ImageRoot
+        The only folder that images are read from.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, images: ImageRoot) -> None:
         package = load_package(path)
+        self._images = images
         record = package.record
         self._predictor = predictor_for(package, device_named("auto"))
         self._judge = Judge(package)
@@ -70,7 +79,7 @@ class ServedModel:
         Parameters
         ----------
         data : pandas.DataFrame
-            ``image``: path of a file that the server can read; optionally ``site``.
+            ``image``: a path in the folder of images; optionally ``site``. At most 1,000 rows.
         params : dict, optional
             None is known; MLflow passes it.
 
@@ -78,21 +87,35 @@ class ServedModel:
         -------
         pandas.DataFrame
             :func:`served_columns`; text, numbers, or None.
+
+        Raises
+        ------
+        MlflowException
+            Status 400: more rows than a request may have.
         """
+        if len(data) > MOST_ROWS:
+            from mlflow.exceptions import MlflowException
+
+            raise MlflowException.invalid_parameter_value(
+                f"{len(data)} rows: a request may have {MOST_ROWS}"
+            )
         sites = data["site"] if "site" in data.columns else [""] * len(data)
         rows = [
-            self._answer(Path(str(image)), str(site))
+            self._answer(str(image), str(site)[:_LONGEST_SITE])
             for image, site in zip(data["image"], sites, strict=True)
         ]
         # As objects, so that what is not known stays None and is no NaN.
         return pd.DataFrame(rows, columns=list(self._columns), dtype=object)
 
-    def _answer(self, path: Path, site: str) -> dict[str, Any]:
-        passage = Passage(item_of(path, site=site))
+    def _answer(self, name: str, site: str) -> dict[str, Any]:
+        passage = Passage(item_of(Path(name[:_LONGEST_NAME]), site=site))
         with passage.blamed():
+            passage.item = replace(passage.item, path=self._images.path_of(name))
             check_file(passage.item)
-            passage.content = sha256_of(passage.item, content_of(passage.item))
+            content = sha256_of(passage.item, content_of(passage.item))
             passage.read(self._predictor, shown=False)
+            # The digest of what is no image would tell whether a file is one that is known.
+            passage.content = content if passage.prepared is not None else ""
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
                 (answer,) = self._predictor.infer([passage.prepared])
@@ -121,5 +144,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """Load the package in ``path``; the name is MLflow's."""
-    return ServedModel(path)
+    """Load the package in ``path``, if it is the registered one; the name is MLflow's."""
+    images = ImageRoot.of_environment()
+    check_identity(path)
+    return ServedModel(path, images)

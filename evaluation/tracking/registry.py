@@ -26,6 +26,7 @@ PACKAGE_DIGEST = "offsite.package"
 TAG_CHARACTERS = 5000
 # What MLflow answers where there is no such model, version or alias.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+LOADER = "offsite.workflows.serving"
 _FOLDER = "package"
 
 
@@ -37,7 +38,7 @@ def register_package(
     tags: Mapping[str, str] | None = None,
     *,
     alias: str | None = CANDIDATE,
-    loader_module: str = "offsite.workflows.serving",
+    loader_module: str = LOADER,
     outputs: Mapping[str, str] | None = None,
 ) -> str:
     """Keep a model package as a new version of a registered model, and return the version.
@@ -85,7 +86,7 @@ def register_package(
         artifact = f"model-{digest[:12]}"
         with tempfile.TemporaryDirectory(prefix="offsite-model-") as temporary:
             staged = Path(temporary) / "model"
-            _stage(source, staged, loader_module, outputs or {})
+            stage_model(source, staged, loader_module, outputs or {})
             client.log_artifacts(run_id, str(staged), artifact)
         location = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
         made = client.create_model_version(
@@ -141,6 +142,31 @@ def fetch_package(uri: str, model: str, destination: str | Path) -> Path:
         _make_room(client, version.name, target)
         fetched.rename(target)
     return target
+
+
+def is_registered(
+    uri: str, folder: str | Path, *, name: str | None = None, version: str | None = None
+) -> bool:
+    """Say whether a package is, byte for byte, one that was registered.
+
+    Parameters
+    ----------
+    uri : str
+        Tracking store.
+    folder : path
+        The package.
+    name, version : str, optional
+        The version that it must be; by default any will do.
+
+    Raises
+    ------
+    InputError
+        There is no such version, or the registry cannot be asked.
+    """
+    client, digest = client_of(uri, create=False), package_digest(Path(folder))
+    if name is not None and version is not None:
+        return find_version(client, f"{name}/{version}").tags.get(PACKAGE_DIGEST) == digest
+    return bool(client.search_model_versions(f"tags.`{PACKAGE_DIGEST}` = '{digest}'"))
 
 
 def _make_room(client: "MlflowClient", name: str, target: Path) -> None:
@@ -216,7 +242,23 @@ def _registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _stage(source: Path, staged: Path, loader_module: str, outputs: Mapping[str, str]) -> None:
+def stage_model(
+    source: Path,
+    staged: Path,
+    loader_module: str = LOADER,
+    outputs: Mapping[str, str] | None = None,
+) -> None:
+    """Copy a package beside an ``MLmodel``: the folder that MLflow loads a model from.
+
+    Parameters
+    ----------
+    source : path
+        The package.
+    staged : path
+        Folder to make.
+    loader_module, outputs
+        See `register_package`.
+    """
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
@@ -227,7 +269,7 @@ def _stage(source: Path, staged: Path, loader_module: str, outputs: Mapping[str,
     ]
     # None of them is required: an image without an answer has no numbers.
     told: list[ColSpec | TensorSpec] = [
-        ColSpec(kind, name, required=False) for name, kind in outputs.items()
+        ColSpec(kind, name, required=False) for name, kind in (outputs or {}).items()
     ]
     answer = Schema(told) if told else None
     model = Model(

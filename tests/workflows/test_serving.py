@@ -25,19 +25,25 @@ from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.output.tables import ACQUISITION
 from offsite.workflows.predict.running import opened_model, predict
+from offsite.workflows.server.identity import DIGEST
+from offsite.workflows.server.image_root import IMAGES, ImageRoot
 from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
 from tests.workflows.conftest import FundusRun
 from tests.workflows.packages import small_record
 from tests.workflows.tiny import TinyPredictor, network, photographs, tiny_package
 
 
-def test_served_answers_are_those_of_the_batch(fundus_run: FundusRun, tmp_path: Path) -> None:
+def test_served_answers_are_those_of_the_batch(
+    fundus_run: FundusRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = sorted(fundus_run.cohort.parent.rglob("*.jpg"))[:6]
     bad = tmp_path / "bad.jpg"
     bad.touch()
     options = BatchOptions(output=tmp_path / "out", workers=1)
     predict([*images, bad], str(fundus_run.package), options, site="x", device="cpu")
     batch = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False, dtype=str)
+    monkeypatch.setenv(IMAGES, os.path.commonpath([tmp_path, fundus_run.cohort]))
+    monkeypatch.setenv(DIGEST, load_package(fundus_run.package).digest)
     served = _load_pyfunc(str(fundus_run.package))
     assert isinstance(served, ServedModel)
     answers = served.predict(pd.DataFrame({"image": [*map(str, images), str(bad)], "site": "x"}))
@@ -65,7 +71,7 @@ def test_weights_that_give_no_number_are_never_an_all_clear(
     monkeypatch.setattr(serving, "predictor_for", lambda package, _: TinyPredictor(package))
     images = list(map(str, photographs(tmp_path / "images", 3)))
     asked = pd.DataFrame({"image": images, "site": "north"})  # where 'no referral' may be given
-    answers = ServedModel(package).predict(asked)
+    answers = ServedModel(package, ImageRoot(tmp_path)).predict(asked)
     assert "no_referral" not in set(answers["decision"])
     assert "no" not in set(answers["referable"])
 
@@ -87,7 +93,9 @@ def test_what_cannot_be_judged_is_no_answer_and_spares_the_others(
 
     monkeypatch.setattr(Judge, "judge", failing)
     images = list(map(str, photographs(tmp_path / "images", 2)))
-    answers = ServedModel(package.path).predict(pd.DataFrame({"image": images}))
+    answers = ServedModel(package.path, ImageRoot(tmp_path)).predict(
+        pd.DataFrame({"image": images})
+    )
     assert answers["code"].iloc[0] == "internal_error"
     assert answers["prediction"].isna().tolist() == [True, False]
     assert answers["decision"].iloc[0] == "human_review"
@@ -144,8 +152,9 @@ print(sys.modules["workflows.serving"].__class__.__name__, "workflows" in sys.mo
 print(model.predict([{{"image": {str(image)!r}}}])["prediction"].notna().tolist())
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False,
+        env=os.environ | {IMAGES: str(fundus_run.cohort.parent)},
+    )  # fmt: skip
     assert done.stdout.splitlines() == ["_EarlierName False", "[True]"], done.stderr
 
 
@@ -178,6 +187,7 @@ def test_registered_predicted_with_and_served(fundus_run: FundusRun, tmp_path: P
     environment = {
         **os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": f"{programs}:{os.environ['PATH']}",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+        IMAGES: str(fundus_run.cohort.parent),
     }  # fmt: skip
     server = subprocess.Popen(
         [str(programs / "mlflow"), "models", "serve", "-m", "models:/small@candidate",

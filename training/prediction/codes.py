@@ -52,6 +52,7 @@ class Code(StrEnum):
     # error: could not be processed
     FAULTY_ROW = "faulty_row"
     NOT_FOUND = "not_found"
+    NOT_AVAILABLE = "not_available"
     PERMISSION_DENIED = "permission_denied"
     EMPTY_FILE = "empty_file"
     READ_FAILED = "read_failed"
@@ -83,6 +84,7 @@ MEANING: dict[Code, str] = {
     Code.SEVERAL_FIELDS: "Several retinas in one picture: none stands for the patient.",
     Code.FAULTY_ROW: "What the table says of the image cannot be used.",
     Code.NOT_FOUND: "There is no such file.",
+    Code.NOT_AVAILABLE: "A served model was asked for a file that it may not read, or that is not there.",
     Code.PERMISSION_DENIED: "The file may not be read.",
     Code.EMPTY_FILE: "The file is empty.",
     Code.READ_FAILED: "The disk or network did not give the file; the next run tries again.",
@@ -112,6 +114,7 @@ EXCLUDED = frozenset(
 PASSING = frozenset(
     {
         Code.NOT_FOUND,
+        Code.NOT_AVAILABLE,
         Code.PERMISSION_DENIED,
         Code.READ_FAILED,
         Code.OUT_OF_MEMORY,

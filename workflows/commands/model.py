@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offsite.workflows.commands.options import Overrides, TrackingUri, job_of
+from offsite.workflows.commands.serve import serve
 
 if TYPE_CHECKING:
     from offsite.evaluation.gate.verdict import GateVerdict
 
 app = typer.Typer(
-    help="register, promote, info, verify, export: versions in the registry, and model packages.",
+    help="register, promote, info, verify, export, serve: versions in the registry, and packages.",
     no_args_is_help=True,
 )
+app.command()(serve)
 REFUSED = 4
 _Model = Annotated[
     str | None, typer.Argument(metavar="MODEL", help="Folder of a package, or models:/name@alias.")

@@ -26,7 +26,7 @@ GROUPS = {
         "schema",
     },
     "encoder": {"list", "check", "twins"},
-    "model": {"register", "promote", "info", "verify", "export"},
+    "model": {"register", "promote", "info", "verify", "export", "sign", "serve"},
     "site": {"calibrate"},
 }  # fmt: skip
 
