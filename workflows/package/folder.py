@@ -31,6 +31,7 @@ from offsite.workflows.package.verification import (
     MAX_BYTES,
     RECORD,
     REFERENCE,
+    SIGNATURE,
     SUMS,
     WEIGHTS,
     ModelRefused,
@@ -129,7 +130,7 @@ def _check_target(target: Path) -> None:
     """Refuse to replace what is more, or other, than a package: it would be deleted."""
     refuse_link(target)
     present = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    foreign = sorted(present - {*CONTENT, SUMS})
+    foreign = sorted(present - {*CONTENT, SUMS, SIGNATURE})
     if foreign or (target.exists() and not target.is_dir()) or (present and RECORD not in present):
         named = f" ({', '.join(foreign[:5])})" if foreign else ""
         raise InputError(
@@ -193,8 +194,9 @@ def export_package(source: str | Path, path: str | Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:60]}.") as staging:
         staged = Path(staging) / "package"
         staged.mkdir()
-        for name in (*CONTENT, SUMS):
-            shutil.copyfile(Path(source) / name, staged / name)
+        for name in (*CONTENT, SUMS, SIGNATURE):
+            if name != SIGNATURE or (Path(source) / name).is_file():
+                shutil.copyfile(Path(source) / name, staged / name)
         if verify_package(staged) != digest:
             raise refused(staged, "the copy differs", "Try again; look at the disk", "copy_failed")
         staged.rename(target)

@@ -1,7 +1,7 @@
 """Check every byte of a model package against its sums, and refuse what is not as it was made.
 
 A package is five plain files. ``SHA256SUMS`` covers the other four; a file that is missing,
-changed or does not belong there is refused by name.
+changed or does not belong there is refused by name. A sixth, ``SIGNATURE``, may say who made it.
 """
 
 import hashlib
@@ -13,8 +13,15 @@ from offsite.errors import InputError
 
 RECORD, WEIGHTS, REFERENCE, CARD = "model.json", "weights.safetensors", "reference.npz", "card.md"
 CONTENT = (RECORD, WEIGHTS, REFERENCE, CARD)
-SUMS = "SHA256SUMS"
-MAX_BYTES = {RECORD: 32 << 20, WEIGHTS: 16 << 30, REFERENCE: 4 << 30, CARD: 4 << 20, SUMS: 4096}
+SUMS, SIGNATURE = "SHA256SUMS", "SIGNATURE"
+MAX_BYTES = {
+    RECORD: 32 << 20,
+    WEIGHTS: 16 << 30,
+    REFERENCE: 4 << 30,
+    CARD: 4 << 20,
+    SUMS: 4096,
+    SIGNATURE: 64 << 10,
+}
 COPY_AGAIN = "Copy the package again from where it was made; do not use this one"
 
 
@@ -61,8 +68,10 @@ def check_listing(folder: Path) -> None:
             remedy="Name the folder of a package",
             code="package_missing",
         )
-    for name in (*CONTENT, SUMS):
+    for name in (*CONTENT, SUMS, SIGNATURE):
         entry = present.pop(name, None)
+        if entry is None and name == SIGNATURE:
+            continue
         if entry is None:
             raise refused(folder, f"{name} is missing", COPY_AGAIN, "package_incomplete")
         if not entry.is_file(follow_symlinks=False):
@@ -75,7 +84,7 @@ def check_listing(folder: Path) -> None:
         raise refused(
             folder,
             f"{min(present)!r} does not belong to a model package",
-            "Nothing but the five files of a package may be there; remove it and ask who put it",
+            "Nothing but the files of a package may be there; remove it and ask who put it",
             "package_foreign_file",
         )
 

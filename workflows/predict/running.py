@@ -15,6 +15,7 @@ from offsite.training.prediction.contents import content_of
 from offsite.training.prediction.contract import PackageUnfit, Predictor, Rejected
 from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.folder import Package, load_package
+from offsite.workflows.package.signing import check_signature
 from offsite.workflows.package.verification import ModelRefused, refused
 from offsite.workflows.predict.batch import (
     BatchOptions,
@@ -62,16 +63,29 @@ def device_named(name: str) -> str:
 
 
 @contextmanager
-def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
+def opened_model(
+    model: str, tracking_uri: str | None, keys: Sequence[Path] | None = None
+) -> Iterator[Package]:
     """Yield a verified package, from a folder or, by ``models:/...``, from the registry.
+
+    Parameters
+    ----------
+    model, tracking_uri
+        Folder, or address and store.
+    keys : sequence of paths, optional
+        Given, it must be signed: by one of these public keys or, where there is none, by one that
+        the user trusts.
 
     Raises
     ------
     ModelRefused
-        It is not exactly what was made, or what was registered.
+        It is not exactly what was made, what was registered, or what a trusted key signed.
     """
     if not model.startswith(REGISTERED):
-        yield load_package(model)
+        package = load_package(model)
+        if keys is not None:
+            check_signature(package.path, keys)
+        yield package
         return
     from offsite.evaluation.tracking.registry import fetch_package, find_version
     from offsite.evaluation.tracking.store import client_of
@@ -90,6 +104,8 @@ def opened_model(model: str, tracking_uri: str | None) -> Iterator[Package]:
                 ) from error
             raise
         package = load_package(fetched)
+        if keys is not None:
+            check_signature(package.path, keys)
         record = package.record.model_copy(update={"version": str(version.version)})
         yield replace(package, record=record)
 
@@ -165,10 +181,11 @@ def predict(
     tracking_uri: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    keys: Sequence[Path] | None = None,
 ) -> Outcome:
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
-    with opened_model(model, tracking_uri) as package:
+    with opened_model(model, tracking_uri, keys) as package:
         inputs = inputs_for(package, names, site, options.output)
         torch_device = device_named(device)
         predictor = predictor_for(package, torch_device, batch_size)
@@ -183,10 +200,11 @@ def plan(
     site: str = "",
     tracking_uri: str | None = None,
     device: str = "auto",
+    keys: Sequence[Path] | None = None,
 ) -> dict[str, int]:
     """Count what a run would do, and write nothing."""
     check_output(options.output)
-    with opened_model(model, tracking_uri) as package:
+    with opened_model(model, tracking_uri, keys) as package:
         inputs = inputs_for(package, names, site, options.output)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
         predictor = predictor_for(package, device_named(device))
