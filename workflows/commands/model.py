@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from offsite.workflows.commands.options import Overrides, TrackingUri, job_of
+from offsite.workflows.commands.options import (
+    Keys,
+    Overrides,
+    RequireSignature,
+    TrackingUri,
+    job_of,
+    trusted_keys,
+)
 from offsite.workflows.commands.serve import serve
+from offsite.workflows.commands.sign import sign
 
 if TYPE_CHECKING:
     from offsite.evaluation.gate.verdict import GateVerdict
 
 app = typer.Typer(
-    help="register, promote, info, verify, export, serve: versions in the registry, and packages.",
+    help="register, promote, info, sign, verify, export, serve: registered versions and packages.",
     no_args_is_help=True,
 )
+app.command()(sign)
 app.command()(serve)
 REFUSED = 4
 _Model = Annotated[
@@ -159,19 +168,31 @@ def info(
 
 @app.command()
 def verify(
-    model: _Model = None, named: _ModelOption = None, tracking_uri: TrackingUri = None
+    model: _Model = None,
+    named: _ModelOption = None,
+    tracking_uri: TrackingUri = None,
+    require_signature: RequireSignature = False,
+    key: Keys = None,
 ) -> None:
-    """Check every byte of a package.
+    """Check every byte of a package, and who signed it.
 
     Takes a package or a registered model; gives its digest, or names the file at fault (exit
-    code 4).
+    code 4). With --require-signature or --key it must be signed by a trusted key.
 
-    Example: offsite model verify package
+    Example: offsite model verify package --key maker.pem
     """
+    from offsite.workflows.console.messages import say
     from offsite.workflows.package.folder import load_record
+    from offsite.workflows.package.signing import check_signature, signatures_of
 
     with _package(_one_of(model, named), tracking_uri) as folder:
-        typer.echo(load_record(folder)[1])
+        digest = load_record(folder)[1]
+        keys = trusted_keys(require_signature, key)
+        if keys is not None:
+            say(f"signed by {check_signature(folder, keys)}, which is trusted here")
+        elif signed := signatures_of(folder):
+            say(f"signed by {', '.join(signed)}; whether to trust that was not asked")
+        typer.echo(digest)
 
 
 @app.command()

@@ -43,6 +43,18 @@ Model = Annotated[
     str,
     typer.Option("--model", "-m", help="Folder of a package, or models:/name@champion."),
 ]
+RequireSignature = Annotated[
+    bool,
+    typer.Option("--require-signature", help="Refuse a model that no trusted key signed."),
+]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key",
+        metavar="PEM",
+        help="Public key to trust instead of your trusted ones; repeatable. Asks for a signature.",
+    ),
+]
 HeldOut = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +75,11 @@ def job_of(
 
     named = [f"{device_setting}={device}"] if device else []
     return Job.load(config, [*(overrides or ()), *named])
+
+
+def trusted_keys(required: bool, keys: Sequence[Path] | None) -> Sequence[Path] | None:
+    """Return the keys of which one must have signed; none = no signature is asked for."""
+    return list(keys or ()) if required or keys else None
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from offsite.workflows.commands import completion
-from offsite.workflows.commands.options import Device, Model, TrackingUri
+from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
 
 REFUSED = 4
 
@@ -47,6 +47,8 @@ def predict(
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines, for machines.")
     ] = False,
+    require_signature: RequireSignature = False,
+    key: Keys = None,
 ) -> None:
     """Read new cases with a model. Research use only.
 
@@ -56,7 +58,7 @@ def predict(
 
     Example: offsite predict inbox -m models:/grader@champion -o results --site east
     """
-    from offsite.workflows.commands.options import cores
+    from offsite.workflows.commands.options import cores, trusted_keys
     from offsite.workflows.console.messages import data, say
     from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict import running
@@ -70,10 +72,17 @@ def predict(
         resume=not no_resume,
         json_log=json_log,
     )
+    keys = trusted_keys(require_signature, key)
     try:
         if dry_run:
             counts = running.plan(
-                inputs, model, options, site=site, tracking_uri=tracking_uri, device=device
+                inputs,
+                model,
+                options,
+                site=site,
+                tracking_uri=tracking_uri,
+                device=device,
+                keys=keys,
             )
             for name, count in counts.items():
                 data.print(f"{name:<18}{count:>8}")
@@ -86,6 +95,7 @@ def predict(
             tracking_uri=tracking_uri,
             device=device,
             batch_size=batch_size,
+            keys=keys,
         )
     except ModelRefused as error:
         say(f"The model is refused. {error}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import TrackingUri
+from offsite.workflows.commands.options import Keys, RequireSignature, TrackingUri, trusted_keys
 
 REFUSED = 4
 
@@ -24,6 +24,8 @@ def serve(
         float, typer.Option(min=0.001, max=1024, help="Largest request (MiB).")
     ] = 1.0,
     tracking_uri: TrackingUri = None,
+    require_signature: RequireSignature = False,
+    key: Keys = None,
 ) -> None:
     """Answer requests for images of one folder, until interrupted.
 
@@ -39,7 +41,7 @@ def serve(
     from offsite.workflows.server.application import run_server
 
     try:
-        with opened_model(model, tracking_uri) as package:
+        with opened_model(model, tracking_uri, trusted_keys(require_signature, key)) as package:
             say(f"http://{host}:{port}/invocations answers for images in {images}")
             run_server(package, images, host, port, int(max_mib * 2**20))
     except ModelRefused as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from offsite.workflows.commands import completion
-from offsite.workflows.commands.options import Device, Model, TrackingUri
+from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
 
 app = typer.Typer(
     help="calibrate: check a model with a hospital's cases, and fit its settings to the hospital.",
@@ -46,6 +46,8 @@ def calibrate(
     ] = False,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
+    require_signature: RequireSignature = False,
+    key: Keys = None,
 ) -> None:
     """Check a model at a site with 50 to 100 labelled local cases, and fit its settings to it.
 
@@ -55,7 +57,7 @@ def calibrate(
 
     Example: offsite site calibrate annex.csv -m models:/grader@champion --site annex -o annex
     """
-    from offsite.workflows.commands.options import cores
+    from offsite.workflows.commands.options import cores, trusted_keys
     from offsite.workflows.console.messages import say
     from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.site.stage import calibrate as run
@@ -71,6 +73,7 @@ def calibrate(
             refit=refit,
             device=device,
             workers=cores(workers),
+            keys=trusted_keys(require_signature, key),
         )
     except ModelRefused as error:
         say(f"The model is refused. {error}")

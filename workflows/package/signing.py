@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"ed25519 ([0-9a-f]{64}) ([A-Za-z0-9+/=]{88})")
 _MOST_KEY_BYTES = 64 << 10
-_MAKE_KEY = "Make one with `openssl genpkey -algorithm ed25519 -out signing.pem`, its public part with"
+_MAKE_KEY = (
+    "Make one with `openssl genpkey -algorithm ed25519 -out signing.pem`, its public part with"
+)
 _PUBLIC = "`openssl pkey -in signing.pem -pubout -out public.pem`"
 
 
@@ -170,12 +172,13 @@ def _trusted(keys: Sequence[str | Path]) -> list[Path]:
 
 
 def _private_key(path: Path) -> "Ed25519PrivateKey":
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(_content(path), password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _no_key(path, "private", f"{_MAKE_KEY} {_PUBLIC}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(path, "private", f"{_MAKE_KEY} {_PUBLIC}")
@@ -183,12 +186,13 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
 
 
 def _public_key(path: Path) -> "Ed25519PublicKey":
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(_content(path))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _no_key(path, "public", f"Get the maker's: {_PUBLIC}") from error
     if not isinstance(key, Ed25519PublicKey):
         raise _no_key(path, "public", f"Get the maker's: {_PUBLIC}")

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from offsite.errors import InputError
-from offsite.workflows.predict.answers.codes import Code
-from offsite.workflows.predict.predictors.contract import Rejected
+from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import Rejected
 
 IMAGES = "OFFSITE_SERVE_IMAGES"
 _LONGEST_NAME = 4096

@@ -1,5 +1,6 @@
 """A site, from its cohort table to a new package (and version)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def calibrate(
     refit: bool = False,
     device: str = "auto",
     workers: int = 1,
+    keys: Sequence[Path] | None = None,
 ) -> Calibrated:
     """Predict the local cases, check the model on them, and write the package for the site.
 
@@ -70,7 +72,7 @@ def calibrate(
     """
     check_site_name(site)
     store = _store_of(model, tracking_uri) if register else None
-    with running.opened_model(model, tracking_uri) as package:
+    with running.opened_model(model, tracking_uri, keys) as package:
         if refit:
             check_can_refit(package)
         where = running.device_named(device)

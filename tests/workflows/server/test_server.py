@@ -20,10 +20,10 @@ import uvicorn
 from offsite.errors import InputError
 from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.registry import register_package
+from offsite.training.prediction.contract import Rejected
 from offsite.workflows import serving
 from offsite.workflows.package.folder import Package, load_package
 from offsite.workflows.package.verification import ModelRefused
-from offsite.workflows.predict.predictors.contract import Rejected
 from offsite.workflows.server.application import application
 from offsite.workflows.server.identity import DIGEST
 from offsite.workflows.server.image_root import IMAGES, ImageRoot

@@ -1,0 +1,32 @@
+"""``offsite model sign``: say who made a package."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REFUSED = 4
+
+
+def sign(
+    package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="Folder of a package.")],
+    key: Annotated[
+        Path, typer.Option("--key", metavar="PEM", help="Ed25519 private key, without passphrase.")
+    ],
+) -> None:
+    """Sign a package, before it is registered or sent.
+
+    Takes a package and a private key; adds SIGNATURE to the package, and prints the fingerprint
+    of the key: tell it to whoever shall trust it, by another way than the package's.
+
+    Example: offsite model sign package --key signing.pem
+    """
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.package.signing import sign_package
+    from offsite.workflows.package.verification import ModelRefused
+
+    try:
+        typer.echo(sign_package(package, key))
+    except ModelRefused as error:
+        say(f"The model is refused. {error}")
+        raise typer.Exit(REFUSED) from error
