@@ -4,17 +4,17 @@ A package is a plain folder. The registry keeps it whole, beside a small ``MLmod
 lets ``mlflow models serve`` answer with the installed offsite: no pickle, no code in the registry.
 """
 
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
 from offsite.evaluation.tracking.names import check_model_name
+from offsite.evaluation.tracking.staging import FOLDER, LOADER, stage_model
 from offsite.evaluation.tracking.store import client_of
-from offsite.files import digest_of, file_digest, read_json
+from offsite.files import digest_of, file_digest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -26,8 +26,6 @@ PACKAGE_DIGEST = "offsite.package"
 TAG_CHARACTERS = 5000
 # What MLflow answers where there is no such model, version or alias.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-LOADER = "offsite.workflows.serving"
-_FOLDER = "package"
 
 
 def register_package(
@@ -242,73 +240,12 @@ def _registered(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def stage_model(
-    source: Path,
-    staged: Path,
-    loader_module: str = LOADER,
-    outputs: Mapping[str, str] | None = None,
-) -> None:
-    """Copy a package beside an ``MLmodel``: the folder that MLflow loads a model from.
-
-    Parameters
-    ----------
-    source : path
-        The package.
-    staged : path
-        Folder to make.
-    loader_module, outputs
-        See `register_package`.
-    """
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    shutil.copytree(source, staged / _FOLDER)
-    asked: list[ColSpec | TensorSpec] = [
-        ColSpec("string", "image"),
-        ColSpec("string", "site", required=False),
-    ]
-    # None of them is required: an image without an answer has no numbers.
-    told: list[ColSpec | TensorSpec] = [
-        ColSpec(kind, name, required=False) for name, kind in (outputs or {}).items()
-    ]
-    answer = Schema(told) if told else None
-    model = Model(
-        signature=ModelSignature(inputs=Schema(asked), outputs=answer),
-        metadata={"model": _summary(source)},
-    )
-    model.add_flavor(
-        "python_function",
-        loader_module=loader_module,
-        data=_FOLDER,
-        python_version=_python(),
-        env={"virtualenv": "python_env.yaml"},
-    )
-    model.save(str(staged / "MLmodel"))
-    # Explicit: letting MLflow guess would import the model in a subprocess and record all it sees.
-    requirement = f"offsite=={importlib.metadata.version('offsite')}"
-    (staged / "requirements.txt").write_text(f"{requirement}\n", encoding="utf-8")
-    (staged / "python_env.yaml").write_text(
-        f"python: {_python()}\ndependencies:\n  - -r requirements.txt\n", encoding="utf-8"
-    )
-
-
-def _python() -> str:
-    import platform
-
-    return platform.python_version()
-
-
-def _summary(source: Path) -> dict[str, Any]:
-    content = read_json(source / "model.json")
-    return {key: value for key, value in content.items() if isinstance(value, str | int | float)}
-
-
 def _download(client: "MlflowClient", version: "ModelVersion", temporary: Path) -> Path:
     from mlflow.artifacts import download_artifacts
 
     source = client.get_model_version_download_uri(version.name, version.version)
     got = download_artifacts(
-        artifact_uri=f"{source}/{_FOLDER}",
+        artifact_uri=f"{source}/{FOLDER}",
         dst_path=str(temporary),
         tracking_uri=client.tracking_uri,
     )

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from offsite.errors import InputError
-from offsite.evaluation.tracking.registry import stage_model
+from offsite.evaluation.tracking.staging import stage_model
 from offsite.workflows.package.folder import Package
 from offsite.workflows.server.identity import DIGEST
 from offsite.workflows.server.image_root import IMAGES, ImageRoot
@@ -21,7 +21,15 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 _TOO_LARGE = b'{"error": "the request is larger than this server takes"}'
 
 
-def run_server(package: Package, images: Path, host: str, port: int, most_bytes: int) -> None:
+def run_server(
+    package: Package,
+    images: Path,
+    outputs: Mapping[str, str],
+    *,
+    host: str,
+    port: int,
+    most_bytes: int,
+) -> None:
     """Answer requests until interrupted.
 
     Parameters
@@ -30,6 +38,8 @@ def run_server(package: Package, images: Path, host: str, port: int, most_bytes:
         Verified: compared with the registry where it comes from there.
     images : path
         The only folder that images are read from.
+    outputs : mapping of str to str
+        Columns of an answer and their MLflow types (`offsite.workflows.serving.served_types`).
     host, port : str, int
         Where it listens.
     most_bytes : int
@@ -37,10 +47,13 @@ def run_server(package: Package, images: Path, host: str, port: int, most_bytes:
     """
     import uvicorn
 
-    uvicorn.run(application(package, images, most_bytes), host=host, port=port, log_level="warning")
+    app = application(package, images, outputs, most_bytes)
+    uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
-def application(package: Package, images: Path, most_bytes: int) -> Application:
+def application(
+    package: Package, images: Path, outputs: Mapping[str, str], most_bytes: int
+) -> Application:
     """Return the application (ASGI) for a package.
 
     Raises
@@ -58,13 +71,11 @@ def application(package: Package, images: Path, most_bytes: int) -> Application:
             remedy="pip install 'offsite[mlflow]'",
             code="no_model_server",
         ) from error
-    from offsite.workflows.serving import served_types
-
     os.environ[DIGEST] = package.digest
     os.environ[IMAGES] = str(root.folder)
     with TemporaryDirectory(prefix="offsite-serve-") as folder:
         staged = Path(folder) / "model"
-        stage_model(package.path, staged, outputs=served_types(package.record.classes))
+        stage_model(package.path, staged, outputs=outputs)
         model = mlflow.pyfunc.load_model(str(staged))
         shutil.rmtree(staged)  # all of it is in memory
     return BodyLimit(scoring_server.init(model), most_bytes)

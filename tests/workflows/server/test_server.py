@@ -27,7 +27,7 @@ from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.server.application import application
 from offsite.workflows.server.identity import DIGEST
 from offsite.workflows.server.image_root import IMAGES, ImageRoot
-from offsite.workflows.serving import ServedModel, _load_pyfunc
+from offsite.workflows.serving import ServedModel, _load_pyfunc, served_types
 from tests.workflows.tiny import TinyPredictor, photographs, tiny_package
 
 
@@ -87,9 +87,8 @@ def listening(package: Package, images: Path, most_bytes: int) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    settings = uvicorn.Config(
-        application(package, images, most_bytes), port=port, log_level="error"
-    )
+    app = application(package, images, served_types(package.record.classes), most_bytes)
+    settings = uvicorn.Config(app, port=port, log_level="error")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run)
     thread.start()
