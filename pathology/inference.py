@@ -14,8 +14,12 @@ from offsite.pathology.aggregators.additive import AdditiveAttention
 from offsite.pathology.aggregators.contract import Pooled
 from offsite.pathology.aggregators.segments import segment_mean
 from offsite.pathology.bags import BagLoader, Bags
+from offsite.pathology.linear.network import LinearSlides
+from offsite.pathology.methods import LINEAR
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
+
+SlideNetwork = ScMil | LinearSlides
 
 MAX_ROWS = 65_536
 """Instances that go through the network at once; larger bags stream in several passes."""
@@ -44,7 +48,7 @@ class BagPrediction:
     mean_features: np.ndarray
 
 
-def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> ScMil:
+def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> SlideNetwork:
     """Build a model from its description and load its weights; in eval mode.
 
     Parameters
@@ -52,7 +56,8 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
     weights : path
         ``weights.safetensors`` of a run or a model package.
     architecture : mapping
-        ``dimensions``, ``n_classes``, ``settings`` (of `ScMilSettings`), as `describe` gives them.
+        ``name``, ``dimensions``, ``n_classes`` and, but for method `linear`, ``settings`` (of
+        `ScMilSettings`), as `describe` gives them.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sc
 
 def slide_model(
     weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *, file: str | Path
-) -> ScMil:
+) -> SlideNetwork:
     """Build a model from its description and weights in memory (by name); in eval mode.
 
     ``file`` is where they came from, for the error.
@@ -81,11 +86,7 @@ def slide_model(
     InputError
         The weights are not those of the architecture.
     """
-    # What only training reads is left out: an older run may have been trained by what is now refused.
-    described = architecture["settings"]
-    given = {name: described[name] for name in ("aggregator", "loss") if name in described}
-    settings = ScMilSettings.model_validate(given | {"contrast": None})
-    model = ScMil(int(architecture["dimensions"]), int(architecture["n_classes"]), settings)
+    model = _empty(architecture)
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -95,23 +96,34 @@ def slide_model(
     return model.eval()
 
 
-def describe(model: ScMil) -> dict[str, Any]:
+def _empty(architecture: Mapping[str, Any]) -> SlideNetwork:
+    """The network of an architecture, its weights still to come."""
+    dimensions, n_classes = int(architecture["dimensions"]), int(architecture["n_classes"])
+    if architecture.get("name") == LINEAR:
+        return LinearSlides(dimensions, n_classes)
+    # What only training reads is left out: an older run may have been trained by what is now refused.
+    described = architecture["settings"]
+    given = {name: described[name] for name in ("aggregator", "loss") if name in described}
+    return ScMil(dimensions, n_classes, ScMilSettings.model_validate(given | {"contrast": None}))
+
+
+def describe(model: SlideNetwork) -> dict[str, Any]:
     """Return what `load_slide_model` needs beside the weights (JSON-able)."""
-    return {
-        "name": "sc_mil",
-        "dimensions": len(model.centre),
-        "n_classes": model.n_classes,
-        "settings": model.settings.model_dump(mode="json"),
-    }
+    described = {"dimensions": len(model.centre), "n_classes": model.n_classes}
+    if isinstance(model, LinearSlides):
+        return {"name": LINEAR, **described}
+    return {"name": "sc_mil", **described, "settings": model.settings.model_dump(mode="json")}
 
 
-def predict_bag(model: ScMil, rows: np.ndarray, *, max_rows: int = MAX_ROWS) -> BagPrediction:
+def predict_bag(
+    model: SlideNetwork, rows: np.ndarray, *, max_rows: int = MAX_ROWS
+) -> BagPrediction:
     """Predict one bag (rows n x D, n >= 1)."""
     return predict_bags(model, Bags.pack([rows]), max_rows=max_rows)[0]
 
 
 def predict_all(
-    model: ScMil, loader: BagLoader, *, max_rows: int = MAX_ROWS
+    model: SlideNetwork, loader: BagLoader, *, max_rows: int = MAX_ROWS
 ) -> Iterator[BagPrediction]:
     """Yield the predictions of a loader's bags in order, each with all its instances."""
     for _, batch in loader.evaluation_batches(max_rows):
@@ -119,7 +131,9 @@ def predict_all(
 
 
 @torch.inference_mode()
-def predict_bags(model: ScMil, batch: Bags, *, max_rows: int = MAX_ROWS) -> list[BagPrediction]:
+def predict_bags(
+    model: SlideNetwork, batch: Bags, *, max_rows: int = MAX_ROWS
+) -> list[BagPrediction]:
     """Predict the bags of a batch, on the model's device and in eval mode.
 
     A single bag of more than ``max_rows`` instances goes through in chunks, several times over:
@@ -166,7 +180,7 @@ def _foreign_weights(weights: str | Path) -> InputError:
 
 
 @torch.inference_mode()
-def tile_contributions(model: ScMil, rows: np.ndarray) -> np.ndarray:
+def tile_contributions(model: SlideNetwork, rows: np.ndarray) -> np.ndarray:
     """Return what each instance of a bag (n x D) adds to each logit (n x C, float32).
 
     With the classifier's bias they sum to the bag's logits, exactly: unlike attention, which says
@@ -181,7 +195,7 @@ def tile_contributions(model: ScMil, rows: np.ndarray) -> np.ndarray:
         model.classifier, torch.nn.Linear
     ):
         raise InputError(
-            f"contributions of tiles are not defined for {model.settings.aggregator.name}",
+            f"contributions of tiles are not defined for {type(model.aggregator).__name__}",
             remedy="Train with aggregator additive_attention",
             code="not_additive",
         )

@@ -28,6 +28,9 @@ class Method(Settings):
     )
 
 
+LINEAR = "linear"
+"""The method that fits a head to mean tile features in closed form; the others train by steps."""
+
 METHODS: dict[str, Method] = {
     name: Method.model_validate(given)
     for name, given in {
@@ -46,3 +49,6 @@ METHODS: dict[str, Method] = {
         "two_stage": {"second_stage": True},
     }.items()
 }
+
+METHOD_NAMES: dict[str, Method | None] = {LINEAR: None, **METHODS}
+"""Every method by name, to choose from."""

@@ -5,15 +5,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offsite.errors import InputError
-from offsite.pathology.methods import METHODS
+from offsite.pathology.methods import METHOD_NAMES
 from offsite.registry import OneOf, check_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
+from offsite.training.heads.ridge import RidgeSettings
 from offsite.training.losses.settings import LossSettings
 from offsite.training.modality import TrainingSettings
 from offsite.training.schedules import ScheduleName, scheduled
 
-MethodName = Annotated[str, OneOf(METHODS)]
+MethodName = Annotated[str, OneOf(METHOD_NAMES)]
 
 AggregatorName = Literal[
     "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
@@ -186,6 +187,9 @@ class PathologySettings(TrainingSettings):
         description="What is classified: each slide; a patient's slides as one bag; or each slide,"
         " a patient's probabilities being the mean over its slides",
     )
+    linear: RidgeSettings = Field(
+        default=RidgeSettings.model_validate({}), description="How method linear is fitted"
+    )
     resident_gib: float = Field(
         default=4.0,
         ge=0,
@@ -204,7 +208,7 @@ class PathologySettings(TrainingSettings):
             Code ``unknown_method``, or ``narrow_projection``: fewer numbers than classes, where
             each class needs its direction.
         """
-        check_name(method, "method", METHODS)
+        check_name(method, "method", METHOD_NAMES)
         contrast = self.model.contrast or ContrastSettings.model_validate({})
         if method == "sc_mil_prototypes" and contrast.projection < n_classes:
             raise InputError(

@@ -9,9 +9,10 @@ import torch
 
 from offsite.files import digest_of
 from offsite.pathology.bags import BagLoader
-from offsite.pathology.inference import describe, load_slide_model, predict_all
+from offsite.pathology.inference import SlideNetwork, describe, load_slide_model, predict_all
+from offsite.pathology.linear.training import fit_linear
 from offsite.pathology.method_plan import batch_plan, with_method
-from offsite.pathology.methods import METHODS
+from offsite.pathology.methods import LINEAR, METHODS
 from offsite.pathology.run_outputs import answers_of
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import PathologySettings, StagedSettings
@@ -62,11 +63,14 @@ def train_pathology(
         be trained with the settings.
     """
     settings.check_method(settings.method, len(cohort.classes))
-    model_settings(settings)  # too few epochs are refused before anything is read
+    by_steps = settings.method != LINEAR
+    if by_steps:
+        model_settings(settings)  # too few epochs are refused before anything is read
     slides = distributed.rank_zero_first(
         lambda: select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
     )
-    return train_run(SlideRun(cohort, slides, settings), run_folder)
+    of_method = SlideRun if by_steps else LinearRun
+    return train_run(of_method(cohort, slides, settings), run_folder)
 
 
 class SlideRun:
@@ -114,10 +118,11 @@ class SlideRun:
         """Predict every slide."""
         architecture = describe(self._model)
         model = load_slide_model(result.weights, architecture).to(self._model.centre.device)
+        return self._answered(model, self._facts(architecture))
+
+    def _answered(self, model: SlideNetwork, facts: dict[str, Any]) -> Answers:
         predictions = list(predict_all(model, BagLoader(self.slides.store, self.slides.bags)))
-        return answers_of(
-            self.slides, predictions, self.settings.pooling, self._facts(architecture)
-        )
+        return answers_of(self.slides, predictions, self.settings.pooling, facts)
 
     def _facts(self, architecture: dict[str, Any]) -> dict[str, Any]:
         slides, n_classes = self.slides, len(self.classes)
@@ -130,6 +135,29 @@ class SlideRun:
             "slides_predicted": len(slides.table),
             "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),
         }
+
+
+class LinearRun(SlideRun):
+    """A run of the method that fits a head in closed form; all else is as for the others."""
+
+    def fit(self, folder: Path, fingerprint: str) -> FitResult:
+        """Fit the head, in the first process alone: what the others return is not looked at."""
+        if distributed.rank_and_world()[0] != 0:
+            return FitResult(folder / "weights.safetensors", None, None, 0, "another process fits")
+        self._fitted = fit_linear(
+            self.slides,
+            self.settings.linear,
+            n_classes=len(self.classes),
+            seed=self.settings.fit.seed,
+            folder=folder,
+            digest=fingerprint,
+        )
+        return self._fitted.result
+
+    def answers(self, result: FitResult) -> Answers:
+        """Predict every slide."""
+        network = self._fitted.network
+        return self._answered(network, {**self._facts(describe(network)), **self._fitted.facts})
 
 
 def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:

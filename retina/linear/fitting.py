@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from offsite.errors import InputError
 from offsite.files import write_text
 from offsite.retina.inference import Graded
 from offsite.retina.linear.features import TrunkFeatures
@@ -26,6 +25,12 @@ from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.training.fit.checkpoint import save_tensors
 from offsite.training.fit.result import FitResult, record
 from offsite.training.heads.ordinal import fit_cut_points
+from offsite.training.heads.ridge import (
+    folds_of,
+    left_out_answers,
+    site_weights,
+    strongest_within,
+)
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_grades, together
 from offsite.training.run_folder import SUMS
@@ -125,18 +130,16 @@ def fit_linear(
     features, altered = read[: len(everything)], read[len(everything) :]
     labels = photographs.labels
     share = site_weights(photographs.sites[train], settings.site_share)
-    folds = _folds(photographs, train, settings.folds, seed)
+    of_run = photographs.table.iloc[train]
+    folds = folds_of(of_run["patient"], of_run["site"], settings.folds, seed)
     parts, of_sites = _sums(
         features[train], altered, labels[train], photographs.sites[train], share, folds, n_classes
     )
     whole = together(parts)
-    left_out = np.empty((len(settings.penalties), len(train)))
-    for fold, part in enumerate(parts):
-        inside = np.flatnonzero(folds == fold)
-        for index, (slope, start) in enumerate(fit_grades(whole - part, settings.penalties)):
-            left_out[index, inside] = features[train[inside]] @ slope + start
+    numbers = np.arange(n_classes, dtype=np.float64)[:, None]
+    left_out = left_out_answers(parts, folds, features[train], numbers, settings.penalties)[..., 0]
     errors = ((left_out - labels[train]) ** 2) @ share
-    strongest = int(np.flatnonzero(errors <= (1 + settings.slack) * errors.min())[-1])
+    strongest = strongest_within(errors, settings.slack)
     ((slope, start),) = fit_grades(whole, [settings.penalties[strongest]])
     network.set_head(torch.from_numpy(slope).float(), start)
     grades = np.concatenate([left_out[strongest], features[val] @ slope + start])
@@ -163,19 +166,6 @@ def fit_linear(
         "sites_of_sums": site_names,
     }
     return LinearFit(network, features, sums, result, facts)
-
-
-def site_weights(sites: np.ndarray, exponent: float) -> np.ndarray:
-    """Return the weight of each row, n^-exponent with n rows of its site, summing to 1.
-
-    Examples
-    --------
-    >>> site_weights(np.array([0, 1, 1, 1, 1]), 1.0).tolist()
-    [0.5, 0.125, 0.125, 0.125, 0.125]
-    """
-    _, site_of_row, counts = np.unique(sites, return_inverse=True, return_counts=True)
-    weights = counts[site_of_row].astype(np.float64) ** -exponent
-    return np.asarray(weights / weights.sum())
 
 
 def _sums(
@@ -210,20 +200,3 @@ def _sums(
             by_site[int(site)] = by_site[int(site)] + part if int(site) in by_site else part
         by_fold.append(together(of_fold))
     return by_fold, by_site
-
-
-def _folds(photographs: RunPhotographs, train: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each training row: whole patients, the patients of each site spread evenly."""
-    table = photographs.table.iloc[train]
-    patients = table["site"].astype(str) + "\n" + table["patient"].astype(str)
-    names = np.sort(patients.unique())
-    if len(names) < folds:
-        raise InputError(
-            f"{len(names)} training patients cannot be parted into {folds} folds",
-            remedy="Set linear.folds lower, or train on more patients", code="too_few_patients",
-        )  # fmt: skip
-    order = np.random.default_rng(seed).permutation(len(names))
-    sites = np.array([name.split("\n")[0] for name in names])
-    fold_of_patient = np.empty(len(names), np.int64)
-    fold_of_patient[order[np.argsort(sites[order], kind="stable")]] = np.arange(len(names)) % folds
-    return np.asarray(fold_of_patient[np.searchsorted(names, patients)])

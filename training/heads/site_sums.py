@@ -36,9 +36,14 @@ class SiteSums:
 
     @classmethod
     def of(
-        cls, rows: np.ndarray, labels: np.ndarray, sites: Sequence[str] | np.ndarray, n_classes: int
+        cls,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        sites: Sequence[str] | np.ndarray,
+        n_classes: int,
+        share: float = 0.5,
     ) -> Self:
-        """Return the sums of rows, each site weighing the square root of its rows.
+        """Return the sums of rows; in a head's fit a row weighs n^-share with n rows of its site.
 
         Parameters
         ----------
@@ -48,6 +53,8 @@ class SiteSums:
             N, int in 0..C-1.
         sites : sequence of str
             N names.
+        share : float
+            0 each row alike, 1 each site alike.
 
         Examples
         --------
@@ -62,7 +69,7 @@ class SiteSums:
             here = site_of_row == number
             ones = np.ones(int(here.sum()))
             parts.append(RowSums.of(rows[here], labels[here], ones, n_classes))
-        weights = counts**-0.5
+        weights = counts.astype(np.float64) ** -share
         return cls(tuple(map(str, names)), tuple(parts), weights / (weights @ counts))
 
     def together(self) -> RowSums:

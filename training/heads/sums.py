@@ -135,19 +135,40 @@ def fit_grades(sums: RowSums, penalties: Sequence[float]) -> list[tuple[np.ndarr
     >>> round(float(slope[0]), 6), round(start, 6)
     (1.0, 0.0)
     """
-    total, numbers = sums.weights.sum(), np.arange(len(sums.weights))
+    numbers = np.arange(len(sums.weights), dtype=np.float64)[:, None]
+    return [
+        (slope[:, 0], float(start[0])) for slope, start in fit_targets(sums, numbers, penalties)
+    ]
+
+
+def fit_targets(
+    sums: RowSums, targets: np.ndarray, penalties: Sequence[float]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what `fit_grades` does for any numbers of the classes, several at once.
+
+    Parameters
+    ----------
+    targets : numpy.ndarray
+        C x T: the numbers of each class; the identity for one linear answer a class.
+
+    Returns
+    -------
+    list of (numpy.ndarray, numpy.ndarray)
+        D x T coefficients, and T that are added.
+    """
+    total = sums.weights.sum()
     mean = sums.sums.sum(axis=0) / total
-    centre = float(numbers @ sums.weights / total)
+    centre = sums.weights @ targets / total
     covariance = sums.second / total - np.outer(mean, mean)
     variance = np.diag(covariance)
     deviation = np.where(variance > _FLAT, np.sqrt(np.maximum(variance, _FLAT)), 1.0)
     correlations = covariance / deviation / deviation[:, None]
-    target = (numbers @ sums.sums / total - mean * centre) / deviation
+    together_with = (sums.sums.T @ targets / total - np.outer(mean, centre)) / deviation[:, None]
     heads = []
     for penalty in penalties:
         factor = cho_factor(
             correlations + penalty * np.eye(len(mean)), lower=True, overwrite_a=True
         )
-        slope = cho_solve(factor, target) / deviation
-        heads.append((slope, centre - float(mean @ slope)))
+        slope = cho_solve(factor, together_with) / deviation[:, None]
+        heads.append((slope, centre - mean @ slope))
     return heads

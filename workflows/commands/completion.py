@@ -93,7 +93,7 @@ def _default(values: dict[str, Any]) -> str:
 
 
 def _methods() -> list[str]:
-    from offsite.pathology.methods import METHODS as OF_SLIDES
+    from offsite.pathology.methods import METHOD_NAMES as OF_SLIDES
     from offsite.retina.methods import LINEAR
     from offsite.retina.methods import METHODS as OF_PHOTOGRAPHS
 

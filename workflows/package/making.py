@@ -24,7 +24,7 @@ from offsite.workflows.package.schema import (
     ModelRecord,
     SiteCounts,
 )
-from offsite.workflows.package.trunk_distance import SCORES, reference_of
+from offsite.workflows.package.trunk_distance import LEAST_ROWS, SCORES, reference_of
 
 _INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
 
@@ -105,6 +105,8 @@ def package_run(
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
     results, unsaid = site_results(evaluation_folder)
     fitted.limits.extend(unsaid)
+    sums = sums_of_run(run, answers, record.get("facts", {}))
+    scores = _trunk_scores(sums, answers, fitted.limits)
     model = ModelRecord(
         name=facts.name,
         task=facts.task,
@@ -128,21 +130,27 @@ def package_run(
         versions=dict(record.get("versions", {})),
     )
     weights = load_file(run / "weights.safetensors")
-    sums = sums_of_run(run, answers, record.get("facts", {}))
-    reference = {**fitted.reference, **sums, **_trunk_scores(sums, answers)}
-    return write_package(out, model, weights, reference)
+    return write_package(out, model, weights, {**fitted.reference, **sums, **scores})
 
 
 def _trunk_scores(
-    sums: Mapping[str, np.ndarray], predictions: Predictions
+    sums: Mapping[str, np.ndarray], predictions: Predictions, limits: list[str]
 ) -> dict[str, np.ndarray]:
-    """The distances of validation rows by what the trunk sees of them, to read others' against."""
+    """The distances of validation rows by what the trunk sees of them, to read others' against.
+
+    What keeps a model with a trunk from having them is added to the limits.
+    """
     start = f"{TRUNK}/"
     kept = training_sums({k.removeprefix(start): v for k, v in sums.items() if k.startswith(start)})
     seen = predictions.embeddings if predictions.trunk is None else predictions.trunk
     if kept is None or kept.sites is None or seen is None:
         return {}
     unseen = seen[roles_of(predictions.table).calibrate]
+    if len(unseen) < LEAST_ROWS:
+        limits.append(
+            "How unlike the training images a case is to the trunk cannot be said:"
+            f" {len(unseen)} validation cases, fewer than {LEAST_ROWS}."
+        )
     return under(f"{SCORES}/{POOLED}", reference_of(kept.sites, unseen))
 
 

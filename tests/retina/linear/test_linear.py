@@ -14,12 +14,13 @@ from offsite.retina.evidence_map import evidence_maps
 from offsite.retina.inference import grade, grade_with_maps, load_fundus_model
 from offsite.retina.linear import features as features_module
 from offsite.retina.linear.features import TrunkFeatures
-from offsite.retina.linear.fitting import site_weights, trunk_network
+from offsite.retina.linear.fitting import trunk_network
 from offsite.retina.linear.settings import LinearSettings
 from offsite.retina.photographs.of_run import select_photographs
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.retina.validation import grading_scores
+from offsite.training.heads.ridge import site_weights
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import fit_grades
 from offsite.training.run_folder import SUMS

@@ -112,6 +112,18 @@ def test_permuted_labels_are_refused(package: Package, head: tuple[RowSums, Grad
         assert done.record.profiles["west"].refit is not None
 
 
+@pytest.mark.slow
+def test_permuted_labels_are_refused_at_the_rate_that_is_promised(
+    package: Package, head: tuple[RowSums, GradedHead]
+) -> None:
+    refused = 0
+    for seed in range(100):
+        x, labels = hospital(500 + seed, 60, shift=1.0)
+        shuffled = np.random.default_rng(seed).permutation(labels)
+        refused += not refit_at(package, cases(head[1], x, shuffled), "west").adopted
+    assert refused >= 95
+
+
 def test_calibrated_again_without_a_refit_the_site_loses_its_head(
     package: Package, head: tuple[RowSums, GradedHead], tmp_path: Path
 ) -> None:

@@ -1,0 +1,155 @@
+"""Method `linear` of slides: one linear answer a class on mean tile features, fitted to sums.
+
+The answers are ridge regression of the classes' indicators; one scale for all of them and a shift for
+each class make logits of them, both fitted to the answers of patients that were left out. Our
+construction.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from offsite.files import write_text
+from offsite.pathology.bags import BagLoader
+from offsite.pathology.inference import predict_all
+from offsite.pathology.linear.network import LinearSlides
+from offsite.pathology.slides_of_run import SlidesOfRun
+from offsite.training.fit.checkpoint import save_tensors
+from offsite.training.fit.result import FitResult, record
+from offsite.training.heads.ridge import (
+    RidgeSettings,
+    folds_of,
+    left_out_answers,
+    site_weights,
+    strongest_within,
+)
+from offsite.training.heads.site_sums import SiteSums
+from offsite.training.heads.sums import RowSums, fit_targets
+from offsite.training.run_folder import SUMS
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """What the fit ended with.
+
+    Attributes
+    ----------
+    network : LinearSlides
+        In evaluation mode.
+    result : FitResult
+        The weights' file.
+    facts : dict
+        Penalty, and errors by penalty: JSON-able.
+    """
+
+    network: LinearSlides
+    result: FitResult
+    facts: dict[str, Any]
+
+
+def fit_linear(
+    slides: SlidesOfRun,
+    settings: RidgeSettings,
+    *,
+    n_classes: int,
+    seed: int,
+    folder: Path,
+    digest: str,
+) -> LinearFit:
+    """Read the bags, fit the head, and write ``weights.safetensors``, the sums and ``fit.json``.
+
+    Parameters
+    ----------
+    seed : int
+        Of the folds of training patients.
+    folder, digest : Path, str
+        The run's folder, and the digest of its inputs.
+
+    Raises
+    ------
+    InputError
+        Code ``too_few_patients``.
+    """
+    network = LinearSlides(slides.store.dimensions, n_classes).eval()
+    train = slides.training_bags()
+    # On the way of every answer, so that a slide's numbers are the same in training and after it.
+    loader = BagLoader(slides.store, slides.subset(train))
+    rows = np.stack([one.embedding for one in predict_all(network, loader)]).astype(np.float64)
+    labels = slides.bags.labels[train]
+    of_bag = slides.table.drop_duplicates("bag").set_index("bag").loc[train]
+    patients, sites = (of_bag[name].to_numpy(str) for name in ("patient", "site"))
+    share = site_weights(sites, settings.site_share)
+    folds = folds_of(patients, sites, settings.folds, seed)
+    parts = [
+        RowSums.of(rows[folds == fold], labels[folds == fold], share[folds == fold], n_classes)
+        for fold in range(settings.folds)
+    ]
+    targets = np.eye(n_classes)
+    left_out = left_out_answers(parts, folds, rows, targets, settings.penalties)
+    errors = ((left_out - targets[labels]) ** 2).sum(axis=2) @ share
+    strongest = strongest_within(errors, settings.slack)
+    sums = SiteSums.of(rows, labels, sites, n_classes, settings.site_share)
+    ((slopes, starts),) = fit_targets(sums.weighted(), targets, [settings.penalties[strongest]])
+    scale, shifts = fit_logits(left_out[strongest], labels, share)
+    network.set_head(slopes * scale, starts * scale + shifts)
+    save_tensors(folder / "weights.safetensors", network.state_dict())
+    tensors = {name: torch.from_numpy(array) for name, array in sums.arrays().items()}
+    save_tensors(folder / SUMS, tensors)
+    lines = [json.dumps({"epoch": n, "scores": {"error": float(e)}}) for n, e in enumerate(errors)]
+    write_text(folder / "curves.jsonl", "\n".join(lines) + "\n")  # a line for each penalty
+    result = FitResult(folder / "weights.safetensors", None, None, 0, "fitted to sums")
+    record(folder, digest, result)
+    facts = {
+        "penalty": settings.penalties[strongest],
+        "errors_at_left_out_patients": [float(error) for error in errors],
+        "sites_of_sums": list(sums.sites),
+    }
+    return LinearFit(network, result, facts)
+
+
+def fit_logits(
+    answers: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Return the scale (> 0) and shifts (C) with which answers are the likeliest logits.
+
+    Parameters
+    ----------
+    answers : numpy.ndarray
+        N x C.
+    labels : numpy.ndarray
+        N, int in 0..C-1.
+    weights : numpy.ndarray
+        N, > 0, summing to 1.
+
+    Examples
+    --------
+    >>> answers = np.eye(2)[[0, 0, 0, 1, 1, 0]]
+    >>> scale, shifts = fit_logits(answers, np.array([0, 0, 0, 1, 1, 1]), np.full(6, 1 / 6))
+    >>> scale > 1, abs(float(shifts.sum())) < 1e-9
+    (True, True)
+    """
+    wide = answers.shape[1]
+    truth = np.eye(wide)[labels]
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, shifts = np.exp(values[0]), values[1:]
+        logits = answers * scale + shifts
+        # The least of penalties, so that classes that are told apart without fault stay finite.
+        value = -weights @ log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+        error = (softmax(logits, axis=1) - truth) * weights[:, None]
+        slope = np.concatenate([[(error * answers).sum() * scale], error.sum(axis=0)])
+        return float(value + 1e-4 * values @ values), slope + 2e-4 * values
+
+    start = np.zeros(wide + 1)
+    start[0] = np.log(4.0)
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(-2, 4)] + [(-20, 20)] * wide
+    )
+    shifts = found.x[1:] - found.x[1:].mean()
+    return float(np.exp(found.x[0])), np.asarray(shifts)
