@@ -13,8 +13,7 @@ from offsite._bags import checked_bags, cohort_of, write_bags
 from offsite.errors import InputError
 from offsite.files import read_json
 from offsite.pathology.bags import Bags
-from offsite.pathology.inference import BagPrediction, load_slide_model, predict_bags
-from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.inference import BagPrediction, SlideNetwork, load_slide_model, predict_bags
 from offsite.pathology.settings import PathologySettings, SlideFitSettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.pathology.training import train_pathology
@@ -93,7 +92,7 @@ class SCMIL:
         self._settings = self._settings.model_copy(update={"method": method})
         self.classes_: tuple[str, ...] = ()
         self._ordered = False  # whether the order of the classes was said
-        self._model: ScMil | None = None
+        self._model: SlideNetwork | None = None
         self._folder: TemporaryDirectory[str] | None = None
 
     def fit(
@@ -197,12 +196,13 @@ class SCMIL:
                 code="other_encoder",
             )
         tiles = TileSettings(tile_px=px, mpp=mpp, min_tissue=tissue)
+        architecture = read_json(run / RECORD)["facts"]["architecture"]
         facts = ModelFacts(
             name=title,
             target=title,
             task="slides",
-            architecture="sc_mil",
-            architecture_settings=read_json(run / RECORD)["facts"]["architecture"],
+            architecture=architecture["name"],
+            architecture_settings=architecture,
             preprocessing={
                 "tiles": tiles.model_dump(mode="json"),
                 "encoder": of_encoder.model_dump(mode="json"),
@@ -235,7 +235,7 @@ class SCMIL:
         fit = self._settings.fit
         return f"SCMIL(method={self._settings.method!r}, epochs={fit.epochs}, seed={fit.seed})"
 
-    def _fitted(self) -> ScMil:
+    def _fitted(self) -> SlideNetwork:
         if self._model is None:
             raise InputError("the model is not fitted", remedy="Call fit first", code="not_fitted")
         return self._model

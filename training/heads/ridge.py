@@ -1,6 +1,6 @@
 """How strongly a head fitted to sums is held back: judged at patients that were left out in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -57,7 +57,7 @@ def site_weights(sites: np.ndarray, exponent: float) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def folds_of(patients: Sequence[str], sites: Sequence[str], folds: int, seed: int) -> np.ndarray:
+def folds_of(patients: Iterable[str], sites: Iterable[str], folds: int, seed: int) -> np.ndarray:
     """Return the fold of each row: whole patients, the patients of each site spread evenly.
 
     Raises
