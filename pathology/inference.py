@@ -14,7 +14,7 @@ from offsite.pathology.aggregators.additive import AdditiveAttention
 from offsite.pathology.aggregators.contract import Pooled
 from offsite.pathology.aggregators.segments import segment_mean
 from offsite.pathology.bags import BagLoader, Bags
-from offsite.pathology.linear.network import LinearSlides
+from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.methods import LINEAR
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings

@@ -18,7 +18,7 @@ from scipy.special import log_softmax, softmax
 from offsite.files import write_text
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import predict_all
-from offsite.pathology.linear.network import LinearSlides
+from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.slides_of_run import SlidesOfRun
 from offsite.training.fit.checkpoint import save_tensors
 from offsite.training.fit.result import FitResult, record
