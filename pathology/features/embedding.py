@@ -21,6 +21,7 @@ from offsite.pathology.features.file import (
     remove_features,
     write_features,
 )
+from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_scale
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.cohort.table import Cohort
@@ -207,7 +208,6 @@ def _embedded_before(folder: Path) -> frozenset[str]:
 
 
 def _count(path: Path) -> int:
-    import h5py
-
-    with h5py.File(path, "r", locking=False) as file:
+    again = "Run `offsite workflow embed` again: it makes the file anew"
+    with opened_hdf5(path, first=again, again=again) as file:
         return int(file["features"].shape[0])

@@ -1,8 +1,7 @@
 """Feature files: one HDF5 per slide, whole or absent, that says what it was made from."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 from offsite.errors import InputError
 from offsite.files import replacing
 from offsite.ownership import in_the_way, is_plain_file
+from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.settings import Settings
 
 VERSION = 1
@@ -167,31 +167,6 @@ def remove_features(path: str | Path, *, recorded: bool) -> None:
         if not (recorded and not h5py.is_hdf5(file)):
             raise in_the_way(file) from error
     file.unlink(missing_ok=True)
-
-
-@contextmanager
-def opened_hdf5(path: str | Path, *, first: str, again: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file; what cannot be read of it, now or later, is refused by its name.
-
-    Parameters
-    ----------
-    first, again : str
-        What to do where there is no file, and where it is damaged.
-
-    Raises
-    ------
-    InputError
-        Code ``not_embedded`` or ``bad_feature_file``.
-    """
-    if not Path(path).is_file():
-        raise InputError("no such feature file", file=path, remedy=first, code="not_embedded")
-    what = "the file cannot be read as HDF5"
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            what = "a part of the file cannot be read"
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:  # what HDF5 says of damage
-        raise InputError(what, file=path, remedy=again, code="bad_feature_file") from error
 
 
 def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:

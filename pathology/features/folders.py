@@ -24,10 +24,10 @@ from offsite.pathology.features.file import (
     MAX_TILES,
     FeatureOrigin,
     SlideFeatures,
-    opened_hdf5,
     read_features,
     read_origin,
 )
+from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.pathology.features.tensor_files import (
     SUFFIX,
     is_tensor_file,

@@ -54,6 +54,9 @@ def _features(path: Path, *, mapped: bool) -> torch.Tensor:
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
     if features.ndim != 2:
         raise _unusable(path, f"features of shape {tuple(features.shape)} are not N x D")
+    declared = features.numel() * features.element_size()
+    if declared > path.stat().st_size:  # one number may stand for a whole tensor of it
+        raise _unusable(path, f"the file declares {declared:,} bytes and is smaller than that")
     return features
 
 

@@ -80,7 +80,7 @@ class TrunkFeatures:
                 progress(done, len(missing))
         if not keys:
             return np.empty((0, len(self._columns)), np.float32)
-        with h5py.File(self.file, "r") as file:
+        with h5py.File(self.file, "r", locking=False) as file:
             held = file["features"][:]
         places = [known[key] for key in keys]
         return np.asarray(held[np.ix_(places, self._columns)])
@@ -88,7 +88,7 @@ class TrunkFeatures:
     def _known(self) -> dict[tuple[str, int], int]:
         """The place in the file of each picture and copy; a damaged file is made anew."""
         try:
-            with h5py.File(self.file, "r") as file:
+            with h5py.File(self.file, "r", locking=False) as file:
                 names, copies = file["picture"].asstr()[:], file["copy"][:]
                 whole = file["features"].shape == (len(names), self._whole.dimensions)
                 if not whole or len(copies) != len(names):
@@ -125,10 +125,10 @@ class TrunkFeatures:
         """Write the file with further rows; it is the old one or the new one, never a part."""
         names, copies, features = [], np.empty(0, np.int64), np.empty((0, self._whole.dimensions))
         if known:
-            with h5py.File(self.file, "r") as file:
+            with h5py.File(self.file, "r", locking=False) as file:
                 names, copies = list(file["picture"].asstr()[:]), file["copy"][:]
                 features = file["features"][:]
-        with replacing(self.file) as temporary, h5py.File(temporary, "w") as file:
+        with replacing(self.file) as temporary, h5py.File(temporary, "w", locking=False) as file:
             file.attrs["facts"] = digest_of(self.facts)
             file["picture"] = [*names, *(name for name, _ in keys)]
             file["copy"] = np.concatenate([copies, [copy for _, copy in keys]]).astype(np.int64)
