@@ -10,10 +10,12 @@ import torch
 from offsite.pathology.bags import BagLoader, BagTable
 from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
+from offsite.pathology.inputs import fit_inputs
 from offsite.pathology.method_plan import batch_plan, with_method
 from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.training import network
 from offsite.pathology.validation import validation_scores
 from offsite.training.fit.loop import fit
 from offsite.training.fit.settings import FitSettings
@@ -60,6 +62,7 @@ class Recipe:
     batch_size: int = 16
     instances: int = 64
     views: int = 2
+    epoch_steps: int = 6
 
 
 def train(
@@ -73,14 +76,14 @@ def train(
     """Train a method; return the model of the selected epoch, or of the last without validation."""
     chosen = METHODS[method]
     settings = with_method(chosen, recipe.model, recipe.epochs)
-    views = recipe.views if chosen.contrast else 1
+    views = recipe.views if chosen.contrast or chosen.views else 1
     loader = training.loader(instances=max(recipe.instances // views, 1), views=views, seed=seed)
-    plan = batch_plan(chosen, training.labels, recipe.batch_size, recipe.epochs, seed)
+    plan = batch_plan(
+        chosen, training.labels, recipe.batch_size, recipe.epochs, seed, recipe.epoch_steps
+    )
     torch.manual_seed(seed)
-    counts = np.bincount(training.labels, minlength=n_classes)
-    model = ScMil(training.bags[0].shape[1], n_classes, settings, counts)
-    rows = np.concatenate(training.bags)
-    model.standardise(rows.mean(axis=0), rows.std(axis=0))
+    inputs = fit_inputs(loader.store, loader.table, settings)
+    model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs)
     held = None if validation is None else validation.loader()
 
     def validate(algorithm: ScMil, epoch: int) -> dict[str, float | None]:
@@ -89,6 +92,10 @@ def train(
         logits = np.stack([found.logits for found in predict_all(algorithm, held)])
         return validation_scores(logits, validation.labels, n_classes)
 
+    # A bag is a patient here.
+    counts = {} if validation is None else {
+        str(c): int((validation.labels == c).sum()) for c in range(n_classes)
+    }  # fmt: skip
     fit_settings = FitSettings(
         epochs=recipe.epochs, learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay, seed=seed, device="cpu", prefetch=0,
@@ -97,7 +104,10 @@ def train(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         source = PlannedSource(plan, loader.training_batch)
-        result = fit(model, source, fit_settings, folder, validate if held else None)  # type: ignore[arg-type]
+        result = fit(
+            model, source, fit_settings, folder, validate if held else None,  # type: ignore[arg-type]
+            validated=None if validation is None else counts,
+        )  # fmt: skip
         return load_slide_model(result.weights, describe(model))
 
 

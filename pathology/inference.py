@@ -57,7 +57,8 @@ def load_slide_model(weights: str | Path, architecture: Mapping[str, Any]) -> Sl
         ``weights.safetensors`` of a run or a model package.
     architecture : mapping
         ``name``, ``dimensions``, ``n_classes`` and, but for method `linear`, ``settings`` (of
-        `ScMilSettings`), as `describe` gives them.
+        `ScMilSettings`) and ``directions`` (None or absent: instances are not whitened), as
+        `describe` gives them.
 
     Raises
     ------
@@ -104,7 +105,14 @@ def _empty(architecture: Mapping[str, Any]) -> SlideNetwork:
     # What only training reads is left out: an older run may have been trained by what is now refused.
     described = architecture["settings"]
     given = {name: described[name] for name in ("aggregator", "loss") if name in described}
-    return ScMil(dimensions, n_classes, ScMilSettings.model_validate(given | {"contrast": None}))
+    settings = ScMilSettings.model_validate(given | {"contrast": None})
+    directions = architecture.get("directions")  # a model of before there were any has none
+    return ScMil(
+        dimensions,
+        n_classes,
+        settings,
+        directions=None if directions is None else int(directions),
+    )
 
 
 def describe(model: SlideNetwork) -> dict[str, Any]:
@@ -112,7 +120,9 @@ def describe(model: SlideNetwork) -> dict[str, Any]:
     described = {"dimensions": len(model.centre), "n_classes": model.n_classes}
     if isinstance(model, LinearSlides):
         return {"name": LINEAR, **described}
-    return {"name": "sc_mil", **described, "settings": model.settings.model_dump(mode="json")}
+    directions = None if model.directions is None else len(model.directions)
+    settings = model.settings.model_dump(mode="json")
+    return {"name": "sc_mil", **described, "directions": directions, "settings": settings}
 
 
 def predict_bag(

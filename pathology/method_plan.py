@@ -8,7 +8,7 @@ from offsite.errors import InputError
 from offsite.pathology.methods import Method
 from offsite.pathology.settings import ContrastSettings, ScMilSettings, StagedSettings
 from offsite.training.samplers.class_aware import ClassAwareBatches
-from offsite.training.samplers.plans import BatchPlan, RandomBatches, TwoPlans
+from offsite.training.samplers.plans import BatchPlan, Passes, RandomBatches, TwoPlans
 from offsite.training.samplers.weighted import WeightedBatches
 
 SECOND_STAGE_FROM = 0.6
@@ -55,14 +55,19 @@ def with_method(method: Method, model: ScMilSettings, epochs: int | None = None)
         freeze_from = second_stage_epoch(epochs) / epochs if epochs else SECOND_STAGE_FROM
     decided = {
         "contrast": contrast,
-        "loss": model.loss.model_copy(update={"kind": method.loss}),
+        "loss": model.loss.model_copy(update={"kind": method.loss or model.loss.kind}),
         "freeze_from": freeze_from,
     }
     return StagedSettings(**{**dict(model), **decided})
 
 
 def batch_plan(
-    method: Method, labels: np.ndarray, batch_size: int, epochs: int, seed: int
+    method: Method,
+    labels: np.ndarray,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    epoch_steps: int = 1,
 ) -> BatchPlan:
     """Return the method's batches over labelled bags.
 
@@ -70,7 +75,17 @@ def batch_plan(
     ----------
     labels : numpy.ndarray
         Class of each training bag.
+    epoch_steps : int
+        Fewest steps of an epoch, >= 1: where one pass has fewer, an epoch is several passes.
     """
+    passes = math.ceil(epoch_steps / math.ceil(len(labels) / batch_size))
+    plan = _one_pass(method, labels, batch_size, epochs, passes, seed)
+    return plan if passes == 1 else Passes(plan, passes)
+
+
+def _one_pass(
+    method: Method, labels: np.ndarray, batch_size: int, epochs: int, passes: int, seed: int
+) -> BatchPlan:
     if method.batches == "class_aware":
         return ClassAwareBatches(labels, batch_size, seed)
     balanced = WeightedBatches(labels, batch_size, seed, exponent=0.0)
@@ -79,4 +94,4 @@ def batch_plan(
     natural = RandomBatches(len(labels), batch_size, seed)
     if not method.second_stage:
         return natural
-    return TwoPlans(natural, balanced, second_stage_epoch(epochs))
+    return TwoPlans(natural, balanced, passes * second_stage_epoch(epochs))

@@ -3,15 +3,18 @@
 Juyal et al., "SC-MIL: Supervised Contrastive Multiple Instance Learning for Imbalanced
 Classification in Pathology", WACV 2024, arXiv 2303.13405. The loss at progress t is
 beta(t) * contrast(g(b)) + (1 - beta(t)) * cross-entropy(W b) on bag embeddings b, with beta falling
-from 1. The shape of beta, the width of g and the mean over valid anchors are our construction.
+from 1. The shape of beta, the width of g and the mean over valid anchors are our construction, and so
+is that W learns at its full rate from the first step: what beta weighs is what reaches b.
 """
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offsite.pathology.aggregators.contract import Pooled
 from offsite.pathology.aggregators.registry import build_aggregator
 from offsite.pathology.bags import Bags
+from offsite.pathology.inputs import Inputs
 from offsite.pathology.settings import ScMilSettings, StagedSettings
 from offsite.pathology.site_jitter import site_jittered
 from offsite.training.algorithm import Algorithm, Output
@@ -27,7 +30,6 @@ from offsite.training.losses.contrastive import (
 from offsite.training.losses.imbalance import CosineClassifier
 from offsite.training.losses.memory import MemoryQueue
 
-_LEAST_SCALE = 0.1
 _TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")
 
 
@@ -43,10 +45,13 @@ class ScMil(Algorithm):
     settings : ScMilSettings
     class_counts : array, optional
         C, training bags of each class; needed to train, not to predict.
+    directions : int, optional
+        k: the network reads so many whitened directions of the instances; None = the instances.
     """
 
     centre: Tensor
     scale: Tensor
+    directions: Tensor | None
     prototypes: Tensor | None
     minority: Tensor | None
 
@@ -56,13 +61,16 @@ class ScMil(Algorithm):
         n_classes: int,
         settings: ScMilSettings,
         class_counts: np.ndarray | None = None,
+        directions: int | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.n_classes = settings, n_classes
         self.freeze_from = settings.freeze_from if isinstance(settings, StagedSettings) else None
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("scale", torch.ones(dimensions))
-        self.aggregator = build_aggregator(settings.aggregator, dimensions, n_classes)
+        whitened = None if directions is None else torch.zeros(directions, dimensions)
+        self.register_buffer("directions", whitened)
+        self.aggregator = build_aggregator(settings.aggregator, directions or dimensions, n_classes)
         width = self.aggregator.dimensions
         self.classifier: nn.Module = nn.Linear(width, n_classes)
         if settings.loss.kind == "ldam_drw":
@@ -93,29 +101,33 @@ class ScMil(Algorithm):
         if contrast.variant == "minority":
             self.minority = torch.as_tensor(counts < counts.max())
 
-    def standardise(self, mean: np.ndarray, deviation: np.ndarray) -> None:
-        """Set the shift and scale of the instances, fitted on training bags alone (each D).
-
-        No scale is below a tenth of the median one: a feature that hardly varies at the training
-        sites would otherwise be blown up at a site where it does.
-        """
-        moving = deviation[deviation > 0]
-        least = _LEAST_SCALE * float(np.median(moving)) if len(moving) else 1.0
-        scale = np.maximum(deviation, least)
-        self.centre.copy_(torch.as_tensor(mean, dtype=torch.float32))
-        self.scale.copy_(torch.as_tensor(scale, dtype=torch.float32))
+    def take_inputs(self, inputs: Inputs) -> None:
+        """Set what is done to the instances, as fitted on the training bags alone."""
+        self.centre.copy_(torch.as_tensor(inputs.mean, dtype=torch.float32))
+        self.scale.copy_(torch.as_tensor(inputs.scale, dtype=torch.float32))
+        if self.directions is not None and inputs.directions is not None:
+            self.directions.copy_(torch.as_tensor(inputs.directions))
 
     def instances(self, rows: Tensor) -> Tensor:
-        """Return instances (N x D) as the aggregator reads them."""
+        """Return instances (N x D) as the aggregator reads them (N x D, or N x k)."""
+        return self._whitened(self._standardised(rows))
+
+    def _standardised(self, rows: Tensor) -> Tensor:
         return (rows - self.centre) / self.scale
+
+    def _whitened(self, rows: Tensor) -> Tensor:
+        return rows if self.directions is None else rows @ self.directions.T
 
     def forward(self, batch: Bags) -> Output:
         """Return logits and embedding of a batch of bags."""
-        rows = self.instances(batch.rows)
+        pooled = self._pooled(batch)
+        return Output(self.classifier(pooled.embedding), pooled.embedding)
+
+    def _pooled(self, batch: Bags) -> Pooled:
+        rows = self._standardised(batch.rows)
         if self.training and self.settings.site_jitter:
             rows = site_jittered(rows, batch.offsets, self.settings.site_jitter)
-        pooled = self.aggregator(rows, batch.offsets)
-        return Output(self.classifier(pooled.embedding), pooled.embedding)
+        return self.aggregator(self._whitened(rows), batch.offsets)
 
     def step(self, batch: Bags, progress: float) -> dict[str, Tensor]:
         """Return the losses of a training batch; ``beta`` and the diagnostics are logged."""
@@ -124,22 +136,34 @@ class ScMil(Algorithm):
         if self.freeze_from is not None and progress >= self.freeze_from:
             frozen = self._frozen_embedding(batch)
             return self._classified(self.classifier(frozen), frozen, batch, progress)
-        output = self(batch)
-        losses = self._classified(output.logits, output.embedding, batch, progress)
-        if self.projection is None or self.settings.contrast is None:
-            return losses
-        projected = self.projection(output.embedding).float()
+        embedding = self._pooled(batch).embedding
+        contrast = self.settings.contrast
+        if self.projection is None or contrast is None:
+            return self._classified(self.classifier(embedding), embedding, batch, progress)
+        beta = contrast.beta(progress)
+        always = contrast.classifier == "always"
+        read = _with_gradient_scaled(embedding, 1 - beta) if always else embedding
+        losses = self._classified(self.classifier(read), embedding, batch, progress)
+        weight = 1.0 if always else 1 - beta  # where it always learns, the weight is in `read`
+        pulled = self._pulled(embedding, batch)
+        return {
+            **losses,
+            **pulled,
+            "loss": beta * pulled["contrast"] + weight * losses["classification"],
+            "beta": torch.tensor(beta),
+        }
+
+    def _pulled(self, embedding: Tensor, batch: Bags) -> dict[str, Tensor]:
+        """Return the contrast of a batch and what is logged of it."""
+        assert self.projection is not None
+        projected = self.projection(embedding).float()
         z = gather(projected)
         labels, bags = gather(batch.labels), gather(batch.bags)
-        beta = self.settings.contrast.beta(progress)
         contrast = self._contrast(z, labels, bags)
         if self.memory is not None:
             self.memory.push(projected, batch.labels)
         return {
-            **losses,
-            "loss": beta * contrast.loss + (1 - beta) * losses["classification"],
             "contrast": contrast.loss,
-            "beta": torch.tensor(beta),
             **self._above_lowest(contrast.loss, labels),
             **{f"valid_anchors_{c}": share for c, share in enumerate(contrast.valid_share())},
             **contrast_diagnostics(z, labels, bags, self.n_classes),
@@ -187,3 +211,8 @@ class ScMil(Algorithm):
         """Return the weights without the projection head and all else that only training reads."""
         state = self.state_dict()
         return {name: value for name, value in state.items() if not name.startswith(_TRAINING_ONLY)}
+
+
+def _with_gradient_scaled(values: Tensor, factor: float) -> Tensor:
+    """Return the same values, through which ``factor`` times the gradient goes back."""
+    return values.detach() + factor * (values - values.detach())

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from offsite.errors import InputError
-from offsite.pathology.methods import METHOD_NAMES
+from offsite.pathology.methods import CORRECTING, METHOD_NAMES, METHODS, Method
 from offsite.registry import OneOf, check_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
@@ -69,6 +69,11 @@ class ContrastSettings(Settings):
         description="Repair for few classes: the largest class attracts only further views of the same bag"
         " (minority), or fixed directions join as positives (prototypes)",
     )
+    classifier: Literal["always", "handed_over"] = Field(
+        default="always",
+        description="Whether the classifier learns at its full rate throughout, the bag's embedding"
+        " following it by 1 - beta; or is handed over to: it too learns by 1 - beta",
+    )
     memory: int = Field(
         default=0, ge=0, le=65_536, description="Embeddings of earlier batches to contrast with"
     )
@@ -96,8 +101,11 @@ class ContrastSettings(Settings):
 
         It is the first at which beta is at most a half: before it the classifier has hardly been
         trained, and validation scores say little. Where beta falls in one step, an epoch that ends
-        just there has had no step of the classifier, so it is the hundredth after.
+        just there has had no step of the classifier, so it is the hundredth after. A classifier
+        that always learns may be selected from the first epoch on.
         """
+        if self.classifier == "always":
+            return 0.0
         first = next(step for step in range(101) if self.beta(step / 100) <= 0.5)
         return min(first + (self.schedule == "step"), 100) / 100
 
@@ -115,6 +123,20 @@ class ScMilSettings(Settings):
     )
     loss: LossSettings = Field(
         default=LossSettings.model_validate({}), description="The loss of the classifier"
+    )
+    inputs: Literal["none", "whitened"] = Field(
+        default="none",
+        description="What the network reads: the standardised instances (none), or their leading"
+        " directions, brought nearer to one length (whitened)",
+    )
+    directions: int = Field(
+        default=256, ge=1, le=4096, description="Most directions of whitened instances"
+    )
+    whitening_power: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Power of its deviation by which a direction is divided: 1 = all get one length",
     )
     site_jitter: float = Field(
         default=0.0,
@@ -164,7 +186,7 @@ class SlideFitSettings(FitSettings):
     """How the weights of a model of slides are fitted."""
 
     epochs: int = Field(default=40, ge=1, description="Passes over the training bags")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Peak learning rate (per step)")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak learning rate (per step)")
 
 
 class PathologySettings(TrainingSettings):
@@ -178,6 +200,11 @@ class PathologySettings(TrainingSettings):
     batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
     instances: int = Field(
         default=512, ge=1, description="Most instances of a bag in a training step, over its views"
+    )
+    epoch_steps: int = Field(
+        default=6,
+        ge=1,
+        description="Fewest steps of an epoch: the bags of a small cohort come several times in one",
     )
     views: int = Field(
         default=2, ge=1, le=8, description="Disjoint subsets of a bag in a batch, for the contrast"
@@ -205,10 +232,13 @@ class PathologySettings(TrainingSettings):
         Raises
         ------
         InputError
-            Code ``unknown_method``, or ``narrow_projection``: fewer numbers than classes, where
-            each class needs its direction.
+            Code ``unknown_method``; ``loss_decided`` (the settings name a loss, the method
+            another); ``corrected_twice`` (loss and batches both make up for the class counts);
+            ``narrow_projection``: fewer numbers than classes, where each class needs its direction.
         """
         check_name(method, "method", METHOD_NAMES)
+        if method in METHODS:
+            self._check_loss(METHODS[method], method)
         contrast = self.model.contrast or ContrastSettings.model_validate({})
         if method == "sc_mil_prototypes" and contrast.projection < n_classes:
             raise InputError(
@@ -216,4 +246,24 @@ class PathologySettings(TrainingSettings):
                 f" {n_classes} classes, which method {method} needs",
                 remedy=f"Set model.contrast.projection to {n_classes} or more",
                 code="narrow_projection",
+            )
+
+    def _check_loss(self, method: Method, name: str) -> None:
+        asked = self.model.loss.kind
+        if method.loss is not None and asked not in ("cross_entropy", method.loss):
+            raise InputError(
+                f"model.loss.kind is {asked}, but method {name} is by its loss, {method.loss}",
+                remedy="Leave out model.loss.kind, or choose a method that takes any loss: "
+                + ", ".join(other for other, one in METHODS.items() if one.loss is None),
+                code="loss_decided",
+            )
+        loss = method.loss or asked
+        if loss in CORRECTING and method.evens_classes:
+            raise InputError(
+                f"loss {loss} makes up for the class counts, and so do the batches of method {name}:"
+                " rare classes would be made up for twice",
+                remedy="Use model.loss.kind cross_entropy or focal, or a method whose batches come"
+                " as they are: "
+                + ", ".join(other for other, one in METHODS.items() if not one.evens_classes),
+                code="corrected_twice",
             )

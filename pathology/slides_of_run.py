@@ -60,6 +60,11 @@ class SlidesOfRun:
         """Numbers of the labelled validation bags of training sites."""
         return self._labelled("val")
 
+    def patients(self, numbers: np.ndarray) -> list[str]:
+        """Return the patient of each of some bags."""
+        first = self.table.drop_duplicates("bag").set_index("bag")["patient"]
+        return first.loc[numbers].astype(str).tolist()
+
     def _labelled(self, split: str) -> np.ndarray:
         labelled = (self.splits == split) & (self.roles == "training") & (self.bags.labels >= 0)
         return np.flatnonzero(labelled & ~self.partial)

@@ -10,6 +10,7 @@ import torch
 from offsite.files import digest_of
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import SlideNetwork, describe, load_slide_model, predict_all
+from offsite.pathology.inputs import Inputs, fit_inputs
 from offsite.pathology.linear.training import fit_linear
 from offsite.pathology.method_plan import batch_plan, with_method
 from offsite.pathology.methods import LINEAR, METHODS
@@ -28,10 +29,8 @@ from offsite.training.run_folder import NOT_TRAINED_ON
 from offsite.training.samplers.plans import PlannedSource
 from offsite.training.train_run import Answers, fit_by_steps, train_run
 
-VERSION = 3
+VERSION = 4
 """Goes up when the same inputs would give another run."""
-
-_STANDARDISE_ROWS = 2_000_000
 
 
 def train_pathology(
@@ -98,6 +97,10 @@ class SlideRun:
         """Return the class of each validation bag."""
         return self.slides.bags.labels[self.slides.validation_bags()]
 
+    def validation_patients(self) -> list[str]:
+        """Return the patient of each validation bag."""
+        return self.slides.patients(self.slides.validation_bags())
+
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""
         torch.manual_seed(self.settings.fit.seed)
@@ -161,10 +164,20 @@ class LinearRun(SlideRun):
 
 
 def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:
-    """Return the method's network with fresh weights, its input scale fitted on training bags."""
-    counts = np.bincount(slides.bags.labels[slides.training_bags()], minlength=n_classes)
-    model = ScMil(slides.store.dimensions, n_classes, settings, counts)
-    model.standardise(*_mean_and_deviation(slides))
+    """Return the method's network with fresh weights, its inputs fitted on training bags."""
+    training = slides.subset(slides.training_bags())
+    inputs = fit_inputs(slides.store, training, settings)
+    return network(slides.store.dimensions, training.labels, settings, n_classes, inputs)
+
+
+def network(
+    dimensions: int, labels: np.ndarray, settings: StagedSettings, n_classes: int, inputs: Inputs
+) -> ScMil:
+    """Return a network with fresh weights for training bags of these labels."""
+    directions = None if inputs.directions is None else len(inputs.directions)
+    counts = np.bincount(labels, minlength=n_classes)
+    model = ScMil(dimensions, n_classes, settings, counts, directions)
+    model.take_inputs(inputs)
     return model
 
 
@@ -172,7 +185,7 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
     """Return the training batches of the method."""
     method = METHODS[settings.method]
     training = slides.subset(slides.training_bags())
-    views = settings.views if method.contrast else 1
+    views = settings.views if method.contrast or method.views else 1
     loader = BagLoader(
         slides.store,
         training,
@@ -181,7 +194,12 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
         seed=settings.fit.seed,
     )
     plan = batch_plan(
-        method, training.labels, settings.batch_size, settings.fit.epochs, settings.fit.seed
+        method,
+        training.labels,
+        settings.batch_size,
+        settings.fit.epochs,
+        settings.fit.seed,
+        settings.epoch_steps,
     )
     return PlannedSource(plan, loader.training_batch)
 
@@ -211,18 +229,3 @@ def _validator(slides: SlidesOfRun, n_classes: int) -> Validate | None:
         return validation_scores(logits, validation.labels, n_classes)
 
     return validate
-
-
-def _mean_and_deviation(slides: SlidesOfRun) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the instances of training slides; each slide has the same weight."""
-    wanted = [s for bag in slides.training_bags() for s in slides.bags.slides[bag]]
-    each = max(_STANDARDISE_ROWS // len(wanted), 1)
-    means, squares = [], []
-    for slide in wanted:
-        rows = slides.store.rows(slide)
-        step = -(-len(rows) // each)
-        part = np.asarray(rows[::step], np.float64)
-        means.append(part.mean(axis=0))
-        squares.append((part**2).mean(axis=0))
-    mean = np.mean(means, axis=0)
-    return mean, np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 0))

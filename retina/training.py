@@ -106,6 +106,10 @@ class PhotographRun:
         """Return the grade of each validation photograph."""
         return self.photographs.labels[self.photographs.rows("val")]
 
+    def validation_patients(self) -> list[str]:
+        """Return the patient of each validation photograph."""
+        return self.photographs.table["patient"].astype(str).iloc[self.photographs.rows("val")].tolist()
+
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""
         method, settings = method_named(self.settings.method), self.settings

@@ -1,5 +1,6 @@
 """One run, whatever its items are: from a divided cohort to weights and a table of predictions."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
 from offsite.training.fit.loop import Validate, fit
 from offsite.training.fit.result import FitResult
-from offsite.training.fit.selection import classes_not_validated
+from offsite.training.fit.selection import classes_not_validated, patients_by_class
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.run_folder import EXCLUDED, RunFolder
@@ -89,6 +90,9 @@ class RunItems(Protocol):
     def validation_labels(self) -> np.ndarray:
         """Return the class of each item that weights are selected by (int64)."""
 
+    def validation_patients(self) -> Sequence[str]:
+        """Return whose each item is that weights are selected by."""
+
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train in ``folder``, or go on there; every process calls it. See `fit_by_steps`."""
 
@@ -163,7 +167,18 @@ def fit_by_steps(
     if distributed.rank_and_world()[0] == 0:
         names = [items.classes[label] for label in items.training_labels()]
         write_draws(folder, source.plan, names, loss, settings.epochs)
-    return fit(algorithm, source, settings, folder, validate=validate, fingerprint=fingerprint)
+    validated = patients_by_class(
+        items.validation_labels(), items.validation_patients(), items.classes
+    )
+    return fit(
+        algorithm,
+        source,
+        settings,
+        folder,
+        validate=validate,
+        fingerprint=fingerprint,
+        validated=validated,
+    )
 
 
 def _write_beginning(folder: Path, items: RunItems) -> None:
@@ -193,6 +208,7 @@ def _selected(result: FitResult) -> dict[str, Any]:
     return {
         "selected_epoch": facts["epoch"],
         "selected_because": facts["reason"],
+        "selection_note": facts["note"],
         "selection_score": facts["score"],
         "epochs": facts["epochs"],
     }

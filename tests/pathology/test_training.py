@@ -15,7 +15,7 @@ from offsite.pathology.features.file import (
 from offsite.pathology.inference import load_slide_model, predict_bag
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.slides_of_run import select_slides
-from offsite.pathology.training import batch_source, train_pathology
+from offsite.pathology.training import _fit_settings, batch_source, train_pathology
 from offsite.pathology.validation import validation_scores
 from offsite.preprocessing.cohort.table import Cohort
 
@@ -97,10 +97,35 @@ def test_a_run_learns_and_writes_the_contract_s_files(run, cohort):
     assert len((path / "curves.jsonl").read_text().splitlines()) == 6
 
 
-def test_weights_are_selected_only_once_the_classifier_leads(run):
+def test_with_few_validation_patients_the_last_epoch_is_kept_and_said_to_be(run):
     facts = json.loads((run[0] / "run.json").read_text())["facts"]
-    assert facts["selected_epoch"] >= 2  # epoch 2 of 6 ends at progress 0.5
+    assert (facts["selected_epoch"], facts["epochs"]) == (5, 6)
+    assert facts["selected_because"] == "too few to compare epochs"
+    assert "(normal 4, tumour 2)" in facts["selection_note"]
+    assert json.loads((run[0] / "fit.json").read_text())["result"]["note"] == facts["selection_note"]
+
+
+def test_epochs_are_compared_from_the_first_or_once_the_classifier_leads(cohort, folder, tmp_path):
+    def first_open(classifier):
+        given = settings(model={"contrast": {"classifier": classifier}})
+        fit_settings = _fit_settings(given)
+        return next(epoch for epoch in range(6) if fit_settings.selectable(epoch))
+
+    assert (first_open("always"), first_open("handed_over")) == (0, 2)
+    compared = settings()
+    compared = compared.model_copy(
+        update={"fit": compared.fit.model_copy(update={"fewest_validated": 1, "patience": 1})}
+    )
+    train_pathology(cohort, folder, compared, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]
     assert facts["selected_because"] == "best"
+    losses = [
+        json.loads(line)["scores"]["loss"]
+        for line in (tmp_path / "run" / "curves.jsonl").read_text().splitlines()
+    ]
+    assert facts["selected_epoch"] == int(np.argmin(losses))
+    if facts["epochs"] < 6:  # patience saw the loss rise
+        assert facts["epochs"] == facts["selected_epoch"] + 2
 
 
 def test_the_packaged_weights_predict_what_the_run_predicted(run, cohort, folder):
@@ -370,9 +395,13 @@ def test_settings_that_do_not_fit_together_are_refused_before_anything_is_read(c
             {"model": {"aggregator": {"name": "transformer", "width": 16, "heads": 3}}}
         )
     narrow = settings("sc_mil_prototypes", model={"contrast": {"projection": 2}})
+    softmax = {"loss": {"kind": "balanced_softmax"}}
     three = Cohort(table=cohort.table, classes=(*CLASSES, "other"), path=cohort.path)
     for chosen, code in (
         (narrow, "narrow_projection"),
+        (settings("sc_mil", model=softmax), "corrected_twice"),
+        (settings("two_stage", model=softmax), "corrected_twice"),
+        (settings("focal", model=softmax), "loss_decided"),
         (settings("two_stage", epochs=1), "too_few_epochs"),
         (settings().model_copy(update={"method": "unheard"}), "unknown_method"),
     ):

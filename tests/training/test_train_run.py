@@ -52,6 +52,9 @@ class PointRun:
     def validation_labels(self):
         return np.zeros(4, dtype=np.int64)  # the others are never validated
 
+    def validation_patients(self):
+        return ["0", "1", "2", "3"]
+
     def fit(self, folder, fingerprint):
         self.fits += 1
 
@@ -88,7 +91,10 @@ def test_a_run_leaves_what_later_stages_read(tmp_path):
     table = train_run(PointRun(), tmp_path / "run")
     record = read_json(tmp_path / "run" / "run.json")
     assert record["status"] == "done"
-    assert record["facts"]["selected_because"] == "best"
+    assert record["facts"]["selected_because"] == "too few to compare epochs"
+    assert "a 4, b 0, c 0" in record["facts"]["selection_note"]
+    assert record["facts"]["selected_epoch"] == record["facts"]["epochs"] - 1
+    assert read_json(tmp_path / "run" / "fit.json")["result"]["note"].startswith("The last epoch")
     assert record["facts"]["classes_not_validated"] == ["b", "c"]
     assert table.filter(like="prob_").sum(axis=1).to_numpy() == pytest.approx(np.ones(48))
     assert len(np.load(tmp_path / "run" / "embeddings.npy")) == 48

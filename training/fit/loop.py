@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +54,7 @@ def fit(
     folder: str | Path,
     validate: Validate | None = None,
     fingerprint: str = "",
+    validated: Mapping[str, int] | None = None,
 ) -> FitResult:
     """Fit an algorithm, or go on with a fit that was cut off.
 
@@ -79,6 +80,9 @@ def fit(
     fingerprint : str
         Digest of all else that the weights depend on (data, architecture). A checkpoint or result
         of another fingerprint or other settings is discarded.
+    validated : mapping, optional
+        Validation patients of each class: with too few of one the last epoch is kept
+        (``fewest_validated``); not given, they are taken to be enough.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def fit(
     if finished is not None:
         results.tidy(path)  # a kill may have come between the result and this
         return finished
-    fitting = _Fitting(algorithm, source, settings, path, validate, digest)
+    fitting = _Fitting(algorithm, source, settings, path, validate, digest, validated)
     fitting.resume()
     while fitting.epoch < settings.epochs and not fitting.selection.patience_is_out:
         fitting.train_epoch()
@@ -111,6 +115,7 @@ class _Fitting:
         folder: Path,
         validate: Validate | None,
         digest: str,
+        validated: Mapping[str, int] | None,
     ) -> None:
         self.algorithm, self.source, self.settings = algorithm, source, settings
         self.folder, self.validate, self.digest = folder, validate, digest
@@ -125,7 +130,7 @@ class _Fitting:
         self.first_step = list(itertools.accumulate(counts, initial=0))
         self.engine = Engine(algorithm, settings)
         self.average = weight_average(settings)
-        self.selection = Selection(settings, validates=validate is not None)
+        self.selection = Selection(settings, validates=validate is not None, patients=validated)
         self.losses = LossMeans(self.engine.device)
         self.epoch = self.step = 0
         self.seconds = 0.0
@@ -261,18 +266,18 @@ class _Fitting:
         return restored
 
     def finish(self) -> FitResult:
-        reason, weights = self.selection.reason, self.best
+        reason, note, weights = self.selection.reason, self.selection.note, self.best
         epoch: int | None = self.selection.epoch
         score = self.selection.score
         final = self.average.final()
         with holding(self.algorithm, final):
             if final is not None:
-                reason, weights = "swad", self.algorithm.inference_state()
+                reason, note, weights = "swad", "", self.algorithm.inference_state()
                 epoch = score = None  # they are the weights of no one epoch
             path = self.folder / "weights.safetensors"
             if self.engine.rank == 0:
                 store.save_tensors(path, weights)
-        result = FitResult(path, epoch, score, self.epoch, reason)
+        result = FitResult(path, epoch, score, self.epoch, reason, note)
         if self.engine.rank == 0:
             results.record(self.folder, self.digest, result)
             results.tidy(self.folder)

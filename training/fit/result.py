@@ -22,7 +22,10 @@ class FitResult:
     epochs : int
         Epochs trained, fewer than set where patience ran out.
     reason : str
-        Why these weights: ``"best"``, ``"swad"``, ``"no validation"``, ``"no score defined"``.
+        Why these weights: ``"best"``, ``"swad"``, ``"no validation"``, ``"no score defined"``,
+        ``"too few to compare epochs"``.
+    note : str
+        What a reader should know of it, in words; empty where there is nothing.
     """
 
     weights: Path
@@ -30,6 +33,7 @@ class FitResult:
     score: float | None
     epochs: int
     reason: str
+    note: str = ""
 
 
 def record(folder: Path, digest: str, result: FitResult) -> None:

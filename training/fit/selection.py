@@ -37,17 +37,51 @@ def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[st
     return missing
 
 
+def patients_by_class(
+    labels: np.ndarray, patients: Sequence[str], classes: Sequence[str]
+) -> dict[str, int]:
+    """Return how many patients of each class there are among some items.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int, into ``classes``; -1 = unlabelled.
+    patients : sequence of str
+        Whose each item is. One with items of two classes counts in both.
+
+    Examples
+    --------
+    >>> patients_by_class(np.array([0, 0, 1, -1]), ["a", "a", "a", "b"], ["none", "mild"])
+    {'none': 1, 'mild': 1}
+    """
+    found: dict[str, set[str]] = {name: set() for name in classes}
+    for label, patient in zip(np.asarray(labels).tolist(), patients, strict=True):
+        if label >= 0:
+            found[classes[label]].add(str(patient))
+    return {name: len(members) for name, members in found.items()}
+
+
 class Selection:
     """The best epoch so far by one validation score.
 
     Epochs that end before ``select_after`` are passed over: while a curriculum has hardly trained
     the classifier, its scores say little. Without validation, or as long as no epoch has had a
-    defined score, the last epoch is taken.
+    defined score, the last epoch is taken. So it is where a class has too few validation patients:
+    the best of many epochs on two patients is a draw of lots, and costs more than it finds.
+
+    Parameters
+    ----------
+    patients : mapping, optional
+        Validation patients of each class; not given, they are taken to be enough.
     """
 
-    def __init__(self, settings: FitSettings, *, validates: bool) -> None:
+    def __init__(
+        self, settings: FitSettings, *, validates: bool, patients: Mapping[str, int] | None = None
+    ) -> None:
         self.settings = settings
         self.validates = validates
+        fewest = settings.fewest_validated
+        self.thin = {name: n for name, n in (patients or {}).items() if n < fewest}
         self.epoch = 0
         self.score: float | None = None
         self.waited = 0
@@ -57,7 +91,20 @@ class Selection:
         """Why the present epoch is the selected one."""
         if not self.validates:
             return "no validation"
+        if self.thin:
+            return "too few to compare epochs"
         return "no score defined" if self.score is None else "best"
+
+    @property
+    def note(self) -> str:
+        """What there was too little of, in words; empty where epochs are compared."""
+        if not self.validates or not self.thin:
+            return ""
+        few = ", ".join(f"{name} {number}" for name, number in self.thin.items())
+        return (
+            f"The last epoch is kept: of some classes fewer than {self.settings.fewest_validated}"
+            f" validation patients ({few}), too few to compare epochs by"
+        )
 
     @property
     def patience_is_out(self) -> bool:
@@ -78,6 +125,9 @@ class Selection:
                 code="no_score",
             )
         score = scores[name]
+        if self.thin:
+            self.epoch, self.score = epoch, score
+            return True
         if score is None or not self.settings.selectable(epoch):
             self.waited += self.score is not None
             better = self.score is None

@@ -63,8 +63,16 @@ class FitSettings(Settings):
     select_after: float = Field(
         0.0, ge=0, le=1, description="Progress before which no weights may be selected"
     )
+    fewest_validated: int = Field(
+        10,
+        ge=0,
+        description="Validation patients of each class that it takes to compare epochs; with fewer of"
+        " one, the last epoch is kept; 0 = epochs are always compared",
+    )
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better score after which training stops"
+        None,
+        ge=1,
+        description="Epochs without a better score after which training stops, where epochs are compared",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 = autocast; weights stay float32"

@@ -114,6 +114,31 @@ class TwoPlans:
         return self.first if epoch < self.from_epoch else self.second
 
 
+class Passes:
+    """Several epochs of a plan as one, so that an epoch over few items still has some steps.
+
+    Examples
+    --------
+    >>> plan = Passes(RandomBatches(4, batch_size=2), 3)
+    >>> plan.steps(0), [sorted(np.concatenate(plan.batches(0)[i : i + 2])) for i in (0, 2, 4)] == [[0, 1, 2, 3]] * 3
+    (6, True)
+    """
+
+    def __init__(self, plan: BatchPlan, passes: int) -> None:
+        self.plan, self.passes = plan, passes
+
+    def steps(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return sum(map(self.plan.steps, self._of(epoch)))
+
+    def batches(self, epoch: int) -> list[Indices]:
+        """Return the batches of an epoch."""
+        return [batch for each in self._of(epoch) for batch in self.plan.batches(each)]
+
+    def _of(self, epoch: int) -> range:
+        return range(epoch * self.passes, (epoch + 1) * self.passes)
+
+
 def times_drawn(batches: Sequence[Indices]) -> Indices:
     """Return for each position in the batches of an epoch how often its item came before.
 

@@ -2,6 +2,7 @@ import json
 import logging
 import time
 
+import numpy as np
 import pytest
 import torch
 from problem import Net, Points, points, settings, source, validator
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from offsite.errors import InputError
 from offsite.training.fit.checkpoint import load_weights
 from offsite.training.fit.loop import fit
+from offsite.training.fit.selection import Selection, patients_by_class
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.classification import cross_entropy
 from offsite.training.randomness import seed_of
@@ -101,6 +103,45 @@ def test_selection(tmp_path, values, changes, epoch, epochs, reason):
     assert (result.epoch, result.epochs, result.reason) == (epoch, epochs, reason)
     assert result.score == (values[epoch] if reason == "best" else None)
     assert len(lines(tmp_path)) == epochs
+
+
+FALLS = [0.8, 0.9, 0.7, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("patients", "changes", "epoch", "epochs", "reason"),
+    [
+        ({"a": 10, "b": 10}, {}, 1, 4, "best"),
+        ({"a": 90, "b": 9}, {}, 3, 4, "too few to compare epochs"),
+        ({"a": 90, "b": 0}, {"patience": 1}, 3, 4, "too few to compare epochs"),
+        ({"a": 2, "b": 1}, {"fewest_validated": 0}, 1, 4, "best"),
+        ({"a": 2, "b": 1}, {"fewest_validated": 1, "patience": 2}, 1, 4, "best"),
+        ({"a": 90, "b": 9}, {"averaging": "ema"}, 3, 4, "too few to compare epochs"),
+        (None, {"patience": 1}, 1, 3, "best"),  # how many there are is not known
+    ],
+)
+def test_epochs_are_compared_by_enough_patients_of_each_class_or_not_at_all(
+    tmp_path, patients, changes, epoch, epochs, reason
+):
+    given = settings(**({"select_by": "kappa"} | changes))
+    result = fit(Net(), source(points()), given, tmp_path, scores(FALLS), validated=patients)
+    assert (result.epoch, result.epochs, result.reason) == (epoch, epochs, reason)
+    assert result.score == FALLS[epoch]
+    assert ("fewer than 10 validation patients" in result.note) == (reason != "best")
+    told = json.loads((tmp_path / "fit.json").read_text())["result"]
+    assert (told["reason"], told["note"]) == (reason, result.note)
+    again = fit(Net(), source(points()), given, tmp_path, scores(FALLS), validated=patients)
+    assert again == result
+
+
+def test_of_too_few_patients_only_the_few_are_named():
+    found = patients_by_class(
+        np.array([0, 0, 1, 1, -1]), ["p", "p", "p", "q", "r"], ["none", "mild", "severe"]
+    )
+    assert found == {"none": 1, "mild": 2, "severe": 0}
+    chosen = Selection(settings(fewest_validated=2), validates=True, patients=found)
+    assert "(none 1, severe 0)" in chosen.note
+    assert Selection(settings(), validates=False, patients=found).note == ""
 
 
 @pytest.mark.parametrize(
