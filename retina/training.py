@@ -108,7 +108,12 @@ class PhotographRun:
 
     def validation_patients(self) -> list[str]:
         """Return the patient of each validation photograph."""
-        return self.photographs.table["patient"].astype(str).iloc[self.photographs.rows("val")].tolist()
+        return (
+            self.photographs.table["patient"]
+            .astype(str)
+            .iloc[self.photographs.rows("val")]
+            .tolist()
+        )
 
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""

@@ -102,7 +102,9 @@ def test_with_few_validation_patients_the_last_epoch_is_kept_and_said_to_be(run)
     assert (facts["selected_epoch"], facts["epochs"]) == (5, 6)
     assert facts["selected_because"] == "too few to compare epochs"
     assert "(normal 4, tumour 2)" in facts["selection_note"]
-    assert json.loads((run[0] / "fit.json").read_text())["result"]["note"] == facts["selection_note"]
+    assert (
+        json.loads((run[0] / "fit.json").read_text())["result"]["note"] == facts["selection_note"]
+    )
 
 
 def test_epochs_are_compared_from_the_first_or_once_the_classifier_leads(cohort, folder, tmp_path):
