@@ -11,7 +11,7 @@ from offsite.pathology.bags import BagLoader, BagTable
 from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
 from offsite.pathology.inputs import fit_inputs
-from offsite.pathology.method_plan import batch_plan, with_method
+from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
 from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
@@ -79,7 +79,12 @@ def train(
     views = recipe.views if chosen.contrast or chosen.views else 1
     loader = training.loader(instances=max(recipe.instances // views, 1), views=views, seed=seed)
     plan = batch_plan(
-        chosen, training.labels, recipe.batch_size, recipe.epochs, seed, recipe.epoch_steps
+        chosen,
+        TrainingItems.alone(training.labels),
+        recipe.batch_size,
+        recipe.epochs,
+        seed,
+        recipe.epoch_steps,
     )
     torch.manual_seed(seed)
     inputs = fit_inputs(loader.store, loader.table, settings)

@@ -1,10 +1,17 @@
-"""The methods that can be compared, as data: the same network, other losses and batches."""
+"""The methods that can be compared, as data: the same network, other losses and batches.
+
+A name may add an algorithm of domain generalisation: ``sc_mil+coral`` is ``sc_mil`` whose classifier's
+loss is CORAL's over the training sites.
+"""
 
 from typing import Literal
 
 from pydantic import Field
 
+from offsite.errors import InputError
+from offsite.registry import check_name
 from offsite.settings import Settings
+from offsite.training.generalisation.names import ALGORITHMS
 from offsite.training.losses.settings import LossKind
 
 
@@ -32,6 +39,14 @@ class Method(Settings):
         " batches and frozen embeddings (after Kang et al. 2020, arXiv 1910.09217; it keeps its"
         " weights there, where they draw new ones)",
     )
+    general: str = Field(
+        default="erm", description="Algorithm of domain generalisation that the name adds"
+    )
+
+    @property
+    def compares_sites(self) -> bool:
+        """Whether batches must hold as much of each training site."""
+        return ALGORITHMS[self.general].batches == "sites"
 
     @property
     def evens_classes(self) -> bool:
@@ -73,4 +88,46 @@ METHODS: dict[str, Method] = {
 }
 
 METHOD_NAMES: dict[str, Method | None] = {LINEAR: None, **METHODS}
-"""Every method by name, to choose from."""
+"""Every method by name, to choose from; one that trains by steps may add one of `GENERALISERS`."""
+
+GENERALISERS = tuple(kind for kind in ALGORITHMS if kind not in ("erm", "mixup"))
+"""What a name may add: bags of other sizes are not averaged, so there is no Mixup of them."""
+
+
+def check_method_name(name: str) -> None:
+    """Refuse a name that is not in the table, or adds what is not.
+
+    Raises
+    ------
+    InputError
+        Code ``unknown_method`` or ``unknown_algorithm``; ``unfit_head`` where the two do not fit.
+    """
+    base, plus, general = name.partition("+")
+    check_name(base, "method", METHODS if plus else METHOD_NAMES)
+    if not plus:
+        return
+    check_name(general, "algorithm", dict.fromkeys(GENERALISERS))
+    if general == "fishr" and METHODS[base].loss == "ldam_drw":
+        raise InputError(
+            f"fishr needs a linear classifier, and {base} has one of cosines",
+            remedy="Add another algorithm, or take another method",
+            code="unfit_head",
+        )
+
+
+def method_named(name: str) -> Method:
+    """Return a method that trains by steps, with the algorithm that the name adds.
+
+    Raises
+    ------
+    InputError
+        See `check_method_name`.
+
+    Examples
+    --------
+    >>> method_named("sc_mil+coral").general
+    'coral'
+    """
+    check_method_name(name)
+    base, plus, general = name.partition("+")
+    return METHODS[base].model_copy(update={"general": general if plus else "erm"})

@@ -13,6 +13,7 @@ from offsite.pathology.stages import EMBED, TILE, check_inputs, features_of, ima
 from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
+from offsite.training.encoders import EncoderBench
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
 from offsite.training.prediction.contract import ModelPackage, Predictor
 
@@ -58,6 +59,12 @@ def _predictor(package: ModelPackage, device: str, batch_size: int | None = None
     return SlidePredictor(package, device, batch_size)
 
 
+def _encoders() -> EncoderBench:
+    from offsite.pathology.encoder_bench import BENCH
+
+    return BENCH
+
+
 MODALITY = Modality(
     contract=1,
     name="pathology",
@@ -79,5 +86,5 @@ MODALITY = Modality(
         " colour is more.",
     ),
     joins_series=True,
-    devices=("encoder.device",),
+    encoders=_encoders,
 )

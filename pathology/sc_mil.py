@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from offsite.pathology.aggregators.contract import Pooled
 from offsite.pathology.aggregators.registry import build_aggregator
+from offsite.pathology.bag_mixing import mixed_bags
 from offsite.pathology.bags import Bags
 from offsite.pathology.inputs import Inputs
 from offsite.pathology.settings import ScMilSettings, StagedSettings
@@ -20,6 +21,9 @@ from offsite.pathology.site_jitter import site_jittered
 from offsite.training.algorithm import Algorithm, Output
 from offsite.training.devices.distributed import gather
 from offsite.training.diagnostics import contrast_diagnostics, neural_collapse
+from offsite.training.generalisation.making import make_objective
+from offsite.training.generalisation.objectives import SiteObjective, SiteParts, site_losses
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.losses.contrastive import (
     ContrastiveLoss,
@@ -30,7 +34,9 @@ from offsite.training.losses.contrastive import (
 from offsite.training.losses.imbalance import CosineClassifier
 from offsite.training.losses.memory import MemoryQueue
 
-_TRAINING_ONLY = ("projection.", "memory.", "classification.", "prototypes", "minority")
+_TRAINING_ONLY = (
+    "projection.", "memory.", "classification.", "objective.", "prototypes", "minority",
+)  # fmt: skip
 
 
 class ScMil(Algorithm):
@@ -47,6 +53,8 @@ class ScMil(Algorithm):
         C, training bags of each class; needed to train, not to predict.
     directions : int, optional
         k: the network reads so many whitened directions of the instances; None = the instances.
+    n_sites : int
+        Training sites, numbered from 0; needed by what compares them.
     """
 
     centre: Tensor
@@ -62,6 +70,7 @@ class ScMil(Algorithm):
         settings: ScMilSettings,
         class_counts: np.ndarray | None = None,
         directions: int | None = None,
+        n_sites: int = 0,
     ) -> None:
         super().__init__()
         self.settings, self.n_classes = settings, n_classes
@@ -80,13 +89,20 @@ class ScMil(Algorithm):
         self.projection: nn.Module | None = None
         self.memory: MemoryQueue | None = None
         self.classification: ClassificationLoss | None = None
+        self.objective: SiteObjective | None = None
+        self.mixing: GeneralisationSettings | None = None
         self.register_buffer("prototypes", None)
         self.register_buffer("minority", None)
         if class_counts is not None:
-            self._prepare_training(width, np.asarray(class_counts))
+            self._prepare_training(width, np.asarray(class_counts), n_sites)
 
-    def _prepare_training(self, width: int, counts: np.ndarray) -> None:
+    def _prepare_training(self, width: int, counts: np.ndarray, n_sites: int) -> None:
         self.classification = ClassificationLoss(self.settings.loss, counts)
+        if isinstance(self.settings, StagedSettings):
+            general = self.settings.general
+            parts = SiteParts(self.classifier, self.classification, n_sites)
+            self.objective = make_objective(general, parts)
+            self.mixing = general if general.kind == "mixstyle" else None
         contrast = self.settings.contrast
         if contrast is None:
             return
@@ -127,6 +143,8 @@ class ScMil(Algorithm):
         rows = self._standardised(batch.rows)
         if self.training and self.settings.site_jitter:
             rows = site_jittered(rows, batch.offsets, self.settings.site_jitter)
+        if self.training and self.mixing is not None:
+            rows = mixed_bags(rows, batch.offsets, batch.sites, self.mixing)
         return self.aggregator(self._whitened(rows), batch.offsets)
 
     def step(self, batch: Bags, progress: float) -> dict[str, Tensor]:
@@ -143,7 +161,7 @@ class ScMil(Algorithm):
         beta = contrast.beta(progress)
         always = contrast.classifier == "always"
         read = _with_gradient_scaled(embedding, 1 - beta) if always else embedding
-        losses = self._classified(self.classifier(read), embedding, batch, progress)
+        losses = self._classified(self.classifier(read), read, batch, progress)
         weight = 1.0 if always else 1 - beta  # where it always learns, the weight is in `read`
         pulled = self._pulled(embedding, batch)
         return {
@@ -173,9 +191,16 @@ class ScMil(Algorithm):
         self, logits: Tensor, embedding: Tensor, batch: Bags, progress: float
     ) -> dict[str, Tensor]:
         assert self.classification is not None
-        loss = self.classification(logits, batch.labels, progress)
         collapse = neural_collapse(embedding, batch.labels, self.n_classes)
-        return {"loss": loss, "classification": loss, **collapse}
+        if self.objective is None:
+            loss = self.classification(logits, batch.labels, progress)
+            return {"loss": loss, "classification": loss, **collapse}
+        losses = site_losses(self.objective, self._risk, embedding, logits, batch, progress)
+        return {**losses, "classification": losses["loss"], **collapse}
+
+    def _risk(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Tensor:
+        assert self.classification is not None
+        return self.classification(logits, labels, progress)
 
     def _contrast(self, z: Tensor, labels: Tensor, bags: Tensor) -> ContrastiveLoss:
         assert self.settings.contrast is not None

@@ -2,45 +2,40 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from offsite.errors import InputError
-from offsite.pathology.methods import CORRECTING, METHOD_NAMES, METHODS, Method
-from offsite.registry import OneOf, check_name
+from offsite.pathology.aggregators.settings import AggregatorSettings
+from offsite.pathology.methods import (
+    CORRECTING,
+    GENERALISERS,
+    METHOD_NAMES,
+    METHODS,
+    Method,
+    check_method_name,
+    method_named,
+)
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.heads.ridge import RidgeSettings
 from offsite.training.losses.settings import LossSettings
 from offsite.training.modality import TrainingSettings
+from offsite.training.samplers.settings import SamplerSettings
 from offsite.training.schedules import ScheduleName, scheduled
 
-MethodName = Annotated[str, OneOf(METHOD_NAMES)]
 
-AggregatorName = Literal[
-    "gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer"
+def _known(name: str) -> str:
+    try:
+        check_method_name(name)
+    except InputError as error:
+        raise ValueError(f"{error.problem}. {error.remedy}") from error
+    return name
+
+
+MethodName = Annotated[
+    str, AfterValidator(_known), Field(json_schema_extra={"examples": list(METHOD_NAMES)})
 ]
-
-
-class AggregatorSettings(Settings):
-    """How the instances of a bag become one embedding."""
-
-    name: AggregatorName = Field(default="gated_attention", description="Aggregator")
-    width: int = Field(
-        default=128, ge=1, le=8192, description="Width of the bag embedding (numbers)"
-    )
-    attention_width: int = Field(
-        default=64, ge=1, le=8192, description="Width of the attention (numbers)"
-    )
-    heads: int = Field(default=4, ge=1, le=64, description="Attention heads of the transformer")
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of units dropped in training"
-    )
-
-    @model_validator(mode="after")
-    def _divides_among_heads(self) -> Self:
-        if self.name == "transformer" and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
-        return self
 
 
 class ContrastSettings(Settings):
@@ -172,6 +167,11 @@ class StagedSettings(ScMilSettings):
         description="Progress from which the classifier alone is trained, on frozen embeddings",
     )
 
+    general: GeneralisationSettings = Field(
+        default=GeneralisationSettings.model_validate({}),
+        description="The algorithm of domain generalisation",
+    )
+
     def selects_from(self) -> float:
         """Return the progress before which no weights may be selected.
 
@@ -192,10 +192,21 @@ class SlideFitSettings(FitSettings):
 class PathologySettings(TrainingSettings):
     """How a model of slides is trained."""
 
-    method: MethodName = Field(default="sc_mil", description="Method, by name")
+    method: MethodName = Field(
+        default="sc_mil",
+        description="Method, by name; NAME+ALGORITHM adds one of domain generalisation:"
+        f" {', '.join(GENERALISERS)}",
+    )
     model: ScMilSettings = Field(
         default=ScMilSettings.model_validate({}),
         description="Network and losses; the method decides about contrast and loss",
+    )
+    general: GeneralisationSettings = Field(
+        default=GeneralisationSettings.model_validate({}),
+        description="Of the algorithm that the method's name adds; the name sets the kind",
+    )
+    sampler: SamplerSettings | None = Field(
+        default=None, description="How bags are drawn, in place of the method's batches"
     )
     batch_size: int = Field(default=16, ge=2, le=4096, description="Bags in a batch")
     instances: int = Field(
@@ -226,21 +237,28 @@ class PathologySettings(TrainingSettings):
         default=SlideFitSettings.model_validate({}), description="How the weights are fitted"
     )
 
+    @classmethod
+    def method_names(cls) -> tuple[str, ...]:
+        """Return the methods that there are."""
+        added = (f"{name}+{kind}" for name in METHODS for kind in GENERALISERS)
+        return (*METHOD_NAMES, *added)
+
     def check_method(self, method: str, n_classes: int) -> None:
         """Refuse a method that cannot be trained with these settings, before anything is read.
 
         Raises
         ------
         InputError
-            Code ``unknown_method``; ``loss_decided`` (the settings name a loss, the method
+            Code ``unknown_method``, ``unknown_algorithm``, ``unfit_head``; ``loss_decided`` (the settings name a loss, the method
             another); ``corrected_twice`` (loss and batches both make up for the class counts);
             ``narrow_projection``: fewer numbers than classes, where each class needs its direction.
         """
-        check_name(method, "method", METHOD_NAMES)
-        if method in METHODS:
-            self._check_loss(METHODS[method], method)
+        check_method_name(method)
+        if method in METHOD_NAMES and method not in METHODS:
+            return
+        self._check_loss(method_named(method), method)
         contrast = self.model.contrast or ContrastSettings.model_validate({})
-        if method == "sc_mil_prototypes" and contrast.projection < n_classes:
+        if method_named(method).contrast == "prototypes" and contrast.projection < n_classes:
             raise InputError(
                 f"a projection of {contrast.projection} numbers has no directions for"
                 f" {n_classes} classes, which method {method} needs",

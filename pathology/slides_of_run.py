@@ -60,6 +60,10 @@ class SlidesOfRun:
         """Numbers of the labelled validation bags of training sites."""
         return self._labelled("val")
 
+    def sites(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the number of the training site of each of some bags (int64)."""
+        return np.array(self.bags.sites_of(numbers.tolist()), dtype=np.int64)
+
     def patients(self, numbers: np.ndarray) -> list[str]:
         """Return the patient of each of some bags."""
         first = self.table.drop_duplicates("bag").set_index("bag")["patient"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from offsite.preprocessing.slide_report import acquisition_table, exclusion_table, stain_table
+from offsite.pathology import steps
 from offsite.preprocessing.tiles.table import load_record
 from offsite.training.modality import Advance, ImageJob, ImageStage
 from offsite.training.stale_inputs import other_settings
@@ -64,8 +64,16 @@ def _embed(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance)
     )
 
 
-TILE = ImageStage("tile", ("tiles",), "tiles.csv", _tile)
-EMBED = ImageStage("embed", ("tiles", "encoder"), "features/features.csv", _embed)
+def _geojson(job: ImageJob, table: pd.DataFrame) -> list[Path]:
+    """Write ``tiles/<slide>.geojson`` for each slide that has tiles."""
+    from offsite.preprocessing.tiles.geojson import export_geojson
+
+    done = table.loc[table["status"] == "done", "slide"].astype(str)
+    return [export_geojson(job.output, slide) for slide in done]
+
+
+TILE = ImageStage(**vars(steps.TILE), run=_tile, does={"geojson": _geojson})
+EMBED = ImageStage(**vars(steps.EMBED), run=_embed)
 
 
 def check_tiles(job: ImageJob, part: tuple[int, int]) -> None:
@@ -110,6 +118,8 @@ def check_inputs(job: ImageJob) -> None:
 
 def image_tables(job: ImageJob) -> dict[str, pd.DataFrame]:
     """Return ``quality``, ``acquisition`` and ``stain`` of the slides, once they are tiled."""
+    from offsite.preprocessing.slide_report import acquisition_table, exclusion_table, stain_table
+
     if not (job.output / TILE.table).is_file():
         return {}
     slides = _read(job.output / TILE.table)

@@ -12,8 +12,8 @@ from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import SlideNetwork, describe, load_slide_model, predict_all
 from offsite.pathology.inputs import Inputs, fit_inputs
 from offsite.pathology.linear.training import fit_linear
-from offsite.pathology.method_plan import batch_plan, with_method
-from offsite.pathology.methods import LINEAR, METHODS
+from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
+from offsite.pathology.methods import LINEAR, method_named
 from offsite.pathology.run_outputs import answers_of
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import PathologySettings, StagedSettings
@@ -167,24 +167,31 @@ def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -
     """Return the method's network with fresh weights, its inputs fitted on training bags."""
     training = slides.subset(slides.training_bags())
     inputs = fit_inputs(slides.store, training, settings)
-    return network(slides.store.dimensions, training.labels, settings, n_classes, inputs)
+    n_sites = len(np.unique(slides.sites(slides.training_bags())))
+    dimensions = slides.store.dimensions
+    return network(dimensions, training.labels, settings, n_classes, inputs, n_sites)
 
 
 def network(
-    dimensions: int, labels: np.ndarray, settings: StagedSettings, n_classes: int, inputs: Inputs
+    dimensions: int,
+    labels: np.ndarray,
+    settings: StagedSettings,
+    n_classes: int,
+    inputs: Inputs,
+    n_sites: int = 0,
 ) -> ScMil:
     """Return a network with fresh weights for training bags of these labels."""
     directions = None if inputs.directions is None else len(inputs.directions)
     counts = np.bincount(labels, minlength=n_classes)
-    model = ScMil(dimensions, n_classes, settings, counts, directions)
+    model = ScMil(dimensions, n_classes, settings, counts, directions, n_sites)
     model.take_inputs(inputs)
     return model
 
 
 def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSource:
     """Return the training batches of the method."""
-    method = METHODS[settings.method]
-    training = slides.subset(slides.training_bags())
+    method, bags = method_named(settings.method), slides.training_bags()
+    training = slides.subset(bags)
     views = settings.views if method.contrast or method.views else 1
     loader = BagLoader(
         slides.store,
@@ -193,20 +200,23 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
         views=views,
         seed=settings.fit.seed,
     )
+    patients = np.array(slides.patients(bags))
     plan = batch_plan(
         method,
-        training.labels,
+        TrainingItems(training.labels, slides.sites(bags), patients),
         settings.batch_size,
         settings.fit.epochs,
         settings.fit.seed,
         settings.epoch_steps,
+        settings.sampler,
     )
     return PlannedSource(plan, loader.training_batch)
 
 
 def model_settings(settings: PathologySettings) -> StagedSettings:
     """Return the settings of the network as the method has them."""
-    return with_method(METHODS[settings.method], settings.model, settings.fit.epochs)
+    method, epochs = method_named(settings.method), settings.fit.epochs
+    return with_method(method, settings.model, epochs, settings.general)
 
 
 def _fit_settings(settings: PathologySettings) -> FitSettings:

@@ -6,12 +6,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from offsite.retina.linear.settings import LinearSettings
-from offsite.retina.methods import check_method_name
+from offsite.retina.methods import LINEAR, METHODS, check_method_name
 from offsite.settings import Settings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.settings import LossSettings
 from offsite.training.modality import TrainingSettings
+from offsite.training.samplers.settings import SamplerSettings
 from offsite.training.trunk.settings import StageName, StatisticName, TrunkReadingSettings
 
 BackboneName = Literal[
@@ -176,6 +177,10 @@ class RetinaSettings(TrainingSettings):
     head: HeadName = Field(
         default="linear", description="Nominal grades, CORN's thresholds, or a real-valued grade"
     )
+    sampler: SamplerSettings | None = Field(
+        default=None,
+        description="How photographs (anchors of pairs) are drawn, in place of the method's batches",
+    )
     batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
     augmentation: Literal["none", "geometry", "standard"] = Field(
         default="standard",
@@ -187,6 +192,11 @@ class RetinaSettings(TrainingSettings):
     fit: FundusFitSettings = Field(
         default=FundusFitSettings.model_validate({}), description="How the weights are fitted"
     )
+
+    @classmethod
+    def method_names(cls) -> tuple[str, ...]:
+        """Return the methods that there are."""
+        return (*METHODS, LINEAR)
 
     def check_method(self, method: str, n_classes: int) -> None:
         """Refuse an unknown method, before anything is read.

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.preprocessing.fundus.cohort import read_prepared
+from offsite.retina import steps
 from offsite.training.modality import Advance, ImageJob, ImageStage
 from offsite.training.stale_inputs import other_settings
 
@@ -27,9 +28,7 @@ def _prepare(job: ImageJob, workers: int, part: tuple[int, int], advance: Advanc
     )
 
 
-PREPARE = ImageStage(
-    "prepare", ("preparation",), "prepared/prepared.csv", _prepare, writes_whole=True
-)
+PREPARE = ImageStage(**vars(steps.PREPARE), run=_prepare)
 
 
 def check_inputs(job: ImageJob) -> None:

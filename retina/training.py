@@ -33,6 +33,7 @@ from offsite.training.heads.ordinal import GradeHead, fit_cut_points
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.samplers.pairs import PairBatches
 from offsite.training.samplers.plans import BatchPlan, PlannedSource, RandomBatches, TwoPlans
+from offsite.training.samplers.settings import make_plan
 from offsite.training.samplers.shares import cells_of
 from offsite.training.samplers.weighted import WeightedBatches
 from offsite.training.train_run import Answers, fit_by_steps, train_run
@@ -217,7 +218,11 @@ def batch_source(
     seed, deco = settings.fit.seed, _laid_over(settings.deco, method.settings)
     as_they_come = RandomBatches(len(rows), settings.batch_size, seed)
     plan: BatchPlan = as_they_come
-    if method.batches == "sites":
+    if settings.sampler is not None:
+        patients = photographs.table["patient"].to_numpy()[rows]
+        of = {"batch_size": settings.batch_size, "epochs": settings.fit.epochs, "seed": seed}
+        plan = make_plan(settings.sampler, labels, sites, patients, **of)
+    elif method.batches == "sites":
         plan = WeightedBatches(sites, settings.batch_size, seed, exponent=0.0)
     elif method.batches != "instance":
         plan = _anchors(deco, labels, sites, settings.batch_size, seed)

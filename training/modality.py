@@ -1,7 +1,7 @@
 """What a kind of image is to the rest of offsite: its settings, stages, runs, predictor and words."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,8 +9,10 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.settings import Settings
+from offsite.training.encoders import EncoderBench
 from offsite.training.fit.settings import FitSettings
 from offsite.training.prediction.contract import ModelPackage, Predictor
+from offsite.training.steps import Step
 
 CONTRACT = 1
 """Goes up when a `Modality` of another package must be changed to work with this offsite."""
@@ -24,6 +26,11 @@ class TrainingSettings(Settings):
 
     method: str
     fit: FitSettings
+
+    @classmethod
+    def method_names(cls) -> tuple[str, ...]:
+        """Return the methods that there are."""
+        raise NotImplementedError
 
     def check_method(self, method: str, n_classes: int) -> None:
         """Refuse a method that cannot be trained with these settings, before anything is read.
@@ -62,31 +69,23 @@ class ImageJob(Protocol):
         """The validated cohort."""
 
 
-@dataclass(frozen=True)
-class ImageStage:
+@dataclass(frozen=True, kw_only=True)
+class ImageStage(Step):
     """A stage from images towards what a model reads; a row for each image, failed ones too.
 
     Attributes
     ----------
-    name : str
-        As in ``offsite workflow NAME``.
-    settings : tuple of str
-        Parts of the configuration that its result depends on.
-    table : str
-        Its table, relative to the job's output.
     run : callable
         ``run(job, workers, part, advance) -> table`` does part ``(number from 1, of)`` of the
-        images; what is there and still true is kept.
-    writes_whole : bool
-        Whether the table of all images comes of running the stage once more over what its parts
-        left; otherwise the parts' tables are joined.
+        images; what is there and still true is kept. The table has ``slide, image, site, status,
+        code, message``, and is written to the job's output as
+        `offsite.training.steps.part_table` names it.
+    does : mapping of str to callable
+        For each of ``extras``: ``does[name](job, table)``.
     """
 
-    name: str
-    settings: tuple[str, ...]
-    table: str
     run: Callable[[ImageJob, int, tuple[int, int], Advance], pd.DataFrame]
-    writes_whole: bool = False
+    does: Mapping[str, Callable[[ImageJob, pd.DataFrame], object]] = field(default_factory=dict)
 
 
 class FileFormat(Protocol):
@@ -176,8 +175,8 @@ class Modality:
     by_eye : bool
         Whether a patient has two of what is imaged, and an image without an answer is to be taken
         again rather than seen by a person.
-    devices : tuple of str
-        Settings of the job, beside ``training.fit.device``, that name a device.
+    encoders : callable, optional
+        What `offsite encoder` asks of it, where its images pass an encoder before training.
     """
 
     contract: int
@@ -196,7 +195,12 @@ class Modality:
     overlay: Overlay
     joins_series: bool = False
     by_eye: bool = False
-    devices: tuple[str, ...] = ()
+    encoders: Callable[[], EncoderBench] | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Settings of the job, beside ``training.fit.device``, that name a device."""
+        return tuple(stage.device for stage in self.stages if stage.device)
 
     def stage(self, name: str) -> ImageStage | None:
         """Return the stage of that name, or None."""

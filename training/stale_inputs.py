@@ -23,5 +23,5 @@ def other_settings(file: Path, stage: str, what: str, images: Iterable[str]) -> 
         f"{len(names)} {what} with other settings ({names[0]}, ...)",
         file=file,
         code="other_settings",
-        remedy=f"Run `offsite {stage}` and what follows it again, or restore the settings",
+        remedy=f"Run `offsite workflow {stage}` and what follows it again, or restore the settings",
     )

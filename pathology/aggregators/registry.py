@@ -1,7 +1,7 @@
 """The registry of aggregators."""
 
 from offsite.pathology.aggregators.contract import Aggregator
-from offsite.pathology.settings import AggregatorSettings
+from offsite.pathology.aggregators.settings import AggregatorSettings
 
 
 def build_aggregator(settings: AggregatorSettings, inputs: int, n_classes: int) -> Aggregator:

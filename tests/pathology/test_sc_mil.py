@@ -4,7 +4,12 @@ import torch
 
 from offsite.errors import InputError
 from offsite.pathology.bags import Bags
-from offsite.pathology.method_plan import SECOND_STAGE_FROM, batch_plan, with_method
+from offsite.pathology.method_plan import (
+    SECOND_STAGE_FROM,
+    TrainingItems,
+    batch_plan,
+    with_method,
+)
 from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ContrastSettings, ScMilSettings
@@ -137,7 +142,7 @@ def test_the_second_stage_reads_the_embeddings_that_will_be_predicted_with():
 def test_freezing_balanced_batches_and_selection_begin_with_one_epoch(epochs):
     two_stage, labels = METHODS["two_stage"], np.repeat([0, 1], [90, 6])
     settings = with_method(two_stage, ScMilSettings(), epochs)
-    plan = batch_plan(two_stage, labels, 16, epochs, seed=0)
+    plan = batch_plan(two_stage, TrainingItems.alone(labels), 16, epochs, seed=0)
     begins = plan.from_epoch
     assert 0 < begins < epochs
     steps = plan.steps(0)
@@ -149,7 +154,7 @@ def test_freezing_balanced_batches_and_selection_begin_with_one_epoch(epochs):
 
 def test_one_epoch_is_too_few_for_two_stages():
     with pytest.raises(InputError, match="two epochs"):
-        batch_plan(METHODS["two_stage"], np.array([0, 1]), 2, epochs=1, seed=0)
+        batch_plan(METHODS["two_stage"], TrainingItems.alone(np.array([0, 1])), 2, epochs=1, seed=0)
 
 
 def test_when_the_trunk_is_frozen_is_the_method_s_to_decide():
@@ -161,7 +166,7 @@ def test_when_the_trunk_is_frozen_is_the_method_s_to_decide():
 
 def test_batches_of_the_two_stages_change_at_their_epoch():
     labels = np.repeat([0, 1], [90, 6])
-    plan = batch_plan(METHODS["two_stage"], labels, 16, epochs=10, seed=0)
+    plan = batch_plan(METHODS["two_stage"], TrainingItems.alone(labels), 16, epochs=10, seed=0)
     assert isinstance(plan, TwoPlans)
     rare = [labels[np.concatenate(plan.batches(epoch))].mean() for epoch in (0, 5, 6, 9)]
     assert rare[:2] == [6 / 96] * 2
@@ -170,7 +175,9 @@ def test_batches_of_the_two_stages_change_at_their_epoch():
 
 def test_class_aware_batches_give_every_anchor_a_partner():
     labels = np.repeat([0, 1, 2], [100, 6, 3])
-    plan = batch_plan(METHODS["sc_mil_class_aware"], labels, 16, epochs=1, seed=0)
+    plan = batch_plan(
+        METHODS["sc_mil_class_aware"], TrainingItems.alone(labels), 16, epochs=1, seed=0
+    )
     for indices in plan.batches(0):
         assert np.bincount(labels[indices], minlength=3).min() >= 2
 
@@ -209,14 +216,23 @@ def test_a_constant_contrast_is_a_plain_weight_and_the_classifier_always_comes_t
 def test_small_cohorts_come_several_times_an_epoch_and_large_ones_once():
     labels = np.repeat([0, 1], [9, 3])
     for method in METHODS.values():
-        plan = batch_plan(method, labels, 4, epochs=5, seed=0, epoch_steps=7)
+        plan = batch_plan(method, TrainingItems.alone(labels), 4, epochs=5, seed=0, epoch_steps=7)
         assert plan.steps(0) == len(plan.batches(0)) == 9  # three passes of three
-        assert batch_plan(method, labels, 4, epochs=5, seed=0, epoch_steps=3).steps(0) == 3
-    as_they_come = batch_plan(METHODS["cross_entropy"], labels, 4, 5, 0, epoch_steps=7)
+        assert (
+            batch_plan(
+                method, TrainingItems.alone(labels), 4, epochs=5, seed=0, epoch_steps=3
+            ).steps(0)
+            == 3
+        )
+    as_they_come = batch_plan(
+        METHODS["cross_entropy"], TrainingItems.alone(labels), 4, 5, 0, epoch_steps=7
+    )
     drawn = [np.bincount(np.concatenate(as_they_come.batches(e)), minlength=12) for e in (0, 1)]
     assert all((times == 3).all() for times in drawn)
     assert not np.array_equal(as_they_come.batches(0)[0], as_they_come.batches(0)[3])
-    two_stage = batch_plan(METHODS["two_stage"], labels, 4, epochs=10, seed=0, epoch_steps=7)
+    two_stage = batch_plan(
+        METHODS["two_stage"], TrainingItems.alone(labels), 4, epochs=10, seed=0, epoch_steps=7
+    )
     shares = [labels[np.concatenate(two_stage.batches(epoch))].mean() for epoch in (5, 6)]
     assert shares[0] == 0.25
     assert shares[1] > 0.4

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from slides_on_disk import CLASSES, ORIGIN, make
 
 from offsite.errors import InputError
 from offsite.pathology.features.file import (
-    FeatureOrigin,
     SlideFeatures,
     feature_path,
     write_features,
@@ -18,39 +18,6 @@ from offsite.pathology.slides_of_run import select_slides
 from offsite.pathology.training import _fit_settings, batch_source, train_pathology
 from offsite.pathology.validation import validation_scores
 from offsite.preprocessing.cohort.table import Cohort
-
-CLASSES = ("normal", "tumour")
-ORIGIN = FeatureOrigin(
-    tile_px=224, mpp=0.5, tile_size_level0=224.0, encoder="test", encoder_digest="e"
-)
-
-
-def make(folder, patients=24, seed=0):
-    """A cohort of two slides per patient: tumour slides hold a few instances that stand out."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for patient in range(patients):
-        tumour = patient % 3 == 0
-        site = ("east", "west", "held")[patient // 3 % 3]
-        split = "test" if site == "held" else ("train", "train", "val", "test")[patient // 9 % 4]
-        for number in range(2):
-            slide = f"p{patient}-{number}"
-            features = rng.normal(size=(int(rng.integers(8, 30)), 5))
-            if tumour:
-                features[:6, 0] += 6
-            coords = rng.integers(0, 5000, (len(features), 2))
-            write_features(
-                feature_path(folder, slide),
-                SlideFeatures(features=features.astype(np.float16), coords=coords, origin=ORIGIN),
-            )
-            rows.append(
-                {
-                    "image": f"{slide}.svs", "slide": slide, "patient": f"p{patient}", "site": site,
-                    "site_role": "held_out" if site == "held" else "training", "split": split,
-                    "label": CLASSES[tumour], "mpp": np.nan,
-                }
-            )  # fmt: skip
-    return Cohort(table=pd.DataFrame(rows), classes=CLASSES, path=folder / "cohort.csv")
 
 
 def settings(method="sc_mil", epochs=6, **changes):

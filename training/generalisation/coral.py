@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from offsite.training.generalisation.erm import SitePenalty, SiteRows
+from offsite.training.generalisation.objectives import SitePenalty, SiteRows
 
 
 class CORAL(SitePenalty):

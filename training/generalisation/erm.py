@@ -1,13 +1,13 @@
-"""Empirical risk minimisation, and the frame of algorithms that compare sites."""
+"""Empirical risk minimisation, and the same with an objective over sites."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from offsite.training.algorithm import Algorithm, Output
-from offsite.training.devices.distributed import gather
+from offsite.training.generalisation.objectives import SiteObjective, site_losses
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
 
@@ -72,112 +72,25 @@ class ERM(Algorithm):
         return torch.as_tensor(loss)
 
 
-@dataclass(frozen=True)
-class SiteRows:
-    """The labelled rows of one site in the global batch."""
-
-    site: int
-    embedding: Tensor
-    logits: Tensor
-    labels: Tensor
-
-
 class SiteAlgorithm(ERM):
-    """Base of algorithms that see a batch site by site.
-
-    Rows are gathered over processes first: every one sees the whole global batch, so sites are
-    compared alike on any number of processes.
-    """
-
-    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
-        """Return the losses of a batch, from the rows and the risks of its sites."""
-        out = self(batch)
-        sites = by_site(
-            gather(out.embedding), gather(out.logits), gather(batch.labels), gather(batch.sites)
-        )
-        if not sites:  # nothing is labelled: no loss, but one that has a gradient
-            return {"loss": out.logits.sum() * 0.0}
-        risks = torch.stack([self.risk(s.embedding, s.logits, s.labels, progress) for s in sites])
-        return self.objective(sites, risks, progress)
-
-    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
-        """Return the losses by name, given the sites present and the mean loss of each."""
-        raise NotImplementedError
-
-
-class SitePenalty(SiteAlgorithm):
-    """Mean risk of the sites plus a weighted penalty on how they differ; 0 for a single site.
-
-    Parameters
-    ----------
-    backbone, classifier, loss
-        See `ERM`.
-    weight : float
-        Weight of the penalty from ``start`` on.
-    start : float
-        Progress from which the penalty has its full weight.
-    weight_before : float
-        Its weight until then.
-
-    Notes
-    -----
-    ``DEFAULTS`` (weight, start, weight before) of the subclasses are those of the benchmark of
-    Gulrajani and Lopez-Paz (arXiv 2007.01434), whose runs take 5,000 steps.
-    """
-
-    DEFAULTS: ClassVar[tuple[float, float, float]] = (1.0, 0.0, 0.0)
+    """ERM whose batches are seen site by site: what is minimised is a `SiteObjective`."""
 
     def __init__(
         self,
         backbone: nn.Module,
         classifier: nn.Module,
         loss: ClassificationLoss,
-        *,
-        weight: float,
-        start: float = 0.0,
-        weight_before: float = 0.0,
+        objective: SiteObjective,
     ) -> None:
         super().__init__(backbone, classifier, loss)
-        self.weight, self.start, self.weight_before = weight, start, weight_before
+        self.objective = objective
 
-    @classmethod
-    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
-        """Return the algorithm with the weight of its penalty as set, else as in ``DEFAULTS``."""
-        weight, start, before = cls.DEFAULTS
-        weight = weight if settings.penalty_weight is None else settings.penalty_weight
-        start = start if settings.penalty_start is None else settings.penalty_start
-        return cls(
-            parts.backbone,
-            parts.classifier,
-            parts.loss,
-            weight=weight,
-            start=start,
-            weight_before=min(before, weight),
-            **cls._further(parts, settings),
-        )
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Return the losses of a batch, from the rows and the risks of its sites."""
+        out = self(batch)
+        return site_losses(self.objective, self.risk, out.embedding, out.logits, batch, progress)
 
-    @classmethod
-    def _further(cls, parts: Parts, settings: GeneralisationSettings) -> dict[str, Any]:
-        """Return what a subclass's constructor takes beside."""
-        return {}
-
-    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
-        """Return risk, penalty and their weighted sum."""
-        risk = risks.mean()
-        penalty = self.penalty(sites, risks, progress)
-        weight = self.weight if progress >= self.start else self.weight_before
-        return {"loss": risk + weight * penalty, "risk": risk, "penalty": penalty}
-
-    def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
-        """Return a scalar >= 0 in expectation."""
-        raise NotImplementedError
-
-
-def by_site(embedding: Tensor, logits: Tensor, labels: Tensor, sites: Tensor) -> list[SiteRows]:
-    """Part the labelled rows by site, in order of the sites' numbers."""
-    known = labels >= 0
-    rows = []
-    for site in torch.unique(sites[known]).tolist():
-        here = known & (sites == site)
-        rows.append(SiteRows(int(site), embedding[here], logits[here], labels[here]))
-    return rows
+    def inference_state(self) -> dict[str, Tensor]:
+        """Return the network's weights, without what the objective remembers of the sites."""
+        state = self.state_dict()
+        return {name: t for name, t in state.items() if not name.startswith("objective.")}

@@ -3,14 +3,13 @@
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from offsite.training.generalisation.erm import Parts, SiteAlgorithm, SiteRows
+from offsite.training.generalisation.objectives import SiteObjective, SiteParts, SiteRows
 from offsite.training.generalisation.settings import GeneralisationSettings
-from offsite.training.losses.configured import ClassificationLoss
 
 
-class GroupDRO(SiteAlgorithm):
+class GroupDRO(SiteObjective):
     """Sum of the sites' risks under weights that grow with them: q_d <- q_d exp(eta R_d) / sum.
 
     Sagawa et al. 2020, arXiv 1911.08731, algorithm 1. Sites absent from a batch keep their q.
@@ -25,31 +24,17 @@ class GroupDRO(SiteAlgorithm):
 
     site_weights: Tensor
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        classifier: nn.Module,
-        loss: ClassificationLoss,
-        *,
-        n_sites: int,
-        eta: float = 0.01,
-    ) -> None:
-        super().__init__(backbone, classifier, loss)
+    def __init__(self, *, n_sites: int, eta: float = 0.01) -> None:
+        super().__init__()
         self.eta = eta
         self.register_buffer("site_weights", torch.full((n_sites,), 1 / n_sites))
 
     @classmethod
-    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
-        """Return the algorithm with ``eta`` as set."""
-        return cls(
-            parts.backbone,
-            parts.classifier,
-            parts.loss,
-            n_sites=parts.n_sites,
-            eta=settings.eta,
-        )
+    def from_settings(cls, parts: SiteParts, settings: GeneralisationSettings) -> Self:
+        """Return the objective with ``eta`` as set."""
+        return cls(n_sites=parts.n_sites, eta=settings.eta)
 
-    def objective(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, sites: list[SiteRows], risks: Tensor, progress: float) -> dict[str, Tensor]:
         """Move the weights, then return the weighted risk and the worst one."""
         present = torch.tensor([site.site for site in sites], device=risks.device)
         with torch.no_grad():
@@ -57,7 +42,3 @@ class GroupDRO(SiteAlgorithm):
             self.site_weights /= self.site_weights.sum()
             weights = self.site_weights[present].clone()
         return {"loss": (weights * risks).sum(), "risk": risks.mean(), "worst_risk": risks.max()}
-
-    def inference_state(self) -> dict[str, Tensor]:
-        """Return the network's weights, without those of the sites."""
-        return {name: t for name, t in self.state_dict().items() if name != "site_weights"}

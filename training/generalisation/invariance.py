@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offsite.errors import InputError
-from offsite.training.generalisation.erm import Parts, SitePenalty, SiteRows
+from offsite.training.generalisation.objectives import SiteParts, SitePenalty, SiteRows
 from offsite.training.generalisation.settings import GeneralisationSettings
-from offsite.training.losses.configured import ClassificationLoss
 
 
 class VREx(SitePenalty):
@@ -34,18 +33,19 @@ class IRM(SitePenalty):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        classifier: nn.Module,
-        loss: ClassificationLoss,
+        parts: SiteParts,
         *,
         weight: float = 100.0,
         start: float = 0.1,
         weight_before: float = 1.0,
     ) -> None:
-        super().__init__(
-            backbone, classifier, loss, weight=weight, start=start, weight_before=weight_before
-        )
-        _needs_logits(classifier, "IRM")
+        super().__init__(weight=weight, start=start, weight_before=weight_before)
+        _needs_logits(parts.classifier, "IRM")
+        self.loss = parts.loss
+
+    @classmethod
+    def _further(cls, parts: SiteParts, settings: GeneralisationSettings) -> dict[str, Any]:
+        return {"parts": parts}
 
     def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
         """Return the mean product over sites; it may be below 0, its expectation is not."""
@@ -81,6 +81,8 @@ class Fishr(SitePenalty):
 
     Parameters
     ----------
+    classifier : nn.Module
+        Linear; its size is read.
     n_sites : int
         Sites in training, numbered from 0.
     decay : float
@@ -97,9 +99,7 @@ class Fishr(SitePenalty):
 
     def __init__(
         self,
-        backbone: nn.Module,
         classifier: nn.Module,
-        loss: ClassificationLoss,
         *,
         n_sites: int,
         weight: float = 1000.0,
@@ -107,9 +107,7 @@ class Fishr(SitePenalty):
         weight_before: float = 0.0,
         decay: float = 0.95,
     ) -> None:
-        super().__init__(
-            backbone, classifier, loss, weight=weight, start=start, weight_before=weight_before
-        )
+        super().__init__(weight=weight, start=start, weight_before=weight_before)
         if not isinstance(classifier, nn.Linear):
             raise InputError(
                 "Fishr needs a linear classifier",
@@ -121,8 +119,9 @@ class Fishr(SitePenalty):
         self.register_buffer("variance", torch.zeros(n_sites, entries))
 
     @classmethod
-    def _further(cls, parts: Parts, settings: GeneralisationSettings) -> dict[str, Any]:
-        return {"n_sites": parts.n_sites, "decay": settings.decay}
+    def _further(cls, parts: SiteParts, settings: GeneralisationSettings) -> dict[str, Any]:
+        classifier, n_sites = parts.classifier, parts.n_sites
+        return {"classifier": classifier, "n_sites": n_sites, "decay": settings.decay}
 
     def penalty(self, sites: list[SiteRows], risks: Tensor, progress: float) -> Tensor:
         """Return the mean squared distance of the smoothed variances from their mean."""
@@ -138,10 +137,6 @@ class Fishr(SitePenalty):
             return risks.new_zeros(())
         stacked = torch.stack(smoothed)
         return (stacked - stacked.mean(dim=0)).square().mean()
-
-    def inference_state(self) -> dict[str, Tensor]:
-        """Return the network's weights, without the variances."""
-        return {name: t for name, t in self.state_dict().items() if name != "variance"}
 
 
 def gradient_variance(embedding: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

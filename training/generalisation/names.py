@@ -11,7 +11,8 @@ class Kind:
     Attributes
     ----------
     address : str
-        ``"module:class"`` of an `offsite.training.generalisation.erm.ERM`.
+        ``"module:class"`` of an `offsite.training.generalisation.objectives.SiteObjective`, or, of
+        what changes the items of a batch, of an `offsite.training.generalisation.erm.ERM`.
     batches : {"instance", "sites"}
         ``sites``: batches hold as many items of each site, for what compares sites.
     about : str

@@ -19,7 +19,6 @@ class SamplerSettings(Settings):
         "shares",
         description="Cells at set shares, or batches with several items of every class",
     )
-    batch_size: int = Field(16, ge=1, description="Items in a batch, over all processes")
     by: Literal["class", "site", "site_class"] = Field(
         "class", description="Cells whose shares are set: classes, sites, or site x class"
     )
@@ -59,6 +58,7 @@ def make_plan(
     sites: Any,
     patients: Any,
     *,
+    batch_size: int,
     epochs: int,
     seed: int,
 ) -> BatchPlan:
@@ -70,6 +70,8 @@ def make_plan(
         N, int; -1 = unlabelled, never drawn.
     sites, patients : array
         N each, any sortable values.
+    batch_size : int
+        Items in a batch, over all processes.
     epochs, seed : int
         Of the run.
     """
@@ -77,7 +79,7 @@ def make_plan(
     if settings.kind == "class_aware":
         return ClassAwareBatches(
             y,
-            settings.batch_size,
+            batch_size,
             seed,
             per_class=settings.per_class,
             exponent=settings.exponent,
@@ -89,7 +91,7 @@ def make_plan(
     cells = np.where(y >= 0, cells_of(*keys)[0], -1)
     return WeightedBatches(
         cells,
-        settings.batch_size,
+        batch_size,
         seed,
         rule=settings.rule,
         exponent=settings.exponent,

@@ -31,11 +31,9 @@ def encoders(incomplete: str) -> list[str]:
     """Names of tile encoders."""
 
     def names() -> Iterable[str]:
-        from typing import get_args
+        from offsite.workflows.jobs.modalities import encoder_benches
 
-        from offsite.pathology.tile_encoders.registry import EncoderName
-
-        return get_args(EncoderName)
+        return [name for bench in encoder_benches() for name in bench.names]
 
     return _beginning(incomplete, names)
 
@@ -85,18 +83,15 @@ def _named_methods(values: dict[str, Any]) -> list[str]:
 
 
 def _default(values: dict[str, Any]) -> str:
-    from offsite.pathology.settings import PathologySettings
-    from offsite.retina.settings import RetinaSettings
-
-    settings = PathologySettings if values["task"] == "pathology" else RetinaSettings
-    return str(settings.model_fields["method"].get_default())
+    return str(_training(values).model_fields["method"].get_default())
 
 
 def _methods() -> list[str]:
-    from offsite.pathology.methods import METHOD_NAMES as OF_SLIDES
-    from offsite.retina.methods import LINEAR
-    from offsite.retina.methods import METHODS as OF_PHOTOGRAPHS
-
     values = _values(_file(JOBS))
-    every = OF_SLIDES if values["task"] == "pathology" else (*OF_PHOTOGRAPHS, LINEAR)
-    return [*_named_methods(values), *every]
+    return [*_named_methods(values), *_training(values).method_names()]
+
+
+def _training(values: dict[str, Any]) -> Any:
+    from offsite.workflows.jobs.modalities import modality_named
+
+    return modality_named(values["task"]).job_part.model_fields["training"].annotation

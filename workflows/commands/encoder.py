@@ -36,13 +36,13 @@ def list_all() -> None:
     from rich.table import Table
 
     from offsite.workflows.console.messages import data
-    from offsite.workflows.encoders.checking import list_encoders
+    from offsite.workflows.jobs.modalities import encoder_benches
 
     shown = Table(box=None, pad_edge=False)
     shown.add_column("encoder", no_wrap=True)
     shown.add_column("numbers", justify="right")
     shown.add_column("lacks")
-    for entry in list_encoders():
+    for entry in (entry for bench in encoder_benches() for entry in bench.entries()):
         length = "" if entry.dimensions is None else str(entry.dimensions)
         shown.add_row(entry.name, length, entry.needs.replace("[", r"\[") or "nothing")
     data.print(shown)
@@ -70,29 +70,24 @@ def check(
     """
     from rich.markup import escape
 
-    from offsite.errors import InputError
-    from offsite.pathology.modality import SlideJob
-    from offsite.pathology.tile_encoders.registry import load_encoder
     from offsite.workflows.console.messages import data
-    from offsite.workflows.encoders.checking import check_encoder, encoder_named
+    from offsite.workflows.jobs.modalities import bench_of, encoder_benches
 
     if encoder.endswith((".yaml", ".yml")):
-        job = job_of(Path(encoder), overrides, device=device, device_setting="encoder.device")
-        if not isinstance(job.configuration, SlideJob):
-            raise InputError(
-                "a job of photographs has no tile encoder",
-                file=job.file,
-                remedy="Name a job of task pathology, or an encoder of `offsite encoder list`",
-            )
-        settings = job.configuration.encoder
+        job = job_of(Path(encoder), overrides)
+        bench = bench_of(job.modality, job.file)
+        settings = getattr(job.configuration, bench.setting)
     elif overrides:
         raise typer.BadParameter("--set changes a job: name one")
     else:
-        settings = encoder_named(encoder)
-        if device:
-            settings = settings.model_copy(update={"device": device})
-    loaded = load_encoder(settings)
-    properties = check_encoder(loaded)
+        benches = list(encoder_benches())
+        name = encoder.partition("=")[0]
+        bench = next((one for one in benches if name in one.names), benches[0])
+        settings = bench.named(encoder, None)
+    if device:
+        settings = settings.model_copy(update={"device": device})
+    loaded = bench.load(settings)
+    properties = bench.properties(loaded)
     for one in properties:
         mark = "[green]holds[/green]" if one.holds else "[red]fails[/red]"
         data.print(f"{mark}  {escape(f'{one.name}: {one.sentence}')}", soft_wrap=True)
@@ -137,10 +132,11 @@ def twins(
 
     from offsite.workflows.twins.stage import compare_twins
 
-    job = job_of(config, overrides, device=device, device_setting="encoder.device")
+    job = job_of(config, overrides)
     path = compare_twins(
         job,
         cohort,
+        device=device,
         tissues=tissues,
         encoders=encoder or (),
         run=run,

@@ -1,6 +1,9 @@
-"""Tile, embed, prepare and train: the stages of a job, each resumable."""
+"""The stages of a job from its images to its runs, each resumable."""
 
-from typing import TYPE_CHECKING, Annotated
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,68 +24,62 @@ from offsite.workflows.commands.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from offsite.training.steps import Step
     from offsite.workflows.jobs.job import Job
 
 UNUSABLE, SOME_FAILED = 2, 3
 # Not the image is at fault but what a stage made of it: that stage must run again.
 BROKEN = ("damaged_tiles", "not_tiled")
+_STEP_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "workers": (Workers, 0),
+    "part": (Part, "1/1"),
+    "join": (Join, 0),
+    "overrides": (Overrides, None),
+}
+"""What every stage of images can be told, with its default."""
 
 
-def tile(
-    config: Config,
-    workers: Workers = 0,
-    part: Part = "1/1",
-    join: Join = 0,
-    geojson: Annotated[
-        bool, typer.Option("--geojson", help="Also write tissue and tiles for QuPath.")
-    ] = False,
-    overrides: Overrides = None,
-) -> None:
-    """Find the tissue of each slide and lay tiles of a physical size over it.
+def step_command(step: "Step") -> Callable[..., None]:
+    """Return the command of a stage from images to what a model reads."""
 
-    Takes a job of slides; gives tiles.csv, a row for every slide, and a table of tiles for each.
+    def command(config: Path, **given: Any) -> None:
+        device = given.get("device")
+        overrides = [*(given["overrides"] or ()), *([f"{step.device}={device}"] if device else [])]
+        extras = [name for name in step.extras if given[name]]
+        _images(
+            step.name,
+            job_of(config, overrides),
+            given["workers"],
+            given["part"],
+            given["join"],
+            extras,
+        )
 
-    Example: offsite workflow tile job.yaml
-    """
-    _images("tile", job_of(config, overrides), workers, part, join, geojson=geojson)
-
-
-def embed(
-    config: Config,
-    workers: Workers = 0,
-    part: Part = "1/1",
-    join: Join = 0,
-    device: SetDevice = None,
-    overrides: Overrides = None,
-) -> None:
-    """Encode the tiles of each slide as features.
-
-    Takes a job whose slides are tiled; gives features.csv and a feature file for each slide.
-
-    Example: offsite workflow embed job.yaml --device cuda
-    """
-    job = job_of(config, overrides, device=device, device_setting="encoder.device")
-    _images("embed", job, workers, part, join)
-
-
-def prepare(
-    config: Config,
-    workers: Workers = 0,
-    part: Part = "1/1",
-    join: Join = 0,
-    overrides: Overrides = None,
-) -> None:
-    """Find the field of view of each photograph, crop it, and judge its quality.
-
-    Takes a job of photographs; gives prepared.csv, a row for every photograph, and the crops.
-
-    Example: offsite workflow prepare job.yaml
-    """
-    _images("prepare", job_of(config, overrides), workers, part, join)
+    command.__name__, command.__doc__ = step.name, step.help
+    hints = {"config": Config, **{name: hint for name, (hint, _) in _STEP_OPTIONS.items()}}
+    defaults = {name: default for name, (_, default) in _STEP_OPTIONS.items()}
+    if step.device:
+        hints["device"], defaults["device"] = SetDevice, None
+    for name, about in step.extras.items():
+        option = typer.Option(f"--{name}", help=about)
+        hints[name], defaults[name] = Annotated[bool, option], False
+    command.__annotations__ = hints
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                annotation=hint,
+                default=defaults.get(name, inspect.Parameter.empty),
+            )
+            for name, hint in hints.items()
+        ]
+    )
+    return command
 
 
 def _images(
-    name: str, job: "Job", workers: int, part: str, join: int, *, geojson: bool = False
+    name: str, job: "Job", workers: int, part: str, join: int, extras: Sequence[str]
 ) -> None:
     from offsite.workflows.jobs.checking import check_job
     from offsite.workflows.stages import images as image_stages
@@ -92,8 +89,8 @@ def _images(
         table = image_stages.join(job, name, join)
     else:
         table = image_stages.run(job, name, cores(workers), parse_part(part))
-    if geojson:
-        image_stages.export_geojson(job, table)
+    for extra in extras:
+        image_stages.make_extra(job, name, extra, table)
     if not join:
         _end(table)
 
@@ -116,7 +113,7 @@ def train(
 ) -> None:
     """Train a run, or go on with a killed one.
 
-    Takes a job with features or prepared photographs; gives the run's folder, and prints it.
+    Takes a job whose image stages are done; gives the run's folder, and prints it.
 
     Example: offsite train job.yaml --method sc_mil --held-out east --seed 1
     """

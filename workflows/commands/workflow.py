@@ -1,14 +1,52 @@
 """``offsite workflow``: the whole job under Snakemake, its single steps, and what can be set."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from offsite.workflows.commands import results, stages
+from offsite.workflows.commands import results, screen, stages
 from offsite.workflows.commands.options import Config, Overrides, SetDevice, job_of
+from offsite.workflows.jobs.own_modalities import GROUP, STEPS
+
+if TYPE_CHECKING:
+    from offsite.training.steps import Step
+
+
+class JobGroup(TyperGroup):
+    """The commands of a job, and the stages of modalities that other packages bring."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order that they are shown in."""
+        return [*super().list_commands(ctx), *_brought()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; one of another package is made when it is asked for."""
+        known = super().get_command(ctx, cmd_name)
+        step = None if known is not None else _brought().get(cmd_name)
+        return known if step is None else _made(step)
+
+
+def _brought() -> "dict[str, Step]":
+    from importlib.metadata import entry_points
+
+    if not entry_points(group=GROUP):  # as nearly always: nothing is loaded for a help text
+        return {}
+    from offsite.workflows.jobs.modalities import brought_steps
+
+    return brought_steps()
+
+
+def _made(step: "Step") -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command(step.name, rich_help_panel=_STEPS)(stages.step_command(step))
+    screen.fill_paragraphs(alone)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
+    cls=JobGroup,
     help="check, run, status, report: the whole job, done once; its single steps tile, embed,"
     " prepare, track.",
     no_args_is_help=True,
@@ -113,8 +151,9 @@ def report(
     raise typer.Exit(snakemake_run.run(config, cores=1, more=more, overrides=overrides or ()))
 
 
-for _step in (stages.tile, stages.embed, stages.prepare, results.track):
-    app.command(rich_help_panel=_STEPS)(_step)
+for _step in [step for steps in STEPS.values() for step in steps]:
+    app.command(_step.name, rich_help_panel=_STEPS)(stages.step_command(_step))
+app.command(rich_help_panel=_STEPS)(results.track)
 
 
 @app.command(rich_help_panel=_SETTINGS)

@@ -1,20 +1,20 @@
 """The kinds of images that jobs are of: those of offsite, and those of other installed packages."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from offsite.errors import InputError
 from offsite.registry import Registry
+from offsite.training.encoders import EncoderBench
 from offsite.training.modality import CONTRACT, Modality
-
-GROUP = "offsite.modalities"
-"""Entry points by which another package brings a modality; the name is a job's ``task``."""
+from offsite.training.steps import Step
+from offsite.workflows.jobs.own_modalities import GROUP, ROOMS
 
 OWN: Registry[Modality] = Registry(
     "modality",
-    {
-        "pathology": "offsite.pathology.modality:MODALITY",
-        "retina": "offsite.retina.modality:MODALITY",
-    },
+    {name: f"{room}.modality:MODALITY" for name, room in ROOMS.items()},
 )
 
 
@@ -27,6 +27,50 @@ def modality_names() -> tuple[str, ...]:
         Code ``modality_twice``: two packages bring one name.
     """
     return (*OWN, *_brought())
+
+
+def modalities() -> Iterator[Modality]:
+    """Yield every modality; one of another package that is absent or of another version is left out."""
+    yield from OWN.values()
+    for entry in _brought().values():
+        with suppress(InputError):  # whoever names it is told why
+            yield _loaded(entry)
+
+
+def brought_steps() -> dict[str, Step]:
+    """Return the stages of other packages' modalities by name."""
+    return {
+        stage.name: stage
+        for modality in modalities()
+        if modality.name not in OWN
+        for stage in modality.stages
+    }
+
+
+def encoder_benches() -> Iterator[EncoderBench]:
+    """Yield the encoders of every modality that has some."""
+    for modality in modalities():
+        if modality.encoders is not None:
+            yield modality.encoders()
+
+
+def bench_of(modality: Modality, file: Path) -> EncoderBench:
+    """Return the encoders of a job's modality.
+
+    Raises
+    ------
+    InputError
+        Code ``no_encoder``: it has none.
+    """
+    if modality.encoders is not None:
+        return modality.encoders()
+    having = ", ".join(other.name for other in modalities() if other.encoders is not None)
+    raise InputError(
+        f"a job of {modality.reads} has no encoder",
+        file=file,
+        remedy=f"Name a job of task {having}, or an encoder of `offsite encoder list`",
+        code="no_encoder",
+    )
 
 
 def modality_named(name: str) -> Modality:

@@ -8,6 +8,7 @@ from offsite.errors import InputError
 from offsite.files import replacing
 from offsite.locks import writing
 from offsite.training.modality import ImageStage
+from offsite.training.steps import part_table
 from offsite.workflows.console.messages import stage
 from offsite.workflows.jobs.job import Job
 
@@ -51,7 +52,7 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
                 raise InputError(
                     f"part {number} of {parts} is missing",
                     file=file,
-                    remedy=f"Run `offsite {name} ... --part {number}/{parts}`",
+                    remedy=f"Run `offsite workflow {name} ... --part {number}/{parts}`",
                 )
         rows = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files])
         order = {slide: position for position, slide in enumerate(job.cohort.table["slide"])}
@@ -60,7 +61,7 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
                 f"the parts hold other images than the cohort ({len(rows)} and {len(order)})",
                 file=table,
                 code="other_cohort",
-                remedy=f"Run `offsite {name} ... --part 1/{parts}` to {parts}/{parts} again",
+                remedy=f"Run `offsite workflow {name} ... --part 1/{parts}` to {parts}/{parts} again",
             )
         rows = rows.sort_values("slide", key=lambda slides: slides.map(order), kind="stable")
         with replacing(table) as temporary:
@@ -68,14 +69,9 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
     return pd.read_csv(table)
 
 
-def export_geojson(job: Job, table: pd.DataFrame) -> list[Path]:
-    """Write ``tiles/<slide>.geojson`` for each slide of the table of ``tile`` that has tiles."""
-    from offsite.preprocessing.tiles import geojson
-
-    return [
-        geojson.export_geojson(job.output, slide)
-        for slide in table.loc[table["status"] == "done", "slide"].astype(str)
-    ]
+def make_extra(job: Job, name: str, extra: str, table: pd.DataFrame) -> None:
+    """Make one of the stage's extras from its table."""
+    _stage_of(job, name).does[extra](job, table)
 
 
 def table_of(job: Job, name: str) -> Path:
@@ -96,7 +92,7 @@ def _stage_of(job: Job, name: str) -> ImageStage:
 
 
 def _part_of(table: Path, part: tuple[int, int]) -> Path:
-    return table.with_name(f"{table.stem}.part-{part[0]}-of-{part[1]}.csv")
+    return table.with_name(part_table(table.name, part))
 
 
 def _empty(job: Job, one: ImageStage, part: tuple[int, int]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,34 +10,21 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.files import read_json, replacing
-from offsite.pathology.features.embedding import EMBEDDED, embed_cohort
-from offsite.pathology.features.file import feature_path, read_features
-from offsite.pathology.inference import load_slide_model, predict_bag
-from offsite.pathology.modality import SlideJob
-from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
-from offsite.preprocessing.synthetic.slides.biology import CLASSES
-from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_twin_cohort
-from offsite.preprocessing.tiles.table import load_tiles
-from offsite.preprocessing.tiles.tiling import tile_cohort
-from offsite.preprocessing.tiles.twins import COLUMN, match_twins
+from offsite.training.encoders import EncoderBench, TwinPlaces, TwinWork
 from offsite.workflows.console.messages import say, stage
-from offsite.workflows.encoders.checking import encoder_named
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.jobs.modalities import bench_of
 from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
 
 FOLDER, TABLE = "twins", "twins.csv"
-CONTROL = "colour_baseline"
-SYNTHETIC = SyntheticSlideSettings(
-    width_um=800, height_um=720, lesion_share=(0.5, 0.8), artefacts=False, seed=2
-)
-"""The twins made where none are given: nothing differs but stain and scanner."""
 
 
 def compare_twins(
     job: Job,
     cohort_path: Path | None = None,
     *,
+    device: str | None = None,
     tissues: int = 15,
     encoders: Sequence[str] = (),
     run: Path | None = None,
@@ -49,6 +37,8 @@ def compare_twins(
     ----------
     cohort_path : path, optional
         Cohort table with a column ``twin``; without it synthetic twins are made.
+    device : str, optional
+        Of the job's encoder; by default as its settings say.
     tissues : int
         Synthetic tissues, each shown by every synthetic site.
     encoders : sequence of str
@@ -61,20 +51,18 @@ def compare_twins(
     Raises
     ------
     InputError
-        The job is not of slides, the cohort has no twins, or nothing of it can be compared.
+        The job's images pass no encoder, the cohort has no twins, or nothing of it can be compared.
     """
-    configuration = job.configuration
-    if not isinstance(configuration, SlideJob):
-        raise InputError(
-            "twins are compared for slides", file=job.file, remedy="Name a job of task pathology"
-        )
-    of_job = configuration.encoder
-    compared = other_encoders(of_job, encoders or (CONTROL,))
+    bench = bench_of(job.modality, job.file)
+    work = bench.twins()
+    of_job = getattr(job.configuration, bench.setting)
+    if device:
+        of_job = of_job.model_copy(update={"device": device})
+    compared = other_encoders(bench, of_job, encoders or (work.control,))
     folder = job.output / FOLDER
-    cohort = _twin_cohort(job, cohort_path, tissues, workers)
+    cohort = _twin_cohort(job, work, cohort_path, tissues, workers)
     with stage("tile", len(cohort.table)) as advance:
-        tile_cohort(cohort, folder, configuration.tiles, workers=workers, progress=advance)
-    matched = match_twins(cohort, folder, folder / "matched", most=places)
+        matched = work.matched(job.configuration, cohort, folder, places, workers, advance)
     _tell_left_out(matched)
     with_tiles = matched[matched["places"] > 0]
     if not len(with_tiles):
@@ -87,27 +75,27 @@ def compare_twins(
     usable = cohort.with_table(cohort.table[cohort.table["slide"].isin(with_tiles["slide"])])
     rows: list[TwinRow] = []
     for settings in [of_job, *compared]:
-        twins, digest = _features(usable, with_tiles, folder, settings, workers)
+        with stage("embed", len(usable.table)) as advance:
+            shown = work.encoded(usable, with_tiles, folder, settings, workers, advance)
+        twins = _features(shown, settings.name)
         predicted = [probe_answers(twins)]
         if run is not None and settings is of_job:
-            predicted.append(run_answers(run, twins, digest))
+            predicted.append(run_answers(run, twins, shown.digest, work))
         rows += twin_rows(settings.name, twins, pd.concat(predicted))
     with replacing(folder / TABLE) as temporary:
         frame(rows).to_csv(temporary, index=False, lineterminator="\n")
     return folder / TABLE
 
 
-def _twin_cohort(job: Job, path: Path | None, tissues: int, workers: int) -> Cohort:
+def _twin_cohort(job: Job, work: TwinWork, path: Path | None, tissues: int, workers: int) -> Cohort:
     if path is not None:
         return load_cohort(path, job.configuration.classes)
     say("[bold]twins[/bold]     SYNTHETIC tissues, each shown by every site; from no patient")
-    made = make_twin_cohort(
-        job.output / FOLDER / "cohort", SYNTHETIC, tissues=tissues, workers=workers
-    )
-    return load_cohort(made, CLASSES)
+    made, classes = work.synthetic(job.output / FOLDER / "cohort", tissues, workers)
+    return load_cohort(made, classes)
 
 
-def other_encoders(of_job: EncoderSettings, texts: Sequence[str]) -> list[EncoderSettings]:
+def other_encoders(bench: EncoderBench, of_job: Any, texts: Sequence[str]) -> list[Any]:
     """Encoders to compare with the job's, which is none of them.
 
     Raises
@@ -117,7 +105,7 @@ def other_encoders(of_job: EncoderSettings, texts: Sequence[str]) -> list[Encode
     """
     by_name = {of_job.name: of_job}
     for text in texts:
-        other = encoder_named(text, of_job)
+        other = bench.named(text, of_job)
         known = by_name.setdefault(other.name, other)
         if other.weights not in (None, known.weights):
             raise InputError(
@@ -133,38 +121,17 @@ def _tell_left_out(matched: pd.DataFrame) -> None:
         say(f"left out: {len(rows)} slides, {reason} ({', '.join(rows['slide'].head(5))})")
 
 
-def _features(
-    cohort: Cohort, matched: pd.DataFrame, folder: Path, settings: EncoderSettings, workers: int
-) -> tuple[TwinFeatures, str]:
-    """Features at the matched places, and the digest of their encoder."""
-    out = folder / "features" / settings.name
-    with stage("embed", len(cohort.table)) as advance:
-        table = embed_cohort(
-            cohort, folder / "matched", out, settings, workers=workers, progress=advance
-        )
-    failed = table[table["status"] != EMBEDDED]
-    for message, rows in failed.groupby("message"):
-        say(f"{settings.name}: {len(rows)} slides without features: {message}")
-    if len(failed) == len(table):
+def _features(shown: TwinPlaces, encoder: str) -> TwinFeatures:
+    """The features of an encoder; what it gave none for is told."""
+    for message, rows in shown.failed.groupby("message"):
+        say(f"{encoder}: {len(rows)} images without features: {message}")
+    if not len(shown.tiles):
         raise InputError(
-            f"encoder '{settings.name}' gave no features",
+            f"encoder '{encoder}' gave no features",
             code="no_features",
             remedy="Mend what the lines above say",
         )
-    parts, features, digest = [], [], ""
-    done = set(table.loc[table["status"] == EMBEDDED, "slide"])
-    for slide, tissue, site, label in matched[["slide", COLUMN, "site", "label"]].to_numpy():
-        if slide not in done:
-            continue
-        stored = read_features(feature_path(out, slide))
-        digest = stored.origin.encoder_digest
-        wanted = load_tiles(folder / "matched", slide).kept()[["x", "y"]].to_numpy()
-        place_of = {tuple(corner): number for number, corner in enumerate(wanted.tolist())}
-        places = [place_of[tuple(corner)] for corner in stored.coords.tolist()]
-        facts = {"tissue": tissue, "site": site, "slide": slide, "label": label}
-        parts.append(pd.DataFrame({"place": places}).assign(**facts))
-        features.append(stored.features.astype(np.float64))
-    return TwinFeatures(pd.concat(parts, ignore_index=True), np.concatenate(features)), digest
+    return TwinFeatures(shown.tiles, shown.features)
 
 
 def probe_answers(twins: TwinFeatures) -> pd.DataFrame:
@@ -199,7 +166,7 @@ def _probe(rows: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarra
     return np.asarray(probe.fit(rows, labels).predict(asked), dtype=str)
 
 
-def run_answers(run: Path, twins: TwinFeatures, digest: str) -> pd.DataFrame:
+def run_answers(run: Path, twins: TwinFeatures, digest: str, work: TwinWork) -> pd.DataFrame:
     """Answers of a finished run on the tiles of each slide that its twins show too.
 
     Classes are those of the run, in its order. A label that is none of them is left blank: twins
@@ -216,13 +183,13 @@ def run_answers(run: Path, twins: TwinFeatures, digest: str) -> pd.DataFrame:
             code="foreign_run",
         )
     classes = load_predictions(run).classes
-    model = load_slide_model(run / "weights.safetensors", facts["architecture"])
+    groups = list(twins.tiles.groupby(["slide", "tissue", "site", "label"], sort=False))
+    images = [twins.features[part.index] for _, part in groups]
     rows = []
-    for (_, tissue, site, label), part in twins.tiles.groupby(
-        ["slide", "tissue", "site", "label"], sort=False
+    for ((_, tissue, site, label), _), answer in zip(
+        groups, work.answers(run, facts["architecture"], images), strict=True
     ):
-        logits = predict_bag(model, twins.features[part.index].astype(np.float16)).logits
         known = label if label in classes else ""
-        rows.append(("run", "", tissue, site, known, classes[int(logits.argmax())]))
+        rows.append(("run", "", tissue, site, known, classes[answer]))
     columns = ["model", "fitted_at", "tissue", "site", "label", "answer"]
     return pd.DataFrame(rows, columns=columns)

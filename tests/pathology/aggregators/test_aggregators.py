@@ -11,8 +11,8 @@ from offsite.pathology.aggregators.segments import (
     segment_sum,
     segment_weighted_sum,
 )
+from offsite.pathology.aggregators.settings import AggregatorSettings
 from offsite.pathology.bags import Bags
-from offsite.pathology.settings import AggregatorSettings
 
 NAMES = ("gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer")
 SIZES = (1, 7, 40, 3)

@@ -72,9 +72,9 @@ def test_the_draws_of_a_run_show_what_comes_late_in_it(tmp_path):
     ],
 )
 def test_plans_from_settings(changes, share):
-    settings = SamplerSettings(batch_size=10, **changes)
+    settings = SamplerSettings(**changes)
     sites = np.where(np.arange(105) < 40, "x", "y")  # class 1 at site y alone
-    plan = make_plan(settings, LABELS, sites, np.arange(105), epochs=3, seed=1)
+    plan = make_plan(settings, LABELS, sites, np.arange(105), batch_size=10, epochs=3, seed=1)
     drawn = LABELS[np.concatenate(plan.batches(0))]
     assert (drawn >= 0).all()
     assert drawn.mean() == pytest.approx(share, abs=0.02)

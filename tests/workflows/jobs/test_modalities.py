@@ -44,7 +44,8 @@ def shrunk(job, workers, part, advance):
 
 MODALITY = Modality(
     contract=CONTRACT_NUMBER, name="grey", reads="grey pictures", job_part=GreyJob,
-    stages=(ImageStage("shrink", ("shrink",), "grey.csv", shrunk),),
+    stages=(ImageStage(
+        name="shrink", help="", settings=("shrink",), table="grey.csv", run=shrunk),),
     check_inputs=lambda job: None, train=lambda *given: None, image_tables=lambda job: {},
     package_facts=lambda *given: {}, predictor=None, formats=(), checks={}, bytes_to_do=lambda job: 0,
     overlay=Overlay("what", True, "caution"),
@@ -130,11 +131,14 @@ def test_a_modality_that_two_packages_bring_is_refused_by_name(installed, name):
     assert caught.value.code == "modality_twice"
 
 
-def test_jobs_name_no_modality_but_in_one_table():
-    """Stages, jobs and the pipeline ask the modality; they do not know slides or photographs."""
-    named = re.compile(r"offsite\.(pathology|retina)\b|\b(Pathology|Retina)[A-Z]")
-    folders = ("jobs", "stages", "pipeline", "package")
-    files = [file for name in folders for file in (ROOT / "workflows" / name).rglob("*.py")]
-    assert len(files) > 15
+def test_workflows_names_no_modality_but_in_one_table():
+    """All of workflows asks the modality; the demonstrations alone are of one each."""
+    named = re.compile(r"offsite\.(pathology|retina)\b|\b(Pathology|Retina)[A-Z]|\bSlideJob\b")
+    files = [
+        file
+        for file in (ROOT / "workflows").rglob("*.py")
+        if file.parent.name != "demo" and file.name != "demo.py"
+    ]
+    assert len(files) > 80
     naming = {file.name for file in files if named.search(file.read_text(encoding="utf-8"))}
-    assert naming == {"modalities.py"}
+    assert naming == {"own_modalities.py"}

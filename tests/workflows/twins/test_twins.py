@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from offsite.errors import InputError
 from offsite.files import read_json
+from offsite.pathology.encoder_bench import BENCH
 from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.preprocessing.synthetic.slides.biology import CLASSES
 from offsite.preprocessing.synthetic.slides.cohort import make_twin_cohort
@@ -143,7 +144,9 @@ def test_a_run_of_other_classes_is_not_said_to_be_wrong_on_the_twins(slide_run: 
          "label": ["high_grade", "high_grade", "tumour", "tumour"], "place": 0}
     )  # fmt: skip
     features = rng.normal(size=(4, facts["architecture"]["dimensions"]))
-    found = run_answers(slide_run.run, TwinFeatures(tiles, features), facts["encoder_digest"])
+    found = run_answers(
+        slide_run.run, TwinFeatures(tiles, features), facts["encoder_digest"], BENCH.twins()
+    )
     assert found["label"].tolist() == ["high_grade", "high_grade", "", ""]
     assert set(found["answer"]) <= set(CLASSES)
 
@@ -151,6 +154,6 @@ def test_a_run_of_other_classes_is_not_said_to_be_wrong_on_the_twins(slide_run: 
 def test_an_encoder_is_compared_once_by_its_name() -> None:
     own = EncoderSettings(name="structure_baseline")
     texts = ("colour_baseline", "structure_baseline", "colour_baseline")
-    assert [other.name for other in other_encoders(own, texts)] == ["colour_baseline"]
+    assert [other.name for other in other_encoders(BENCH, own, texts)] == ["colour_baseline"]
     with pytest.raises(InputError, match="two sets of weights"):
-        other_encoders(own, ("structure_baseline=/other/weights",))
+        other_encoders(BENCH, own, ("structure_baseline=/other/weights",))

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from offsite.errors import InputError
+from offsite.pathology.tile_encoders.checking import check_encoder, encoder_named, list_encoders
 from offsite.pathology.tile_encoders.colour import ColourBaseline
 from offsite.pathology.tile_encoders.registry import EncoderName, EncoderSettings
 from offsite.workflows.cli import app
-from offsite.workflows.encoders.checking import check_encoder, encoder_named, list_encoders
 
 
 def failing(encoder: ColourBaseline) -> set[str]:

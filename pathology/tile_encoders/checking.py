@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -15,41 +14,11 @@ from offsite.pathology.tile_encoders.registry import (
     TileEncoder,
     load_encoder,
 )
+from offsite.training.encoders import EncoderEntry, EncoderProperty
 
 TILES = 6
 SAME = 1e-3
 """Most that a number may differ, as a share of the features' spread, where tiles are encoded alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderEntry:
-    """A line of the list of encoders.
-
-    Attributes
-    ----------
-    name : str
-        Name in the registry.
-    ready : bool
-        Whether it can be used here as it is.
-    dimensions : int or None
-        Length of a feature vector; None where it cannot be loaded.
-    needs : str
-        What it lacks, in a sentence; empty where it lacks nothing.
-    """
-
-    name: str
-    ready: bool
-    dimensions: int | None
-    needs: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderProperty:
-    """Something that every encoder must do, and whether this one does it."""
-
-    name: str
-    holds: bool
-    sentence: str
 
 
 def list_encoders() -> Iterator[EncoderEntry]:

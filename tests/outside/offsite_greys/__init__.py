@@ -1,0 +1,1 @@
+"""Small grey pictures as a modality of offsite."""
