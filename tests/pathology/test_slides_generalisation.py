@@ -62,14 +62,15 @@ def test_contrast_hands_over_to_the_objective(kind):
     output = mil(bags)
     contrast = supervised_contrastive(mil.projection(output.embedding), bags.labels, 1.0).loss
     losses = mil.step(bags, 0.25)
-    expected = 0.75 * contrast + 0.25 * twin.step(bags, 0.25)["classification"]
+    # Where the classifier always learns, what fades in is the gradient that reaches the embedding.
+    expected = 0.75 * contrast + twin.step(bags, 0.25)["classification"]
     torch.testing.assert_close(losses["loss"], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", GENERALISERS)
 @pytest.mark.parametrize("base", METHODS)
 def test_every_method_takes_every_algorithm_and_predicts_as_without(base, kind):
-    if (base, kind) == ("ldam_drw", "fishr"):
+    if METHODS[base].loss == "ldam_drw" and kind == "fishr":
         with pytest.raises(InputError, match="classifier") as caught:
             method_named(f"{base}+{kind}")
         assert caught.value.code == "unfit_head"
@@ -148,7 +149,7 @@ def test_the_samplers_of_the_settings_draw_bags(sampler, seen):
     patients = np.repeat(np.arange(48), 2)
     items = TrainingItems(labels, sites, patients)
     settings = PathologySettings.model_validate({"sampler": sampler}).sampler
-    plan = batch_plan(METHODS["cross_entropy"], items, 12, 3, 0, settings)
+    plan = batch_plan(METHODS["cross_entropy"], items, 12, 3, 0, sampler=settings)
     drawn = np.concatenate(plan.batches(0))
     if seen == "patients":
         assert len(drawn) == len(set(patients[drawn])) == 48
