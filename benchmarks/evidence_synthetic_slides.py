@@ -48,7 +48,9 @@ def prepare(out: Path, slides: SyntheticSlideSettings) -> Cohort:
     """Make, tile and embed the slides; what is there is kept."""
     cohort = load_cohort(make_slide_cohort(out / "cohort", slides, workers=2), CLASSES)
     tile_cohort(cohort, out, TileSettings(), workers=2)
-    rows = embed_cohort(cohort, out, out / "features", EncoderSettings(), workers=2)
+    rows = embed_cohort(
+        cohort, out, out / "features", EncoderSettings(name="structure_baseline"), workers=2
+    )
     print(rows["status"].value_counts().to_dict(), int(rows["tiles"].sum()), "tiles")
     return cohort
 

@@ -79,14 +79,14 @@ def photograph_package(folder: Path, settings: BackboneSettings, px: int) -> Pac
 
 def slide_package(folder: Path) -> Package:
     """Write the package of an untrained model for slides."""
-    encoder = load_encoder(EncoderSettings())
+    encoder = load_encoder(EncoderSettings(name="structure_baseline"))
     model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
     architecture = describe(model)
     record = ModelRecord(
         name="untrained", task="slides", target="grade", classes=("none", "low", "high"),
         architecture=Architecture(name=architecture["name"], settings=architecture),
         preprocessing={"tiles": TileSettings().model_dump(mode="json"),
-                       "encoder": EncoderSettings().model_dump(mode="json")},
+                       "encoder": EncoderSettings(name="structure_baseline").model_dump(mode="json")},
         decision=DecisionRules(positive=("low", "high")),
         profiles={POOLED: SiteProfile(role="pooled", n=0)}, training_sites=(), patients=0,
     )  # fmt: skip

@@ -27,10 +27,10 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
     make_photograph,
 )
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+from offsite.retina.by_steps import batch_source, build_algorithm
 from offsite.retina.methods import METHODS
 from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
 from offsite.retina.settings import RetinaSettings
-from offsite.retina.training import batch_source, build_algorithm
 
 
 def preparation_rate(source_px: int, px: int, enhancement: str) -> float:

@@ -154,7 +154,7 @@ class SCMIL:
     def save(
         self,
         folder: str | Path,
-        encoder: str = "structure_baseline",
+        encoder: str = "efficientnet-lite0",
         mpp: float = 0.5,
         px: int = 224,
         tissue: float = 0.5,

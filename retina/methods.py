@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from offsite.errors import InputError
 from offsite.registry import check_name
 from offsite.training.generalisation.names import ALGORITHMS
 
@@ -82,6 +83,13 @@ METHODS: dict[str, Method] = {
     "tally": _rung("TALLY: no weights, no alignment, mixed features only", **TALLY),
 }
 
+ON_FEATURES = tuple(
+    name
+    for name, method in METHODS.items()
+    if method.build == _GENERAL and method.settings["kind"] not in ("mixup", "mixstyle")
+)
+"""Methods that ask for features alone, so that they can train the head of a frozen trunk."""
+
 LINEAR = "linear"
 """The method that fits a head to the frozen trunk in closed form; those above train by steps."""
 
@@ -98,6 +106,23 @@ def check_method_name(name: str) -> None:
         Code ``unknown_method``.
     """
     check_name(name, "method", {LINEAR: None, **METHODS})
+
+
+def check_reads_features(name: str) -> None:
+    """Refuse a method that mixes pictures or maps where the trunk is frozen and runs once.
+
+    Raises
+    ------
+    InputError
+        Code ``needs_a_trained_trunk``.
+    """
+    if name == LINEAR or name in ON_FEATURES:
+        return
+    raise InputError(
+        f"method '{name}' changes pictures or maps, and a frozen trunk runs once, before it",
+        remedy=f"Set backbone.frozen to false, or take one of {', '.join((LINEAR, *ON_FEATURES))}",
+        code="needs_a_trained_trunk",
+    )
 
 
 def method_named(name: str) -> Method:

@@ -54,19 +54,35 @@ class BackboneSettings(Settings):
         description="Local file of first weights (.safetensors or .pth state dictionary, names as"
         " in torchvision, or in timm for its networks); none: random, or those in the box.",
     )
+    frozen: bool = Field(
+        default=False,
+        description="Whether efficientnet-lite0 is not trained: it runs once, and a method trains its"
+        " head on the statistics of the stages named below",
+    )
+    rate_by_depth: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate from each part of the network to the one before it,"
+        " beginning with the last; 1: all learn alike. Below 1 early stages keep more of their first"
+        " weights",
+    )
     stages: Literal["all", "late", "last"] | tuple[StageName, ...] = Field(
-        default="all", description="Stages of efficientnet-lite0 that method linear reads"
+        default="all",
+        description="Stages of efficientnet-lite0 that method linear or a frozen backbone reads",
     )
     statistics: tuple[StatisticName, ...] = Field(
         default=("mean", "deviation"),
         min_length=1,
-        description="Numbers of each channel that method linear reads, within the field of view",
+        description="Numbers of each channel that these read, within the field of view",
     )
 
     @model_validator(mode="after")
     def _names_a_network(self) -> Self:
         if (self.name == "timm") != (self.timm is not None):
             raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
+        if self.frozen and self.name != TRUNK:
+            raise ValueError(f"a frozen backbone is {TRUNK}: set backbone.name to it")
         self.reading()
         return self
 

@@ -67,6 +67,10 @@ class Algorithm(nn.Module):
         """Return logits and embedding, as at inference: no label, no site, no augmentation."""
         raise NotImplementedError
 
+    def rate_of(self, name: str) -> float:
+        """Return what the learning rate of a parameter is multiplied by, given its name."""
+        return 1.0
+
     def inference_state(self) -> dict[str, Tensor]:
         """Return the weights that inference needs.
 

@@ -30,8 +30,8 @@ class EncoderSettings(Settings):
     """Which encoder makes the tile features."""
 
     name: EncoderName = Field(
-        default="structure_baseline",
-        description="Encoder; the baselines need no weights, efficientnet-lite0 has them in the box",
+        default="efficientnet-lite0",
+        description="Encoder; efficientnet-lite0 has its weights in the box, the baselines need none",
     )
     statistics: Literal["all", "late", "last"] = Field(
         default="all", description="Stages of efficientnet-lite0 that are read"

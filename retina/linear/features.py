@@ -14,10 +14,9 @@ import torch
 
 from offsite.files import digest_of, replacing
 from offsite.preprocessing.augment import altered
-from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.batches import normalised, pixels_of
 from offsite.retina.photographs.of_run import RunPhotographs
-from offsite.training.trunk.reading import statistics_of
+from offsite.training.trunk.reading import TrunkReader, statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings
 
 VERSION = 1
@@ -36,15 +35,15 @@ class TrunkFeatures:
     ----------
     prepared : path
         The folder of the prepared photographs; the file goes below ``trunk/``.
-    network : LinearClassifier
-        Reads; its trunk's digest and the region that is read name the file.
+    reader : TrunkReader
+        Its trunk's digest and the region that is read name the file.
     trunk_digest : str
         Of the trunk's weights.
     """
 
-    def __init__(self, prepared: str | Path, network: LinearClassifier, trunk_digest: str) -> None:
-        self._reader = network.reader
-        reading = network.reader.settings
+    def __init__(self, prepared: str | Path, reader: TrunkReader, trunk_digest: str) -> None:
+        self._reader = reader
+        reading = reader.settings
         self._whole = TrunkReadingSettings(region=reading.region)
         self._columns = reading.columns_in(self._whole)
         self.facts = {

@@ -122,7 +122,7 @@ def fit_linear(
         Code ``too_few_patients``, or see `offsite.training.trunk.weights.trunk_state`.
     """
     network, trunk_digest = trunk_network(reading, n_classes, weights)
-    kept = TrunkFeatures(prepared, network, trunk_digest)
+    kept = TrunkFeatures(prepared, network.reader, trunk_digest)
     everything = np.arange(len(photographs.table))
     train, val = photographs.rows("train"), photographs.rows("val")
     copies = [(int(row), copy) for copy in range(1, settings.copies + 1) for row in train]

@@ -46,6 +46,8 @@ class Backbone(nn.Module):
         self.first_layers = first_layers
         self.dimensions = dimensions
         self._early, self._late = list(stages[: split_after + 1]), list(stages[split_after + 1 :])
+        self.rate_by_depth = 1.0
+        self._depths = _depths(net)
         self._plain_memory = any(_crashes_channels_last(layer) for layer in net.modules())
 
     def early(self, pixels: Tensor) -> Tensor:
@@ -60,9 +62,33 @@ class Backbone(nn.Module):
         """Return B x E: the mean over the map."""
         return features.mean(dim=(2, 3))
 
+    def rate_of(self, name: str) -> float:
+        """Return the factor of the learning rate of a parameter of this module.
+
+        The last part of the network has ``rate_by_depth``, the one before it its square, and so on.
+        """
+        part = _part(name.removeprefix("net."), self.net)
+        return self.rate_by_depth ** self._depths[part]
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the embedding, B x E."""
         return self.pool(self.late(self.early(pixels)))
+
+
+def _part(name: str, net: nn.Module) -> str:
+    """The part of a network that a parameter belongs to: a child, or an item of a list of them."""
+    first, _, rest = name.partition(".")
+    child = getattr(net, first)
+    items = child.children() if isinstance(child, nn.ModuleList | nn.Sequential) else ()
+    if any(len(list(item.children())) for item in items):  # of blocks, not of plain layers
+        return f"{first}.{rest.partition('.')[0]}"
+    return first
+
+
+def _depths(net: nn.Module) -> dict[str, int]:
+    """How far each part of a network that has parameters lies from its end, from 1."""
+    parts = list(dict.fromkeys(_part(name, net) for name, _ in net.named_parameters()))
+    return {part: len(parts) - number for number, part in enumerate(parts)}
 
 
 def _crashes_channels_last(layer: nn.Module) -> bool:
@@ -104,6 +130,7 @@ def build_backbone(settings: BackboneSettings, first_weights: bool = True) -> Ba
         "timm": _timm,
     }[settings.name]
     backbone = build(settings)
+    backbone.rate_by_depth = settings.rate_by_depth
     if not first_weights:
         return backbone
     if settings.name == TRUNK:

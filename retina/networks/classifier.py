@@ -4,13 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from offsite.retina.networks.backbones import Backbone, build_backbone
+from offsite.retina.networks.frozen import FrozenBackbone
 from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import BackboneSettings, HeadName
 from offsite.training.algorithm import Output
 from offsite.training.heads.ordinal import CornHead, GradeHead
-from offsite.training.trunk.network import Lite0, trunk_input
+from offsite.training.trunk.network import Lite0, folded_state, trunk_input
 from offsite.training.trunk.reading import statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings
+from offsite.training.trunk.weights import trunk_state
 
 ALL_STAGES = TrunkReadingSettings(region="disc")
 """What is read of a trunk that is trained, to tell foreign photographs by."""
@@ -40,6 +42,9 @@ class FundusClassifier(nn.Module):
 
         In evaluation the output of a pretrained trunk also tells what its stages see.
         """
+        if isinstance(self.backbone, FrozenBackbone):
+            embedding, last, seen = self.backbone.with_map(pixels)
+            return Output(self.classifier(embedding), embedding, seen), last
         net, trunk = self.backbone.net, None
         if isinstance(net, Lite0) and not self.training:
             maps = net.maps(trunk_input(pixels_of(pixels)))
@@ -70,11 +75,20 @@ def build_classifier(
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)
-        backbone = build_backbone(settings, first_weights)
+        backbone = _backbone(settings, first_weights)
         heads = {"linear": nn.Linear, "corn": CornHead, "grade": GradeHead}
         return FundusClassifier(backbone, heads[head](backbone.dimensions, n_classes))
     finally:
         torch.random.set_rng_state(state)
+
+
+def _backbone(settings: BackboneSettings, first_weights: bool) -> Backbone:
+    if not settings.frozen:
+        return build_backbone(settings, first_weights)
+    frozen = FrozenBackbone(settings.reading())
+    if first_weights:
+        frozen.reader.net.load_state_dict(folded_state(trunk_state(settings.weights)))
+    return frozen
 
 
 def network_state(algorithm: nn.Module) -> dict[str, Tensor]:

@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 
 from offsite.errors import InputError
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.retina.by_steps import batch_source, build_algorithm
 from offsite.retina.inference import grade, load_fundus_model
 from offsite.retina.methods import LADDER, METHODS
 from offsite.retina.photographs.of_run import select_photographs
 from offsite.retina.settings import RetinaSettings
-from offsite.retina.training import batch_source, build_algorithm, train_retina
+from offsite.retina.training import train_retina
 from offsite.training.generalisation.names import ALGORITHMS
 
 

@@ -43,7 +43,8 @@ def slide_run(tmp_path_factory: pytest.TempPathFactory) -> SlideRun:
     make_slide_cohort(folder / "cohort", settings, workers=1)
     cohort = load_cohort(folder / "cohort" / "cohort.csv", CLASSES)
     cohort = split_cohort(cohort, SplitSettings(held_out_sites=(SITES[2].name,), val=0.3, test=0.2))
-    tiles, encoder = TileSettings(tile_px=128, min_tissue=0.3), EncoderSettings(tile_px=128)
+    tiles = TileSettings(tile_px=128, min_tissue=0.3)
+    encoder = EncoderSettings(name="structure_baseline", tile_px=128)  # seconds less than the trunk
     tile_cohort(cohort, folder, tiles)
     embed_cohort(cohort, folder, folder / "features", encoder)
     train_pathology(

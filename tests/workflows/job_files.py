@@ -32,7 +32,7 @@ def write_job(folder: Path, **more: Any) -> Path:
         "task": "pathology", "cohort": "cohort/cohort.csv", "classes": list(CLASSES),
         "output": "results",
         "splits": {"held_out_sites": ["cedar"], "val": 0.3, "test": 0.3},
-        "tiles": {"tile_px": 128, "min_tissue": 0.3}, "encoder": {"tile_px": 128},
+        "tiles": {"tile_px": 128, "min_tissue": 0.3}, "encoder": {"name": "structure_baseline", "tile_px": 128},
         "training": {"batch_size": 4, "instances": 16,
                      "fit": {"epochs": 12, "checkpoint_every_seconds": 0}},
         "evaluation": {"metrics": {"resamples": 100, "calibration_simulations": 50}},

@@ -34,8 +34,9 @@ class Engine:
         self.rank, self.world = distributed.rank_and_world()
         if self.world > 1:
             synchronise_norms(algorithm, fabric.device)
-        self.parameters = [p for p in algorithm.parameters() if p.requires_grad]
-        self.optimiser = _optimiser(self.parameters, settings)
+        named = [(name, p) for name, p in algorithm.named_parameters() if p.requires_grad]
+        self.parameters = [parameter for _, parameter in named]
+        self.optimiser = _optimiser(_by_rate(algorithm, named), settings)
         self.stepper = fabric.setup_module(_Stepper(algorithm))
         self.fabric = fabric
         self.device: torch.device = fabric.device
@@ -48,7 +49,7 @@ class Engine:
         """Do one step; return its losses by name and the number of items on this rank."""
         _seed_torch(seed_of(self.settings.seed, epoch, step, self.rank), self.device)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate_at(progress)
+            group["lr"] = self.settings.learning_rate_at(progress) * group["rate"]
         items = len(batch)
         losses = self.stepper(_Sealed(batch.to(self.device)), progress)
         self.optimiser.zero_grad(set_to_none=True)
@@ -101,7 +102,15 @@ def _seed_torch(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _optimiser(parameters: list[nn.Parameter], settings: FitSettings) -> optim.Optimizer:
+def _by_rate(algorithm: Algorithm, named: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+    """The parameters in groups of one factor of the learning rate, the fastest first."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        groups.setdefault(algorithm.rate_of(name), []).append(parameter)
+    return [{"params": groups[rate], "rate": rate} for rate in sorted(groups, reverse=True)]
+
+
+def _optimiser(parameters: list[dict[str, Any]], settings: FitSettings) -> optim.Optimizer:
     if settings.optimiser == "adamw":
         return optim.AdamW(
             parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay

@@ -65,6 +65,13 @@ class ERM(Algorithm):
         out = self(batch)
         return {"loss": self.risk(out.embedding, out.logits, batch.labels, progress)}
 
+    def rate_of(self, name: str) -> float:
+        """Return the backbone's factor of its own parameters, 1 for all others."""
+        factor = getattr(self.backbone, "rate_of", None)
+        if factor is None or not name.startswith("backbone."):
+            return 1.0
+        return float(factor(name.removeprefix("backbone.")))
+
     def risk(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Tensor:
         """Return the loss of some rows by the classifier's loss, if it has one, or by the given one."""
         head_loss = getattr(self.classifier, "own_loss", None)

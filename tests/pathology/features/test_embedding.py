@@ -19,7 +19,7 @@ from offsite.preprocessing.tiles.table import TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_cohort
 
 TILES = TileSettings(tile_px=96, mpp=1.0)
-ENCODER = EncoderSettings(tile_px=96, mpp=1.0)
+ENCODER = EncoderSettings(name="structure_baseline", tile_px=96, mpp=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,9 @@ def test_parts_together_are_the_whole(embedded, cohort, tmp_path):
 
 
 def test_tiles_of_another_scale_fail_by_name_and_leave_no_features(cohort, tmp_path):
-    rows = embed_cohort(cohort, cohort.path.parent, tmp_path, EncoderSettings(mpp=0.5))
+    rows = embed_cohort(
+        cohort, cohort.path.parent, tmp_path, EncoderSettings(name="structure_baseline", mpp=0.5)
+    )
     assert rows["code"].tolist()[:2] == ["scale", "scale"]
     assert not list(tmp_path.glob("*.h5"))
 
@@ -129,7 +131,9 @@ def test_a_real_slide_is_embedded(real_data, tmp_path):
     )  # fmt: skip
     cohort = Cohort(table=table, classes=("a", "b"), path=real_data / "wsi" / "cohort.csv")
     tile_cohort(cohort, tmp_path, TileSettings())
-    rows = embed_cohort(cohort, tmp_path, tmp_path / "features", EncoderSettings())
+    rows = embed_cohort(
+        cohort, tmp_path, tmp_path / "features", EncoderSettings(name="structure_baseline")
+    )
     assert rows["status"].tolist() == [EMBEDDED]
     found = read_features(feature_path(tmp_path / "features", "cmu"))
     assert 20 < len(found.features) == rows["tiles"][0]

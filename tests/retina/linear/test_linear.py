@@ -118,9 +118,9 @@ def test_a_killed_reading_goes_on_to_the_same_features(prepared, tmp_path, monke
     photographs = select_photographs(cohort, prepared.folder, 1.0)
     loaded, digest = trunk_network(TrunkReadingSettings(stages="last"), 5, None)
     wanted = [(row, copy) for row in range(12) for copy in (0, 2)]
-    whole = TrunkFeatures(tmp_path / "whole", loaded, digest).rows(photographs, wanted)
+    whole = TrunkFeatures(tmp_path / "whole", loaded.reader, digest).rows(photographs, wanted)
     monkeypatch.setattr(features_module, "BLOCK", 5)
-    cut = TrunkFeatures(tmp_path / "cut", loaded, digest)
+    cut = TrunkFeatures(tmp_path / "cut", loaded.reader, digest)
     read = cut._read
     calls = []
 
@@ -133,7 +133,7 @@ def test_a_killed_reading_goes_on_to_the_same_features(prepared, tmp_path, monke
     monkeypatch.setattr(cut, "_read", killed)
     with pytest.raises(KeyboardInterrupt):
         cut.rows(photographs, wanted)
-    found = TrunkFeatures(tmp_path / "cut", loaded, digest).rows(photographs, wanted)
+    found = TrunkFeatures(tmp_path / "cut", loaded.reader, digest).rows(photographs, wanted)
     np.testing.assert_allclose(found, whole, atol=1e-5)
     assert calls == [5, 5, 5]
 
@@ -141,7 +141,7 @@ def test_a_killed_reading_goes_on_to_the_same_features(prepared, tmp_path, monke
 def test_a_damaged_file_of_features_is_made_anew(prepared, tmp_path):
     photographs = select_photographs(prepared.split("corran"), prepared.folder, 1.0)
     loaded, digest = trunk_network(TrunkReadingSettings(stages="last"), 5, None)
-    kept = TrunkFeatures(tmp_path, loaded, digest)
+    kept = TrunkFeatures(tmp_path, loaded.reader, digest)
     first = kept.rows(photographs, [(0, 0), (1, 0)])
     kept.file.write_bytes(kept.file.read_bytes()[:100])
     np.testing.assert_array_equal(kept.rows(photographs, [(0, 0), (1, 0)]), first)
@@ -156,10 +156,10 @@ def test_a_run_of_fewer_stages_takes_its_columns_of_what_was_read(
 ):
     photographs = select_photographs(prepared.split("corran"), prepared.folder, 1.0)
     loaded, digest = trunk_network(TrunkReadingSettings(region="disc"), 5, None)
-    TrunkFeatures(tmp_path, loaded, digest).rows(photographs, [(0, 0), (1, 0)])
+    TrunkFeatures(tmp_path, loaded.reader, digest).rows(photographs, [(0, 0), (1, 0)])
     monkeypatch.setattr(TrunkFeatures, "_read", lambda *_: pytest.fail("read again"))
     less, _ = trunk_network(TrunkReadingSettings(region="disc", **reading), 5, None)
-    found = TrunkFeatures(tmp_path, less, digest).rows(photographs, [(1, 0)])
+    found = TrunkFeatures(tmp_path, less.reader, digest).rows(photographs, [(1, 0)])
     alone = grade(less, photographs.store.pixels, 2).embeddings[1:]
     np.testing.assert_allclose(found, alone, atol=1e-5)
 

@@ -168,11 +168,11 @@ def test_no_cell_is_a_formula_whatever_the_separator(text: str) -> None:
 
 
 def slide_package(folder: Path, **preprocessing: Any) -> Package:
-    encoder = load_encoder(EncoderSettings())
+    encoder = load_encoder(EncoderSettings(name="structure_baseline"))
     model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
     settings = {
         "tiles": TileSettings().model_dump(mode="json"),
-        "encoder": EncoderSettings().model_dump(mode="json"), **preprocessing,
+        "encoder": EncoderSettings(name="structure_baseline").model_dump(mode="json"), **preprocessing,
     }  # fmt: skip
     architecture = Architecture(name="sc_mil", settings=describe(model))
     record = small_record(task="slides", architecture=architecture, preprocessing=settings)
