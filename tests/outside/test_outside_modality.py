@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from safetensors.numpy import load_file
 
 from tests.workflows.test_serving import ask, free_port
 
@@ -147,6 +148,25 @@ def test_the_champion_predicts_and_serves(
         env=installed, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert served.stdout.split() == ["plain", "striped"]
+
+
+def test_two_processes_train_it_as_one_does_and_the_first_alone_holds_the_folder(
+    registered: dict[str, str], installed: dict[str, str], job: Path
+) -> None:
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    train = ["-m", "offsite", "train", job, "--set", "output=two", "--device", "cpu"]
+    shutil.copytree(job.parent / "output" / "shrunk", job.parent / "two" / "shrunk")
+    done = subprocess.run(
+        [sys.executable, *ranks, *train],
+        env=installed, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone, shared = Path(registered["run"]), job.parent / "two" / "runs"
+    (run,) = shared.glob("*/*/*")
+    one, two = (load_file(folder / "weights.safetensors") for folder in (alone, run))
+    for name, weights in one.items():
+        np.testing.assert_allclose(two[name], weights, atol=1e-4, err_msg=name)
+    assert (run / "cell.json").is_file()
 
 
 def test_a_server_answers_for_it(

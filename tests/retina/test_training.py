@@ -14,6 +14,7 @@ from offsite.retina.by_steps import batch_source, build_algorithm
 from offsite.retina.inference import grade, load_fundus_model
 from offsite.retina.methods import LADDER, METHODS
 from offsite.retina.photographs.of_run import select_photographs
+from offsite.retina.photographs.source import PhotographLoader
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.training.generalisation.names import ALGORITHMS
@@ -122,6 +123,27 @@ def test_a_run_is_the_same_however_it_is_carried_out(prepared, tmp_path):
     other = chosen(files[1], resident_gib=0.0, fit={"prefetch": 2, "checkpoint_every_steps": 1})
     train_retina(prepared.split("corran"), prepared.folder, other, run)
     assert (run / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("name", ["group_dro", pytest.param("deco", marks=pytest.mark.slow)])
+def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_bits(prepared, tmp_path, monkeypatch, name):
+    cohort, given = prepared.split("corran"), settings(name, checkpoint_every_steps=1)
+    train_retina(cohort, prepared.folder, given, tmp_path / "whole")
+    load, later = PhotographLoader.training_batch, []
+
+    def dies(self, items, epoch, times):
+        later.extend([epoch] * (epoch == 1))
+        if len(later) == 2:
+            raise KeyboardInterrupt
+        return load(self, items, epoch, times)
+
+    monkeypatch.setattr(PhotographLoader, "training_batch", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_retina(cohort, prepared.folder, given, tmp_path / "cut")
+    monkeypatch.undo()
+    train_retina(cohort, prepared.folder, given, tmp_path / "cut")
+    whole, cut = ((tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "cut"))
+    assert whole == cut
 
 
 def test_every_method_starts_from_the_same_weights(prepared):

@@ -40,10 +40,10 @@ def test_packed_bags_give_what_bags_one_by_one_give(name):
         alone = aggregator(torch.tensor(bag), torch.tensor([0, len(bag)]))
         start, stop = packed.offsets[number], packed.offsets[number + 1]
         torch.testing.assert_close(
-            alone.embedding[0], together.embedding[number], rtol=0, atol=1e-5
+            alone.embedding[0], together.embedding[number], rtol=0, atol=1e-6
         )
         torch.testing.assert_close(
-            alone.attention, together.attention[start:stop], rtol=0, atol=1e-5
+            alone.attention, together.attention[start:stop], rtol=0, atol=1e-6
         )
 
 
@@ -54,8 +54,8 @@ def test_packed_bags_give_what_padding_with_a_mask_gives_and_the_same_gradients(
     packed, (padded, mask) = Bags.pack(bags), pad(bags)
     pooled = aggregator(packed.rows, packed.offsets)
     embedding, attention = pool(name, aggregator, padded, mask)
-    torch.testing.assert_close(pooled.embedding, embedding, rtol=0, atol=1e-5)
-    torch.testing.assert_close(pooled.attention, attention[mask], rtol=0, atol=1e-5)
+    torch.testing.assert_close(pooled.embedding, embedding, rtol=0, atol=1e-6)
+    torch.testing.assert_close(pooled.attention, attention[mask], rtol=0, atol=1e-6)
     wanted = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(0))
     parameters = list(aggregator.parameters())
     for ours, theirs in zip(
