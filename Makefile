@@ -61,6 +61,7 @@ pages: $(SETUP)  ## write what is made from the code: settings, their schema, pi
 	$(BIN)/offsite workflow settings > docs/settings.md
 	$(BIN)/offsite workflow schema > workflows/pipeline/schemas/configuration.schema.json
 	$(BIN)/python docs/architecture_picture.py
+	$(BIN)/python docs/tables_page.py > /dev/null
 
 lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
 	test ! -e .venv-lock

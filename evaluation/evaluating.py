@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.alarms import alarm_table
 from offsite.evaluation.calibration.table import calibration_table, reliability_table
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.metrics.names import described
@@ -179,7 +180,7 @@ def _tables(
     }
     for part in settings.parts:
         tables |= makers[part]()
-    return tables
+    return tables | {"alarms": alarm_table(tables, settings.metrics.alarm_level)}
 
 
 def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

@@ -83,6 +83,12 @@ class EvaluationSettings(Settings):
         ge=50,
         description="Simulated label sets of a perfectly calibrated model, for its band (number)",
     )
+    alarm_level: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Familywise level (0..1) of all alarms of a page together",
+    )
     net_benefit_thresholds: tuple[float, ...] = Field(
         default=tuple(round(0.05 * step, 2) for step in range(1, 19)),
         min_length=1,

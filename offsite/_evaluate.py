@@ -30,7 +30,7 @@ class Report:
     ----------
     per_site : pandas.DataFrame
         A row per ``split, site, site_role, metric``, with ``value, low, high, n, n_patients,
-        reason`` and more (docs/evaluation/metrics.md). ``site`` may also be ``_pooled``,
+        reason`` and more (docs/evaluation/tables.md). ``site`` may also be ``_pooled``,
         ``_worst`` or ``_gap``.
     classes : tuple of str
         In order.

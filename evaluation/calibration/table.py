@@ -26,53 +26,11 @@ from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.resampling import generator_of, weighted_sums
 from offsite.evaluation.statistics.sites import Site, Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
-COLUMNS = (
-    "task",
-    "calibrator",
-    "site",
-    "site_role",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "null_mean",
-    "null_high",
-    "excess",
-    "n",
-    "n_positive",
-    "n_patients",
-    "reason",
-)
-RELIABILITY_COLUMNS = (
-    "task",
-    "calibrator",
-    "site",
-    "site_role",
-    "bin",
-    "probability",
-    "observed",
-    "low",
-    "high",
-    "band_low",
-    "band_high",
-    "n",
-    "n_positive",
-    "n_patients",
-    "reason",
-)
-METRICS = (
-    "ece",
-    "ece_debiased",
-    "slope",
-    "intercept",
-    "spiegelhalter_z",
-    "brier",
-    "log_loss",
-)
+METRICS = ("ece", "ece_debiased", "slope", "intercept", "spiegelhalter_z", "brier", "log_loss")
 TOP = "_top"
 NONE = "none"
-_COUNTS = ("n", "n_positive", "n_patients")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +72,7 @@ class _Calibrated:
 def calibration_table(
     sites: Sites, calibrators: dict[str, Calibrator] | None = None
 ) -> pd.DataFrame:
-    """A row per task, calibrator, site and metric; ``docs/evaluation/metrics.md`` has the columns.
+    """A row per task, calibrator, site and metric.
 
     Parameters
     ----------
@@ -129,9 +87,7 @@ def calibration_table(
         for calibrated in _cases(sites, calibrators)
         for row in _metric_rows(calibrated, sites.settings)
     ]
-    frame = pd.DataFrame(records, columns=list(COLUMNS))
-    kinds = dict.fromkeys(COLUMNS[5:11], "float64") | dict.fromkeys(_COUNTS, "Int64")
-    return frame.astype(kinds)
+    return SCHEMAS["calibration"].frame(records)
 
 
 def reliability_table(
@@ -143,9 +99,7 @@ def reliability_table(
         for calibrated in _cases(sites, calibrators)
         for row in _bin_rows(calibrated, sites.settings)
     ]
-    frame = pd.DataFrame(records, columns=list(RELIABILITY_COLUMNS))
-    kinds = dict.fromkeys(RELIABILITY_COLUMNS[5:11], "float64")
-    return frame.astype(kinds | dict.fromkeys(("bin", *_COUNTS), "Int64"))
+    return SCHEMAS["reliability"].frame(records)
 
 
 def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predictions:
@@ -201,7 +155,8 @@ def _metric_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Itera
     for name, fit in fits.items():
         numbers: dict[str, Any] = {"reason": missing}
         if fit is not None:
-            numbers = dict(zip(("value", "low", "high"), fit, strict=True)) | {"reason": "ok"}
+            names = ("value", "low", "high", "p_value")
+            numbers = dict(zip(names, fit, strict=True)) | {"reason": "ok"}
         yield calibrated.base | {"metric": name} | numbers
     z = spiegelhalter_z(calibrated.scores, calibrated.positive, units)
     reason = Reason.OK if z is not None else Reason.SINGLE_CLASS

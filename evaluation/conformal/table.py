@@ -13,31 +13,12 @@ from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
 from offsite.evaluation.predictions.roles import HELD_OUT, roles_of
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.statistics.sites import POOLED, Sites
-from offsite.evaluation.tables.frames import nullable_frame
+from offsite.evaluation.statistics.binomial import share_p_value
+from offsite.evaluation.statistics.rows import POOLED, Rows
+from offsite.evaluation.statistics.sites import Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 ALL = "_all"
-COLUMNS = {
-    "site": "str",
-    "site_role": "str",
-    "level": "Float64",
-    "label": "str",
-    "coverage": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "beta_sd": "Float64",
-    "mean_size": "Float64",
-    "singleton_rate": "Float64",
-    "empty_rate": "Float64",
-    "refer_rate": "Float64",
-    "calibrated_at": "str",
-    "n": "Int64",
-    "n_patients": "Int64",
-    "n_calibration": "Int64",
-    "n_effective": "Float64",
-    "weighted": "boolean",
-    "reason": "str",
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,21 +26,26 @@ class _Group:
     """Test rows of a site, or of all sites of a role."""
 
     sites: Sites
-    site: str
-    role: str
-    mask: np.ndarray
+    rows: Rows
 
     @cached_property
-    def rows(self) -> Predictions:
-        return self.sites.predictions.select(self.mask)
+    def probabilities(self) -> np.ndarray:
+        return self.sites.predictions.probabilities[self.rows.index]
 
-    @property
-    def units(self) -> np.ndarray:
-        return self.sites.units[self.mask]
+    @cached_property
+    def labels(self) -> np.ndarray:
+        return self.sites.predictions.labels[self.rows.index]
 
-    @property
-    def patients(self) -> np.ndarray:
-        return self.sites.patients[self.mask]
+    @cached_property
+    def names(self) -> np.ndarray:
+        return self.sites.names[self.rows.index]
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings of rows of the predictions, or log probabilities where there are none."""
+        predictions = self.sites.predictions
+        if predictions.embeddings is not None:
+            return predictions.embeddings[rows]
+        return np.log(np.maximum(predictions.probabilities[rows], 1e-12))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,27 +78,22 @@ def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
         Validation rows of training sites calibrate; test rows are judged.
     settings : ConformalSettings
         Levels, order, binning and back-off.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns as in ``docs/evaluation/ood_and_shift.md``.
     """
     sets = fit_sets(sites.predictions, settings)
     records: list[dict[str, Any]] = []
-    for site, role, mask in sites.groups():
-        group = _Group(sites=sites, site=site, role=role, mask=mask)
+    for rows in sites.shown():
+        group = _Group(sites=sites, rows=rows)
         for level in settings.levels:
             judged = None if sets is None else _judge(group, sets, level)
             records.extend(_describe(group, level, judged))
-        if role == HELD_OUT and site != POOLED and settings.weighted and sets is not None:
+        alone = rows.role == HELD_OUT and rows.name != POOLED
+        if alone and settings.weighted and sets is not None:
             records.extend(_weighted(group, settings))
-    return nullable_frame(records, COLUMNS)
+    return SCHEMAS["conformal"].frame(records)
 
 
 def _judge(group: _Group, sets: ConformalSets, level: float) -> _Judged:
-    rows = group.rows
-    predicted = sets.predict(rows.probabilities, rows.table["site"].to_numpy(str), level)
+    predicted = sets.predict(group.probabilities, group.names, level)
     return _Judged(
         members=predicted.members,
         refer=predicted.refer,
@@ -122,64 +103,57 @@ def _judge(group: _Group, sets: ConformalSets, level: float) -> _Judged:
 
 
 def _weighted(group: _Group, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
-    sites, rows = group.sites, group.rows
-    calibration = sites.roles.calibrate & (sites.predictions.labels >= 0)
-    source = sites.predictions.select(calibration)
-    patients = sites.patients[calibration], sites.patients[group.mask]
-    ratios, site_ratios = density_ratios(_features(source), _features(rows), *patients, settings)
-    counts = np.bincount(source.labels, minlength=len(rows.classes))
+    sites, index = group.sites, group.rows.index
+    known = np.flatnonzero(sites.roles.calibrate & (sites.predictions.labels >= 0))
+    probabilities, labels = sites.predictions.probabilities[known], sites.predictions.labels[known]
+    ratios, site_ratios = density_ratios(
+        group.features(known),
+        group.features(index),
+        sites.patients[known],
+        sites.patients[index],
+        settings,
+    )
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
     used = counts if settings.by_class else np.full(len(counts), counts.sum())
     for level in settings.levels:
         predicted = weighted_sets(
-            (source.probabilities, source.labels, ratios),
-            (rows.probabilities, site_ratios),
-            level,
-            settings,
+            (probabilities, labels, ratios), (group.probabilities, site_ratios), level, settings
         )
         judged = _Judged(
             members=predicted.members,
             refer=predicted.refer,
             local=np.zeros(predicted.members.shape, dtype=bool),
-            bin_rows=np.tile(used, (len(rows), 1)),
+            bin_rows=np.tile(used, (len(index), 1)),
             effective=predicted.effective,
         )
         yield from _describe(group, level, judged)
 
 
-def _features(rows: Predictions) -> np.ndarray:
-    """Embeddings, or log probabilities where there are none."""
-    if rows.embeddings is not None:
-        return rows.embeddings
-    return np.log(np.maximum(rows.probabilities, 1e-12))
-
-
 def _describe(group: _Group, level: float, judged: _Judged | None) -> Iterator[dict[str, Any]]:
-    rows = group.rows
-    for index, label in enumerate((ALL, *rows.classes)):
-        of_label = rows.labels >= 0 if label == ALL else rows.labels == index - 1
+    for index, label in enumerate((ALL, *group.sites.predictions.classes)):
+        of_label = group.labels >= 0 if label == ALL else group.labels == index - 1
         record: dict[str, Any] = {
-            "site": group.site,
-            "site_role": group.role,
+            "site": group.rows.name,
+            "site_role": group.rows.role,
             "level": level,
             "label": label,
             "n": int(of_label.sum()),
-            "n_patients": len(np.unique(group.patients[of_label])),
-            "calibrated_at": "",
+            "n_patients": group.rows.n_patients(of_label),
             "weighted": judged is not None and judged.effective is not None,
-            "reason": _why_not(rows, of_label, judged),
+            "reason": _why_not(group.labels, of_label, judged),
         }
         if judged is not None:
             # Sizes need no labels: over all labels, every row of the site counts.
-            record |= _sizes(judged, np.ones(len(rows), dtype=bool) if label == ALL else of_label)
+            record |= _sizes(judged, np.ones_like(of_label) if label == ALL else of_label)
         if judged is not None and record["reason"] == "ok":
             record |= _coverage(group, judged, of_label, level)
         yield record
 
 
-def _why_not(rows: Predictions, of_label: np.ndarray, judged: _Judged | None) -> str:
-    if judged is None or len(rows) == 0:
+def _why_not(labels: np.ndarray, of_label: np.ndarray, judged: _Judged | None) -> str:
+    if judged is None or len(labels) == 0:
         return "no_samples"
-    if not (rows.labels >= 0).any():
+    if not (labels >= 0).any():
         return "no_labels"
     return "ok" if of_label.any() else "no_samples"
 
@@ -198,11 +172,11 @@ def _sizes(judged: _Judged, of_label: np.ndarray) -> dict[str, Any]:
 
 def _coverage(group: _Group, judged: _Judged, of_label: np.ndarray, level: float) -> dict[str, Any]:
     rows = np.flatnonzero(of_label)
-    labels = group.rows.labels[rows]
+    labels, units = group.labels[rows], group.rows.units[rows]
     covered = judged.members[rows, labels]
-    low, high = group.sites.share_interval(covered, group.units[rows])
+    low, high = group.sites.share_interval(covered, units)
     local, sizes = judged.local[rows, labels], judged.bin_rows[rows, labels]
-    bins = _bins(group.rows.table["site"].to_numpy(str)[rows], labels, local, sizes)
+    bins = _bins(group.names[rows], labels, local, sizes)
     result: dict[str, Any] = {
         "coverage": float(covered.mean()),
         "low": low,
@@ -212,7 +186,12 @@ def _coverage(group: _Group, judged: _Judged, of_label: np.ndarray, level: float
     }
     if judged.effective is not None:
         return result | {"n_effective": float(judged.effective[np.unique(labels)].sum())}
-    return result | {"beta_sd": _combined_sd(bins, level)}
+    deviation = _combined_sd(bins, level)
+    if deviation is not None:
+        # So many calibration cases would spread the coverage as much.
+        like = level * (1 - level) / deviation**2
+        result["p_value"] = share_p_value(covered, units, level, like=like)
+    return result | {"beta_sd": deviation}
 
 
 def _bins(

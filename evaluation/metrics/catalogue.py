@@ -1,15 +1,22 @@
 """All metrics of one sample, for its point estimate and every draw in one pass."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
-from offsite.evaluation.metrics.of_classes import of_calls, of_probabilities, of_ranking
-from offsite.evaluation.metrics.of_tasks import of_task
+from offsite.evaluation.metrics.entries import METRICS, PER_SITE
 from offsite.evaluation.statistics.measured import Measured, Request
 from offsite.evaluation.statistics.samples import Sample
+from offsite.registry import Registry
+
+FUNCTIONS: Registry[Callable[..., Iterator[Measured]]] = Registry(
+    "metric", {name: f"offsite.evaluation.{metric.function}" for name, metric in METRICS.items()}
+)
+"""What measures each metric, by its name; imported when it is asked for."""
 
 
 def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measured]:
-    """Every metric of the request on a sample with at least one row.
+    """Every metric of the per-site table on a sample with at least one row.
 
     Parameters
     ----------
@@ -20,16 +27,8 @@ def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measur
     request : Request
         Classes, tasks and minima.
     """
-    return [
-        *of_ranking(sample, counts, request),
-        *of_calls(sample, counts, request),
-        *of_probabilities(sample, counts),
-        *(
-            measured
-            for task in request.tasks
-            for measured in of_task(sample, counts, task, request)
-        ),
-    ]
+    functions = dict.fromkeys(FUNCTIONS[name] for name in PER_SITE)
+    return [measured for function in functions for measured in function(sample, counts, request)]
 
 
 def metric_names(request: Request) -> list[str]:
@@ -41,6 +40,4 @@ def metric_names(request: Request) -> list[str]:
         units=np.zeros(1, dtype=np.int64),
         n_units=1,
     )
-    return [
-        measured.name for measured in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)
-    ]
+    return [each.name for each in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)]

@@ -1,91 +1,21 @@
-"""The catalogue of metrics: words, direction, range and scale, and which a page shows first."""
+"""Metrics by name: words, direction, range and scale of each, and which a page shows first."""
 
 import difflib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+import re
+from dataclasses import replace
 
 from offsite.errors import InputError
+from offsite.evaluation.metrics.entries import METRICS, Metric
 
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A metric, for all who show, compare, combine or bound it.
-
-    Attributes
-    ----------
-    name : str
-        As in the tables.
-    label, short : str
-        In a sentence, and as a column's heading.
-    limits : (float, float)
-        The range it can take.
-    higher : bool or None
-        Whether more is better; ``None``: neither, as for a prevalence.
-    scale : str
-        On which sites are combined: ``logit`` for shares and areas, ``fisher`` for kappas, ``log``
-        for losses.
-    """
-
-    name: str
-    label: str
-    short: str
-    limits: tuple[float, float] = (0.0, 1.0)
-    higher: bool | None = True
-    scale: Literal["logit", "fisher", "log"] = "logit"
-
-
-def _kappa(name: str, label: str, short: str) -> Metric:
-    return Metric(name=name, label=label, short=short, limits=(-1.0, 1.0), scale="fisher")
-
-
-def _loss(name: str, label: str, short: str, most: float) -> Metric:
-    return Metric(
-        name=name, label=label, short=short, limits=(0.0, most), higher=False, scale="log"
-    )
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(name="auroc", label="AUROC", short="AUROC"),
-        Metric(name="auroc_ovo", label="AUROC over pairs of classes", short="AUROC, pairs"),
-        Metric(name="auprc", label="AUPRC", short="AUPRC"),
-        Metric(
-            name="auprc_at_reference",
-            label="AUPRC at reference prevalence",
-            short="AUPRC, ref.",
-        ),
-        Metric(name="accuracy", label="accuracy", short="Accuracy"),
-        Metric(name="balanced_accuracy", label="balanced accuracy", short="Balanced accuracy"),
-        Metric(name="macro_f1", label="macro-F1", short="Macro-F1"),
-        _kappa("quadratic_weighted_kappa", "quadratic weighted kappa", "Weighted kappa"),
-        _kappa("linear_weighted_kappa", "linear weighted kappa", "Linear kappa"),
-        Metric(name="sensitivity", label="sensitivity", short="Sensitivity"),
-        Metric(name="specificity", label="specificity", short="Specificity"),
-        Metric(name="ppv", label="positive predictive value", short="PPV"),
-        Metric(name="npv", label="negative predictive value", short="NPV"),
-        Metric(name="prevalence", label="prevalence", short="Prevalence", higher=None),
-        _loss("brier", "Brier score", "Brier", 2.0),
-        _loss("log_loss", "log loss", "Log loss", math.inf),
-    )
-}
-"""Every metric there is. Of a class it is called ``<metric>/<class>``, of a task ``<task>/<metric>``."""
 # A page speaks first of what compares between sites of different prevalence.
-PRIMARY = (
-    "auroc",
-    "quadratic_weighted_kappa",
-    "balanced_accuracy",
-    "macro_f1",
-    "accuracy",
-)
+PRIMARY = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "macro_f1", "accuracy")
 HEADLINE = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "macro_f1", "brier")
 _TASK_HEADLINE = ("sensitivity", "specificity")
+_WITH_SHARE = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
 
 
 def described(name: str) -> Metric:
-    """The metric of a name of the per-site table, also of a class or a task.
+    """The metric of a name of any table, also of a class, of a task or of a share of cases.
 
     Raises
     ------
@@ -100,12 +30,19 @@ def described(name: str) -> Metric:
     'AUROC: mild'
     >>> described("referable/brier").limits  # of two classes it is the square of one difference
     (0.0, 1.0)
+    >>> described("accuracy_at_80").label
+    'accuracy of the most confident 80 %'
     """
     if name in METRICS:
         return METRICS[name]
+    shared = _WITH_SHARE.fullmatch(name)
+    if shared and shared[1] in METRICS:
+        known = METRICS[shared[1]]
+        words = (text.replace("x %", f"{shared[2]} %") for text in (known.label, known.short))
+        return replace(known, name=name, label=next(words), short=next(words))
     first, _, last = name.partition("/")
-    known, of = (METRICS[first], last) if first in METRICS else (METRICS.get(last), first)
-    if known is None or not of:
+    found, of = (METRICS[first], last) if first in METRICS else (METRICS.get(last), first)
+    if found is None or not of:
         near = difflib.get_close_matches(name.rsplit("/", 1)[-1], METRICS, cutoff=0.5)
         raise InputError(
             f"no metric '{name}'",
@@ -115,11 +52,11 @@ def described(name: str) -> Metric:
             code="unknown_metric",
         )
     return replace(
-        known,
+        found,
         name=name,
-        label=f"{known.label} for {of}",
-        short=f"{known.short}: {of}",
-        limits=(0.0, 1.0) if known.name == "brier" else known.limits,
+        label=f"{found.label} for {of}",
+        short=f"{found.short}: {of}",
+        limits=(0.0, 1.0) if found.name == "brier" else found.limits,
     )
 
 

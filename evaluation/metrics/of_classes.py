@@ -95,7 +95,7 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
         )
 
 
-def of_probabilities(sample: Sample, counts: np.ndarray) -> Iterator[Measured]:
+def of_probabilities(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
     """Brier score and log loss."""
     rows = np.stack(
         [

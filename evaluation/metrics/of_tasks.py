@@ -1,4 +1,4 @@
-"""Metrics of a binary task over the classes, for the point estimate and every draw."""
+"""Metrics of binary tasks over the classes, for the point estimate and every draw."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,15 @@ from offsite.evaluation.statistics.resampling import weighted_sums
 from offsite.evaluation.statistics.samples import Sample
 
 
-def of_task(sample: Sample, counts: np.ndarray, task: Task, request: Request) -> Iterator[Measured]:
-    """Ranking, prevalence, Brier score, and the shares at the stated threshold."""
+def of_tasks(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+    """Ranking, prevalence, Brier score, and the shares at the stated threshold, of every task."""
+    for task in request.tasks:
+        yield from _of_task(sample, counts, task, request)
+
+
+def _of_task(
+    sample: Sample, counts: np.ndarray, task: Task, request: Request
+) -> Iterator[Measured]:
     scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
     minimum = request.minimum_of_class
     if sample.classes > 2:

@@ -4,14 +4,15 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import t
 
+Fit = tuple[float, float, float, float]
 _EDGE = 1e-6
 _STEPS = 50
 
 
 def slope_and_intercept(
     probabilities: np.ndarray, positive: np.ndarray, units: np.ndarray, confidence: float = 0.95
-) -> dict[str, tuple[float, float, float] | None]:
-    """Logistic recalibration (Cox 1958; Van Calster et al. 2019).
+) -> dict[str, Fit | None]:
+    """Logistic recalibration (Cox 1958; Van Calster et al. 2019), with a test of each.
 
     ``slope``: of logit(y) on logit(p), 1 when perfect, under 1 when over-confident.
     ``intercept``: with the slope held at 1 ("calibration in the large"), 0 when perfect, positive
@@ -27,24 +28,34 @@ def slope_and_intercept(
     Returns
     -------
     dict
-        Value, low and high by name; ``None`` where the fit does not exist (one class, or the
-        classes are separated).
+        Value, low, high and p-value by name: of a slope under 1 (one-sided), of an intercept
+        that is not 0. ``None`` where the fit does not exist (one class, or the classes are
+        separated).
     """
     scores = logit(np.clip(probabilities, _EDGE, 1 - _EDGE))
     truth = positive.astype(np.float64)
     ones = np.ones((len(scores), 1))
-    fits: dict[str, tuple[float, float, float] | None] = {"slope": None, "intercept": None}
+    fits: dict[str, Fit | None] = {"slope": None, "intercept": None}
     if 0 < truth.sum() < len(truth) and units.max() > 0:
         both = np.column_stack([ones, scores])
-        fits["slope"] = _fitted(both, np.zeros(len(scores)), truth, units, confidence)
-        fits["intercept"] = _fitted(ones, scores, truth, units, confidence)
+        slope = _fitted(both, np.zeros(len(scores)), truth, units)
+        offset = _fitted(ones, scores, truth, units)
+        tail = t.ppf((1 + confidence) / 2, units.max())
+        if slope is not None:
+            value, error = slope
+            below = t.cdf((value - 1) / error, units.max())
+            fits["slope"] = value, value - tail * error, value + tail * error, float(below)
+        if offset is not None:
+            value, error = offset
+            apart = 2 * t.sf(abs(value) / error, units.max())
+            fits["intercept"] = value, value - tail * error, value + tail * error, float(apart)
     return fits
 
 
 def _fitted(
-    design: np.ndarray, offset: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence: float
-) -> tuple[float, float, float] | None:
-    """Last coefficient of a logistic regression with its interval, by Newton's method."""
+    design: np.ndarray, offset: np.ndarray, truth: np.ndarray, units: np.ndarray
+) -> tuple[float, float] | None:
+    """Last coefficient of a logistic regression with its standard error, by Newton's method."""
     coefficients = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         chance = expit(design @ coefficients + offset)
@@ -63,9 +74,7 @@ def _fitted(
     np.add.at(sums, units, design * (truth - chance)[:, None])
     inverse = np.linalg.inv(information)
     variance = inverse @ (sums.T @ sums) @ inverse * number / (number - 1)
-    width = t.ppf((1 + confidence) / 2, number - 1) * np.sqrt(variance[-1, -1])
-    value = float(coefficients[-1])
-    return value, float(value - width), float(value + width)
+    return float(coefficients[-1]), float(np.sqrt(variance[-1, -1]))
 
 
 def spiegelhalter_z(

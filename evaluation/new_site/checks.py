@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import beta
 
-from offsite.evaluation.statistics.binomial import effective_counts, exact_interval
+from offsite.evaluation.statistics.binomial import at_most, effective_counts, exact_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 
 
@@ -149,19 +148,10 @@ def _check(
         n_patients=units,
     )
     if few_is_bad:
-        p_value, good = _at_most(successes, trials, target), low >= target
+        p_value, good = at_most(successes, trials, target), low >= target
     else:
-        p_value, good = 1 - _at_most(successes - 1, trials, target), high <= target
+        p_value, good = 1 - at_most(successes - 1, trials, target), high <= target
     verdict = CheckResult.HOLDS if good else CheckResult.UNCLEAR
     if p_value < 1 - level:
         verdict = CheckResult.FAILS
     return ShareCheck(estimate=estimate, target=target, p_value=p_value, verdict=verdict)
-
-
-def _at_most(successes: float, trials: float, share: float) -> float:
-    """P(at most so many successes), continued to numbers that are not whole by the Beta law."""
-    if successes >= trials:
-        return 1.0
-    if successes < 0:
-        return 0.0
-    return float(beta.sf(share, successes + 1, trials - successes))

@@ -42,11 +42,11 @@ class Fitted:
     reason: str = "ok"
 
 
-def usable_logits(predictions: Predictions) -> np.ndarray:
+def usable_logits(predictions: Predictions, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
     """The logits, or log probabilities in their stead (equal up to a constant of each row)."""
     if predictions.logits is not None:
-        return predictions.logits
-    return np.log(np.maximum(predictions.probabilities, _TINY))
+        return np.asarray(predictions.logits[rows])
+    return np.log(np.maximum(predictions.probabilities[rows], _TINY))
 
 
 def usable_embeddings(predictions: Predictions) -> np.ndarray:

@@ -45,13 +45,15 @@ class OodSettings(Settings):
         ge=2,
         description="Patient-grouped folds of cross-fitting where no validation rows exist",
     )
-    resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
+    resamples: int = Field(
+        default=500, ge=50, description="Draws of the per-site tables that are used, at most"
+    )
     minimum_rows: int = Field(
         default=10,
         ge=2,
         description="Fewest rows of a site (or of errors) for a metric to be given",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of thinning, folds and resamples")
+    seed: int = Field(default=0, ge=0, description="Seed of thinning and folds")
 
     @field_validator("detectors")
     @classmethod

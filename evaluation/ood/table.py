@@ -1,59 +1,67 @@
 """The table of out-of-distribution scores: what each detector notices at each site."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.ood.detector import Head
 from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
-from offsite.evaluation.ood.metrics import Separation, separation
+from offsite.evaluation.ood.metrics import Scored, false_positive_rates
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.statistics.patient_weights import patient_weights
-from offsite.evaluation.statistics.sites import POOLED, Sites
-from offsite.evaluation.tables.frames import nullable_frame
+from offsite.evaluation.statistics.binomial import share_p_value
+from offsite.evaluation.statistics.delong import auroc_interval, placements
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.rows import Rows, together
+from offsite.evaluation.statistics.sites import Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
-COLUMNS = {
-    "detector": "str",
-    "category": "str",
-    "site": "str",
-    "site_role": "str",
-    "metric": "str",
-    "value": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "n": "Int64",
-    "n_positive": "Int64",
-    "n_patients": "Int64",
-    "n_reference": "Int64",
-    "threshold": "Float64",
-    "threshold_from": "str",
-    "reason": "str",
-}
-SEPARATIONS = ("auroc", "fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught")
+_FPR = ("fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught")
 _ROLE_OF = {"in_distribution": TRAINING, "covariate_shifted": HELD_OUT}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Group:
-    """Rows of one site (or set) in one category, with their bootstrap weights."""
+    """Rows of one site (or set), or of all, in one category."""
 
     category: str
-    site: str
-    rows: Predictions
-    units: np.ndarray
-    patients: np.ndarray
-    weights: np.ndarray
+    rows: Rows
     sites: Sites
 
-    @property
-    def n_units(self) -> int:
-        return len(np.unique(self.units))
+    def labels(self) -> np.ndarray:
+        return self.sites.predictions.labels[self.rows.index]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Detected:
+    """A detector with its scores of every group's rows."""
+
+    fitted: Fitted
+    groups: list[_Group]
+    scores: list[np.ndarray]
+    settings: OodSettings
+
+    def record(self, group: _Group, metric: str, **values: Any) -> dict[str, Any]:
+        detector = self.fitted.detector
+        return {
+            "detector": self.fitted.name,
+            "category": group.category,
+            "site": group.rows.name,
+            "site_role": _ROLE_OF.get(group.category, ""),
+            "metric": metric,
+            "n": len(group.rows),
+            "n_patients": group.rows.n_patients(),
+            "threshold": None if detector is None else detector.threshold,
+            "threshold_from": self.fitted.threshold_from,
+            "reason": self.fitted.reason,
+            **values,
+        }
 
 
 def ood_table(
@@ -63,14 +71,14 @@ def ood_table(
     near: Predictions | None = None,
     head: Head | None = None,
 ) -> pd.DataFrame:
-    """A row per detector, category, site and metric; ``docs/evaluation/ood_and_shift.md`` has them.
+    """A row per detector, category, site and metric.
 
     Parameters
     ----------
     sites : Sites
         Rows of all splits; detectors are fitted on training rows of training sites only.
     settings : OodSettings
-        Detectors, threshold, resamples and seed.
+        Detectors, threshold, and how many of the sites' draws are used.
     far, near : Predictions, optional
         The same model's predictions on images it was never meant for (far), or of another kind
         from the same modality (near); every row counts, a set per value of ``site``.
@@ -84,11 +92,13 @@ def ood_table(
     """
     for other in (far, near):
         _check_same_model(sites.predictions, other)
-    groups = _groups(sites, far, near, settings)
+    groups = _groups(sites, far, near)
     records: list[dict[str, Any]] = []
     for fitted in fit_detectors(sites.predictions, settings, head):
-        records.extend(_rows_of(fitted, groups, settings))
-    return nullable_frame(records, COLUMNS)
+        scores = _scores(fitted, groups)
+        detected = _Detected(fitted=fitted, groups=groups, scores=scores, settings=settings)
+        records.extend(_rows_of(detected))
+    return SCHEMAS["ood"].frame(records)
 
 
 def _check_same_model(predictions: Predictions, other: Predictions | None) -> None:
@@ -103,166 +113,144 @@ def _check_same_model(predictions: Predictions, other: Predictions | None) -> No
         )
 
 
-def _groups(
-    sites: Sites, far: Predictions | None, near: Predictions | None, settings: OodSettings
-) -> list[_Group]:
-    sets: list[tuple[str, str, Sites, np.ndarray]] = []
-    for category, role in (("in_distribution", TRAINING), ("covariate_shifted", HELD_OUT)):
-        of_role = sites.roles.test & (sites.roles.site_role == role)
-        sets.append((category, POOLED, sites, of_role))
-        sets.extend(
-            (category, name, sites, mask)
-            for name, known, mask in sites.groups()
-            if known == role and name != POOLED
-        )
+def _groups(sites: Sites, far: Predictions | None, near: Predictions | None) -> list[_Group]:
+    """Each category pooled and by site; the pooled in-distribution test stands first."""
+    sets = [(category, sites, role) for category, role in _ROLE_OF.items()]
     for category, rows in (("near", near), ("far", far)):
         if rows is not None:
-            other = Sites.of(rows, sites.settings)
-            sets.append((category, POOLED, other, np.ones(len(rows), dtype=bool)))
-            names = sorted(set(other.names))
-            sets.extend((category, name, other, other.names == name) for name in names)
-    generator = np.random.default_rng(np.random.SeedSequence(settings.seed))
+            tested = replace(rows, table=rows.table.assign(split="test", site_role=HELD_OUT))
+            sets.append((category, Sites.of(tested, sites.settings, draws=category), HELD_OUT))
     return [
-        _Group(
-            category=category,
-            site=site,
-            rows=among.predictions.select(mask),
-            units=among.units[mask],
-            patients=among.patients[mask],
-            weights=patient_weights(among.units[mask], settings.resamples, generator),
-            sites=among,
-        )
-        for category, site, among, mask in sets
+        _Group(category=category, rows=rows, sites=among)
+        for category, among, role in sets
+        for members in [[rows for rows in among.every if rows.role == role]]
+        for rows in [together(role, members), *members]
     ]
 
 
-def _rows_of(
-    fitted: Fitted, groups: list[_Group], settings: OodSettings
-) -> Iterator[dict[str, Any]]:
-    scores = [_scores(fitted, group.rows) for group in groups]
-    reference, reference_scores = groups[0], scores[0]  # the pooled in-distribution test
-    for group, group_scores in zip(groups, scores, strict=True):
-        if group.category in ("covariate_shifted", "near", "far"):
-            yield from _separations(
-                fitted, group, group_scores, reference, reference_scores, settings.minimum_rows
+def _scores(fitted: Fitted, groups: list[_Group]) -> list[np.ndarray]:
+    """Scores of the rows of each group; those of all rows are the scores of their sites."""
+    known: dict[int, np.ndarray] = {}
+    for group in groups:
+        rows, index = group.sites.predictions, group.rows.index
+        scores = known.setdefault(id(group.sites), np.full(len(rows), np.nan))
+        if fitted.detector is not None and len(group.rows.draws) == 1 and len(index):
+            scores[index] = fitted.detector.score(
+                usable_embeddings(rows)[index], usable_logits(rows, index)
             )
-        yield _flag_rate(fitted, group, group_scores)
-    for group, group_scores in zip(groups, scores, strict=True):
-        if group.category in ("in_distribution", "covariate_shifted"):
-            yield _error_detection(fitted, group, group_scores, settings.minimum_rows)
+    return [known[id(group.sites)][group.rows.index] for group in groups]
 
 
-def _scores(fitted: Fitted, rows: Predictions) -> np.ndarray:
-    if fitted.detector is None:
-        return np.full(len(rows), np.nan)
-    return fitted.detector.score(usable_embeddings(rows), usable_logits(rows))
+def _rows_of(detected: _Detected) -> Iterator[dict[str, Any]]:
+    rates = _rates(detected)
+    for place, group in enumerate(detected.groups):
+        if group.category != "in_distribution":
+            yield from _separations(detected, place, rates.get(place))
+        yield _flag_rate(detected, group, detected.scores[place])
+    for group, scores in zip(detected.groups, detected.scores, strict=True):
+        if group.category in _ROLE_OF:
+            yield _error_detection(detected, group, scores)
 
 
-def _record(fitted: Fitted, group: _Group, metric: str, **values: Any) -> dict[str, Any]:
-    detector = fitted.detector
-    return {
-        "detector": fitted.name,
-        "category": group.category,
-        "site": group.site,
-        "site_role": _ROLE_OF.get(group.category, ""),
-        "metric": metric,
-        "value": None,
-        "low": None,
-        "high": None,
-        "n": len(group.rows),
-        "n_positive": None,
-        "n_patients": len(np.unique(group.patients)),
-        "n_reference": None,
-        "threshold": None if detector is None else detector.threshold,
-        "threshold_from": fitted.threshold_from,
-        "reason": fitted.reason,
-        **values,
-    }
+def _why_not(detected: _Detected, group: _Group) -> str:
+    fewest = min(len(group.rows), len(detected.groups[0].rows))
+    if detected.fitted.reason != "ok" or fewest >= detected.settings.minimum_rows:
+        return detected.fitted.reason
+    return "no_samples" if fewest == 0 else "too_few"
+
+
+def _rates(detected: _Detected) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Both false-positive rates of every group that has them, by its place."""
+    draws = 1 + detected.settings.resamples
+    places = [
+        place
+        for place, group in enumerate(detected.groups)
+        if group.category != "in_distribution" and _why_not(detected, group) == "ok"
+    ]
+    if not places:
+        return {}
+    familiar, *others = (
+        Scored.of(detected.scores[place], rows.units, rows.counts[:draws])
+        for place in [0, *places]
+        for rows in [detected.groups[place].rows]
+    )
+    return dict(zip(places, false_positive_rates(familiar, others), strict=True))
 
 
 def _separations(
-    fitted: Fitted,
-    group: _Group,
-    scores: np.ndarray,
-    reference: _Group,
-    reference_scores: np.ndarray,
-    minimum: int,
+    detected: _Detected, place: int, rates: tuple[np.ndarray, np.ndarray] | None
 ) -> Iterator[dict[str, Any]]:
-    counts = {"n_positive": len(scores), "n_reference": len(reference_scores)}
-    reason = fitted.reason
-    if reason == "ok" and min(counts.values()) < minimum:
-        reason = "no_samples" if min(counts.values()) == 0 else "too_few"
-    if reason != "ok":
-        for metric in SEPARATIONS:
-            yield _record(fitted, group, metric, **counts, reason=reason)
+    group, familiar = detected.groups[place], detected.groups[0]
+    counts = {"n_positive": len(group.rows), "n_reference": len(familiar.rows)}
+    if rates is None:
+        reason = _why_not(detected, group)
+        for metric in ("auroc", *_FPR):
+            yield detected.record(group, metric, **counts, reason=reason)
         return
-    together = np.concatenate([reference_scores, scores])
-    positive = np.arange(len(together)) >= len(reference_scores)
-    point = separation(together, positive)
-    draws = separation(together, positive, np.hstack([reference.weights, group.weights]))
-    units = min(group.n_units, reference.n_units)
-    for metric in SEPARATIONS:
-        yield _record(
-            fitted, group, metric, **counts, **_interval(group, point, draws, metric, units)
-        )
+    scores = np.concatenate([detected.scores[0], detected.scores[place]])
+    units = np.concatenate([familiar.rows.units, group.rows.units + familiar.rows.n_units])
+    foreign = np.arange(len(scores)) >= len(familiar.rows)
+    yield detected.record(group, "auroc", **counts, **_area(group, scores, foreign, units))
+    for metric, draws in zip(_FPR, rates, strict=True):
+        fewest = min(group.rows.n_units, familiar.rows.n_units)
+        interval = group.sites.interval(draws[1:], fewest)
+        reason = Reason.OK if interval else Reason.INTERVAL_UNSTABLE
+        low, high = interval or (None, None)
+        values = {"value": float(draws[0]), "low": low, "high": high, "reason": reason.value}
+        yield detected.record(group, metric, **counts, **values)
 
 
-def _interval(
-    group: _Group, point: Separation, draws: Separation, metric: str, units: int
+def _area(
+    group: _Group, scores: np.ndarray, positive: np.ndarray, units: np.ndarray
 ) -> dict[str, Any]:
-    interval = group.sites.interval(getattr(draws, metric), units)
-    value = float(getattr(point, metric)[0])
-    if interval is None:
-        return {"value": value, "reason": "interval_unstable"}
-    return {"value": value, "low": interval[0], "high": interval[1], "reason": "ok"}
+    """AUROC with its interval by placement values, as in the per-site table."""
+    placed = placements(scores, positive, units)
+    low, high = auroc_interval(placed, group.sites.settings.confidence)
+    return {"value": placed.auroc, "low": min(low, placed.auroc), "high": max(high, placed.auroc)}
 
 
-def _flag_rate(fitted: Fitted, group: _Group, scores: np.ndarray) -> dict[str, Any]:
-    if fitted.detector is None or len(scores) == 0:
-        reason = fitted.reason if fitted.detector is None else "no_samples"
-        return _record(fitted, group, "flag_rate", reason=reason)
-    flags = fitted.detector.flag(scores)
-    low, high = group.sites.share_interval(flags, group.units)
-    return _record(
-        fitted,
-        group,
-        "flag_rate",
-        value=float(flags.mean()),
-        low=low,
-        high=high,
-        n_positive=int(flags.sum()),
-    )
+def _flag_rate(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
+    detector = detected.fitted.detector
+    if detector is None or len(scores) == 0:
+        reason = "no_samples" if detector is not None else detected.fitted.reason
+        return detected.record(group, "flag_rate", reason=reason)
+    flags = detector.flag(scores)
+    low, high = group.sites.share_interval(flags, group.rows.units)
+    # One site may flag somewhat more by nature; twice the expected share is worth a word.
+    most = 2 * (1 - detected.settings.kept)
+    values = {
+        "value": float(flags.mean()),
+        "low": low,
+        "high": high,
+        "n_positive": int(flags.sum()),
+        "p_value": share_p_value(~flags, group.rows.units, 1 - most, like=detector.n),
+    }
+    return detected.record(group, "flag_rate", **values)
 
 
-def _error_detection(
-    fitted: Fitted, group: _Group, scores: np.ndarray, minimum: int
-) -> dict[str, Any]:
-    labelled = group.rows.labels >= 0
-    truth = group.rows.labels[labelled]
-    wrong = group.rows.probabilities[labelled].argmax(axis=1) != truth
-    errors = int(wrong.sum())
+def _error_detection(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
+    known = group.labels() >= 0
+    index = group.rows.index[known]
+    predictions = group.sites.predictions
+    wrong = predictions.probabilities[index].argmax(axis=1) != predictions.labels[index]
     values: dict[str, Any] = {
         "category": "error",
         "n": len(wrong),
-        "n_positive": errors,
-        "n_patients": len(np.unique(group.patients[labelled])),
+        "n_positive": int(wrong.sum()),
+        "n_patients": group.rows.n_patients(known),
+        "reason": detected.fitted.reason,
     }
-    values["reason"] = fitted.reason
-    if fitted.detector is not None:
-        values["reason"] = _why_not(len(group.rows), len(wrong), errors, minimum)
+    if detected.fitted.detector is not None:
+        values["reason"] = _no_errors(len(known), wrong, detected.settings.minimum_rows)
     if values["reason"] == "ok":
-        point = separation(scores[labelled], wrong)
-        draws = separation(scores[labelled], wrong, group.weights[:, labelled])
-        units = len(np.unique(group.units[labelled]))
-        values |= _interval(group, point, draws, "auroc", units)
-    return _record(fitted, group, "auroc", **values)
+        values |= _area(group, scores[known], wrong, group.rows.units[known])
+    return detected.record(group, "auroc", **values)
 
 
-def _why_not(rows: int, labelled: int, errors: int, minimum: int) -> str:
-    if rows == 0:
-        return "no_samples"
-    if labelled == 0:
-        return "no_labels"
-    if errors in (0, labelled):
-        return "single_class"
-    return "ok" if labelled >= minimum and errors >= 2 else "too_few"
+def _no_errors(rows: int, wrong: np.ndarray, minimum: int) -> str:
+    if len(wrong) == 0:
+        return "no_labels" if rows else "no_samples"
+    undefined = why_undefined(wrong, 2)
+    if undefined is not None:
+        return undefined.value
+    return "ok" if len(wrong) >= minimum else "too_few"

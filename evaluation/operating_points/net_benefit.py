@@ -12,25 +12,7 @@ from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.resampling import weighted_sums
 from offsite.evaluation.statistics.sites import Site, Sites
-
-COLUMNS = (
-    "task",
-    "site",
-    "site_role",
-    "threshold",
-    "net_benefit",
-    "low",
-    "high",
-    "treat_all",
-    "treat_none",
-    "advantage",
-    "advantage_low",
-    "advantage_high",
-    "n",
-    "n_positive",
-    "n_patients",
-    "reason",
-)
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +69,7 @@ def decision_curve(
 
 
 def net_benefit_table(sites: Sites) -> pd.DataFrame:
-    """A row per task, site and threshold; ``docs/evaluation/metrics.md`` has the columns.
+    """A row per task, site and threshold.
 
     The advantage is over the better of treating all and treating none as they stand at the
     site; the draws of all thresholds are the same.
@@ -98,10 +80,7 @@ def net_benefit_table(sites: Sites) -> pd.DataFrame:
         for site in [*sites.single, *sites.pools]
         for row in _site_rows(site, task, sites)
     ]
-    numbers = [*COLUMNS[3:12]]
-    counts = ("n", "n_positive", "n_patients")
-    frame = pd.DataFrame(records, columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
+    return SCHEMAS["net_benefit"].frame(records)
 
 
 def _site_rows(site: Site, task: Task, sites: Sites) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.metrics.entries import measured_by
 from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.metrics.thresholds import (
     Outcomes,
@@ -14,49 +15,21 @@ from offsite.evaluation.metrics.thresholds import (
     outcomes,
     shares_at,
 )
-from offsite.evaluation.operating_points.choosing import Threshold, choose_thresholds
+from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, Threshold, choose_thresholds
 from offsite.evaluation.predictions.roles import TRAINING, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import effective_counts, share_p_value
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, share
-from offsite.evaluation.statistics.resampling import generator_of, sample_counts, with_point
+from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
 from offsite.evaluation.statistics.samples import sample_of
 from offsite.evaluation.statistics.sites import Site, Sites, reference_prevalences
+from offsite.evaluation.tables.schemas import SCHEMAS
 
-COLUMNS = (
-    "task",
-    "rule",
-    "target_sensitivity",
-    "threshold",
-    "chosen_n_positive",
-    "site",
-    "site_role",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "n",
-    "n_positive",
-    "n_patients",
-    "reason",
-)
-METRICS = (
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "flag_rate",
-    "transfer_gap",
-    "needed_threshold",
-    "specificity_at_needed",
-    "ppv_at_reference",
-    "npv_at_reference",
-    "expected_cost",
-    "expected_cost_at_reference",
-)
+METRICS = (*AT_THRESHOLD, *measured_by("operating_points.table:measured_at"))
 CHOSEN = "_chosen"
 
 
@@ -66,7 +39,7 @@ class _Carried:
 
     site: Site
     task: Task
-    threshold: float
+    threshold: Threshold
     reference: float | None
 
     @property
@@ -79,7 +52,7 @@ class _Carried:
 
 
 def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = None) -> pd.DataFrame:
-    """A row per task, rule, site and metric; ``docs/evaluation/metrics.md`` has the columns.
+    """A row per task, rule, site and metric.
 
     Parameters
     ----------
@@ -92,38 +65,37 @@ def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = Non
     predictions, settings = sites.predictions, sites.settings
     tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
     references = reference_prevalences(predictions, list(tasks.values()))
-    places = [_chosen_rows(predictions, settings), *sites.single, *sites.pools]
+    chosen = _chosen_rows(predictions, settings)
     carried = choose_thresholds(predictions, settings) if thresholds is None else thresholds
     records: list[dict[str, Any]] = []
     for threshold in carried:
-        task = tasks[threshold.task]
-        for site in places:
-            if site.name != CHOSEN or threshold.rule != "stated":
-                reference = references.get(task.name)
-                records.extend(_site_rows(site, task, threshold, reference, settings))
-    kinds = dict.fromkeys(("threshold", "value", "low", "high"), "float64")
-    counts = dict.fromkeys(("n", "n_positive", "n_patients"), "Int64")
-    return pd.DataFrame(records, columns=list(COLUMNS)).astype(kinds | counts)
+        task, of_rule = tasks[threshold.task], threshold.rule != "stated"
+        promise: dict[str, Measured] = {}
+        for site in [*([chosen] if of_rule else []), *sites.single, *sites.pools]:
+            carried_to = _Carried(
+                site=site, task=task, threshold=threshold, reference=references.get(task.name)
+            )
+            rows, measured = _site_rows(carried_to, promise, settings)
+            promise = measured if site is chosen else promise
+            records.extend(rows)
+    return SCHEMAS["operating_points"].frame(records)
 
 
 def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site:
     rows = predictions.select(roles_of(predictions.table).calibrate)
     sample = sample_of(rows, settings.unit)
-    draws = sample_counts(sample, settings.resamples, generator_of(settings.seed, CHOSEN))
-    return Site(
-        name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, counts=with_point(draws)
-    )
+    generator = generator_of(settings.seed, CHOSEN)
+    counts = point_and_draws(sample.units, sample.labels, settings.resamples, generator)
+    return Site(name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, counts=counts)
 
 
 def _site_rows(
-    site: Site,
-    task: Task,
-    threshold: Threshold,
-    reference: float | None,
-    settings: EvaluationSettings,
-) -> Iterator[dict[str, Any]]:
+    carried: _Carried, promise: dict[str, Measured], settings: EvaluationSettings
+) -> tuple[list[dict[str, Any]], dict[str, Measured]]:
+    """The rows of one threshold at one site, and what was measured there."""
+    site, threshold = carried.site, carried.threshold
     base = {
-        "task": task.name,
+        "task": carried.task.name,
         "rule": threshold.rule,
         "target_sensitivity": threshold.target_sensitivity,
         "threshold": threshold.value,
@@ -135,18 +107,37 @@ def _site_rows(
     if reason is Reason.OK:
         reason = Reason(threshold.reason)
     if reason is not Reason.OK or threshold.value is None:
-        for metric in METRICS:
-            nothing = Estimate(value=None, n=site.sample.n, reason=reason)
-            yield base | _numbers(metric, nothing)
-        return
-    carried = _Carried(site=site, task=task, threshold=threshold.value, reference=reference)
-    measured = {each.name: each for each in _measured(carried)}
+        nothing = Estimate(value=None, n=site.sample.n, reason=reason)
+        return [base | nothing.cells() | {"metric": metric} for metric in METRICS], {}
+    measured = {each.name: each for each in measured_at(carried, threshold.value)}
+    p_values = _p_values(measured, promise, threshold.target_sensitivity)
+    rows = []
     for metric in METRICS:
         source = "sensitivity" if metric == "transfer_gap" else metric
         value = estimate(measured[source], site.sample, settings)
         if metric == "transfer_gap":
             value = _transfer_gap(value, threshold.target_sensitivity)
-        yield base | _numbers(metric, value)
+        told = {"metric": metric, "p_value": p_values.get(metric)}
+        rows.append(base | value.cells() | told)
+    return rows, measured
+
+
+def _p_values(
+    measured: dict[str, Measured], promise: dict[str, Measured], target: float
+) -> dict[str, float]:
+    """How likely so little is by chance, where the threshold keeps what it promised."""
+    found = {}
+    for metric, name in (("transfer_gap", "sensitivity"), ("specificity", "specificity")):
+        hits, units = measured[name].hits, measured[name].units
+        if hits is None or units is None or not len(hits):
+            continue
+        known, like = (target if name == "sensitivity" else None), np.inf
+        if promise and (there := promise[name]).hits is not None and len(there.hits):
+            like = effective_counts(there.hits, there.units)[1]
+            known = target if known is not None else float(there.hits.mean())
+        if known is not None:
+            found[metric] = share_p_value(hits, units, known, like=like)
+    return found
 
 
 def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
@@ -166,9 +157,10 @@ def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
     )
 
 
-def _measured(carried: _Carried) -> Iterator[Measured]:
+def measured_at(carried: _Carried, threshold: float) -> Iterator[Measured]:
+    """What the threshold yields at the site, for the estimate and every draw."""
     sample, counts = carried.site.sample, carried.site.counts
-    flagged = carried.scores >= carried.threshold
+    flagged = carried.scores >= threshold
     seen = outcomes(sample, counts, flagged, carried.positive)
     yield from shares_at(sample, counts, flagged, carried.positive)
     rate = (seen.caught + seen.alarms) / seen.total
@@ -226,16 +218,3 @@ def _plain(
         n_positive=int(carried.positive.sum()),
         undefined=undefined,
     )
-
-
-def _numbers(metric: str, value: Estimate) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "n": value.n,
-        "n_positive": value.n_positive,
-        "n_patients": value.n_patients,
-        "reason": value.reason.value,
-    }

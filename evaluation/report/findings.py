@@ -6,11 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from offsite.evaluation.alarms import FEW_PATIENTS, alarm_table
 from offsite.evaluation.metrics.names import PRIMARY, described, primary_metric
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import present
-
-FEW_PATIENTS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +62,12 @@ class Findings:
             for row in records(self.table)
         }
         self._roles = dict(zip(single["site"], single["site_role"], strict=True))
+        asked = evaluated.tables.get("alarms")
+        self.alarms = alarm_table(evaluated.tables, 0.05) if asked is None else asked
+        raised = self.alarms[self.alarms["raised"].astype(bool)]
+        self._raised = set(
+            zip(*(raised[name] for name in ("alarm", "task", "site", "site_role")), strict=True)
+        )
 
     def sites(self, role: str | None = None) -> list[str]:
         """Sites of a role (or all), the worst first by the primary metric, undefined ones last."""
@@ -91,9 +96,9 @@ class Findings:
         estimate = self._rows.get((site, self._roles.get(site, ""), metric))
         return estimate or _absent(site, self._roles.get(site, ""))
 
-    def firm(self, row: Mapping[str, Any]) -> bool:
-        """Whether the site of a table's row has enough patients for a conclusion."""
-        return not self.size(str(row["site"])).few
+    def raised(self, alarm: str, row: Mapping[str, Any], task: str = "") -> bool:
+        """Whether the site of a table's row is accused, beyond chance over the whole page."""
+        return (alarm, task, row["site"], row["site_role"]) in self._raised
 
     def summary(self, name: str, role: str, metric: str) -> SiteEstimate | None:
         """``_pooled``, ``_worst`` or ``_gap`` of a role, where the table has it."""

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from offsite.evaluation.ood.metrics import separation
 from offsite.evaluation.predictions.roles import patient_folds
-from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
-from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.shift.two_sample import TwoSample, cluster_codes, patient_assignments
+from offsite.evaluation.statistics.delong import auroc_interval, placements
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,13 +22,13 @@ class ClassifierTest:
     ----------
     test : TwoSample
         Of the out-of-fold AUROC (.5: no shift seen).
-    low, high : float or None
+    low, high : float
         Interval of the AUROC over patients, for the fitted classifiers.
     """
 
     test: TwoSample
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 def classifier_test(
@@ -40,7 +38,6 @@ def classifier_test(
     second_patients: np.ndarray,
     *,
     permutations: int,
-    resamples: int,
     folds: int = 5,
     ridge: float = 0.1,
     confidence: float = 0.95,
@@ -57,8 +54,8 @@ def classifier_test(
         n x D and m x D features.
     first_patients, second_patients : numpy.ndarray
         n and m names.
-    permutations, resamples, folds, seed : int
-        For the null, for the interval, of patients, and of all three.
+    permutations, folds, seed : int
+        Of patients for the null, of patients, and of both.
     ridge : float
         Penalty as a share of the mean squared norm of the standardised features.
     confidence : float
@@ -71,9 +68,8 @@ def classifier_test(
     """
     pooled = np.concatenate([first, second])
     inside = np.arange(len(pooled)) < len(first)
-    patients = np.concatenate([first_patients, second_patients]).astype(str)
-    units = min(len(np.unique(first_patients)), len(np.unique(second_patients)))
-    if units < 2:
+    patients = cluster_codes(inside, np.concatenate([first_patients, second_patients]))
+    if min(len(np.unique(patients[side])) for side in (inside, ~inside)) < 2:
         return None
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     assignments = patient_assignments(inside, patients, permutations, generator)
@@ -82,11 +78,7 @@ def classifier_test(
     test = TwoSample.of(_auroc_columns(scores, assignments))
     if test is None:
         return None
-    weights = np.hstack(
-        [patient_weights(rows, resamples, generator) for rows in (first_patients, second_patients)]
-    )
-    draws = separation(scores[:, 0], inside, weights).auroc
-    low, high = percentile_interval(draws, units, confidence) or (None, None)
+    low, high = auroc_interval(placements(scores[:, 0], inside, patients), confidence)
     return ClassifierTest(test=test, low=low, high=high)
 
 

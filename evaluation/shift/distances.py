@@ -65,7 +65,6 @@ def whitened_mean_distance(first: FeatureStats, second: FeatureStats) -> float:
 def against_null(
     site: np.ndarray,
     reference: np.ndarray,
-    site_patients: np.ndarray,
     reference_patients: np.ndarray,
     distances: dict[str, Distance],
     *,
@@ -81,8 +80,8 @@ def against_null(
     ----------
     site, reference : numpy.ndarray
         n x D and m x D features.
-    site_patients, reference_patients : numpy.ndarray
-        n and m names; halves share no patient.
+    reference_patients : numpy.ndarray
+        m names; halves share no patient.
     distances : dict of str to function
         By name.
     splits : int

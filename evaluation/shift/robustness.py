@@ -6,7 +6,6 @@ import numpy as np
 
 from offsite.evaluation.ood.neighbour_detectors import unit
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.patient_weights import patient_weights
 
 _BLOCK = 1024
 
@@ -41,10 +40,9 @@ def robustness_index(
     sites: np.ndarray,
     patients: np.ndarray,
     *,
+    weights: np.ndarray,
     neighbours: tuple[int, ...] = (5, 10, 20, 40),
-    resamples: int = 500,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> RobustnessIndex | None:
     """``SO / (SO + OS)`` over the k nearest neighbours of each row (PathoROB, Kömen et al. 2025).
 
@@ -60,6 +58,8 @@ def robustness_index(
         N class indices, all known.
     sites, patients : numpy.ndarray
         N names each; ``patients`` may be slides, where the rows are tiles.
+    weights : numpy.ndarray
+        B x N: how often each row stands in each draw of patients.
 
     Returns
     -------
@@ -81,9 +81,6 @@ def robustness_index(
     os = (known & ~same_class & same_site).sum(axis=1).astype(np.float64)
     if so.sum() + os.sum() == 0:
         return None
-    weights = patient_weights(
-        patients, resamples, np.random.default_rng(np.random.SeedSequence(seed))
-    )
     low, high = _interval(weights @ so, weights @ os, int(patient_codes.max()) + 1, confidence)
     return RobustnessIndex(
         value=float(so.sum() / (so.sum() + os.sum())),

@@ -8,9 +8,6 @@ from offsite.settings import Settings
 class ShiftSettings(Settings):
     """How sites are compared with the in-distribution test."""
 
-    level: float = Field(
-        default=0.05, gt=0, lt=1, description="Familywise level (0..1) of the alarms, over sites"
-    )
     misfit_level: float = Field(
         default=0.01,
         gt=0,
@@ -21,10 +18,12 @@ class ShiftSettings(Settings):
     permutations: int = Field(
         default=500,
         ge=19,
-        description="Permutations of patients of each two-sample test; with many sites more are taken, "
-        "so that an alarm is possible",
+        description="Permutations of patients of each two-sample test; where none reaches what was "
+        "seen more are taken, so that an alarm is possible among many sites",
     )
-    resamples: int = Field(default=500, ge=50, description="Bootstrap resamples of patients")
+    resamples: int = Field(
+        default=500, ge=50, description="Draws of the per-site tables that are used, at most"
+    )
     max_rows: int = Field(
         default=1000, ge=50, description="Rows of a sample in kernel and classifier tests, at most"
     )

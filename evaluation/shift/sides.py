@@ -1,123 +1,168 @@
 """A site and what it is compared with: the two sides of every shift statistic."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from offsite.evaluation.alarms import smallest_level
 from offsite.evaluation.predictions.roles import TRAINING
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature
+from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.statistics.delong import Placements, placements
+from offsite.evaluation.statistics.rows import Rows, together
 from offsite.evaluation.statistics.sites import Sites
 
 _ROWS_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Side:
-    """Rows of one side.
+class Material:
+    """What all comparisons of an evaluation share.
 
     Attributes
     ----------
-    rows : Predictions
-        The rows themselves.
-    units, patients : numpy.ndarray
-        N names: what is drawn for intervals, and whose image it is.
+    sites : Sites
+        Rows, draws, confidence.
+    settings : ShiftSettings
+        Permutations, limits and seed.
     calibrated : numpy.ndarray
-        N x C probabilities calibrated on validation rows of the training sites.
+        N x C probabilities of all rows, calibrated on validation rows of the training sites.
+    prior : numpy.ndarray or None
+        Class frequencies (C) of the rows that ``calibrated`` is calibrated on; where there are
+        too few of them, those of the training rows. ``None`` where no such row has a label.
     """
 
-    rows: Predictions
-    units: np.ndarray
-    patients: np.ndarray
+    sites: Sites
+    settings: ShiftSettings
     calibrated: np.ndarray
+    prior: np.ndarray | None
+
+    @classmethod
+    def of(cls, sites: Sites, settings: ShiftSettings) -> "Material":
+        """Calibrate the probabilities of all rows."""
+        predictions, roles = sites.predictions, sites.roles
+        probabilities = predictions.probabilities
+        known = roles.calibrate & (predictions.labels >= 0)
+        if known.sum() >= _ROWS_PER_CLASS * len(predictions.classes):
+            fitted = BiasCorrectedTemperature.fit(probabilities[known], predictions.labels[known])
+            probabilities = fitted(probabilities)
+        else:
+            known = roles.fit & (predictions.labels >= 0)
+        counts = np.bincount(predictions.labels[known], minlength=len(predictions.classes))
+        return cls(
+            sites=sites,
+            settings=settings,
+            calibrated=probabilities,
+            prior=counts / counts.sum() if counts.any() else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Side:
+    """Rows of one side, as indices into the predictions."""
+
+    material: Material
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """N class indices, -1 where there is none."""
+        return self.material.sites.predictions.labels[self.rows.index]
 
     @property
     def labelled(self) -> np.ndarray:
         """N booleans."""
-        return self.rows.labels >= 0
+        return self.labels >= 0
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """N x C, as the model gives them."""
+        return self.material.sites.predictions.probabilities[self.rows.index]
+
+    @cached_property
+    def calibrated(self) -> np.ndarray:
+        """N x C, calibrated on validation rows of the training sites."""
+        return self.material.calibrated[self.rows.index]
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Class frequencies of the labelled rows, C."""
+        counts = np.bincount(self.labels[self.labelled], minlength=self.probabilities.shape[1])
+        return counts / max(int(counts.sum()), 1)
+
+    @cached_property
+    def areas(self) -> dict[int, Placements]:
+        """One-vs-rest AUROC of each class that has rows; of two classes, of the second."""
+        known = self.labelled
+        labels = self.labels[known]
+        units = np.unique(self.rows.units[known], return_inverse=True)[1]
+        classes = self.probabilities.shape[1]
+        return {
+            c: placements(self.probabilities[known, c], labels == c, units)
+            for c in (range(classes) if classes > 2 else (1,))
+            if 0 < (labels == c).sum() < len(labels)
+        }
 
     def sample(self, limit: int, generator: np.random.Generator) -> np.ndarray:
-        """Indices of at most ``limit`` rows, at random without replacement, sorted."""
-        count = len(self.rows)
-        if count <= limit:
-            return np.arange(count)
-        return np.sort(generator.choice(count, size=limit, replace=False))
+        """Places of at most ``limit`` rows, at random without replacement, sorted."""
+        if len(self) <= limit:
+            return np.arange(len(self))
+        return np.sort(generator.choice(len(self), size=limit, replace=False))
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def features(self, places: np.ndarray) -> np.ndarray:
+        """Embeddings of some of the rows."""
+        embeddings = self.material.sites.predictions.embeddings
+        assert embeddings is not None  # who asks has looked
+        return embeddings[self.rows.index[places]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
     """A test site against its reference.
 
-    Attributes
-    ----------
-    site, site_role : str
-        Of the site.
-    local, reference : Side
-        A held-out site is compared with the test rows of all training sites, a training site
-        with those of the other training sites.
-    model_prior : numpy.ndarray
-        Class frequencies (C) of the rows that ``calibrated`` is calibrated on; where there are
-        too few of them, those of the training rows. ``None`` where no such row has a label.
-    sites : Sites
-        All rows, with the confidence of intervals.
+    A held-out site is compared with the test rows of all training sites, a training site with
+    those of the other training sites.
     """
 
-    site: str
-    site_role: str
     local: Side
     reference: Side
-    model_prior: np.ndarray | None
-    sites: Sites
+
+    @property
+    def material(self) -> Material:
+        """What all comparisons share."""
+        return self.local.material
+
+    @property
+    def settings(self) -> ShiftSettings:
+        """Permutations, limits and seed."""
+        return self.material.settings
+
+    @property
+    def sites(self) -> Sites:
+        """Draws and confidence."""
+        return self.material.sites
+
+    @property
+    def permutations(self) -> int:
+        """So many that the least p-value can still be an alarm among all of the page."""
+        level = smallest_level(self.sites.settings.alarm_level, len(self.sites.every))
+        return max(self.settings.permutations, int(np.ceil(1 / level)))
 
 
-def comparisons(sites: Sites) -> list[Comparison]:
+def comparisons(material: Material) -> list[Comparison]:
     """One comparison for each site with test rows, training sites first, then by name."""
-    whole, model_prior = _whole(sites)
-    roles = sites.roles
-    return [
-        Comparison(
-            site=site,
-            site_role=role,
-            local=_part(whole, sites.rows_of(site, role)),
-            reference=_part(
-                whole,
-                roles.reference & (sites.names != site) if role == TRAINING else roles.reference,
-            ),
-            model_prior=model_prior,
-            sites=sites,
-        )
-        for site, role in roles.test_sites(sites.names)
-    ]
-
-
-def test_rows(sites: Sites) -> Side:
-    """The test rows of all sites together."""
-    return _part(_whole(sites)[0], sites.roles.test)
-
-
-def _whole(sites: Sites) -> tuple[Side, np.ndarray | None]:
-    predictions, roles = sites.predictions, sites.roles
-    probabilities = predictions.probabilities
-    known = roles.calibrate & (predictions.labels >= 0)
-    if known.sum() >= _ROWS_PER_CLASS * len(predictions.classes):
-        calibration = BiasCorrectedTemperature.fit(probabilities[known], predictions.labels[known])
-        probabilities = calibration(probabilities)
-    else:
-        known = roles.fit & (predictions.labels >= 0)
-    counts = np.bincount(predictions.labels[known], minlength=len(predictions.classes))
-    side = Side(
-        rows=predictions, units=sites.units, patients=sites.patients, calibrated=probabilities
-    )
-    return side, counts / counts.sum() if counts.any() else None
-
-
-def _part(side: Side, mask: np.ndarray) -> Side:
-    return Side(
-        rows=side.rows.select(mask),
-        units=side.units[mask],
-        patients=side.patients[mask],
-        calibrated=side.calibrated[mask],
-    )
+    training = [rows for rows in material.sites.every if rows.role == TRAINING]
+    whole = Side(material=material, rows=together(TRAINING, training))
+    found = []
+    for rows in material.sites.every:
+        reference = whole
+        if rows.role == TRAINING:
+            others = [other for other in training if other is not rows]
+            reference = Side(material=material, rows=together(TRAINING, others))
+        local = Side(material=material, rows=rows)
+        found.append(Comparison(local=local, reference=reference))
+    return found

@@ -7,70 +7,48 @@ import pandas as pd
 
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.classifier_test import site_predictability
-from offsite.evaluation.shift.record import ShiftRow, frame, undefined, with_alarms
+from offsite.evaluation.shift.prevalence import Priors
+from offsite.evaluation.shift.record import ShiftRow, undefined
 from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.shift.settings import ShiftSettings
-from offsite.evaluation.shift.sides import Comparison, Side, comparisons, test_rows
+from offsite.evaluation.shift.sides import Material, Side, comparisons
 from offsite.evaluation.statistics.feature_stats import constant
-from offsite.evaluation.statistics.sites import POOLED, Sites
+from offsite.evaluation.statistics.rows import POOLED, together
+from offsite.evaluation.statistics.sites import ALL, Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
-def shift_table(sites: Sites, settings: ShiftSettings) -> pd.DataFrame:
-    """Three rows for each test site: covariate, prevalence, performance.
+def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Three rows for each test site, and every statistic behind them.
 
     Parameters
     ----------
     sites : Sites
         Rows of all splits; validation rows of training sites calibrate what EM needs, test rows
-        are compared.
+        are compared. A site with one class, a dozen patients or no labels has its rows, with a
+        reason in place of what is undefined.
     settings : ShiftSettings
-        Permutations, resamples, level and seed.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns as in ``docs/evaluation/ood_and_shift.md``. A site with one class, a dozen
-        patients or no labels has its rows, with a reason in place of what is undefined.
+        Permutations, limits and seed.
     """
-    heads = _headlines(comparisons(sites), settings)
-    return frame(row for head in heads for row in head)
-
-
-def shift_details(sites: Sites, settings: ShiftSettings) -> pd.DataFrame:
-    """Every statistic of every test site, and two of the features of all sites together."""
-    return shift_tables(sites, settings)[1]
-
-
-def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """``shift_table`` and ``shift_details`` in one pass, as fast as the second alone."""
-    pairs = comparisons(sites)
-    heads = _headlines(pairs, settings)
-    rows: list[ShiftRow] = []
-    for pair, (features, prior, change) in zip(pairs, heads, strict=True):
-        rows += [features, *covariate.detail_rows(pair, settings)]
-        rows += [prior, *prevalence.detail_rows(pair, settings)]
-        rows += [change, *performance.detail_rows(pair, settings)]
-    side, confidence = test_rows(sites), sites.settings.confidence
-    rows += [_predictability_row(side, settings), _robustness_row(side, settings, confidence)]
-    return frame(row for head in heads for row in head), frame(rows)
-
-
-def _headlines(
-    pairs: list[Comparison], settings: ShiftSettings
-) -> list[tuple[ShiftRow, ShiftRow, ShiftRow]]:
-    """(covariate, prevalence, performance) of each site, with alarms over all sites."""
-    # The least p value must lie under the level shared by all sites, or none could be flagged.
-    enough = int(np.ceil(len(pairs) / settings.level))
-    settings = settings.model_copy(update={"permutations": max(settings.permutations, enough)})
-    features = [covariate.mmd_row(pair, settings) for pair in pairs]
-    priors = [prevalence.prior_row(pair, settings) for pair in pairs]
-    changes = [_worse(performance.auroc_change_row(pair, settings)) for pair in pairs]
-    tested = (with_alarms(rows, settings.level) for rows in (features, priors))
-    return list(zip(*tested, changes, strict=True))
-
-
-def _worse(row: ShiftRow) -> ShiftRow:
-    return row if row.high is None else replace(row, flagged=row.high < 0)
+    material = Material.of(sites, settings)
+    heads: list[ShiftRow] = []
+    details: list[ShiftRow] = []
+    for pair in comparisons(material):
+        priors = Priors(pair)
+        for head, others in (
+            (covariate.mmd_row(pair), covariate.detail_rows(pair)),
+            (prevalence.prior_row(pair, priors), prevalence.detail_rows(pair, priors)),
+            (performance.auroc_change_row(pair), performance.detail_rows(pair, priors)),
+        ):
+            heads.append(head)
+            details += [head, *others]
+    side = Side(material=material, rows=together(ALL, sites.every))
+    details += [_predictability_row(side), _robustness_row(side)]
+    short, long = (
+        SCHEMAS[name].frame(row.cells() for row in rows)
+        for name, rows in (("shift", heads), ("shift_details", details))
+    )
+    return short, long
 
 
 def _pooled_row(statistic: str, side: Side, rows: np.ndarray) -> ShiftRow:
@@ -80,13 +58,17 @@ def _pooled_row(statistic: str, side: Side, rows: np.ndarray) -> ShiftRow:
         kind="features",
         statistic=statistic,
         n=len(rows),
-        n_patients=len(np.unique(side.patients[rows])),
+        n_patients=len(np.unique(side.rows.patients[rows])),
     )
 
 
-def _even_sample(side: Side, usable: np.ndarray, settings: ShiftSettings) -> np.ndarray:
-    """Rows of each site in equal number where it has them, twice ``max_rows`` in all."""
-    sites = side.rows.table["site"].to_numpy(str)
+def _names(side: Side) -> np.ndarray:
+    return side.material.sites.names[side.rows.index]
+
+
+def _even_sample(side: Side, usable: np.ndarray) -> np.ndarray:
+    """Places of each site in equal number where it has them, twice ``max_rows`` in all."""
+    sites, settings = _names(side), side.material.settings
     names = np.unique(sites[usable])
     share = max(1, 2 * settings.max_rows // max(len(names), 1))
     generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 8]))
@@ -97,25 +79,25 @@ def _even_sample(side: Side, usable: np.ndarray, settings: ShiftSettings) -> np.
     return np.sort(np.concatenate(sampled)) if sampled else np.empty(0, dtype=np.int64)
 
 
-def _features_problem(side: Side, rows: np.ndarray, settings: ShiftSettings) -> str:
-    if side.rows.embeddings is None:
+def _features_problem(side: Side, rows: np.ndarray) -> str:
+    embeddings = side.material.sites.predictions.embeddings
+    if embeddings is None:
         return "no_embeddings"
-    if len(rows) < settings.minimum_rows:
+    if len(rows) < side.material.settings.minimum_rows:
         return "too_few"
-    return "constant_embeddings" if constant(side.rows.embeddings[rows]) else "ok"
+    return "constant_embeddings" if constant(embeddings, side.rows.index[rows]) else "ok"
 
 
-def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
-    rows = _even_sample(side, np.ones(len(side), dtype=bool), settings)
+def _predictability_row(side: Side) -> ShiftRow:
+    rows, settings = _even_sample(side, np.ones(len(side), dtype=bool)), side.material.settings
     row = _pooled_row("site_balanced_accuracy", side, rows)
-    reason = _features_problem(side, rows, settings)
+    reason = _features_problem(side, rows)
     if reason != "ok":
         return undefined(row, reason)
-    assert side.rows.embeddings is not None
     result = site_predictability(
-        side.rows.embeddings[rows],
-        side.rows.table["site"].to_numpy(str)[rows],
-        side.patients[rows],
+        side.features(rows),
+        _names(side)[rows],
+        side.rows.patients[rows],
         permutations=min(settings.permutations, 200),
         folds=settings.folds,
         ridge=settings.ridge,
@@ -126,22 +108,21 @@ def _predictability_row(side: Side, settings: ShiftSettings) -> ShiftRow:
     return replace(row, value=result.statistic, null_high=result.null_high, p_value=result.p_value)
 
 
-def _robustness_row(side: Side, settings: ShiftSettings, confidence: float) -> ShiftRow:
-    rows = _even_sample(side, side.labelled, settings)
+def _robustness_row(side: Side) -> ShiftRow:
+    rows, settings = _even_sample(side, side.labelled), side.material.settings
     row = _pooled_row("robustness_index", side, rows)
-    reason = _features_problem(side, rows, settings)
+    reason = _features_problem(side, rows)
     if reason != "ok":
         return undefined(row, reason)
-    assert side.rows.embeddings is not None
+    weights = side.rows.counts[1 : 1 + settings.resamples][:, side.rows.units[rows]]
     result = robustness_index(
-        side.rows.embeddings[rows],
-        side.rows.labels[rows],
-        side.rows.table["site"].to_numpy(str)[rows],
-        side.patients[rows],
+        side.features(rows),
+        side.labels[rows],
+        _names(side)[rows],
+        side.rows.patients[rows],
+        weights=weights.astype(np.float32),
         neighbours=settings.neighbours,
-        resamples=settings.resamples,
-        confidence=confidence,
-        seed=settings.seed,
+        confidence=side.material.sites.settings.confidence,
     )
     if result is None:
         return undefined(row, "single_class")

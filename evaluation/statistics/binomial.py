@@ -42,6 +42,46 @@ def clustered_interval(
     return exact_interval(*effective_counts(hits, clusters, level), level)
 
 
+def share_p_value(
+    hits: np.ndarray, clusters: np.ndarray, target: float, *, like: float = np.inf
+) -> float:
+    """Probability of so low a share, or a lower one, were the ``target`` true.
+
+    Exact binomial at the effective sample size of the clusters.
+
+    Parameters
+    ----------
+    hits, clusters : numpy.ndarray
+        As of :func:`clustered_interval`.
+    target : float
+        What was promised, 0..1.
+    like : float
+        Cases that the promise itself was read from: a threshold that was set on few misses its
+        target by chance, wherever it is used. The hits then count as the cases that make one
+        over their number the sum of both (our construction: the variances add up).
+
+    Examples
+    --------
+    >>> hits = np.arange(100) < 80
+    >>> [round(share_p_value(hits, np.arange(100), 0.9, like=n), 3) for n in (np.inf, 100)]
+    [0.002, 0.025]
+    """
+    successes, trials = effective_counts(hits, clusters)
+    worth = trials / (1 + trials / like)
+    return at_most(successes / trials * worth, worth, target)
+
+
+def at_most(successes: float, trials: float, share: float) -> float:
+    """P(at most so many successes), continued to numbers that are not whole by the Beta law.
+
+    >>> round(at_most(2, 10, 0.5), 4)
+    0.0547
+    """
+    if successes >= trials:
+        return 1.0
+    return 0.0 if successes < 0 else float(beta.sf(share, successes + 1, trials - successes))
+
+
 def effective_counts(
     hits: np.ndarray, clusters: np.ndarray, level: float = 0.95
 ) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """AUROC with its variance from placement values, also where patients give several rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -151,6 +152,19 @@ def newcombe_interval(
     low = 0.0 if auroc <= edge else brentq(gap, 0.0, auroc - edge * (auroc < 1) - edge)
     high = 1.0 if auroc >= 1 - edge else brentq(gap, auroc + edge, 1.0)
     return float(low), float(high)
+
+
+def averaged(areas: Sequence[Placements]) -> Placements:
+    """Mean of several AUROCs on the same rows and units, such as one class against the rest."""
+    first = areas[0]
+    return replace(
+        first,
+        auroc=float(np.mean([area.auroc for area in areas])),
+        positive=np.mean([area.positive for area in areas], axis=0),
+        negative=np.mean([area.negative for area in areas], axis=0),
+        has_positive=np.any([area.has_positive for area in areas], axis=0),
+        has_negative=np.any([area.has_negative for area in areas], axis=0),
+    )
 
 
 def paired_difference(one: Placements, other: Placements) -> Placements:

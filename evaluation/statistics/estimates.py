@@ -1,8 +1,9 @@
 """A number with its interval and its sample, or the reason why there is none."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Reason(StrEnum):
@@ -57,3 +58,7 @@ class Estimate:
     def defined(self) -> bool:
         """Whether there is a value."""
         return self.value is not None
+
+    def cells(self) -> dict[str, Any]:
+        """Its cells in a row of a table, by column."""
+        return asdict(self) | {"reason": self.reason.value}

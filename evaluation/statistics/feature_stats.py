@@ -192,9 +192,16 @@ class FeatureStats:
             raise InputError("no labelled rows", remedy="Fit on labelled training rows")
 
 
-def constant(features: np.ndarray | None) -> bool:
-    """Whether no feature varies over the rows, as those of a collapsed model."""
-    return features is None or len(features) == 0 or bool((features == features[0]).all())
+def constant(features: np.ndarray | None, rows: np.ndarray | None = None) -> bool:
+    """Whether no feature varies over the rows (or some of them), as those of a collapsed model."""
+    if features is None or len(features if rows is None else rows) == 0:
+        return True
+    index = np.arange(len(features)) if rows is None else rows
+    first = features[index[0]]
+    return all(
+        bool((features[index[start : start + _BLOCK]] == first).all())
+        for start in range(0, len(index), _BLOCK)
+    )
 
 
 def oas_shrinkage(covariance: np.ndarray, n: int) -> float:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from offsite.evaluation.statistics.samples import Sample
-
 # A draw counts a unit more than 255 times with a probability under 1e-500, so a byte holds it.
 COUNT = np.uint8
 _BLOCK = 16
@@ -61,24 +59,28 @@ def stratified_counts(
     return counts
 
 
-def sample_counts(
-    sample: Sample, resamples: int, generator: np.random.Generator, *, stratified: bool = False
+def point_and_draws(
+    units: np.ndarray,
+    labels: np.ndarray,
+    resamples: int,
+    generator: np.random.Generator,
+    *,
+    stratified: bool = False,
 ) -> np.ndarray:
-    """Draws of a sample's units, ``resamples`` x units.
+    """A row of ones, then draws: (1 + ``resamples``) x units, one pass gives estimate and draws.
 
     With ``stratified`` a unit's stratum is the highest class among its rows (our construction
     for patients with several grades).
     """
-    if not stratified:
-        return draw_counts(sample.n_units, resamples, generator)
-    strata = np.zeros(sample.n_units, dtype=np.int64)
-    np.maximum.at(strata, sample.units, sample.labels)
-    return stratified_counts(strata, resamples, generator)
-
-
-def with_point(counts: np.ndarray) -> np.ndarray:
-    """The draws under a first row of ones, so that one pass gives the point estimate and them."""
-    return np.vstack([np.ones((1, counts.shape[1]), dtype=counts.dtype), counts])
+    number = int(units.max(initial=-1)) + 1
+    strata = np.full(number, -1)
+    np.maximum.at(strata, units, labels)
+    counts = (
+        stratified_counts(strata, resamples, generator)
+        if stratified
+        else draw_counts(number, resamples, generator)
+    )
+    return np.vstack([np.ones((1, number), dtype=COUNT), counts])
 
 
 def blocks(counts: np.ndarray, width: int) -> Iterator[np.ndarray]:

@@ -78,18 +78,35 @@ def unit_names(predictions: Predictions, unit: str = "patient") -> np.ndarray:
 
 def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
     """The labelled rows of a predictions table; unlabelled rows are left out."""
-    labelled = predictions.labels >= 0
-    names = unit_names(predictions, unit)[labelled]
-    unique, first, units = np.unique(names, return_index=True, return_inverse=True)
-    patients = None
-    if unit == "image":
-        patients = np.unique(unit_names(predictions)[labelled][first], return_inverse=True)[1]
+    patients = unit_names(predictions) if unit == "image" else None
+    rows = np.arange(len(predictions))
+    return sample_at(predictions, rows, unit_names(predictions, unit), patients)
+
+
+def sample_at(
+    predictions: Predictions, rows: np.ndarray, units: np.ndarray, patients: np.ndarray | None
+) -> Sample:
+    """The labelled ones among some rows, with the units and patients named for all of them.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        N rows.
+    rows : numpy.ndarray
+        Indices of rows.
+    units, patients : numpy.ndarray
+        N names; ``patients`` is ``None`` where the units are patients.
+    """
+    labelled = rows[predictions.labels[rows] >= 0]
+    unique, first, codes = np.unique(units[labelled], return_index=True, return_inverse=True)
     return Sample(
         labels=predictions.labels[labelled],
         probabilities=predictions.probabilities[labelled],
-        units=units.astype(np.int64),
+        units=codes.astype(np.int64),
         n_units=len(unique),
-        patients=patients,
+        patients=None
+        if patients is None
+        else np.unique(patients[labelled][first], return_inverse=True)[1],
     )
 
 

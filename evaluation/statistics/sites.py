@@ -14,11 +14,12 @@ from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.measured import Request
-from offsite.evaluation.statistics.resampling import generator_of, sample_counts, with_point
-from offsite.evaluation.statistics.samples import Sample, joined, sample_of, unit_names
+from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
+from offsite.evaluation.statistics.rows import POOLED, Rows, together
+from offsite.evaluation.statistics.samples import Sample, joined, sample_at, unit_names
 
 ALL = "all"
-POOLED, WORST, GAP = "_pooled", "_worst", "_gap"
+WORST, GAP = "_worst", "_gap"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +74,8 @@ class Sites:
         Which rows may do what.
     units, patients : numpy.ndarray
         N names: what is drawn, and whose image it is. The same but where images are drawn.
+    draws : str
+        Whose draws these are: sets of other images are drawn apart from sites of the same name.
     """
 
     predictions: Predictions
@@ -80,9 +83,15 @@ class Sites:
     roles: Roles
     units: np.ndarray
     patients: np.ndarray
+    draws: str = "site"
 
     @classmethod
-    def of(cls, predictions: Predictions, settings: EvaluationSettings | None = None) -> "Sites":
+    def of(
+        cls,
+        predictions: Predictions,
+        settings: EvaluationSettings | None = None,
+        draws: str = "site",
+    ) -> "Sites":
         """The sites of a predictions table under the settings (by default the usual ones)."""
         settings = settings or EvaluationSettings()
         return cls(
@@ -91,6 +100,7 @@ class Sites:
             roles=roles_of(predictions.table),
             units=unit_names(predictions, settings.unit),
             patients=unit_names(predictions),
+            draws=draws,
         )
 
     @cached_property
@@ -99,12 +109,7 @@ class Sites:
 
         The draws of a site depend on the seed and its name alone.
         """
-        return self._measured(self.settings.resamples)
-
-    @cached_property
-    def counted(self) -> list[Site]:
-        """The same without draws."""
-        return self._measured(0)
+        return [self._site(name, role, index) for name, role, index in self._places]
 
     @cached_property
     def pools(self) -> list[Site]:
@@ -114,28 +119,35 @@ class Sites:
     def with_probabilities(self, predictions: Predictions) -> "Sites":
         """The same rows and draws with the probabilities of other predictions of these rows."""
         other = replace(self, predictions=predictions)
-        pairs = zip(other.counted, self.single, strict=True)
+        single = []
+        for site, (_, _, index) in zip(self.single, self._places, strict=True):
+            p = predictions.probabilities[index[predictions.labels[index] >= 0]]
+            single.append(replace(site, sample=replace(site.sample, probabilities=p)))
         # cached_property keeps its value in the instance, also of a frozen class.
-        other.__dict__["single"] = [replace(site, counts=drawn.counts) for site, drawn in pairs]
+        other.__dict__["single"] = single
         return other
 
-    def groups(self) -> Iterator[tuple[str, str, np.ndarray]]:
-        """(name, role, mask over the N rows) of test rows: each role pooled, then each site."""
-        for role in (TRAINING, HELD_OUT):
-            mask = self.roles.test & (self.roles.site_role == role)
-            if mask.any():
-                yield POOLED, role, mask
-        for name, role in self.roles.test_sites(self.names):
-            yield name, role, self.rows_of(name, role)
+    @cached_property
+    def every(self) -> list[Rows]:
+        """All test rows of each site, in the order of :attr:`single`, whose draws they share."""
+        pairs = zip(self.single, self._places, strict=True)
+        return [self._every(site, index) for site, (_, _, index) in pairs]
 
-    @property
+    def together(self, role: str, *, without: str = "") -> Rows:
+        """The rows of the sites of a role but one, drawn within sites."""
+        return together(role, [r for r in self.every if r.role == role and r.name != without])
+
+    def shown(self) -> Iterator[Rows]:
+        """Each role that has sites as one, then each site."""
+        for role in (TRAINING, HELD_OUT):
+            if any(rows.role == role for rows in self.every):
+                yield self.together(role)
+        yield from self.every
+
+    @cached_property
     def names(self) -> np.ndarray:
         """The site of each row, N names."""
         return self.predictions.table["site"].to_numpy(dtype=str)
-
-    def rows_of(self, name: str, role: str) -> np.ndarray:
-        """The test rows of a site, N booleans."""
-        return self.roles.test & (self.names == name) & (self.roles.site_role == role)
 
     def share_interval(self, hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
         """Exact interval of a share of rows with these units, at the confidence of the tables."""
@@ -147,25 +159,42 @@ class Sites:
             draws, units, self.settings.confidence, self.settings.minimum_defined
         )
 
-    def _measured(self, resamples: int) -> list[Site]:
-        sites = []
-        for name, role in self.roles.test_sites(self.names):
-            at_site = self.predictions.select(self.rows_of(name, role))
-            sample = sample_of(at_site, self.settings.unit)
-            generator = generator_of(self.settings.seed, "site", name)
-            counts = sample_counts(
-                sample, resamples, generator, stratified=self.settings.stratified
-            )
-            sites.append(
-                Site(
-                    name=name,
-                    role=role,
-                    images=len(at_site),
-                    sample=sample,
-                    counts=with_point(counts),
-                )
-            )
-        return sites
+    @cached_property
+    def _places(self) -> list[tuple[str, str, np.ndarray]]:
+        """(name, role, row indices) of every site with test rows, training sites first."""
+        names, test = self.names, np.flatnonzero(self.roles.test)
+        return [
+            (name, role, test[(names[test] == name) & (self.roles.site_role[test] == role)])
+            for name, role in self.roles.test_sites(names)
+        ]
+
+    def _site(self, name: str, role: str, index: np.ndarray) -> Site:
+        of_patients = self.patients if self.settings.unit == "image" else None
+        sample = sample_at(self.predictions, index, self.units, of_patients)
+        counts = self._drawn(name, sample.units, sample.labels)
+        return Site(name=name, role=role, images=len(index), sample=sample, counts=counts)
+
+    def _every(self, site: Site, index: np.ndarray) -> Rows:
+        units, patients = (
+            np.unique(of[index], return_inverse=True)[1] for of in (self.units, self.patients)
+        )
+        labels = self.predictions.labels[index]
+        # Where all rows have labels these are the very draws of the sample.
+        whole = site.sample.n == len(index)
+        counts = site.counts if whole else self._drawn(site.name, units, labels)
+        return Rows(
+            name=site.name,
+            role=site.role,
+            index=index,
+            units=units,
+            patients=patients,
+            draws=(counts,),
+        )
+
+    def _drawn(self, name: str, units: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        generator = generator_of(self.settings.seed, self.draws, name)
+        resamples, stratified = self.settings.resamples, self.settings.stratified
+        return point_and_draws(units, labels, resamples, generator, stratified=stratified)
 
 
 def groups_of(sites: list[Site]) -> list[tuple[str, list[Site]]]:

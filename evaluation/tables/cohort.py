@@ -2,40 +2,30 @@
 
 import pandas as pd
 
+from offsite.evaluation.predictions.checks import SPLITS
+from offsite.evaluation.predictions.roles import TRAINING
 from offsite.evaluation.statistics.sites import Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
 def cohort_table(sites: Sites) -> pd.DataFrame:
-    """Images, patients and labels by site and split.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``site, site_role, split, n, n_patients, n_labelled`` and ``label_<class>`` for every
-        class; training sites first, splits in the order train, val, test.
-    """
+    """Images, patients and labels by site and split: training sites first, splits in their order."""
     table = sites.predictions.table[["site", "split", "label"]].assign(
         site_role=sites.roles.site_role, patient=sites.patients
     )
-    order = {"train": 0, "val": 1, "test": 2}
     rows = []
-    for key, part in table.groupby(["site", "site_role", "split"], sort=True):
-        site, role, split = (str(name) for name in key)
+    for key, part in table.groupby(["site", "site_role", "split"]):
         counts = part["label"].value_counts()
         rows.append(
             {
-                "site": site,
-                "site_role": role,
-                "split": split,
+                **dict(zip(("site", "site_role", "split"), map(str, key), strict=True)),
                 "n": len(part),
                 "n_patients": part["patient"].nunique(),
                 "n_labelled": int((part["label"] != "").sum()),
                 **{f"label_{name}": int(counts.get(name, 0)) for name in sites.predictions.classes},
             }
         )
-    cohort = pd.DataFrame(rows)
-    held_out, split_rank = cohort["site_role"] != "training", cohort["split"].map(order).fillna(3)
-    cohort = cohort.assign(_role=held_out, _split=split_rank).sort_values(
-        ["_role", "site", "_split"]
+    rows.sort(
+        key=lambda row: (row["site_role"] != TRAINING, row["site"], SPLITS.index(row["split"]))
     )
-    return cohort.drop(columns=["_role", "_split"]).reset_index(drop=True)
+    return SCHEMAS["cohort"].frame(rows, more=sites.predictions.classes)

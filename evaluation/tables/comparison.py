@@ -21,40 +21,7 @@ from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.resampling import generator_of
 from offsite.evaluation.statistics.sites import WORST, request_of
 from offsite.evaluation.tables.alignment import Together, aligned, measured_together, rows_of_test
-
-DIFFERENCE_COLUMNS = (
-    "split",
-    "site",
-    "site_role",
-    "metric",
-    "first",
-    "second",
-    "difference",
-    "low",
-    "high",
-    "p_value",
-    "n",
-    "n_positive",
-    "n_patients",
-    "reason",
-)
-METHOD_COLUMNS = (
-    "method",
-    "site",
-    "site_role",
-    "metric",
-    "seeds",
-    "value",
-    "seed_sd",
-    "low",
-    "high",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "n",
-    "n_patients",
-    "reason",
-)
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,12 +75,7 @@ def paired_differences(
         The test images, their labels, sites or patients, or the classes are not the same.
     """
     places = _places([first, second], settings, permute=True)
-    frame = pd.DataFrame(
-        [_difference_row(entry, settings) for entry in places],
-        columns=list(DIFFERENCE_COLUMNS),
-    )
-    numbers = dict.fromkeys(DIFFERENCE_COLUMNS[4:10], "float64")
-    return frame.astype(numbers | dict.fromkeys(("n", "n_positive", "n_patients"), "Int64"))
+    return SCHEMAS["differences"].frame(_difference_row(entry, settings) for entry in places)
 
 
 def compare_methods(
@@ -159,9 +121,7 @@ def compare_methods(
         for entry in _places(models, settings)
         for row in _method_rows(entry, slices, baseline, settings)
     ]
-    numbers = dict.fromkeys(("value", "seed_sd", *METHOD_COLUMNS[7:12]), "float64")
-    frame = pd.DataFrame(records, columns=list(METHOD_COLUMNS))
-    return frame.astype(numbers | dict.fromkeys(("seeds", "n", "n_patients"), "Int64"))
+    return SCHEMAS["methods"].frame(records)
 
 
 def _places(

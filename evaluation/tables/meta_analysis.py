@@ -14,35 +14,7 @@ from offsite.evaluation.statistics.effects import SCALES
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.random_effects import RandomEffects, random_effects
 from offsite.evaluation.statistics.sites import ALL, GAP, WORST
-
-META_COLUMNS = (
-    "metric",
-    "site_role",
-    "scale",
-    "sites",
-    "sites_left_out",
-    "mean",
-    "low",
-    "high",
-    "prediction_low",
-    "prediction_high",
-    "tau2",
-    "q",
-    "q_p_value",
-    "i2",
-    "reason",
-)
-SHRUNKEN_COLUMNS = (
-    "metric",
-    "site_role",
-    "site",
-    "value",
-    "shrunken",
-    "low",
-    "high",
-    "weight",
-    "reason",
-)
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
 def meta_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
@@ -56,9 +28,7 @@ def meta_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataF
         Confidence.
     """
     records = [_meta_row(metric, role, rows, settings) for metric, role, rows in _groups(per_site)]
-    numbers = META_COLUMNS[5:-1]
-    frame = pd.DataFrame(records, columns=list(META_COLUMNS))
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    return SCHEMAS["meta"].frame(records)
 
 
 def shrunken_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
@@ -70,8 +40,7 @@ def shrunken_table(per_site: pd.DataFrame, settings: EvaluationSettings) -> pd.D
     records: list[dict[str, Any]] = []
     for metric, role, rows in _groups(per_site):
         records.extend(_shrunken_rows(metric, role, rows, settings))
-    frame = pd.DataFrame(records, columns=list(SHRUNKEN_COLUMNS))
-    return frame.astype(dict.fromkeys(("value", "shrunken", "low", "high", "weight"), "float64"))
+    return SCHEMAS["shrunken"].frame(records)
 
 
 def _groups(per_site: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

@@ -14,34 +14,12 @@ from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request
 from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled, request_of
+from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import worst_and_gap
-
-COLUMNS = (
-    "split",
-    "site",
-    "site_role",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "n",
-    "n_positive",
-    "n_patients",
-    "classes_defined",
-    "classes",
-    "sites_defined",
-    "sites",
-    "reason",
-    "detail",
-    "effect",
-    "effect_error",
-)
-_NUMBERS = ("value", "low", "high", "effect", "effect_error")
-_COUNTS = ("n", "n_positive", "n_patients", "classes_defined", "classes", "sites_defined", "sites")
 
 
 def per_site_table(sites: Sites) -> pd.DataFrame:
-    """A row per site and metric of the test split; ``docs/evaluation/metrics.md`` has the columns.
+    """A row per site and metric of the test split.
 
     Parameters
     ----------
@@ -70,7 +48,7 @@ def per_site_table(sites: Sites) -> pd.DataFrame:
                     _record(summary.name, role, name, summary.estimate, detail=summary.detail)
                     | {"sites_defined": summary.sites_defined, "sites": summary.sites}
                 )
-    return _frame(records)
+    return SCHEMAS["per_site"].frame(records)
 
 
 def confusion_table(sites: Sites) -> pd.DataFrame:
@@ -93,8 +71,7 @@ def confusion_table(sites: Sites) -> pd.DataFrame:
                         "share": count / row.sum() if row.sum() else None,
                     }
                 )
-    names = ["site", "site_role", "true_class", "predicted_class", "count", "share"]
-    return pd.DataFrame(records, columns=names).astype({"share": "float64"})
+    return SCHEMAS["confusion"].frame(records)
 
 
 def measured_site(
@@ -131,29 +108,5 @@ def _site_rows(
 def _record(
     site: str, role: str, metric: str, value: Estimate, *, detail: str = ""
 ) -> dict[str, Any]:
-    return {
-        "split": "test",
-        "site": site,
-        "site_role": role,
-        "metric": metric,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "n": value.n,
-        "n_positive": value.n_positive,
-        "n_patients": value.n_patients,
-        "classes_defined": value.classes_defined,
-        "classes": value.classes,
-        "sites_defined": None,
-        "sites": None,
-        "reason": value.reason.value,
-        "detail": detail,
-        "effect": None,
-        "effect_error": None,
-    }
-
-
-def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(records, columns=list(COLUMNS))
-    kinds = dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_COUNTS, "Int64")
-    return frame.astype(kinds)
+    place = {"split": "test", "site": site, "site_role": role, "metric": metric}
+    return place | value.cells() | {"detail": detail}

@@ -8,43 +8,10 @@ from typing import Any
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.tables.columns import TEXT
 from offsite.files import changed_file, read_json, write_text
 from offsite.tables.cells import as_it_was, harmless
 
-TEXT = (
-    "split",
-    "site",
-    "site_role",
-    "metric",
-    "reason",
-    "detail",
-    "task",
-    "rule",
-    "calibrator",
-    "label",
-    "true_class",
-    "predicted_class",
-    "kind",
-    "statistic",
-    "detector",
-    "category",
-    "scale",
-    "stage",
-    "outcome",
-    "calibrated_at",
-    "threshold_from",
-    "measure",
-    "factor",
-    "target",
-    "warning",
-    "scanner",
-    "vendor",
-    "magnification",
-    "mpp_source",
-    "reader",
-    "compression",
-    "subsampling",
-)
 RECORD = "evaluation.json"
 SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
 

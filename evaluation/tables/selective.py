@@ -12,29 +12,7 @@ from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.resampling import blocks
 from offsite.evaluation.statistics.risk_coverage import RiskCoverage
 from offsite.evaluation.statistics.sites import ALL, Site, Sites
-from offsite.evaluation.tables.frames import nullable_frame
-
-METRIC_COLUMNS = {
-    "site": "str",
-    "site_role": "str",
-    "metric": "str",
-    "value": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "n": "Int64",
-    "n_positive": "Int64",
-    "n_patients": "Int64",
-    "reason": "str",
-}
-CURVE_COLUMNS = {
-    "site": "str",
-    "site_role": "str",
-    "coverage": "Float64",
-    "selective_risk": "Float64",
-    "generalized_risk": "Float64",
-    "threshold": "Float64",
-    "n": "Int64",
-}
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +46,7 @@ class _Answered:
 
 
 def selective_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
-    """A row per site and metric; columns as in ``docs/evaluation/ood_and_shift.md``.
+    """A row per site and metric.
 
     Parameters
     ----------
@@ -84,7 +62,7 @@ def selective_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
         records.extend(_intrinsic(answered, sites, settings))
         for coverage in settings.coverages:
             records.extend(_carried(answered, calibration, coverage, sites))
-    return nullable_frame(records, METRIC_COLUMNS)
+    return SCHEMAS["selective"].frame(records)
 
 
 def risk_coverage_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
@@ -109,7 +87,7 @@ def risk_coverage_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFra
                     "n": int(total),
                 }
             )
-    return nullable_frame(records, CURVE_COLUMNS)
+    return SCHEMAS["risk_coverage"].frame(records)
 
 
 def _shown(sites: Sites) -> list[Site]:

@@ -6,14 +6,10 @@ import pytest
 from offsite.evaluation.conformal.sets import ConformalSets
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.shift.classifier_test import classifier_test
-from offsite.evaluation.shift.label_shift import histogram_statistics
+from offsite.evaluation.shift.label_shift import histogram_statistics, permuted_histograms
 from offsite.evaluation.shift.label_shift_fit import label_shift_test
-from offsite.evaluation.shift.two_sample import (
-    TwoSample,
-    energy_test,
-    mmd_test,
-    patient_assignments,
-)
+from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +43,7 @@ def test_classifier_test_rejects_three_to_seven_percent_without_shift():
         x, first = clustered(rng, 20)
         y, second = clustered(rng, 30)
         seed = int(rng.integers(2**31))
-        options = {"permutations": 99, "resamples": 10, "seed": seed}
+        options = {"permutations": 99, "seed": seed}
         return classifier_test(x, y, first, second, **options).test.p_value
 
     assert 0.03 <= rejections(p_value) <= 0.07
@@ -58,10 +54,12 @@ def test_predicted_class_histograms_reject_three_to_seven_percent_without_shift(
         x, first = clustered(rng, 30)
         y, second = clustered(rng, 50)
         predicted = np.digitize(np.concatenate([x, y])[:, 0], [-0.5, 0.5])
-        patients = np.char.add(np.concatenate([first, second]), "")
-        inside = np.arange(len(predicted)) < len(x)
-        assignments = patient_assignments(inside, patients, 99, rng)
-        return TwoSample.of(histogram_statistics(predicted, 3, assignments)).p_value
+        names = np.unique(np.r_[first, np.char.add("q", second)], return_inverse=True)[1]
+        table = np.zeros((names.max() + 1, 3), dtype=np.int64)
+        np.add.at(table, (names, predicted), 1)
+        inside = np.isin(np.arange(len(table)), names[: len(x)])
+        drawn = permuted_histograms(table[inside], table[~inside], 99, rng)
+        return TwoSample.of(histogram_statistics(drawn, table.sum(axis=0))).p_value
 
     assert 0.03 <= rejections(p_value) <= 0.07
 
@@ -80,9 +78,10 @@ def test_label_shift_is_accepted_where_it_is_one(per_patient):
         )
 
     def p_value(rng):
-        source = outputs(rng, 300, [0.6, 0.3, 0.1])
-        p, _, patients = outputs(rng, 120, [0.2, 0.3, 0.5])
-        return label_shift_test(source, (p, patients), draws=99, generator=rng).p_value
+        *source, names = outputs(rng, 300, [0.6, 0.3, 0.1])
+        weights = patient_weights(names, 99, rng)
+        p, _, _ = outputs(rng, 120, [0.2, 0.3, 0.5])
+        return label_shift_test(source, weights.__matmul__, p, cases=120, generator=rng).p_value
 
     assert rejections(p_value) <= 0.08
 

@@ -27,8 +27,9 @@ EVALUATION = "evaluation"
 RETIRED = (
     ("evaluation", "selective", "seed"),
     ("evaluation", "selective", "minimum_rows"),
+    ("evaluation", "shift", "level"),
 )
-"""Settings that earlier runs recorded and that nothing reads any more: `metrics` decides both."""
+"""Settings that earlier runs recorded and that nothing reads any more: `metrics` decides them."""
 
 
 def evaluate_run(folder: str | Path) -> Evaluation:
@@ -169,7 +170,7 @@ def evaluate_table(
     Parameters
     ----------
     table : path
-        Parquet or CSV, see docs/evaluation/metrics.md.
+        Parquet or CSV, see docs/evaluation/tables.md.
     output : path, optional
         Folder of the evaluation; by default beside the table.
     file : path, optional

@@ -18,23 +18,24 @@ from offsite.evaluation.shift.twins import (
     standardised,
 )
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.tables.frames import nullable_frame
+from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.tables.schemas import frame_of
 
 POOLED = "_pooled"
 NEIGHBOURS = 10
 COLUMNS = {
-    "encoder": "str",
-    "measure": "str",
-    "site": "str",
-    "other_site": "str",
-    "value": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "chance": "Float64",
-    "p_value": "Float64",
-    "n": "Int64",
-    "n_tissues": "Int64",
-    "reason": "str",
+    "encoder": "text",
+    "measure": "text",
+    "site": "text",
+    "other_site": "text",
+    "value": "number",
+    "low": "number",
+    "high": "number",
+    "chance": "number",
+    "p_value": "number",
+    "n": "count",
+    "n_tissues": "count",
+    "reason": "text",
 }
 
 
@@ -105,7 +106,7 @@ def twin_rows(
 
 def frame(rows: list[TwinRow]) -> pd.DataFrame:
     """Rows as a table of ``COLUMNS``."""
-    return nullable_frame((asdict(row) for row in rows), COLUMNS)
+    return frame_of((asdict(row) for row in rows), COLUMNS)
 
 
 def _of_features(
@@ -175,8 +176,10 @@ def _robustness_row(encoder: str, twins: TwinFeatures, rows: np.ndarray, seed: i
         pd.factorize(slides["label"])[0],
         slides["site"].to_numpy(str),
         slides["tissue"].to_numpy(str),
+        weights=patient_weights(
+            slides["tissue"].to_numpy(str), 500, np.random.default_rng(np.random.SeedSequence(seed))
+        ),
         neighbours=(5, 10, 20),
-        seed=seed,
     )
     if index is None:
         return base

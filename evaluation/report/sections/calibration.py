@@ -1,9 +1,12 @@
 """Whether a probability of 80 % comes true in 80 of 100, at each site."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.figures.reliability import reliability_figure
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Column, Point, Section
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
@@ -32,7 +35,8 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         for calibrator in dict.fromkeys(of_task["calibrator"]):
             first = task == tasks[0] and calibrator == of_task["calibrator"].iloc[0]
             caption = f"Probability of {_named(task)}, {_WORDS.get(calibrator, calibrator)}"
-            columns = _columns(of_task[of_task["calibrator"] == calibrator])
+            rows = of_task[of_task["calibrator"] == calibrator]
+            columns = _columns(findings, rows, asked=task if first else "")
             tables.append(grid(findings, columns, caption, folded="" if first else caption))
     curves = evaluated.table("reliability")
     figures: tuple[Figure, ...] = ()
@@ -61,48 +65,30 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     table = evaluated.table("calibration")
     if table is None:
         return []
-    task = table["task"].iloc[0]
+    task = str(table["task"].iloc[0])
     rows = table[(table["task"] == task) & (table["calibrator"] == "none")]
-    slopes = [
-        row
-        for row in sites_of(findings, rows[rows["metric"] == "slope"])
-        if _too_sure(row) and findings.firm(row)
-    ]
-    at_large = _at_large(findings, task, rows)
-    if not slopes:
-        return at_large
-    told = [f"{row['site']} (slope {_estimate(row, findings.confidence)})" for row in slopes]
-    against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
-    wrong = f" They point the wrong way at {listed(against)}." if against else ""
-    return [
-        Point(
-            subject="Calibration",
-            sentence=f"Probabilities of {_named(task)} are too extreme at {listed(told)}.{wrong}",
-            caution=True,
-        ),
-        *at_large,
-    ]
 
+    def accused(alarm: str, metric: str) -> list[Record]:
+        of_metric = sites_of(findings, rows[rows["metric"] == metric])
+        return [row for row in of_metric if findings.raised(alarm, row, task)]
 
-def _at_large(findings: Findings, task: str, rows: pd.DataFrame) -> list[Point]:
-    """The sites where probabilities are too high or too low as a whole, beyond chance."""
-    high, low = [], []
-    for row in sites_of(findings, rows[rows["metric"] == "intercept"]):
-        above, below = present(row["high"]), present(row["low"])
-        if above is None or below is None or not findings.firm(row):
-            continue
-        told = f"{row['site']} (intercept {_estimate(row, findings.confidence)})"
-        if above < 0:
-            high.append(told)
-        elif below > 0:
-            low.append(told)
-    sides = [
-        f"too {word} at {listed(told)}" for word, told in (("high", high), ("low", low)) if told
-    ]
-    if not sides:
-        return []
-    sentence = f"As a whole, probabilities of {_named(task)} are {', and '.join(sides)}."
-    return [Point(subject="Calibration in the large", sentence=sentence, caution=True)]
+    found = []
+    if slopes := accused("too_sure", "slope"):
+        told = [f"{row['site']} (slope {_estimate(row, findings.confidence)})" for row in slopes]
+        against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
+        wrong = f" They point the wrong way at {listed(against)}." if against else ""
+        sentence = f"Probabilities of {_named(task)} are too extreme at {listed(told)}.{wrong}"
+        found.append(Point(subject="Calibration", sentence=sentence, caution=True))
+    if offsets := accused("at_large", "intercept"):
+        sides: dict[str, list[str]] = {}
+        for row in offsets:
+            side = "high" if (present(row["value"]) or 0.0) < 0 else "low"
+            told_of = f"{row['site']} (intercept {_estimate(row, findings.confidence)})"
+            sides.setdefault(side, []).append(told_of)
+        words = ", and ".join(f"too {side} at {listed(told)}" for side, told in sides.items())
+        sentence = f"As a whole, probabilities of {_named(task)} are {words}."
+        found.append(Point(subject="Calibration in the large", sentence=sentence, caution=True))
+    return found
 
 
 def _estimate(row: Record, confidence: float) -> str:
@@ -114,27 +100,22 @@ def _named(task: str) -> str:
     return "the most probable class" if task == TOP else task
 
 
-def _too_sure(row: Record) -> bool:
-    high = present(row.get("high"))
-    return high is not None and high < 1
+def _columns(findings: Findings, rows: pd.DataFrame, asked: str = "") -> list[GridColumn]:
+    """Error, slope, intercept and Brier score; marked where the page asked about this task."""
+    alarms = {"slope": "too_sure", "intercept": "at_large"}
 
+    def marked(metric: str) -> Callable[[Record], bool] | None:
+        if metric not in alarms or not asked:
+            return None
+        return lambda row: findings.raised(alarms[metric], row, asked)
 
-def _columns(rows: pd.DataFrame) -> list[GridColumn]:
-    def noisy(row: Record) -> bool:
-        return (present(row.get("excess")) or 0) > 0
-
-    heads = {
-        "ece": ("Calibration error", {"note": "null_high", "caution": noisy}),
-        "slope": ("Slope", {"caution": _too_sure}),
-        "intercept": ("Intercept", {}),
-        "brier": ("Brier score", {}),
-    }
     return [
         GridColumn(
-            column=Column(heading=heading),
+            column=Column(heading=described(metric).short),
             rows=rows[rows["metric"] == metric],
-            **options,  # type: ignore[arg-type]
+            note="null_high" if metric == "ece" else "",
+            caution=marked(metric),
         )
-        for metric, (heading, options) in heads.items()
+        for metric in ("ece", "slope", "intercept", "brier")
         if (rows["metric"] == metric).any()
     ]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from offsite.evaluation.alarms import first_detector
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
@@ -16,7 +17,6 @@ _CATEGORIES = {
     "near": "Near: other kind of image",
     "far": "Far: never meant for this model",
 }
-_WORTH_NAMING = 0.1
 
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:
@@ -25,7 +25,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     if table is None:
         return None
     detectors = list(dict.fromkeys(table["detector"]))
-    detector = _shown(table, detectors)
+    detector = first_detector(table)
     tables = [_table(findings, table, detector, folded=False)]
     tables += [_table(findings, table, name, folded=True) for name in detectors if name != detector]
     return Section(
@@ -53,12 +53,12 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     table = evaluated.table("ood")
     if table is None:
         return []
-    detector = _shown(table, list(dict.fromkeys(table["detector"])))
+    detector = first_detector(table)
     rows = _rows(table, detector, "flag_rate")
     high = [
         row
         for row in sites_of(findings, rows[rows["category"] == "covariate_shifted"])
-        if (present(row["low"]) or 0) > _WORTH_NAMING
+        if findings.raised("foreign", row)
     ]
     if not high:
         return []
@@ -67,17 +67,12 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         Point(
             subject="Foreign images",
             sentence=(
-                f"The detector ({_named(detector)}) flags far more than the expected 5\u202f% at "
+                f"The detector ({_named(detector)}) flags more than twice the expected share at "
                 f"{listed(told)}."
             ),
             caution=True,
         )
     ]
-
-
-def _shown(table: pd.DataFrame, detectors: list[str]) -> str:
-    usable = table[table["value"].notna()]
-    return next((name for name in detectors if (usable["detector"] == name).any()), detectors[0])
 
 
 def _named(detector: str) -> str:

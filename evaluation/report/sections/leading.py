@@ -2,22 +2,14 @@
 
 import pandas as pd
 
+from offsite.evaluation.alarms import only_answer, usable_rules
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import Record, sites_of
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import ROLES, counted, estimate, interval, listed, number, present
 
-RULES = (PACKAGED, *(rule for rule in ("point", "confident", "stated") if rule != PACKAGED))
-"""Rules of a threshold; that of model packages and of the gate stands first everywhere."""
 _POORLY = 0.5
-
-
-def usable_rules(rows: pd.DataFrame) -> list[str]:
-    """Rules that have a threshold, the one that ships first."""
-    having = rows[rows["threshold"].notna()]
-    known = [rule for rule in RULES if (having["rule"] == rule).any()]
-    return known or [str(rows["rule"].iloc[0])]
 
 
 def threshold_named(rule: str) -> str:
@@ -40,30 +32,20 @@ def _constant(evaluated: Evaluated, findings: Findings) -> list[str]:
     if table is None:
         return []
     whole = table[(table["site"] == "_pooled") & (table["site_role"] == "all")]
-    if (answer := _one_answer(whole)) is not None:
+    if (answer := only_answer(whole)) is not None:
         return [
             "The model answers the same for everyone: by the most probable class it calls "
             f"{_every(int(whole['count'].sum()))} “{answer}”."
         ]
+    asked = findings.alarms[findings.alarms["alarm"] == "one_answer"]
     sites: dict[str, list[str]] = {}
-    for site in findings.sites():
-        rows = table[(table["site"] == site) & (table["site_role"] == findings.role(site))]
-        if not findings.size(site).few and (answer := _one_answer(rows)) is not None:
-            sites.setdefault(answer, []).append(site)
+    for row in sites_of(findings, asked[asked["raised"].astype(bool)]):
+        sites.setdefault(str(row["task"]), []).append(str(row["site"]))
     return [
         f"At {listed(names)} the model answers the same for everyone: by the most "
         f"probable class it calls every image “{answer}”."
         for answer, names in sites.items()
     ]
-
-
-def _one_answer(rows: pd.DataFrame) -> str | None:
-    """The only class that is ever called, where images of several classes were."""
-    called = rows.groupby("predicted_class")["count"].sum()
-    true = rows.groupby("true_class")["count"].sum()
-    if (called > 0).sum() != 1 or (true > 0).sum() < 2:
-        return None
-    return str(called.idxmax())
 
 
 def _every(n: int) -> str:

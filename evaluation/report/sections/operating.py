@@ -1,7 +1,10 @@
 """A threshold chosen on the training sites, and what it yields at each site."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
+from offsite.evaluation.alarms import usable_rules
 from offsite.evaluation.figures.decision import net_benefit_figure
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
@@ -9,7 +12,6 @@ from offsite.evaluation.operating_points.table import CHOSEN
 from offsite.evaluation.report.content import Column, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
-from offsite.evaluation.report.sections.leading import usable_rules
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import interval, level, listed, number, present, reason
 
@@ -81,7 +83,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         rule = usable_rules(of_task)[0]
         rows = of_task[of_task["rule"] == rule]
         gaps = sites_of(findings, rows[rows["metric"] == "transfer_gap"])
-        missed = [str(row["site"]) for row in gaps if _missed(row) and findings.firm(row)]
+        missed = [str(r["site"]) for r in gaps if findings.raised("missed", r, str(task))]
         if missed:
             sensitivities = {
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
@@ -112,7 +114,7 @@ def _over_referral(findings: Findings, task: str, rows: pd.DataFrame) -> list[Po
     worse = [
         row
         for row in sites_of(findings, specificity)
-        if findings.firm(row) and (high := present(row["high"])) is not None and high < promised
+        if findings.raised("over_referral", row, task)
     ]
     if not worse:
         return []
@@ -122,11 +124,6 @@ def _over_referral(findings: Findings, task: str, rows: pd.DataFrame) -> list[Po
         f"{number(promised)}): specificity at {told}."
     )
     return [Point(subject="Over-referral", sentence=sentence, caution=True)]
-
-
-def _missed(row: Record) -> bool:
-    low = present(row.get("low"))
-    return low is not None and low > 0
 
 
 def _share(row: Record) -> str:
@@ -142,20 +139,16 @@ def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, fold
         f"{task}: threshold {number(threshold, 3)}, {_RULE_WORDS.get(rule, rule)} "
         f"({target} sensitivity wanted)"
     )
-    gaps = {
-        (row["site"], row["site_role"]): row
-        for row in records(rows[rows["metric"] == "transfer_gap"])
-    }
 
-    def missed(row: Record) -> bool:
-        gap = gaps.get((row["site"], row["site_role"]))
-        return gap is not None and _missed(gap)
+    def marked(metric: str) -> Callable[[Record], bool] | None:
+        alarm = {"sensitivity": "missed", "specificity": "over_referral"}.get(metric, "")
+        return (lambda row: findings.raised(alarm, row, task)) if alarm and not folded else None
 
     columns = [
         GridColumn(
             column=Column(heading=heading),
             rows=rows[rows["metric"] == metric],
-            caution=missed if metric == "sensitivity" else None,
+            caution=marked(metric),
         )
         for metric, heading in _COLUMNS
         if (rows["metric"] == metric).any()

@@ -29,9 +29,10 @@ def sets_section(evaluated: Evaluated, findings: Findings) -> Section | None:
     tables = []
     for weighted in (False, True):
         for level in sorted(set(whole["level"])):
-            rows = whole[(whole["level"] == level) & (_truth(whole["weighted"]) == weighted)]
+            rows = whole[(whole["level"] == level) & (whole["weighted"].astype(bool) == weighted)]
             if len(rows):
-                tables.append(_sets(findings, rows, float(level), weighted=weighted))
+                asked = not weighted and level == whole["level"].min()
+                tables.append(_sets(findings, rows, asked=asked, weighted=weighted))
     return Section(
         anchor="sets",
         title="Prediction sets",
@@ -82,9 +83,13 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     table = evaluated.table("conformal")
     if table is None:
         return []
-    rows = table[(table["label"] == "_all") & ~_truth(table["weighted"])]
+    rows = table[(table["label"] == "_all") & ~table["weighted"].astype(bool)]
     level = rows["level"].min()
-    short = [row for row in sites_of(findings, rows[rows["level"] == level]) if _broken(row)]
+    short = [
+        row
+        for row in sites_of(findings, rows[rows["level"] == level])
+        if findings.raised("sets", row)
+    ]
     if not short:
         return []
     told = [f"{row['site']} ({percent(present(row['coverage']))})" for row in short]
@@ -98,18 +103,12 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     ]
 
 
-def _truth(column: "pd.Series[str]") -> "pd.Series[bool]":
-    return column.astype(str).str.lower() == "true"
-
-
-def _broken(row: Record) -> bool:
-    high, level = present(row.get("high")), present(row.get("level"))
-    return high is not None and level is not None and high < level
-
-
-def _sets(findings: Findings, rows: pd.DataFrame, level: float, *, weighted: bool) -> Table:
+def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool) -> Table:
     how = "weighted by likeness to the site" if weighted else "calibrated on the training sites"
-    caption = f"Sets promised to hold the truth in {stated(level)}, {how}"
+    caption = f"Sets promised to hold the truth in {stated(float(rows['level'].iloc[0]))}, {how}"
+
+    def marked(row: Record) -> bool:
+        return asked and findings.raised("sets", row)
 
     def column(name: str, heading: str, **options: object) -> GridColumn:
         return GridColumn(
@@ -122,7 +121,7 @@ def _sets(findings: Findings, rows: pd.DataFrame, level: float, *, weighted: boo
     return grid(
         findings,
         [
-            column("coverage", "Holds the truth", caution=_broken),
+            column("coverage", "Holds the truth", caution=marked),
             column("mean_size", "Classes in a set", bounds=False),
             column("singleton_rate", "One class", bounds=False, format=percent),
             column("empty_rate", "Empty", bounds=False, format=percent),

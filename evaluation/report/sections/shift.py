@@ -13,6 +13,7 @@ _KINDS = {
     "prevalence": "Case mix differs",
     "performance": "Performance differs",
 }
+_ALARMS = {"covariate": "images", "prevalence": "case_mix", "performance": "performance"}
 _WITHOUT_LABELS = "prior_distance_em"
 _LEAST_RATIO = 0.1  # of chance: an axis of multiples is logarithmic
 _CAPTION = (
@@ -42,8 +43,8 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         figures=_figures(by_kind),
         notes=(
             "Held-out sites are compared with the test rows of the training sites; a training "
-            "site with the other training sites. Alarms for images and case mix are corrected for "
-            "the number of sites; performance counts as lower where its interval is under 0. "
+            "site with the other training sites. What is said of a site is corrected for the number "
+            "of questions on this page. "
             f"{_case_mix(by_kind['prevalence'])}",
         ),
     )
@@ -68,7 +69,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         kind: [
             str(row["site"])
             for row in sites_of(findings, held_out[held_out["kind"] == kind])
-            if _is_flagged(row)
+            if findings.raised(_ALARMS[kind], row)
         ]
         for kind in _KINDS
     }
@@ -91,10 +92,6 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     ]
 
 
-def _is_flagged(row: Record) -> bool:
-    return str(row.get("flagged")).lower() == "true"
-
-
 def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
     by_site = {
         kind: {(row["site"], row["site_role"]): row for row in rows}
@@ -104,7 +101,10 @@ def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
     groups = []
     for role in dict.fromkeys(role for _, role in places):
         rows = tuple(
-            (Cell(text=site), *(_cell(kind, by_site[kind].get((site, role))) for kind in _KINDS))
+            (
+                Cell(text=site),
+                *(_cell(findings, kind, by_site[kind].get((site, role))) for kind in _KINDS),
+            )
             for site, of in places
             if of == role
         )
@@ -119,20 +119,21 @@ def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
     )
 
 
-def _cell(kind: str, row: Record | None) -> Cell:
+def _cell(findings: Findings, kind: str, row: Record | None) -> Cell:
     value = None if row is None else present(row["value"])
     if row is None or value is None:
         return Cell(text=reason(str(row["reason"])) if row else "", kind="undefined")
+    raised = findings.raised(_ALARMS[kind], row)
     if kind == "performance":
         bounds = interval(present(row["low"]), present(row["high"]))
-        words = "lower" if _is_flagged(row) else "not lower beyond chance"
+        words = "lower" if raised else "not lower beyond chance"
         words = words if bounds else "not known"
         note = f"AUROC {change(value)} ({bounds or 'no interval'})"
     else:
-        words = "yes" if _is_flagged(row) else "not beyond chance"
+        words = "yes" if raised else "not beyond chance"
         p_value = present(row["p_value"])
         note = "" if p_value is None else _p_value(p_value)
-    return Cell(text=words, note=note, kind="caution" if _is_flagged(row) else "")
+    return Cell(text=words, note=note, kind="caution" if raised else "")
 
 
 def _p_value(value: float) -> str:

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.metrics.catalogue import metric_names
-from offsite.evaluation.metrics.names import METRICS, Metric, described
-from offsite.evaluation.predictions.tasks import Task
+from offsite.evaluation import evaluating
+from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
+from offsite.evaluation.metrics.entries import METRICS, PER_SITE, Metric
+from offsite.evaluation.metrics.names import described
+from offsite.evaluation.predictions.tasks import Task, tasks_of
+from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.effects import SCALES
 from offsite.evaluation.statistics.measured import Measured, Request
@@ -17,6 +20,8 @@ from offsite.evaluation.statistics.samples import Sample
 from offsite.evaluation.statistics.sites import Site
 from offsite.evaluation.tables.meta_analysis import shrunken_table
 from offsite.evaluation.tables.summaries import worst_and_gap
+
+ILL = TaskSettings(positive_classes=("b",), reference_prevalence=0.5)
 
 
 def test_every_metric_that_is_measured_is_in_the_catalogue() -> None:
@@ -36,11 +41,62 @@ def test_every_metric_that_is_measured_is_in_the_catalogue() -> None:
 
 def test_direction_range_and_scale_go_together() -> None:
     for metric in METRICS.values():
-        assert (metric.higher is False) == (metric.scale == "log")
-        assert (metric.limits[0] < 0) == (metric.scale == "fisher")
+        combined = metric.scale != "none"
+        assert combined == (metric.name in PER_SITE)
+        if combined:
+            assert (metric.higher is False) == (metric.scale == "log")
+            assert (metric.limits[0] < 0) == (metric.scale == "fisher")
     assert described("log_loss").limits == (0.0, math.inf)
     assert described("ill/brier").limits == (0.0, 1.0)
     assert described("prevalence/mild").higher is None
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_a_function_that_makes_it_and_a_formula(name: str) -> None:
+    assert callable(FUNCTIONS[name])
+    assert METRICS[name].formula.endswith((".", ".)"))
+
+
+def test_the_function_of_a_metric_is_the_one_that_measures_it() -> None:
+    classes, settings = ("a", "b", "c"), EvaluationSettings(tasks={"ill": ILL})
+    sample = Sample(
+        labels=np.arange(30) % 3,
+        probabilities=np.full((30, 3), 1 / 3),
+        units=np.arange(30),
+        n_units=30,
+    )
+    request = Request(classes=classes, tasks=tasks_of(classes, settings), references={"ill": 0.5})
+    counts = np.ones((1, 30), dtype=np.uint8)
+    for function in {FUNCTIONS[name] for name in PER_SITE}:
+        for measured in function(sample, counts, request):
+            plain = measured.name.removeprefix("ill/")
+            assert FUNCTIONS[plain.split("/")[0]] is function or "/" in measured.name
+
+
+def test_every_name_in_every_table_is_in_the_catalogue(make_sites) -> None:
+    predictions = make_sites({"a": 300, "b": 300, "away": 120}, held_out=("away",))
+    settings = ReportSettings.model_validate(
+        {
+            "metrics": {
+                "tasks": {"ill": {"positive_classes": ["c2"]}},
+                "resamples": 100,
+                "calibration_simulations": 50,
+            },
+            "ood": {"detectors": ["msp"], "resamples": 50},
+            "shift": {"permutations": 19, "resamples": 50, "null_splits": 19},
+        }
+    )
+    made = evaluating._tables(predictions, settings, None, None)
+    names = {
+        str(name)
+        for table in made.values()
+        for column in ("metric", "statistic")
+        if column in table
+        for name in table[column]
+    }
+    assert len(names) > 60
+    for name in names:
+        assert described(name).formula
 
 
 @pytest.mark.parametrize(("name", "near"), [("aurok", "auroc"), ("ill/sensitivty", "sensitivity")])

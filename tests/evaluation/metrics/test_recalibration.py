@@ -19,7 +19,7 @@ def clustered():
 
 def test_slope_and_its_interval_equal_a_cluster_robust_logistic_regression(clustered) -> None:
     p, y, units = clustered
-    value, low, high = slope_and_intercept(p, y, units)["slope"]
+    value, low, high, _ = slope_and_intercept(p, y, units)["slope"]
     model = sm.GLM(y.astype(float), sm.add_constant(logit(p)), family=sm.families.Binomial())
     fit = model.fit(cov_type="cluster", cov_kwds={"groups": units, "use_correction": False})
     assert value == pytest.approx(fit.params[1], abs=1e-8)
@@ -32,7 +32,8 @@ def test_slope_and_its_interval_equal_a_cluster_robust_logistic_regression(clust
 
 def test_intercept_is_that_of_a_regression_with_offset(clustered) -> None:
     p, y, units = clustered
-    value, _, _ = slope_and_intercept(p, y, units)["intercept"]
+    value, low, high, p_value = slope_and_intercept(p, y, units)["intercept"]
+    assert (p_value < 0.05) == (not low < 0 < high)
     model = sm.GLM(
         y.astype(float), np.ones((400, 1)), family=sm.families.Binomial(), offset=logit(p)
     )
@@ -41,8 +42,9 @@ def test_intercept_is_that_of_a_regression_with_offset(clustered) -> None:
 
 def test_over_confidence_is_a_slope_under_one(clustered) -> None:
     p, y, units = clustered
-    _, _, high = slope_and_intercept(p, y, units)["slope"]
+    _, _, high, p_value = slope_and_intercept(p, y, units)["slope"]
     assert high < 0.75
+    assert p_value < 0.001
 
 
 @pytest.mark.parametrize(

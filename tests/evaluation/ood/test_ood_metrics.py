@@ -1,12 +1,11 @@
-"""Separation of scores and the frozen reference, against scikit-learn and plain loops."""
+"""False-positive rates and the frozen reference, against plain loops."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from offsite.errors import InputError
 from offsite.evaluation.ood.logit_detectors import Energy, Msp
-from offsite.evaluation.ood.metrics import separation
+from offsite.evaluation.ood.metrics import Scored, false_positive_rates
 from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.evaluation.statistics.patient_weights import patient_weights
 
@@ -27,46 +26,61 @@ def plain_rates(scores, positive):
     return (outside <= keeping).mean(), (inside >= catching).mean()
 
 
-def test_separation_equals_scikit_learn_and_a_search_over_thresholds(scored):
+def rates(scores, positive, weights=None):
+    """Both rates of each weighting, B and B; a unit for each row."""
+    weights = np.ones((1, len(scores)), dtype=np.uint8) if weights is None else weights
+    familiar, foreign = (
+        Scored.of(scores[side], np.arange(side.sum()), weights[:, side])
+        for side in (~positive, positive)
+    )
+    return false_positive_rates(familiar, [foreign])[0]
+
+
+def test_the_rates_equal_a_search_over_thresholds(scored):
     scores, positive = scored
-    found = separation(scores, positive)
-    assert found.auroc[0] == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
-    kept, caught = plain_rates(scores, positive)
-    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(kept)
-    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(caught)
+    found = rates(scores, positive)
+    assert [rate[0] for rate in found] == pytest.approx(plain_rates(scores, positive))
 
 
 def test_weights_equal_rows_repeated(scored):
     scores, positive = scored
-    weights = np.random.default_rng(4).integers(0, 4, size=(70, 200)).astype(np.float32)
-    found = separation(scores, positive, weights)
+    weights = np.random.default_rng(4).integers(0, 4, size=(70, 200)).astype(np.uint8)
+    found = rates(scores, positive, weights)
     for index in (0, 30, 69):
-        rows = np.repeat(np.arange(200), weights[index].astype(int))
-        again = separation(scores[rows], positive[rows])
-        for name in ("auroc", "fpr_ood_at_95_id_kept", "fpr_id_at_95_ood_caught"):
-            assert getattr(found, name)[index] == pytest.approx(getattr(again, name)[0], abs=1e-6)
+        rows = np.repeat(np.arange(200), weights[index])
+        again = rates(scores[rows], positive[rows])
+        assert [rate[index] for rate in found] == pytest.approx([rate[0] for rate in again])
+
+
+def test_several_sets_at_once_equal_one_after_the_other(scored):
+    scores, positive = scored
+    rng = np.random.default_rng(5)
+    counts = rng.integers(0, 3, size=(30, 60)).astype(np.uint8)
+    units = rng.integers(0, 60, 200)
+    sides = [
+        Scored.of(scores[rows], units[rows], counts)
+        for rows in (~positive, positive, np.arange(200) % 3 == 0)
+    ]
+    together = false_positive_rates(sides[0], sides[1:])
+    for both, alone in zip(together, sides[1:], strict=True):
+        for rate, expected in zip(both, false_positive_rates(sides[0], [alone])[0], strict=True):
+            np.testing.assert_array_equal(rate, expected)
 
 
 def test_the_two_conventions_differ_and_a_useless_score_is_at_95_percent():
     scores = np.arange(1000) % 100
     positive = np.arange(1000) >= 500
-    found = separation(scores, positive)
-    assert found.auroc[0] == pytest.approx(0.5)
-    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(0.95)
-    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(0.95)
+    assert [rate[0] for rate in rates(scores, positive)] == pytest.approx([0.95, 0.95])
     skewed = np.where(positive, np.where(np.arange(1000) % 2 == 0, 200, -1), scores)
-    found = separation(skewed, positive)
-    assert found.fpr_ood_at_95_id_kept[0] == pytest.approx(0.5)
-    assert found.fpr_id_at_95_ood_caught[0] == pytest.approx(1.0)
+    assert [rate[0] for rate in rates(skewed, positive)] == pytest.approx([0.5, 1.0])
 
 
 def test_a_weighting_without_one_side_is_nan_and_spares_the_others():
     scores, positive = np.arange(4.0), np.array([False, False, True, True])
-    weights = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]], dtype=np.float32)
-    found = separation(scores, positive, weights)
-    np.testing.assert_array_equal(found.auroc, [np.nan, 1.0, np.nan])
-    np.testing.assert_array_equal(found.fpr_ood_at_95_id_kept, [np.nan, 0.0, np.nan])
-    assert np.isnan(separation(scores, np.ones(4, dtype=bool)).auroc[0])
+    weights = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]], dtype=np.uint8)
+    kept, _ = rates(scores, positive, weights)
+    np.testing.assert_array_equal(kept, [np.nan, 0.0, np.nan])
+    assert np.isnan(rates(scores, np.ones(4, dtype=bool))[0][0])
 
 
 def test_patients_are_drawn_whole():

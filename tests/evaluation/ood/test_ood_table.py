@@ -9,8 +9,9 @@ from offsite.errors import InputError
 from offsite.evaluation.ood import registry
 from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.settings import OodSettings
-from offsite.evaluation.ood.table import COLUMNS, ood_table
+from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.statistics.sites import Sites
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 FAST = OodSettings(resamples=60)
 KEYS = ["detector", "category", "site_role", "site", "metric"]
@@ -64,7 +65,7 @@ def test_a_site_detector_need_not_detect_errors(predictions):
 
 def test_keys_are_unique_and_nothing_is_nan(predictions):
     table = ood_table(Sites.of(predictions), replace_settings(detectors=tuple(DETECTORS)))
-    assert list(table.columns) == list(COLUMNS)
+    assert tuple(table.columns) == SCHEMAS["ood"].columns
     assert not table.duplicated(KEYS).any()
     assert set(table.reason) <= {"ok", "interval_unstable"}
     heads = [name for name, kind in registry.DETECTORS.items() if "head" in kind.needs]

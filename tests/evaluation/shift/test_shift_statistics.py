@@ -17,11 +17,13 @@ from offsite.evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
     histogram_statistics,
+    permuted_histograms,
     prior_corrected,
     total_variation,
 )
 from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.statistics.feature_stats import FeatureStats
+from offsite.evaluation.statistics.patient_weights import patient_weights
 
 
 def rng(seed=0):
@@ -83,9 +85,8 @@ def test_distances_are_read_against_halves_of_equal_size():
     names = np.array([f"p{index // 2}" for index in range(400)])
     same, moved = rng(2).normal(size=(60, 5)), rng(3).normal(size=(60, 5)) + 1.0
     kinds = {"frechet": frechet_distance, "mean": whitened_mean_distance}
-    patients = np.array([f"q{index}" for index in range(60)])
     for site, far in ((same, False), (moved, True)):
-        found = against_null(site, reference, patients, names, kinds, splits=25, seed=0)
+        found = against_null(site, reference, names, kinds, splits=25, seed=0)
         for to_site, to_itself in found.values():
             assert len(to_site) == len(to_itself) == 25
             assert (to_site.mean() > to_itself.max()) == far
@@ -183,13 +184,42 @@ def test_calibration_for_em_undoes_a_known_distortion():
     assert total_variation(em_prior(fitted(shifted), EVEN), TRUTH) < min(0.04, wrong)
 
 
+def test_em_leaps_to_where_plain_steps_crawl():
+    _, p = gaussians(TRUTH, 400, 15)
+    p = np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True)  # classes that overlap far
+    weights = rng(1).integers(0, 3, size=(20, 400)).astype(float)
+    for row, found in zip(weights, em_prior(p, EVEN, weights, tolerance=1e-10), strict=True):
+        plain = EVEN
+        for _ in range(20_000):
+            posterior = p * plain / (p * plain).sum(axis=1, keepdims=True)
+            plain = row @ posterior / row.sum()
+        np.testing.assert_allclose(found, plain, atol=1e-6)
+
+
 def test_histogram_statistics_equal_scipys_chi_square():
     predicted = rng(1).integers(0, 3, 90)
-    assignments = rng(2).random((90, 4)) < 0.4
-    found = histogram_statistics(predicted, 5, assignments)  # two classes are never predicted
-    for column, value in zip(assignments.T, found, strict=True):
-        table = [np.bincount(predicted[side], minlength=3) for side in (column, ~column)]
+    sides = rng(2).random((4, 90)) < 0.4
+    first = np.array([np.bincount(predicted[side], minlength=5) for side in sides])
+    everyone = np.bincount(predicted, minlength=5)  # two classes are never predicted
+    for side, value in zip(sides, histogram_statistics(first, everyone), strict=True):
+        table = [np.bincount(predicted[part], minlength=3) for part in (side, ~side)]
         assert value == pytest.approx(chi2_contingency(table, correction=False).statistic)
+
+
+def test_permuting_kinds_of_patients_is_permuting_patients():
+    units = rng(3).integers(0, 3, size=(40, 3))
+    units[:, 0] += 1  # each has a row
+    first, second = units[:15], units[15:]
+    found = permuted_histograms(first, second, 20_000, rng(4))
+    np.testing.assert_array_equal(found[0], first.sum(axis=0))
+    generator = rng(5)
+    plain = np.array([generator.permutation(units)[:15].sum(axis=0) for _ in range(20_000)])
+    np.testing.assert_allclose(found[1:].mean(axis=0), plain.mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(np.cov(found[1:].T), np.cov(plain.T), rtol=0.1, atol=0.1)
+
+
+def drawn(patients):
+    return patient_weights(patients, 100, rng(0))
 
 
 def plain_index(features, labels, sites, patients, k):
@@ -209,7 +239,7 @@ def test_the_robustness_index_equals_a_plain_count():
     features[np.arange(150), labels] += 1.5
     features[np.arange(150), 3 + sites] += 1.0
     found = robustness_index(
-        features, labels, sites.astype(str), patients, neighbours=(7,), resamples=100
+        features, labels, sites.astype(str), patients, neighbours=(7,), weights=drawn(patients)
     )
     assert found.neighbours == 7
     assert found.value == pytest.approx(plain_index(features, labels, sites, patients, 7))
@@ -224,7 +254,13 @@ def test_the_robustness_index_tells_biology_from_site():
     by_class[np.arange(240), labels] += 3
     by_site[np.arange(240), sites] += 3
     names = sites.astype(str)
-    assert robustness_index(by_class, labels, names, patients, resamples=50).value > 0.99
-    assert robustness_index(by_site, labels, names, patients, resamples=50).value < 0.01
-    assert robustness_index(by_site, labels, np.repeat("one", 240), patients) is None
-    assert robustness_index(by_site, np.zeros(240, int), names, patients) is None
+    assert robustness_index(by_class, labels, names, patients, weights=drawn(patients)).value > 0.99
+    assert robustness_index(by_site, labels, names, patients, weights=drawn(patients)).value < 0.01
+    assert (
+        robustness_index(by_site, labels, np.repeat("one", 240), patients, weights=drawn(patients))
+        is None
+    )
+    assert (
+        robustness_index(by_site, np.zeros(240, int), names, patients, weights=drawn(patients))
+        is None
+    )

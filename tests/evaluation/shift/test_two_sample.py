@@ -190,7 +190,7 @@ def test_auroc_of_columns_equals_scikit_learn():
 def test_the_classifier_test_finds_a_shift_with_an_interval():
     x, y = rng(1).normal(size=(150, 20)), rng(2).normal(size=(150, 20))
     y[:, 0] += 1.5
-    options = {"permutations": 99, "resamples": 100}
+    options = {"permutations": 99}
     found = classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options)
     assert found.test.p_value == pytest.approx(0.01)
     assert 0.7 < found.low < found.test.statistic < found.high
@@ -205,7 +205,7 @@ def test_recognising_patients_is_not_telling_sites():
     rows = np.repeat(rng(3).normal(size=(40, 60)), 10, axis=0) + 0.2 * rng(4).normal(size=(400, 60))
     patients = np.repeat(singles(40, "p"), 10)
     first = np.arange(400) < 200
-    options = {"permutations": 99, "resamples": 50}
+    options = {"permutations": 99}
     by_image = classifier_test(
         rows[first], rows[~first], singles(200, "x"), singles(200, "y"), **options
     )

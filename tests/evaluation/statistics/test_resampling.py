@@ -7,10 +7,9 @@ from offsite.evaluation.statistics.resampling import (
     blocks,
     draw_counts,
     generator_of,
-    sample_counts,
+    point_and_draws,
     stratified_counts,
     weighted_sums,
-    with_point,
 )
 from offsite.evaluation.statistics.samples import Sample
 
@@ -56,14 +55,14 @@ def test_a_patient_is_in_the_stratum_of_its_highest_grade() -> None:
         units=np.array([0, 0, 1, 2]),
         n_units=3,
     )
-    counts = sample_counts(sample, 30, generator_of(0), stratified=True)
+    counts = point_and_draws(sample.units, sample.labels, 30, generator_of(0), stratified=True)[1:]
     assert (counts[:, 0] == 1).all()
     assert (counts[:, 1:].sum(axis=1) == 2).all()
 
 
 def test_the_point_estimate_is_a_first_draw_of_ones_and_sums_are_exact_in_blocks() -> None:
     rng = np.random.default_rng(0)
-    counts = with_point(draw_counts(40, 700, rng))
+    counts = np.vstack([np.ones((1, 40), dtype=np.uint8), draw_counts(40, 700, rng)])
     sums = rng.normal(size=(40, 3))
     np.testing.assert_allclose(weighted_sums(counts, sums)[0], sums.sum(axis=0), atol=1e-13)
     np.testing.assert_allclose(weighted_sums(counts, sums), counts @ sums, atol=1e-12)

@@ -13,7 +13,8 @@ from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.per_site import COLUMNS, confusion_table, per_site_table
+from offsite.evaluation.tables.per_site import confusion_table, per_site_table
+from offsite.evaluation.tables.schemas import SCHEMAS
 
 QUICK = EvaluationSettings(
     resamples=100, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"), threshold=0.6)}
@@ -48,7 +49,7 @@ def at(table: pd.DataFrame, site: str, metric: str, role: str | None = None) -> 
 
 
 def test_one_row_for_each_site_role_and_metric(table: pd.DataFrame) -> None:
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == SCHEMAS["per_site"].columns
     assert not table.duplicated(["split", "site", "site_role", "metric"]).any()
     sites = {"home", "whole", "no_c2", "one", "tiny", "blank", "_pooled", "_worst", "_gap"}
     assert set(table["site"]) == sites
@@ -295,7 +296,7 @@ def test_stratified_draws_keep_a_rare_class(make_sites) -> None:
 def test_a_table_without_test_rows_is_empty_with_its_columns(make_sites) -> None:
     rows = make_sites({"a": 40}, splits=(1.0, 0.0, 0.0))
     assert per_site_table(Sites.of(rows, QUICK)).empty
-    assert tuple(per_site_table(Sites.of(rows, QUICK)).columns) == COLUMNS
+    assert tuple(per_site_table(Sites.of(rows, QUICK)).columns) == SCHEMAS["per_site"].columns
     assert confusion_table(Sites.of(rows)).empty
 
 
