@@ -3,10 +3,13 @@
 import io
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from offsite.evaluation.figures.fonts import SANS, with_fallbacks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +27,7 @@ WIDTH_IN = 7.6
 
 _STYLE: Any = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
+    "font.sans-serif": list(SANS),
     "font.size": 9.5,
     "text.color": INK,
     "text.parse_math": False,  # a site may be called "$x$"
@@ -99,7 +102,10 @@ def finished(
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
+    with_fallbacks(figure)
+    with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # The reader's browser may have the font that is missing here.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()

@@ -33,30 +33,50 @@ def described(name: str) -> Metric:
     >>> described("accuracy_at_80").label
     'accuracy of the most confident 80 %'
     """
-    if name in METRICS:
-        return METRICS[name]
-    shared = _WITH_SHARE.fullmatch(name)
-    if shared and shared[1] in METRICS:
-        known = METRICS[shared[1]]
+    known = METRICS[base_name(name)]
+    if name == known.name:
+        return known
+    if (shared := _WITH_SHARE.fullmatch(name)) and shared[1] == known.name:
         words = (text.replace("x %", f"{shared[2]} %") for text in (known.label, known.short))
         return replace(known, name=name, label=next(words), short=next(words))
-    first, _, last = name.partition("/")
-    found, of = (METRICS[first], last) if first in METRICS else (METRICS.get(last), first)
-    if found is None or not of:
-        near = difflib.get_close_matches(name.rsplit("/", 1)[-1], METRICS, cutoff=0.5)
-        raise InputError(
-            f"no metric '{name}'",
-            remedy=f"The nearest are {', '.join(near)}"
-            if near
-            else f"There are {', '.join(METRICS)}",
-            code="unknown_metric",
-        )
+    of = name.removeprefix(f"{known.name}/").removesuffix(f"/{known.name}")
     return replace(
-        found,
+        known,
         name=name,
-        label=f"{found.label} for {of}",
-        short=f"{found.short}: {of}",
-        limits=(0.0, 1.0) if found.name == "brier" else found.limits,
+        label=f"{known.label} for {of}",
+        short=f"{known.short}: {of}",
+        limits=(0.0, 1.0) if known.name == "brier" else known.limits,
+    )
+
+
+def base_name(name: str) -> str:
+    """The catalogue's name of a metric of a class, of a task or of a share of cases.
+
+    Raises
+    ------
+    InputError
+        There is no such metric; the nearest names are told.
+
+    Examples
+    --------
+    >>> base_name("auroc/mild"), base_name("referable/sensitivity"), base_name("accuracy_at_80")
+    ('auroc', 'sensitivity', 'accuracy_at')
+    """
+    shared = _WITH_SHARE.fullmatch(name)
+    first, _, last = name.partition("/")
+    for known, rest in (
+        (name, "-"),
+        (shared[1] if shared else "", "-"),
+        (first, last),
+        (last, first),
+    ):
+        if known in METRICS and rest:
+            return known
+    near = difflib.get_close_matches(name.rsplit("/", 1)[-1], METRICS, cutoff=0.5)
+    raise InputError(
+        f"no metric '{name}'",
+        remedy=f"The nearest are {', '.join(near)}" if near else f"There are {', '.join(METRICS)}",
+        code="unknown_metric",
     )
 
 

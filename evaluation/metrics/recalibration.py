@@ -29,7 +29,8 @@ def slope_and_intercept(
     -------
     dict
         Value, low, high and p-value by name: of a slope under 1 (one-sided), of an intercept
-        that is not 0. ``None`` where the fit does not exist (one class, or the classes are
+        that is not 0. The tests have one degree of freedom less than the rarer side has units:
+        with U - 1 they reject too often far out, where corrected alarms are. ``None`` where the fit does not exist (one class, or the classes are
         separated).
     """
     scores = logit(np.clip(probabilities, _EDGE, 1 - _EDGE))
@@ -41,13 +42,15 @@ def slope_and_intercept(
         slope = _fitted(both, np.zeros(len(scores)), truth, units)
         offset = _fitted(ones, scores, truth, units)
         tail = t.ppf((1 + confidence) / 2, units.max())
+        rarer = min(len(np.unique(units[side])) for side in (positive, ~positive))
+        degrees = max(rarer - 1, 1)
         if slope is not None:
             value, error = slope
-            below = t.cdf((value - 1) / error, units.max())
+            below = t.cdf((value - 1) / error, degrees)
             fits["slope"] = value, value - tail * error, value + tail * error, float(below)
         if offset is not None:
             value, error = offset
-            apart = 2 * t.sf(abs(value) / error, units.max())
+            apart = 2 * t.sf(abs(value) / error, degrees)
             fits["intercept"] = value, value - tail * error, value + tail * error, float(apart)
     return fits
 

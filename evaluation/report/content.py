@@ -17,20 +17,27 @@ class Cell:
         What stands smaller under or behind it: an interval, a count, a reason.
     kind : str
         Empty, ``undefined`` (there is no value) or ``caution`` (marked, also in grey).
+    about : str
+        Metric whose making the text is linked to.
+    anchor : str
+        Its own address in the page.
     """
 
     text: str
     note: str = ""
     kind: str = ""
+    about: str = ""
+    anchor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column's heading; numbers stand right, words left."""
+    """A column's heading, linked to how its metric is made; numbers stand right, words left."""
 
     heading: str
     note: str = ""
     numeric: bool = True
+    about: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,8 @@ class Table:
     groups: tuple[Group, ...]
     folded: str = ""
     """Where not empty, the table stands behind a line with this text that opens it."""
+    source: str = ""
+    """Table of the folder that the numbers come from, by its schema's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +90,12 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A finding: a word or two that are set apart, and the sentence."""
+    """A finding: a word or two that are set apart, and the sentence.
+
+    ``about`` is the section of the page that has its numbers.
+    """
 
     subject: str
     sentence: str
     caution: bool = False
+    about: str = ""

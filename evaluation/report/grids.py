@@ -32,7 +32,12 @@ class GridColumn:
 
 
 def grid(
-    findings: Findings, columns: Sequence[GridColumn], caption: str, *, folded: str = ""
+    findings: Findings,
+    columns: Sequence[GridColumn],
+    caption: str,
+    *,
+    source: str,
+    folded: str = "",
 ) -> Table:
     """A table with a row for every site of the columns' rows.
 
@@ -42,7 +47,7 @@ def grid(
         Gives the order of sites.
     columns : sequence of GridColumn
         Each with rows that hold ``site`` and ``site_role`` once per site.
-    caption, folded : str
+    caption, source, folded : str
         As in :class:`offsite.evaluation.report.content.Table`.
     """
     looked_up = [
@@ -66,7 +71,7 @@ def grid(
         )
         groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=rows))
     heads = (Column(heading="Site", numeric=False), *(column.column for column in columns))
-    return Table(caption=caption, columns=heads, groups=tuple(groups), folded=folded)
+    return Table(caption=caption, columns=heads, groups=tuple(groups), folded=folded, source=source)
 
 
 def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import html
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from offsite.evaluation.report.sections import (
     confusion,
     extremes,
     foreign,
+    how,
     leading,
     operating,
     provenance,
@@ -93,15 +94,29 @@ def build_page(evaluated: Evaluated) -> Page:
         provenance.limits(evaluated, findings),
         provenance.section(evaluated),
     ]
-    speakers = (sites, extremes, operating, calibration, shift, foreign, selective)
-    points = tuple(point for part in speakers for point in part.points(evaluated, findings))
+    shown = [part for part in parts if part]
+    speakers = {
+        "sites": (sites, extremes),
+        "operating": (operating,),
+        "calibration": (calibration,),
+        "shift": (shift,),
+        "foreign": (foreign,),
+        "sets": (selective,),
+    }
+    points = tuple(
+        replace(point, about=anchor)
+        for anchor, modules in speakers.items()
+        for module in modules
+        for point in module.points(evaluated, findings)
+    )
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
         facts=_facts(evaluated, findings),
         sections=(
             summary.section(findings, points, leading.leads(evaluated, findings)),
-            *(part for part in parts if part),
+            *shown,
+            how.section(evaluated, findings, shown),
         ),
         version=importlib.metadata.version("offsite"),
     )

@@ -36,6 +36,17 @@ class Evaluated:
         rows = self.tables.get(name)
         return None if rows is None or rows.empty else rows
 
+    def measured(self, name: str, column: str = "value") -> pd.DataFrame | None:
+        """A table with at least one number in a column, or ``None``: nothing is shown of it."""
+        rows = self.table(name)
+        return None if rows is None or rows[column].isna().all() else rows
+
+    @property
+    def test_only(self) -> bool:
+        """Whether there is no row of a training site to compare the others with."""
+        cohort = self.table("cohort")
+        return cohort is not None and not (cohort["site_role"] == "training").any()
+
     @property
     def over_images(self) -> bool:
         """Whether single images were drawn for the intervals, not patients with all of theirs."""

@@ -1,5 +1,9 @@
 """Do intervals hold what they promise? Simulated hospitals whose truth is known."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,3 +230,30 @@ def test_exchanging_models_rejects_five_in_a_hundred_under_the_null() -> None:
         row = found[found["metric"].eq("brier") & found["site"].eq("h0")].iloc[0]
         rejected += row["p_value"] <= 0.05
     assert 0.015 <= rejected / trials <= 0.09
+
+
+def test_the_shrunken_worst_and_best_hold_their_truth_where_the_measured_ones_do_not() -> None:
+    _, found = benchmark("evaluation_extremes").written(400)
+    for (sites, tau), shares in found.items():
+        for word in ("worst", "best"):
+            assert shares[f"{word} shrunken"] >= 0.9, (sites, tau)
+            if tau <= 0.2 and sites >= 10:
+                assert shares[f"{word} raw"] < 0.9, (sites, tau)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_page_with_nothing_to_find_says_nothing_in_95_of_100_cases(images: int) -> None:
+    pages = 120
+    before, after = benchmark("evaluation_alarms").counted(pages, images, first=1000)
+    assert before["any"] > 0.5 * pages
+    assert after["any"] <= 0.05 * pages + 2.5 * np.sqrt(0.05 * 0.95 * pages)
+
+
+def benchmark(name: str) -> ModuleType:
+    """A module of the benchmarks, which write the pages of these tables."""
+    spec = spec_from_file_location(name, Path(__file__).parents[2] / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -37,7 +37,15 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             caption = f"Probability of {_named(task)}, {_WORDS.get(calibrator, calibrator)}"
             rows = of_task[of_task["calibrator"] == calibrator]
             columns = _columns(findings, rows, asked=task if first else "")
-            tables.append(grid(findings, columns, caption, folded="" if first else caption))
+            tables.append(
+                grid(
+                    findings,
+                    columns,
+                    caption,
+                    source="calibration",
+                    folded="" if first else caption,
+                )
+            )
     curves = evaluated.table("reliability")
     figures: tuple[Figure, ...] = ()
     if curves is not None:
@@ -111,7 +119,7 @@ def _columns(findings: Findings, rows: pd.DataFrame, asked: str = "") -> list[Gr
 
     return [
         GridColumn(
-            column=Column(heading=described(metric).short),
+            column=Column(heading=described(metric).short, about=metric),
             rows=rows[rows["metric"] == metric],
             note="null_high" if metric == "ece" else "",
             caution=marked(metric),

@@ -53,6 +53,7 @@ def _by_site(cohort: pd.DataFrame) -> Table:
             Column(heading="No label"),
         ),
         groups=(Group(rows=tuple(rows)),),
+        source="cohort",
     )
 
 

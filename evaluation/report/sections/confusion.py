@@ -50,6 +50,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
                 ),
                 groups=(Group(rows=rows),),
                 folded="Counts of every pair of classes (confusion.csv)",
+                source="confusion",
             ),
         ),
     )

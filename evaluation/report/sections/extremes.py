@@ -33,6 +33,7 @@ def table(evaluated: Evaluated, findings: Findings) -> tuple[Table, ...]:
                 Column(heading="Drawn towards the others"),
             ),
             groups=(Group(rows=rows),),
+            source="shrunken",
         ),
     )
 

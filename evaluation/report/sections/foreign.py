@@ -21,7 +21,7 @@ _CATEGORIES = {
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     """Flag rates and separation of the first detector; the others behind a fold."""
-    table = evaluated.table("ood")
+    table = evaluated.measured("ood")
     if table is None:
         return None
     detectors = list(dict.fromkeys(table["detector"]))
@@ -109,12 +109,13 @@ def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bo
         caption=caption,
         columns=(
             Column(heading="Site", numeric=False),
-            Column(heading="Flagged"),
-            Column(heading="AUROC against familiar images"),
-            Column(heading="AUROC for errors"),
+            Column(heading="Flagged", about="flag_rate"),
+            Column(heading="AUROC against familiar images", about="auroc"),
+            Column(heading="AUROC for errors", about="auroc"),
         ),
         groups=tuple(groups),
         folded=caption if folded else "",
+        source="ood",
     )
 
 

@@ -8,6 +8,7 @@ from offsite.evaluation.alarms import usable_rules
 from offsite.evaluation.figures.decision import net_benefit_figure
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.operating_points.table import CHOSEN
 from offsite.evaluation.report.content import Column, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
@@ -29,14 +30,7 @@ _STATED = (
     "No threshold could be chosen, as there are no positive validation rows of training sites: the "
     "one stated in the settings is used everywhere. It promises no sensitivity."
 )
-_COLUMNS = (
-    ("sensitivity", "Sensitivity"),
-    ("specificity", "Specificity"),
-    ("ppv", "PPV"),
-    ("npv", "NPV"),
-    ("flag_rate", "Called positive"),
-    ("needed_threshold", "Threshold needed here"),
-)
+_COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "flag_rate", "needed_threshold")
 
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:
@@ -146,14 +140,16 @@ def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, fold
 
     columns = [
         GridColumn(
-            column=Column(heading=heading),
+            column=Column(heading=described(metric).short, about=metric),
             rows=rows[rows["metric"] == metric],
             caution=marked(metric),
         )
-        for metric, heading in _COLUMNS
+        for metric in _COLUMNS
         if (rows["metric"] == metric).any()
     ]
-    return grid(findings, columns, caption, folded=caption if folded else "")
+    return grid(
+        findings, columns, caption, source="operating_points", folded=caption if folded else ""
+    )
 
 
 def _strip(findings: Findings, task: str, rows: pd.DataFrame) -> Figure:

@@ -37,19 +37,28 @@ def limits(evaluated: Evaluated, findings: Findings) -> Section:
     few = [site for site in findings.sites() if findings.size(site).few and findings.size(site).n]
     if few:
         lead.append(f"Fewer than {FEW_PATIENTS} patients at {listed(few)}.")
-    absent = [words for name, words in _EXPECTED.items() if evaluated.table(name) is None]
-    if absent:
+    absent = [
+        words
+        for name, (words, column) in _EXPECTED.items()
+        if evaluated.measured(name, column) is None
+    ]
+    if absent and evaluated.test_only:
+        lead.append(
+            "There are no rows of training sites to compare with, so this page has nothing on "
+            f"{listed(absent)}."
+        )
+    elif absent:
         lead.append(f"Not measured in this evaluation: {listed(absent)}.")
     lead.extend(str(text) for text in evaluated.facts.get("limits", ()))
     return Section(anchor="limits", title="Known limits", lead=tuple(lead))
 
 
 _EXPECTED = {
-    "calibration": "calibration",
-    "operating_points": "thresholds carried between sites",
-    "shift": "shift between sites",
-    "ood": "detection of foreign images",
-    "conformal": "prediction sets",
+    "calibration": ("calibration", "value"),
+    "operating_points": ("thresholds carried between sites", "value"),
+    "shift": ("shift between sites", "value"),
+    "ood": ("detection of foreign images", "value"),
+    "conformal": ("prediction sets", "coverage"),
 }
 
 

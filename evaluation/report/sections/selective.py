@@ -4,6 +4,7 @@ import pandas as pd
 
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.figures.risk_coverage import risk_coverage_figure
+from offsite.evaluation.metrics.names import base_name, described
 from offsite.evaluation.report.content import Column, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, Record, grid, sites_of
@@ -12,17 +13,19 @@ from offsite.evaluation.wording import level as stated
 from offsite.evaluation.wording import listed, percent, present
 
 _SELECTIVE = (
-    ("accuracy", "Accuracy, all cases"),
-    ("accuracy_at_80", "Most confident 80\u202f%"),
-    ("accuracy_at_threshold_80", "Over the training sites' threshold"),
-    ("coverage_at_threshold_80", "Share over it"),
-    ("augrc", "AUGRC"),
+    *(
+        "accuracy",
+        "accuracy_at_80",
+        "accuracy_at_threshold_80",
+        "coverage_at_threshold_80",
+        "augrc",
+    ),
 )
 
 
 def sets_section(evaluated: Evaluated, findings: Findings) -> Section | None:
     """Coverage and size of the prediction sets at each site."""
-    table = evaluated.table("conformal")
+    table = evaluated.measured("conformal", "coverage")
     if table is None:
         return None
     whole = table[table["label"] == "_all"]
@@ -56,9 +59,12 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
     if table is None:
         return None
     columns = [
-        GridColumn(column=Column(heading=heading), rows=table[table["metric"] == metric])
-        for metric, heading in _SELECTIVE
-        if (table["metric"] == metric).any()
+        GridColumn(
+            column=Column(heading=described(metric).short, about=base_name(metric)),
+            rows=table[table["metric"] == metric],
+        )
+        for metric in _SELECTIVE
+        if table.loc[table["metric"] == metric, "value"].notna().any()
     ]
     curves = evaluated.table("risk_coverage")
     figures: tuple[Figure, ...] = ()
@@ -68,7 +74,14 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
     return Section(
         anchor="selective",
         title="Leaving the doubtful cases to a reader",
-        tables=(grid(findings, columns, "Accuracy when the model keeps its confident cases"),),
+        tables=(
+            grid(
+                findings,
+                columns,
+                "Accuracy when the model keeps its confident cases",
+                source="selective",
+            ),
+        ),
         figures=figures,
         notes=(
             "The most confident 80\u202f% are taken within each site, which needs all its cases at "
@@ -110,30 +123,28 @@ def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool
     def marked(row: Record) -> bool:
         return asked and findings.raised("sets", row)
 
-    def column(name: str, heading: str, **options: object) -> GridColumn:
+    def column(name: str, heading: str = "", **options: object) -> GridColumn:
+        metric = "" if heading else name
         return GridColumn(
-            column=Column(heading=heading),
+            column=Column(heading=heading or described(name).short, about=metric),
             rows=rows,
             value=name,
             **options,  # type: ignore[arg-type]
         )
 
+    cases = "n_effective" if weighted else "n_calibration"
     return grid(
         findings,
         [
-            column("coverage", "Holds the truth", caution=marked),
-            column("mean_size", "Classes in a set", bounds=False),
-            column("singleton_rate", "One class", bounds=False, format=percent),
-            column("empty_rate", "Empty", bounds=False, format=percent),
-            column("refer_rate", "Referred", bounds=False, format=percent),
-            column(
-                "n_effective" if weighted else "n_calibration",
-                "Calibration cases",
-                bounds=False,
-                format=_whole,
-            ),
+            column("coverage", caution=marked),
+            column("mean_size", bounds=False),
+            column("singleton_rate", bounds=False, format=percent),
+            column("empty_rate", bounds=False, format=percent),
+            column("refer_rate", bounds=False, format=percent),
+            column(cases, "Calibration cases", bounds=False, format=_whole),
         ],
         caption,
+        source="conformal",
         folded=caption if weighted else "",
     )
 

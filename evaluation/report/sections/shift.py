@@ -13,6 +13,7 @@ _KINDS = {
     "prevalence": "Case mix differs",
     "performance": "Performance differs",
 }
+_STATISTICS = ("mmd2", "prior_distance", "auroc_change")
 _ALARMS = {"covariate": "images", "prevalence": "case_mix", "performance": "performance"}
 _WITHOUT_LABELS = "prior_distance_em"
 _LEAST_RATIO = 0.1  # of chance: an axis of multiples is logarithmic
@@ -25,7 +26,7 @@ _CAPTION = (
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     """Three questions for each site: other images, other case mix, other performance."""
-    table = evaluated.table("shift")
+    table = evaluated.measured("shift")
     if table is None:
         return None
     by_kind = {kind: sites_of(findings, table[table["kind"] == kind]) for kind in _KINDS}
@@ -113,9 +114,13 @@ def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
         caption="Does the site differ?",
         columns=(
             Column(heading="Site", numeric=False),
-            *(Column(heading=words, numeric=False) for words in _KINDS.values()),
+            *(
+                Column(heading=words, numeric=False, about=metric)
+                for words, metric in zip(_KINDS.values(), _STATISTICS, strict=True)
+            ),
         ),
         groups=tuple(groups),
+        source="shift",
     )
 
 

@@ -2,7 +2,7 @@
 
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.figures.forest import ForestRow, forest_plot
-from offsite.evaluation.metrics.names import described, headline_metrics
+from offsite.evaluation.metrics.names import base_name, described, headline_metrics
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings, SiteEstimate
 from offsite.evaluation.report.sections import extremes
@@ -100,9 +100,10 @@ def _headline(findings: Findings, headline: list[str]) -> Table:
         columns=(
             Column(heading="Site", numeric=False),
             Column(heading="Labelled images", note="patients"),
-            *(Column(heading=described(name).short) for name in headline),
+            *(Column(heading=described(name).short, about=base_name(name)) for name in headline),
         ),
         groups=tuple(groups),
+        source="per_site",
     )
 
 
@@ -153,6 +154,7 @@ def _everything(findings: Findings) -> Table:
         ),
         groups=tuple(groups),
         folded="Every metric at every site (per_site.csv)",
+        source="per_site",
     )
 
 
@@ -160,7 +162,7 @@ def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
     undefined = row.value is None
     remark = row.detail if row.reason == "ok" else reason(row.reason)
     return (
-        Cell(text=described(metric).label),
+        Cell(text=described(metric).label, about=base_name(metric)),
         Cell(
             text="not defined" if undefined else number(row.value, 3),
             kind="undefined" if undefined else "",

@@ -1,5 +1,7 @@
 """The summary in words, the worst site first: generated from the tables, never more than they say."""
 
+from dataclasses import replace
+
 from offsite.evaluation.report.content import Point, Section
 from offsite.evaluation.report.findings import FEW_PATIENTS, Findings, SiteEstimate
 from offsite.evaluation.wording import ROLES, counted, estimate, interval, listed, number, reason
@@ -29,7 +31,7 @@ def section(findings: Findings, points: tuple[Point, ...], leads: tuple[str, ...
         anchor="summary",
         title="Summary",
         lead=(*leads, _worst(findings, first=not leads)),
-        points=(*of_sites, *points),
+        points=(*(replace(point, about="sites") for point in of_sites), *points),
     )
 
 

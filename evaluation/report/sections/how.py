@@ -1,0 +1,138 @@
+"""How every number of the page was made: its table, metric, unit, draws and formula."""
+
+from collections.abc import Sequence
+
+from offsite.evaluation.alarms import ALARMS
+from offsite.evaluation.metrics.entries import METRICS
+from offsite.evaluation.metrics.names import base_name, described
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.tables.schemas import SCHEMAS
+from offsite.evaluation.wording import counted, level
+
+ANCHOR = "how"
+_EXACT = "exact (Clopper and Pearson) at what the patients are worth"
+_PLACED = "placement values by patient (DeLong, Obuchowski); of a mean over classes: draws"
+_INTERVALS = {
+    **dict.fromkeys(("accuracy", "sensitivity", "specificity", "ppv", "npv", "prevalence"), _EXACT),
+    **dict.fromkeys(("flag_rate", "transfer_gap", "coverage"), _EXACT),
+    **dict.fromkeys(("accuracy_at_threshold", "coverage_at_threshold"), _EXACT),
+    **dict.fromkeys(("auroc", "auroc_change", "c2st_auroc"), _PLACED),
+    **dict.fromkeys(("slope", "intercept"), "sandwich variance by patient, Student's t"),
+    **dict.fromkeys(("ece", "ece_debiased"), "none; beside it what noise alone gives, simulated"),
+    **dict.fromkeys(("mmd2", "energy", "within_class_mmd2"), "none; patients are permuted"),
+}
+
+
+def about(metric: str) -> str:
+    """What a heading of this metric is linked to, or nothing for a name of no metric."""
+    return base_name(metric) if metric else ""
+
+
+def section(evaluated: Evaluated, findings: Findings, parts: Sequence[Section]) -> Section:
+    """The metrics that head columns, the tables they stand in, and what was asked of the sites."""
+    tables = [table for part in parts for table in part.tables]
+    sources = dict.fromkeys(table.source for table in tables if table.source)
+    names = {column.about for table in tables for column in table.columns}
+    names |= {
+        cell.about
+        for table in tables
+        for group in table.groups
+        for row in group.rows
+        for cell in row
+    }
+    return Section(
+        anchor=ANCHOR,
+        title="How every number was made",
+        lead=(_unit(evaluated),),
+        tables=(
+            _metrics([name for name in METRICS if name in names]),
+            _tables([*sources, "alarms"]),
+            _asked(findings),
+        ),
+        notes=(
+            "What the page says against a site is tested together with all else that it might say, "
+            "so that a page with nothing to find stays silent in 95 of 100 cases (Holm 1979).",
+        ),
+    )
+
+
+def _unit(evaluated: Evaluated) -> str:
+    settings = evaluated.facts.get("settings", {}).get("metrics", {})
+    unit = "Images are" if evaluated.over_images else "Patients, with all of their images, are"
+    draws = int(settings.get("resamples", 0))
+    drawn = f", {counted(draws, 'time')} (seed {settings.get('seed', 0)})" if draws else ""
+    return (
+        f"{unit} drawn within each site{drawn}, and the draws are the same for every number. "
+        f"Intervals are of {level(evaluated.confidence)}; where nothing else is said they are the "
+        "expanded percentiles of the draws (Hesterberg 2015). Every column and formula: "
+        "docs/evaluation/tables.md; how the numbers come about: docs/evaluation/metrics.md."
+    )
+
+
+def _metrics(names: list[str]) -> Table:
+    rows = tuple(
+        (
+            Cell(text=described(name).label, anchor=f"how-{name}"),
+            Cell(text=METRICS[name].formula),
+            Cell(text=_INTERVALS.get(name, "draws")),
+            Cell(text=METRICS[name].function.replace(":", ".")),
+        )
+        for name in names
+    )
+    return Table(
+        caption="Metrics of this page",
+        columns=(
+            Column(heading="Metric", numeric=False),
+            Column(heading="How it is made", numeric=False),
+            Column(heading="Interval", numeric=False),
+            Column(heading="offsite.evaluation", note="function", numeric=False),
+        ),
+        groups=(Group(rows=rows),),
+    )
+
+
+def _asked(findings: Findings) -> Table:
+    rows = tuple(
+        (
+            Cell(text=str(row["site"])),
+            Cell(text=ALARMS.get(str(row["alarm"]), str(row["alarm"]))),
+            Cell(text=f"{row['p_value']:.2g}"),
+            Cell(text=f"{row['adjusted']:.2g}", kind="caution" if row["raised"] else ""),
+        )
+        for row in records(findings.alarms)
+    )
+    caption = f"All that was asked of the sites ({counted(len(rows), 'question')})"
+    return Table(
+        caption=caption,
+        columns=(
+            Column(heading="Site", numeric=False),
+            Column(heading="What would be said", numeric=False),
+            Column(heading="p"),
+            Column(heading="p, for all questions"),
+        ),
+        groups=(Group(rows=rows),),
+        folded=caption,
+        source="alarms",
+    )
+
+
+def _tables(sources: list[str]) -> Table:
+    rows = tuple(
+        (
+            Cell(text=f"{name}.csv", anchor=f"table-{name}"),
+            Cell(text=SCHEMAS[name].meaning),
+            Cell(text=SCHEMAS[name].maker.removeprefix("offsite.evaluation.").replace(":", ".")),
+        )
+        for name in sources
+    )
+    return Table(
+        caption="Tables that this page was made from",
+        columns=(
+            Column(heading="Table", numeric=False),
+            Column(heading="A row is", numeric=False),
+            Column(heading="offsite.evaluation", note="function", numeric=False),
+        ),
+        groups=(Group(rows=rows),),
+    )
