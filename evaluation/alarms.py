@@ -41,7 +41,7 @@ def usable_rules(rows: pd.DataFrame) -> list[str]:
     """Rules of thresholds that there are, the one that ships first."""
     having = rows[rows["threshold"].notna()]
     order = (PACKAGED, *(rule for rule in reversed(RULES) if rule != PACKAGED))
-    known = [rule for rule in order if (having["rule"] == rule).any()]
+    known: list[str] = [rule for rule in order if (having["rule"] == rule).any()]
     return known or [str(rows["rule"].iloc[0])]
 
 

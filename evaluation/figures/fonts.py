@@ -19,10 +19,10 @@ def with_fallbacks(figure: "Canvas") -> None:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        words = text.get_text()  # type: ignore[attr-defined]
+        words = text.get_text()
         if words.isascii():
             continue
-        text.set_fontfamily(families_for(words))  # type: ignore[attr-defined]
+        text.set_fontfamily(families_for(words))
 
 
 def families_for(words: str) -> list[str]:

@@ -128,16 +128,21 @@ def _p_values(
     """How likely so little is by chance, where the threshold keeps what it promised."""
     found = {}
     for metric, name in (("transfer_gap", "sensitivity"), ("specificity", "specificity")):
-        hits, units = measured[name].hits, measured[name].units
-        if hits is None or units is None or not len(hits):
-            continue
-        known, like = (target if name == "sensitivity" else None), np.inf
-        if promise and (there := promise[name]).hits is not None and len(there.hits):
-            like = effective_counts(there.hits, there.units)[1]
-            known = target if known is not None else float(there.hits.mean())
-        if known is not None:
-            found[metric] = share_p_value(hits, units, known, like=like)
+        here, there = _hits(measured[name]), _hits(promise[name]) if promise else None
+        known = target if name == "sensitivity" else None
+        like = np.inf
+        if there is not None:
+            like = effective_counts(*there)[1]
+            known = float(there[0].mean()) if known is None else known
+        if here is not None and known is not None:
+            found[metric] = share_p_value(*here, known, like=like)
     return found
+
+
+def _hits(measured: Measured) -> tuple[np.ndarray, np.ndarray] | None:
+    if measured.hits is None or measured.units is None or not len(measured.hits):
+        return None
+    return measured.hits, measured.units
 
 
 def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:

@@ -216,7 +216,7 @@ def _histogram_test(
     ]
     everyone = tables[0].sum(axis=0) + tables[1].sum(axis=0)
     generator = _generator(pair.settings.seed, 6)
-    first = permuted_histograms(*tables, pair.permutations, generator)
+    first = permuted_histograms(tables[0], tables[1], pair.permutations, generator)
     test = TwoSample.of(histogram_statistics(first, everyone))
     shares = [side / side.sum(axis=1, keepdims=True) for side in (first[1:], everyone - first[1:])]
     return test, np.abs(shares[0] - shares[1]).sum(axis=1) / 2

@@ -18,7 +18,9 @@ def cohort_table(sites: Sites) -> pd.DataFrame:
         counts = part["label"].value_counts()
         rows.append(
             {
-                **dict(zip(("site", "site_role", "split"), map(str, key), strict=True)),
+                **dict(
+                    zip(("site", "site_role", "split"), (str(name) for name in key), strict=True)
+                ),
                 "n": len(part),
                 "n_patients": part["patient"].nunique(),
                 "n_labelled": int((part["label"] != "").sum()),
