@@ -18,9 +18,9 @@ def cohort_table(sites: Sites) -> pd.DataFrame:
         counts = part["label"].value_counts()
         rows.append(
             {
-                **dict(
-                    zip(("site", "site_role", "split"), (str(name) for name in key), strict=True)
-                ),
+                "site": str(key[0]),
+                "site_role": str(key[1]),
+                "split": str(key[2]),
                 "n": len(part),
                 "n_patients": part["patient"].nunique(),
                 "n_labelled": int((part["label"] != "").sum()),
