@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from evidence import markdown, write_page
 from evidence_retina import SITES, build_cohort
+from patient_intervals import Judged, mean_interval
 from retina_protocols import run_protocol
 from safetensors.numpy import load_file
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.files import read_json
@@ -41,6 +41,7 @@ EARLIER = {"from nothing, `erm`, 64 px": {"APTOS": (0.770, 0.285), "IDRiD": (0.6
            "from nothing, `coral`, 64 px": {"APTOS": (0.792, 0.419), "IDRiD": (0.756, 0.254),
                                            "Messidor-2": (0.568, 0.107)}}  # fmt: skip
 CASES = (20, 50, 100)
+REFERABLE = 2
 WANTED = 0.9
 
 
@@ -86,51 +87,41 @@ def run(options: argparse.Namespace) -> None:
                 )
 
 
-def figures(folder: Path, draws: int) -> list[dict[str, object]]:
-    """Return rows of the site left out by one run: as shipped, and after local cases."""
+def judged_runs(folder: Path, draws: int) -> list[dict[str, object]]:
+    """Return the answers at the site left out by one run: as shipped, and after local cases."""
     cell = folder.relative_to(folder.parents[2]).parts
     predictions = load_predictions(folder)
     table = predictions.table
     site = cell[1].removeprefix("without-")
     here = np.flatnonzero((table["site"] == site).to_numpy() & (predictions.labels >= 0))
     facts = read_json(folder / "run.json")["facts"]
-    sums = training_sums({**load_file(folder / "sums.safetensors"), "penalty": facts["penalty"]})
+    kept = {**load_file(folder / "sums.safetensors"), "penalty": facts["penalty"]}
+    sums = training_sums({**kept, "sites": np.array(facts.get("sites_of_sums", []))})
     assert sums is not None
     rows, labels = predictions.embeddings[here].astype(float), predictions.labels[here]
     patients, shipped = table["patient"].to_numpy(str)[here], predictions.logits[here]
-    referable = labels >= 2
     val = ((table["split"] == "val") & (table["site_role"] == "training")).to_numpy()
-    scores = _referable(predictions.logits)
-    threshold = np.quantile(scores[val & (predictions.labels >= 2)], 1 - WANTED)
+    known = _referable(predictions.logits)[val & (predictions.labels >= REFERABLE)]
     everything = np.ones(len(here), bool)
-    found = [_row(site, cell, 0, shipped, labels, everything, threshold)]
+
+    def judged(cases: int, logits: np.ndarray, judges: np.ndarray, scores: np.ndarray) -> None:
+        run = Judged(cell[2], _referable(logits), logits.argmax(1), labels, patients, judges)
+        threshold = np.quantile(scores, 1 - WANTED) if len(scores) else np.nan
+        called, truth = run.scores[judges] >= threshold, labels[judges] >= REFERABLE
+        found.append({"site": SHORT.get(site, site), "cases": cases, "run": run,
+                      "sensitivity": called[truth].mean(), "specificity": (~called)[~truth].mean()})  # fmt: skip
+
+    found: list[dict[str, object]] = []
+    judged(0, shipped, everything, known)
     for cases in CASES:
         for draw in range(draws):
             names = np.random.default_rng([draw, cases]).permutation(np.unique(patients))
             local = np.isin(patients, names[:cases])
             new = refit(sums.rows, rows[local], labels[local], patients[local],
                         penalty=sums.penalty, seed=draw)  # fmt: skip
-            known = _referable(new.left_out)[referable[local]]
-            carried = np.quantile(known, 1 - WANTED) if len(known) else np.nan
-            logits = new.head.logits(rows)
-            found.append(_row(site, cell, cases, logits, labels, ~local, carried))
-            found.append(
-                {**_row(site, cell, cases, shipped, labels, ~local, threshold), "refit": False}
-            )
+            carried = _referable(new.left_out)[labels[local] >= REFERABLE]
+            judged(cases, new.head.logits(rows), ~local, carried)
     return found
-
-
-def _row(site, cell, cases, logits, labels, judged, threshold) -> dict[str, object]:
-    scores, truth = _referable(logits[judged]), labels[judged] >= 2
-    kappa = cohen_kappa_score(
-        labels[judged], logits[judged].argmax(1), weights="quadratic", labels=range(5)
-    )
-    return {
-        "site": SHORT.get(site, site), "seed": cell[2], "cases": cases, "refit": True,
-        "auroc": roc_auc_score(truth, scores), "kappa": kappa,
-        "sensitivity": (scores[truth] >= threshold).mean(),
-        "specificity": (scores[~truth] < threshold).mean(),
-    }  # fmt: skip
 
 
 def _referable(logits: np.ndarray) -> np.ndarray:
@@ -152,10 +143,10 @@ def report(options: argparse.Namespace) -> None:
                     and read_json(f / "run.json")["status"] == "done"]  # fmt: skip
             if not done:
                 continue
-            rows = pd.DataFrame([row for f in done for row in figures(f, options.draws)])
+            rows = pd.DataFrame([row for f in done for row in judged_runs(f, options.draws)])
             for cases in (0, *CASES):
-                part = rows[(rows["cases"] == cases) & rows["refit"]]
                 after = f", after {cases} cases" if cases else ""
+                part = rows[rows["cases"] == cases]
                 lines[f"`linear`, {stages} stages, {px} px{after}"] = _line(part, sites)
     shown = pd.DataFrame(lines, index=[*sites, "mean", "sensitivity; specificity", "seeds"]).T
     shown.index.name = "referable AUROC / quadratic kappa at the site left out"
@@ -166,22 +157,21 @@ def report(options: argparse.Namespace) -> None:
 
 
 def _line(part: pd.DataFrame, sites: list[str]) -> list[str]:
-    means = part.groupby("site")[["auroc", "kappa", "sensitivity", "specificity"]].mean()
-    spread = part.groupby("site")[["auroc", "kappa"]].std()
-    cells, values, carried = [], [], []
+    cells, values, carried, seeds = [], [], [], set()
     for site in sites:
-        if site not in means.index:
+        rows = part[part["site"] == site]
+        if rows.empty:
             cells.append("–")
             continue
-        a, k, sensitivity, specificity = means.loc[site]
-        values.append((a, k))
-        pair = zip((a, k), spread.loc[site], strict=True)
+        found = mean_interval(list(rows["run"]), REFERABLE, 5)
+        values.append((found["auroc"][0], found["kappa"][0]))
         cells.append(
-            " / ".join(f"{v:.3f}" + ("" if np.isnan(s) else f" ± {s:.3f}") for v, s in pair)
+            " / ".join(f"{m:.3f} ({low:.3f}–{high:.3f})" for m, low, high in found.values())
         )
-        carried.append(f"{sensitivity:.2f}; {specificity:.2f}")
+        carried.append(f"{rows['sensitivity'].mean():.2f}; {rows['specificity'].mean():.2f}")
+        seeds |= {run.seed for run in rows["run"]}
     mean = _mean(values) if len(values) == len(sites) else "–"
-    return [*cells, mean, ", ".join(carried), str(part["seed"].nunique())]
+    return [*cells, mean, ", ".join(carried), str(len(seeds))]
 
 
 def _mean(values: list[tuple[float, float]]) -> str:
@@ -190,9 +180,9 @@ def _mean(values: list[tuple[float, float]]) -> str:
 
 PREFACE = """IDRiD (India), Messidor-2 (France) and the filtered copy of APTOS (India), cleaned by the
 audit (507, 1,734 and 3,487 photographs) and prepared alike (`matched`); two sites train, the third is
-left out: it takes no part in the fit, the penalty or the cut points. Mean and standard deviation over
-runs; a run draws its division of the training sites, and after local cases also three sets of local
-patients, who are not among those that judge. Sensitivity and specificity for referable grades are at
+left out: it takes no part in the fit, the penalty or the cut points. Means over runs with 95 % intervals
+of patients and seeds together; a run draws its division of the training sites, and after local cases also
+three sets of local patients, who are not among those that judge. Sensitivity and specificity for referable grades are at
 the threshold that found 90 % of them on the training sites' validation photographs, after local cases
 at the one that found 90 % of them among the local cases, each answered by a head that did not see it."""
 AFTER = """The recipe (copies, weight of sites, penalty's slack, 160 px) was settled on these three sites, on

@@ -43,4 +43,5 @@ def retina(output: Output = Path("demo/retina")) -> None:
     config = demo_retina.write_demo(output)
     demo.run(config, demo_retina.write_new_cases(output))
     local, others = demo_retina.write_local_cases(output)
-    refitting.refit(config, local, others, demo_retina.HELD_OUT)
+    strange = demo_retina.write_strange_cases(output)
+    refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)

@@ -1,9 +1,11 @@
 """The end of the retina demo: the clinic left out fits the last layer with some of its own cases."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from offsite.workflows.predict.answers.codes import Decision
 
 from offsite.cores import usable_cores
 from offsite.workflows.console.messages import data, say
@@ -13,8 +15,26 @@ from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.site.stage import calibrate
 
 
-def refit(config: Path, local: Path, others: Path, site: str) -> None:
-    """Refit the registered model with a clinic's cases, and print kappa on its other cases.
+@dataclass(frozen=True)
+class Judged:
+    """What a model's answers to labelled cases are worth.
+
+    Attributes
+    ----------
+    kappa : float
+        Quadratic weighted kappa.
+    to_person : int
+        Cases that a person has to look at.
+    cases : int
+    """
+
+    kappa: float
+    to_person: int
+    cases: int
+
+
+def refit(config: Path, local: Path, others: Path, strange: Path, site: str) -> None:
+    """Refit the registered model with a clinic's cases, and print what it is worth on its others.
 
     Parameters
     ----------
@@ -22,6 +42,8 @@ def refit(config: Path, local: Path, others: Path, site: str) -> None:
         The demo's job, which has run.
     local, others : path
         The clinic's labelled cases to refit with, and those that judge; no patient is in both.
+    strange : path
+        Cases of another clinic whose camera is unlike all others.
     site : str
         The clinic.
     """
@@ -40,18 +62,27 @@ def refit(config: Path, local: Path, others: Path, site: str) -> None:
     )
     assert done.package is not None  # the cases have labels
     classes = job.configuration.classes
-    before = _kappa(address, job, others, folder / "as-shipped", classes)
-    after = _kappa(str(done.package), job, others, folder / "refitted", classes)
+    before = _judged(address, job, others, folder / "as-shipped", classes)
+    after = _judged(str(done.package), job, others, folder / "refitted", classes)
+    foreign = _judged(address, job, strange, folder / "strange", classes)
     patients = pd.read_csv(local)["patient"].nunique()
     verdict = "adopted" if done.report["refit"]["adopted"] else "not adopted"
     data.print(
-        f"{site}: weighted kappa {before:.2f} as shipped, {after:.2f} after a refit with"
-        f" {patients} of its patients ({verdict}); on its other {_count(others)} photographs"
+        f"{site}: weighted kappa {before.kappa:.2f} as shipped, {after.kappa:.2f} after a refit with"
+        f" {patients} of its patients ({verdict}); on its other {after.cases} photographs"
+    )
+    data.print(
+        f"{site}: {before.to_person} of {before.cases} photographs to a person as shipped,"
+        f" {after.to_person} after the refit"
+    )
+    data.print(
+        f"a clinic with a camera unlike all others: {foreign.to_person} of {foreign.cases}"
+        " photographs to a person"
     )
 
 
-def _kappa(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, ...]) -> float:
-    """Quadratic weighted kappa of a model's answers to the cases of a table."""
+def _judged(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, ...]) -> Judged:
+    """What a model's answers to the cases of a table are worth."""
     options = BatchOptions(output=folder, workers=usable_cores())
     running.predict([table], model, options, tracking_uri=job.tracking_uri)
     answers = pd.read_csv(folder / "results.csv", keep_default_na=False, encoding="utf-8-sig")
@@ -67,7 +98,11 @@ def _kappa(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, 
             if row["prediction"] in index and known[Path(row["input"]).name] in index
         ]
     )
-    return weighted_kappa(pairs[:, 0], pairs[:, 1], len(classes))
+    return Judged(
+        weighted_kappa(*pairs.T, len(classes)) if len(pairs) else float("nan"),
+        int((answers["decision"] == Decision.HUMAN_REVIEW).sum()),
+        len(answers),
+    )
 
 
 def weighted_kappa(truth: np.ndarray, answers: np.ndarray, n_classes: int) -> float:
@@ -83,7 +118,3 @@ def weighted_kappa(truth: np.ndarray, answers: np.ndarray, n_classes: int) -> fl
     apart = (grades[:, None] - grades) ** 2
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
     return float(1 - (apart * table).sum() / (apart * expected).sum())
-
-
-def _count(table: Path) -> int:
-    return len(pd.read_csv(table))

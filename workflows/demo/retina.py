@@ -40,7 +40,7 @@ STRANGE = ClinicProfile(
 STRANGE_CASES = NEW_CASES.model_copy(
     update={"patients_per_site": 5, "seed": 2, "clinics": (STRANGE,)}
 )
-LOCAL_PATIENTS = 50
+LOCAL_PATIENTS, STRANGE_PATIENTS = 50, 20
 
 
 def write_demo(folder: Path) -> Path:
@@ -83,6 +83,12 @@ def write_new_cases(folder: Path) -> Path:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     return path
+
+
+def write_strange_cases(folder: Path) -> Path:
+    """Make more photographs of the clinic whose camera is unlike all others; return their table."""
+    more = STRANGE_CASES.model_copy(update={"patients_per_site": STRANGE_PATIENTS, "seed": 3})
+    return make_fundus_cohort(folder / "strange", more)
 
 
 def write_local_cases(folder: Path) -> tuple[Path, Path]:
