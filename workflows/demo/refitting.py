@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from offsite.workflows.predict.answers.codes import Decision
 
 from offsite.cores import usable_cores
+from offsite.training.prediction.codes import Decision
 from offsite.workflows.console.messages import data, say
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.predict import running
