@@ -99,7 +99,7 @@ def _judged(model: str, job: Job, table: Path, folder: Path, classes: tuple[str,
         ]
     )
     return Judged(
-        weighted_kappa(*pairs.T, len(classes)) if len(pairs) else float("nan"),
+        weighted_kappa(pairs[:, 0], pairs[:, 1], len(classes)) if len(pairs) else float("nan"),
         int((answers["decision"] == Decision.HUMAN_REVIEW).sum()),
         len(answers),
     )
