@@ -33,6 +33,11 @@ class TrackingSettings(Settings):
         max_length=LONGEST_NAME,
         description="Name of the model in the registry",
     )
+    names_key: Path = Field(
+        Path("names.key"),
+        description="Key under which the registry keeps images and patients, relative to the"
+        " configuration; made where there is none, and never sent",
+    )
 
 
 class CellSettings(Settings):

@@ -49,6 +49,11 @@ class Job:
         return uri if uri else f"sqlite:///{self.output / 'mlflow.db'}"
 
     @property
+    def names_key_path(self) -> Path:
+        """The key for names of images and patients in the registry."""
+        return self.file.parent / self.configuration.tracking.names_key
+
+    @property
     def cohort_path(self) -> Path:
         """The cohort table."""
         return self.file.parent / self.configuration.cohort

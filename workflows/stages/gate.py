@@ -12,7 +12,9 @@ from offsite.evaluation.predictions.table import load_predictions
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tracking.champion import champion_of, promote
 from offsite.evaluation.tracking.kept_predictions import kept_predictions
+from offsite.workflows.jobs.names_key import names_key
 from offsite.workflows.stages.evaluation import configuration_of, evaluate_run
+from offsite.workflows.stages.registration import job_of
 
 
 def pass_gate(
@@ -60,7 +62,8 @@ def _differences(folder: Path, name: str, champion: str | None, uri: str) -> pd.
     if champion is None:
         return None
     candidate = load_predictions(folder)
-    kept = kept_predictions(uri, name, champion, like=candidate)
+    key = names_key(job_of(folder).names_key_path, make=False)
+    kept = kept_predictions(uri, name, champion, like=candidate, key=key)
     if kept is None:
         return None  # the rule of non-inferiority then refuses, and says what to do
     settings = configuration_of(folder).report_settings().metrics

@@ -14,6 +14,7 @@ from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.configuration import Configuration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.modalities import modality_named
+from offsite.workflows.jobs.names_key import names_key
 from offsite.workflows.package.making import ModelFacts, package_run
 from offsite.workflows.package.schema import Name
 from offsite.workflows.serving import served_types
@@ -97,7 +98,9 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
             RUN_FOLDER: str(path.absolute()),
         },
     )
-    keep_predictions(uri, name, version, load_predictions(path))
+    key = names_key(job_of(path).names_key_path, make=True)
+    assert key is not None
+    keep_predictions(uri, name, version, load_predictions(path), key)
     return Registered(name, version, made, run_id)
 
 

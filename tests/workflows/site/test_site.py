@@ -287,7 +287,7 @@ def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(
     predictions = load_predictions(fundus_run.run)
     run_id = log_run(store, "test", "run", job_key="key")
     register_package(store, "small", fundus_run.package, run_id, {"method": "erm"})
-    keep_predictions(store, "small", "1", predictions)
+    keep_predictions(store, "small", "1", predictions, b"k" * 32)
     local = cohort_of(fundus_run, tmp_path, None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # in place of the option
     done = calibrate(
@@ -298,7 +298,7 @@ def test_an_onboarded_version_takes_no_alias_until_a_person_says_so(
     assert str(find_version(client, "models:/small@candidate").version) == "1"
     tags = find_version(client, done.version).tags
     assert (tags["offsite.onboarded"], tags["offsite.onboarded_from"]) == (SITE, "1")
-    kept = kept_predictions(store, "small", "2", like=predictions)
+    kept = kept_predictions(store, "small", "2", predictions, b"k" * 32)
     assert kept is not None, "a later candidate is compared with it as with the version before"
     assert done.package is not None
     assert load_package(done.package).record.version == ""

@@ -1,5 +1,6 @@
 """From a run to the champion: what is compared and judged is what was registered."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,14 @@ from offsite.errors import InputError
 from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.tracking.champion import champion_of
-from offsite.evaluation.tracking.kept_predictions import PREDICTIONS, kept_predictions
+from offsite.evaluation.tracking.kept_predictions import KEY, PREDICTIONS, kept_predictions
 from offsite.evaluation.tracking.registry import find_version
 from offsite.evaluation.tracking.store import client_of
 from offsite.evaluation.wording import number
+from offsite.workflows.jobs.names_key import names_key
 from offsite.workflows.package.folder import load_record
 from offsite.workflows.stages.gate import pass_gate
-from offsite.workflows.stages.registration import Registered, register
+from offsite.workflows.stages.registration import Registered, job_of, register
 from tests.workflows.run_files import predictions, write_cell, write_run
 
 NOT_WORSE = "rules:\n  - {rule: non_inferiority, metric: accuracy, margin: 0.02}\n"
@@ -72,7 +74,8 @@ def test_the_store_keeps_test_rows_without_names_and_notices_a_change(
     run = write_run(tmp_path / "run", 2.0)
     register(run, "graded", store, "test")
     wanted = load_predictions(run)
-    found = kept_predictions(store, "graded", "1", like=wanted)
+    key = names_key(job_of(run).names_key_path, make=False)
+    found = kept_predictions(store, "graded", "1", wanted, key)
     assert found is not None
     rows = predictions(2.0).query("split == 'test'")
     assert list(found.table["image"]) == list(rows["image"])
@@ -82,7 +85,74 @@ def test_the_store_keeps_test_rows_without_names_and_notices_a_change(
     assert b"north-test-1" not in file.read_bytes()
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(InputError, match="not those that were kept"):
-        kept_predictions(store, "graded", "1", like=wanted)
+        kept_predictions(store, "graded", "1", wanted, key)
+
+
+def test_names_in_the_store_are_not_found_by_trying_them_all(tmp_path: Path, store: str) -> None:
+    run = write_run(tmp_path / "run", 2.0)
+    register(run, "graded", store, "test")
+    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
+    (file,) = (tmp_path / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
+    kept = pd.read_parquet(file)
+    tried = {
+        hashlib.new(kind, name.encode()).hexdigest()[:32]
+        for name in {*predictions(2.0)["patient"], *predictions(2.0)["image"]}
+        for kind in ("sha256", "sha1", "md5", "blake2b")
+    }
+    assert tried.isdisjoint({*kept["patient"], *kept["image"]})
+    key = job_of(run).names_key_path
+    assert key.stat().st_mode & 0o777 == 0o600
+    secret = key.read_text().strip()
+    everything = [path for path in tmp_path.rglob("*") if path.is_file() and path != key]
+    assert len(everything) > 10
+    assert [path for path in everything if secret.encode() in path.read_bytes()] == []
+
+
+def test_a_gate_without_the_key_refuses_and_says_where_it_lies(
+    tmp_path: Path, store: str, gated: Callable[[Path], tuple[Registered, GateVerdict]]
+) -> None:
+    run = write_run(tmp_path / "run", 2.0)
+    gated(run)
+    key = job_of(run).names_key_path
+    secret = key.read_text()
+    write_run(run, 4.0)
+    for other in (None, "ab" * 32):
+        register(run, "graded", store, "test")
+        key.unlink()
+        if other:
+            key.write_text(other)
+        with pytest.raises(InputError, match="kept under a key") as caught:
+            pass_gate(run, "graded", "2", store, tmp_path / "gate.yaml")
+        assert "tracking.names_key" in str(caught.value)
+        key.write_text(secret)
+    assert gated(run)[1].passed
+    key.write_text("not a key")
+    with pytest.raises(InputError, match="64 hexadecimal"):
+        gated(run)
+
+
+def test_what_earlier_versions_kept_is_still_compared(tmp_path: Path, store: str) -> None:
+    from offsite.evaluation.predictions.table import load_predictions
+
+    run = write_run(tmp_path / "run", 2.0)
+    register(run, "graded", store, "test")
+    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
+    (file,) = (tmp_path / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
+    table = pd.read_parquet(file)
+    rows = predictions(2.0).query("split == 'test'")
+    for column in ("image", "patient"):
+        table[column] = [hashlib.sha256(n.encode()).hexdigest()[:32] for n in rows[column]]
+    earlier = tmp_path / "predictions.parquet"
+    table.to_parquet(earlier, index=False)
+    digest = hashlib.sha256(earlier.read_bytes()).hexdigest()
+    client = client_of(store)
+    run_id = str(client.get_model_version("graded", "1").run_id)
+    client.log_artifact(run_id, str(earlier), f"predictions-{digest[:12]}")
+    client.set_model_version_tag("graded", "1", PREDICTIONS, digest)
+    client.delete_model_version_tag("graded", "1", KEY)
+    found = kept_predictions(store, "graded", "1", load_predictions(run), None)
+    assert found is not None
+    assert list(found.table["patient"]) == list(rows["patient"])
 
 
 def test_tables_of_other_decision_rules_or_half_made_ones_are_not_registered(
