@@ -33,8 +33,9 @@ class TrackingSettings(Settings):
         max_length=LONGEST_NAME,
         description="Name of the model in the registry",
     )
-    names_key: Path = Field(
-        Path("names.key"),
+    names_key: str = Field(
+        "names.key",
+        min_length=1,
         description="Key under which the registry keeps images and patients, relative to the"
         " configuration; made where there is none, and never sent",
     )
