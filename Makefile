@@ -6,7 +6,7 @@ DEMO ?= demo
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint slow wheel pages lock clean help cases
+.PHONY: demo test lint slow wheel pages lock sbom clean help cases slurm server simulate survive
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,13 +46,15 @@ cases: $(SETUP)  ## small inputs that failed once, where the optional folder is 
 survive: $(SETUP)  ## kills, a full disk, damaged files, a jumping clock: the same result each time
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_workflow_survival.py --timeout 900
 
-# torch first, with the needs of whichever build the index gives; then the pinned rest as it is.
-$(SETUP): requirements.lock pyproject.toml
+# All but torch by its hash; torch then finds its needs there, or brings those of a CUDA build.
+LOCKS := requirements.lock requirements-dev.lock requirements-torch.lock
+$(SETUP): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "offsite needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --require-hashes \
+	  -r requirements.lock -r requirements-dev.lock
+	$(BIN)/python -m pip install -q -r requirements-torch.lock
 	$(BIN)/python -m pip install -q --no-deps -e .
 	@$(BIN)/python -c 'from offsite.training.trunk.weights import trunk_state; trunk_state()'
 	@touch $@
@@ -63,16 +65,12 @@ pages: $(SETUP)  ## write what is made from the code: settings, their schema, pi
 	$(BIN)/python docs/architecture_picture.py
 	$(BIN)/python docs/tables_page.py > /dev/null
 
-lock:  ## pin the newest versions that fit pyproject.toml (needs a fresh environment)
-	test ! -e .venv-lock
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install -q "$$(grep '^torch==' requirements.lock)"
-	.venv-lock/bin/python -m pip install -q -e '.[mlflow,server,workflow,slurm,dicom,dev]'
-	.venv-lock/bin/python -m pip install -q --no-deps confidenceinterval
-	{ grep '^#' requirements.lock; .venv-lock/bin/python -m pip freeze --exclude-editable \
-	  | grep -vE '^(setuptools|nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/'; } > .lock.tmp
-	mv .lock.tmp requirements.lock
-	rm -rf .venv-lock
+lock: $(SETUP)  ## pin the newest versions that fit pyproject.toml, with their hashes
+	$(BIN)/python .ci/lock.py
+
+sbom: $(SETUP)  ## what is installed, with licences: sbom.json (CycloneDX), made offline
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file sbom.json
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf .venv $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
