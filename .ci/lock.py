@@ -15,9 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TORCH, RUNTIME, DEVELOPMENT = (
-    ROOT / f"requirements{part}.lock" for part in ("-torch", "", "-dev")
-)
+TORCH, RUNTIME, DEVELOPMENT = (ROOT / f"requirements{part}.lock" for part in ("-torch", "", "-dev"))
 EXTRAS = ("mlflow", "server", "workflow", "slurm", "dicom")
 # They come with the CUDA build of torch, which pins each of them itself.
 WITH_TORCH = re.compile(r"(nvidia|cuda)-|triton==|torch==|setuptools==")
