@@ -41,7 +41,7 @@ simulate: $(SETUP)  ## ten thousand simulated slides under the workflow, and its
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/workflow_scale.py compare --slides 200
 
 cases: $(SETUP)  ## small inputs that failed once, where the optional folder is there (OFFSITE_CASES)
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/test_cases.py -s --timeout 900
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/cases -q -s --timeout 900
 
 survive: $(SETUP)  ## kills, a full disk, damaged files, a jumping clock: the same result each time
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_workflow_survival.py --timeout 900

@@ -32,9 +32,10 @@ from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
 from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
-from offsite.files import digest_of, file_digest, read_json, write_json
-from offsite.locks import PREFIX, writing
+from offsite.files import BOOKKEEPING, digest_of, file_digest, read_json, write_json
+from offsite.locks import writing
 from offsite.ownership import refuse_link, refuse_strangers, remove_named
+from offsite.written import check_unchanged
 
 _REPORT, _FIGURES = "report.html", "figures"
 _EARLIER_TABLES = (
@@ -253,7 +254,7 @@ def _check_ours(folder: Path) -> None:
     """Refuse a folder that holds other files, and no evaluation."""
     if not folder.is_dir() or (folder / RECORD).is_file():
         return
-    if any(not file.name.startswith(PREFIX) for file in folder.iterdir()):
+    if any(not file.name.startswith(BOOKKEEPING) for file in folder.iterdir()):
         raise InputError(
             "the folder holds other files, and no evaluation",
             file=folder,
@@ -273,4 +274,6 @@ def _clear(folder: Path) -> None:
     # Evaluations of earlier versions name their tables alone, and no file before they are done.
     tables = record.get("files") or [f"{name}.csv" for name in _EARLIER_TABLES]
     named = record.get("written") or [*tables, _REPORT, *_figures(folder)]
+    for name in named:  # a page or figure that somebody wrote into is theirs now
+        check_unchanged(folder / name)
     remove_named(folder, named)

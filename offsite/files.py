@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from offsite.errors import InputError
+
+NOT_OURS = "not_ours"
+BOOKKEEPING = ".offsite-"
+"""How the names of files begin that say who wrote what, or who writes now."""
 _BLOCK = 1 << 20
 _WHOLE_FILE_LIMIT = 256 << 20
 _SAMPLED_BLOCKS = 64
@@ -41,12 +46,38 @@ def temporary_prefix(name: str) -> str:
     return f".{short}."
 
 
+def is_plain_file(path: str | Path) -> bool:
+    """Whether a path is a file itself: no link, folder, pipe or device, and not absent."""
+    try:
+        return stat.S_ISREG(Path(path).lstat().st_mode)
+    except OSError:
+        return False
+
+
+def in_the_way(path: str | Path) -> InputError:
+    """Make the error for something that offsite would have to overwrite and did not write."""
+    return InputError(
+        "something that offsite did not write has the name of a result",
+        remedy="Move it to another folder; offsite removes and overwrites only its results",
+        file=path,
+        code=NOT_OURS,
+    )
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the name, on error it goes.
 
     A reader sees the old file or the new one, never a part. The file is synced to disk first,
     so a power cut leaves no empty file under the final name.
+
+    This is for files that a record of their own vouches for; `offsite.written.replacing_own` is
+    for all others.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``: a link, a folder or a device bears the name; offsite writes none.
     """
     with _renamed(Path(path)) as (handle, temporary):
         os.close(handle)
@@ -66,6 +97,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 @contextmanager
 def _renamed(target: Path) -> Iterator[tuple[int, Path]]:
     """Yield handle and path of a new file beside ``target``, which takes its name, or goes."""
+    if os.path.lexists(target) and not is_plain_file(target):
+        raise in_the_way(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
         dir=target.parent, prefix=temporary_prefix(target.name), suffix=".tmp"

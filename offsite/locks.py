@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
+from offsite.files import BOOKKEEPING
 
-PREFIX = ".offsite-lock"
+PREFIX = f"{BOOKKEEPING}lock"
 IN_USE = "folder_in_use"
 OTHER_RUN = "another run is writing to this folder"
 _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN)

@@ -1,21 +1,12 @@
 """What offsite wrote and may remove, and what it did not write and leaves alone."""
 
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from offsite.errors import InputError
-from offsite.files import file_digest
+from offsite.files import file_digest, in_the_way, is_plain_file
 
-NOT_OURS, LINKED = "not_ours", "linked_folder"
-
-
-def is_plain_file(path: str | Path) -> bool:
-    """Whether a path is a file itself: no link, folder, pipe or device, and not absent."""
-    try:
-        return stat.S_ISREG(Path(path).lstat().st_mode)
-    except OSError:
-        return False
+LINKED = "linked_folder"
 
 
 def refuse_link(folder: str | Path) -> None:
@@ -33,16 +24,6 @@ def refuse_link(folder: str | Path) -> None:
             file=folder,
             code=LINKED,
         )
-
-
-def in_the_way(path: str | Path) -> InputError:
-    """Make the error for something that offsite would have to overwrite and did not write."""
-    return InputError(
-        "something that offsite did not write has the name of a result",
-        remedy="Move it to another folder; offsite removes and overwrites only its results",
-        file=path,
-        code=NOT_OURS,
-    )
 
 
 def remove_named(folder: str | Path, names: Iterable[str]) -> None:

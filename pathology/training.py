@@ -134,6 +134,11 @@ class SlideRun:
             "encoder": slides.store.encoder,
             "encoder_digest": slides.store.encoder_digest,
             "pooling": self.settings.pooling,
+            "fewest_tiles": min(
+                len(slides.store.rows(slide))
+                for bag in slides.training_bags()
+                for slide in slides.bags.slides[bag]
+            ),
             "training_bags": np.bincount(self.training_labels(), minlength=n_classes).tolist(),
             "slides_predicted": len(slides.table),
             "slides_excluded": int((slides.excluded["status"] != NOT_TRAINED_ON).sum()),

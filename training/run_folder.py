@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
-from offsite.files import changed_file, digest_of, file_digest, read_json, write_json
-from offsite.locks import PREFIX
+from offsite.files import (
+    BOOKKEEPING,
+    changed_file,
+    digest_of,
+    file_digest,
+    read_json,
+    write_json,
+)
 from offsite.ownership import refuse_link, remove_named
 
 RECORD = "run.json"
@@ -143,8 +149,10 @@ class RunFolder:
 
     def _check_empty(self) -> None:
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        present = [name for name in names if not name.startswith(PREFIX)]
-        foreign = sorted(set(present) - set(OWNED) - set(OWNED_FOLDERS))
+        present = [name for name in names if not name.startswith(BOOKKEEPING)]
+        # run.json is the first file of a run and the last that is cleared: what stands there
+        # without one, by whatever name, is not of a run.
+        foreign = sorted(set(present) - set(OWNED_FOLDERS))
         if foreign:
             raise InputError(
                 f"the folder holds other files ({', '.join(foreign[:5])})",
@@ -179,11 +187,15 @@ def _remove_evaluation(folder: Path) -> None:
     figures = [f"figures/{file.name}" for file in (folder / "figures").glob("*.svg")]
     named = facts.get("written") or [*facts.get("files", {}), "report.html", *figures]
     remove_named(folder, named)
-    _remove_if_empty(folder / "figures")
-    if {file.name for file in folder.iterdir()} <= {EVALUATED, PREFIX}:
-        remove_named(folder, (EVALUATED, PREFIX))
-    else:  # what others put there stays, and the next evaluation writes beside it
-        write_json(record, {"status": "cleared", "written": []})
+    for each in (folder / "figures", folder):
+        left = [file.name for file in each.iterdir()] if each.is_dir() else []
+        if all(name == EVALUATED or name.startswith(BOOKKEEPING) for name in left):
+            remove_named(each, left)
+        _remove_if_empty(each)
+    if not folder.is_dir():
+        return
+    # What others put there stays, and the next evaluation writes beside it.
+    write_json(record, {"status": "cleared", "written": []})
 
 
 def _remove_if_empty(folder: Path) -> None:

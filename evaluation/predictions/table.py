@@ -1,6 +1,6 @@
 """The predictions table: the only thing evaluation reads, whoever made it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.tables.faults import no_names
+from offsite.tables.reading import TextTable, read_table
+from offsite.tables.words import ROLES, SPLITS, read_numbers, read_words, tidy
 
 REQUIRED = ("image", "patient", "site", "split", "label")
+ROLE, SLIDE_LABEL = "site_role", "slide_label"
 PROBABILITY_PREFIX = "prob_"
+_WORDS: tuple[tuple[str, Mapping[str, str]], ...] = (("split", SPLITS), (ROLE, ROLES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,25 +93,23 @@ def load_predictions(path: str | Path) -> Predictions:
     Parameters
     ----------
     path : path
-        A Parquet or CSV file, or a run folder that holds ``predictions.parquet``.
+        A table in any form that `offsite.tables.reading.read_table` takes, or a run folder that
+        holds ``predictions.parquet``. docs/cohort.md lists the spellings that are read.
 
     Raises
     ------
     InputError
-        A column is missing, a probability is not in [0, 1], a row does not sum to 1, a label is
-        not one of the classes, or an array beside the table has another number of rows.
+        The file is no table, a column is missing or its name unclear, a probability is not in
+        [0, 1], a row does not sum to 1, a label is not one of the classes, a split or role is none
+        that there is, a patient or site is a word for a missing value, or an array beside the table
+        has another number of rows.
     """
     file = Path(path)
     if file.is_dir():
         file = file / "predictions.parquet"
-    if not file.exists():
-        raise InputError(
-            "no such predictions table",
-            file=file,
-            remedy="Name a run folder, or a .parquet or .csv file",
-        )
+    source = read_table(file, (*REQUIRED, ROLE, SLIDE_LABEL))
     return predictions_of(
-        _read_table(file),
+        _with_numbers(source, file),
         file,
         embeddings=array_beside(file, "embeddings.npy"),
         logits=array_beside(file, "logits.npy"),
@@ -127,7 +130,8 @@ def predictions_of(
     Parameters
     ----------
     table : pandas.DataFrame
-        A row per image, with ``image, patient, site, split, label`` and ``prob_<class>``.
+        A row per image, with ``image, patient, site, split, label`` and ``prob_<class>``. An
+        index that begins at 2 counts the rows of a file, as a spreadsheet does.
     file : path, optional
         Where it came from, for the errors.
     embeddings, logits, trunk : numpy.ndarray, optional
@@ -167,10 +171,19 @@ def predictions_of(
             remedy="Give one probability column for each class, two for a binary task",
         )
     table = table.copy()
-    for column in ("image", "patient", "site", "split", "label"):
-        table[column] = table[column].astype("string").fillna("").astype(str)
-    if "site_role" not in table.columns:
-        table["site_role"] = "unknown"
+    if not (len(table) and table.index[0] == 2):
+        table.index = pd.RangeIndex(2, len(table) + 2)
+    for column in (*REQUIRED, *(name for name in (ROLE, SLIDE_LABEL) if name in table)):
+        cells = table[column].astype("string").fillna("").astype(str).str.strip()
+        table[column] = cells.map({cell: tidy(cell) for cell in cells.unique()})
+    if ROLE not in table.columns:
+        table[ROLE] = "unknown"
+    for column, words in _WORDS:
+        table[column], wrong = read_words(table[column], words)
+        _refuse(wrong, table, file, column, words)
+    table[ROLE] = table[ROLE].replace("", "unknown")
+    if faults := no_names(table, file or Path("predictions"), ("patient", "site")):
+        raise faults[0]
     return Predictions(
         table=table.reset_index(drop=True),
         classes=classes,
@@ -182,19 +195,40 @@ def predictions_of(
     )
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    try:
-        if file.suffix == ".csv":
-            header = pd.read_csv(file, nrows=0).columns
-            numbers = {name: [""] for name in header if name.startswith(PROBABILITY_PREFIX)}
-            # Names are text, also those that look like numbers: image 007 is not image 7.
-            text = dict.fromkeys((*REQUIRED, "site_role"), str)
-            return pd.read_csv(file, dtype=text, keep_default_na=False, na_values=numbers)
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
+def _with_numbers(source: TextTable, file: Path) -> pd.DataFrame:
+    """The rows with their probabilities as numbers; of CSV all cells are text."""
+    table = source.rows
+    for name in table.columns:
+        if not name.startswith(PROBABILITY_PREFIX):
+            continue
+        values, wrong = read_numbers(table[name], decimal_comma=source.decimal_comma)
+        if len(wrong):
+            raise InputError(
+                f"'{table[name].iloc[wrong[0]]}' is not a number",
+                file=file,
+                row=int(table.index[wrong[0]]),
+                column=name,
+                remedy="Give probabilities from 0 to 1 (of logits, the softmax)",
+                code="no_number",
+            )
+        table[name] = values
+    return table
+
+
+def _refuse(
+    wrong: np.ndarray, table: pd.DataFrame, file: Path | None, column: str, words: Mapping[str, str]
+) -> None:
+    if len(wrong):
+        known = ", ".join(dict.fromkeys(words.values()))
+        more = "; rows to be measured are 'test'" if column == "split" else ", or leave it blank"
         raise InputError(
-            f"cannot be read as a table ({error})", file=file, remedy="Give a Parquet or CSV file"
-        ) from error
+            f"'{table[column].iloc[wrong[0]]}' is not a {column.removeprefix('site_')}",
+            file=file,
+            row=int(table.index[wrong[0]]),
+            column=column,
+            remedy=f"Use {known}{more}",
+            code=f"unknown_{column}",
+        )
 
 
 def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) -> np.ndarray:
@@ -206,8 +240,9 @@ def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path | N
         raise InputError(
             f"probabilities {values[row].tolist()} do not lie in [0, 1] and sum to 1",
             file=file,
-            row=row + 2,
+            row=int(table.index[row]),
             remedy="Give softmax probabilities for every class",
+            code="not_probabilities",
         )
     return values / values.sum(axis=1, keepdims=True)
 
@@ -220,9 +255,10 @@ def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) ->
         raise InputError(
             f"'{table['label'].iloc[row]}' is not a class",
             file=file,
-            row=row + 2,
+            row=int(table.index[row]),
             column="label",
             remedy=f"The classes are {', '.join(classes)}, or blank",
+            code="unknown_label",
         )
     return table["label"].map(index).to_numpy(np.int64)
 

@@ -24,7 +24,7 @@ from offsite.evaluation.wording import (
     present,
     reason,
 )
-from offsite.files import write_text
+from offsite.written import write_own
 
 Record = dict[str, object]
 _NAMES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}
@@ -83,7 +83,7 @@ def write_comparison(
         version=importlib.metadata.version("offsite"),
     )
     target = Path(path)
-    write_text(target, render(page))
+    write_own(target, render(page))
     return target
 
 

@@ -29,7 +29,7 @@ from offsite.evaluation.report.sections import (
     summary,
 )
 from offsite.evaluation.tables.reading import Evaluated, read_evaluation
-from offsite.files import write_text
+from offsite.written import write_own
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -72,8 +72,8 @@ def write_report(folder: str | Path, facts: Mapping[str, Any] | None = None) -> 
     target = Path(folder) / "report.html"
     for part in page.sections:
         for figure in part.figures:
-            write_text(Path(folder) / "figures" / f"{figure.name}.svg", standalone(figure))
-    write_text(target, render(page))
+            write_own(Path(folder) / "figures" / f"{figure.name}.svg", standalone(figure))
+    write_own(target, render(page))
     return target
 
 

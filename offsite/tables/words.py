@@ -9,6 +9,15 @@ import pandas as pd
 
 EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 SPLITS = {"train": "train", "val": "val", "test": "test"}
+ROLES = {
+    "training": "training",
+    "held_out": "held_out",
+    "held-out": "held_out",
+    "held out": "held_out",
+    "heldout": "held_out",
+    "unknown": "unknown",
+}
+"""Of a site in a table of predictions; ``unknown`` is told by the splits of its rows."""
 
 # Words that stand for a missing value; as a patient they would make one person of many.
 _MISSING = """
@@ -30,6 +39,7 @@ _SHORTENED = re.compile(r"[+-]?\d+(?:[.,]\d+)?e[+-]\d+", re.IGNORECASE)
 _OTHER_NAMES = {
     "eye": ("eyes", "laterality", "eyeside", "sideofeye"),
     "split": ("splits", "partition", "splitname"),
+    "site_role": ("role", "siteroles", "siterole", "sitetype"),
     "mpp": ("mpps", "mppum", "umperpx", "umperpixel", "micronsperpixel", "mppx", "mppy"),
     "slide": ("slides",),
     "scanner": ("scanners",),
@@ -49,6 +59,17 @@ def plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
     return " ".join(seen.split())
+
+
+def tidy(text: str) -> str:
+    """Return a name with composed letters and single spaces: what is typed on any machine alike.
+
+    Examples
+    --------
+    >>> tidy(' P-007  a ')
+    'P-007 a'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def column_names(names: Iterable[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:

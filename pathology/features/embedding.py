@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError, disk_is_full
-from offsite.files import replacing
 from offsite.ownership import refuse_link
 from offsite.pathology.features.file import (
     FeatureOrigin,
@@ -28,6 +27,7 @@ from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.tiles.reading import read_tiles
 from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, load_tiles
 from offsite.training.read_ahead import read_ahead
+from offsite.written import check_own, replacing_own
 
 TABLE = "features.csv"
 EMBEDDED, NO_TILES, FAILED = "embedded", "no_tiles", "failed"
@@ -75,6 +75,8 @@ def embed_cohort(
             f"part {number} of {parts} does not exist", remedy=f"Use 1/{parts} to {parts}/{parts}"
         )
     refuse_link(out)
+    name = TABLE if parts == 1 else f"features.part-{number}-of-{parts}.csv"
+    check_own(Path(out) / name)  # said before hours of work, not after
     encoder = load_encoder(encoder_settings)
     known = _embedded_before(Path(out))
     table = cohort.table.iloc[number - 1 :: parts]
@@ -90,8 +92,7 @@ def embed_cohort(
         rows = pd.DataFrame(list(pool.map(embed, table["slide"])))
     rows.insert(1, "image", table["image"].to_numpy())
     rows.insert(2, "site", table["site"].to_numpy())
-    name = TABLE if parts == 1 else f"features.part-{number}-of-{parts}.csv"
-    with replacing(Path(out) / name) as temporary:
+    with replacing_own(Path(out) / name) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
     return rows
 

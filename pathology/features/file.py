@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
-from offsite.files import replacing
-from offsite.ownership import in_the_way, is_plain_file
+from offsite.files import in_the_way, is_plain_file, replacing
 from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.settings import Settings
 

@@ -40,6 +40,7 @@ _FACTS = (
     "height",
     "vendor",
     "scanner",
+    "acquired",
     "compression",
     "mpp",
     "mpp_source",
@@ -84,6 +85,7 @@ class SlidePredictor:
             )
         self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
         self._pooling = settings.get("pooling", "slide")
+        self._fewest_tiles = int(settings.get("fewest_tiles", 0))
         architecture = package.record.architecture.settings
         self._model = slide_model(package.weights, architecture, file=package.path).to(device)
 
@@ -108,7 +110,7 @@ class SlidePredictor:
             view=view,
             quality=Quality(assessed=False),
             facts=facts,
-            notes=self._notes(item, len(siblings) - len(others)),
+            notes=(*self._notes(item, len(siblings) - len(others)), *self._too_little(this)),
         )
 
     def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
@@ -132,6 +134,15 @@ class SlidePredictor:
         if left_out:
             return (f"without {left_out} of the patient's slides, which cannot be used",)
         return ()
+
+    def _too_little(self, this: TiledSlide) -> tuple[str, ...]:
+        """Whether there is less tissue than the model ever learned from."""
+        tiles, fewest = len(this.features.features), self._fewest_tiles
+        if tiles >= fewest:
+            return ()
+        return (
+            f"less tissue ({tiles} tiles) than any slide that the model was trained on ({fewest})",
+        )
 
     def _other(self, other: Sibling) -> TiledSlide | None:
         """Another slide of the patient; one that cannot be used is left out, and counted."""

@@ -1,7 +1,7 @@
 """Faults of a cohort table: each names its row, column and remedy."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,38 +9,13 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.preprocessing.cohort.spellings import alike_labels, alike_sites
-from offsite.tables.words import MISSING, is_missing, is_shortened, plain
+from offsite.tables.faults import faults_at, rows_where
+from offsite.tables.words import MISSING, plain
 
 REQUIRED = ("image", "patient", "site", "label")
 MAX_NAME_LENGTH = 200
 # Grades are called "none", and a class may well be called "unknown" where it is asked for.
 _NO_LABEL = MISSING - {"none"}
-
-
-def faults_at(
-    rows: Iterable[int],
-    file: Path,
-    column: str,
-    problem: str,
-    remedy: str,
-    table: pd.DataFrame,
-    code: str,
-) -> list[InputError]:
-    """One fault for each row (a position); the table's index numbers rows as a spreadsheet does.
-
-    ``{}`` in the problem stands for the cell's value, never a patient's.
-    """
-    return [
-        InputError(
-            problem.format(table[column].iloc[row]),
-            file=file,
-            row=int(table.index[row]),
-            column=column,
-            remedy=remedy,
-            code=code,
-        )
-        for row in rows
-    ]
 
 
 def blank_cells(table: pd.DataFrame, file: Path, labels_required: bool) -> list[InputError]:
@@ -57,36 +32,6 @@ def blank_cells(table: pd.DataFrame, file: Path, labels_required: bool) -> list[
     return faults
 
 
-def no_names(table: pd.DataFrame, file: Path, slides_named: bool) -> list[InputError]:
-    """Words for a missing value, and numbers that a spreadsheet has shortened, as names."""
-    faults: list[InputError] = []
-    for column in ("patient", "site", *(["slide"] if slides_named else [])):
-        faults += faults_at(
-            _where(table[column], is_missing),
-            file,
-            column,
-            "the cell says that there is no value",
-            f"Give the {column}; with a word for it, different {column}s become one",
-            table,
-            "missing_word",
-        )
-        faults += faults_at(
-            _where(table[column], is_shortened),
-            file,
-            column,
-            "a spreadsheet has shortened a long number, and different ones became one",
-            "Make the table anew from its source, with this column as text",
-            table,
-            "shortened_number",
-        )
-    return faults
-
-
-def _where(cells: pd.Series, test: Callable[[str], bool]) -> np.ndarray:
-    wrong = {cell for cell in cells.unique() if cell and test(cell)}
-    return np.flatnonzero(cells.isin(wrong).to_numpy())
-
-
 def label_faults(
     table: pd.DataFrame, classes: Sequence[str] | None, file: Path
 ) -> list[InputError]:
@@ -95,7 +40,7 @@ def label_faults(
         return _unknown_labels(table, classes, file)
     return [
         *faults_at(
-            _where(table["label"], lambda label: plain(label) in _NO_LABEL),
+            rows_where(table["label"], lambda label: plain(label) in _NO_LABEL),
             file,
             "label",
             "'{}' says that there is no value",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.preprocessing.cohort.faults import faults_at
+from offsite.tables.faults import faults_at
 
 _Listing = Callable[[Path], dict[str, str]]
 

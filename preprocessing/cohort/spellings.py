@@ -6,17 +6,6 @@ import unicodedata
 import pandas as pd
 
 
-def tidy(text: str) -> str:
-    """Return a name with composed letters and single spaces: what is typed on any machine alike.
-
-    Examples
-    --------
-    >>> tidy(' P-007  a ')
-    'P-007 a'
-    """
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
 def name_key(text: str) -> str:
     """Return what names have in common that differ in case, separators or invisible characters.
 

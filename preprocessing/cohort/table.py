@@ -10,9 +10,9 @@ import pandas as pd
 from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort import faults as of
 from offsite.preprocessing.cohort.missing_images import missing_images
-from offsite.preprocessing.cohort.spellings import tidy
+from offsite.tables.faults import faults_at, no_names
 from offsite.tables.reading import TextTable, read_table
-from offsite.tables.words import EYES, SPLITS, read_numbers, read_words
+from offsite.tables.words import EYES, SPLITS, read_numbers, read_words, tidy
 
 TEXT = (*of.REQUIRED, "slide", "split", "eye", "scanner")
 COLUMNS = (*TEXT, "mpp")
@@ -135,7 +135,7 @@ def read_cohort(
     slides_named = "slide" in source.rows.columns
     faults = [
         *of.blank_cells(table, file, labels_required),
-        *of.no_names(table, file, slides_named),
+        *no_names(table, file, ["patient", "site", *(["slide"] if slides_named else [])]),
         *of.label_faults(table, classes, file),
         *of.duplicates(table, file, any_spelling=one_site_each),
         *of.unsafe_names(table, file),
@@ -181,13 +181,11 @@ def _normalise(source: TextTable, file: Path) -> tuple[pd.DataFrame, list[InputE
         if name in table.columns:
             table[name], wrong = read_words(table[name], words)
             problem = f"'{{}}' is not {what}"
-            faults += of.faults_at(wrong, file, name, problem, remedy, table, f"unknown_{name}")
+            faults += faults_at(wrong, file, name, problem, remedy, table, f"unknown_{name}")
     if "mpp" in table.columns:
         numbers, wrong = read_numbers(table["mpp"], decimal_comma=source.decimal_comma)
         remedy = "Give micrometres per pixel such as 0.25, or leave it blank"
-        faults += of.faults_at(
-            wrong, file, "mpp", "'{}' is not a number", remedy, table, "no_number"
-        )
+        faults += faults_at(wrong, file, "mpp", "'{}' is not a number", remedy, table, "no_number")
         table["mpp"] = numbers
     else:
         table["mpp"] = np.nan

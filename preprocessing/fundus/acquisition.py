@@ -1,14 +1,13 @@
 """What a photograph's file says of how it was taken: day, camera, compression."""
 
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from offsite.preprocessing.days import day_of
 from offsite.preprocessing.formats.kinds import is_deflated, kind_of
 
 _EXIF, _TAKEN, _CHANGED, _MAKE, _MODEL = 0x8769, 0x9003, 0x0132, 0x010F, 0x0110
-_DAY = re.compile(r"(\d{4})[:\-]?(\d{2})[:\-]?(\d{2})")
 _TAGS = ("AcquisitionDate", "ContentDate", "StudyDate", "Manufacturer", "ManufacturerModelName")
 
 
@@ -30,7 +29,7 @@ def _of_exif(path: Path) -> tuple[str, str]:
     with Image.open(path) as image:
         tags = image.getexif()
         taken = tags.get_ifd(_EXIF).get(_TAKEN) or tags.get(_CHANGED)
-    return _day(taken), _name(tags.get(_MAKE), tags.get(_MODEL))
+    return day_of(taken), _name(tags.get(_MAKE), tags.get(_MODEL))
 
 
 def _of_dicom(path: Path) -> tuple[str, str]:
@@ -39,13 +38,8 @@ def _of_dicom(path: Path) -> tuple[str, str]:
     if is_deflated(path):
         return "", ""
     header = dcmread(path, specific_tags=list(_TAGS), stop_before_pixels=True)
-    dates = (_day(header.get(name)) for name in _TAGS[:3])
+    dates = (day_of(header.get(name)) for name in _TAGS[:3])
     return next(filter(None, dates), ""), _name(*(header.get(name) for name in _TAGS[3:]))
-
-
-def _day(value: object) -> str:
-    match = _DAY.match(str(value or "").strip())
-    return "-".join(match.groups()) if match else ""
 
 
 def _name(*parts: object) -> str:

@@ -16,20 +16,22 @@ from offsite.errors import InputError
 from offsite.files import (
     file_digest,
     fingerprint,
+    in_the_way,
+    is_plain_file,
     read_json,
-    replacing,
     write_bytes,
     write_json,
 )
-from offsite.ownership import in_the_way, is_plain_file, refuse_link
+from offsite.ownership import refuse_link
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
 from offsite.preprocessing.fundus.reading import read_photograph
+from offsite.written import check_own, replacing_own, write_own_json
 
-VERSION = 5
+VERSION = 6
 """Goes up when the same photograph and settings would give another picture."""
 
-TABLE = "prepared.csv"
+TABLE, SETTINGS = "prepared.csv", "prepared.json"
 _KEPT = ("image", "slide", "patient", "site", "label")
 
 
@@ -79,6 +81,8 @@ def prepare_cohort(
         raise InputError(
             f"part {number} of {count} does not exist", remedy="Count parts from 1", code="part"
         )
+    for name in (TABLE, SETTINGS):  # said before hours of work, not after
+        check_own(root / name)
     table = cohort.table.iloc[number - 1 :: count]
     sources = [cohort.path.parent / image for image in table["image"]]
     digest = settings.digest()
@@ -96,9 +100,10 @@ def prepare_cohort(
     prepared = pd.concat([table[list(_KEPT)].reset_index(drop=True), pd.DataFrame(rows)], axis=1)
     if count == 1:
         _drop_others(root, set(table["slide"]))
-        with replacing(root / TABLE) as temporary:
+        with replacing_own(root / TABLE) as temporary:
             prepared.to_csv(temporary, index=False, lineterminator="\n")
-        write_json(root / "prepared.json", {"settings": settings.model_dump(), "version": VERSION})
+        facts = {"settings": settings.model_dump(), "version": VERSION}
+        write_own_json(root / SETTINGS, facts)
     return prepared
 
 
@@ -111,7 +116,7 @@ def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:
         Code ``not_prepared``: the folder holds no prepared cohort.
     """
     root = Path(folder)
-    if not (root / TABLE).is_file() or not (root / "prepared.json").is_file():
+    if not (root / TABLE).is_file() or not (root / SETTINGS).is_file():
         raise InputError(
             "no prepared photographs here",
             file=root,
@@ -126,7 +131,7 @@ def read_prepared(folder: str | Path) -> tuple[pd.DataFrame, FundusSettings]:
         na_values={"score": [""], "coverage": [""]},
     )
     table["gradable"] = table["gradable"].astype(str) == "True"
-    return table, FundusSettings(**read_json(root / "prepared.json")["settings"])
+    return table, FundusSettings(**read_json(root / SETTINGS)["settings"])
 
 
 def _prepare_one(

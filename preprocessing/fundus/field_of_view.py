@@ -6,13 +6,19 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from offsite.preprocessing.fundus.filtered import (
+    BRIGHTEST_SURROUND,
+    fills_the_picture,
+    is_grey,
+    textured,
+)
 from offsite.preprocessing.fundus.several_fields import Ellipse, several_fields
 from offsite.preprocessing.shrinking import halved, halvings
 
 Method = Literal["circle", "ellipse", "box", "whole"]
+_Disc = tuple[Ellipse, Method, float]
 
 _SEARCH_PX = 320
-_BRIGHTEST_SURROUND = 156  # paper and walls are brighter
 _LARGEST_GAP = 0.15  # largest mismatch of outline and fitted disc, share of the disc
 
 
@@ -30,7 +36,8 @@ class FieldOfView:
         Share of the ellipse that lies within the picture, 0 to 1.
     method : {"circle", "ellipse", "box", "whole"}
         How it was found; ``box`` is the bounding box of what is lit, where too little of the rim is
-        seen to fit a curve; ``whole`` is the whole picture, by request.
+        seen to fit a curve; ``whole`` is the whole picture, by request, or where a filtered retina
+        fills it.
     background : tuple of int
         Colour outside (R, G, B).
     several : bool
@@ -49,7 +56,7 @@ class FieldOfView:
     @property
     def filtered(self) -> bool:
         """Whether the background is mid grey: the local mean was already subtracted."""
-        return _is_grey(np.array(self.background))
+        return is_grey(np.array(self.background))
 
 
 def whole_picture(pixels: np.ndarray) -> FieldOfView:
@@ -66,8 +73,8 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     text is too small to matter. A circle is fitted to the outline away from the picture's frame, so
     a disc cut off at the frame is found whole; where no circle fits, an upright ellipse (pictures
     squeezed to a square). Points that do not fit (a notch, a glare) are trimmed. On mid grey, where
-    the retina of a filtered picture may hardly differ, texture stands in for light. Our
-    construction.
+    the retina of a filtered picture may hardly differ, texture stands in for light; a filtered
+    retina that fills its picture to the corners is taken whole. Our construction.
 
     Parameters
     ----------
@@ -81,18 +88,14 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
     scale = min(1.0, _SEARCH_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR) if scale < 1 else pixels
-    background = _corner_colour(small)
-    if background.min() > _BRIGHTEST_SURROUND:
+    corners = _corner_colours(small)
+    background = np.median(corners, axis=0)
+    if background.min() > BRIGHTEST_SURROUND:
         return None
-    apart = _apart(small, background)
-    lit = _lit(apart)
-    disc = _disc_of(lit)
-    if disc is None and _is_grey(background):
-        lit = _textured(apart)
-        disc = _disc_of(lit)
-    if disc is None:
-        return None
-    (x, y, rx, ry), method, coverage = disc
+    found = _found(_apart(small, background), filtered=is_grey(background))
+    if found is None:
+        return _filling(pixels, small, corners, 2**times)
+    ((x, y, rx, ry), method, coverage), several = found
     up = np.array([width / small.shape[1], height / small.shape[0]]) * 2**times
     colour = tuple(int(v) for v in background)
     return FieldOfView(
@@ -103,12 +106,38 @@ def find_field(pixels: np.ndarray) -> FieldOfView | None:
         coverage,
         method,
         (colour[0], colour[1], colour[2]),
-        several_fields(lit, (x, y, rx, ry)),
+        several,
     )
 
 
-def _corner_colour(small: np.ndarray) -> np.ndarray:
-    """Median over the corners of each corner's median: one corner may hold text."""
+def _found(apart: np.ndarray, *, filtered: bool) -> tuple[_Disc, bool] | None:
+    """The disc, and whether there are several; in a filtered picture texture has its say.
+
+    There light shows parts of a retina, which may look like two fields; texture tells one from two.
+    """
+    lit = _lit(apart)
+    disc = _disc_of(lit)
+    several = disc is not None and several_fields(lit, disc[0], patchy=filtered)
+    for rough in textured(apart) if filtered else ():
+        amid = _closed(rough.astype(np.uint8), 0.04)
+        other = _disc_of(amid)
+        if other is not None:
+            best = other if disc is None or several else disc
+            return best, several_fields(amid, other[0])
+    return None if disc is None else (disc, several)
+
+
+def _filling(
+    pixels: np.ndarray, small: np.ndarray, corners: np.ndarray, times: int
+) -> FieldOfView | None:
+    if not fills_the_picture(small, corners):
+        return None
+    height, width = (side * times / 2 for side in pixels.shape[:2])
+    return FieldOfView(width, height, width, height, 1.0, "whole", (128, 128, 128))
+
+
+def _corner_colours(small: np.ndarray) -> np.ndarray:
+    """Each corner's median (4 x 3); over them the median is taken, for one may hold text."""
     side = max(2, round(0.03 * max(small.shape[:2])))
     corners = [
         small[:side, :side],
@@ -116,8 +145,7 @@ def _corner_colour(small: np.ndarray) -> np.ndarray:
         small[-side:, :side],
         small[-side:, -side:],
     ]
-    medians = np.median([corner.reshape(-1, 3) for corner in corners], axis=1)
-    return np.median(medians, axis=0)
+    return np.median([corner.reshape(-1, 3) for corner in corners], axis=1)
 
 
 def _apart(small: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -128,10 +156,6 @@ def _apart(small: np.ndarray, background: np.ndarray) -> np.ndarray:
     return cv2.max(cv2.max(red, green), blue)
 
 
-def _is_grey(background: np.ndarray) -> bool:
-    return bool(background.min() >= 100 and background.max() <= _BRIGHTEST_SURROUND)
-
-
 def _lit(apart: np.ndarray) -> np.ndarray:
     """Pixels that differ from the background (uint8, 0 or 1)."""
     smooth = cv2.medianBlur(apart.astype(np.uint8), 3)
@@ -140,18 +164,12 @@ def _lit(apart: np.ndarray) -> np.ndarray:
     return _closed(lit, 0.02)
 
 
-def _textured(apart: np.ndarray) -> np.ndarray:
-    """Pixels amid texture: in a filtered picture the retina has the background's mean colour."""
-    texture = cv2.boxFilter(apart, -1, (7, 7))
-    return _closed((texture > 2.5).astype(np.uint8), 0.04)
-
-
 def _closed(mask: np.ndarray, share: float) -> np.ndarray:
     size = max(3, round(share * max(mask.shape)) | 1)
     return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
 
 
-def _disc_of(lit: np.ndarray) -> tuple[Ellipse, Method, float] | None:
+def _disc_of(lit: np.ndarray) -> _Disc | None:
     """Curve, method and coverage of the disc that the lit pixels form, or None."""
     hull = _outline(lit)
     fitted = None if hull is None else _fit(hull, lit.shape)

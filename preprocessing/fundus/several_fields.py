@@ -8,15 +8,14 @@ Ellipse = tuple[float, float, float, float]
 _RIM = 1.06  # light that glares beyond the fitted rim belongs to the field
 _BESIDE = 0.2  # real single fields: at most 0.16; a page of two eyes: 0.24 and more
 _LONG = 1.3
-_WAIST = 0.9  # of an ellipse the middle is 1.15 times as wide as halfway to its end
+_WAIST = 0.9  # of an ellipse the middle is 1.15 times as wide as halfway to its end; real: 0.96
 
 
-def several_fields(lit: np.ndarray, ellipse: Ellipse) -> bool:
+def several_fields(lit: np.ndarray, ellipse: Ellipse, *, patchy: bool = False) -> bool:
     """Whether a picture shows more than one field of view. Our construction.
 
     Either a lit piece lies outside the ellipse that was fitted, as large as 0.2 of it or more; or
-    the ellipse is long and the lit pixels within are narrower in its middle than towards its ends,
-    as where two discs touch.
+    the lit pixels are narrower in its middle than towards its ends, as where two discs touch.
 
     Parameters
     ----------
@@ -24,6 +23,9 @@ def several_fields(lit: np.ndarray, ellipse: Ellipse) -> bool:
         uint8 or bool, H x W: pixels that differ from the background.
     ellipse : tuple of float
         Centre x and y, and half axes, px.
+    patchy : bool
+        Only parts of a retina are lit, as in a filtered picture: a narrow middle then counts in a
+        long ellipse alone.
 
     >>> one, two = np.zeros((100, 220), np.uint8), np.zeros((100, 220), np.uint8)
     >>> for picture, centres in ((one, [55]), (two, [55, 165])):
@@ -32,7 +34,8 @@ def several_fields(lit: np.ndarray, ellipse: Ellipse) -> bool:
     >>> several_fields(one, (55, 50, 45, 45)), several_fields(two, (55, 50, 45, 45))
     (False, True)
     """
-    return _beside(lit, ellipse) > _BESIDE or _has_waist(lit, ellipse)
+    long = max(ellipse[2:]) >= _LONG * min(ellipse[2:])
+    return _beside(lit, ellipse) > _BESIDE or ((long or not patchy) and _has_waist(lit, ellipse))
 
 
 def _beside(lit: np.ndarray, ellipse: Ellipse) -> float:
@@ -48,12 +51,12 @@ def _beside(lit: np.ndarray, ellipse: Ellipse) -> float:
 
 def _has_waist(lit: np.ndarray, ellipse: Ellipse) -> bool:
     x, y, rx, ry = ellipse
-    if max(rx, ry) < _LONG * min(rx, ry):
-        return False
-    turned, centre, half = (lit.T, x, rx) if rx > ry else (lit, y, ry)
-    widths = _extents(turned > 0)
-    middle, *ends = (_width_at(widths, centre + part * half) for part in (0.0, -0.5, 0.5))
-    return middle < _WAIST * min(ends)
+    for turned, centre, half in ((lit.T, x, rx), (lit, y, ry)):  # a page may have been squeezed
+        widths = _extents(turned > 0)
+        middle, *ends = (_width_at(widths, centre + part * half) for part in (0.0, -0.5, 0.5))
+        if middle < _WAIST * min(ends):
+            return True
+    return False
 
 
 def _extents(lit: np.ndarray) -> np.ndarray:

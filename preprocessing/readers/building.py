@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.files import replacing
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.fundus.grades import GRADES as GRADES
 from offsite.preprocessing.slides import formats
+from offsite.written import replacing_own
 
 IMAGE_SUFFIXES = tuple(end for end in PHOTOGRAPH_SUFFIXES if end != ".dcm")
 SLIDE_SUFFIXES = tuple(
@@ -59,7 +59,7 @@ def write_cohort(cohort: Cohort, path: str | Path) -> Path:
         table["image"] = [os.path.relpath(there / image, here) for image in table["image"]]
     if table["mpp"].isna().all():
         table = table.drop(columns="mpp")
-    with replacing(target) as temporary:
+    with replacing_own(target) as temporary:
         if target.suffix.lower() == ".parquet":  # as `load_cohort` will take it
             table.to_parquet(temporary, index=False)
         else:

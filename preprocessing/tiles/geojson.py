@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from offsite.errors import InputError
-from offsite.files import digest_of, write_text
+from offsite.files import digest_of
 from offsite.preprocessing.tiles.pictures import MASK_COLOURS, picture_paths
 from offsite.preprocessing.tiles.table import FOLDER, KEPT, SlideTiles, load_tiles
+from offsite.written import check_own, write_own
 
 COLOURS = {
     "Tissue": (200, 60, 140),
@@ -39,12 +39,13 @@ def export_geojson(out: str | Path, slide: str, path: str | Path | None = None) 
     ------
     InputError
         Code ``not_ours``: a file of that name is there that this function did not write, such as a
-        pathologist's annotations.
+        pathologist's annotations, or that somebody changed.
     """
     tiles = load_tiles(out, slide)
     target = Path(path) if path is not None else Path(out) / FOLDER / f"{slide}.geojson"
     source = digest_of([tiles.record.tiles_digest, tiles.record.settings_digest])
     head = f"{_MARK}{json.dumps(source)},"
+    check_own(target)
     if _is_current(target, head):
         return target
     mask_file = picture_paths(out, slide)[1]
@@ -59,24 +60,16 @@ def export_geojson(out: str | Path, slide: str, path: str | Path | None = None) 
         )
     features += tile_features(tiles)
     body = json.dumps(features, separators=(",", ":"), allow_nan=False)
-    write_text(target, f'{head}"features":{body}}}')
+    write_own(target, f'{head}"features":{body}}}')
     return target
 
 
 def _is_current(target: Path, head: str) -> bool:
-    """Whether the file begins with ``head``; refuse one that another program or person made."""
+    """Whether the file begins with ``head``."""
     if not target.exists():
         return False
     with target.open("rb") as file:
-        begin = file.read(len(head.encode()))
-    if not begin.startswith(_MARK.encode()):
-        raise InputError(
-            "a file of this name is there that offsite did not write",
-            file=target,
-            code="not_ours",
-            remedy="Move it elsewhere, or rename it",
-        )
-    return begin == head.encode()
+        return file.read(len(head.encode())) == head.encode()
 
 
 def tissue_features(

@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from offsite.files import write_bytes
 from offsite.preprocessing.slides.overview import area_reduced
 from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import FOLDER
+from offsite.written import write_own
 
 THUMBNAIL_PX = 1024
 MASK_COLOURS = {
@@ -33,7 +33,7 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
     height, width = masks.tissue.shape
     scale = min(THUMBNAIL_PX / max(height, width), 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    write_bytes(thumbnail, encode_png(area_reduced(masks.overview.pixels, size)))
+    write_own(thumbnail, encode_png(area_reduced(masks.overview.pixels, size)))
     colours = np.empty((height, width, 3), np.uint8)
     colours[:] = MASK_COLOURS["glass"]
     for name, where in (
@@ -44,7 +44,7 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
         ("damaged", masks.overview.damaged),
     ):
         colours[where] = MASK_COLOURS[name]
-    write_bytes(mask, encode_png(cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)))
+    write_own(mask, encode_png(cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

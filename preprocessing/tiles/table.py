@@ -11,8 +11,16 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
-from offsite.files import digest_of, file_digest, read_json, replacing, write_json
-from offsite.ownership import in_the_way, is_plain_file, refuse_link
+from offsite.files import (
+    digest_of,
+    file_digest,
+    in_the_way,
+    is_plain_file,
+    read_json,
+    replacing,
+    write_json,
+)
+from offsite.ownership import refuse_link
 from offsite.preprocessing.stain import MacenkoFit, ReinhardFit
 from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.tissue import TissueSettings
@@ -83,6 +91,7 @@ class SlideRecord(Settings):
     height: int | None = None
     vendor: str = ""
     scanner: str = ""
+    acquired: str = ""
     mpp: float | None = None
     mpp_source: str = ""
     magnification: str = ""
@@ -165,6 +174,7 @@ def save_tiles(out: str | Path, tiles: SlideTiles) -> SlideRecord:
 
     The record comes first: a table that no record names is not ours, and would not be replaced.
     """
+    refuse_foreign_tiles(out, tiles.record.slide)
     table = table_path(out, tiles.record.slide)
     with replacing(table) as temporary:
         tiles.table.to_parquet(temporary, index=False)
@@ -192,8 +202,19 @@ def refuse_foreign_tiles(out: str | Path, slide: str) -> None:
         raise in_the_way(file) from error
     if file.exists() and not (isinstance(record, dict) and record.get("slide") == slide):
         raise in_the_way(file)
-    if table.exists() and record is None:
+    if table.exists() and (record is None or _is_of_other_columns(table)):
         raise in_the_way(table)
+
+
+def _is_of_other_columns(file: Path) -> bool:
+    """Whether a file is a table, but none of tiles; a damaged one of ours is made again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return not {"x", "y", "status"} <= set(pq.read_schema(file).names)
+    except (OSError, ValueError, pa.ArrowException):
+        return False
 
 
 def load_record(out: str | Path, slide: str) -> SlideRecord | None:

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.files import replacing, temporary_prefix
+from offsite.files import temporary_prefix
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.slides.compression import read_compression
 from offsite.preprocessing.slides.fingerprints import slide_fingerprint
 from offsite.preprocessing.slides.geometry import TileGeometry, lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
+from offsite.preprocessing.slides.scanned_on import scanned_on
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
@@ -35,6 +36,7 @@ from offsite.preprocessing.tiles.table import (
     table_path,
     tiles_digest,
 )
+from offsite.written import check_own, replacing_own
 
 TABLE = "tiles.csv"
 _LOG = logging.getLogger(__name__)
@@ -83,6 +85,8 @@ def tile_slide(
             update={"code": error.code, "message": f"{error.problem}. {error.remedy}"}
         )
     try:
+        for picture in picture_paths(out, slide) if settings.pictures else ():
+            check_own(picture)
         with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
             tiles, masks = tiles_of(opened, base, settings)
     except InputError as error:
@@ -129,6 +133,8 @@ def tile_cohort(
         raise InputError(
             f"part {number} of {parts} does not exist", remedy=f"Use 1/{parts} to {parts}/{parts}"
         )
+    name = TABLE if parts == 1 else f"tiles.part-{number}-of-{parts}.csv"
+    check_own(Path(out) / name)  # said before hours of work, not after
     table = cohort.table.iloc[number - 1 :: parts]
     paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
     scales = [None if np.isnan(value) else float(value) for value in table["mpp"].to_numpy(float)]
@@ -150,9 +156,8 @@ def tile_cohort(
         name for name in summary.columns if name.startswith("tiles_") and name != "tiles_digest"
     ]
     summary[counts] = summary[counts].fillna(0).astype(int)
-    name = TABLE if parts == 1 else f"tiles.part-{number}-of-{parts}.csv"
     _remove_leftovers(Path(out) / name)
-    with replacing(Path(out) / name) as temporary:
+    with replacing_own(Path(out) / name) as temporary:
         summary.to_csv(temporary, index=False, lineterminator="\n")
     return summary
 
@@ -265,6 +270,7 @@ def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
         "height": slide.dimensions[1],
         "vendor": slide.vendor,
         "scanner": next((slide.properties[key] for key in keys if key in slide.properties), ""),
+        "acquired": scanned_on(slide.properties),
         "mpp": slide.mpp,
         "mpp_source": slide.mpp_source,
         "magnification": slide.properties.get("openslide.objective-power", ""),

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import torch
 
-from offsite.files import digest_of, replacing
+from offsite.files import digest_of, in_the_way, replacing
 from offsite.preprocessing.augment import altered
 from offsite.retina.photographs.batches import normalised, pixels_of
 from offsite.retina.photographs.of_run import RunPhotographs
@@ -99,6 +99,12 @@ class TrunkFeatures:
             for index, (name, copy) in enumerate(zip(names, copies, strict=True))
         }
 
+    def _refuse_foreign(self) -> None:
+        if h5py.is_hdf5(self.file):  # what is none any more is a damaged one of ours
+            with h5py.File(self.file, "r", locking=False) as file:
+                if "facts" not in file.attrs:
+                    raise in_the_way(self.file)
+
     @torch.inference_mode()
     def _read(self, photographs: RunPhotographs, wanted: Wanted) -> np.ndarray:
         rows_of_features = []
@@ -127,6 +133,7 @@ class TrunkFeatures:
             with h5py.File(self.file, "r", locking=False) as file:
                 names, copies = list(file["picture"].asstr()[:]), file["copy"][:]
                 features = file["features"][:]
+        self._refuse_foreign()
         with replacing(self.file) as temporary, h5py.File(temporary, "w", locking=False) as file:
             file.attrs["facts"] = digest_of(self.facts)
             file["picture"] = [*names, *(name for name, _ in keys)]

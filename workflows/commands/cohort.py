@@ -92,27 +92,47 @@ def read(
 
     Example: offsite cohort read photos --layout class-folders -o cohort.csv --site east
     """
+    from offsite.locks import writing
     from offsite.preprocessing.readers.building import write_cohort
+    from offsite.written import check_own
+
+    with writing(output.parent, "cohort"):
+        check_own(output)
+        cohort = _read(
+            source, layout, output.parent, classes, held_out, lists, site, patient_pattern
+        )
+        typer.echo(write_cohort(cohort, output))
+
+
+def _read(
+    source: Path,
+    layout: Layout,
+    folder: Path,
+    classes: str,
+    held_out: list[str] | None,
+    lists: Path | None,
+    site: str | None,
+    patient_pattern: str | None,
+) -> "Cohort":
     from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
     from offsite.preprocessing.readers.gdrbench import read_gdrbench
     from offsite.preprocessing.readers.medmnist import read_medmnist
     from offsite.workflows.console.messages import say
 
     if layout is Layout.GDRBENCH:
-        cohort = read_gdrbench(source, held_out=held_out or (), lists=lists)
-    elif layout is Layout.CLASS_FOLDERS:
+        return read_gdrbench(source, held_out=held_out or (), lists=lists)
+    if layout is Layout.CLASS_FOLDERS:
         cohort = read_class_folders(
             source, _names(classes), site=site, patient_pattern=patient_pattern
         )
         counts = sorted(left_out(source, site=site).items())
         if counts:
             say("Left out: " + ", ".join(f"{count} {what}" for what, count in counts))
-    else:
-        names = _names(classes)
-        if not names:
-            raise typer.BadParameter("a MedMNIST file does not name its classes: give --classes")
-        cohort = read_medmnist(source, output.parent, names)
-    typer.echo(write_cohort(cohort, output))
+        return cohort
+    names = _names(classes)
+    if not names:
+        raise typer.BadParameter("a MedMNIST file does not name its classes: give --classes")
+    return read_medmnist(source, folder, names)
 
 
 def _names(classes: str) -> list[str] | None:
@@ -165,14 +185,18 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
 
 
 def _write_strict(cohort: "Cohort", audit: "Audit", path: Path) -> None:
-    from offsite.files import replacing
+    from offsite.locks import writing
     from offsite.preprocessing.cohort.strict_splits import strict_cohort
     from offsite.preprocessing.readers.building import write_cohort
     from offsite.workflows.console.messages import say
+    from offsite.written import check_own, replacing_own
 
-    clean, changes = strict_cohort(cohort, audit)
-    write_cohort(clean, path)
     beside = path.with_name(f"{path.stem}-changes.csv")
-    with replacing(beside) as temporary:
-        changes.to_csv(temporary, index=False, lineterminator="\n")
+    with writing(path.parent, "cohort"):
+        for file in (path, beside):
+            check_own(file)
+        clean, changes = strict_cohort(cohort, audit)
+        write_cohort(clean, path)
+        with replacing_own(beside) as temporary:
+            changes.to_csv(temporary, index=False, lineterminator="\n")
     say(f"{path}: {len(clean.table)} images; {len(changes)} changes in {beside}")

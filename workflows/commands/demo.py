@@ -20,10 +20,12 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
 
     Example: offsite demo pathology -o demo/pathology
     """
+    from offsite.locks import writing
     from offsite.workflows.demo import pathology as demo_pathology
     from offsite.workflows.demo import running as demo
 
-    demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
+    with writing(output):
+        demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
 
 
 @app.command()
@@ -36,12 +38,14 @@ def retina(output: Output = Path("demo/retina")) -> None:
 
     Example: offsite demo retina -o demo/retina
     """
+    from offsite.locks import writing
     from offsite.workflows.demo import refitting
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 
-    config = demo_retina.write_demo(output)
-    demo.run(config, demo_retina.write_new_cases(output))
-    local, others = demo_retina.write_local_cases(output)
-    strange = demo_retina.write_strange_cases(output)
-    refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)
+    with writing(output):
+        config = demo_retina.write_demo(output)
+        demo.run(config, demo_retina.write_new_cases(output))
+        local, others = demo_retina.write_local_cases(output)
+        strange = demo_retina.write_strange_cases(output)
+        refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)

@@ -130,19 +130,21 @@ def twins(
     """
     import pandas as pd
 
-    from offsite.workflows.twins.stage import compare_twins
+    from offsite.locks import writing
+    from offsite.workflows.twins.stage import FOLDER, compare_twins
 
     job = job_of(config, overrides)
-    path = compare_twins(
-        job,
-        cohort,
-        device=device,
-        tissues=tissues,
-        encoders=encoder or (),
-        run=run,
-        places=most,
-        workers=cores(workers),
-    )
+    with writing(job.output, FOLDER):
+        path = compare_twins(
+            job,
+            cohort,
+            device=device,
+            tissues=tissues,
+            encoders=encoder or (),
+            run=run,
+            places=most,
+            workers=cores(workers),
+        )
     _show(pd.read_csv(path))
     typer.echo(path)
 

@@ -90,7 +90,7 @@ def _images(
     else:
         table = image_stages.run(job, name, cores(workers), parse_part(part))
     for extra in extras:
-        image_stages.make_extra(job, name, extra, table)
+        image_stages.make_extra(job, name, extra, table, parse_part(part))
     if not join:
         _end(table)
 

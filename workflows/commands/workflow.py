@@ -147,8 +147,7 @@ def report(
     """
     from offsite.workflows.pipeline import running as snakemake_run
 
-    more = ["--report", str(output.absolute())]
-    raise typer.Exit(snakemake_run.run(config, cores=1, more=more, overrides=overrides or ()))
+    raise typer.Exit(snakemake_run.report(config, output, overrides or ()))
 
 
 for _step in [step for steps in STEPS.values() for step in steps]:

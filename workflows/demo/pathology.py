@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from offsite.files import replacing, write_text
 from offsite.preprocessing.synthetic.slides.biology import CLASSES
 from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
 from offsite.workflows.console.messages import say
+from offsite.written import replacing_own, write_own
 
 HELD_OUT = "elm"
 # Small pieces of tissue, of which a small part shows the class: minutes of work, and neither
@@ -43,7 +43,7 @@ def write_demo(folder: Path) -> Path:
         "cells": {"shards": 2},
     }
     path = folder / "pathology.yaml"
-    write_text(path, yaml.safe_dump(configuration, sort_keys=False))
+    write_own(path, yaml.safe_dump(configuration, sort_keys=False))
     return path
 
 
@@ -58,13 +58,13 @@ def write_new_cases(folder: Path) -> Path:
     ]
     table = pd.concat([table.drop(columns="label"), pd.DataFrame(bad)]).fillna("")
     path = folder / "new-cases" / "new-cases.csv"
-    with replacing(path) as temporary:
+    with replacing_own(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     return path
 
 
 def _spoil(slides: Path) -> None:
     """Add two files that must be refused with a reason, as real folders hold them."""
-    write_text(slides / "not-a-slide.svs", "This is a text file with the suffix of a slide.\n")
+    write_own(slides / "not-a-slide.svs", "This is a text file with the suffix of a slide.\n")
     whole = next(iter(sorted(slides.glob("*.svs")))).read_bytes()
-    (slides / "cut-off.svs").write_bytes(whole[: len(whole) // 3])
+    write_own(slides / "cut-off.svs", whole[: len(whole) // 3])

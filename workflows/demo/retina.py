@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from offsite.files import replacing, write_text
 from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
     make_fundus_cohort,
@@ -17,6 +16,7 @@ from offsite.preprocessing.synthetic.fundus.sites import (
     ClinicProfile,
 )
 from offsite.workflows.console.messages import say
+from offsite.written import replacing_own, write_own
 
 HELD_OUT = CLINICS[-1].name
 # Small photographs, so that the whole job is done in minutes on two cores.
@@ -66,7 +66,7 @@ def write_demo(folder: Path) -> Path:
         "cells": {"shards": 1},
     }
     path = folder / "retina.yaml"
-    write_text(path, yaml.safe_dump(configuration, sort_keys=False))
+    write_own(path, yaml.safe_dump(configuration, sort_keys=False))
     return path
 
 
@@ -76,11 +76,11 @@ def write_new_cases(folder: Path) -> Path:
     strange = pd.read_csv(make_fundus_cohort(folder / "new-cases" / STRANGE.name, STRANGE_CASES))
     strange["image"] = f"{STRANGE.name}/" + strange["image"]
     table = pd.concat([table, strange])[["image", "patient", "site", "eye"]]
-    write_text(folder / "new-cases" / "images" / "not-a-photograph.jpg", "This is a text file.\n")
+    write_own(folder / "new-cases" / "images" / "not-a-photograph.jpg", "This is a text file.\n")
     bad = {"image": "images/not-a-photograph.jpg", "patient": "nobody", "site": HELD_OUT}
     table = pd.concat([table, pd.DataFrame([bad])]).fillna("")
     path = folder / "new-cases" / "new-cases.csv"
-    with replacing(path) as temporary:
+    with replacing_own(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     return path
 
@@ -100,7 +100,7 @@ def write_local_cases(folder: Path) -> tuple[Path, Path]:
     paths = []
     for name, rows in (("local.csv", here[local]), ("others.csv", here[~local])):
         path = folder / "cohort" / name
-        with replacing(path) as temporary:
+        with replacing_own(path) as temporary:
             rows.to_csv(temporary, index=False, lineterminator="\n")
         paths.append(path)
     return paths[0], paths[1]

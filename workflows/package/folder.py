@@ -7,6 +7,7 @@ is hashed is what is read.
 import hashlib
 import io
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -188,8 +189,8 @@ def export_package(source: str | Path, path: str | Path) -> Path:
     """Copy a verified package to a new folder, for another machine."""
     digest = verify_package(source)
     target = Path(path)
-    if target.exists():
-        raise InputError("the folder is there already", file=target, remedy="Name a new folder")
+    if os.path.lexists(target):
+        raise _there_already(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:60]}.") as staging:
         staged = Path(staging) / "package"
@@ -199,8 +200,22 @@ def export_package(source: str | Path, path: str | Path) -> Path:
                 shutil.copyfile(Path(source) / name, staged / name)
         if verify_package(staged) != digest:
             raise refused(staged, "the copy differs", "Try again; look at the disk", "copy_failed")
-        staged.rename(target)
+        _appear(staged, target)
     return target
+
+
+def _appear(staged: Path, target: Path) -> None:
+    """Give a folder its name; of two exports at once the second finds the name taken."""
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if not os.path.lexists(target):
+            raise
+        raise _there_already(target) from error
+
+
+def _there_already(target: Path) -> InputError:
+    return InputError("the folder is there already", file=target, remedy="Name a new folder")
 
 
 def _record(folder: Path, content: bytes) -> ModelRecord:

@@ -116,7 +116,7 @@ def package_run(
         architecture=Architecture(
             name=facts.architecture, settings=dict(facts.architecture_settings)
         ),
-        preprocessing={**facts.preprocessing, **_pooling(record)},
+        preprocessing={**facts.preprocessing, **_of_bags(record)},
         mpp=facts.mpp,
         field_of_view=facts.field_of_view,
         decision=DecisionRules(positive=positive, urgent=facts.urgent),
@@ -191,10 +191,10 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
     return tuple(counts)
 
 
-def _pooling(record: Mapping[str, Any]) -> dict[str, str]:
-    """Whether the model answers for slides or for patients."""
-    pooling = record.get("facts", {}).get("pooling")
-    return {"pooling": pooling} if pooling else {}
+def _of_bags(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a model of slides answers for slides or patients, and its smallest training slide."""
+    facts = record.get("facts", {})
+    return {name: facts[name] for name in ("pooling", "fewest_tiles") if facts.get(name)}
 
 
 def _encoder(record: Mapping[str, Any]) -> dict[str, str]:

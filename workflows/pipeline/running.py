@@ -1,6 +1,7 @@
 """Snakemake on the packaged workflow."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,15 +9,21 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.markup import escape
 
 from offsite.errors import InputError
+from offsite.evaluation.tables.reading import RECORD
+from offsite.files import in_the_way
 from offsite.locks import alone
+from offsite.ownership import refuse_link
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.checking import check_job
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.pipeline.inputs import stages_of
+from offsite.workflows.stages.evaluation import EVALUATION
+from offsite.written import check_own, check_unchanged, write_own
 
 PROFILES = ("default", "slurm", "kubernetes")
 RULES = ("train", "evaluate", "track", "compare", "register")
@@ -62,6 +69,7 @@ def run(
     job = Job.load(config, overrides)
     check_job(job)
     call = command(job, profile, cores, _until_stage(job, more), overrides)
+    _refuse_strangers(job)
     job.output.mkdir(parents=True, exist_ok=True)
     if _LOOKS_ONLY & set(more):
         return subprocess.run(call, check=False).returncode
@@ -71,6 +79,24 @@ def run(
         code = subprocess.run(call, check=False, pass_fds=(held,)).returncode
     if code:
         say(_after_failure(job.output))
+    return code
+
+
+def report(config: Path, output: Path, overrides: Sequence[str] = ()) -> int:
+    """Let Snakemake write its page; return its exit code.
+
+    Raises
+    ------
+    InputError
+        As `run`, or something that offsite did not write bears the name of the page.
+    """
+    check_own(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=".page-") as folder:
+        page = Path(folder).absolute() / "page.html"
+        code = run(config, cores=1, more=["--report", str(page)], overrides=overrides)
+        if not code:
+            write_own(output, page.read_bytes())
     return code
 
 
@@ -111,6 +137,16 @@ def _target(job: Job, name: str) -> str:
             code="unknown_stage",
         )
     return f"workflow/{name}.done" if name in images else name
+
+
+def _refuse_strangers(job: Job) -> None:
+    """Refuse what others put where Snakemake expects a result: it removes results to make them anew."""
+    refuse_link(job.output / "workflow")
+    for cell in job.cells():
+        page = job.run_folder(cell) / EVALUATION / "report.html"
+        if os.path.lexists(page) and not (page.parent / RECORD).is_file():
+            raise in_the_way(page)
+        check_unchanged(page)
 
 
 def _after_failure(folder: Path) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
-from offsite.locks import PREFIX, writing
+from offsite.files import BOOKKEEPING
+from offsite.locks import writing
 from offsite.training.prediction.codes import Status
 from offsite.training.prediction.contract import Predictor
 from offsite.training.prediction.items import Item
@@ -137,7 +138,7 @@ def check_output(output: Path) -> None:
     if not output.is_dir() or is_ours(output):
         return
     present = {
-        path.name for path in output.iterdir() if not path.name.startswith((PREFIX, ".lock"))
+        path.name for path in output.iterdir() if not path.name.startswith((BOOKKEEPING, ".lock"))
     }
     foreign = sorted(present - {"cases", "parts", "assets"})
     if foreign:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from offsite.errors import InputError
-from offsite.files import write_json
+from offsite.locks import writing
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
@@ -21,6 +21,7 @@ from offsite.workflows.site.cases import (
 )
 from offsite.workflows.site.refitting import WithEmbedding, check_can_refit
 from offsite.workflows.site.registry import register_site_version
+from offsite.written import check_own, write_own_json
 
 PREDICTIONS, PACKAGE = "predictions", "package"
 
@@ -72,13 +73,14 @@ def calibrate(
     """
     check_site_name(site)
     store = _store_of(model, tracking_uri) if register else None
-    with running.opened_model(model, tracking_uri, keys) as package:
+    with writing(output), running.opened_model(model, tracking_uri, keys) as package:
+        check_own(report_path(output))
         if refit:
             check_can_refit(package)
         where = running.device_named(device)
         cases = _predicted(package, cohort, site, output, where, workers, refit)
         done = calibrate_site(package, cases, site, refit=refit)
-        write_json(report_path(output), done.report)
+        write_own_json(report_path(output), done.report)
         if done.record is None:
             return Calibrated(done.report, None)
         made = write_package(output / PACKAGE, done.record, package.weights, done.reference)

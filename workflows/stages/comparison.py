@@ -8,10 +8,12 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
 from offsite.evaluation.tables.comparison import compare_methods
-from offsite.evaluation.tables.reading import write_table
+from offsite.evaluation.tables.reading import table_text
+from offsite.locks import writing
 from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.evaluation import finished_run
+from offsite.written import check_own, write_own
 
 BASELINES = ("cross_entropy", "erm")
 
@@ -33,6 +35,11 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     InputError
         A run is not finished, or the baseline is not a method of the job.
     """
+    with writing(job.output, "compare"):
+        return _compared(job, baseline)
+
+
+def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
     methods = list(dict.fromkeys(cell.method for cell in job.cells()))
     compared_with = baseline or next((name for name in BASELINES if name in methods), methods[0])
     if compared_with not in methods:
@@ -41,6 +48,8 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
             file=job.file,
             remedy=f"The job's methods are {', '.join(methods)}",
         )
+    for file in (comparison_path(job), comparison_path(job).with_suffix(".html")):
+        check_own(file)
     settings = job.configuration.report_settings().metrics
     tables = []
     for division, cells in _divisions(job).items():
@@ -49,7 +58,7 @@ def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
         table.insert(0, "division", division)
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True)
-    write_table(comparison_path(job), whole)
+    write_own(comparison_path(job), table_text(whole))
     write_comparison(
         whole,
         comparison_path(job).with_suffix(".html"),

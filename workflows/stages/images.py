@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.files import replacing
 from offsite.locks import writing
 from offsite.training.modality import ImageStage
 from offsite.training.steps import part_table
 from offsite.workflows.console.messages import stage
 from offsite.workflows.jobs.job import Job
+from offsite.written import replacing_own
 
 
 def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -> pd.DataFrame:
@@ -25,11 +25,11 @@ def run(job: Job, name: str, workers: int = 1, part: tuple[int, int] = (1, 1)) -
     """
     one = _stage_of(job, name)
     total = len(job.cohort.table.iloc[part[0] - 1 :: part[1]])
-    if not total:
-        return _empty(job, one, part)
-    share = f"{part[0]}/{part[1]}" if part[1] > 1 else ""
-    with writing(job.output, name, share), stage(name, total) as advance:
-        return one.run(job, workers, part, advance)
+    with writing(job.output, name, _share(part)):
+        if not total:
+            return _empty(job, one, part)
+        with stage(name, total) as advance:
+            return one.run(job, workers, part, advance)
 
 
 def join(job: Job, name: str, parts: int) -> pd.DataFrame:
@@ -45,6 +45,11 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
     ).writes_whole:  # its whole is made from what its parts left: nothing is done again
         return run(job, name)
     table = table_of(job, name)
+    with writing(job.output, name):
+        return _joined(job, name, table, parts)
+
+
+def _joined(job: Job, name: str, table: Path, parts: int) -> pd.DataFrame:
     if parts > 1:
         files = [_part_of(table, (number, parts)) for number in range(1, parts + 1)]
         for number, file in enumerate(files, start=1):
@@ -64,14 +69,17 @@ def join(job: Job, name: str, parts: int) -> pd.DataFrame:
                 remedy=f"Run `offsite workflow {name} ... --part 1/{parts}` to {parts}/{parts} again",
             )
         rows = rows.sort_values("slide", key=lambda slides: slides.map(order), kind="stable")
-        with replacing(table) as temporary:
+        with replacing_own(table) as temporary:
             rows.to_csv(temporary, index=False, lineterminator="\n")
     return pd.read_csv(table)
 
 
-def make_extra(job: Job, name: str, extra: str, table: pd.DataFrame) -> None:
+def make_extra(
+    job: Job, name: str, extra: str, table: pd.DataFrame, part: tuple[int, int] = (1, 1)
+) -> None:
     """Make one of the stage's extras from its table."""
-    _stage_of(job, name).does[extra](job, table)
+    with writing(job.output, name, _share(part)):
+        _stage_of(job, name).does[extra](job, table)
 
 
 def table_of(job: Job, name: str) -> Path:
@@ -95,10 +103,14 @@ def _part_of(table: Path, part: tuple[int, int]) -> Path:
     return table.with_name(part_table(table.name, part))
 
 
+def _share(part: tuple[int, int]) -> str:
+    return f"{part[0]}/{part[1]}" if part[1] > 1 else ""
+
+
 def _empty(job: Job, one: ImageStage, part: tuple[int, int]) -> pd.DataFrame:
     """The table of a part that no image falls to: there are more parts than images."""
     table = pd.DataFrame(columns=["slide", "image", "site", "status", "code", "message"])
     if not one.writes_whole:
-        with replacing(_part_of(job.output / one.table, part)) as temporary:
+        with replacing_own(_part_of(job.output / one.table, part)) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
     return table

@@ -9,13 +9,14 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import load_predictions
-from offsite.files import read_json, replacing
+from offsite.files import read_json
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.training.encoders import EncoderBench, TwinPlaces, TwinWork
 from offsite.workflows.console.messages import say, stage
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.modalities import bench_of
 from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
+from offsite.written import check_own, replacing_own
 
 FOLDER, TABLE = "twins", "twins.csv"
 
@@ -60,6 +61,7 @@ def compare_twins(
         of_job = of_job.model_copy(update={"device": device})
     compared = other_encoders(bench, of_job, encoders or (work.control,))
     folder = job.output / FOLDER
+    check_own(folder / TABLE)
     cohort = _twin_cohort(job, work, cohort_path, tissues, workers)
     with stage("tile", len(cohort.table)) as advance:
         matched = work.matched(job.configuration, cohort, folder, places, workers, advance)
@@ -82,7 +84,7 @@ def compare_twins(
         if run is not None and settings is of_job:
             predicted.append(run_answers(run, twins, shown.digest, work))
         rows += twin_rows(settings.name, twins, pd.concat(predicted))
-    with replacing(folder / TABLE) as temporary:
+    with replacing_own(folder / TABLE) as temporary:
         frame(rows).to_csv(temporary, index=False, lineterminator="\n")
     return folder / TABLE
 

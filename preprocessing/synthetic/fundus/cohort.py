@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from offsite.files import replacing, write_bytes, write_text
+from offsite.files import write_bytes
 from offsite.preprocessing.synthetic.fundus.camera import photograph
 from offsite.preprocessing.synthetic.fundus.retina import draw_retina, grow_retina
 from offsite.preprocessing.synthetic.fundus.sites import (
@@ -22,6 +22,7 @@ from offsite.preprocessing.synthetic.fundus.sites import (
 )
 from offsite.preprocessing.synthetic.marker import clear_if_other
 from offsite.settings import Settings
+from offsite.written import replacing_own, write_own
 
 VERSION = 1
 """Goes up when the same settings would give other photographs."""
@@ -110,8 +111,8 @@ def make_fundus_cohort(
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         list(pool.map(make, photographs))
-    write_text(root / "README.txt", _README)
-    with replacing(root / "cohort.csv") as temporary:
+    write_own(root / "README.txt", _README)
+    with replacing_own(root / "cohort.csv") as temporary:
         _table(photographs, settings).to_csv(temporary, index=False, lineterminator="\n")
     return root / "cohort.csv"
 

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from offsite.files import digest_of, write_bytes, write_text
+from offsite.files import digest_of, write_bytes
 from offsite.preprocessing.synthetic.marker import clear_if_other
 from offsite.preprocessing.synthetic.slides.biology import CLASSES, RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.rendering import render, sample_artefacts, truth_masks
 from offsite.preprocessing.synthetic.slides.sites import SITES, SiteProfile
 from offsite.preprocessing.synthetic.slides.writing import write_slide
 from offsite.settings import Settings
+from offsite.written import write_own
 
 VERSION = 1
 """Goes up when the same settings would give other slides."""
@@ -146,8 +147,8 @@ def _write_cohort(
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         list(pool.map(make, slides))
-    write_text(root / "README.txt", _README.format(raster=RASTER_UM))
-    write_text(root / "cohort.csv", text)
+    write_own(root / "README.txt", _README.format(raster=RASTER_UM))
+    write_own(root / "cohort.csv", text)
     return root / "cohort.csv"
 
 

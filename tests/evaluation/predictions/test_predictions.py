@@ -82,7 +82,7 @@ def test_images_without_a_patient_are_each_their_own_in_the_cohort_table(
 @pytest.mark.parametrize(
     ("column", "values", "code"),
     [
-        ("split", ["test", "test", "Test"], "unknown_split"),
+        ("split", ["test", "test", "dev"], "unknown_split"),
         ("split", ["val", "test", "test"], "patient_in_two_splits"),
         ("image", ["a.png", "a.png", "a.png"], "duplicate_image"),
         ("site", ["_s", "_s", "t"], "site_name"),

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from offsite.errors import InputError
+from offsite.evaluation.predictions.table import load_predictions
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.settings import Settings
 from offsite.workflows.jobs.yaml_settings import load_settings
@@ -123,7 +125,29 @@ def check_yaml(where: str, written: str, folder: Path) -> None:
     assert load_settings(file, Texts).name == yaml.safe_load(written)
 
 
-def reader(where: str) -> Callable[[str, str, Path], Cohort | None]:
+PREDICTED = [
+    {"image": "a", "patient": "p1", "site": "north", "split": "test", "label": "mild",
+     "site_role": "training", "prob_none": "0.75", "prob_mild": "0.25"},
+    {"image": "b", "patient": "p2", "site": "south", "split": "val", "label": "",
+     "site_role": "training", "prob_none": "0.5", "prob_mild": "0.5"},
+]  # fmt: skip
+
+
+def in_predictions(where: str, written: str, folder: Path) -> pd.DataFrame:
+    column = re.findall(r"`(\w+)`", where)[0]
+    rows = [dict(row) for row in PREDICTED]
+    if "header" in where:
+        rows = [{written if name == column else name: row[name] for name in row} for row in rows]
+    else:
+        rows[0][column] = written
+    file, separator = folder / "predictions.csv", ";" if "semicolons" in where else ","
+    pd.DataFrame(rows).to_csv(file, index=False, sep=separator)
+    return load_predictions(file).table
+
+
+def reader(where: str) -> Callable[[str, str, Path], Any]:
+    if where.startswith("predictions"):
+        return in_predictions
     if where.startswith("header"):
         return in_header
     if where.startswith("`image`"):
@@ -148,8 +172,15 @@ def test_a_spelling_is_read_or_refused_as_documented(
     cohort = read(where, written, tmp_path)
     if cohort is None:  # YAML, compared by its reader
         return
-    plain = load_cohort(table(tmp_path, ROWS)).table
     meaning = re.findall(r"read as `([^`]+)`", outcome)
+    if read is in_predictions:
+        column = re.findall(r"`(\w+)`", where)[0]
+        if "header" in where:
+            assert cohort[column].tolist() == [row[column] for row in PREDICTED]
+        else:
+            assert str(cohort[column][0]) == (meaning[0] if meaning else written)
+        return
+    plain = load_cohort(table(tmp_path, ROWS)).table
     if read in (in_header, in_file):
         assert not meaning or meaning[0] in cohort.table.columns
         pd.testing.assert_frame_equal(cohort.table, plain)

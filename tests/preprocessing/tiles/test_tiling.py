@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.files import replacing
+from offsite.files import BOOKKEEPING, replacing
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide
 from offsite.preprocessing.synthetic.slides.sites import SITES
@@ -36,7 +36,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(BOOKKEEPING)
     }
 
 

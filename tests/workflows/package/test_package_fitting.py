@@ -83,3 +83,20 @@ def test_results_at_a_threshold_are_those_of_the_packaged_threshold(tmp_path: Pa
     for metric in ("sensitivity", "specificity"):
         assert measured[f"positive/{metric}"] == rows.loc[metric, "value"]
     assert not any("measured at no site" in said for said in record.limits)
+
+
+def test_the_validation_scores_of_each_site_are_kept_without_rows(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 2.0)
+    kept = load_package(package_run(run, None, tmp_path / "package", FACTS)).arrays("scores")
+    table = pd.read_parquet(run / "predictions.parquet")
+    rows = table[(table["split"] == "val") & (table["site_role"] == "training")]
+    assert set(kept) == set(rows["site"])
+    for site, scores in kept.items():
+        at_site = rows[rows["site"] == site]
+        assert scores.shape == (len(at_site), 3)
+        assert scores.dtype == np.float32
+        assert (np.diff(scores, axis=0) >= 0).all(), "sorted: no row stands for a patient"
+        order = np.argsort(at_site["prob_high"].to_numpy())
+        raw = at_site["prob_high"].to_numpy()[order]
+        # A temperature moves scores and not their order.
+        assert np.corrcoef(scores[:, 1], raw)[0, 1] > 0.9

@@ -194,13 +194,28 @@ def test_pages_need_nothing_from_outside(tmp_path: Path) -> None:
 
 def test_an_unchanged_page_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    put(path, "one")
+    put(path.parent, path.name, "one")
     os.utime(path, ns=(0, 0))
-    put(path, "one")
+    put(path.parent, path.name, "one")
     assert path.stat().st_mtime_ns == 0
-    put(path, "two")
+    put(path.parent, path.name, "two")
     assert path.read_text().splitlines()[0] == "two"  # a stamp follows: whose page it is
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_no_page_is_written_through_a_link_below_the_output(tmp_path: Path) -> None:
+    victim, real = tmp_path / "victim", tmp_path / "real"
+    victim.mkdir()
+    (real / "cases").mkdir(parents=True)
+    output = tmp_path / "out"
+    output.symlink_to(real)  # the output itself may lie on another disk
+    (output / "cases" / "x").symlink_to(victim)
+    (output / "assets").symlink_to(victim)
+    for name in ("index.html", "cases/x/index.html", "cases/y/index.html", "assets/style.css"):
+        put(output, name, "one")
+    assert list(victim.iterdir()) == []
+    written = {str(file.relative_to(real)) for file in real.rglob("*.html")}
+    assert written == {"index.html", "cases/y/index.html"}
 
 
 def test_a_site_that_was_never_measured_is_told_so() -> None:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from offsite.evaluation.conformal.sets import ConformalSets
 from offsite.evaluation.predictions.table import load_predictions
@@ -138,3 +140,33 @@ def test_what_is_not_one_whole_eye_at_a_usable_size_is_not_answered(
     assert table["status"].tolist()[:2] == ["excluded", "excluded"]
     assert table["decision"].tolist()[:2] == ["human_review", "human_review"]
     assert table["status"][2] in ("ok", "review")
+
+
+def test_a_later_look_at_a_site_knows_day_camera_and_size(
+    fundus_run: FundusRun, tmp_path: Path
+) -> None:
+    picture = Image.fromarray(make_photograph(1, 0, CLINICS[0].camera, px=150))
+    tags = Image.Exif()
+    tags.get_ifd(0x8769)[0x9003], tags[0x010F] = "2021:03:04 05:06:07", "Canon"
+    picture.save(tmp_path / "dated.jpg", exif=tags)
+    picture.save(tmp_path / "undated.png")
+    picture.rotate(90).save(tmp_path / "nothing.png")
+    (tmp_path / "list.csv").write_text(
+        "image,patient,site,date,scanner\ndated.jpg,a,x,2024-05-05,NW8\n"
+        "undated.png,b,x,2024-05-06,NW9\nnothing.png,c,x,,\n"
+    )
+    options = BatchOptions(output=tmp_path / "out", workers=1)
+    before = datetime.now(UTC).replace(microsecond=0)
+    outcome = predict([tmp_path / "list.csv"], str(fundus_run.package), options, device="cpu")
+    rows = pd.read_csv(outcome.folder / "results.csv", keep_default_na=False, dtype=str)
+    lines = (outcome.folder / "results.jsonl").read_text().splitlines()
+    assert rows["acquired"].tolist() == ["2021-03-04", "2024-05-06", ""]
+    assert rows["scanner"].tolist() == ["Canon", "NW9", ""]
+    side = str(picture.width)
+    assert rows[["width", "height", "um_per_px"]].drop_duplicates().values.tolist() == [
+        [side, side, ""]
+    ]
+    assert rows["compression"].tolist() == ["jpeg", "png", "png"]
+    for line, row in zip(map(json.loads, lines), rows.to_dict("records"), strict=True):
+        assert before <= datetime.fromisoformat(line["answered_at"]) <= datetime.now(UTC)
+        assert (line["acquired"], line["answered_at"]) == (row["acquired"], row["answered_at"])

@@ -149,3 +149,26 @@ def test_a_model_of_patients_answers_from_all_their_slides(
     case = tmp_path / "out" / "cases" / rows["case"][0] / "case.json"
     facts = json.loads(case.read_text())["facts"]
     assert (facts["slides_of_patient"], facts["slides_of_patient_left_out"]) == (2, 1)
+
+
+def test_less_tissue_than_the_model_ever_learned_from_is_said(
+    slide_run: SlideRun, predicted: Outcome, tmp_path: Path
+) -> None:
+    package = load_package(slide_run.package)
+    fewest = package.record.preprocessing["fewest_tiles"]
+    splits = pd.read_parquet(slide_run.run / "splits.parquet")
+    trained = splits[(splits["split"] == "train") & (splits["site_role"] == "training")]
+    tiles = {Path(record["input"]).name: record["facts"]["tiles"] for record in predicted.records()}
+    assert fewest == min(tiles[Path(image).name] for image in trained["image"])
+    assert not any("less tissue" in row for row in table(predicted.folder)["reasons"]) or (
+        min(tiles.values()) < fewest
+    )
+    settings = {**package.record.preprocessing, "fewest_tiles": 10_000}
+    record = package.record.model_copy(update={"preprocessing": settings})
+    write_package(tmp_path / "package", record, package.weights, package.reference)
+    slide = sorted((slide_run.cohort.parent / "slides").iterdir())[0]
+    options = BatchOptions(output=tmp_path / "out", workers=1)
+    outcome = predict([slide], str(tmp_path / "package"), options, device="cpu")
+    said = table(outcome.folder)["reasons"][0]
+    assert f"less tissue ({tiles[slide.name]} tiles) than any slide" in said
+    assert "(10000)" in said

@@ -14,9 +14,9 @@ import pandas as pd
 from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort import faults as of
 from offsite.preprocessing.cohort.missing_images import missing_images
-from offsite.preprocessing.cohort.spellings import tidy
+from offsite.tables.faults import faults_at, no_names
 from offsite.tables.reading import TextTable, read_table
-from offsite.tables.words import EYES, read_numbers, read_words
+from offsite.tables.words import EYES, read_numbers, read_words, tidy
 from offsite.training.prediction.codes import Code
 from offsite.training.prediction.items import Item, item_of
 
@@ -102,20 +102,18 @@ def _tidied(source: TextTable) -> pd.DataFrame:
 def _faults(table: pd.DataFrame, source: TextTable, path: Path) -> dict[int, InputError]:
     """What is wrong with a row, by its number; adds ``eye`` and ``mpp`` to the table."""
     checked = table.assign(slide="")
-    faults = [*of.no_names(checked, path, False), *of.unsafe_names(checked, path)]
+    faults = [*no_names(checked, path, ("patient", "site")), *of.unsafe_names(checked, path)]
     blank = np.flatnonzero((table["image"] == "").to_numpy())
-    faults += of.faults_at(blank, path, "image", "no image is named", _FILL, table, "blank")
+    faults += faults_at(blank, path, "image", "no image is named", _FILL, table, "blank")
     if (table["patient"] != "").any():  # where patients are named, one without a name is nobody's
         blank = np.flatnonzero((table["patient"] == "").to_numpy())
-        faults += of.faults_at(blank, path, "patient", "no patient is named", _FILL, table, "blank")
+        faults += faults_at(blank, path, "patient", "no patient is named", _FILL, table, "blank")
     table["eye"], table["mpp"] = "", np.nan
     if "eye" in source.rows:
         table["eye"], wrong = read_words(source.rows["eye"].astype("string").fillna(""), EYES)
-        faults += of.faults_at(
-            wrong, path, "eye", "'{}' is not an eye", _FILL, table, "unknown_eye"
-        )
+        faults += faults_at(wrong, path, "eye", "'{}' is not an eye", _FILL, table, "unknown_eye")
     if "mpp" in source.rows:
         table["mpp"], wrong = read_numbers(source.rows["mpp"], decimal_comma=source.decimal_comma)
-        faults += of.faults_at(wrong, path, "mpp", "no number", _FILL, table, "no_number")
+        faults += faults_at(wrong, path, "mpp", "no number", _FILL, table, "no_number")
         faults += of.implausible_scales(table, path)
     return {fault.row: fault for fault in reversed(faults) if fault.row is not None}

@@ -10,18 +10,13 @@ import numpy as np
 from offsite.files import (
     digest_of,
     file_digest,
+    in_the_way,
+    is_plain_file,
     read_json,
     write_bytes,
     write_json,
 )
-from offsite.ownership import (
-    in_the_way,
-    is_plain_file,
-    refuse_link,
-    refuse_strangers,
-    remove_named,
-    remove_written,
-)
+from offsite.ownership import refuse_link, refuse_strangers, remove_named, remove_written
 from offsite.preprocessing.views import THUMB_PX, jpeg, shrunk
 from offsite.training.prediction.codes import PASSING
 from offsite.training.prediction.contents import contents_of_siblings

@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from offsite.files import file_digest, read_json, write_json
-from offsite.ownership import in_the_way, is_plain_file
+from offsite.files import file_digest, in_the_way, is_plain_file, read_json, write_json
 from offsite.training.prediction.codes import NOTICE
 from offsite.training.run_folder import versions
 

@@ -80,8 +80,8 @@ def write_worklist(
         data=_inline(data),
     )
     for name in ASSETS:
-        put(output / "assets" / name, (resources(_HERE) / name).read_text(encoding="utf-8"))
-    put(output / "index.html", text)
+        put(output, f"assets/{name}", (resources(_HERE) / name).read_text(encoding="utf-8"))
+    put(output, "index.html", text)
     rows.sort(key=lambda row: (row["rank"], -(row["p"] if row["p"] is not None else -1)))
     return [row["case"] for row in rows]
 
@@ -118,7 +118,7 @@ def write_cases(
             previous=order[position - 1] if position else "",
             next=order[position + 1] if position + 1 < len(order) else "",
         )
-        put(folder / "index.html", text)
+        put(output, f"cases/{record['case']}/index.html", text)
 
     # Making a file takes the system longer than its text takes us.
     with ThreadPoolExecutor(_WRITERS) as pool:
