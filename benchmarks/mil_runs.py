@@ -87,7 +87,9 @@ def train(
         recipe.epoch_steps,
     )
     torch.manual_seed(seed)
-    inputs = fit_inputs(loader.store, loader.table, settings)
+    inputs = fit_inputs(
+        loader.store, loader.table, loader.table.names, settings
+    )  # a bag is a patient
     model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs)
     held = None if validation is None else validation.loader()
 

@@ -1,17 +1,21 @@
 """What is done to the instances before the network reads them, fitted on the training bags alone."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from offsite.pathology.bags import BagTable
 from offsite.pathology.features.store import FeatureStore
+from offsite.pathology.input_choice import Choice, bag_statistics, choose
 from offsite.pathology.settings import ScMilSettings
-from offsite.pathology.whitening import Moments, whitening
+from offsite.pathology.whitening import Moments, Whitening, whitening
+from offsite.training.devices import distributed
 
 _LEAST_SCALE = 0.1
-_MOST_ROWS = 2_000_000
+_MOST_ROWS = 200_000  # of all slides: the covariance of 2,560 numbers takes a minute of them
+_MOST_OF_BAG = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,11 @@ class Inputs:
     directions: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return instances (n x D) as the network would read them (float32, n x D or n x k)."""
+        moved = ((np.asarray(rows, np.float64) - self.mean) / self.scale).astype(np.float32)
+        return moved if self.directions is None else moved @ self.directions.T
+
 
 def standardising(moments: Moments) -> np.ndarray:
     """Return what each feature is divided by (D): its deviation over the training instances.
@@ -52,8 +61,15 @@ def standardising(moments: Moments) -> np.ndarray:
     return np.maximum(deviation, least)
 
 
-def fit_inputs(store: FeatureStore, training: BagTable, settings: ScMilSettings) -> Inputs:
+def fit_inputs(
+    store: FeatureStore, training: BagTable, patients: Sequence[str], settings: ScMilSettings
+) -> Inputs:
     """Fit what the settings ask for to training bags.
+
+    Parameters
+    ----------
+    patients : sequence of str
+        Of each training bag.
 
     Raises
     ------
@@ -63,11 +79,39 @@ def fit_inputs(store: FeatureStore, training: BagTable, settings: ScMilSettings)
     slides = [slide for bag in training.slides for slide in bag]
     each = max(_MOST_ROWS // len(slides), 1)
     moments = Moments.of(_every_so_many(store.rows(slide), each) for slide in slides)
-    scale = standardising(moments)
+    plain = Inputs(moments.mean, standardising(moments), facts={"inputs": "none"})
     if settings.inputs == "none":
-        return Inputs(moments.mean, scale)
-    found = whitening(moments, scale, settings.directions, settings.whitening_power)
-    return Inputs(moments.mean, scale, found.directions)
+        return plain
+    found = whitening(moments, plain.scale, settings.directions, settings.whitening_power)
+    whitened = replace(plain, directions=found.directions, facts=_told(found))
+    if settings.inputs == "whitened":
+        return whitened
+    choice = _chosen(store, training, patients, plain, whitened)
+    agreed = distributed.from_rank_zero(choice.whitened)  # one network in all processes
+    inputs = whitened if agreed else plain
+    losses = {name: round(loss, 4) for name, loss in choice.losses.items()}
+    return replace(inputs, facts={**inputs.facts, "because": choice.reason, "losses": losses})
+
+
+def _told(found: Whitening) -> dict[str, Any]:
+    told = {
+        "inputs": "whitened",
+        "directions": len(found.directions),
+        "explained": round(found.explained, 4),
+    }
+    return told | ({"note": found.note} if found.note else {})
+
+
+def _chosen(
+    store: FeatureStore, training: BagTable, patients: Sequence[str], plain: Inputs, other: Inputs
+) -> Choice:
+    statistics = []
+    for slides in training.slides:
+        each = max(_MOST_OF_BAG // len(slides), 1)
+        rows = np.concatenate([_every_so_many(store.rows(slide), each) for slide in slides])
+        statistics.append([bag_statistics(inputs.read(rows)) for inputs in (plain, other)])
+    read_plain, read_other = (np.stack(rows) for rows in zip(*statistics, strict=True))
+    return choose(read_plain, read_other, training.labels, patients)
 
 
 def _every_so_many(rows: np.ndarray, most: int) -> np.ndarray:

@@ -119,10 +119,10 @@ class ScMilSettings(Settings):
     loss: LossSettings = Field(
         default=LossSettings.model_validate({}), description="The loss of the classifier"
     )
-    inputs: Literal["none", "whitened"] = Field(
-        default="none",
-        description="What the network reads: the standardised instances (none), or their leading"
-        " directions, brought nearer to one length (whitened)",
+    inputs: Literal["auto", "none", "whitened"] = Field(
+        default="auto",
+        description="What the network reads: the standardised instances (none), their leading"
+        " directions, brought nearer to one length (whitened), or what suits the training bags (auto)",
     )
     directions: int = Field(
         default=256, ge=1, le=4096, description="Most directions of whitened instances"

@@ -103,8 +103,17 @@ class SlideRun:
 
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""
+        settings = model_settings(self.settings)
+        self._inputs = inputs_of(self.slides, settings)
         torch.manual_seed(self.settings.fit.seed)
-        model = build_model(self.slides, model_settings(self.settings), len(self.classes))
+        model = network(
+            self.slides.store.dimensions,
+            self.training_labels(),
+            settings,
+            len(self.classes),
+            self._inputs,
+            len(np.unique(self.slides.sites(self.slides.training_bags()))),
+        )
         self._model = model
         return fit_by_steps(
             self,
@@ -115,13 +124,14 @@ class SlideRun:
             loss=model.classification,
             validate=_validator(self.slides, len(self.classes)),
             fingerprint=fingerprint,
+            told=self._inputs.facts,
         )
 
     def answers(self, result: FitResult) -> Answers:
         """Predict every slide."""
         architecture = describe(self._model)
         model = load_slide_model(result.weights, architecture).to(self._model.centre.device)
-        return self._answered(model, self._facts(architecture))
+        return self._answered(model, {**self._facts(architecture), "inputs": self._inputs.facts})
 
     def _answered(self, model: SlideNetwork, facts: dict[str, Any]) -> Answers:
         predictions = list(predict_all(model, BagLoader(self.slides.store, self.slides.bags)))
@@ -168,13 +178,10 @@ class LinearRun(SlideRun):
         return self._answered(network, {**self._facts(describe(network)), **self._fitted.facts})
 
 
-def build_model(slides: SlidesOfRun, settings: StagedSettings, n_classes: int) -> ScMil:
-    """Return the method's network with fresh weights, its inputs fitted on training bags."""
-    training = slides.subset(slides.training_bags())
-    inputs = fit_inputs(slides.store, training, settings)
-    n_sites = len(np.unique(slides.sites(slides.training_bags())))
-    dimensions = slides.store.dimensions
-    return network(dimensions, training.labels, settings, n_classes, inputs, n_sites)
+def inputs_of(slides: SlidesOfRun, settings: StagedSettings) -> Inputs:
+    """Fit what is done to the instances to the training bags."""
+    bags = slides.training_bags()
+    return fit_inputs(slides.store, slides.subset(bags), slides.patients(bags), settings)
 
 
 def network(

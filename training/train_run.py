@@ -1,6 +1,6 @@
 """One run, whatever its items are: from a divided cohort to weights and a table of predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,6 +154,7 @@ def fit_by_steps(
     loss: ClassificationLoss | None,
     validate: Validate | None,
     fingerprint: str,
+    told: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Say what the batches will draw of each class, and fit an algorithm to them.
 
@@ -161,7 +162,7 @@ def fit_by_steps(
     ----------
     loss : ClassificationLoss or None
         The classifier's, to warn where it and the batches both correct for imbalance.
-    validate, fingerprint
+    validate, fingerprint, told
         See `offsite.training.fit.loop.fit`.
     """
     if distributed.rank_and_world()[0] == 0:
@@ -178,6 +179,7 @@ def fit_by_steps(
         validate=validate,
         fingerprint=fingerprint,
         validated=validated,
+        told=told,
     )
 
 

@@ -55,6 +55,7 @@ def fit(
     validate: Validate | None = None,
     fingerprint: str = "",
     validated: Mapping[str, int] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Fit an algorithm, or go on with a fit that was cut off.
 
@@ -83,6 +84,8 @@ def fit(
     validated : mapping, optional
         Validation patients of each class: with too few of one the last epoch is kept
         (``fewest_validated``); not given, they are taken to be enough.
+    told : mapping, optional
+        JSON-able facts of how the algorithm was made, which ``fit.json`` keeps as ``made``.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def fit(
     while fitting.epoch < settings.epochs and not fitting.selection.patience_is_out:
         fitting.train_epoch()
         fitting.close_epoch()
-    return fitting.finish()
+    return fitting.finish(told or {})
 
 
 class _Fitting:
@@ -265,7 +268,7 @@ class _Fitting:
             store.keep_lines(curves, 0)
         return restored
 
-    def finish(self) -> FitResult:
+    def finish(self, told: Mapping[str, Any]) -> FitResult:
         reason, note, weights = self.selection.reason, self.selection.note, self.best
         epoch: int | None = self.selection.epoch
         score = self.selection.score
@@ -279,7 +282,7 @@ class _Fitting:
                 store.save_tensors(path, weights)
         result = FitResult(path, epoch, score, self.epoch, reason, note)
         if self.engine.rank == 0:
-            results.record(self.folder, self.digest, result)
+            results.record(self.folder, self.digest, result, told)
             results.tidy(self.folder)
         distributed.wait_for_all()
         return result

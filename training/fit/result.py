@@ -1,7 +1,9 @@
 """What a fit ended with, and the file that says so."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from offsite.files import file_digest, read_json, write_json
 from offsite.training.fit.checkpoint import remove_checkpoint
@@ -36,11 +38,16 @@ class FitResult:
     note: str = ""
 
 
-def record(folder: Path, digest: str, result: FitResult) -> None:
-    """Write ``fit.json``; from then on the fit counts as done."""
+def record(
+    folder: Path, digest: str, result: FitResult, told: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``fit.json``; from then on the fit counts as done.
+
+    ``told`` are facts of how the algorithm was made, kept as ``made``.
+    """
     facts = asdict(result) | {"weights": result.weights.name}
     digests = {"digest": digest, "weights_digest": file_digest(result.weights)}
-    write_json(folder / "fit.json", digests | {"result": facts})
+    write_json(folder / "fit.json", digests | {"result": facts, "made": dict(told or {})})
 
 
 def finished(folder: Path, digest: str) -> FitResult | None:

@@ -1,0 +1,77 @@
+"""Bags of real colon tiles: which adenoma a few lesion tiles among normal ones are of."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from colon_features import CLASSES, SITES, features_of, tiles_of
+from mil_runs import BagSet
+
+TILES, LESION_TILES = 32, 3
+TRAINING, VALIDATION, TEST = 80, 16, 60
+"""Bags: of the first class (training, validation), of each class (test)."""
+_PARTS = (0.6, 0.75)  # of the first site's tiles: training up to here, validation up to there
+
+
+def bags_of(data: Path, features: Path, encoder: str, ratio: int, seed: int) -> dict[str, BagSet]:
+    """Return bags named ``training``, ``validation``, A, B and C.
+
+    A bag holds 3 tiles of its class (tubular, villous or serrated adenoma) and 29 of normal mucosa.
+    The tiles of site A are divided into training, validation and test before bags are drawn of them;
+    tiles come again in other bags of the same part. Training and validation have 80 and 16 bags of
+    the first class and 1 / ``ratio`` of that of the others.
+    """
+    rows, classes = _features(data, features, "A", encoder)
+    part = _parts(classes, seed)
+
+    def drawn(which: int, counts: list[int], draw: int) -> BagSet:
+        here = part == which
+        return _draw(rows[here], classes[here], counts, np.random.default_rng([seed, draw, ratio]))
+
+    def thinned(first: int) -> list[int]:
+        return [first] + [max(round(first / ratio), 1)] * (len(CLASSES) - 2)
+
+    even = [TEST] * (len(CLASSES) - 1)
+    found = {
+        "training": drawn(0, thinned(TRAINING), 1),
+        "validation": drawn(1, thinned(VALIDATION), 2),
+    }
+    found["A"] = _draw(rows[part == 2], classes[part == 2], even, np.random.default_rng([seed, 3]))
+    for number, site in enumerate(SITES[1:]):
+        there = _features(data, features, site, encoder)
+        found[site] = _draw(*there, even, np.random.default_rng([seed, 4 + number]))
+    return found
+
+
+@lru_cache
+def _features(data: Path, features: Path, site: str, encoder: str) -> tuple[np.ndarray, np.ndarray]:
+    found = features_of(data, site, features)
+    parts = [found[name] for name in encoder.split("+")]
+    return np.concatenate(parts, axis=1).astype(np.float32), tiles_of(data, site)[1]
+
+
+def _parts(classes: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, 7])
+    part = np.full(len(classes), 2)
+    for number in range(len(CLASSES)):
+        members = rng.permutation(np.flatnonzero(classes == number))
+        train, validate = (round(share * len(members)) for share in _PARTS)
+        part[members[:train]], part[members[train:validate]] = 0, 1
+    return part
+
+
+def _draw(
+    rows: np.ndarray, classes: np.ndarray, counts: list[int], rng: np.random.Generator
+) -> BagSet:
+    normal = np.flatnonzero(classes == 0)
+    bags, labels = [], []
+    for label, count in enumerate(counts):
+        lesion = np.flatnonzero(classes == label + 1)
+        for _ in range(count):
+            chosen = [
+                rng.choice(lesion, LESION_TILES, replace=False),
+                rng.choice(normal, TILES - LESION_TILES, replace=False),
+            ]
+            bags.append(rows[np.concatenate(chosen)])
+            labels.append(label)
+    return BagSet(bags, np.array(labels))
