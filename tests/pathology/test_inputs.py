@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from offsite.pathology.bags import Bags, BagTable
+from offsite.pathology.features.store import FeatureStore
+from offsite.pathology.inference import describe, load_slide_model, predict_bag, predict_bags
+from offsite.pathology.inputs import fit_inputs
+from offsite.pathology.sc_mil import ScMil
+from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.training import network
+
+WIDTH = 10
+
+
+def slides(seed=0, count=24):
+    """Slides whose rare class shows in a faint direction."""
+    rng = np.random.default_rng(seed)
+    lengths = np.geomspace(20, 0.2, WIDTH)
+    turned = np.linalg.qr(rng.normal(size=(WIDTH, WIDTH)))[0]
+    labels = np.repeat([0, 1], [count * 2 // 3, count // 3])
+    rows = []
+    for label in labels:
+        drawn = rng.normal(size=(int(rng.integers(30, 60)), WIDTH)) * lengths
+        drawn[:8, -1] += 1.5 * label
+        rows.append((drawn @ turned).astype(np.float16))
+    return rows, labels
+
+
+def stored(rows):
+    count = len(rows)
+    store = FeatureStore(
+        slides=tuple(map(str, range(count))), features=np.concatenate(rows),
+        coords=np.zeros((sum(map(len, rows)), 2), np.int64),
+        offsets=np.concatenate([[0], np.cumsum([len(part) for part in rows])]),
+        digest="", encoder="", encoder_digest="",
+    )  # fmt: skip
+    return store, tuple((number,) for number in range(count))
+
+
+def fitted(settings, seed=0, patients=None):
+    rows, labels = slides(seed)
+    store, members = stored(rows)
+    table = BagTable(store.slides, members, labels)
+    given = ScMilSettings.model_validate(settings)
+    return fit_inputs(store, table, patients or store.slides, given)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_what_the_network_reads_is_what_was_fitted(power):
+    inputs = fitted({"inputs": "whitened", "directions": 6, "whitening_power": power})
+    rows, labels = slides()
+    model = network(WIDTH, labels, ScMilSettings(), 2, inputs)
+    read = model.instances(torch.from_numpy(np.concatenate(rows)).float()).numpy()
+    np.testing.assert_allclose(read, inputs.read(np.concatenate(rows)), rtol=1e-3, atol=1e-3)
+    weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in rows])
+    covariance = np.cov(read.T, aweights=weights, ddof=0)
+    if power == 1.0:
+        np.testing.assert_allclose(covariance, np.eye(6), atol=2e-3)
+    np.testing.assert_allclose(np.diag(covariance).mean(), 1, atol=2e-3)
+    assert inputs.facts["directions"] == 6
+    assert 0.9 < inputs.facts["explained"] < 1
+
+
+def test_auto_takes_what_tells_left_out_patients_better_and_says_both_losses():
+    inputs = fitted({"inputs": "auto"})
+    assert inputs.facts["inputs"] == "whitened"
+    assert inputs.facts["losses"]["whitened"] < inputs.facts["losses"]["none"]
+    assert "left out" in inputs.facts["because"]
+    assert fitted({"inputs": "auto"}).facts == inputs.facts
+    told = fitted({"inputs": "auto"}, patients=["a"] * 16 + ["b"] * 8).facts
+    assert told["inputs"] == "none"
+    assert "one training patient" in told["because"]
+    assert fitted({"inputs": "none"}).directions is None
+
+
+def test_a_whitened_model_is_loaded_with_its_directions_and_answers_alike(tmp_path):
+    inputs = fitted({"inputs": "whitened", "directions": 6})
+    rows, labels = slides()
+    torch.manual_seed(0)
+    model = network(WIDTH, labels, ScMilSettings(), 2, inputs).eval()
+    save_file(model.inference_state(), tmp_path / "weights.safetensors")
+    again = load_slide_model(tmp_path / "weights.safetensors", describe(model))
+    packed = predict_bags(again, Bags.pack(rows))
+    for bag, found in zip(rows, packed, strict=True):
+        for other in (predict_bag(model, bag), predict_bag(again, bag, max_rows=7)):
+            np.testing.assert_allclose(other.logits, found.logits, atol=1e-5)
+            np.testing.assert_allclose(other.attention, found.attention, atol=1e-5)
+
+
+def test_a_model_of_before_there_were_directions_predicts_the_same_numbers(tmp_path):
+    torch.manual_seed(0)
+    model = ScMil(WIDTH, 2, ScMilSettings()).eval()
+    save_file(model.inference_state(), tmp_path / "weights.safetensors")
+    described = describe(model)
+    assert described.pop("directions") is None
+    described["settings"] = {
+        name: described["settings"][name] for name in ("aggregator", "loss", "site_jitter")
+    }
+    assert set(model.inference_state()) == {
+        "centre", "scale", *(n for n, _ in model.named_parameters())
+    }  # fmt: skip
+    again = load_slide_model(tmp_path / "weights.safetensors", described)
+    bag = slides()[0][0]
+    np.testing.assert_array_equal(predict_bag(again, bag).logits, predict_bag(model, bag).logits)
