@@ -12,11 +12,12 @@ DRIVER = Path(__file__).with_name("ranks_driver.py")
 
 
 @pytest.mark.slow
-def test_two_processes_train_sc_mil_as_one_does(tmp_path):
+@pytest.mark.parametrize("method", ["sc_mil", "sc_mil+fishr", "cross_entropy+group_dro"])
+def test_two_processes_train_slides_as_one_does(method, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[2])}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for name, prefix in (("one", []), ("two", torchrun)):
-        command = [sys.executable, *prefix, str(DRIVER), str(tmp_path / name)]
+        command = [sys.executable, *prefix, str(DRIVER), str(tmp_path / name), method]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stderr[-3000:]
     lines = {
@@ -24,7 +25,8 @@ def test_two_processes_train_sc_mil_as_one_does(tmp_path):
         for name in ("one", "two")
     }
     for alone, shared in zip(lines["one"], lines["two"], strict=True):
-        for loss in ("loss", "contrast", "classification", "beta"):
+        wanted = {"loss", "contrast", "classification", "beta", "penalty", "worst_risk"}
+        for loss in wanted & alone["losses"].keys():
             assert shared["losses"][loss] == pytest.approx(alone["losses"][loss], abs=1e-4), loss
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name, weights in one.items():

@@ -76,6 +76,10 @@ class GreyRun:
         """Return the class of each validation picture."""
         return self.labels[self._rows("val")]
 
+    def validation_patients(self) -> list[str]:
+        """Return the patient of each validation picture."""
+        return self.table["patient"].iloc[self._rows("val")].tolist()
+
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""
         settings, rows = self.settings, self._rows("train")
