@@ -75,6 +75,7 @@ def evaluate(
     far: Predictions | None = None,
     facts: Mapping[str, Any] | None = None,
     extra_tables: Mapping[str, pd.DataFrame] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure a model at every site, and write the evaluation folder.
 
@@ -95,6 +96,8 @@ def evaluate(
     extra_tables : mapping of str to pandas.DataFrame, optional
         Tables made elsewhere: ``cohort_flow`` (``stage, site, outcome, reason, n``) and
         ``quality`` (``site, measure, rate, n``).
+    progress : callable, optional
+        Told the name of each of :func:`steps` when it is done.
 
     Returns
     -------
@@ -124,14 +127,21 @@ def evaluate(
     with writing(folder):
         if not _finished(folder, key):
             _clear(folder)
-            made = _tables(rows, settings, near, far) | given
+            done = progress or (lambda _: None)
+            made = _tables(rows, settings, near, far, done) | given
             _write(folder, key, made, _merged(_record(predictions, rows, settings), more))
+            done("page")
     return Evaluation(
         folder=folder,
         report=folder / "report.html",
         per_site=read_table(folder / "per_site.csv"),
         key=key,
     )
+
+
+def steps(settings: ReportSettings) -> tuple[str, ...]:
+    """The steps of an evaluation, in order: the per-site tables, each part, the page."""
+    return ("per_site", *settings.parts, "page")
 
 
 def predictions_digest(predictions: Predictions) -> str:
@@ -150,6 +160,7 @@ def _tables(
     settings: ReportSettings,
     near: Predictions | None,
     far: Predictions | None,
+    done: Callable[[str], None] = lambda _: None,
 ) -> dict[str, pd.DataFrame]:
     sites = Sites.of(rows, settings.metrics)
     per_site = per_site_table(sites)
@@ -179,8 +190,10 @@ def _tables(
         "per_site": per_site,
         "confusion": confusion_table(sites),
     }
+    done("per_site")
     for part in settings.parts:
         tables |= makers[part]()
+        done(part)
     return tables | {"alarms": alarm_table(tables, settings.metrics.alarm_level)}
 
 

@@ -12,6 +12,7 @@ from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.grids import dot_of
 from offsite.evaluation.report.page import Page, render
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import (
@@ -262,11 +263,5 @@ def _signed(row: Record) -> str:
 
 
 def _dot(row: Record) -> Dot:
-    return Dot(
-        label=str(row["site"]),
-        note=_signed(row) or reason(str(row["reason"])),
-        value=present(row["difference"]),
-        low=present(row["difference_low"]),
-        high=present(row["difference_high"]),
-        filled=row["site_role"] == "held_out",
-    )
+    renamed = {"value": "difference", "low": "difference_low", "high": "difference_high"}
+    return dot_of(row | {name: row[of] for name, of in renamed.items()}, _signed)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from offsite.evaluation.figures.dots import Dot
 from offsite.evaluation.report.content import Cell, Column, Group, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import interval, number, present, reason
+from offsite.evaluation.wording import interval, level, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 NAMES = {"_pooled": "All rows pooled", "_chosen": "Validation rows, where it was chosen"}
@@ -106,6 +107,38 @@ def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
     kept = set(without_lone_pools(list(zip(rows["site"], rows["site_role"], strict=True))))
     stays = [key in kept for key in zip(rows["site"], rows["site_role"], strict=True)]
     return rows.assign(_place=rank)[stays].sort_values(["_place", "site_role"], kind="stable")
+
+
+def bounded(row: Record, confidence: float | None = None) -> str:
+    """A row's value with its interval, for a sentence; named by its confidence where one is given."""
+    value, low, high = numbers(row)
+    bounds = interval(low, high)
+    if not bounds:
+        return number(value)
+    said = "interval" if confidence is None else f"{level(confidence)} interval"
+    return (
+        f"{number(value)}, {said} {bounds}"
+        if confidence is None
+        else f"{number(value)} ({said} {bounds})"
+    )
+
+
+def numbers(row: Record) -> tuple[float | None, float | None, float | None]:
+    """Value and interval of a row."""
+    return present(row["value"]), present(row["low"]), present(row["high"])
+
+
+def dot_of(row: Record, note: Callable[[Record], str], *, filled: bool | None = None) -> Dot:
+    """A row as a line of a strip of dots, held-out sites filled; why it has none in its note."""
+    value, low, high = numbers(row)
+    return Dot(
+        label=str(row["site"]),
+        note=note(row) if value is not None else reason(str(row["reason"])),
+        value=value,
+        low=low,
+        high=high,
+        filled=row["site_role"] == "held_out" if filled is None else filled,
+    )
 
 
 def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_AT_ONCE = 1000  # permutations whose assignments are held at a time
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TwoSample:
@@ -194,13 +196,13 @@ def _test(
     first = np.arange(len(kernel)) < len(patients[0])
     names = np.concatenate(patients)
     codes = cluster_codes(first, names)
-    statistics = np.empty(0)
-    for count in (permutations, (at_most or 0) - permutations):
-        if count > 0:
-            assignments = patient_assignments(first, names, count, generator)
-            found = kernel_statistics(kernel, codes, assignments)
-            statistics = np.r_[statistics, found[min(len(statistics), 1) :]]
-        test = TwoSample.of(statistics)
-        if test is None or test.p_value > 1.5 / (1 + len(test.null)):
-            break
-    return test
+    statistics, wanted = np.empty(0), permutations
+    while len(statistics) < 1 + wanted:
+        count = min(_AT_ONCE, wanted - max(len(statistics) - 1, 0))
+        assignments = patient_assignments(first, names, count, generator)
+        found = kernel_statistics(kernel, codes, assignments)
+        # Each batch has the true arrangement before its permutations.
+        statistics = np.r_[statistics, found[min(len(statistics), 1) :]]
+        if len(statistics) >= 1 + wanted and not (statistics[1:] >= statistics[0]).any():
+            wanted = max(wanted, at_most or 0)
+    return TwoSample.of(statistics)

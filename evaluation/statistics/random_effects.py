@@ -9,6 +9,7 @@ from scipy.stats import chi2, t
 
 _DRAWS = 10_000
 _GRID = 200
+_SITE_DRAWS = 4000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +66,26 @@ class RandomEffects:
         new = means + student * spreads + np.sqrt(tau2) * normal
         low, high = np.quantile(new, [(1 - confidence) / 2, (1 + confidence) / 2])
         return float(low), float(high)
+
+    def shrunken(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each site drawn towards the mean by the share of its variance that is noise, and the shares."""
+        weight = self.tau2 / (self.tau2 + self.errors**2)
+        return self.mean + weight * (self.effects - self.mean), weight
+
+    def shrunken_intervals(self, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends for the true effects of the sites, k each.
+
+        As in :meth:`prediction_interval` the variance between hospitals is drawn from its
+        confidence distribution: taken for known, it is 0 too often, and the worst of twenty sites
+        that differ a little would hold its truth in 83 % in place of 95 %.
+        """
+        q, student, normal = (part[:_SITE_DRAWS, None] for part in _draws(self.sites - 1))
+        tau2, means, spreads = (part[:, None] for part in self._by_tau2(q[:, 0]))
+        weight = tau2 / (tau2 + self.errors**2)
+        true = weight * self.effects + (1 - weight) * (means + student * spreads)
+        true += np.sqrt(weight) * self.errors * normal
+        low, high = np.quantile(true, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        return low, high
 
     def _by_tau2(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The variance at which the generalised Q takes each value, with mean and error there."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
@@ -105,12 +104,9 @@ def _shrunken_rows(
             for site, value in zip(sites, values, strict=True)
         ]
     pooled = random_effects(effects, errors)
-    weight = pooled.tau2 / (pooled.tau2 + errors**2)
-    centre = pooled.mean + weight * (effects - pooled.mean)
-    spread = np.sqrt(weight * errors**2 + ((1 - weight) * pooled.error) ** 2)
-    width = t.ppf((1 + settings.confidence) / 2, pooled.sites - 1) * spread
     back = SCALES[described(metric).scale][1]
-    shrunken, low, high = back(centre), back(centre - width), back(centre + width)
+    centre, weight = pooled.shrunken()
+    shrunken, low, high = map(back, (centre, *pooled.shrunken_intervals(settings.confidence)))
     made = iter(zip(shrunken, low, high, weight, strict=True))
     records = []
     for site, value, use, reason in zip(sites, values, usable, rows["reason"], strict=True):

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import Evaluation, evaluate
+from offsite.evaluation.evaluating import Evaluation, evaluate, steps
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.tables.reading import check_tables, read_table
 from offsite.evaluation.tracking.logging import log_run
 from offsite.files import read_json
 from offsite.locks import writing
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
-from offsite.workflows.console.messages import say
+from offsite.workflows.console.messages import Advance, say, stage
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.yaml_settings import load_settings
@@ -49,10 +49,18 @@ def evaluate_run(folder: str | Path) -> Evaluation:
 def _evaluated(path: Path) -> Evaluation:
     record, configuration = finished_run(path), configuration_of(path)
     say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
+    settings = configuration.report_settings()
+    with stage("evaluate", len(steps(settings))) as advance:
+        return _measured(path, record, settings, advance)
+
+
+def _measured(
+    path: Path, record: dict[str, Any], settings: ReportSettings, advance: Advance
+) -> Evaluation:
     return evaluate(
         path,
         path / EVALUATION,
-        configuration.report_settings(),
+        settings,
         facts={
             "model": {
                 "run": record["key"],
@@ -62,6 +70,7 @@ def _evaluated(path: Path) -> Evaluation:
             "seeds": {"training": read_json(path / CELL)["seed"]},
         },
         extra_tables={"cohort_flow": cohort_flow(path), **_image_tables(path)},
+        progress=advance,
     )
 
 
@@ -180,4 +189,5 @@ def evaluate_table(
     """
     settings = load_settings(file, ReportSettings, overrides)
     folder = output or table.with_name(f"{table.stem}-evaluation")
-    return evaluate(table, folder, settings).report
+    with stage("evaluate", len(steps(settings))) as advance:
+        return evaluate(table, folder, settings, progress=advance).report

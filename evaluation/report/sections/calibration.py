@@ -9,9 +9,9 @@ from offsite.evaluation.figures.reliability import reliability_figure
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Column, Point, Section
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from offsite.evaluation.report.grids import GridColumn, Record, bounded, grid, in_order, sites_of
 from offsite.evaluation.tables.reading import Evaluated
-from offsite.evaluation.wording import estimate, listed, present
+from offsite.evaluation.wording import listed, present
 
 _WORDS = {
     "none": "as the model gives them",
@@ -82,7 +82,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
 
     found = []
     if slopes := accused("too_sure", "slope"):
-        told = [f"{row['site']} (slope {_estimate(row, findings.confidence)})" for row in slopes]
+        told = [f"{row['site']} (slope {bounded(row, findings.confidence)})" for row in slopes]
         against = [row["site"] for row in slopes if (present(row["high"]) or 0.0) < 0]
         wrong = f" They point the wrong way at {listed(against)}." if against else ""
         sentence = f"Probabilities of {_named(task)} are too extreme at {listed(told)}.{wrong}"
@@ -91,17 +91,12 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         sides: dict[str, list[str]] = {}
         for row in offsets:
             side = "high" if (present(row["value"]) or 0.0) < 0 else "low"
-            told_of = f"{row['site']} (intercept {_estimate(row, findings.confidence)})"
+            told_of = f"{row['site']} (intercept {bounded(row, findings.confidence)})"
             sides.setdefault(side, []).append(told_of)
         words = ", and ".join(f"too {side} at {listed(told)}" for side, told in sides.items())
         sentence = f"As a whole, probabilities of {_named(task)} are {words}."
         found.append(Point(subject="Calibration in the large", sentence=sentence, caution=True))
     return found
-
-
-def _estimate(row: Record, confidence: float) -> str:
-    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-    return estimate(value, low, high, confidence)
 
 
 def _named(task: str) -> str:

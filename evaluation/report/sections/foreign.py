@@ -3,11 +3,11 @@
 import pandas as pd
 
 from offsite.evaluation.alarms import first_detector
-from offsite.evaluation.figures.dots import Dot, dot_strip
+from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import Record, sites_of
+from offsite.evaluation.report.grids import Record, dot_of, numbers, sites_of
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import interval, listed, number, percent, present, reason
 
@@ -125,10 +125,9 @@ _OWN = ("in_distribution", "covariate_shifted")
 def _value(row: Record | None, *, share: bool = False) -> Cell:
     if row is None:
         return Cell(text="")
-    value = present(row["value"])
+    value, low, high = numbers(row)
     if value is None:
         return Cell(text=reason(str(row["reason"])), kind="undefined")
-    low, high = present(row["low"]), present(row["high"])
     if share:
         return Cell(text=percent(value), note=_bounds(low, high))
     return Cell(text=number(value), note=interval(low, high))
@@ -140,25 +139,16 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 def _strip(findings: Findings, table: pd.DataFrame, detector: str) -> Figure:
     rows = _rows(table, detector, "flag_rate")
-    dots = []
-    for category in _CATEGORIES:
-        for row in sites_of(findings, rows[rows["category"] == category]):
-            value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-            note = (
-                f"{percent(value)} ({_bounds(low, high)})"
-                if value is not None
-                else reason(str(row["reason"]))
-            )
-            dots.append(
-                Dot(
-                    label=str(row["site"]),
-                    note=note,
-                    value=value,
-                    low=low,
-                    high=high,
-                    filled=category != "in_distribution",
-                )
-            )
+
+    def note(row: Record) -> str:
+        value, low, high = numbers(row)
+        return f"{percent(value)} ({_bounds(low, high)})"
+
+    dots = [
+        dot_of(row, note, filled=category != "in_distribution")
+        for category in _CATEGORIES
+        for row in sites_of(findings, rows[rows["category"] == category])
+    ]
     return dot_strip(
         dots,
         f"Share of images flagged ({_named(detector)})",

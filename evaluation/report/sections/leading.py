@@ -5,9 +5,9 @@ import pandas as pd
 from offsite.evaluation.alarms import only_answer, usable_rules
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import Record, sites_of
+from offsite.evaluation.report.grids import Record, bounded, sites_of
 from offsite.evaluation.tables.reading import Evaluated
-from offsite.evaluation.wording import ROLES, counted, estimate, interval, listed, number, present
+from offsite.evaluation.wording import ROLES, counted, listed, present
 
 _POORLY = 0.5
 
@@ -90,20 +90,13 @@ def _weakest(findings: Findings, task: str, rule: str, rows: pd.DataFrame) -> st
     site = min(firm, key=together)
     where = "At the weakest site" if len(firm) > 1 else "At the only site with enough patients"
     told = [
-        f"{name} {_estimate(by_metric[name][site], findings.confidence)}"
+        f"{name} {bounded(by_metric[name][site], findings.confidence)}"
         for name in ("sensitivity", "specificity")
     ]
     return (
         f"{where}, {site} ({ROLES.get(findings.role(site), 'site')}), {threshold_named(rule)} had "
         f"{told[0]} and {told[1]} for {task}{_meaning(by_metric, site)}."
     )
-
-
-def _estimate(row: Record, confidence: float) -> str:
-    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-    if not interval(low, high):
-        return number(value)
-    return estimate(value, low, high, confidence)
 
 
 def _meaning(by_metric: dict[str, dict[str, Record]], site: str) -> str:

@@ -6,15 +6,23 @@ import pandas as pd
 
 from offsite.evaluation.alarms import usable_rules
 from offsite.evaluation.figures.decision import net_benefit_figure
-from offsite.evaluation.figures.dots import Dot, dot_strip
+from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.operating_points.table import CHOSEN
 from offsite.evaluation.report.content import Column, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GridColumn, Record, grid, in_order, sites_of
+from offsite.evaluation.report.grids import (
+    GridColumn,
+    Record,
+    bounded,
+    dot_of,
+    grid,
+    in_order,
+    sites_of,
+)
 from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import interval, level, listed, number, present, reason
+from offsite.evaluation.wording import level, listed, number, present
 
 _RULE_WORDS = {
     "confident": "chosen so that even the lower confidence bound reaches the target",
@@ -82,7 +90,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
             sensitivities = {
                 str(row["site"]): row for row in records(rows[rows["metric"] == "sensitivity"])
             }
-            told = [f"{site} ({_share(sensitivities[site])})" for site in missed]
+            told = [f"{site} ({bounded(sensitivities[site])})" for site in missed]
             target = level(present(rows["target_sensitivity"].iloc[0]))
             sentence = (
                 f"The one for {target} sensitivity ({task}) finds fewer than promised at "
@@ -112,18 +120,12 @@ def _over_referral(findings: Findings, task: str, rows: pd.DataFrame) -> list[Po
     ]
     if not worse:
         return []
-    told = listed([f"{row['site']} ({_share(row)})" for row in worse])
+    told = listed([f"{row['site']} ({bounded(row)})" for row in worse])
     sentence = (
         f"It refers more of those without {task} than where it was chosen (specificity "
         f"{number(promised)}): specificity at {told}."
     )
     return [Point(subject="Over-referral", sentence=sentence, caution=True)]
-
-
-def _share(row: Record) -> str:
-    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-    bounds = interval(low, high)
-    return f"{number(value)}, interval {bounds}" if bounds else number(value)
 
 
 def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, folded: bool) -> Table:
@@ -153,20 +155,8 @@ def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, fold
 
 
 def _strip(findings: Findings, task: str, rows: pd.DataFrame) -> Figure:
-    dots = []
-    for row in sites_of(findings, rows[rows["metric"] == "sensitivity"]):
-        value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-        note = _share(row) if value is not None else reason(str(row["reason"]))
-        dots.append(
-            Dot(
-                label=str(row["site"]),
-                note=note,
-                value=value,
-                low=low,
-                high=high,
-                filled=row["site_role"] == "held_out",
-            )
-        )
+    shown = sites_of(findings, rows[rows["metric"] == "sensitivity"])
+    dots = [dot_of(row, bounded) for row in shown]
     target = present(rows["target_sensitivity"].iloc[0])
     return dot_strip(
         dots,

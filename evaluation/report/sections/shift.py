@@ -4,7 +4,7 @@ from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GROUPS, Record, sites_of
+from offsite.evaluation.report.grids import GROUPS, Record, dot_of, sites_of
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import change, interval, listed, number, present, reason
 
@@ -159,12 +159,13 @@ def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
     ]
     for kind, title in (("prevalence", "Case mix"), ("performance", "AUROC change")):
         lookup = {(row["site"], row["site_role"]): row for row in by_kind[kind]}
-        rows = [lookup.get((row["site"], row["site_role"])) for row in covariate]
-        dots = [
-            _dot(row) if row is not None else _nothing(other)
-            for row, other in zip(rows, covariate, strict=True)
+        nothing = {"value": None, "low": None, "high": None, "null_high": None}
+        rows = [
+            lookup.get((row["site"], row["site_role"]), row | nothing | {"reason": "not measured"})
+            for row in covariate
         ]
-        marks = tuple(None if row is None else present(row["null_high"]) for row in rows)
+        dots = [_dot(row) for row in rows]
+        marks = tuple(present(row["null_high"]) for row in rows)
         panels.append(
             Panel(
                 title=title,
@@ -177,33 +178,13 @@ def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
 
 
 def _dot(row: Record) -> Dot:
-    value, low, high = (present(row[name]) for name in ("value", "low", "high"))
-    note = number(value) if value is not None else reason(str(row["reason"]))
-    return Dot(
-        label=str(row["site"]),
-        note=note,
-        value=value,
-        low=low,
-        high=high,
-        filled=row["site_role"] == "held_out",
-    )
+    return dot_of(row, lambda told: number(present(told["value"])))
 
 
 def _ratio(row: Record) -> Dot:
+    """The value as a multiple of what chance gives."""
     value, chance = present(row["value"]), present(row["null_high"])
-    ratio = (
-        None if value is None or not chance or chance <= 0 else max(value / chance, _LEAST_RATIO)
-    )
-    note = f"{number(ratio, 1)} times chance" if ratio is not None else reason(str(row["reason"]))
-    return Dot(
-        label=str(row["site"]),
-        note=note,
-        value=ratio,
-        low=None,
-        high=None,
-        filled=row["site_role"] == "held_out",
-    )
-
-
-def _nothing(row: Record) -> Dot:
-    return Dot(label=str(row["site"]), note="not measured", value=None, low=None, high=None)
+    known = value is not None and chance is not None and chance > 0
+    ratio = max((value or 0.0) / (chance or 1.0), _LEAST_RATIO) if known else None
+    alone = row | {"value": ratio, "low": None, "high": None}
+    return dot_of(alone, lambda told: f"{number(told['value'], 1)} times chance")

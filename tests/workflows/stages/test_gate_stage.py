@@ -172,7 +172,8 @@ def test_tables_of_other_decision_rules_or_half_made_ones_are_not_registered(
     assert positive == {30}
     content = json.loads(record.read_text())
     table = (run / "evaluation" / "per_site.csv").read_bytes()
-    record.write_text(json.dumps({"status": "running", "key": content["key"]}))
+    running = {name: content[name] for name in ("key", "written")} | {"status": "running"}
+    record.write_text(json.dumps(running))
     (run / "evaluation" / "per_site.csv").write_text("")  # killed while it was made
     register(run, "graded", store, "test")
     assert json.loads(record.read_text())["status"] == "done"
