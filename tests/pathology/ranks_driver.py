@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from offsite.pathology.bags import Bags
+from offsite.pathology.inputs import Inputs, standardising
 from offsite.pathology.method_plan import with_method
 from offsite.pathology.methods import method_named
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
+from offsite.pathology.whitening import Moments, whitening
 from offsite.training.fit.loop import fit
 from offsite.training.fit.settings import FitSettings
 from offsite.training.samplers.class_aware import ClassAwareBatches
@@ -34,7 +36,11 @@ def main(folder, method):
     settings = ScMilSettings.model_validate(
         {"aggregator": {"width": 16, "dropout": 0.0}, "site_jitter": 0.2}
     )
-    model = ScMil(6, 3, with_method(method_named(method), settings), np.bincount(labels), n_sites=3)
+    moments = Moments.of(bags)
+    scale = standardising(moments)
+    asked = with_method(method_named(method), settings)
+    model = ScMil(6, 3, asked, np.bincount(labels), directions=4, n_sites=3)
+    model.take_inputs(Inputs(moments.mean, scale, whitening(moments, scale, 4, 0.5).directions))
     source = PlannedSource(ClassAwareBatches(labels, 9, 0), load)
     fit(model, source, FitSettings(epochs=5, learning_rate=0.01, device="cpu"), folder)
 
