@@ -38,7 +38,8 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
 )
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
 from offsite.preprocessing.tiles.table import TileSettings
-from offsite.retina.inference import load_fundus_model
+from offsite.retina.inference import FundusNetwork, load_fundus_model
+from offsite.retina.linear.fitting import trunk_network
 from offsite.retina.networks.classifier import build_classifier
 from offsite.retina.photographs.batches import normalised
 from offsite.retina.settings import BackboneSettings
@@ -59,13 +60,19 @@ HEAD = "linear"
 Loop = Callable[[Sequence[Path], Package, Path], None]
 
 
-def photograph_package(folder: Path, settings: BackboneSettings, px: int) -> Package:
-    """Write the package of an untrained network for photographs."""
-    network = build_classifier(settings, len(GRADES), seed=0, head=HEAD).eval()
-    architecture = {
-        "backbone": settings.model_dump(mode="json", exclude={"weights"}), "head": HEAD,
-        "n_classes": len(GRADES),
-    }  # fmt: skip
+def photograph_package(folder: Path, settings: BackboneSettings | None, px: int) -> Package:
+    """Write the package of an untrained network for photographs; None: the head on the trunk."""
+    network: FundusNetwork
+    if settings is None:
+        reading = BackboneSettings().reading()
+        network = trunk_network(reading, len(GRADES), None)[0]
+        architecture = {"reading": reading.model_dump(mode="json"), "n_classes": len(GRADES)}
+    else:
+        network = build_classifier(settings, len(GRADES), seed=0, head=HEAD).eval()
+        architecture = {
+            "backbone": settings.model_dump(mode="json", exclude={"weights"}), "head": HEAD,
+            "n_classes": len(GRADES),
+        }  # fmt: skip
     record = ModelRecord(
         name="untrained", task="photographs", target="grade", classes=GRADES,
         architecture=Architecture(name="fundus_classifier", settings=architecture),
@@ -77,16 +84,16 @@ def photograph_package(folder: Path, settings: BackboneSettings, px: int) -> Pac
     return load_package(folder)
 
 
-def slide_package(folder: Path) -> Package:
+def slide_package(folder: Path, chosen: EncoderSettings) -> Package:
     """Write the package of an untrained model for slides."""
-    encoder = load_encoder(EncoderSettings(name="structure_baseline"))
+    encoder = load_encoder(chosen)
     model = ScMil(encoder.dimensions, 3, ScMilSettings()).eval()
     architecture = describe(model)
     record = ModelRecord(
         name="untrained", task="slides", target="grade", classes=("none", "low", "high"),
         architecture=Architecture(name=architecture["name"], settings=architecture),
         preprocessing={"tiles": TileSettings().model_dump(mode="json"),
-                       "encoder": EncoderSettings(name="structure_baseline").model_dump(mode="json")},
+                       "encoder": chosen.model_dump(mode="json")},
         decision=DecisionRules(positive=("low", "high")),
         profiles={POOLED: SiteProfile(role="pooled", n=0)}, training_sites=(), patients=0,
     )  # fmt: skip
@@ -232,14 +239,18 @@ def main() -> None:
     parser.add_argument("--slides", type=Path)
     parser.add_argument("--count", type=int, default=70)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--backbone", default="thin_resnet18")
+    parser.add_argument("--backbone", default="thin_resnet18",
+                        help="a network's name, or linear: the head on the trunk")  # fmt: skip
+    parser.add_argument("--encoder", default="structure_baseline", help="of the slides' tiles")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--px", type=int, default=128)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         print(f"threads {torch.get_num_threads()}, load {os.getloadavg()[0]:.1f}")
-        backbone = BackboneSettings(name=chosen.backbone, width=chosen.width)
+        backbone = None
+        if chosen.backbone != "linear":
+            backbone = BackboneSettings(name=chosen.backbone, width=chosen.width)
         package = photograph_package(folder / "package", backbone, chosen.px)
         paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
         for what, loop in (
@@ -251,7 +262,7 @@ def main() -> None:
         if chosen.slides:
             paths = sorted(p for p in chosen.slides.iterdir() if p.suffix in (".svs", ".tiff"))
             paths = paths[: chosen.count]
-            package = slide_package(folder / "slide-package")
+            package = slide_package(folder / "slide-package", EncoderSettings(name=chosen.encoder))
             found = compare("slides", paths, package, plain_slides, folder, chosen.repeats)
             print(json.dumps(found, indent=2))
 
