@@ -4,7 +4,7 @@
 
 Each way of running the network reads the same pictures: the plain way (batch norms apart, memory as it
 comes, a picture at a time), and what offsite does (norms folded into the convolutions, channels last,
-eight at a time), with bfloat16 and int8 beside it. Ways take turns, one thread, the least processor time
+as many at a time as the cache holds), with bfloat16 and int8 beside it. Ways take turns, one thread, the least processor time
 of the repeats counts, so that other work on the machine changes little. Beside the time stands how far
 the features move: the largest difference over the deviation of the same number among pictures.
 """
@@ -28,12 +28,12 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
     make_fundus_cohort,
 )
 from offsite.training.trunk.network import Lite0, folded_state, trunk_input
-from offsite.training.trunk.reading import TrunkReader, as_pixels, statistics_of
+from offsite.training.trunk.reading import TrunkReader, as_pixels, pictures_at_once, statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings
 from offsite.training.trunk.weights import trunk_state
 
 WHOLE = TrunkReadingSettings()
-PICTURES, AT_ONCE = 16, 8
+PICTURES = 16
 Way = Callable[[Tensor], Tensor]
 
 
@@ -61,13 +61,14 @@ def plain() -> Way:
     return way
 
 
-def shipped(at_once: int = AT_ONCE) -> Way:
+def shipped(at_once: int | None = None) -> Way:
     """Return what offsite does."""
     reader = TrunkReader(WHOLE).eval()
     reader.net.load_state_dict(folded_state(trunk_state()))
 
     def way(pixels: Tensor) -> Tensor:
-        return torch.cat([reader(part) for part in pixels.split(at_once)])
+        step = at_once or pictures_at_once(pixels.shape[-1])
+        return torch.cat([reader(part) for part in pixels.split(step)])
 
     return way
 
@@ -105,7 +106,7 @@ def int8(sample: Tensor) -> Way:
     net = convert_fx(prepared)
 
     def way(pixels: Tensor) -> Tensor:
-        parts = pixels.split(AT_ONCE)
+        parts = pixels.split(pictures_at_once(pixels.shape[-1]))
         return torch.cat([statistics_of(net(trunk_input(part)), WHOLE) for part in parts])
 
     return way
@@ -201,9 +202,11 @@ def main() -> None:
 
 
 PREFACE = """Processor time of one thread, the least of the repeats, ways taking turns. *plain*: batch
-norms apart, a picture at a time; *shipped*: norms folded into the convolutions, channels last, eight at a
-time. How far features move is in units of their deviation among pictures."""
-AFTER = """Ratios hold for processors of this kind (AVX-512, with bfloat16 and VNNI instructions); times are
+norms apart, a picture at a time; *shipped*: norms folded into the convolutions, channels last, as many at
+a time as the cache holds. How far features move is in units of their deviation among pictures."""
+AFTER = """**Neither bfloat16 nor int8 is used**: they move single features by several of their deviations,
+and by an amount that hangs on the processor, so that a case would have another answer on another machine.
+Ratios hold for processors of this kind (AVX-512, with bfloat16 and VNNI instructions); times are
 of this machine."""
 
 

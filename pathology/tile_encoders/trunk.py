@@ -7,14 +7,14 @@ from offsite.files import digest_of
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_pixels
 from offsite.pathology.tile_encoders.weights import weights_digest
 from offsite.training.trunk.network import folded_state
-from offsite.training.trunk.reading import TrunkReader, as_pixels
+from offsite.training.trunk.reading import TrunkReader, as_pixels, pictures_at_once
 from offsite.training.trunk.settings import TrunkReadingSettings
 from offsite.training.trunk.weights import trunk_state
 
 VERSION = 1
 """Goes up when the same tile would give other features."""
 
-_AT_ONCE = {"cpu": 8, "cuda": 128}  # larger batches leave a processor's cache
+_ON_A_DEVICE = 128  # tiles at once
 
 
 class TrunkEncoder:
@@ -71,7 +71,8 @@ class TrunkEncoder:
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Return features (float32, N x D) of tiles (uint8 RGB, N x P x P x 3)."""
         check_pixels(pixels)
-        step = _AT_ONCE.get(self.device.type, 8)
+        on_processor = self.device.type == "cpu"
+        step = pictures_at_once(self._px) if on_processor else _ON_A_DEVICE
         batches = [self._run(pixels[start : start + step]) for start in range(0, len(pixels), step)]
         return np.concatenate([np.empty((0, self.dimensions), np.float32), *batches])
 

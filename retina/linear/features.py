@@ -16,14 +16,13 @@ from offsite.files import digest_of, in_the_way, replacing
 from offsite.preprocessing.augment import altered
 from offsite.retina.photographs.batches import normalised, pixels_of
 from offsite.retina.photographs.of_run import RunPhotographs
-from offsite.training.trunk.reading import TrunkReader, statistics_of
+from offsite.training.trunk.reading import TrunkReader, pictures_at_once, statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings
 
 VERSION = 1
 """Goes up when the same picture would be read otherwise."""
 
 BLOCK = 256  # the fewest pictures that are kept at a time
-_AT_ONCE = 8  # larger batches leave a processor's cache
 
 Wanted = Sequence[tuple[int, int]]
 
@@ -100,16 +99,20 @@ class TrunkFeatures:
         }
 
     def _refuse_foreign(self) -> None:
-        if h5py.is_hdf5(self.file):  # what is none any more is a damaged one of ours
+        try:
             with h5py.File(self.file, "r", locking=False) as file:
-                if "facts" not in file.attrs:
-                    raise in_the_way(self.file)
+                foreign = "facts" not in file.attrs
+        except OSError:  # there is none, or what cannot be opened any more is a damaged one of ours
+            return
+        if foreign:
+            raise in_the_way(self.file)
 
     @torch.inference_mode()
     def _read(self, photographs: RunPhotographs, wanted: Wanted) -> np.ndarray:
         rows_of_features = []
-        for start in range(0, len(wanted), _AT_ONCE):
-            part = wanted[start : start + _AT_ONCE]
+        step = pictures_at_once(photographs.prepared.px)
+        for start in range(0, len(wanted), step):
+            part = wanted[start : start + step]
             pictures = photographs.store.pixels(np.array([row for row, _ in part]))
             digests = [photographs.store.digests[row] for row, _ in part]
             copies = [

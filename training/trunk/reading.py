@@ -114,3 +114,16 @@ class TrunkReader(nn.Module):
 def as_pixels(pictures: np.ndarray) -> Tensor:
     """Return B x 3 x H x W (float32, 0..255, channels last in memory) of uint8 B x H x W x 3."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).float().permute(0, 3, 1, 2)
+
+
+def pictures_at_once(px: int) -> int:
+    """Return how many pictures of a side a processor reads together: as many as its cache holds.
+
+    Fewer leave it waiting, more leave the cache (docs/evidence/trunk_speed.md).
+
+    Examples
+    --------
+    >>> [pictures_at_once(px) for px in (96, 160, 224, 512)]
+    [22, 8, 4, 1]
+    """
+    return max(1, 8 * 160**2 // px**2)

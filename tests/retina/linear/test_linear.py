@@ -62,7 +62,7 @@ def test_features_and_answers_are_equal_however_they_come(run, prepared):
     photographs = select_photographs(prepared.split("corran"), prepared.folder, 1.0)
     loaded = network(folder)
     graded = grade(loaded, photographs.store.pixels, 9, batch=3)
-    np.testing.assert_allclose(graded.embeddings, np.load(folder / "embeddings.npy")[:9], atol=1e-5)
+    np.testing.assert_allclose(graded.embeddings, np.load(folder / "embeddings.npy")[:9], atol=1e-4)
     np.testing.assert_allclose(graded.logits, np.load(folder / "logits.npy")[:9], atol=1e-3)
     mapped = grade_with_maps(loaded, photographs.store.pixels(np.arange(4)))
     np.testing.assert_allclose(mapped.logits, graded.logits[:4], atol=1e-3)
@@ -134,7 +134,7 @@ def test_a_killed_reading_goes_on_to_the_same_features(prepared, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         cut.rows(photographs, wanted)
     found = TrunkFeatures(tmp_path / "cut", loaded.reader, digest).rows(photographs, wanted)
-    np.testing.assert_allclose(found, whole, atol=1e-5)
+    np.testing.assert_allclose(found, whole, atol=1e-4)
     assert calls == [5, 5, 5]
 
 
