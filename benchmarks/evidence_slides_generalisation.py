@@ -4,8 +4,11 @@ The slides are drawn by a program and say nothing of medicine: five sites of dif
 scanner, one of them (elm) held out of training and selection. Plain cross-entropy on bags of tiles is
 compared with the same network under six algorithms over the training sites, and with a control that
 has their batches (as many bags of each site) and nothing else. Every algorithm has the strength that
-DomainBed gives it: nothing was settled here, for any of them, and no seed was looked at before. Each
-seed has its own division of the patients and first weights, the same for all.
+DomainBed gives it: nothing was settled here, for any of them. Each seed has its own division of the
+patients and first weights, the same for all. Features are those of the structure baseline: with the
+trunk, the default encoder, two runs of a first recipe (seed 0, plain and the control) reached an AUROC
+of .993 and .997 at the site left out, which leaves nothing to be gained. That recipe was given up;
+this one has seeds that nobody had looked at.
 """
 
 import pandas as pd
@@ -25,6 +28,8 @@ from offsite.workflows.demo.pathology import COHORT, HELD_OUT, TILE_PX
 
 PLAIN, CONTROL = "cross_entropy", "cross_entropy, batches by site"
 ADDED = ("coral", "group_dro", "irm", "vrex", "fishr", "mixstyle")
+ENCODER = EncoderSettings(name="structure_baseline", tile_px=TILE_PX)
+FIRST_SEED = 10
 METHODS = (PLAIN, CONTROL, *(f"{PLAIN}+{kind}" for kind in ADDED))
 METRICS = {
     "held_out_auroc": "AUROC, held-out site", "auroc": "AUROC, training sites",
@@ -46,7 +51,7 @@ def main() -> None:
     out = given.out
     cohort = load_cohort(make_slide_cohort(out / "cohort", COHORT), CLASSES)
     tile_cohort(cohort, out, TileSettings(tile_px=TILE_PX))
-    embed_cohort(cohort, out, out / "features", EncoderSettings(tile_px=TILE_PX))
+    embed_cohort(cohort, out, out / "features", ENCODER)
 
     def run(cell: dict) -> dict[str, float | None]:
         seed = cell["seed"]
@@ -64,7 +69,7 @@ def main() -> None:
 
     cells = [
         {"method": method, "seed": seed, "settings": settings_of(method, seed).digest()[:12]}
-        for seed in range(given.seeds) for method in METHODS
+        for seed in range(FIRST_SEED, FIRST_SEED + given.seeds) for method in METHODS
     ]  # fmt: skip
     table = run_cells(out / "cells", cells, run, given.minutes)
     write_page(
