@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from offsite.workflows.server.image_root import IMAGES
 from tests.workflows.test_serving import ask, free_port
 
 pytestmark = pytest.mark.slow  # some fifteen processes, each of which loads torch
@@ -86,7 +87,7 @@ def test_the_champion_predicts_and_serves(
     images = sorted(map(str, new.glob("picture*")))
     served = subprocess.run(
         [sys.executable, "-c", code, uri, model, *images],
-        env=installed, capture_output=True, text=True, check=True,
+        env={**installed, IMAGES: str(new)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert served.stdout.split() == ["plain", "striped"]
 
@@ -106,7 +107,9 @@ def test_two_processes_train_it_as_one_does_and_the_first_alone_holds_the_folder
     (run,) = shared.glob("*/*/*")
     one, two = (load_file(folder / "weights.safetensors") for folder in (alone, run))
     for name, weights in one.items():
-        np.testing.assert_allclose(two[name], weights, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(
+            two[name], weights, atol=1e-3, err_msg=name
+        )  # of some .3, after 30 epochs
     assert (run / "cell.json").is_file()
 
 
@@ -118,7 +121,8 @@ def test_a_server_answers_for_it(
     server = subprocess.Popen(
         [programs / "mlflow", "models", "serve", "-m", registered["address"],
          "--env-manager", "local", "-p", str(port), "-w", "1"],
-        env={**installed, "MLFLOW_TRACKING_URI": uri, "PATH": f"{programs}:{os.environ['PATH']}"},
+        env={**installed, "MLFLOW_TRACKING_URI": uri, IMAGES: str(job.parent),
+             "PATH": f"{programs}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
