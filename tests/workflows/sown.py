@@ -10,6 +10,8 @@ import click
 import pandas as pd
 import typer
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner
 
 from offsite.files import BOOKKEEPING
@@ -40,6 +42,8 @@ PATHS = {
     "table": "cohort/cohort.csv",
     "output": "out/COMMAND",
     "strict": "out/strict.csv",
+    "package": "package",
+    "key": "signing.pem",
 }
 TEXTS = {
     "because": "the sites were looked at by hand",
@@ -59,8 +63,9 @@ FIRST = (
     "workflow prepare", "workflow tile", "workflow embed", "train", "evaluate", "compare",
     "workflow track", "model register",
 )  # fmt: skip
-# These call the commands of the list in processes of their own; demos for minutes.
-IN_PROCESSES, LONG = ("workflow run", "workflow report"), ("demo pathology", "demo retina")
+# The first call commands of this list in processes of their own; the others go on for minutes.
+IN_PROCESSES = ("workflow run", "workflow report")
+LONG = ("demo pathology", "demo retina", "model serve")
 
 
 def commands() -> dict[str, click.Command]:
@@ -113,6 +118,10 @@ class Room:
         for name, image in zip("ab", images, strict=False):
             (self.root / "folders" / "north" / name).mkdir(parents=True)
             shutil.copy(image, self.root / "folders" / "north" / name)
+        key = Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        (self.root / "signing.pem").write_bytes(key)
         table = pd.read_csv(cohort / "cohort.csv", dtype=str, keep_default_na=False)
         table.assign(label="").to_csv(cohort / "unlabelled.csv", index=False)
         self.job()

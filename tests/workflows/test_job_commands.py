@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from offsite.workflows.jobs.job import Job
+from offsite.written import LIST
 from tests.workflows.job_files import small_job, write_job
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -59,7 +60,7 @@ def fresh(made: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def copy(*kept: str) -> Path:
         shutil.copytree(made / "cohort", tmp_path / "cohort", copy_function=os.link)
-        for name in kept:
+        for name in (*kept, *([LIST] if kept else [])):
             source = made / "results" / name
             target = tmp_path / "results" / name
             target.parent.mkdir(parents=True, exist_ok=True)

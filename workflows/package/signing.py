@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
 from offsite.files import write_text
+from offsite.locks import writing
 from offsite.workflows.package.verification import (
     SIGNATURE,
     SUMS,
@@ -71,6 +72,11 @@ def sign_package(path: str | Path, key: str | Path) -> str:
     folder = Path(path)
     private = _private_key(Path(key))
     verify_package(folder)
+    with writing(folder.absolute().parent, "sign"):  # a package holds no other files
+        return _signed(folder, private)
+
+
+def _signed(folder: Path, private: "Ed25519PrivateKey") -> str:
     print_of = fingerprint_of(private.public_key())
     others = {signer: text for signer, text in signatures_of(folder).items() if signer != print_of}
     made = base64.b64encode(private.sign((folder / SUMS).read_bytes())).decode()

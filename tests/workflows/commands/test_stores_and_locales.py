@@ -5,13 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from offsite.errors import InputError
 from offsite.evaluation.tracking.names import check_model_name
 from offsite.evaluation.tracking.store import check_address, client_of
+from offsite.training.run_folder import RunFolder
 from offsite.workflows.cli import app
+from offsite.workflows.jobs.job import Job
+from tests.workflows.jobs.test_checking import job_file
+from tests.workflows.packages import small_package
+from tests.workflows.run_files import write_run
 
 
 @pytest.mark.parametrize(
@@ -96,3 +102,41 @@ def test_a_locale_without_utf8_reads_and_prints_names_all_the_same(
     assert done.returncode == 0, done.stderr.decode()
     assert "Zürich" in done.stdout.decode("utf-8")
     assert b"Traceback" not in done.stderr
+
+
+def _in_c_locale(encoding: dict[str, str], *words: object) -> tuple[int, str, str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"}
+    done = subprocess.run(
+        [sys.executable, "-m", "offsite", *map(str, words)],
+        capture_output=True, env=environment | C_LOCALE | encoding,
+    )  # fmt: skip
+    return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+
+
+@pytest.mark.parametrize("encoding", [{}, {"PYTHONIOENCODING": "latin-1"}])
+def test_the_doctor_a_model_and_a_comparison_show_themselves_in_any_locale(
+    encoding: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "Münster 東京"
+    folder.mkdir()
+    code, said, errors = _in_c_locale(encoding, "doctor", "--folder", folder)
+    assert "Traceback" not in errors
+    assert code in (0, 2, 3), errors
+    assert "✓" in said
+
+    package = small_package(folder / "Größe", name="Grad Größe 東")
+    code, said, errors = _in_c_locale(encoding, "model", "info", package)
+    assert (code, errors) == (0, "")
+    assert "Grad Größe 東" in said
+
+    job = Job.load(job_file(folder))
+    run = write_run(job.run_folder(job.cell()), 2.0)
+    table = pd.read_parquet(run / "predictions.parquet")
+    table["site"] = table["site"].replace({"north": "Zürich", "south": "Kraków"})
+    table.to_parquet(run / "predictions.parquet", index=False)
+    RunFolder(run).finish(architecture={"name": "sc_mil"})
+    code, said, errors = _in_c_locale(encoding, "compare", job.file)
+    assert code == 0, errors
+    assert "Traceback" not in errors
+    assert str(job.output / "comparison.csv") in said
+    assert "Kraków" in (job.output / "comparison.html").read_text(encoding="utf-8")
