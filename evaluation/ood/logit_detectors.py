@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from offsite.errors import InputError
-from offsite.evaluation.ood import scores
 from offsite.evaluation.ood.detector import Detector, Training
 
 
@@ -24,7 +24,7 @@ class Msp(Detector):
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores in [-1, -1/C]."""
-        return scores.msp(logits)
+        return -softmax(np.asarray(logits, np.float64), axis=1).max(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class MaxLogit(Detector):
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores."""
-        return scores.max_logit(logits)
+        return -np.asarray(logits, np.float64).max(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,12 +59,15 @@ class Energy(Detector):
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores."""
-        return scores.energy(logits, float(self.temperature))
+        return _energy(logits, float(self.temperature))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gen(Detector):
-    """``sum_c p_c^g (1 - p_c)^g`` (Liu, Lochman and Zach 2023, "GEN: pushing the limits ...")."""
+    """``sum_c p_c^g (1 - p_c)^g`` (Liu, Lochman and Zach 2023, "GEN: pushing the limits ...").
+
+    The paper keeps the largest M probabilities of many; with a handful of classes M is all.
+    """
 
     power: np.ndarray
     name: ClassVar[str] = "gen"
@@ -77,7 +80,8 @@ class Gen(Detector):
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores, non-negative."""
-        return scores.gen(logits, float(self.power))
+        p = softmax(np.asarray(logits, np.float64), axis=1)
+        return ((p * (1 - p)) ** float(self.power)).sum(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,4 +114,9 @@ class React(Detector):
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N scores; the given logits are not used."""
         clipped = np.minimum(np.asarray(embeddings, np.float64), self.ceiling)
-        return scores.energy(clipped @ self.weight.T + self.bias, float(self.temperature))
+        return _energy(clipped @ self.weight.T + self.bias, float(self.temperature))
+
+
+def _energy(logits: np.ndarray, temperature: float) -> np.ndarray:
+    scaled = np.asarray(logits, np.float64) / temperature
+    return np.asarray(-temperature * logsumexp(scaled, axis=1))

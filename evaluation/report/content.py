@@ -1,5 +1,6 @@
 """What a page is made of: sections of sentences, tables and figures. No HTML here."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from offsite.evaluation.figures.drawing import Figure
@@ -59,6 +60,40 @@ class Table:
     """Where not empty, the table stands behind a line with this text that opens it."""
     source: str = ""
     """Table of the folder that the numbers come from, by its schema's name."""
+
+
+def listing(
+    caption: str,
+    words: Sequence[str],
+    numbers: Sequence[str | tuple[str, str]],
+    rows: Iterable[tuple[Cell, ...]] | Sequence[Group],
+    *,
+    folded: str = "",
+    source: str = "",
+) -> Table:
+    """A table whose columns of words come before those of numbers.
+
+    Parameters
+    ----------
+    caption, folded, source : str
+        As in :class:`Table`.
+    words : sequence of str
+        Headings of the columns of words.
+    numbers : sequence of str or (str, str)
+        Headings of the columns of numbers, with the note under a heading.
+    rows : iterable of tuple of Cell, or sequence of Group
+        The rows, or groups of them.
+    """
+    noted = [(heading, "") if isinstance(heading, str) else heading for heading in numbers]
+    columns = (
+        *(Column(heading=heading, numeric=False) for heading in words),
+        *(Column(heading=heading, note=note) for heading, note in noted),
+    )
+    found = tuple(rows)
+    groups = tuple(part for part in found if isinstance(part, Group))
+    if not groups:
+        groups = (Group(rows=tuple(part for part in found if not isinstance(part, Group))),)
+    return Table(caption=caption, columns=columns, groups=groups, folded=folded, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)

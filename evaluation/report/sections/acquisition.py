@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.content import Cell, Section, Table, listing
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import present
 
@@ -47,18 +47,12 @@ def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table
         )
         for row in acquisition.to_dict("records")
     )
-    return Table(
-        caption="Acquisition by site",
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Scanner", numeric=False),
-            Column(heading="um per px"),
-            Column(heading="Tile, um"),
-            Column(heading="JPEG quality"),
-            Column(heading="Haematoxylin", note="angle to all"),
-            Column(heading="Eosin", note="angle to all"),
-        ),
-        groups=(Group(rows=rows),),
+    angle = "angle to all"
+    return listing(
+        "Acquisition by site",
+        ("Site", "Scanner"),
+        ("um per px", "Tile, um", "JPEG quality", ("Haematoxylin", angle), ("Eosin", angle)),
+        rows,
     )
 
 
@@ -72,15 +66,11 @@ def _confounding(confounding: pd.DataFrame) -> Table:
         )
         for row in confounding.to_dict("records")
     )
-    return Table(
-        caption="How far each factor alone tells the label",
-        columns=(
-            Column(heading="Factor", numeric=False),
-            Column(heading="Cramér's V", note="0 none, 1 wholly"),
-            Column(heading="p"),
-            Column(heading="Patients"),
-        ),
-        groups=(Group(rows=rows),),
+    return listing(
+        "How far each factor alone tells the label",
+        ("Factor",),
+        (("Cramér's V", "0 none, 1 wholly"), "p", "Patients"),
+        rows,
     )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.content import Cell, Group, Section, Table, listing
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import ROLES, percent, present
 
@@ -43,16 +43,11 @@ def _by_site(cohort: pd.DataFrame) -> Table:
                 Cell(text=f"{unlabelled:,}"),
             )
         )
-    return Table(
-        caption="Images by site, split and label",
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Split", numeric=False),
-            Column(heading="Images", note="patients"),
-            *(Column(heading=name.removeprefix("label_")) for name in labels),
-            Column(heading="No label"),
-        ),
-        groups=(Group(rows=tuple(rows)),),
+    return listing(
+        "Images by site, split and label",
+        ("Site", "Split"),
+        (("Images", "patients"), *(name.removeprefix("label_") for name in labels), "No label"),
+        rows,
         source="cohort",
     )
 
@@ -69,15 +64,7 @@ def _flow(flow: pd.DataFrame) -> Table:
             for row in part.to_dict("records")
         )
         groups.append(Group(heading=str(stage), rows=rows))
-    return Table(
-        caption="What became of every case",
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Outcome", numeric=False),
-            Column(heading="Cases"),
-        ),
-        groups=tuple(groups),
-    )
+    return listing("What became of every case", ("Site", "Outcome"), ("Cases",), groups)
 
 
 def _quality(quality: pd.DataFrame) -> Table:
@@ -90,13 +77,6 @@ def _quality(quality: pd.DataFrame) -> Table:
         )
         for row in quality.to_dict("records")
     )
-    return Table(
-        caption="Image quality by site",
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Finding", numeric=False),
-            Column(heading="Share of images"),
-            Column(heading="Images"),
-        ),
-        groups=(Group(rows=rows),),
+    return listing(
+        "Image quality by site", ("Site", "Finding"), ("Share of images", "Images"), rows
     )

@@ -1,7 +1,7 @@
 """What is called what, at each site."""
 
 from offsite.evaluation.figures.confusion import confusion_figure
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.content import Cell, Section, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import sites_of, without_lone_pools
 from offsite.evaluation.tables.reading import Evaluated, records
@@ -39,16 +39,11 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         title="Which classes are confused",
         figures=(confusion_figure(table, [str(name) for name in classes], sites),),
         tables=(
-            Table(
-                caption="Counts of every pair of classes",
-                columns=(
-                    Column(heading="Site", numeric=False),
-                    Column(heading="True class", numeric=False),
-                    Column(heading="Called", numeric=False),
-                    Column(heading="Images"),
-                    Column(heading="Share of the true class"),
-                ),
-                groups=(Group(rows=rows),),
+            listing(
+                "Counts of every pair of classes",
+                ("Site", "True class", "Called"),
+                ("Images", "Share of the true class"),
+                rows,
                 folded="Counts of every pair of classes (confusion.csv)",
                 source="confusion",
             ),

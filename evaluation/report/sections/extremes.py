@@ -4,7 +4,7 @@ Of many sites the worst and the best are so partly by chance: their measured val
 less often than their intervals say. The estimate of a random-effects model does not have that fault.
 """
 
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Table
+from offsite.evaluation.report.content import Cell, Point, Table, listing
 from offsite.evaluation.report.findings import Findings, SiteEstimate
 from offsite.evaluation.report.grids import Record
 from offsite.evaluation.tables.reading import Evaluated, records
@@ -24,18 +24,9 @@ def table(evaluated: Evaluated, findings: Findings) -> tuple[Table, ...]:
         )
         for word, row, drawn in pairs
     )
-    return (
-        Table(
-            caption=f"The extremes of {findings.metric.label}, without the luck of being extreme",
-            columns=(
-                Column(heading="Site", numeric=False),
-                Column(heading="As measured"),
-                Column(heading="Drawn towards the others"),
-            ),
-            groups=(Group(rows=rows),),
-            source="shrunken",
-        ),
-    )
+    caption = f"The extremes of {findings.metric.label}, without the luck of being extreme"
+    told = ("As measured", "Drawn towards the others")
+    return (listing(caption, ("Site",), told, rows, source="shrunken"),)
 
 
 def points(evaluated: Evaluated, findings: Findings) -> list[Point]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from offsite.evaluation.alarms import ALARMS
 from offsite.evaluation.metrics.entries import METRICS
-from offsite.evaluation.metrics.names import base_name, described
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.metrics.names import described
+from offsite.evaluation.report.content import Cell, Section, Table, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -23,11 +23,6 @@ _INTERVALS = {
     **dict.fromkeys(("ece", "ece_debiased"), "none; beside it what noise alone gives, simulated"),
     **dict.fromkeys(("mmd2", "energy", "within_class_mmd2"), "none; patients are permuted"),
 }
-
-
-def about(metric: str) -> str:
-    """What a heading of this metric is linked to, or nothing for a name of no metric."""
-    return base_name(metric) if metric else ""
 
 
 def section(evaluated: Evaluated, findings: Findings, parts: Sequence[Section]) -> Section:
@@ -81,16 +76,8 @@ def _metrics(names: list[str]) -> Table:
         )
         for name in names
     )
-    return Table(
-        caption="Metrics of this page",
-        columns=(
-            Column(heading="Metric", numeric=False),
-            Column(heading="How it is made", numeric=False),
-            Column(heading="Interval", numeric=False),
-            Column(heading="offsite.evaluation", note="function", numeric=False),
-        ),
-        groups=(Group(rows=rows),),
-    )
+    words = ("Metric", "How it is made", "Interval", "Function of offsite.evaluation")
+    return listing("Metrics of this page", words, (), rows)
 
 
 def _asked(findings: Findings) -> Table:
@@ -104,18 +91,8 @@ def _asked(findings: Findings) -> Table:
         for row in records(findings.alarms)
     )
     caption = f"All that was asked of the sites ({counted(len(rows), 'question')})"
-    return Table(
-        caption=caption,
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="What would be said", numeric=False),
-            Column(heading="p"),
-            Column(heading="p, for all questions"),
-        ),
-        groups=(Group(rows=rows),),
-        folded=caption,
-        source="alarms",
-    )
+    words, told = ("Site", "What would be said"), ("p", "p, for all questions")
+    return listing(caption, words, told, rows, folded=caption, source="alarms")
 
 
 def _tables(sources: list[str]) -> Table:
@@ -127,12 +104,5 @@ def _tables(sources: list[str]) -> Table:
         )
         for name in sources
     )
-    return Table(
-        caption="Tables that this page was made from",
-        columns=(
-            Column(heading="Table", numeric=False),
-            Column(heading="A row is", numeric=False),
-            Column(heading="offsite.evaluation", note="function", numeric=False),
-        ),
-        groups=(Group(rows=rows),),
-    )
+    words = ("Table", "A row is", "Function of offsite.evaluation")
+    return listing("Tables that this page was made from", words, (), rows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
+from offsite.evaluation.report.content import Cell, Group, Section, listing
 from offsite.evaluation.report.findings import FEW_PATIENTS, Findings
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import counted, listed
@@ -82,16 +82,7 @@ def section(evaluated: Evaluated) -> Section:
         anchor="provenance",
         title="Provenance",
         lead=(f"Made {evaluated.facts.get('created', 'at an unknown time')}.",),
-        tables=(
-            Table(
-                caption="Inputs, versions, seeds and settings",
-                columns=(
-                    Column(heading="Item", numeric=False),
-                    Column(heading="Value", numeric=False),
-                ),
-                groups=tuple(groups),
-            ),
-        ),
+        tables=(listing("Inputs, versions, seeds and settings", ("Item", "Value"), (), groups),),
     )
 
 
