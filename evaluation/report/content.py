@@ -66,8 +66,9 @@ def listing(
     caption: str,
     words: Sequence[str],
     numbers: Sequence[str | tuple[str, str]],
-    rows: Iterable[tuple[Cell, ...]] | Sequence[Group],
+    rows: Iterable[tuple[Cell, ...]],
     *,
+    groups: Sequence[Group] = (),
     folded: str = "",
     source: str = "",
 ) -> Table:
@@ -81,19 +82,18 @@ def listing(
         Headings of the columns of words.
     numbers : sequence of str or (str, str)
         Headings of the columns of numbers, with the note under a heading.
-    rows : iterable of tuple of Cell, or sequence of Group
-        The rows, or groups of them.
+    rows : iterable of tuple of Cell
+        The rows, where there are no groups of them.
+    groups : sequence of Group
+        Rows under headings.
     """
     noted = [(heading, "") if isinstance(heading, str) else heading for heading in numbers]
     columns = (
         *(Column(heading=heading, numeric=False) for heading in words),
         *(Column(heading=heading, note=note) for heading, note in noted),
     )
-    found = tuple(rows)
-    groups = tuple(part for part in found if isinstance(part, Group))
-    if not groups:
-        groups = (Group(rows=tuple(part for part in found if not isinstance(part, Group))),)
-    return Table(caption=caption, columns=columns, groups=groups, folded=folded, source=source)
+    found = tuple(groups) or (Group(rows=tuple(rows)),)
+    return Table(caption=caption, columns=columns, groups=found, folded=folded, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def _flow(flow: pd.DataFrame) -> Table:
             for row in part.to_dict("records")
         )
         groups.append(Group(heading=str(stage), rows=rows))
-    return listing("What became of every case", ("Site", "Outcome"), ("Cases",), groups)
+    return listing("What became of every case", ("Site", "Outcome"), ("Cases",), (), groups=groups)
 
 
 def _quality(quality: pd.DataFrame) -> Table:

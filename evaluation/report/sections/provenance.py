@@ -82,7 +82,11 @@ def section(evaluated: Evaluated) -> Section:
         anchor="provenance",
         title="Provenance",
         lead=(f"Made {evaluated.facts.get('created', 'at an unknown time')}.",),
-        tables=(listing("Inputs, versions, seeds and settings", ("Item", "Value"), (), groups),),
+        tables=(
+            listing(
+                "Inputs, versions, seeds and settings", ("Item", "Value"), (), (), groups=groups
+            ),
+        ),
     )
 
 
