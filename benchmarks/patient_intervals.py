@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-from offsite.evaluation.ood.metrics import separation
+from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
 
 DRAWS = 300
 
@@ -52,7 +52,8 @@ def mean_interval(
     found: dict[str, list[np.ndarray]] = {"auroc": [], "kappa": []}
     for run in runs:
         weights = (times[:, np.searchsorted(names, run.patients)] * run.judges).astype(np.float32)
-        found["auroc"].append(separation(run.scores, run.truth >= referable, weights).auroc)
+        ranking = Ranking.of(run.scores, run.truth >= referable, np.arange(len(run.scores)))
+        found["auroc"].append(auroc_and_precision(ranking, weights.astype(np.uint8))[0])
         found["kappa"].append(weighted_kappas(run.truth, run.called, weights, classes))
     seeds = np.array([run.seed for run in runs])
     return {name: _interval(np.stack(values), seeds) for name, values in found.items()}

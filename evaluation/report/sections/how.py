@@ -12,7 +12,7 @@ from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.wording import counted, level
 
 ANCHOR = "how"
-_EXACT = "exact (Clopper and Pearson) at what the patients are worth"
+_EXACT = "exact (Clopper and Pearson) at the effective number of patients"
 _PLACED = "placement values by patient (DeLong, Obuchowski); of a mean over classes: draws"
 _INTERVALS = {
     **dict.fromkeys(("accuracy", "sensitivity", "specificity", "ppv", "npv", "prevalence"), _EXACT),
@@ -21,6 +21,7 @@ _INTERVALS = {
     **dict.fromkeys(("auroc", "auroc_change", "c2st_auroc"), _PLACED),
     **dict.fromkeys(("slope", "intercept"), "sandwich variance by patient, Student's t"),
     **dict.fromkeys(("ece", "ece_debiased"), "none; beside it what noise alone gives, simulated"),
+    **dict.fromkeys(("mean_size", "singleton_rate", "empty_rate", "refer_rate"), "none"),
     **dict.fromkeys(("mmd2", "energy", "within_class_mmd2"), "none; patients are permuted"),
 }
 

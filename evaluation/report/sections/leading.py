@@ -10,6 +10,7 @@ from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import ROLES, counted, listed, present
 
 _POORLY = 0.5
+_NOT_ENOUGH = ", on too few patients to judge"
 
 
 def threshold_named(rule: str) -> str:
@@ -77,7 +78,8 @@ def _weakest(findings: Findings, task: str, rule: str, rows: pd.DataFrame) -> st
         for metric in ("sensitivity", "specificity", "flag_rate")
     }
     both = [site for site in by_metric["sensitivity"] if site in by_metric["specificity"]]
-    firm = [site for site in both if not findings.size(site).few] or both
+    enough = [site for site in both if not findings.size(site).few]
+    firm = enough or both
     if not firm:
         return ""
 
@@ -88,14 +90,16 @@ def _weakest(findings: Findings, task: str, rule: str, rows: pd.DataFrame) -> st
         return sum(value or 0.0 for value in values)
 
     site = min(firm, key=together)
-    where = "At the weakest site" if len(firm) > 1 else "At the only site with enough patients"
+    where = "At the weakest site" if len(firm) > 1 else "At the only site with both"
+    if len(enough) == 1:
+        where = "At the only site with enough patients"
     told = [
         f"{name} {bounded(by_metric[name][site], findings.confidence)}"
         for name in ("sensitivity", "specificity")
     ]
     return (
         f"{where}, {site} ({ROLES.get(findings.role(site), 'site')}), {threshold_named(rule)} had "
-        f"{told[0]} and {told[1]} for {task}{_meaning(by_metric, site)}."
+        f"{told[0]} and {told[1]} for {task}{_meaning(by_metric, site) if enough else _NOT_ENOUGH}."
     )
 
 

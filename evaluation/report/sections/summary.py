@@ -48,8 +48,9 @@ def _worst(findings: Findings, *, first: bool) -> str:
         f"{_value(findings, worst)}."
     )
     if len(firm) == 1:
+        only = "a value" if worst.few else "enough patients to judge"
         sentence = (
-            f"At {_at(worst)}, the only site with enough patients to judge, "
+            f"At {_at(worst)}, the only site with {only}, "
             f"{findings.metric.label} was {_value(findings, worst)}."
         )
     if number(defined[0].value) != number(worst.value):
