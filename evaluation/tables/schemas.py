@@ -39,8 +39,8 @@ class TableSchema:
     def frame(self, records: Iterable[Mapping[str, Any]], more: Iterable[str] = ()) -> pd.DataFrame:
         """Records as the table; what a record lacks is empty.
 
-        >>> SCHEMAS["confusion"].frame([{"site": "a", "count": 3}]).loc[0, ["site", "count"]].tolist()
-        ['a', 3]
+        >>> SCHEMAS["confusion"].frame([{"site": "a", "count": 3}])[["site", "count"]].to_dict("list")
+        {'site': ['a'], 'count': [3]}
         """
         kinds = {name: KIND_OF[name] for name in self.columns}
         return frame_of(records, kinds | {f"{self.more}{name}": "count" for name in more})
