@@ -27,7 +27,8 @@ from offsite.training.fit.loop import Validate
 from offsite.training.fit.result import FitResult
 from offsite.training.fit.settings import outcome_settings
 from offsite.training.generalisation.erm import ERM
-from offsite.training.heads.ordinal import GradeHead, fit_cut_points
+from offsite.training.heads.cut_points import fit_cut_points
+from offsite.training.heads.ordinal import GradeHead
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.samplers.pairs import PairBatches
 from offsite.training.samplers.plans import BatchPlan, PlannedSource, RandomBatches, TwoPlans

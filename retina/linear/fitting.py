@@ -24,7 +24,7 @@ from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.training.fit.checkpoint import save_tensors
 from offsite.training.fit.result import FitResult, record
-from offsite.training.heads.ordinal import fit_cut_points
+from offsite.training.heads.cut_points import fit_cut_points
 from offsite.training.heads.ridge import (
     folds_of,
     left_out_answers,

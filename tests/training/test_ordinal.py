@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from sklearn.metrics import cohen_kappa_score
 
 from offsite.errors import InputError
-from offsite.training.heads.ordinal import CornHead, CutPoints, GradeHead, fit_cut_points
+from offsite.training.heads.cut_points import CutPoints, fit_cut_points
+from offsite.training.heads.ordinal import CornHead, GradeHead
 from offsite.training.losses.classification import cross_entropy
 from offsite.training.losses.ordinal import corn, grade_error
 

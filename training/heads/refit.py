@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-from offsite.training.heads.ordinal import CutPoints, fit_cut_points
+from offsite.training.heads.cut_points import CutPoints, fit_cut_points
 from offsite.training.heads.sums import RowSums, fit_grades
 
 _LEVELS = (np.arange(50) + 0.5) / 50

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from offsite.evaluation.predictions.table import Predictions
-from offsite.training.heads.ordinal import CutPoints
+from offsite.training.heads.cut_points import CutPoints
 from offsite.training.heads.refit import GradedHead
 from offsite.training.heads.site_sums import MOST_BYTES, SiteSums, bytes_of_second_moments
 from offsite.training.heads.sums import RowSums

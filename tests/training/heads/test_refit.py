@@ -78,7 +78,8 @@ def test_permuted_labels_are_refused_in_nearly_all_draws(sums):
 def test_logits_are_those_of_the_graded_head():
     import torch
 
-    from offsite.training.heads.ordinal import CutPoints, GradeHead
+    from offsite.training.heads.cut_points import CutPoints
+    from offsite.training.heads.ordinal import GradeHead
 
     cuts = CutPoints((0.4, 1.1, 2.7), 0.3, 0.0)
     head = GradeHead(3, 4)
