@@ -16,7 +16,7 @@ def sign(
 ) -> None:
     """Sign a package, before it is registered or sent.
 
-    Takes a package and a private key; adds SIGNATURE to the package, and prints the fingerprint
+    Takes a package and a private key; gives the package a file SIGNATURE, and prints the fingerprint
     of the key: tell it to whoever shall trust it, by another way than the package's.
 
     Example: offsite model sign package --key signing.pem

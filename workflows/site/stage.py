@@ -1,6 +1,7 @@
 """A site, from its cohort table to a new package (and version)."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from offsite.errors import InputError
 from offsite.locks import writing
 from offsite.preprocessing.cohort.table import load_cohort
+from offsite.training.prediction.items import Item
 from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
 from offsite.workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
@@ -73,12 +75,13 @@ def calibrate(
     """
     check_site_name(site)
     store = _store_of(model, tracking_uri) if register else None
-    with writing(output), running.opened_model(model, tracking_uri, keys) as package:
-        check_own(report_path(output))
+    with running.opened_model(model, tracking_uri, keys) as package, ExitStack() as held:
         if refit:
             check_can_refit(package)
-        where = running.device_named(device)
-        cases = _predicted(package, cohort, site, output, where, workers, refit)
+        where, listed = running.device_named(device), _listed(package, cohort, site, output)
+        held.enter_context(writing(output))  # what is refused leaves no folder
+        check_own(report_path(output))
+        cases = _predicted(package, *listed, output, where, workers, refit)
         done = calibrate_site(package, cases, site, refit=refit)
         write_own_json(report_path(output), done.report)
         if done.record is None:
@@ -90,19 +93,10 @@ def calibrate(
         return Calibrated(done.report, made, version)
 
 
-def _predicted(
-    package: Package,
-    cohort: Path,
-    site: str,
-    output: Path,
-    device: str,
-    workers: int,
-    embedded: bool,
-) -> LocalCases:
-    """The site's cases of the table, all of them predicted; ``embedded``: with their embeddings."""
-    predictor = running.predictor_for(package, device)
-    if embedded:
-        predictor = WithEmbedding(predictor)
+def _listed(
+    package: Package, cohort: Path, site: str, output: Path
+) -> tuple[tuple[Item, ...], list[str]]:
+    """The site's cases of the table and their labels, blank where there is none."""
     given = load_cohort(cohort, package.record.classes)
     rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
     known = {(path, patient): label for path, patient, label in rows}
@@ -117,6 +111,22 @@ def _predicted(
         )
     labels = [known[item.path, item.patient] for item in items]
     check_enough_labels(sum(label != "" for label in labels), site)
+    return items, labels
+
+
+def _predicted(
+    package: Package,
+    items: tuple[Item, ...],
+    labels: list[str],
+    output: Path,
+    device: str,
+    workers: int,
+    embedded: bool,
+) -> LocalCases:
+    """The cases, all of them predicted; ``embedded``: with their embeddings."""
+    predictor = running.predictor_for(package, device)
+    if embedded:
+        predictor = WithEmbedding(predictor)
     options = BatchOptions(output=output / PREDICTIONS, workers=workers)
     outcome = run_batch(package, predictor, Inputs(items), options, device)
     if outcome.exit_code == INTERRUPTED:
