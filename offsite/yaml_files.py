@@ -8,6 +8,8 @@ import yaml
 
 from offsite.errors import InputError
 
+_MOST_NODES = 1_000_000
+
 
 def parse_yaml(text: str, file: str | Path | None = None) -> Any:
     """Read one YAML document.
@@ -33,7 +35,9 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
     offsite.errors.InputError: row 1: 'a' is there twice. Keep the one that is right
     """
     try:
-        return yaml.load(text, Loader=_Strict)  # noqa: S506 -- a SafeLoader
+        value = yaml.load(text, Loader=_Strict)  # noqa: S506 -- a SafeLoader
+        _check_size(value)
+        return value
     except InputError as error:
         error.file = None if file is None else str(file)
         raise
@@ -48,6 +52,24 @@ def parse_yaml(text: str, file: str | Path | None = None) -> Any:
         ) from error
 
 
+def _check_size(value: Any) -> None:
+    """Refuse what short text makes huge by naming itself again and again (``*anchor``)."""
+    waiting, nodes = [value], 0
+    while waiting:
+        node = waiting.pop()
+        nodes += 1
+        if nodes > _MOST_NODES:
+            raise InputError(
+                "its anchors make more than it can hold",
+                code="not_yaml",
+                remedy="Write the values out",
+            )
+        if isinstance(node, dict):
+            waiting += [*node.keys(), *node.values()]
+        elif isinstance(node, list | tuple | set):
+            waiting += node
+
+
 class _Strict(yaml.SafeLoader):
     """The safe loader, but what it would read as something else is refused."""
 
@@ -56,7 +78,7 @@ class _Strict(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag.endswith((":bool", ":null")):
                 raise _quote(key, "a key that YAML takes for true, false or nothing")
-            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+            if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
                     raise InputError(
                         f"'{key.value}' is there twice",

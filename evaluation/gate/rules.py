@@ -7,6 +7,7 @@ import pydantic
 from pydantic import Field
 
 from offsite.errors import InputError
+from offsite.files import check_plain
 from offsite.settings import Settings
 from offsite.yaml_files import parse_yaml
 
@@ -129,6 +130,7 @@ def load_rules(path: str | Path) -> GateSettings:
     file = Path(path)
     remedy = "docs/gate.md shows a file with every rule"
     try:
+        check_plain(file)  # a pipe or device would be read for ever
         if file.stat().st_size > _LARGEST:
             raise InputError("too large for a rules file", file=file, remedy=remedy)
         content = parse_yaml(file.read_text(encoding="utf-8"), file)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
@@ -101,6 +102,10 @@ def _of_parquet(file: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise _not_a_table(file, error) from error
     rows.index = pd.RangeIndex(2, len(rows) + 2)
+    for name in rows.columns:
+        if rows[name].map(lambda cell: isinstance(cell, bytes | list | dict | np.ndarray)).any():
+            problem = f"column {name} holds lists or bytes, and no text or numbers"
+            raise InputError(problem, file=file, code="not_a_table", remedy=_SAVE_AS)
     return rows
 
 
@@ -108,8 +113,10 @@ def _of_csv(file: Path, known: Sequence[str]) -> tuple[pd.DataFrame, str]:
     """The cells, and what separates them."""
     text = _text(file)
     body = re.sub(r"\A(?:[ \t]*\r?\n)+", "", text)
+    said = re.match(r'"?sep=([,;\t])"?[,;\t]*\r?\n', body)  # a line for spreadsheets alone
+    body = body[said.end() :] if said else body
     above = text[: len(text) - len(body)].count("\n")
-    separator = _separator(body, known)
+    separator = said[1] if said else _separator(body, known)
     try:
         cells = pd.read_csv(
             io.StringIO(body, newline=""),
@@ -152,7 +159,8 @@ def _text(file: Path) -> str:
         raise _encoding(file, "its text is not UTF-8", None if wide else row) from error
     if "\0" in text:
         raise _encoding(file, "it holds zero bytes, as UTF-16 without its mark does", None)
-    return text
+    # Line ends of old Macintoshes; beside others a lone one stands within a cell.
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def _separator(text: str, known: Sequence[str]) -> str:

@@ -9,6 +9,10 @@ import pandas as pd
 
 EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 SPLITS = {"train": "train", "val": "val", "test": "test"}
+_SPLIT_WORDS = {
+    "train", "training", "val", "valid", "validation", "dev", "tune", "tuning", "test", "testing",
+    "held_out", "held-out", "holdout",
+}  # fmt: skip
 ROLES = {
     "training": "training",
     "held_out": "held_out",
@@ -21,6 +25,8 @@ ROLES = {
 
 # Words that stand for a missing value; as a patient they would make one person of many.
 _MISSING = """
+unbekannt keine inconnu desconocido sconosciuto onbekend nieznany neznámý okänd ukjent tuntematon
+неизвестно 不明 未知
 na n/a n.a. n.a #n/a #na nan nat null <null> (null) none <none> nil <na> blank (blank)
 unknown unk n/k missing undefined unspecified unnamed tbd xxx ? ?? ??? - -- --- – — . .. ...
 anonymous anonymized anonymised anon deidentified de-identified
@@ -33,12 +39,27 @@ MISSING = frozenset(_MISSING.split()) | {
     "no name",
     "no id",
 }
-_SHORTENED = re.compile(r"[+-]?\d+(?:[.,]\d+)?e[+-]\d+", re.IGNORECASE)
+_SHORTENED = re.compile(r"[+-]?(?:\d+e[+-]\d+|\d+[.,]\d+\s*e\s*[+-]?\d+)", re.IGNORECASE)
+# Letters of other scripts that look like those of known columns.
+_LOOKALIKES = str.maketrans("іıаеоресѕухԁмкαεοιτρν", "iiaeopecsyxdmkaeoitpv")
 
 # Other names of columns that would be passed over in silence; they are asked about instead.
 _OTHER_NAMES = {
     "eye": ("eyes", "laterality", "eyeside", "sideofeye"),
-    "split": ("splits", "partition", "splitname"),
+    "split": (
+        "splits",
+        "partition",
+        "splitname",
+        "set",
+        "subset",
+        "datasetsplit",
+        "datasplit",
+        "istest",
+        "istrain",
+        "isval",
+        "traintest",
+        "trainvaltest",
+    ),
     "site_role": ("role", "siteroles", "siterole", "sitetype"),
     "mpp": ("mpps", "mppum", "umperpx", "umperpixel", "micronsperpixel", "mppx", "mppy"),
     "slide": ("slides",),
@@ -97,10 +118,25 @@ def column_names(names: Iterable[str], known: Sequence[str]) -> tuple[list[str],
     meant = {other: name for name in known for other in (name, *_OTHER_NAMES.get(name, ()))}
     unclear = {}
     for name in read:
-        near = meant.get(re.sub(r"[\W_]+", "", plain(name)))
+        seen = plain(name).translate(_LOOKALIKES)
+        near = meant.get(re.sub(r"[\W_]+", "", seen))
         if near and name not in known and near not in read:
             unclear[name] = near
     return read, unclear
+
+
+def columns_of_splits(rows: pd.DataFrame) -> list[str]:
+    """Return the columns of text of which every cell is a word for a split, by whatever name.
+
+    >>> columns_of_splits(pd.DataFrame({"usage": ["Training", "test", ""], "ward": ["a", "b", "c"]}))
+    ['usage']
+    """
+    found = []
+    for name in rows.columns:
+        words = {plain(cell) if isinstance(cell, str) else "?" for cell in rows[name].unique()}
+        if len(words - {""}) > 1 and words <= _SPLIT_WORDS | {""}:
+            found.append(str(name))
+    return found
 
 
 def read_words(cells: pd.Series, words: Mapping[str, str]) -> tuple[pd.Series, np.ndarray]:

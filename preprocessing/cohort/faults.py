@@ -1,6 +1,7 @@
 """Faults of a cohort table: each names its row, column and remedy."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
         values = table[column]
         unsafe = (
             values.str.contains(r"[\x00-\x1f\x7f]", regex=True)
+            | ((column == "patient") & values.map(_has_unseen))
             | (values.map(lambda name: len(name.encode())) > MAX_NAME_LENGTH)
             | ((column == "slide") & values.str.contains(r"[/\\]|^\.", regex=True))
             | ((column == "site") & values.str.startswith("_"))
@@ -104,6 +106,11 @@ def unsafe_names(table: pd.DataFrame, file: Path) -> list[InputError]:
         problem = f"{what} cannot be used as a name"
         faults += faults_at(rows, file, column, problem, remedy, table, "unsafe_name")
     return faults
+
+
+def _has_unseen(name: str) -> bool:
+    """Whether letters of a name cannot be seen, so that two names look like one."""
+    return not name.isascii() and any(unicodedata.category(letter) == "Cf" for letter in name)
 
 
 def implausible_scales(table: pd.DataFrame, file: Path) -> list[InputError]:

@@ -22,11 +22,18 @@ def missing_images(table: pd.DataFrame, file: Path) -> list[InputError]:
     listing = cache(_listing)
     faults: list[InputError] = []
     for row, image in enumerate(table["image"]):
-        if not image or (file.parent / image).exists():
+        if not image or _exists(file.parent / image):
             continue
         code, problem, remedy = _reason(file.parent, image, listing)
         faults += faults_at([row], file, "image", problem, remedy, table, code)
     return faults
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be, or not to be looked at
+        return False
 
 
 def _reason(root: Path, image: str, listing: _Listing) -> tuple[str, str, str]:
@@ -48,7 +55,7 @@ def _similar(root: Path, image: str, listing: _Listing) -> str | None:
     folder = root
     parts: list[str] = []
     for part in Path(image).parts:
-        name = part if (folder / part).exists() else listing(folder).get(_key(part))
+        name = part if _exists(folder / part) else listing(folder).get(_key(part))
         if name is None:
             return None
         folder, parts = folder / name, [*parts, name]

@@ -12,7 +12,7 @@ from offsite.preprocessing.cohort import faults as of
 from offsite.preprocessing.cohort.missing_images import missing_images
 from offsite.tables.faults import faults_at, no_names
 from offsite.tables.reading import TextTable, read_table
-from offsite.tables.words import EYES, SPLITS, read_numbers, read_words, tidy
+from offsite.tables.words import EYES, SPLITS, columns_of_splits, read_numbers, read_words, tidy
 
 TEXT = (*of.REQUIRED, "slide", "split", "eye", "scanner")
 COLUMNS = (*TEXT, "mpp")
@@ -127,6 +127,8 @@ def read_cohort(
     file = Path(path)
     source = read_table(file, COLUMNS)
     _check_columns(source.rows, file, labels_required)
+    if "split" not in source.rows:
+        _check_no_split(source.rows, file)
     table, faults = _normalise(source, file)
     if classes is not None:
         known = {tidy(name): name for name in classes}
@@ -158,6 +160,19 @@ def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> No
             file=file,
             remedy="Rename or add them; docs/cohort.md shows an example",
             code="missing_column",
+        )
+
+
+def _check_no_split(rows: pd.DataFrame, file: Path) -> None:
+    """Refuse a table whose split stands under another name: it would be divided anew."""
+    others = columns_of_splits(rows.drop(columns=list(of.REQUIRED), errors="ignore"))
+    if others:
+        raise InputError(
+            f"column '{others[0]}' looks like the split, and none is called 'split'",
+            file=file,
+            row=1,
+            code="unclear_column",
+            remedy="Call it split; if it is none, add a column split with blank cells",
         )
 
 

@@ -86,6 +86,8 @@ def in_folder(where: str, written: str, folder: Path) -> Cohort:
 def in_file(where: str, written: str, folder: Path) -> Cohort:
     text = table(folder, ROWS).read_text()
     lines = text.splitlines()
+    plain = pd.DataFrame(ROWS)
+    of_lists, of_bytes = plain.assign(patient=[["p"]] * 3), plain.assign(patient=[b"p"] * 3)
     name, data = {
         "commas": ("c.csv", text.encode()),
         "semicolons": ("c.csv", text.replace(",", ";").encode()),
@@ -96,6 +98,10 @@ def in_file(where: str, written: str, folder: Path) -> Cohort:
         "UTF-8 with a mark": ("c.csv", text.encode("utf-8-sig")),
         "UTF-16 with a mark": ("c.csv", text.encode("utf-16")),
         "Windows line ends": ("c.csv", text.replace("\n", "\r\n").encode()),
+        "old Macintosh line ends": ("c.csv", text.replace("\n", "\r").encode()),
+        "a first line sep=,": ("c.csv", f"sep=,\r\n{text}".encode()),
+        "a .parquet of lists": ("c.parquet", of_lists.to_parquet()),
+        "a .parquet of bytes": ("c.parquet", of_bytes.to_parquet()),
         "blank lines": ("c.csv", "\n\n".join(["", *lines, ""]).encode()),
         "rows of separators only": ("c.csv", "\n,,,,,,,,\n".join([*lines, ""]).encode()),
         "Latin-1": ("c.csv", text.replace("north", "nörth").encode("latin-1")),

@@ -150,7 +150,9 @@ class CaseFiles:
 
 
 def _is_damaged(file: Path) -> bool:
-    """Whether a record holds no JSON any more: another tool's would."""
+    """Whether a record holds no JSON any more, beside what a case has; another tool's would."""
+    if not any((file.parent / name).is_file() for name in (*_NAMES, "index.html")):
+        return False
     try:
         read_json(file)
     except ValueError:
