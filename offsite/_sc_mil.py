@@ -29,7 +29,7 @@ class SCMIL:
 
     It is the training of `offsite train`, on arrays: the same data, settings and seed give the
     same weights. Of the patients 15 % are set aside to choose the epoch whose weights are kept
-    and to calibrate the package; none is kept for a test, so measure it on other bags.
+    (with fewer than ten of a class the last one is) and to calibrate the package; none is kept for a test, so measure it on other bags.
 
     Parameters
     ----------

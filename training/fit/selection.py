@@ -15,7 +15,7 @@ _LOG = logging.getLogger("offsite.training")
 def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     """Return the classes without a validation item, and warn of them; none where nothing validates.
 
-    Weights are then selected by the other classes alone.
+    Epochs are then compared by the other classes alone, if at all (`Selection`).
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def classes_not_validated(labels: np.ndarray, classes: Sequence[str]) -> list[st
     if not len(labels) or not missing:
         return []
     _LOG.warning(
-        "no validation item is of class %s: weights are selected without it", ", ".join(missing)
+        "no validation item is of class %s: nothing tells how well it is learnt",
+        ", ".join(missing),
     )
     return missing
 
