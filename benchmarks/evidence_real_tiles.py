@@ -39,6 +39,9 @@ FURTHER_RATIOS = (5, 1)
 FURTHER_SEEDS = TEST_SEEDS[:5]
 RIVALS = ("balanced_sampling", "ldam_drw", "balanced_views")
 METHODS = ("sc_mil", *RIVALS)
+WIDTHS = {"colour": 24, "structure": 123, "last": 640, "top": 1280, "all": 1632}
+"""Encoders by the numbers of a tile; the recipe and the rates are those of 640."""
+WIDTH_SEEDS = TEST_SEEDS[:4]
 LESS = {"sc_mil, raw inputs": {"inputs": "none"}}
 """SC-MIL with one ingredient less; another is `balanced_views`, its batches without contrast."""
 TRIAL_SEEDS = range(6)
@@ -108,18 +111,28 @@ def main() -> None:
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
     if given.stage == "test":
         rates = own_rates(tried)
-        cells = [
-            cell_of(name, ratio, seed, rates[name.split(",")[0]], model)
-            for ratios, seeds in ((RATIOS, TEST_SEEDS), (FURTHER_RATIOS, FURTHER_SEEDS))
-            for seed in seeds for ratio in ratios
-            for name, model in ({method: {} for method in METHODS} | LESS).items()
+        everything = {method: {} for method in METHODS} | LESS
+
+        def compared(ratios: tuple[int, ...], seeds: range) -> list[Cell]:
+            return [
+                cell_of(name, ratio, seed, rates[name.split(",")[0]], model)
+                for seed in seeds for ratio in ratios for name, model in everything.items()
+            ]  # fmt: skip
+
+        widths = [
+            cell_of(method, SETTLING_RATIO, seed, rates[method], {}, encoder)
+            for seed in WIDTH_SEEDS for encoder in WIDTHS for method in METHODS
         ]  # fmt: skip
-        table = run_cells(given.out, cells, run, given.minutes, 1)
-        parts += comparison(table)
-        if len(table) < len(cells):
-            parts.append(
-                f"{len(table)} of {len(cells)} cells have been run; the command runs the others."
-            )
+        main_cells = compared(RATIOS, TEST_SEEDS)
+        further_cells = compared(FURTHER_RATIOS, FURTHER_SEEDS)
+        table, by_encoder, further = (
+            run_cells(given.out, cells, run, given.minutes, 1)
+            for cells in (main_cells, widths, further_cells)
+        )
+        parts += comparison(pd.concat([table, further])) + by_width(by_encoder)
+        wanted = len(main_cells) + len(widths) + len(further_cells)
+        if (done := len(table) + len(by_encoder) + len(further)) < wanted:
+            parts.append(f"{done} of {wanted} cells have been run; the command runs the others.")
     parts += settling(tried)
     if given.stage == "trials":
         cells = [
@@ -156,6 +169,30 @@ def settling(tried: pd.DataFrame) -> list[str]:
         f" {SETTLING_SEEDS[-1]}, mean of AUROC and macro-F1 at A",
         markdown(shown.rename_axis("method")),
     ]
+
+
+def by_width(table: pd.DataFrame) -> list[str]:
+    """Return the table of encoders: means over the sites and seeds."""
+    rows = {}
+    for encoder, numbers in WIDTHS.items():
+        part = table[table["encoder"] == encoder]
+        if part.empty:
+            continue
+        cells = {}
+        for method in METHODS:
+            of = part[part["method"] == method]
+            means = [
+                of[[f"{s}_{m}" for s in SITES]].to_numpy().mean() for m in ("auroc", "macro_f1")
+            ]
+            cells[method] = " / ".join(f"{mean:.3f}" for mean in means) if len(of) else "–"
+        whitened = f"{int((part['directions'] > 0).sum())} of {len(part)}"
+        rows[f"{encoder}, {numbers}"] = {
+            **cells,
+            "whitened": whitened,
+            "seeds": part["seed"].nunique(),
+        }
+    title = f"## Encoders, ratio {SETTLING_RATIO}: AUROC / macro-F1, mean of the sites"
+    return [title, markdown(pd.DataFrame(rows).T.rename_axis("encoder, numbers"))]
 
 
 def trials_told(table: pd.DataFrame) -> list[str]:
