@@ -22,7 +22,6 @@ ACCENT = "#0b5c73"
 # Dark to light, so that the order survives a grey printer; lines differ in dashes as well.
 SERIES = ("#0b5c73", "#b3541e", "#5b6770", "#7a9a2b", "#8a5a9e", "#2f8fb0", "#c08a1e", "#333333")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), (0, (1, 2)))
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<")
 WIDTH_IN = 7.6
 
 _STYLE: Any = {

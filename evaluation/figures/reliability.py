@@ -8,7 +8,8 @@ from offsite.evaluation.figures.drawing import ACCENT, INK, QUIET, RULE, Figure
 
 _CAPTION = (
     "Observed share against predicted probability, in bins of equal size. The grey band is what a "
-    "perfectly calibrated model would show with as few images; dots outside it are not noise."
+    "perfectly calibrated model would show with as few images: about one dot in twenty lies outside "
+    "it by chance."
 )
 
 

@@ -13,7 +13,6 @@ from offsite.files import changed_file, read_json, write_text
 from offsite.tables.cells import as_it_was, harmless
 
 RECORD = "evaluation.json"
-SUMMARIES = ("_pooled", "_worst", "_gap", "_chosen")
 
 
 @dataclass(frozen=True, kw_only=True)
