@@ -18,6 +18,8 @@ PENALTIES = (0.01, 0.1, 1.0)
 """Inverse strengths (C); each way of reading has its best."""
 LEAST_GAIN = 0.05
 """Share of its loss by which whitening has to be better than reading instances as they are."""
+MOST_BAGS = 500
+"""Bags that the stand-in looks at: more would take longer and hardly tell more."""
 _HIGH = 0.9
 _LEAST_SHARE = 1e-3  # a class that the fitted folds lack is given this much
 
@@ -39,6 +41,23 @@ class Choice:
     whitened: bool
     losses: dict[str, float]
     reason: str
+
+
+def enough_bags(labels: np.ndarray, most: int = MOST_BAGS) -> np.ndarray:
+    """Return the numbers of at most ``most`` bags, of the largest classes fewer than there are.
+
+    Examples
+    --------
+    >>> some = enough_bags(np.array([0] * 90 + [1] * 10 + [2] * 4), most=34)
+    >>> np.bincount(np.array([0] * 90 + [1] * 10 + [2] * 4)[some]).tolist()
+    [20, 10, 4]
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    before = np.empty(len(labels), np.int64)  # bags of its class that come before each
+    for c in np.unique(labels):
+        members = order[labels[order] == c]
+        before[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(before[order], kind="stable")][:most])
 
 
 def bag_statistics(bag: np.ndarray) -> np.ndarray:

@@ -8,13 +8,13 @@ import numpy as np
 
 from offsite.pathology.bags import BagTable
 from offsite.pathology.features.store import FeatureStore
-from offsite.pathology.input_choice import Choice, bag_statistics, choose
+from offsite.pathology.input_choice import Choice, bag_statistics, choose, enough_bags
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.whitening import Moments, Whitening, whitening
 from offsite.training.devices import distributed
 
 _LEAST_SCALE = 0.1
-_MOST_ROWS = 200_000  # of all slides: the covariance of 2,560 numbers takes a minute of them
+_MOST_ROWS = 50_000  # of all slides: the covariance of 2,560 numbers takes seconds of them
 _MOST_OF_BAG = 512
 
 
@@ -80,6 +80,11 @@ def fit_inputs(
     each = max(_MOST_ROWS // len(slides), 1)
     moments = Moments.of(_every_so_many(store.rows(slide), each) for slide in slides)
     plain = Inputs(moments.mean, standardising(moments), facts={"inputs": "none"})
+    narrow = store.dimensions <= settings.directions
+    if settings.inputs == "auto" and narrow:
+        # All directions would be kept, the last too, which hardly vary by chance alone.
+        why = f"{store.dimensions} numbers are no more than {settings.directions} directions"
+        return replace(plain, facts={**plain.facts, "because": why})
     if settings.inputs == "none":
         return plain
     found = whitening(moments, plain.scale, settings.directions, settings.whitening_power)
@@ -106,12 +111,14 @@ def _chosen(
     store: FeatureStore, training: BagTable, patients: Sequence[str], plain: Inputs, other: Inputs
 ) -> Choice:
     statistics = []
-    for slides in training.slides:
+    some = enough_bags(training.labels)
+    for slides in (training.slides[bag] for bag in some):
         each = max(_MOST_OF_BAG // len(slides), 1)
         rows = np.concatenate([_every_so_many(store.rows(slide), each) for slide in slides])
         statistics.append([bag_statistics(inputs.read(rows)) for inputs in (plain, other)])
     read_plain, read_other = (np.stack(rows) for rows in zip(*statistics, strict=True))
-    return choose(read_plain, read_other, training.labels, patients)
+    named = [patients[bag] for bag in some]
+    return choose(read_plain, read_other, training.labels[some], named)
 
 
 def _every_so_many(rows: np.ndarray, most: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from offsite.pathology.input_choice import bag_statistics, choose
+from offsite.pathology.input_choice import bag_statistics, choose, enough_bags
 
 
 def stats(seed, found_in, width=40, bags=48):
@@ -37,6 +37,15 @@ def test_instances_are_left_as_they_are_unless_whitening_gains_something():
     assert not same.whitened
     assert same.losses["none"] == same.losses["whitened"]
     assert "5%" in same.reason
+
+
+def test_of_many_bags_those_of_rare_classes_are_all_looked_at():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [900, 80, 7]))
+    some = enough_bags(labels)
+    assert len(set(some.tolist())) == 500
+    assert np.bincount(labels[some]).tolist() == [413, 80, 7]
+    assert enough_bags(labels[:300]).tolist() == list(range(300))
+    np.testing.assert_array_equal(some, enough_bags(labels))
 
 
 def test_patients_are_left_out_whole():

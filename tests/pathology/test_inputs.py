@@ -23,7 +23,7 @@ def slides(seed=0, count=24):
     rows = []
     for label in labels:
         drawn = rng.normal(size=(int(rng.integers(30, 60)), WIDTH)) * lengths
-        drawn[:8, -1] += 1.5 * label
+        drawn[:8, 7] += 10 * lengths[7] * label
         rows.append((drawn @ turned).astype(np.float16))
     return rows, labels
 
@@ -64,15 +64,23 @@ def test_what_the_network_reads_is_what_was_fitted(power):
 
 
 def test_auto_takes_what_tells_left_out_patients_better_and_says_both_losses():
-    inputs = fitted({"inputs": "auto"})
+    asked = {"inputs": "auto", "directions": 8}
+    inputs = fitted(asked)
     assert inputs.facts["inputs"] == "whitened"
+    assert len(inputs.directions) == 8
     assert inputs.facts["losses"]["whitened"] < inputs.facts["losses"]["none"]
     assert "left out" in inputs.facts["because"]
-    assert fitted({"inputs": "auto"}).facts == inputs.facts
-    told = fitted({"inputs": "auto"}, patients=["a"] * 16 + ["b"] * 8).facts
+    assert fitted(asked).facts == inputs.facts
+    told = fitted(asked, patients=["a"] * 16 + ["b"] * 8).facts
     assert told["inputs"] == "none"
     assert "one training patient" in told["because"]
     assert fitted({"inputs": "none"}).directions is None
+
+
+def test_auto_leaves_instances_of_few_numbers_as_they_are_and_says_so():
+    inputs = fitted({"inputs": "auto", "directions": WIDTH})
+    assert inputs.directions is None
+    assert inputs.facts["because"] == "10 numbers are no more than 10 directions"
 
 
 def test_a_whitened_model_is_loaded_with_its_directions_and_answers_alike(tmp_path):
