@@ -117,3 +117,15 @@ def test_the_first_threshold_on_the_page_is_the_one_that_ships(tmp_path: Path) -
     assert caption is not None
     assert f"threshold {shown.loc[PACKAGED, 'threshold']:.3f}" in caption.group(1)
     assert f"sensitivity {shown.loc[PACKAGED, 'value']:.2f}" in told
+
+
+def test_sites_of_too_few_patients_are_told_as_such_and_accused_of_nothing(tmp_path: Path) -> None:
+    rows = predictions(away=np.array([0.01, 0.01, 0.98]))
+    number = rows.table["patient"].str.rsplit("-", n=1).str[-1].astype(int)
+    few = rows.select(((rows.table["split"] != "test") | (number < 20)).to_numpy())
+    made = evaluate(few, tmp_path / "e", SETTINGS)
+    told = summary_of(made).replace("\u202f", " ")
+    assert "for ill, on too few patients to judge." in told
+    for accusation in ("it calls everyone", "At away the model", "Over-referral", "Calibration"):
+        assert accusation not in told
+    assert pd.read_csv(made.folder / "alarms.csv").empty
