@@ -71,7 +71,7 @@ def _joined(job: Job, name: str, table: Path, parts: int) -> pd.DataFrame:
         rows = rows.sort_values("slide", key=lambda slides: slides.map(order), kind="stable")
         with replacing_own(table) as temporary:
             rows.to_csv(temporary, index=False, lineterminator="\n")
-    return pd.read_csv(table)
+    return pd.read_csv(table, dtype={"slide": str, "site": str}, keep_default_na=False)
 
 
 def make_extra(
