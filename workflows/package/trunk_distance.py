@@ -21,7 +21,7 @@ def stats_of(sums: RowSums) -> FeatureStats:
     Examples
     --------
     >>> stats = stats_of(RowSums.of(np.array([[1.0], [3.0]]), np.zeros(2, int), np.ones(2), 1))
-    >>> stats.counts.tolist(), stats.means.tolist(), stats.within.tolist()
+    >>> stats.counts.tolist(), stats.means.tolist(), stats.within.round(6).tolist()
     ([2], [[2.0]], [[2.0]])
     """
     means = sums.sums / np.maximum(sums.weights, 1e-12)[:, None]
