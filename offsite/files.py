@@ -54,6 +54,14 @@ def is_plain_file(path: str | Path) -> bool:
         return False
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file, also behind a link; of a name that no system takes there is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def in_the_way(path: str | Path) -> InputError:
     """Make the error for something that offsite would have to overwrite and did not write."""
     return InputError(

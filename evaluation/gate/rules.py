@@ -134,7 +134,7 @@ def load_rules(path: str | Path) -> GateSettings:
         if file.stat().st_size > _LARGEST:
             raise InputError("too large for a rules file", file=file, remedy=remedy)
         content = parse_yaml(file.read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"cannot be read as YAML ({error})", file=file, remedy=remedy) from error
     try:
         return GateSettings.model_validate(content)

@@ -1,6 +1,8 @@
 """The predictions table: the only thing evaluation reads, whoever made it."""
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,8 +107,8 @@ def load_predictions(path: str | Path) -> Predictions:
         has another number of rows.
     """
     file = Path(path)
-    if file.is_dir():
-        file = file / "predictions.parquet"
+    with suppress(OSError, ValueError):  # a name that no system takes
+        file = file / "predictions.parquet" if file.is_dir() else file
     source = read_table(file, (*REQUIRED, ROLE, SLIDE_LABEL))
     return predictions_of(
         _with_numbers(source, file),
@@ -199,6 +201,15 @@ def _with_numbers(source: TextTable, file: Path) -> pd.DataFrame:
     """The rows with their probabilities as numbers; of CSV all cells are text."""
     table = source.rows
     for name in table.columns:
+        before = re.fullmatch(rf"({PROBABILITY_PREFIX}.+)\.\d+", name)
+        if before and before[1] in table.columns:
+            raise InputError(
+                f"column {before[1]} is there twice",
+                file=file,
+                row=1,
+                code="column_twice",
+                remedy="Keep the one that is right, and rename or remove the other",
+            )
         if not name.startswith(PROBABILITY_PREFIX):
             continue
         values, wrong = read_numbers(table[name], decimal_comma=source.decimal_comma)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.files import is_file
 from offsite.tables.words import column_names, plain
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -69,7 +70,7 @@ def read_table(file: Path, known: Sequence[str]) -> TextTable:
             code="spreadsheet",
             remedy="Save the sheet as CSV (UTF-8)",
         )
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(
             "there is no such table",
             file=file,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from offsite.errors import InputError, InputErrors
+from offsite.files import is_file
 from offsite.yaml_files import parse_yaml
 
 Model = TypeVar("Model")
@@ -65,7 +66,7 @@ def validate(values: dict[str, Any], model: type[Model], file: Path | None) -> M
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not is_file(file):
         raise InputError("no such settings file", file=file, remedy="Name an existing YAML file")
     if file.stat().st_size > MAX_BYTES:
         raise InputError("larger than 1 MiB", file=file, remedy="Settings are a short YAML mapping")
@@ -74,6 +75,10 @@ def _read(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(
             "its text is not UTF-8", file=file, code="encoding", remedy="Save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror})", file=file, remedy="Name a plain YAML file"
         ) from error
     values = parse_yaml(text, file)
     if not isinstance(values, dict):

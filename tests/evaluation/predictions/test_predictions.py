@@ -143,3 +143,23 @@ def test_selecting_takes_every_part_along(tmp_path: Path, table: pd.DataFrame) -
         assert one.table["image"].tolist() == ["c.png"]
         assert one.logits is not None
         assert one.logits.tolist() == [[4.0, 5.0]]
+
+
+@pytest.mark.parametrize("second", ["0.0", "0.5"])
+def test_a_class_that_is_there_twice_is_refused(
+    tmp_path: Path, table: pd.DataFrame, second: str
+) -> None:
+    file = tmp_path / "p.csv"
+    table.to_csv(file, index=False)
+    header, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([f"{header},prob_no", *(f"{row},{second}" for row in rows)]))
+    with pytest.raises(InputError) as error:
+        load_predictions(file)
+    assert error.value.code == "column_twice"
+
+
+def test_a_name_that_no_system_takes_is_no_table(tmp_path: Path) -> None:
+    for name in ("a" * 300 + ".csv", "a\0b.csv"):
+        with pytest.raises(InputError) as error:
+            load_predictions(tmp_path / name)
+        assert error.value.code == "no_table"
