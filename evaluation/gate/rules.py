@@ -134,7 +134,9 @@ def load_rules(path: str | Path) -> GateSettings:
         if file.stat().st_size > _LARGEST:
             raise InputError("too large for a rules file", file=file, remedy=remedy)
         content = parse_yaml(file.read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # also text that is not UTF-8, and names of no file
         raise InputError(f"cannot be read as YAML ({error})", file=file, remedy=remedy) from error
     try:
         return GateSettings.model_validate(content)

@@ -22,7 +22,7 @@ def header_spelling(bench: Bench) -> str:
 
 def label_spelling(bench: Bench) -> str:
     bench.make()
-    said = "is another spelling of 'normal'"
+    said = "is another spelling of '"
     bench.refused("cohort", "check", bench.root / "cohort.csv", saying=said)
     for number, name in enumerate(("normal", "Normal", "NORMAL")):
         (bench.root / "folders" / "north" / name).mkdir(parents=True)
