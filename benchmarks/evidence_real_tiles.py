@@ -243,8 +243,10 @@ def comparison(table: pd.DataFrame) -> list[str]:
     chosen = table[~table["method"].str.contains("raw")]
     whitened = (chosen["directions"] > 0).mean()
     seeds = np.unique(table["seed"])
+    by_ratio = table.groupby("ratio")["seed"].nunique()
+    told = [f"{count} of them at ratio {ratio}" for ratio, count in by_ratio.items()]
     parts.append(
-        f"Seeds {seeds[0]} to {seeds[-1]}, at ratios 5 and 1 the first five of them. Whitened inputs were chosen in {whitened:.0%} of the runs."
+        f"Seeds {seeds[0]} to {seeds[-1]} ({' and '.join(told)}). Whitened inputs were chosen in {whitened:.0%} of the runs."
         f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
     )
     return parts
