@@ -7,6 +7,7 @@ Where folders import one another in a circle, the arrow with the fewest imports 
 """
 
 import ast
+import math
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
@@ -156,8 +157,8 @@ def _rows(nodes: set[str], arrows: set[Arrow]) -> list[list[str]]:
 
 
 def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else 0.5
+    listed = list(values)  # in any order, which the sum must not depend on
+    return math.fsum(listed) / len(listed) if listed else 0.5
 
 
 def _box(label: str, x: float, y: float, width: float, colours: tuple[str, str]) -> str:

@@ -17,7 +17,7 @@ from offsite.pathology.features.file import (
 )
 from offsite.preprocessing.cohort.table import Cohort
 
-ONE_SITE = "unnamed"
+ONE_SITE = "all"
 # Made elsewhere: that all come from one encoder cannot be checked but by their width.
 _ORIGIN = FeatureOrigin(tile_px=0, mpp=0, tile_size_level0=0, encoder="arrays", encoder_digest="")
 

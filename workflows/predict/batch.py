@@ -109,6 +109,7 @@ def run_batch(
         except BaseException as error:
             status, fault = "failed", error
         counts = publication.write(finished=now() if status == "done" else "")
+        publication.tidy()
         facts = {**asdict(engine.tally), "device_idle_share": engine.tally.idle_share()}
         record.finish(status, (RESULTS, LINES, PATIENTS), counts=counts, timing=facts)
     if fault is not None:
@@ -218,6 +219,10 @@ class _Publication:
             order = write_worklist(records(), patients, self._folder, page, finished)
             write_cases(records(), order, self._folder, page)
         return counts_of(records())
+
+    def tidy(self) -> None:
+        """Leave nothing behind but results."""
+        self._files.tidy()
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the record of each input, as far as this run vouches for it."""

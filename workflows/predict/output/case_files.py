@@ -1,13 +1,16 @@
 """The folder of each case, and how a later run knows that it need not be done again."""
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from offsite.files import (
+    BOOKKEEPING,
     digest_of,
     file_digest,
     in_the_way,
@@ -23,6 +26,7 @@ from offsite.training.prediction.contents import contents_of_siblings
 from offsite.training.prediction.items import Item
 
 RECORD = "case.json"
+_MAKING = f"{BOOKKEEPING}making"
 _PICTURES = {"image": "image.jpg", "thumbnail": "thumb.jpg"}
 # What a case may hold, for where its record is damaged.
 _NAMES = (*_PICTURES.values(), "overlay.png", "heatmap.png", "heatmap.geojson.gz")
@@ -75,6 +79,7 @@ class CaseFiles:
         folder = self.folder(item)
         if not all((folder / name).is_file() for name in record["files"].values()):
             return None
+        self._discard(item)
         self._confirmed[item.case] = key
         return record
 
@@ -96,8 +101,7 @@ class CaseFiles:
         folder = self.folder(item)
         self._make_room(item)
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self.root, prefix=".writing-") as staging:
-            staged = Path(staging)
+        with self._staged(item) as staged:
             files = {kind: _PICTURES[kind] for kind in pictures}
             for kind, content in pictures.items():
                 write_bytes(staged / _PICTURES[kind], content)
@@ -107,11 +111,41 @@ class CaseFiles:
             written = {name: file_digest(staged / name) for name in files.values()}
             record = {**record, "files": files, "written": written}
             # Before the files: what no record names is not ours, and would not be replaced.
-            write_json(folder / RECORD, record)
-            for name in written:
+            write_json(staged / RECORD, record)
+            for name in (RECORD, *written):
                 (staged / name).replace(folder / name)
         self._confirmed[item.case] = record["key"]
         return record
+
+    def tidy(self) -> None:
+        """Remove the place where cases are made, once none is."""
+        with suppress(OSError):  # not there, or another part is at work
+            (self.root / _MAKING).rmdir()
+
+    @contextmanager
+    def _staged(self, item: Item) -> Iterator[Path]:
+        """Yield an empty folder to make a case in.
+
+        It has the case's name, so that what a killed run leaves is removed when the case is done
+        again, or found to be whole.
+        """
+        self._discard(item)
+        folder = self.root / _MAKING / item.case
+        while True:
+            with suppress(FileNotFoundError):  # another part may have tidied up just now
+                folder.mkdir(parents=True, exist_ok=True)
+                break
+        try:
+            yield folder
+        finally:
+            self._discard(item)
+
+    def _discard(self, item: Item) -> None:
+        folder = self.root / _MAKING / item.case
+        refuse_link(folder.parent)
+        if os.path.lexists(folder):
+            refuse_link(folder)
+            shutil.rmtree(folder)
 
     def _make_room(self, item: Item) -> None:
         """Remove what an earlier run wrote for the case, and nothing else.
