@@ -154,4 +154,4 @@ def test_the_first_stage_of_the_demo_runs_under_the_workflow(python: Path, desk:
     run(python, "-m", "offsite", "workflow", "run", "demo/pathology.yaml", "--",
         "workflow/tile.done", cwd=desk)  # fmt: skip
     rows = (desk / "demo/results/tiles.csv").read_text().splitlines()
-    assert len(rows) == 11
+    assert len(rows) == 17

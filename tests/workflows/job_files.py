@@ -57,8 +57,11 @@ def same_results(found: Path, wanted: Path) -> None:
             left.drop(columns="image", errors="ignore"),
             right.drop(columns="image", errors="ignore"),
         )
-    for file in sorted(other.features.glob("*.h5")):
-        assert (one.features / file.name).read_bytes() == file.read_bytes(), file.name
+    features = sorted((other.output / "features").glob("*.h5"))
+    assert features
+    for file in features:
+        kept = one.output / "features" / file.name
+        assert kept.read_bytes() == file.read_bytes(), file.name
     for cell in other.cells():
         run, reference = one.run_folder(cell), other.run_folder(cell)
         weights, expected = (load_file(at / "weights.safetensors") for at in (run, reference))

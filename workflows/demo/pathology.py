@@ -37,8 +37,7 @@ def write_demo(folder: Path) -> Path:
         "output": "results",
         "splits": {"held_out_sites": [HELD_OUT], "val": 0.2, "test": 0.45},
         "tiles": {"tile_px": TILE_PX},
-        # The default encoder sees more and takes several times as long; this is done in minutes.
-        "encoder": {"name": "structure_baseline", "tile_px": TILE_PX},
+        "encoder": {"tile_px": TILE_PX},
         "tracking": {"experiment": "demo pathology", "model": "demo-slides"},
         "cells": {"shards": 2},
     }

@@ -132,7 +132,7 @@ def test_either_distance_is_enough_and_both_are_told(package: Package) -> None:
     assert all(columns["trunk_percentile"] == 100 for columns, _ in found)
     assert all(decided.code is Code.OUT_OF_DISTRIBUTION for _, decided in found)
     only = [reasons for c, d in found if c["ood_percentile"] < 99 for reasons in d.reasons[:1]]
-    assert only[0] == "unlike the training images by what the trunk sees (percentile 100.0)"
+    assert only[0] == "unlike the training images by its features (percentile 100.0)"
 
 
 def test_unseen_images_of_the_training_sites_are_rarely_foreign(package: Package) -> None:

@@ -129,7 +129,7 @@ def _foreign(evidence: Evidence, limit: float) -> str:
     if percentile is not None and not percentile < limit:
         return f"unlike {evidence.known_images} (percentile {percentile:.1f})"
     if by_trunk is not None and not by_trunk < limit:
-        return f"unlike {evidence.known_images} by what the trunk sees (percentile {by_trunk:.1f})"
+        return f"unlike {evidence.known_images} by its features (percentile {by_trunk:.1f})"
     return ""
 
 
