@@ -131,8 +131,8 @@ def test_a_full_disk_is_named_and_room_is_enough_to_go_on(
 RUN = "runs/sc_mil/without-cedar/seed-0"
 # The file, what is removed so that its reader runs again, and the stage that its message names.
 DAMAGED = {
-    "tiles": ("tiles/aster-*.parquet", ("workflow/embed*.done", "features/*.h5"), "tile"),
-    "features": ("features/aster-*.h5", ("workflow/trained/**/*.done",), "embed"),
+    "tiles": ("tiles/aster-*.parquet", ("workflow/embed*.done", "features/*.h5"), "workflow tile"),
+    "features": ("features/aster-*.h5", ("workflow/trained/**/*.done",), "workflow embed"),
     "predictions": (f"{RUN}/predictions.parquet", (f"{RUN}/evaluation/report.html",), "train"),
     "weights": (f"{RUN}/weights.safetensors", ("workflow/registered.txt",), "train"),
     "table": (f"{RUN}/evaluation/per_site.csv", ("workflow/tracked.done",), "evaluate"),
@@ -158,7 +158,7 @@ def test_one_changed_bit_is_named_with_the_stage_that_mends_it(
     assert f"Run `offsite {stage}` again" in done.stdout, done.stdout[-4000:]
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
     target = results / RUN if stage == "evaluate" else finished
-    call = [sys.executable, "-m", "offsite", stage, str(target)]
+    call = [sys.executable, "-m", "offsite", *stage.split(), str(target)]
     subprocess.run(call, check=True, capture_output=True, env=ENVIRONMENT)
     again = workflow(finished)
     assert again.returncode == 0, again.stdout[-4000:]
