@@ -147,8 +147,8 @@ def remove_features(path: str | Path, *, recorded: bool) -> None:
     Parameters
     ----------
     recorded : bool
-        Whether the table of features names the file: one that is no HDF5 any more is then a
-        damaged one of ours.
+        Whether the table of features names the file: one that is no HDF5 any more, or still says
+        what offsite made it from, is then a damaged one of ours.
 
     Raises
     ------
@@ -163,9 +163,17 @@ def remove_features(path: str | Path, *, recorded: bool) -> None:
     try:
         read_features(file)
     except InputError as error:
-        if not (recorded and not h5py.is_hdf5(file)):
+        if not (recorded and (not h5py.is_hdf5(file) or _says_it_is_ours(file))):
             raise in_the_way(file) from error
     file.unlink(missing_ok=True)
+
+
+def _says_it_is_ours(path: Path) -> bool:
+    """Whether a file has all attributes that offsite writes; other tools' have none of them."""
+    try:
+        return bool(read_origin(path)[1])
+    except InputError:
+        return False
 
 
 def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:

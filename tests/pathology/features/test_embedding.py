@@ -1,3 +1,6 @@
+import shutil
+
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +103,38 @@ def test_only_stale_slides_are_embedded_again(cohort, tmp_path):
     other = ENCODER.model_copy(update={"mpp": 1.05})  # within tolerance, yet another encoder
     embed_cohort(cohort, root, tmp_path, other)
     assert (tmp_path / "s0.h5").stat().st_mtime_ns != stamps["s0"]
+
+
+@pytest.mark.parametrize("place", [0, 0.4, 0.6])
+def test_a_file_whose_signature_or_numbers_changed_by_a_bit_is_made_anew(
+    cohort, embedded, tmp_path, place
+):
+    out = tmp_path / "features"
+    shutil.copytree(embedded[0], out)
+    file = feature_path(out, "s0")
+    wanted = file.read_bytes()
+    damaged = bytearray(wanted)
+    damaged[int(place * (len(wanted) - 1))] ^= 1
+    file.write_bytes(damaged)
+    embed_cohort(cohort, cohort.path.parent, out, ENCODER, workers=1)
+    assert np.array_equal(
+        read_features(file).features, read_features(embedded[0] / "s0.h5").features
+    )
+
+
+def test_the_file_of_another_tool_stays_where_one_of_ours_was(cohort, embedded, tmp_path):
+    out = tmp_path / "features"
+    shutil.copytree(embedded[0], out)
+    file = feature_path(out, "s0")
+    file.unlink()
+    with h5py.File(file, "w") as other:
+        other["features"] = np.ones((4, 8), np.float32)
+        other["coords"] = np.zeros((4, 2), np.int64)
+        other["coords"].attrs["patch_size_level0"] = 512
+    before = file.read_bytes()
+    rows = embed_cohort(cohort, cohort.path.parent, out, ENCODER, workers=1)
+    assert file.read_bytes() == before
+    assert rows.loc[rows["slide"] == "s0", "code"].tolist() == ["not_ours"]
 
 
 def test_parts_together_are_the_whole(embedded, cohort, tmp_path):
