@@ -5,23 +5,20 @@ each class make logits of them, both fitted to the answers of patients that were
 construction.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from offsite.files import write_text
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import predict_all
 from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.slides_of_run import SlidesOfRun
-from offsite.training.fit.checkpoint import save_tensors
-from offsite.training.fit.result import FitResult, record
+from offsite.training.fit.from_sums import write_fit
+from offsite.training.fit.result import FitResult
 from offsite.training.heads.ridge import (
     RidgeSettings,
     folds_of,
@@ -31,7 +28,6 @@ from offsite.training.heads.ridge import (
 )
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_targets
-from offsite.training.run_folder import SUMS
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +94,7 @@ def fit_linear(
     ((slopes, starts),) = fit_targets(sums.weighted(), targets, [settings.penalties[strongest]])
     scale, shifts = fit_logits(left_out[strongest], labels, share)
     network.set_head(slopes * scale, starts * scale + shifts)
-    save_tensors(folder / "weights.safetensors", network.state_dict())
-    tensors = {name: torch.from_numpy(array) for name, array in sums.arrays().items()}
-    save_tensors(folder / SUMS, tensors)
-    lines = [json.dumps({"epoch": n, "scores": {"error": float(e)}}) for n, e in enumerate(errors)]
-    write_text(folder / "curves.jsonl", "\n".join(lines) + "\n")  # a line for each penalty
-    result = FitResult(folder / "weights.safetensors", None, None, 0, "fitted to sums")
-    record(folder, digest, result)
+    result = write_fit(folder, digest, network.state_dict(), sums.arrays(), errors)
     facts = {
         "penalty": settings.penalties[strongest],
         "errors_at_left_out_patients": [float(error) for error in errors],

@@ -7,7 +7,6 @@ too; a held-out site takes no part. Our construction; what it was tried against 
 docs/evidence/real_photographs.md.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from offsite.files import write_text
 from offsite.retina.inference import Graded
 from offsite.retina.linear.features import TrunkFeatures
 from offsite.retina.linear.settings import LinearSettings
 from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.of_run import RunPhotographs
-from offsite.training.fit.checkpoint import save_tensors
-from offsite.training.fit.result import FitResult, record
+from offsite.training.fit.from_sums import write_fit
+from offsite.training.fit.result import FitResult
 from offsite.training.heads.cut_points import fit_cut_points
 from offsite.training.heads.ridge import (
     folds_of,
@@ -33,7 +31,6 @@ from offsite.training.heads.ridge import (
 )
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_grades, together
-from offsite.training.run_folder import SUMS
 from offsite.training.trunk.network import folded_state
 from offsite.training.trunk.settings import TrunkReadingSettings
 from offsite.training.trunk.weights import content_digest, trunk_state
@@ -148,16 +145,10 @@ def fit_linear(
         grades, labels[both], n_classes, site_weights(photographs.sites[both], settings.site_share)
     )
     network.classifier.set_cut_points(cuts)
-    save_tensors(folder / "weights.safetensors", network.state_dict())
     site_names = [photographs.training_sites[number] for number in of_sites]
     row_weights = np.array([share[photographs.sites[train] == number][0] for number in of_sites])
     sums = SiteSums(tuple(site_names), tuple(of_sites.values()), row_weights)
-    tensors = {name: torch.from_numpy(array) for name, array in sums.arrays().items()}
-    save_tensors(folder / SUMS, tensors)
-    lines = [json.dumps({"epoch": n, "scores": {"error": float(e)}}) for n, e in enumerate(errors)]
-    write_text(folder / "curves.jsonl", "\n".join(lines) + "\n")  # a line for each penalty
-    result = FitResult(folder / "weights.safetensors", None, None, 0, "fitted to sums")
-    record(folder, digest, result)
+    result = write_fit(folder, digest, network.state_dict(), sums.arrays(), errors)
     facts = {
         "penalty": settings.penalties[strongest],
         "errors_at_left_out_patients": [float(error) for error in errors],

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offsite.workflows.commands.options import (
+    REFUSED,
     Keys,
     Overrides,
     RequireSignature,
     TrackingUri,
     job_of,
+    refusing,
     trusted_keys,
 )
 from offsite.workflows.commands.serve import serve
@@ -28,7 +30,6 @@ app = typer.Typer(
 )
 app.command()(sign)
 app.command()(serve)
-REFUSED = 4
 _Model = Annotated[
     str | None, typer.Argument(metavar="MODEL", help="Folder of a package, or models:/name@alias.")
 ]
@@ -231,16 +232,11 @@ def _one_of(argument: str | None, option: str | None) -> str:
 @contextmanager
 def _package(model: str, tracking_uri: str | None) -> Iterator[Path]:
     """The folder of a package while it is needed; a refused one ends the command, exit code 4."""
-    from offsite.workflows.console.messages import say
-    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict.running import opened_model
 
-    try:
+    with refusing():
         if model.startswith("models:/"):
             with opened_model(model, tracking_uri) as package:
                 yield package.path
         else:
             yield Path(model)
-    except ModelRefused as error:
-        say(f"The model is refused. {error}")
-        raise typer.Exit(REFUSED) from error

@@ -1,6 +1,7 @@
 """Arguments and options that several commands share: one spelling and one meaning each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from offsite.workflows.commands import completion
 
 if TYPE_CHECKING:
     from offsite.workflows.jobs.job import Job
+
+REFUSED = 4
 
 Config = Annotated[
     Path, typer.Argument(metavar="JOB", help="The job's configuration, a YAML file.")
@@ -75,6 +78,19 @@ def job_of(
 
     named = [f"{device_setting}={device}"] if device else []
     return Job.load(config, [*(overrides or ()), *named])
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Where a model is refused, say why and end the command with exit code 4."""
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.package.verification import ModelRefused
+
+    try:
+        yield
+    except ModelRefused as error:
+        say(f"The model is refused. {error}")
+        raise typer.Exit(REFUSED) from error
 
 
 def trusted_keys(required: bool, keys: Sequence[Path] | None) -> Sequence[Path] | None:

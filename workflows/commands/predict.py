@@ -8,8 +8,6 @@ import typer
 from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
 
-REFUSED = 4
-
 
 def predict(
     inputs: Annotated[
@@ -58,9 +56,8 @@ def predict(
 
     Example: offsite predict inbox -m models:/grader@champion -o results --site east
     """
-    from offsite.workflows.commands.options import cores, trusted_keys
+    from offsite.workflows.commands.options import cores, refusing, trusted_keys
     from offsite.workflows.console.messages import data, say
-    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict import running
     from offsite.workflows.predict.batch import BatchOptions
 
@@ -73,7 +70,7 @@ def predict(
         json_log=json_log,
     )
     keys = trusted_keys(require_signature, key)
-    try:
+    with refusing():
         if dry_run:
             counts = running.plan(
                 inputs,
@@ -97,9 +94,6 @@ def predict(
             batch_size=batch_size,
             keys=keys,
         )
-    except ModelRefused as error:
-        say(f"The model is refused. {error}")
-        raise typer.Exit(REFUSED) from error
     _tell(outcome.counts, json_log)
     if outcome.left_out and not json_log:
         say(f"{outcome.left_out}.")

@@ -5,9 +5,13 @@ from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import Keys, RequireSignature, TrackingUri, trusted_keys
-
-REFUSED = 4
+from offsite.workflows.commands.options import (
+    Keys,
+    RequireSignature,
+    TrackingUri,
+    refusing,
+    trusted_keys,
+)
 
 
 def serve(
@@ -36,22 +40,20 @@ def serve(
     Example: offsite model serve models:/grader@champion --images /data/incoming
     """
     from offsite.workflows.console.messages import say
-    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.predict.running import opened_model
     from offsite.workflows.server.application import run_server
     from offsite.workflows.serving import served_types
 
-    try:
-        with opened_model(model, tracking_uri, trusted_keys(require_signature, key)) as package:
-            say(f"http://{host}:{port}/invocations answers for images in {images}")
-            run_server(
-                package,
-                images,
-                served_types(package.record.classes),
-                host=host,
-                port=port,
-                most_bytes=int(max_mib * 2**20),
-            )
-    except ModelRefused as error:
-        say(f"The model is refused. {error}")
-        raise typer.Exit(REFUSED) from error
+    with (
+        refusing(),
+        opened_model(model, tracking_uri, trusted_keys(require_signature, key)) as package,
+    ):
+        say(f"http://{host}:{port}/invocations answers for images in {images}")
+        run_server(
+            package,
+            images,
+            served_types(package.record.classes),
+            host=host,
+            port=port,
+            most_bytes=int(max_mib * 2**20),
+        )

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-REFUSED = 4
-
 
 def sign(
     package: Annotated[Path, typer.Argument(metavar="PACKAGE", help="Folder of a package.")],
@@ -21,12 +19,8 @@ def sign(
 
     Example: offsite model sign package --key signing.pem
     """
-    from offsite.workflows.console.messages import say
+    from offsite.workflows.commands.options import refusing
     from offsite.workflows.package.signing import sign_package
-    from offsite.workflows.package.verification import ModelRefused
 
-    try:
+    with refusing():
         typer.echo(sign_package(package, key))
-    except ModelRefused as error:
-        say(f"The model is refused. {error}")
-        raise typer.Exit(REFUSED) from error

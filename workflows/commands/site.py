@@ -12,7 +12,7 @@ app = typer.Typer(
     help="calibrate: check a model with a hospital's cases, and fit its settings to the hospital.",
     no_args_is_help=True,
 )
-REFUSED, INTERRUPTED = 4, 130
+INTERRUPTED = 130
 
 
 @app.callback()
@@ -57,27 +57,24 @@ def calibrate(
 
     Example: offsite site calibrate annex.csv -m models:/grader@champion --site annex -o annex
     """
-    from offsite.workflows.commands.options import cores, trusted_keys
+    from offsite.workflows.commands.options import cores, refusing, trusted_keys
     from offsite.workflows.console.messages import say
-    from offsite.workflows.package.verification import ModelRefused
     from offsite.workflows.site.stage import calibrate as run
 
     try:
-        done = run(
-            cohort,
-            model,
-            site,
-            output,
-            tracking_uri=tracking_uri,
-            register=register,
-            refit=refit,
-            device=device,
-            workers=cores(workers),
-            keys=trusted_keys(require_signature, key),
-        )
-    except ModelRefused as error:
-        say(f"The model is refused. {error}")
-        raise typer.Exit(REFUSED) from error
+        with refusing():
+            done = run(
+                cohort,
+                model,
+                site,
+                output,
+                tracking_uri=tracking_uri,
+                register=register,
+                refit=refit,
+                device=device,
+                workers=cores(workers),
+                keys=trusted_keys(require_signature, key),
+            )
     except KeyboardInterrupt:
         say("Interrupted: no package was made. Run it again to go on where it stopped.")
         raise typer.Exit(INTERRUPTED) from None
