@@ -8,18 +8,20 @@ from colon_features import CLASSES, SITES, features_of, tiles_of
 from mil_runs import BagSet
 
 TILES, LESION_TILES = 32, 3
-TRAINING, VALIDATION, TEST = 80, 16, 60
-"""Bags: of the first class (training, validation), of each class (test)."""
+TRAINING, TEST = 80, 60
+"""Bags: of the first class (training), of each class (test)."""
 _PARTS = (0.6, 0.75)  # of the first site's tiles: training up to here, validation up to there
 
 
-def bags_of(data: Path, features: Path, encoder: str, ratio: int, seed: int) -> dict[str, BagSet]:
+def bags_of(
+    data: Path, features: Path, encoder: str, ratio: int, seed: int, first: int = TRAINING
+) -> dict[str, BagSet]:
     """Return bags named ``training``, ``validation``, A, B and C.
 
     A bag holds 3 tiles of its class (tubular, villous or serrated adenoma) and 29 of normal mucosa.
     The tiles of site A are divided into training, validation and test before bags are drawn of them;
-    tiles come again in other bags of the same part. Training and validation have 80 and 16 bags of
-    the first class and 1 / ``ratio`` of that of the others.
+    tiles come again in other bags of the same part. Training has ``first`` bags of the first class,
+    validation a fifth of that, and both 1 / ``ratio`` of it of the others.
     """
     rows, classes = _features(data, features, "A", encoder)
     part = _parts(classes, seed)
@@ -28,13 +30,13 @@ def bags_of(data: Path, features: Path, encoder: str, ratio: int, seed: int) -> 
         here = part == which
         return _draw(rows[here], classes[here], counts, np.random.default_rng([seed, draw, ratio]))
 
-    def thinned(first: int) -> list[int]:
-        return [first] + [max(round(first / ratio), 1)] * (len(CLASSES) - 2)
+    def thinned(most: int) -> list[int]:
+        return [most] + [max(round(most / ratio), 1)] * (len(CLASSES) - 2)
 
     even = [TEST] * (len(CLASSES) - 1)
     found = {
-        "training": drawn(0, thinned(TRAINING), 1),
-        "validation": drawn(1, thinned(VALIDATION), 2),
+        "training": drawn(0, thinned(first), 1),
+        "validation": drawn(1, thinned(first // 5), 2),
     }
     found["A"] = _draw(rows[part == 2], classes[part == 2], even, np.random.default_rng([seed, 3]))
     for number, site in enumerate(SITES[1:]):
