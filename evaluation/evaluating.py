@@ -28,6 +28,7 @@ from offsite.evaluation.report.settings import Part, ReportSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
+from offsite.evaluation.tables.embeddings import embedding_tables
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
@@ -175,6 +176,7 @@ def _tables(
             "calibration": calibration_table(sites),
             "reliability": reliability_table(sites),
         },
+        "embeddings": lambda: embedding_tables(sites),
         "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
         "shift": lambda: dict(
             zip(("shift", "shift_details"), shift_tables(sites, settings.shift), strict=True)

@@ -10,6 +10,7 @@ REASONS = {
     "too_few": "too few",
     "interval_unstable": "interval not stable",
     "no_embeddings": "no embeddings",
+    "constant_embeddings": "the same embedding for every image",
     "no_logits": "no logits",
 }
 MINUS = "\u2212"

@@ -171,12 +171,16 @@ _SHIFTS = (
     _shift("site_balanced_accuracy", "how well the site is told", "shift.classifier_test:site_predictability", "Balanced accuracy of the site told from features, patients kept together.", (0.0, 1.0)),
     _m("robustness_index", "robustness index", "Robustness index", "shift.robustness:robustness_index", "SO / (SO + OS) over nearest neighbours: same class of another site, other class of the same site (Kömen et al. 2025)."),
 )  # fmt: skip
+_EMBEDDINGS = (
+    _m("class_nearer", "own class nearer", "Own class nearer", "tables.embeddings:nearer", "Of pairs of training images, one of the image's class and one of another, the share in which the first is nearer to its embedding, ties half; mean over images."),
+    _m("site_nearer", "own site nearer", "Own site nearer", "tables.embeddings:nearer", "The same over pairs of training images of the image's class, one of its site and one of another; 0.5: the site does not show.", higher=None),
+)  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         *(*_PER_SITE, *_THRESHOLDS, *_CALIBRATION),
-        *(*_SELECTIVE, *_SETS_AND_DETECTORS, *_SHIFTS),
+        *(*_SELECTIVE, *_SETS_AND_DETECTORS, *_SHIFTS, *_EMBEDDINGS),
     )
 }
 """Every metric there is. Of a class it is ``<metric>/<class>``, of a task ``<task>/<metric>``, of a

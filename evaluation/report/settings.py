@@ -15,6 +15,7 @@ Part = Literal[
     "operating_points",
     "net_benefit",
     "calibration",
+    "embeddings",
     "ood",
     "shift",
     "conformal",

@@ -47,6 +47,8 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
         "effect_error": "its standard error there",
         "empty_rate": "share of rows with an empty set",
         "excess": "value over `null_high`, at least 0: what is not noise",
+        "explained_x": "share of the variance of the training images along the first direction",
+        "explained_y": "share along the second direction",
         "first": "value of the first model",
         "generalized_risk": "share of all cases that are answered and wrong",
         "high": "upper end of the interval",
@@ -80,6 +82,8 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
         "treat_none": "net benefit of acting on no one: 0",
         "value": "the estimate",
         "weight": "share of the site's own estimate in `shrunken`",
+        "x": "place along the direction in which the training images vary most",
+        "y": "place along the second direction",
     },
     "count": {
         "bin": "number of the bin, of equal mass",

@@ -156,6 +156,29 @@ SCHEMAS: Mapping[str, TableSchema] = {
             *("band_low", "band_high", *_COUNTS, "reason"),
         ),
         _schema(
+            *("embedding_map", "tables.embeddings:embedding_tables"),
+            "Test images on the plane in which the embeddings of training images vary most: a row for each "
+            "that is drawn.",
+            *(*_SITE, "label", "x", "y", "explained_x", "explained_y"),
+            label="its class; empty where it has none",
+        ),
+        _schema(
+            *("embeddings", "tables.embeddings:embedding_tables"),
+            "Whether embeddings go by class or by site: a row for each class, role and metric.",
+            *(
+                "label",
+                "site_role",
+                "metric",
+                *_INTERVAL,
+                "n",
+                "n_patients",
+                "n_reference",
+                "reason",
+            ),
+            label="a class",
+            n_reference="training images it is compared with",
+        ),
+        _schema(
             *("ood", "ood.table:ood_table"),
             "What each detector notices at each site. A larger score is more unlike the training images.",
             *("detector", "category", *_SITE, "metric", *_INTERVAL, "p_value", *_COUNTS),

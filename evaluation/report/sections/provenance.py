@@ -56,6 +56,7 @@ def limits(evaluated: Evaluated, findings: Findings) -> Section:
 _EXPECTED = {
     "calibration": ("calibration", "value"),
     "operating_points": ("thresholds carried between sites", "value"),
+    "embeddings": ("embeddings by class and site", "value"),
     "shift": ("shift between sites", "value"),
     "ood": ("detection of foreign images", "value"),
     "conformal": ("prediction sets", "coverage"),
