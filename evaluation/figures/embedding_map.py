@@ -85,7 +85,7 @@ def _draw(
         for filled in (False, True):
             some = (names == name) & (held_out == filled)
             axes.scatter(
-                *spread[some].T, s=16, marker=marker, linewidth=0.8, edgecolor=colour,
+                spread[some, 0], spread[some, 1], s=16, marker=marker, linewidth=0.8, edgecolor=colour,
                 facecolor=colour if filled else "none", alpha=0.8, zorder=2 + filled,
             )  # fmt: skip
         filled = held_out[names == name].mean() > 0.5

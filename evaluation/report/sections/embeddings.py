@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.figures.embedding_map import embedding_map_figure
 from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
 from offsite.evaluation.report.findings import Findings
@@ -20,7 +21,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
         return None
     drawn = evaluated.table("embedding_map")
     classes = list(dict.fromkeys(table["label"].astype(str)))
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if drawn is not None:
         sites = [site for role in findings.roles for site in findings.sites(role)]
         known = [site for site in sites if (drawn["site"] == site).any()]
