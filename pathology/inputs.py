@@ -78,7 +78,10 @@ def fit_inputs(
     """
     slides = [slide for bag in training.slides for slide in bag]
     each = max(_MOST_ROWS // len(slides), 1)
-    moments = Moments.of(_every_so_many(store.rows(slide), each) for slide in slides)
+    moments = Moments.of(
+        (_every_so_many(store.rows(slide), each) for slide in slides),
+        [store.slides[slide] for slide in slides],
+    )
     plain = Inputs(moments.mean, standardising(moments), facts={"inputs": "none"})
     narrow = store.dimensions <= settings.directions
     if settings.inputs == "auto" and narrow:

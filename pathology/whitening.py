@@ -8,7 +8,7 @@ less in the training tiles than in any others, by chance, and would be blown up 
 number is bounded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +40,11 @@ class Moments:
     tiles: int
 
     @classmethod
-    def of(cls, slides: Iterable[np.ndarray]) -> "Moments":
+    def of(cls, slides: Iterable[np.ndarray], names: Sequence[str] = ()) -> "Moments":
         """Take them over slides that are given one by one (each n x D).
 
-        Only sums are held: D x D numbers, whatever the slides' sizes.
+        Only sums are held: D x D numbers, whatever the slides' sizes. ``names`` are the slides',
+        for what is said of one that cannot be used.
 
         Raises
         ------
@@ -65,7 +66,8 @@ class Moments:
                 total, squares = np.zeros_like(first), np.zeros((len(first), len(first)))
             if not np.isfinite(values).all():
                 raise InputError(
-                    "a training slide has features that are not numbers",
+                    f"training slide {names[count] if names else count + 1} has features that are"
+                    " not numbers",
                     remedy="Embed the slide again, or leave it out",
                     code="not_finite",
                 )

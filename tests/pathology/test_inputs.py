@@ -3,6 +3,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from offsite.errors import InputError
 from offsite.pathology.bags import Bags, BagTable
 from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import describe, load_slide_model, predict_bag, predict_bags
@@ -81,6 +82,49 @@ def test_auto_leaves_instances_of_few_numbers_as_they_are_and_says_so():
     inputs = fitted({"inputs": "auto", "directions": WIDTH})
     assert inputs.directions is None
     assert inputs.facts["because"] == "10 numbers are no more than 10 directions"
+
+
+def test_a_slide_whose_features_are_no_numbers_is_named_whatever_the_inputs():
+    rows, labels = slides()
+    rows[5][3, 2] = np.nan
+    store, members = stored(rows)
+    table = BagTable(store.slides, members, labels)
+    for kind in ("none", "whitened", "auto"):
+        with pytest.raises(InputError, match="training slide 5 has") as caught:
+            fit_inputs(store, table, store.slides, ScMilSettings(inputs=kind))
+        assert caught.value.code == "not_finite"
+        assert caught.value.remedy
+
+
+def test_one_bag_of_a_class_and_few_tiles_are_fitted_to_and_said():
+    rows, _ = slides(count=4)
+    store, members = stored([part[:5] for part in rows[:3]])
+    table = BagTable(store.slides, members, np.array([0, 1, 2]))
+    asked = ScMilSettings(inputs="auto", directions=9)
+    facts = fit_inputs(store, table, store.slides, asked).facts
+    assert facts["inputs"] == "none"
+    assert "one training patient" in facts["because"]
+    whitened = fit_inputs(
+        store, table, store.slides, asked.model_copy(update={"inputs": "whitened"})
+    )
+    assert whitened.facts["note"] == "9 directions were asked for; 15 tiles carry 3"
+    assert whitened.directions.shape == (3, WIDTH)
+
+
+def test_a_constant_feature_is_read_as_nought_and_changes_nothing_else():
+    rows, labels = slides()
+    constant = [np.concatenate([part, np.full((len(part), 1), 3)], axis=1) for part in rows]
+    asked = ScMilSettings(inputs="whitened", directions=6)
+    read = []
+    for given in (rows, constant):
+        store, members = stored(given)
+        inputs = fit_inputs(store, BagTable(store.slides, members, labels), store.slides, asked)
+        read.append(inputs.read(np.concatenate(given)))
+    np.testing.assert_allclose(np.abs(read[1]), np.abs(read[0]), atol=1e-4)
+    plain = fit_inputs(
+        store, BagTable(store.slides, members, labels), store.slides, ScMilSettings(inputs="none")
+    )
+    assert not plain.read(np.concatenate(constant))[:, -1].any()
 
 
 def test_a_whitened_model_is_loaded_with_its_directions_and_answers_alike(tmp_path):
