@@ -16,6 +16,7 @@ other seeds, on which B and C were looked at; an earlier test of it, on seeds of
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from colon_bags import bags_of
 from colon_features import SITES
@@ -32,6 +33,7 @@ from evidence import (
 from mil_runs import BagSet, Recipe, predict, probabilities, train
 
 from offsite.pathology.settings import ScMilSettings
+from offsite.training.fit.settings import FitSettings
 
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 SETTLING_SEEDS = range(3)
@@ -83,7 +85,10 @@ def scored(cell: Cell, bags: dict[str, BagSet]) -> dict[str, float | None]:
         model=ScMilSettings.model_validate(cell["model"]), epochs=40,
         learning_rate=cell["rate"], weight_decay=1e-4, instances=512,
     )  # fmt: skip
-    model = train(cell["method"], recipe, bags["training"], bags["validation"], 3, cell["seed"])
+    held = bags["validation"]
+    if min(np.bincount(held.labels, minlength=3)) < FitSettings().fewest_validated:
+        held = None  # the last epoch is kept whatever it says: the same weights, a sixth sooner
+    model = train(cell["method"], recipe, bags["training"], held, 3, cell["seed"])
     scores: dict[str, float | None] = {
         "directions": 0 if model.directions is None else len(model.directions)
     }
