@@ -6,7 +6,7 @@ DEMO ?= demo
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint slow wheel pages lock sbom clean help cases slurm server simulate survive
+.PHONY: demo test lint slow truth wheel pages lock sbom clean help cases slurm server simulate survive
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ lint: $(SETUP)  ## style, types and layers
 
 slow: $(SETUP)  ## statistical truth, kills at random moments, large inputs: about an hour
 	$(BIN)/pytest -n 2 --dist loadfile -m slow --timeout 1800
+
+truth: $(SETUP)  ## what the statistics promise against simulated truth: the tables of docs/evaluation/
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_extremes.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_alarms.py
 
 wheel: $(SETUP)  ## build, install beside packages of the same names as ours, run the demo's first stage
 	OFFSITE_WHEEL=1 $(BIN)/pytest tests/packaging/test_wheel.py --timeout 1800

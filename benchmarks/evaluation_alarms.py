@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from offsite.evaluation.alarms import ALARMS, FEW_PATIENTS, alarm_table, only_answer
-from offsite.evaluation.calibration.table import calibration_table
+from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.ood.settings import OodSettings
@@ -107,11 +107,11 @@ def tables_of(rows: Predictions) -> dict[str, pd.DataFrame]:
             for site in sites.single
         ),
         "confusion": confusion_table(sites),
-        "calibration": calibration_table(sites, calibrators={}),
+        "calibration": calibration_tables(sites, calibrators={})[0],
         "operating_points": operating_point_table(sites, point),
         "ood": ood_table(sites, OOD),
         "conformal": conformal_table(sites, SETS),
-        "shift": SCHEMAS["shift"].frame(row.cells() for row in heads),
+        "shift": SCHEMAS["shift"].frame(heads),
     }
     return tables | {"alarms": alarm_table(tables, METRICS.alarm_level)}
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from offsite.evaluation.operating_points.choosing import PACKAGED, RULES
+from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 FEW_PATIENTS = 30
@@ -27,6 +28,9 @@ ALARMS: Mapping[str, str] = {
     "one_answer": "the model answers the same for everyone, unlike elsewhere",
 }
 """What can be said of a site, by the name in ``alarms.csv``."""
+
+CHOSEN = "_chosen"
+_SEEN = ("value", "low", "high", "against", "p_value")
 
 Tables = Mapping[str, pd.DataFrame]
 Row = dict[str, Any]
@@ -70,10 +74,8 @@ def alarm_table(tables: Tables, level: float, fewest: int = FEW_PATIENTS) -> pd.
         if patients >= fewest:
             asked.append(row | {"n_patients": patients})
     asked.sort(key=lambda row: row["p_value"])
-    least = 0.0
-    for rank, row in enumerate(asked):
-        least = max(least, min(1.0, row["p_value"] * (len(asked) - rank)))
-        row |= {"adjusted": least, "raised": least <= level}
+    for row, adjusted in zip(asked, holm([row["p_value"] for row in asked]), strict=True):
+        row |= {"adjusted": adjusted, "raised": adjusted <= level}
     return SCHEMAS["alarms"].frame(asked)
 
 
@@ -81,13 +83,13 @@ def _from_p_values(tables: Tables) -> Iterator[Row]:
     for alarm, task, rows in _questions(tables):
         told = rows[rows["p_value"].notna() & ~rows["site"].str.startswith("_")]
         for row in told.to_dict("records"):
-            known = {str(name): row[name] for name in ("site", "site_role", "p_value")}
+            known = {str(name): row[name] for name in ("site", "site_role", *_SEEN)}
             patients = 0 if pd.isna(row["n_patients"]) else row["n_patients"]
             yield {"alarm": alarm, "task": task, "n_patients": patients, **known}
 
 
 def _questions(tables: Tables) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(alarm, task, rows that may raise it) of the tables that hold p-values."""
+    """(alarm, task, rows that may raise it, ``against``: what they are tested against)."""
 
     def table(name: str) -> pd.DataFrame | None:
         found = tables.get(name)
@@ -96,28 +98,33 @@ def _questions(tables: Tables) -> Iterator[tuple[str, str, pd.DataFrame]]:
     if (calibration := table("calibration")) is not None:
         task = str(calibration["task"].iloc[0])
         plain = calibration[(calibration["task"] == task) & (calibration["calibrator"] == "none")]
-        yield "too_sure", task, plain[plain["metric"] == "slope"]
-        yield "at_large", task, plain[plain["metric"] == "intercept"]
+        yield "too_sure", task, plain[plain["metric"] == "slope"].assign(against=1.0)
+        yield "at_large", task, plain[plain["metric"] == "intercept"].assign(against=0.0)
     if (points := table("operating_points")) is not None:
         for task in dict.fromkeys(points["task"]):
             rows = points[points["task"] == task]
             rows = rows[rows["rule"] == usable_rules(rows)[0]]
-            yield "missed", str(task), rows[rows["metric"] == "transfer_gap"]
-            yield "over_referral", str(task), rows[rows["metric"] == "specificity"]
+            gaps = rows[rows["metric"] == "transfer_gap"]
+            target = gaps["target_sensitivity"]
+            found = {"value": target - gaps["value"], "against": target}
+            bounds = {"low": target - gaps["high"], "high": target - gaps["low"]}
+            yield "missed", str(task), gaps.assign(**found, **bounds)
+            specificity = rows[rows["metric"] == "specificity"]
+            promised = specificity.loc[specificity["site"] == CHOSEN, "value"].max()
+            yield "over_referral", str(task), specificity.assign(against=promised)
     if (sets := table("conformal")) is not None:
         whole = sets[(sets["label"] == "_all") & ~sets["weighted"].astype(bool)]
-        yield "sets", "", whole[whole["level"] == whole["level"].min()]
+        whole = whole[whole["level"] == whole["level"].min()]
+        yield "sets", "", whole.assign(value=whole["coverage"], against=whole["level"])
     if (scores := table("ood")) is not None:
         flags = scores[(scores["detector"] == first_detector(scores))]
         flags = flags[(flags["metric"] == "flag_rate") & (flags["category"] == "covariate_shifted")]
-        yield "foreign", "", flags
+        yield "foreign", "", flags.assign(against=None)
     if (shift := table("shift")) is not None:
-        for kind, alarm in (
-            ("covariate", "images"),
-            ("prevalence", "case_mix"),
-            ("performance", "performance"),
-        ):
-            yield alarm, "", shift[shift["kind"] == kind]
+        for kind, alarm in (("covariate", "images"), ("prevalence", "case_mix")):
+            rows = shift[shift["kind"] == kind]
+            yield alarm, "", rows.assign(against=rows["null_high"])
+        yield "performance", "", shift[shift["kind"] == "performance"].assign(against=0.0)
 
 
 def _one_answer(tables: Tables, sizes: Mapping[Any, Any]) -> Iterator[Row]:
@@ -143,6 +150,8 @@ def _one_answer(tables: Tables, sizes: Mapping[Any, Any]) -> Iterator[Row]:
             "task": answer,
             "site": site,
             "site_role": role,
+            "value": 1.0,
+            "against": share,
             "p_value": share**patients,
             "n_patients": patients,
         }

@@ -14,7 +14,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.alarms import alarm_table
-from offsite.evaluation.calibration.table import calibration_table, reliability_table
+from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.ood.table import ood_table
@@ -172,11 +172,10 @@ def _tables(
         },
         "operating_points": lambda: {"operating_points": operating_point_table(sites)},
         "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
-        "calibration": lambda: {
-            "calibration": calibration_table(sites),
-            "reliability": reliability_table(sites),
-        },
         "embeddings": lambda: embedding_tables(sites),
+        "calibration": lambda: dict(
+            zip(("calibration", "reliability"), calibration_tables(sites), strict=True)
+        ),
         "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
         "shift": lambda: dict(
             zip(("shift", "shift_details"), shift_tables(sites, settings.shift), strict=True)

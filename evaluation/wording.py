@@ -14,6 +14,7 @@ REASONS = {
     "no_logits": "no logits",
 }
 MINUS = "\u2212"
+NO_INTERVAL = "no interval"
 ROLES = {"training": "training site", "held_out": "held-out site", "unknown": "site"}
 
 
@@ -106,21 +107,29 @@ def level(value: float | None) -> str:
 
 
 def estimate(
-    value: float | None, low: float | None, high: float | None, confidence: float = 0.95
+    value: float | None, low: float | None, high: float | None, confidence: float | None = None
 ) -> str:
-    """``0.87 (95 % interval 0.81–0.92)`` for a sentence.
+    """``0.87 (95 % interval 0.81–0.92)`` for a sentence; within brackets, without the confidence.
 
     Examples
     --------
-    >>> estimate(0.86, 0.81, 0.9)
-    '0.86 (95\u202f% interval 0.81–0.90)'
+    >>> estimate(0.86, 0.81, 0.9, 0.95), estimate(0.86, 0.81, 0.9)
+    ('0.86 (95\u202f% interval 0.81–0.90)', '0.86, interval 0.81–0.90')
     """
     bounds = interval(low, high)
-    return (
-        f"{number(value)} ({level(confidence)} interval {bounds})"
-        if bounds
-        else f"{number(value)} (no interval)"
-    )
+    if confidence is None:
+        return f"{number(value)}, interval {bounds}" if bounds else number(value)
+    said = f"{level(confidence)} interval {bounds}" if bounds else NO_INTERVAL
+    return f"{number(value)} ({said})"
+
+
+def noted(value: float | None, low: float | None, high: float | None) -> str:
+    """``0.87 (0.81–0.92)``, for a place where it is plain that it is an interval.
+
+    >>> noted(0.86, 0.81, 0.9), noted(0.86, None, None)
+    ('0.86 (0.81–0.90)', '0.86 (no interval)')
+    """
+    return f"{number(value)} ({interval(low, high) or NO_INTERVAL})"
 
 
 def reason(code: str) -> str:

@@ -1,7 +1,7 @@
 """How far each site's probabilities can be taken at their word, before and after calibration."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,7 @@ from offsite.evaluation.metrics.scoring import brier_rows, log_loss_rows
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.resampling import generator_of, weighted_sums
 from offsite.evaluation.statistics.sites import Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -61,18 +59,18 @@ class _Calibrated:
         sample = self.site.sample
         if sample.n_units == sample.n:
             return None
-        pairs = np.column_stack([sample.units, self.scores])
-        return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+        values, of_row = np.unique(self.scores, return_inverse=True)
+        return np.unique(sample.units * len(values) + of_row, return_inverse=True)[1]
 
     def generator(self, seed: int) -> np.random.Generator:
         """Draws for the simulations, which depend on the seed, the task and the site alone."""
         return generator_of(seed, "band", self.task, self.site.role, self.site.name)
 
 
-def calibration_table(
+def calibration_tables(
     sites: Sites, calibrators: dict[str, Calibrator] | None = None
-) -> pd.DataFrame:
-    """A row per task, calibrator, site and metric.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How far probabilities come true: a row per metric, and reliability curves, a row per bin.
 
     Parameters
     ----------
@@ -81,25 +79,23 @@ def calibration_table(
         measured on test rows; tasks, bins, simulations, draws.
     calibrators : dict of str to Calibrator, optional
         Fitted earlier; unset: fitted here.
+
+    Returns
+    -------
+    tuple of pandas.DataFrame
+        ``calibration`` and ``reliability``: a row per task, calibrator, site and metric or bin.
     """
-    records = [
-        row
-        for calibrated in _cases(sites, calibrators)
-        for row in _metric_rows(calibrated, sites.settings)
-    ]
-    return SCHEMAS["calibration"].frame(records)
-
-
-def reliability_table(
-    sites: Sites, calibrators: dict[str, Calibrator] | None = None
-) -> pd.DataFrame:
-    """Reliability curves, a row per task, calibrator, site and bin; see :func:`calibration_table`."""
-    records = [
-        row
-        for calibrated in _cases(sites, calibrators)
-        for row in _bin_rows(calibrated, sites.settings)
-    ]
-    return SCHEMAS["reliability"].frame(records)
+    metrics, curves = [], []
+    for case in _cases(sites, calibrators):
+        if len(case.scores) < sites.settings.minimum_rows:
+            reason = {"reason": case.site.why_not(sites.settings.minimum_rows).value}
+            metrics += [case.base | {"metric": name} | reason for name in METRICS]
+            curves.append(case.base | reason)
+            continue
+        bins, shares = _binned(case, sites.settings)
+        metrics += _metric_rows(case, bins, shares, sites)
+        curves += _bin_rows(case, bins, shares, sites)
+    return SCHEMAS["calibration"].frame(metrics), SCHEMAS["reliability"].frame(curves)
 
 
 def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predictions:
@@ -107,14 +103,7 @@ def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predi
     if calibrator is None:
         return predictions
     sites = predictions.table["site"].to_numpy(dtype=str)
-    return Predictions(
-        table=predictions.table,
-        classes=predictions.classes,
-        probabilities=calibrator.apply(logits_of(predictions), sites),
-        labels=predictions.labels,
-        embeddings=predictions.embeddings,
-        logits=predictions.logits,
-    )
+    return replace(predictions, probabilities=calibrator.apply(logits_of(predictions), sites))
 
 
 def _cases(sites: Sites, calibrators: dict[str, Calibrator] | None) -> Iterator[_Calibrated]:
@@ -142,12 +131,11 @@ def _of_task(site: Site, task: Task | None) -> tuple[np.ndarray, np.ndarray]:
     return task.scores(probabilities), task.positive(labels)
 
 
-def _metric_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    if len(calibrated.scores) < settings.minimum_rows:
-        reason = calibrated.site.why_not(settings.minimum_rows).value
-        yield from (calibrated.base | {"metric": name, "reason": reason} for name in METRICS)
-        return
-    yield from _error_rows(calibrated, settings)
+def _metric_rows(
+    calibrated: _Calibrated, bins: Bins, shares: np.ndarray, sites: Sites
+) -> Iterator[dict[str, Any]]:
+    settings = sites.settings
+    yield from _error_rows(calibrated, bins, shares, settings.confidence)
     units = calibrated.site.sample.units
     fits = slope_and_intercept(calibrated.scores, calibrated.positive, units, settings.confidence)
     one_sided = calibrated.positive.all() or not calibrated.positive.any()
@@ -161,14 +149,15 @@ def _metric_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Itera
     z = spiegelhalter_z(calibrated.scores, calibrated.positive, units)
     reason = Reason.OK if z is not None else Reason.SINGLE_CLASS
     yield calibrated.base | {"metric": "spiegelhalter_z", "value": z, "reason": reason.value}
-    yield from _score_rows(calibrated, settings)
+    yield from _score_rows(calibrated, sites)
 
 
-def _error_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    bins, shares = _binned(calibrated, settings)
+def _error_rows(
+    calibrated: _Calibrated, bins: Bins, shares: np.ndarray, confidence: float
+) -> Iterator[dict[str, Any]]:
     for name, function in (("ece", expected_error), ("ece_debiased", debiased_error)):
         value, null = float(function(bins, bins.observed)), function(bins, shares)
-        high = float(np.quantile(null, settings.confidence))
+        high = float(np.quantile(null, confidence))
         yield calibrated.base | {
             "metric": name,
             "value": value,
@@ -179,32 +168,26 @@ def _error_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterat
         }
 
 
-def _score_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+def _score_rows(calibrated: _Calibrated, sites: Sites) -> Iterator[dict[str, Any]]:
     sample, labels = calibrated.site.sample, calibrated.positive.astype(np.int64)
     pairs = np.column_stack([1 - calibrated.scores, calibrated.scores])
     rows = [brier_rows(pairs, labels), log_loss_rows(pairs, labels), np.ones(sample.n)]
     sums = weighted_sums(calibrated.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
     for column, name in enumerate(("brier", "log_loss")):
-        values = ratio(sums[:, column], sums[:, 2])
-        low, high = percentile_interval(
-            values[1:], sample.n_units, settings.confidence, settings.minimum_defined
-        ) or (None, None)
-        numbers = {"value": float(values[0]), "low": low, "high": high}
-        reason = Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE
-        yield calibrated.base | {"metric": name, "reason": reason.value} | numbers
+        told = sites.of_draws(ratio(sums[:, column], sums[:, 2]), sample.n_units)
+        yield calibrated.base | {"metric": name} | told
 
 
-def _bin_rows(calibrated: _Calibrated, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
-    if len(calibrated.scores) < settings.minimum_rows:
-        yield calibrated.base | {"reason": calibrated.site.why_not(settings.minimum_rows).value}
-        return
-    bins, shares = _binned(calibrated, settings)
+def _bin_rows(
+    calibrated: _Calibrated, bins: Bins, shares: np.ndarray, sites: Sites
+) -> Iterator[dict[str, Any]]:
+    settings = sites.settings
     tail = (1 - settings.confidence) / 2
     band = np.quantile(shares, [tail, 1 - tail], axis=0)
     for number, size in enumerate(bins.sizes):
         rows = bins.of_row == number
         units = calibrated.site.sample.units[rows]
-        low, high = clustered_interval(calibrated.positive[rows], units, settings.confidence)
+        low, high = sites.share_interval(calibrated.positive[rows], units)
         yield calibrated.base | {
             "bin": number,
             "probability": float(bins.probability[number]),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.conformal.sets import ConformalSets, coverage_sd
+from offsite.evaluation.conformal.sets import ConformalSets, PredictionSets, coverage_sd
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
 from offsite.evaluation.predictions.roles import HELD_OUT, roles_of
@@ -48,17 +48,6 @@ class _Group:
         return np.log(np.maximum(predictions.probabilities[rows], 1e-12))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Judged:
-    """Sets of a group's rows, with what is needed to describe them."""
-
-    members: np.ndarray
-    refer: np.ndarray
-    local: np.ndarray
-    bin_rows: np.ndarray
-    effective: np.ndarray | None = None
-
-
 def fit_sets(predictions: Predictions, settings: ConformalSettings) -> ConformalSets | None:
     """Sets calibrated on the labelled validation rows of training sites; ``None`` without any."""
     roles = roles_of(predictions.table)
@@ -84,22 +73,12 @@ def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
     for rows in sites.shown():
         group = _Group(sites=sites, rows=rows)
         for level in settings.levels:
-            judged = None if sets is None else _judge(group, sets, level)
+            judged = sets and sets.predict(group.probabilities, group.names, level)
             records.extend(_describe(group, level, judged))
         alone = rows.role == HELD_OUT and rows.name != POOLED
         if alone and settings.weighted and sets is not None:
             records.extend(_weighted(group, settings))
     return SCHEMAS["conformal"].frame(records)
-
-
-def _judge(group: _Group, sets: ConformalSets, level: float) -> _Judged:
-    predicted = sets.predict(group.probabilities, group.names, level)
-    return _Judged(
-        members=predicted.members,
-        refer=predicted.refer,
-        local=predicted.local,
-        bin_rows=predicted.bin_rows,
-    )
 
 
 def _weighted(group: _Group, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
@@ -113,23 +92,14 @@ def _weighted(group: _Group, settings: ConformalSettings) -> Iterator[dict[str, 
         sites.patients[index],
         settings,
     )
-    counts = np.bincount(labels, minlength=probabilities.shape[1])
-    used = counts if settings.by_class else np.full(len(counts), counts.sum())
+    calibration, target = (probabilities, labels, ratios), (group.probabilities, site_ratios)
     for level in settings.levels:
-        predicted = weighted_sets(
-            (probabilities, labels, ratios), (group.probabilities, site_ratios), level, settings
-        )
-        judged = _Judged(
-            members=predicted.members,
-            refer=predicted.refer,
-            local=np.zeros(predicted.members.shape, dtype=bool),
-            bin_rows=np.tile(used, (len(index), 1)),
-            effective=predicted.effective,
-        )
-        yield from _describe(group, level, judged)
+        yield from _describe(group, level, weighted_sets(calibration, target, level, settings))
 
 
-def _describe(group: _Group, level: float, judged: _Judged | None) -> Iterator[dict[str, Any]]:
+def _describe(
+    group: _Group, level: float, judged: PredictionSets | None
+) -> Iterator[dict[str, Any]]:
     for index, label in enumerate((ALL, *group.sites.predictions.classes)):
         of_label = group.labels >= 0 if label == ALL else group.labels == index - 1
         record: dict[str, Any] = {
@@ -150,7 +120,7 @@ def _describe(group: _Group, level: float, judged: _Judged | None) -> Iterator[d
         yield record
 
 
-def _why_not(labels: np.ndarray, of_label: np.ndarray, judged: _Judged | None) -> str:
+def _why_not(labels: np.ndarray, of_label: np.ndarray, judged: PredictionSets | None) -> str:
     if judged is None or len(labels) == 0:
         return "no_samples"
     if not (labels >= 0).any():
@@ -158,7 +128,7 @@ def _why_not(labels: np.ndarray, of_label: np.ndarray, judged: _Judged | None) -
     return "ok" if of_label.any() else "no_samples"
 
 
-def _sizes(judged: _Judged, of_label: np.ndarray) -> dict[str, Any]:
+def _sizes(judged: PredictionSets, of_label: np.ndarray) -> dict[str, Any]:
     if not of_label.any():
         return {}
     sizes = judged.members[of_label].sum(axis=1)
@@ -170,7 +140,9 @@ def _sizes(judged: _Judged, of_label: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _coverage(group: _Group, judged: _Judged, of_label: np.ndarray, level: float) -> dict[str, Any]:
+def _coverage(
+    group: _Group, judged: PredictionSets, of_label: np.ndarray, level: float
+) -> dict[str, Any]:
     rows = np.flatnonzero(of_label)
     labels, units = group.labels[rows], group.rows.units[rows]
     covered = judged.members[rows, labels]

@@ -3,35 +3,14 @@
 Transductive: the weights come from the site's unlabelled rows.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from offsite.evaluation.conformal.sets import contiguous, nonconformity
+from offsite.evaluation.conformal.sets import PredictionSets, contiguous, nonconformity
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.predictions.roles import patient_folds
 from offsite.evaluation.shift.distances import principal_directions
 
 _COMPONENTS = 32
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WeightedSets:
-    """Sets of the site's N rows.
-
-    Attributes
-    ----------
-    members : numpy.ndarray
-        N x C booleans.
-    refer : numpy.ndarray
-        N booleans: some class could not be judged at this level.
-    effective : numpy.ndarray
-        C: effective calibration rows of each class, see ``effective_rows``.
-    """
-
-    members: np.ndarray
-    refer: np.ndarray
-    effective: np.ndarray
 
 
 def density_ratios(
@@ -59,7 +38,7 @@ def density_ratios(
     spread = rows.std(axis=0)
     rows = rows / np.where(spread > 0, spread, 1.0)
     is_target = np.arange(len(rows)) >= len(source)
-    patients = np.concatenate([source_patients, target_patients]).astype(str)
+    patients = np.concatenate([source_patients, target_patients])
     folds = patient_folds(patients, settings.folds, settings.seed)
     log_ratio = np.zeros(len(rows))
     for fold in np.unique(folds):
@@ -124,7 +103,7 @@ def weighted_sets(
     target: tuple[np.ndarray, np.ndarray],
     level: float,
     settings: ConformalSettings,
-) -> WeightedSets:
+) -> PredictionSets:
     """Sets for a site from weighted calibration rows, by class where the settings say so.
 
     Parameters
@@ -140,7 +119,7 @@ def weighted_sets(
 
     Returns
     -------
-    WeightedSets
+    PredictionSets
         A class whose effective rows are fewer than ``1 / (1 - level)`` stays in every set.
     """
     probabilities, labels, weights = calibration
@@ -161,8 +140,12 @@ def weighted_sets(
         limits = weighted_thresholds(of_truth[used], weights[used], target_weights, level)
         members[:, label] = scores[:, label] <= limits
         refer |= np.isinf(limits)
-    return WeightedSets(
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    used_of_each = counts if settings.by_class else np.full(len(counts), len(labels))
+    return PredictionSets(
         members=contiguous(members) if settings.ordered else members,
         refer=refer,
+        local=np.zeros(scores.shape, dtype=bool),
+        bin_rows=np.tile(used_of_each, (len(scores), 1)),
         effective=effective,
     )

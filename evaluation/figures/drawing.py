@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from offsite.evaluation.figures.fonts import SANS, with_fallbacks
+from offsite.evaluation.figures.fonts import SANS, legible, with_fallbacks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,10 @@ ACCENT = "#0b5c73"
 SERIES = ("#0b5c73", "#b3541e", "#5b6770", "#7a9a2b", "#8a5a9e", "#2f8fb0", "#c08a1e", "#333333")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), (0, (1, 2)))
 WIDTH_IN = 7.6
+_ILLEGIBLE = (
+    "Letters that no font of the machine that drew this has stand as their Unicode numbers; the table "
+    "has the names. With a font for them (such as Noto Sans) the page can be made anew."
+)
 
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -103,11 +107,14 @@ def finished(
     buffer = io.StringIO()
     with_fallbacks(figure)
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        # The reader's browser may have the font that is missing here.
+        # What no font has is written by its number.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
+    text = "".join(legible(line) for line in text.splitlines(keepends=True))
+    if re.search(r"\\u\{[0-9a-f]{2,6}\}", text):
+        caption = f"{caption} {_ILLEGIBLE}"
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.S)
     text = re.sub(r'(?<=\sid=")', f"{name}-", text)
     text = re.sub(r'(?<=href="#)|(?<=url\(#)', f"{name}-", text)
@@ -159,5 +166,8 @@ def plain_log_axis(axes: "Axes") -> None:
 
 
 def short(name: str, limit: int = 28) -> str:
-    """A site's name for an axis; the whole name stands in the table."""
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
+    """A site's name for an axis, in letters that can be drawn here; the whole name stands in the table."""
+    if len(legible(name)) <= limit:
+        return legible(name)
+    shown = next(size for size in range(len(name), -1, -1) if len(legible(name[:size])) < limit)
+    return f"{legible(name[:shown])}…"

@@ -1,5 +1,6 @@
 """Fonts for names in any script: the usual one, then whichever installed ones have what it lacks."""
 
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,7 @@ def with_fallbacks(figure: "Canvas") -> None:
     """Give each text of a drawing the fonts that its characters need.
 
     Figures hold text, not outlines, so the reader's browser chooses the font. The list of families
-    tells it where to look, and lets the layout here know how wide a name is. A character that no
-    installed font has is left to the browser as well.
+    tells it where to look, and lets the layout here know how wide a name is.
     """
     from matplotlib.text import Text
 
@@ -31,10 +31,27 @@ def families_for(words: str) -> list[str]:
     >>> families_for("Söhne") == families_for("plain")
     True
     """
+    return _searched(words)[0]
+
+
+def legible(words: str) -> str:
+    r"""The text with characters that no installed font has written by their Unicode numbers.
+
+    >>> legible("Söhne"), legible("ward \U000f1234")
+    ('Söhne', 'ward \\u{f1234}')
+    """
+    if words.isascii():
+        return words
+    missing = _searched(words)[1]
+    return "".join(f"\\u{{{ord(x):x}}}" if ord(x) in missing else x for x in words)
+
+
+def _searched(words: str) -> tuple[list[str], set[int]]:
+    """The families that a text needs, and the characters that no installed font has."""
     from matplotlib.font_manager import FontProperties, findfont, fontManager
 
     usual = str(findfont(FontProperties(family=list(SANS))))
-    missing = {ord(letter) for letter in words if not letter.isspace()} - _characters(usual)
+    missing = {ord(letter) for letter in words if _seen(letter)} - _characters(usual)
     families = list(SANS)
     for font in sorted(fontManager.ttflist, key=lambda font: (_special(font.name), font.name)):
         if not missing:
@@ -44,7 +61,12 @@ def families_for(words: str) -> list[str]:
         if found := missing & _characters(font.fname):
             families.append(font.name)
             missing -= found
-    return families
+    return families, missing
+
+
+def _seen(letter: str) -> bool:
+    """Whether a character is drawn: spaces, and marks that only tell how to write, are not."""
+    return unicodedata.category(letter) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
 def _special(name: str) -> bool:

@@ -10,7 +10,7 @@ from offsite.evaluation.metrics.entries import METRICS, Metric
 # A page speaks first of what compares between sites of different prevalence.
 PRIMARY = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "macro_f1", "accuracy")
 HEADLINE = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "macro_f1", "brier")
-_TASK_HEADLINE = ("sensitivity", "specificity")
+TASK_HEADLINE = ("sensitivity", "specificity")
 _WITH_SHARE = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
 
 
@@ -95,6 +95,6 @@ def headline_metrics(names: list[str], primary: str) -> list[str]:
         for name in names
         if "/" in name
         and name.split("/")[0] not in METRICS
-        and name.rsplit("/", 1)[1] in _TASK_HEADLINE
+        and name.rsplit("/", 1)[1] in TASK_HEADLINE
     ]
     return [primary, *usual][: 6 - min(2, len(tasks))] + tasks[:2]

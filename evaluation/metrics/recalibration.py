@@ -4,6 +4,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import t
 
+from offsite.evaluation.statistics.resampling import sums_by_unit
+
 Fit = tuple[float, float, float, float]
 _EDGE = 1e-6
 _STEPS = 50
@@ -73,8 +75,7 @@ def _fitted(
     else:
         return None
     number = int(units.max()) + 1
-    sums = np.zeros((number, design.shape[1]))
-    np.add.at(sums, units, design * (truth - chance)[:, None])
+    sums = sums_by_unit(units, design * (truth - chance)[:, None], number)
     inverse = np.linalg.inv(information)
     variance = inverse @ (sums.T @ sums) @ inverse * number / (number - 1)
     return float(coefficients[-1]), float(np.sqrt(variance[-1, -1]))

@@ -146,7 +146,7 @@ def local_prior(
     """Class prior of unlabelled local cases by EM, an estimate for each class (transductive).
 
     It holds only where images of a class look as they did at the training sites; with the
-    calibration rows at hand, ask ``offsite.evaluation.shift.label_shift_fit.label_shift_test`` first.
+    calibration rows at hand, ask ``offsite.evaluation.shift.label_shift_fit.SourceOutputs`` first.
 
     Parameters
     ----------

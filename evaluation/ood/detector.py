@@ -75,6 +75,10 @@ class Detector(ABC):
         settings : OodSettings, optional
             Hyper-parameters.
         """
+        if "head" in cls.needs and head is None:
+            raise InputError(
+                f"'{cls.name}' needs the linear head", remedy="Give head=Head(weight, bias)"
+            )
         return cls._of(Training(embeddings, logits, labels, head, settings or OodSettings()))
 
     @classmethod

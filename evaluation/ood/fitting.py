@@ -6,13 +6,13 @@ import numpy as np
 
 from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Detector, Head, recover_head
+from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.reference import ReferencedDetector
-from offsite.evaluation.ood.registry import DETECTORS
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.predictions.roles import patient_folds, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.statistics.feature_stats import constant
-from offsite.evaluation.statistics.samples import unit_names
+from offsite.evaluation.statistics.samples import unit_codes
 
 VALIDATION = "validation"
 CROSS_FITTED = "cross_fitted"
@@ -138,7 +138,7 @@ def _score(detector: Detector, rows: Predictions) -> np.ndarray:
 def _cross_fitted(
     kind: type[Detector], train: Predictions, head: Head | None, settings: OodSettings
 ) -> np.ndarray:
-    folds = patient_folds(unit_names(train), settings.folds, settings.seed)
+    folds = patient_folds(unit_codes(train), settings.folds, settings.seed)
     scores = np.full(len(train), np.nan)
     for fold in np.unique(folds):
         in_fold = folds == fold

@@ -55,19 +55,15 @@ class RelativeMahalanobis(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
-    def of(cls, stats: FeatureStats) -> Self:
-        """From statistics, of however many batches and sites merged."""
+    def _of(cls, given: Training) -> Self:
+        """Both covariances are OAS-shrunk."""
+        stats = _stats(given.embeddings, given.labels)
         return cls(
             means=stats.means[stats.present],
             whitener=inverse_root(stats.within_covariance()),
             mean=stats.mean(),
             total_whitener=inverse_root(stats.total_covariance()),
         )
-
-    @classmethod
-    def _of(cls, given: Training) -> Self:
-        """Both covariances are OAS-shrunk."""
-        return cls.of(_stats(given.embeddings, given.labels))
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N differences of squared distances; may be negative."""
@@ -90,18 +86,11 @@ class Residual(Detector):
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
-    def of(
-        cls, stats: FeatureStats, head: Head | None = None, principal: int | None = None
-    ) -> Self:
-        """From statistics, of however many batches and sites merged."""
-        origin, basis = residual_space(stats, head, principal)
-        return cls(origin=origin, basis=basis)
-
-    @classmethod
     def _of(cls, given: Training) -> Self:
         """Labels are not used: every row counts."""
         stats = FeatureStats.of(given.embeddings, None, 1)
-        return cls.of(stats, given.head, given.settings.principal)
+        origin, basis = residual_space(stats, given.head, given.settings.principal)
+        return cls(origin=origin, basis=basis)
 
     def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """N norms, non-negative."""

@@ -6,7 +6,6 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Detector, Training
 
 
@@ -101,8 +100,7 @@ class React(Detector):
     @classmethod
     def _of(cls, given: Training) -> Self:
         """The ceiling is the ``react_quantile`` of every activation of every row."""
-        if given.head is None:
-            raise InputError("ReAct needs the linear head", remedy="Give head=Head(weight, bias)")
+        assert given.head is not None  # `fit` has looked
         settings = given.settings
         return cls(
             ceiling=np.array(np.quantile(given.embeddings, settings.react_quantile)),

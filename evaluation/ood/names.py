@@ -1,17 +1,27 @@
-"""The detectors by name, and where each lies: known without the code that fits them."""
+"""The detectors by name: known, and listed, without the code that fits them."""
 
-DETECTORS = {
-    "mahalanobis": "offsite.evaluation.ood.gaussian_detectors:Mahalanobis",
-    "relative_mahalanobis": "offsite.evaluation.ood.gaussian_detectors:RelativeMahalanobis",
-    "residual": "offsite.evaluation.ood.gaussian_detectors:Residual",
-    "vim": "offsite.evaluation.ood.gaussian_detectors:Vim",
-    "knn": "offsite.evaluation.ood.neighbour_detectors:Knn",
-    "nnguide": "offsite.evaluation.ood.neighbour_detectors:NNGuide",
-    "msp": "offsite.evaluation.ood.logit_detectors:Msp",
-    "max_logit": "offsite.evaluation.ood.logit_detectors:MaxLogit",
-    "energy": "offsite.evaluation.ood.logit_detectors:Energy",
-    "gen": "offsite.evaluation.ood.logit_detectors:Gen",
-    "react": "offsite.evaluation.ood.logit_detectors:React",
-    "she": "offsite.evaluation.ood.neighbour_detectors:She",
-    "fdbd": "offsite.evaluation.ood.neighbour_detectors:Fdbd",
-}
+from typing import TYPE_CHECKING
+
+from offsite.registry import Registry
+
+if TYPE_CHECKING:
+    from offsite.evaluation.ood.detector import Detector
+
+DETECTORS: "Registry[type[Detector]]" = Registry(
+    "detector",
+    {
+        "mahalanobis": "offsite.evaluation.ood.gaussian_detectors:Mahalanobis",
+        "relative_mahalanobis": "offsite.evaluation.ood.gaussian_detectors:RelativeMahalanobis",
+        "residual": "offsite.evaluation.ood.gaussian_detectors:Residual",
+        "vim": "offsite.evaluation.ood.gaussian_detectors:Vim",
+        "knn": "offsite.evaluation.ood.neighbour_detectors:Knn",
+        "nnguide": "offsite.evaluation.ood.neighbour_detectors:NNGuide",
+        "msp": "offsite.evaluation.ood.logit_detectors:Msp",
+        "max_logit": "offsite.evaluation.ood.logit_detectors:MaxLogit",
+        "energy": "offsite.evaluation.ood.logit_detectors:Energy",
+        "gen": "offsite.evaluation.ood.logit_detectors:Gen",
+        "react": "offsite.evaluation.ood.logit_detectors:React",
+        "she": "offsite.evaluation.ood.neighbour_detectors:She",
+        "fdbd": "offsite.evaluation.ood.neighbour_detectors:Fdbd",
+    },
+)

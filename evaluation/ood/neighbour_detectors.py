@@ -6,7 +6,6 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import logsumexp
 
-from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Detector, Training
 
 _BLOCK = 2048
@@ -128,8 +127,7 @@ class Fdbd(Detector):
     @classmethod
     def _of(cls, given: Training) -> Self:
         """Keep the mean and the norms ``||w_a - w_b||``, C x C."""
-        if given.head is None:
-            raise InputError("fDBD needs the linear head", remedy="Give head=Head(weight, bias)")
+        assert given.head is not None  # `fit` has looked
         difference = given.head.weight[:, None] - given.head.weight[None]
         return cls(
             mean=np.asarray(given.embeddings, np.float64).mean(axis=0),

@@ -8,7 +8,7 @@ import numpy as np
 
 from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Detector
-from offsite.evaluation.ood.registry import detector_from_arrays
+from offsite.evaluation.ood.names import DETECTORS
 
 _LEVELS = 1001
 _PREFIX = "detector."
@@ -95,7 +95,7 @@ class ReferencedDetector:
             name.removeprefix(_PREFIX): arrays[name] for name in arrays if name.startswith(_PREFIX)
         }
         return cls(
-            detector=detector_from_arrays(str(arrays["name"]), fitted),
+            detector=DETECTORS.named(str(arrays["name"])).from_arrays(fitted),
             quantiles=np.asarray(arrays["quantiles"], dtype=np.float64),
             threshold=float(arrays["threshold"]),
             n=int(arrays["n"]),

@@ -16,8 +16,7 @@ from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.statistics.binomial import share_p_value
-from offsite.evaluation.statistics.delong import auroc_interval, placements
-from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.delong import placements
 from offsite.evaluation.statistics.rows import Rows, together
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -190,23 +189,11 @@ def _separations(
     scores = np.concatenate([detected.scores[0], detected.scores[place]])
     units = np.concatenate([familiar.rows.units, group.rows.units + familiar.rows.n_units])
     foreign = np.arange(len(scores)) >= len(familiar.rows)
-    yield detected.record(group, "auroc", **counts, **_area(group, scores, foreign, units))
+    area = group.sites.of_area(placements(scores, foreign, units))
+    yield detected.record(group, "auroc", **counts, **area)
+    fewest = min(group.rows.n_units, familiar.rows.n_units)
     for metric, draws in zip(_FPR, rates, strict=True):
-        fewest = min(group.rows.n_units, familiar.rows.n_units)
-        interval = group.sites.interval(draws[1:], fewest)
-        reason = Reason.OK if interval else Reason.INTERVAL_UNSTABLE
-        low, high = interval or (None, None)
-        values = {"value": float(draws[0]), "low": low, "high": high, "reason": reason.value}
-        yield detected.record(group, metric, **counts, **values)
-
-
-def _area(
-    group: _Group, scores: np.ndarray, positive: np.ndarray, units: np.ndarray
-) -> dict[str, Any]:
-    """AUROC with its interval by placement values, as in the per-site table."""
-    placed = placements(scores, positive, units)
-    low, high = auroc_interval(placed, group.sites.settings.confidence)
-    return {"value": placed.auroc, "low": min(low, placed.auroc), "high": max(high, placed.auroc)}
+        yield detected.record(group, metric, **counts, **group.sites.of_draws(draws, fewest))
 
 
 def _flag_rate(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
@@ -215,17 +202,12 @@ def _flag_rate(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[s
         reason = "no_samples" if detector is not None else detected.fitted.reason
         return detected.record(group, "flag_rate", reason=reason)
     flags = detector.flag(scores)
-    low, high = group.sites.share_interval(flags, group.rows.units)
     # One site may flag somewhat more by nature; twice the expected share is worth a word.
     most = 2 * (1 - detected.settings.kept)
-    values = {
-        "value": float(flags.mean()),
-        "low": low,
-        "high": high,
-        "n_positive": int(flags.sum()),
-        "p_value": share_p_value(~flags, group.rows.units, 1 - most, like=detector.n),
-    }
-    return detected.record(group, "flag_rate", **values)
+    p_value = share_p_value(~flags, group.rows.units, 1 - most, like=detector.n)
+    told = group.sites.of_share(flags, group.rows.units)
+    told |= {"n_positive": int(flags.sum()), "p_value": p_value}
+    return detected.record(group, "flag_rate", **told)
 
 
 def _error_detection(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
@@ -243,7 +225,8 @@ def _error_detection(detected: _Detected, group: _Group, scores: np.ndarray) -> 
     if detected.fitted.detector is not None:
         values["reason"] = _no_errors(len(known), wrong, detected.settings.minimum_rows)
     if values["reason"] == "ok":
-        values |= _area(group, scores[known], wrong, group.rows.units[known])
+        area = placements(scores[known], wrong, group.rows.units[known])
+        values |= group.sites.of_area(area)
     return detected.record(group, "auroc", **values)
 
 

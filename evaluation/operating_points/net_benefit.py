@@ -10,7 +10,7 @@ import pandas as pd
 from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.resampling import weighted_sums
+from offsite.evaluation.statistics.resampling import sums_by_unit, weighted_sums
 from offsite.evaluation.statistics.sites import Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -56,9 +56,7 @@ def decision_curve(
             np.ones((len(scores), 1), dtype=bool),
         ]
     ).astype(np.float64)
-    sums = np.zeros((counts.shape[1], columns.shape[1]))
-    np.add.at(sums, units, columns)
-    totals = weighted_sums(counts, sums)
+    totals = weighted_sums(counts, sums_by_unit(units, columns, counts.shape[1]))
     size, odds = len(thresholds), thresholds / (1 - thresholds)
     n = totals[:, -1:]
     prevalence = ratio(totals[:, -2:-1], n)
@@ -103,17 +101,18 @@ def _site_rows(site: Site, task: Task, sites: Sites) -> Iterator[dict[str, Any]]
     default = np.where(curve.treat_all[0] > 0, curve.treat_all, 0.0)
     advantage = curve.model - default
     for column, value in enumerate(thresholds):
-        low, high = sites.interval(curve.model[1:, column], sample.n_units) or (None, None)
-        above = sites.interval(advantage[1:, column], sample.n_units) or (None, None)
-        yield base | {
-            "threshold": value,
-            "net_benefit": curve.model[0, column],
-            "low": low,
-            "high": high,
-            "treat_all": curve.treat_all[0, column],
-            "treat_none": 0.0,
-            "advantage": advantage[0, column],
-            "advantage_low": above[0],
-            "advantage_high": above[1],
-            "reason": (Reason.OK if low is not None else Reason.INTERVAL_UNSTABLE).value,
-        }
+        told = sites.of_draws(curve.model[:, column], sample.n_units)
+        above = sites.of_draws(advantage[:, column], sample.n_units)
+        yield (
+            base
+            | told
+            | {
+                "threshold": value,
+                "net_benefit": told["value"],
+                "treat_all": curve.treat_all[0, column],
+                "treat_none": 0.0,
+                "advantage": above["value"],
+                "advantage_low": above["low"],
+                "advantage_high": above["high"],
+            }
+        )

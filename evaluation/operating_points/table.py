@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.alarms import CHOSEN
 from offsite.evaluation.metrics.entries import measured_by
 from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.metrics.thresholds import (
@@ -30,7 +31,6 @@ from offsite.evaluation.statistics.sites import Site, Sites, reference_prevalenc
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 METRICS = (*AT_THRESHOLD, *measured_by("operating_points.table:measured_at"))
-CHOSEN = "_chosen"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +86,7 @@ def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site
     sample = sample_of(rows, settings.unit)
     generator = generator_of(settings.seed, CHOSEN)
     counts = point_and_draws(sample.units, sample.labels, settings.resamples, generator)
-    return Site(name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, counts=counts)
+    return Site(name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, draws=(counts,))
 
 
 def _site_rows(

@@ -1,8 +1,8 @@
 """The page that compares methods: sites down, methods across, differences with their intervals."""
 
 import importlib.metadata
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +12,9 @@ from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from offsite.evaluation.report.grids import dot_of
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record, dot_of
 from offsite.evaluation.report.page import Page, render
+from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import (
     change,
@@ -27,13 +28,44 @@ from offsite.evaluation.wording import (
 )
 from offsite.written import write_own
 
-Record = dict[str, object]
-_NAMES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}
-_GROUPS = {"held_out": "Held-out sites", "training": "Training sites", "all": "All sites"}
+Place = tuple[str, str, str]
+_BETTER, _WORSE, _OPEN = "better at", "worse at", "undecided at"
 _CAPTION = (
     "Difference to the baseline at each site, with the interval over patients and seeds; the "
     "dashed line is no difference. Filled squares are held-out sites."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Methods on the same test images.
+
+    Attributes
+    ----------
+    suffix, told : str
+        What tells its sections from those of other divisions: in addresses, and in titles.
+    rows : pandas.DataFrame
+        Of ``methods.csv``.
+    metric : str
+        The one that the summary is about.
+    verdicts : mapping of (method, site, role) to str
+        Better, worse or undecided in that metric, beyond chance over the whole page.
+    """
+
+    suffix: str
+    told: str
+    rows: pd.DataFrame
+    metric: str
+    verdicts: Mapping[Place, str] = field(default_factory=dict)
+
+    @property
+    def higher(self) -> bool:
+        """Whether more of the metric is better."""
+        return described(self.metric).higher is not False
+
+
+def _place(row: Record) -> Place:
+    return str(row["method"]), str(row["site"]), str(row["site_role"])
 
 
 def write_comparison(
@@ -44,6 +76,7 @@ def write_comparison(
     title: str = "Comparison of methods",
     primary: str | None = None,
     confidence: float = 0.95,
+    alarm_level: float = 0.05,
 ) -> Path:
     """Write the page of a comparison, one self-contained file.
 
@@ -62,6 +95,8 @@ def write_comparison(
         Metric that the summary is about; by default the usual one.
     confidence : float
         Confidence (0..1) of the intervals.
+    alarm_level : float
+        Familywise level (0..1) of all that the page calls better or worse.
 
     Raises
     ------
@@ -76,11 +111,12 @@ def write_comparison(
             code="no_baseline",
         )
     others = [name for name in names if name != baseline]
+    levels = (confidence, alarm_level)
     page = Page(
         title=title,
         subtitle=f"{listed(others) if others else 'No method'} against {baseline}",
         facts=_facts(methods, names),
-        sections=tuple(_sections(methods, names, baseline, primary, level(confidence))),
+        sections=tuple(_sections(_parts(methods, primary), names, baseline, levels)),
         version=importlib.metadata.version("offsite"),
     )
     target = Path(path)
@@ -88,23 +124,55 @@ def write_comparison(
     return target
 
 
+def _parts(methods: pd.DataFrame, primary: str | None) -> list[_Part]:
+    divisions = methods.groupby("division", sort=False) if "division" in methods else ()
+    named = [(str(name), rows) for name, rows in divisions] or [("", methods)]
+    several = len(named) > 1
+    return [
+        _Part(
+            suffix=f"-{place}" if several else "",
+            told=f": {name}" if several else "",
+            rows=rows,
+            metric=primary_metric(list(dict.fromkeys(rows["metric"])), primary),
+        )
+        for place, (name, rows) in enumerate(named)
+    ]
+
+
+def _judged(parts: list[_Part], baseline: str, alarm_level: float) -> Iterator[_Part]:
+    """The parts with what is said of their sites, all of the page as one family."""
+    asked = [
+        (place, row, p_value)
+        for place, part in enumerate(parts)
+        for row in records(part.rows[part.rows["metric"] == part.metric])
+        if row["method"] != baseline and not str(row["site"]).startswith("_")
+        if (p_value := present(row.get("p_value"))) is not None
+    ]
+    found: list[dict[Place, str]] = [{} for _ in parts]
+    for (place, row, _), adjusted in zip(asked, holm([p for *_, p in asked]), strict=True):
+        good = ((present(row["difference"]) or 0.0) > 0) == parts[place].higher
+        sure = _BETTER if good else _WORSE
+        found[place][_place(row)] = sure if adjusted <= alarm_level else _OPEN
+    for part, verdicts in zip(parts, found, strict=True):
+        yield replace(part, verdicts=verdicts)
+
+
 def _sections(
-    methods: pd.DataFrame, names: list[str], baseline: str, primary: str | None, sure: str
+    parts: list[_Part], names: list[str], baseline: str, levels: tuple[float, float]
 ) -> Iterator[Section]:
-    parts: dict[str, pd.DataFrame] = {}
-    if "division" in methods:
-        parts = {str(name): part for name, part in methods.groupby("division", sort=False)}
-    others = [name for name in names if name != baseline]
-    for part_number, (division, part) in enumerate((parts or {"": methods}).items()):
-        suffix, told = ("", "") if len(parts) < 2 else (f"-{part_number}", f": {division}")
-        metrics = list(dict.fromkeys(part["metric"]))
-        headline = primary_metric(metrics, primary)
-        summary = _summary(part, baseline, others, headline, f"differences{suffix}", sure)
-        anchor = "summary" if part_number == 0 else f"summary{suffix}"
-        yield replace(summary, anchor=anchor, title=f"Summary{told}")
-        for rank, metric in enumerate(headline_metrics(metrics, headline)):
-            matrix = _matrix(part, names, metric, folded=rank > 1)
-            yield replace(matrix, anchor=matrix.anchor + suffix, title=matrix.title + told)
+    judged = list(_judged(parts, baseline, levels[1]))
+    lead = (
+        f"Each with its {level(levels[0])} interval over patients and seeds. A site counts as better or "
+        "worse only where the difference is beyond chance among all that this page asks "
+        f"({counted(sum(len(part.verdicts) for part in judged), 'question')}, one familywise level of "
+        f"{level(levels[1])}; Holm 1979)."
+    )
+    for place, part in enumerate(judged):
+        anchor = f"summary{part.suffix}" if place else "summary"
+        yield replace(_summary(part, names, baseline, lead), anchor=anchor)
+        metrics = list(dict.fromkeys(part.rows["metric"]))
+        for rank, metric in enumerate(headline_metrics(metrics, part.metric)):
+            yield _matrix(part, names, metric, folded=rank > 1)
 
 
 def _facts(methods: pd.DataFrame, names: list[str]) -> tuple[Point, ...]:
@@ -118,108 +186,77 @@ def _facts(methods: pd.DataFrame, names: list[str]) -> tuple[Point, ...]:
     )
 
 
-def _summary(
-    methods: pd.DataFrame,
-    baseline: str,
-    others: list[str],
-    metric: str,
-    figure: str,
-    sure: str,
-) -> Section:
-    label = described(metric).label
-    rows = methods[methods["metric"] == metric]
+def _summary(part: _Part, names: list[str], baseline: str, lead: str) -> Section:
+    axis = f"Difference of {described(part.metric).label} to {baseline}"
+    rows = part.rows[part.rows["metric"] == part.metric]
     points, panels = [], []
-    for method in others:
+    for method in (name for name in names if name != baseline):
         of_method = _ordered(rows[rows["method"] == method])
         sites = [row for row in of_method if not str(row["site"]).startswith("_")]
-        points.append(Point(subject=method, sentence=_told(sites, of_method, metric)))
+        points.append(Point(subject=method, sentence=_told(part, sites, of_method)))
         panels.append(Panel(title=method, dots=[_dot(row) for row in sites], mark=0.0))
-    worse = any("worse at" in point.sentence for point in points)
-    lead = (
-        f"Differences of {label} to {baseline}, on the same test images. A site counts as better "
-        f"or worse only where the {sure} interval over patients and seeds excludes no difference."
-    )
     drawn: tuple[Figure, ...] = ()
+    notes = ["The first three methods are drawn."] if len(panels) > 3 else []
+    if _WORSE in part.verdicts.values():
+        notes.append("A method that is better on average can be worse at one hospital.")
     if panels and panels[0].dots:
-        drawn = (dot_panels(panels[:3], f"Difference of {label} to {baseline}", figure, _CAPTION),)
-    notes = ("The first three methods are drawn.",) if len(panels) > 3 else ()
-    if worse:
-        notes = (*notes, "A method that is better on average can be worse at one hospital.")
+        drawn = (dot_panels(panels[:3], axis, f"differences{part.suffix}", _CAPTION),)
     return Section(
         anchor="summary",
-        title="Summary",
-        lead=(lead,),
+        title=f"Summary{part.told}",
+        lead=(f"{axis}, on the same test images. {lead}",),
         points=tuple(points),
         figures=drawn,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
-def _told(sites: list[Record], of_method: list[Record], metric: str) -> str:
-    higher = described(metric).higher is not False
-    better, worse, open_, unknown = [], [], [], []
+def _told(part: _Part, sites: list[Record], of_method: list[Record]) -> str:
+    by_word: dict[str, list[str]] = {_BETTER: [], _WORSE: [], _OPEN: [], "not comparable at": []}
     for row in sites:
-        low, high = present(row["difference_low"]), present(row["difference_high"])
-        if present(row["difference"]) is None:
-            unknown.append(str(row["site"]))
-        elif low is None or high is None:
-            open_.append(str(row["site"]))
-        elif (low > 0) if higher else (high < 0):
-            better.append(f"{row['site']} ({_signed(row)})")
-        elif (high < 0) if higher else (low > 0):
-            worse.append(f"{row['site']} ({_signed(row)})")
-        else:
-            open_.append(str(row["site"]))
-    parts = [
-        f"{word} {listed(told)}"
-        for word, told in (
-            ("better at", better),
-            ("worse at", worse),
-            ("undecided at", open_),
-            ("not comparable at", unknown),
-        )
-        if told
-    ]
-    pooled = next(
-        (row for row in of_method if row["site"] == "_pooled" and row["site_role"] == "held_out"),
-        None,
-    )
-    if pooled is not None and present(pooled["difference"]) is not None:
-        parts.append(f"over all held-out rows {_signed(pooled)}")
-    return f"{'; '.join(parts) or 'nothing to compare'}."
+        known = present(row["difference"]) is not None
+        word = part.verdicts.get(_place(row), _OPEN) if known else "not comparable at"
+        sure = f" ({_signed(row)})" if word in (_BETTER, _WORSE) else ""
+        by_word[word].append(f"{row['site']}{sure}")
+    told = [f"{word} {listed(names)}" for word, names in by_word.items() if names]
+    for row in of_method:
+        whole = (row["site"], row["site_role"]) == ("_pooled", "held_out")
+        if whole and present(row["difference"]) is not None:
+            told.append(f"over all held-out rows {_signed(row)}")
+    return f"{'; '.join(told) or 'nothing to compare'}."
 
 
-def _matrix(methods: pd.DataFrame, names: list[str], metric: str, *, folded: bool) -> Section:
-    rows = methods[methods["metric"] == metric]
+def _matrix(part: _Part, names: list[str], metric: str, *, folded: bool) -> Section:
+    rows = part.rows[part.rows["metric"] == metric]
     cells = {(row["method"], row["site"], row["site_role"]): row for row in records(rows)}
     places = [(str(row["site"]), str(row["site_role"])) for row in _ordered(rows)]
+    worse = {key for key, word in part.verdicts.items() if (word, metric) == (_WORSE, part.metric)}
     groups = []
     for role in dict.fromkeys(role for _, role in places):
         lines = tuple(
             (
-                Cell(text=_NAMES.get(site, site)),
-                *(_cell(cells.get((name, site, role)), metric) for name in names),
+                Cell(text=NAMES.get(site, site)),
+                *(_cell(cells.get((name, site, role)), worse) for name in names),
             )
             for site in dict.fromkeys(site for site, of in places if of == role)
         )
-        groups.append(Group(heading=_GROUPS.get(role, "Sites"), rows=lines))
+        groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=lines))
     label = described(metric).label
-    caption = f"{label[0].upper()}{label[1:]} by site and method"
-    seeds = {name: int(methods.loc[methods["method"] == name, "seeds"].max()) for name in names}
+    title = label[0].upper() + label[1:]
+    caption = f"{title} by site and method"
+    seeds = part.rows.groupby("method")["seeds"].max().to_dict()
+    heads = (Column(heading=name, note=counted(int(seeds[name]), "seed")) for name in names)
+    direction = "Less" if described(metric).higher is False else "More"
+    anchor = "metric-" + "".join(letter if letter.isalnum() else "-" for letter in metric)
     table = Table(
         caption=caption,
-        columns=(
-            Column(heading="Site", numeric=False),
-            *(Column(heading=name, note=counted(seeds[name], "seed")) for name in names),
-        ),
+        columns=(Column(heading="Site", numeric=False), *heads),
         groups=tuple(groups),
         folded=caption if folded else "",
     )
-    direction = "Less" if described(metric).higher is False else "More"
-    anchor = "metric-" + "".join(letter if letter.isalnum() else "-" for letter in metric)
     return Section(
-        anchor=anchor,
-        title=label[0].upper() + label[1:],
+        anchor=f"{anchor}{part.suffix}",
+        title=f"{title}{part.told}",
         tables=(table,),
         notes=(f"{direction} is better. Under each value: the difference to the baseline.",),
     )
@@ -240,18 +277,12 @@ def _ordered(rows: pd.DataFrame) -> list[Record]:
     return sorted(records(rows), key=rank)
 
 
-def _cell(row: Record | None, metric: str) -> Cell:
+def _cell(row: Record | None, worse: set[Place]) -> Cell:
     value = None if row is None else present(row["value"])
     if row is None or value is None:
         return Cell(text=reason(str(row["reason"])) if row else "", kind="undefined")
-    low, high = present(row["difference_low"]), present(row["difference_high"])
-    note = _signed(row) if low is not None else ""
-    worse = (
-        None
-        if low is None or high is None
-        else (low > 0 if described(metric).higher is False else high < 0)
-    )
-    return Cell(text=number(value), note=note, kind="caution" if worse else "")
+    note = _signed(row) if present(row["difference_low"]) is not None else ""
+    return Cell(text=number(value), note=note, kind="caution" if _place(row) in worse else "")
 
 
 def _signed(row: Record) -> str:

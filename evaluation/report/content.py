@@ -66,7 +66,7 @@ def listing(
     caption: str,
     words: Sequence[str],
     numbers: Sequence[str | tuple[str, str]],
-    rows: Iterable[tuple[Cell, ...]],
+    rows: Iterable[Sequence[str | Cell]],
     *,
     groups: Sequence[Group] = (),
     folded: str = "",
@@ -82,8 +82,8 @@ def listing(
         Headings of the columns of words.
     numbers : sequence of str or (str, str)
         Headings of the columns of numbers, with the note under a heading.
-    rows : iterable of tuple of Cell
-        The rows, where there are no groups of them.
+    rows : iterable of sequence of str or Cell
+        The rows, where there are no groups of them; text is a cell of nothing else.
     groups : sequence of Group
         Rows under headings.
     """
@@ -92,8 +92,15 @@ def listing(
         *(Column(heading=heading, numeric=False) for heading in words),
         *(Column(heading=heading, note=note) for heading, note in noted),
     )
-    found = tuple(groups) or (Group(rows=tuple(rows)),)
+    found = tuple(groups) or (Group(rows=cells(rows)),)
     return Table(caption=caption, columns=columns, groups=found, folded=folded, source=source)
+
+
+def cells(rows: Iterable[Sequence[str | Cell]]) -> tuple[tuple[Cell, ...], ...]:
+    """Rows of cells, of which plain ones are given as text."""
+    return tuple(
+        tuple(Cell(text=cell) if isinstance(cell, str) else cell for cell in row) for row in rows
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,13 @@ from typing import Any
 import pandas as pd
 
 from offsite.evaluation.alarms import FEW_PATIENTS, alarm_table
-from offsite.evaluation.metrics.names import PRIMARY, described, primary_metric
+from offsite.evaluation.metrics.names import PRIMARY, TASK_HEADLINE, described, primary_metric
+from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import present
+
+_NUMBERS = ("value", "low", "high")
+_COUNTS = ("n", "n_patients", "n_positive", "classes_defined", "classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +26,13 @@ class SiteEstimate:
 
     site: str
     role: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    n_patients: int | None
-    n_positive: int | None
-    reason: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    n_patients: int | None = None
+    n_positive: int | None = None
+    reason: str = "no_samples"
     detail: str = ""
     classes_defined: int | None = None
     classes: int | None = None
@@ -62,8 +66,11 @@ class Findings:
             for row in records(self.table)
         }
         self._roles = dict(zip(single["site"], single["site_role"], strict=True))
+        self.shipped = _shipped(evaluated)
         asked = evaluated.tables.get("alarms")
-        self.alarms = alarm_table(evaluated.tables, 0.05) if asked is None else asked
+        if asked is None or "against" not in asked:  # of an earlier version
+            asked = alarm_table(evaluated.tables, 0.05)
+        self.alarms = asked
         raised = self.alarms[self.alarms["raised"].astype(bool)]
         self._raised = set(
             zip(*(raised[name] for name in ("alarm", "task", "site", "site_role")), strict=True)
@@ -94,7 +101,7 @@ class Findings:
     def at(self, site: str, metric: str) -> SiteEstimate:
         """A metric at a site; undefined where the table has no such row."""
         estimate = self._rows.get((site, self._roles.get(site, ""), metric))
-        return estimate or _absent(site, self._roles.get(site, ""))
+        return estimate or SiteEstimate(site=site, role=self._roles.get(site, ""))
 
     def raised(self, alarm: str, row: Mapping[str, Any], task: str = "") -> bool:
         """Whether the site of a table's row is accused, beyond chance over the whole page."""
@@ -104,42 +111,51 @@ class Findings:
         """``_pooled``, ``_worst`` or ``_gap`` of a role, where the table has it."""
         return self._rows.get((name, role, metric))
 
+    def shown(self, site: str, role: str, metric: str) -> SiteEstimate | None:
+        """A metric at a site or over the sites of a role, at the threshold that ships if it has one.
+
+        The per-site table has those of tasks at the stated threshold. Of the shipped one the worst
+        site and the gap are those of its values, without an interval.
+        """
+        if not any(name == metric for *_, name in self.shipped):
+            return self._rows.get((site, role, metric))
+        if site not in ("_worst", "_gap"):
+            return self.shipped.get((site, role, metric))
+        among = self.sites(None if role == "all" else role)
+        rows = [self.shipped.get((name, self._roles[name], metric)) for name in among]
+        values = [row.value for row in rows if row is not None and row.value is not None]
+        if len(values) < 2:
+            return None
+        value = max(values) - min(values) if site == "_gap" else min(values)
+        return SiteEstimate(site=site, role=role, value=value, reason="interval_unstable")
+
     def size(self, site: str) -> SiteEstimate:
         """The row of a site with the most images: its n and patients are the site's."""
         rows = [self.at(site, metric) for metric in self.metrics]
         return max(rows, key=lambda row: row.n)
 
 
-def _estimate(row: dict[str, Any]) -> SiteEstimate:
-    def whole(name: str) -> int | None:
-        number = present(row.get(name))
-        return None if number is None else int(number)
+def _shipped(evaluated: Evaluated) -> dict[tuple[str, str, str], SiteEstimate]:
+    """Sensitivity and specificity of tasks at the threshold of model packages, where there is one."""
+    table = evaluated.table("operating_points")
+    if table is None:
+        return {}
+    rows = table[(table["rule"] == PACKAGED) & table["metric"].isin(TASK_HEADLINE)]
+    return {
+        (row["site"], row["site_role"], f"{row['task']}/{row['metric']}"): _estimate(row)
+        for row in records(rows[rows["threshold"].notna()])
+    }
 
+
+def _estimate(row: dict[str, Any]) -> SiteEstimate:
+    numbers = {name: present(row.get(name)) for name in (*_NUMBERS, *_COUNTS)}
+    whole = {name: None if numbers[name] is None else int(numbers[name]) for name in _COUNTS}
+    told: dict[str, Any] = numbers | whole | {"n": whole["n"] or 0}
+    detail = row.get("detail", "")
     return SiteEstimate(
         site=str(row["site"]),
         role=str(row["site_role"]),
-        value=present(row["value"]),
-        low=present(row["low"]),
-        high=present(row["high"]),
-        n=whole("n") or 0,
-        n_patients=whole("n_patients"),
-        n_positive=whole("n_positive"),
         reason=str(row.get("reason") or "ok"),
-        detail="" if pd.isna(row.get("detail", "")) else str(row.get("detail", "")),
-        classes_defined=whole("classes_defined"),
-        classes=whole("classes"),
-    )
-
-
-def _absent(site: str, role: str) -> SiteEstimate:
-    return SiteEstimate(
-        site=site,
-        role=role,
-        value=None,
-        low=None,
-        high=None,
-        n=0,
-        n_patients=None,
-        n_positive=None,
-        reason="no_samples",
+        detail="" if pd.isna(detail) else str(detail),
+        **told,
     )

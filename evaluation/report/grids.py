@@ -1,35 +1,98 @@
 """Long tables turned into what a page shows: a row per site, grouped by role, the worst first."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from offsite.evaluation.figures.dots import Dot
+from offsite.evaluation.metrics.names import base_name, described
 from offsite.evaluation.report.content import Cell, Column, Group, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import interval, level, number, present, reason
+from offsite.evaluation.wording import interval, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
-NAMES = {"_pooled": "All rows pooled", "_chosen": "Validation rows, where it was chosen"}
+NAMES = {
+    "_pooled": "All rows pooled",
+    "_worst": "Worst site",
+    "_gap": "Best minus worst site",
+    "_chosen": "Validation rows, where it was chosen",
+}
 Record = dict[str, Any]
 Format = Callable[[float | None], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridColumn:
-    """A column of a grid: the rows of the long table that it takes, and how they are written."""
+    """A column of a grid: the rows of the long table that it takes, and how they are written.
+
+    Attributes
+    ----------
+    column : Column
+        Its heading.
+    rows : pandas.DataFrame
+        With ``site`` and ``site_role`` once for each site.
+    value : str
+        Column of the rows that is shown.
+    format : function
+        How.
+    bounds : bool
+        Whether the interval stands under the value.
+    noise : str
+        Column of what noise alone could give, in the interval's place.
+    alarm, task : str
+        What marks a value with a caution where it was raised; empty: nothing does.
+    cell : function, optional
+        Writes the whole cell of a row that has a value, told whether its alarm was raised.
+    """
 
     column: Column
     rows: pd.DataFrame
     value: str = "value"
     format: Format = number
     bounds: bool = True
-    note: str = ""
-    caution: Callable[[Record], bool] | None = None
+    noise: str = ""
+    alarm: str = ""
+    task: str = ""
+    cell: Callable[[Record, bool], Cell] | None = None
+
+
+def metric_columns(
+    rows: pd.DataFrame,
+    metrics: Sequence[str],
+    *,
+    alarms: Mapping[str, str] | None = None,
+    task: str = "",
+) -> list[GridColumn]:
+    """A column for each metric that has something to say at some site.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        A long table with ``metric``, ``value`` and ``reason``.
+    metrics : sequence of str
+        Their names, in order.
+    alarms : mapping of str to str, optional
+        By metric the alarm that marks a value.
+    task : str
+        Whose alarms these are.
+    """
+    silent = rows["value"].isna() & (rows["reason"] == "no_samples")
+    named = set(rows.loc[~silent, "metric"])
+    return [
+        GridColumn(
+            column=Column(heading=described(name).short, about=base_name(name)),
+            rows=rows[rows["metric"] == name],
+            noise="null_high" if name == "ece" else "",
+            alarm=(alarms or {}).get(name, ""),
+            task=task,
+        )
+        for name in metrics
+        if name in named
+    ]
 
 
 def grid(
@@ -64,7 +127,7 @@ def grid(
             (
                 Cell(text=NAMES.get(site, site)),
                 *(
-                    _cell(column, by_site.get((site, role)))
+                    _cell(findings, column, by_site.get((site, role)))
                     for column, by_site in zip(columns, looked_up, strict=True)
                 ),
             )
@@ -109,36 +172,17 @@ def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(_place=rank)[stays].sort_values(["_place", "site_role"], kind="stable")
 
 
-def bounded(row: Record, confidence: float | None = None) -> str:
-    """A row's value with its interval, for a sentence; named by its confidence where one is given."""
-    value, low, high = numbers(row)
-    bounds = interval(low, high)
-    if not bounds:
-        return number(value)
-    said = "interval" if confidence is None else f"{level(confidence)} interval"
-    return (
-        f"{number(value)}, {said} {bounds}"
-        if confidence is None
-        else f"{number(value)} ({said} {bounds})"
-    )
-
-
 def numbers(row: Record) -> tuple[float | None, float | None, float | None]:
     """Value and interval of a row."""
     return present(row["value"]), present(row["low"]), present(row["high"])
 
 
-def dot_of(row: Record, note: Callable[[Record], str], *, filled: bool | None = None) -> Dot:
-    """A row as a line of a strip of dots, held-out sites filled; why it has none in its note."""
+def dot_of(row: Record, note: Callable[[Record], str], *, kind: str = "") -> Dot:
+    """A row as a line of a strip of dots, of the kind of its site; why it has none in its note."""
     value, low, high = numbers(row)
-    return Dot(
-        label=str(row["site"]),
-        note=note(row) if value is not None else reason(str(row["reason"])),
-        value=value,
-        low=low,
-        high=high,
-        filled=row["site_role"] == "held_out" if filled is None else filled,
-    )
+    said = note(row) if value is not None else reason(str(row["reason"]))
+    kind = kind or str(row["site_role"])
+    return Dot(label=str(row["site"]), note=said, value=value, low=low, high=high, kind=kind)
 
 
 def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:
@@ -155,16 +199,18 @@ def _ordered(findings: Findings, sites: list[str]) -> list[str]:
     return first + sorted(single, key=lambda site: (order.get(site, len(order)), site)) + last
 
 
-def _cell(column: GridColumn, row: Record | None) -> Cell:
+def _cell(findings: Findings, column: GridColumn, row: Record | None) -> Cell:
     if row is None:
         return Cell(text="")
     value = present(row.get(column.value))
     if value is None:
         code = str(row.get("reason") or "")
         return Cell(text="" if code in ("", "ok") else reason(code), kind="undefined")
+    raised = bool(column.alarm) and findings.raised(column.alarm, row, column.task)
+    if column.cell is not None:
+        return column.cell(row, raised)
     note = interval(present(row.get("low")), present(row.get("high"))) if column.bounds else ""
-    if column.note:
-        told = present(row.get(column.note))
+    if column.noise:
+        told = present(row.get(column.noise))
         note = "" if told is None else f"≤ {number(told)} by noise"
-    kind = "caution" if column.caution is not None and column.caution(row) else ""
-    return Cell(text=column.format(value), note=note, kind=kind)
+    return Cell(text=column.format(value), note=note, kind="caution" if raised else "")

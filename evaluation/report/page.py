@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from offsite.evaluation.figures.drawing import Figure
+from offsite.evaluation.report import accusations
 from offsite.evaluation.report.content import Point, Section
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.sections import (
@@ -97,19 +98,13 @@ def build_page(evaluated: Evaluated) -> Page:
         provenance.section(evaluated),
     ]
     shown = [part for part in parts if part]
-    speakers = {
-        "sites": (sites, extremes),
-        "operating": (operating,),
-        "calibration": (calibration,),
-        "shift": (shift,),
-        "foreign": (foreign,),
-        "sets": (selective,),
-    }
-    points = tuple(
-        replace(point, about=anchor)
-        for anchor, modules in speakers.items()
-        for module in modules
-        for point in module.points(evaluated, findings)
+    points = (
+        *(
+            replace(point, about="sites")
+            for module in (sites, extremes)
+            for point in module.points(evaluated, findings)
+        ),
+        *accusations.points(findings),
     )
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),

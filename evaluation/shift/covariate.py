@@ -1,7 +1,7 @@
 """Covariate shift of a site: what its features look like, labels or not."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from offsite.evaluation.shift.distances import (
     principal_directions,
     whitened_mean_distance,
 )
-from offsite.evaluation.shift.record import ShiftRow, blank, undefined
+from offsite.evaluation.shift.record import ShiftRow, blank, tested, undefined
 from offsite.evaluation.shift.sides import Comparison
 from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
 from offsite.evaluation.statistics.feature_stats import constant
@@ -52,10 +52,10 @@ class _Features:
         )
         return first, second
 
-    def tested(
-        self, test: Callable[..., TwoSample | None], number: int, at_most: int | None = None
+    def test(
+        self, function: Callable[..., TwoSample | None], number: int, at_most: int | None = None
     ) -> TwoSample | None:
-        return test(
+        return function(
             *self.rows,
             *self.units,
             permutations=self.pair.settings.permutations,
@@ -70,7 +70,7 @@ def mmd_row(pair: Comparison) -> ShiftRow:
     reason = why_not(pair)
     if reason != "ok":
         return undefined(row, reason)
-    return _told(row, _sampled(pair).tested(mmd_test, 0, pair.permutations))
+    return tested(row, _sampled(pair).test(mmd_test, 0, pair.permutations))
 
 
 def detail_rows(pair: Comparison) -> list[ShiftRow]:
@@ -81,7 +81,7 @@ def detail_rows(pair: Comparison) -> list[ShiftRow]:
         return [undefined(blank(pair, KIND, name), reason) for name in names]
     features = _sampled(pair)
     return [
-        _told(blank(pair, KIND, "energy"), features.tested(energy_test, 1)),
+        tested(blank(pair, KIND, "energy"), features.test(energy_test, 1)),
         _classifier_row(features),
         *_distance_rows(features),
         _within_class_row(pair),
@@ -112,12 +112,6 @@ def _sampled(pair: Comparison) -> _Features:
     return _Features(pair, (local, reference))
 
 
-def _told(row: ShiftRow, test: TwoSample | None) -> ShiftRow:
-    if test is None:
-        return undefined(row, "too_few")
-    return replace(row, value=test.statistic, null_high=test.null_high, p_value=test.p_value)
-
-
 def _classifier_row(features: _Features) -> ShiftRow:
     pair = features.pair
     row = blank(pair, KIND, "c2st_auroc")
@@ -132,7 +126,7 @@ def _classifier_row(features: _Features) -> ShiftRow:
     )
     if result is None:
         return undefined(row, "too_few")
-    return replace(_told(row, result.test), low=result.low, high=result.high)
+    return tested(row, result.test) | {"low": result.low, "high": result.high}
 
 
 def _distance_rows(features: _Features) -> list[ShiftRow]:
@@ -153,7 +147,7 @@ def _distance_row(row: ShiftRow, to_site: np.ndarray, to_itself: np.ndarray) -> 
     usable = np.isfinite(to_site) & np.isfinite(to_itself)
     if usable.sum() < 0.5 * len(usable):
         return undefined(row, "too_few")
-    return _told(row, TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]]))
+    return tested(row, TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]]))
 
 
 def _within_class_row(pair: Comparison) -> ShiftRow:
@@ -174,7 +168,7 @@ def _within_class_row(pair: Comparison) -> ShiftRow:
     length = min(len(test.null) for test, _ in found)
     null = share @ np.stack([test.null[:length] for test, _ in found])
     value = float(share @ np.array([test.statistic for test, _ in found]))
-    return _told(row, TwoSample.of(np.r_[value, null]))
+    return tested(row, TwoSample.of(np.r_[value, null]))
 
 
 def _class_test(pair: Comparison, label: int, of_class: list[np.ndarray]) -> TwoSample | None:
@@ -183,4 +177,4 @@ def _class_test(pair: Comparison, label: int, of_class: list[np.ndarray]) -> Two
         np.sort(generator.choice(rows, size=min(len(rows), limit), replace=False))
         for rows in of_class
     )
-    return _Features(pair, (local, reference)).tested(mmd_test, 10 + label)
+    return _Features(pair, (local, reference)).test(mmd_test, 10 + label)

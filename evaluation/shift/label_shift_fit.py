@@ -5,6 +5,8 @@ a prior with full confidence, and a wrong one; so the assumption is tested first
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.optimize import nnls
@@ -12,58 +14,79 @@ from scipy.optimize import nnls
 from offsite.evaluation.shift.two_sample import TwoSample
 
 
-def label_shift_test(
-    source: tuple[np.ndarray, np.ndarray],
-    totals: Callable[[np.ndarray], np.ndarray],
-    target: np.ndarray,
-    *,
-    cases: int,
-    generator: np.random.Generator,
-) -> TwoSample | None:
-    """Misfit of the best mixture of the source's classes to the target's outputs.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceOutputs:
+    """What a model says of the classes of its source, as they are and in draws of patients.
 
     Outputs are binned by predicted class and by confidence over or under the source's median for
-    it. Under label shift the target's shares are ``H q`` with ``H`` the source's shares by true
-    class; the statistic is the chi-square distance to the best ``q``, per patient. Its null takes
-    the draws of the source's patients and draws the target from the fitted mixture, as many cases
-    as it has patients, which is careful where patients have several images (our construction).
+    it.
 
-    Parameters
+    Attributes
     ----------
-    source : tuple
-        Probabilities (n x C) and labels (n, all known).
-    totals : callable
-        Sums of n x K cells over the source in each draw of its patients, B x K.
-    target : numpy.ndarray
-        Probabilities, m x C.
-    cases : int
-        Patients of the target.
-    generator : numpy.random.Generator
-        Draws the target.
-
-    Returns
-    -------
-    TwoSample or None
-        ``None`` where either side is empty.
+    medians : numpy.ndarray
+        C, the medians.
+    table : numpy.ndarray
+        Bins x classes that have rows: rows of each.
+    drawn : numpy.ndarray
+        B x bins x classes: the same in each draw.
     """
-    probabilities, labels = source
-    if len(labels) == 0 or len(target) == 0:
-        return None
-    medians = _medians(probabilities)
-    bin_of, other = _bins(probabilities, medians), _bins(target, medians)
-    classes = np.unique(labels)
-    bins = 2 * probabilities.shape[1]
-    cells = np.zeros((len(labels), bins * len(classes)))
-    cells[np.arange(len(labels)), bin_of * len(classes) + np.searchsorted(classes, labels)] = 1.0
-    shape = (bins, len(classes))
-    shares = np.bincount(other, minlength=bins) / len(other)
-    observed, mixture = _misfit(cells.sum(axis=0).reshape(shape), shares)
-    tables = totals(cells)
-    drawn = generator.multinomial(cases, mixture, size=len(tables)) / cases
-    null = [
-        _misfit(table.reshape(shape), again)[0] for table, again in zip(tables, drawn, strict=True)
-    ]
-    return TwoSample.of(np.r_[observed, null])
+
+    medians: np.ndarray
+    table: np.ndarray
+    drawn: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: np.ndarray,
+        labels: np.ndarray,
+        totals: Callable[[np.ndarray], np.ndarray],
+    ) -> Self:
+        """From n x C probabilities with n labels, all known.
+
+        ``totals`` gives sums of n x K cells over the source in each draw of its patients, B x K.
+        """
+        medians = _medians(probabilities)
+        classes = np.unique(labels)
+        shape = (2 * probabilities.shape[1], len(classes))
+        cells = np.zeros((len(labels), shape[0] * shape[1]))
+        of_row = _bins(probabilities, medians) * shape[1] + np.searchsorted(classes, labels)
+        cells[np.arange(len(labels)), of_row] = 1.0
+        drawn = totals(cells).reshape(-1, *shape)
+        return cls(medians=medians, table=cells.sum(axis=0).reshape(shape), drawn=drawn)
+
+    def label_shift_test(
+        self, target: np.ndarray, *, cases: int, generator: np.random.Generator
+    ) -> TwoSample | None:
+        """Misfit of the best mixture of the source's classes to the target's outputs.
+
+        Under label shift the target's shares are ``H q`` with ``H`` the source's shares by true
+        class; the statistic is the chi-square distance to the best ``q``, per patient. Its null
+        takes the draws of the source's patients and draws the target from the fitted mixture, as
+        many cases as it has patients, which is careful where patients have several images (our
+        construction).
+
+        Parameters
+        ----------
+        target : numpy.ndarray
+            Probabilities, m x C.
+        cases : int
+            Patients of the target.
+        generator : numpy.random.Generator
+            Draws the target.
+
+        Returns
+        -------
+        TwoSample or None
+            ``None`` where either side is empty.
+        """
+        if not self.table.size or len(target) == 0:
+            return None
+        counts = np.bincount(_bins(target, self.medians), minlength=len(self.table))
+        observed, mixture = _misfit(self.table, counts / len(target))
+        again = generator.multinomial(cases, mixture, size=len(self.drawn)) / cases
+        null = [_misfit(*both)[0] for both in zip(self.drawn, again, strict=True)]
+        return TwoSample.of(np.r_[observed, null])
 
 
 def _medians(probabilities: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Performance shift of a labelled site: discrimination, and what prior correction would do."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.special import logit
 from scipy.stats import t
 
+from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.metrics.scoring import log_loss_rows
 from offsite.evaluation.shift.label_shift import prior_corrected
 from offsite.evaluation.shift.prevalence import Priors
@@ -13,7 +12,6 @@ from offsite.evaluation.shift.record import ShiftRow, blank, undefined
 from offsite.evaluation.shift.sides import Comparison, Side
 from offsite.evaluation.statistics.delong import (
     Placements,
-    auroc_interval,
     averaged,
     covariance,
     degrees_of_freedom,
@@ -40,17 +38,13 @@ def auroc_change_row(pair: Comparison) -> ShiftRow:
     value = one.auroc - other.auroc
     variances = [covariance(one, one), covariance(other, other)]
     if sum(variances) <= 0:
-        return replace(row, value=value, reason="interval_unstable")
+        return row | {"value": value, "reason": "interval_unstable"}
     parts = [v**2 / degrees_of_freedom(a) for v, a in zip(variances, (one, other), strict=True)]
     degrees = sum(variances) ** 2 / sum(parts)
     width = t.ppf((1 + pair.sites.settings.confidence) / 2, degrees) * np.sqrt(sum(variances))
-    return replace(
-        row,
-        value=value,
-        low=float(value - width),
-        high=float(value + width),
-        p_value=_p_value(one, other, variances, degrees),
-    )
+    p_value = _p_value(one, other, variances, degrees)
+    bounds = {"low": float(value - width), "high": float(value + width)}
+    return row | {"value": value, **bounds, "p_value": p_value}
 
 
 def _p_value(one: Placements, other: Placements, variances: list[float], degrees: float) -> float:
@@ -70,9 +64,7 @@ def detail_rows(pair: Comparison, priors: Priors) -> list[ShiftRow]:
     """AUROC, accuracy and log loss; the last two also with the prior corrected by EM."""
     names = ("accuracy", "log_loss")
     corrected = {
-        name: replace(
-            blank(pair, KIND, f"{name}_prior_corrected", labelled=True), transductive=True
-        )
+        name: blank(pair, KIND, f"{name}_prior_corrected", labelled=True, transductive=True)
         for name in names
     }
     plain = {name: blank(pair, KIND, name, labelled=True) for name in ("auroc", *names)}
@@ -98,9 +90,7 @@ def _auroc_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
     areas = pair.local.areas
     if not areas:
         return undefined(row, "single_class")
-    area = averaged(list(areas.values()))
-    low, high = auroc_interval(area, pair.sites.settings.confidence)
-    return replace(row, value=area.auroc, low=min(low, area.auroc), high=max(high, area.auroc))
+    return row | pair.sites.of_area(averaged(list(areas.values())))
 
 
 def _scored(row: ShiftRow, name: str, pair: Comparison, probabilities: np.ndarray) -> ShiftRow:
@@ -108,15 +98,10 @@ def _scored(row: ShiftRow, name: str, pair: Comparison, probabilities: np.ndarra
     side, known = pair.local, pair.local.labelled
     labels, units = side.labels[known], side.rows.units[known]
     if name == "accuracy":
-        right = probabilities[known].argmax(axis=1) == labels
-        low, high = pair.sites.share_interval(right, units)
-        return replace(row, value=float(right.mean()), low=low, high=high)
+        return row | pair.sites.of_share(probabilities[known].argmax(axis=1) == labels, units)
     sums = np.zeros((len(side), 2))
-    sums[known] = np.column_stack([log_loss_rows(probabilities[known], labels), np.ones(row.n)])
+    sums[known] = np.column_stack(
+        [log_loss_rows(probabilities[known], labels), np.ones(len(units))]
+    )
     losses, total = side.rows.totals(sums, 1 + pair.settings.resamples).T
-    with np.errstate(invalid="ignore"):
-        draws = losses / total
-    interval = pair.sites.interval(draws[1:], len(np.unique(units)))
-    if interval is None:
-        return replace(row, value=float(draws[0]), reason="interval_unstable")
-    return replace(row, value=float(draws[0]), low=interval[0], high=interval[1])
+    return row | pair.sites.of_draws(ratio(losses, total), len(np.unique(units)))

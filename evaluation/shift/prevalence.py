@@ -1,10 +1,11 @@
 """Prevalence shift of a site: counted from its labels, or estimated from outputs without them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.shift.label_shift import (
     bbse_prior,
     em_prior,
@@ -12,15 +13,12 @@ from offsite.evaluation.shift.label_shift import (
     permuted_histograms,
     total_variation,
 )
-from offsite.evaluation.shift.label_shift_fit import label_shift_test
-from offsite.evaluation.shift.record import ShiftRow, blank, undefined
-from offsite.evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.shift.record import ShiftRow, blank, tested, undefined
+from offsite.evaluation.shift.sides import DRAWS, Comparison, Side, prior_distances
 from offsite.evaluation.shift.two_sample import TwoSample
 
 KIND = "prevalence"
 UNIDENTIFIED = "prior_unidentified"
-_DRAWS = 200
-_REFERENCE_UNITS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +56,11 @@ class Priors:
     @cached_property
     def misfit(self) -> TwoSample | None:
         """Whether some mixture of the reference's classes explains the outputs here."""
-        local, reference, settings = self.pair.local, self.pair.reference, self.pair.settings
-        known, draws = reference.labelled, max(_DRAWS, int(np.ceil(2 / settings.misfit_level)))
-
-        def totals(cells: np.ndarray) -> np.ndarray:
-            whole = np.zeros((len(reference), cells.shape[1]))
-            whole[known] = cells
-            return reference.rows.totals(whole, 1 + draws)[1:]
-
-        return label_shift_test(
-            (reference.calibrated[known], reference.labels[known]),
-            totals,
+        local = self.pair.local
+        return self.pair.reference.outputs.label_shift_test(
             local.calibrated,
             cases=local.rows.n_units,
-            generator=_generator(settings.seed, 9),
+            generator=_generator(self.pair.settings.seed, 9),
         )
 
     @cached_property
@@ -83,24 +72,8 @@ class Priors:
     def drawn(self) -> np.ndarray:
         """The prior by EM in each of some draws."""
         rows = self.pair.local.rows
-        weights = rows.counts[1 : 1 + _DRAWS][:, rows.units]
+        weights = rows.counts[1 : 1 + DRAWS][:, rows.units]
         return em_prior(self.pair.local.calibrated, self.model, weights)
-
-    def null_high(self) -> float:
-        """95 % quantile of the distance of reference samples of the site's size, whole patients."""
-        reference = self.pair.reference
-        generator = _generator(self.pair.settings.seed, 5)
-        size = min(self.pair.local.rows.n_units, reference.rows.n_units)
-        # Of a large reference some patients stand for all: a few times as many as are drawn.
-        few = min(reference.rows.n_units, max(4 * size, _REFERENCE_UNITS))
-        place = np.full(reference.rows.n_units, -1)
-        chosen = generator.choice(len(place), few, replace=False)
-        place[chosen] = np.arange(few)
-        rows = np.flatnonzero(place[reference.rows.units] >= 0)
-        drawn = generator.multinomial(size, np.full(few, 1 / few), size=_DRAWS)
-        weights = drawn[:, place[reference.rows.units[rows]]]
-        priors = em_prior(reference.calibrated[rows], self.model, weights)
-        return float(np.quantile(_distances(priors, reference.frequencies), 0.95))
 
 
 def prior_row(pair: Comparison, priors: Priors) -> ShiftRow:
@@ -115,15 +88,15 @@ def prior_row(pair: Comparison, priors: Priors) -> ShiftRow:
 def detail_rows(pair: Comparison, priors: Priors) -> list[ShiftRow]:
     """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
     names = [*(f"prior/{name}" for name in pair.sites.predictions.classes), "prior_distance_bbse"]
-    rows = [replace(blank(pair, KIND, name), transductive=True) for name in names]
+    rows = [blank(pair, KIND, name, transductive=True) for name in names]
     estimated = [_estimated_row(pair, priors)] if _counted(pair) else []  # else it is the headline
     if priors.problem != "ok":
         rows = [undefined(row, priors.problem) for row in rows]
         return [*estimated, *rows, _misfit_row(pair, priors)]
     *shares, bbse = rows
     for index, row in enumerate(shares):
-        low, high = _interval(pair, priors.drawn[:, index], pair.local.rows.n_units)
-        shares[index] = replace(row, value=float(priors.estimate[index]), low=low, high=high)
+        bounds = _bounds(pair, priors.drawn[:, index], pair.local.rows.n_units)
+        shares[index] = row | {"value": float(priors.estimate[index]), **bounds}
     return [*estimated, *shares, _bbse_row(bbse, pair), _misfit_row(pair, priors)]
 
 
@@ -135,8 +108,10 @@ def _counted(pair: Comparison) -> bool:
     return bool(pair.local.labelled.sum() >= pair.settings.minimum_rows)
 
 
-def _interval(pair: Comparison, draws: np.ndarray, units: int) -> tuple[float | None, float | None]:
-    return pair.sites.interval(draws, units) or (None, None)
+def _bounds(pair: Comparison, draws: np.ndarray, units: int) -> dict[str, float | None]:
+    return dict(
+        zip(("low", "high"), pair.sites.interval(draws, units) or (None, None), strict=True)
+    )
 
 
 def _counted_row(pair: Comparison, priors: Priors) -> ShiftRow:
@@ -148,36 +123,29 @@ def _counted_row(pair: Comparison, priors: Priors) -> ShiftRow:
     classes = np.zeros((len(local), len(prior)))
     classes[known] = np.eye(len(prior))[local.labels[known]]
     totals = local.rows.totals(classes, 1 + pair.settings.resamples)
-    with np.errstate(invalid="ignore"):
-        draws = _distances(totals[1:] / totals[1:].sum(axis=1, keepdims=True), prior)
-    low, high = _interval(pair, draws, len(np.unique(local.rows.units[known])))
+    draws = prior_distances(ratio(totals[1:], totals[1:].sum(axis=1, keepdims=True)), prior)
     test, distances = _histogram_test(pair, [local.labels, pair.reference.labels])
-    return replace(
-        row,
-        value=total_variation(local.frequencies, prior),
-        low=low,
-        high=high,
-        null_high=float(np.quantile(distances, 0.95)),
-        p_value=None if test is None else test.p_value,
-    )
+    return row | {
+        "value": total_variation(local.frequencies, prior),
+        **_bounds(pair, draws, len(np.unique(local.rows.units[known]))),
+        "null_high": float(np.quantile(distances, 0.95)),
+        "p_value": None if test is None else test.p_value,
+    }
 
 
 def _estimated_row(pair: Comparison, priors: Priors) -> ShiftRow:
-    row = replace(blank(pair, KIND, "prior_distance_em"), transductive=True)
+    row = blank(pair, KIND, "prior_distance_em", transductive=True)
     if priors.problem != "ok":
         return undefined(row, priors.problem)
     prior = pair.reference.frequencies
-    low, high = _interval(pair, _distances(priors.drawn, prior), pair.local.rows.n_units)
     predicted = [side.probabilities.argmax(axis=1) for side in (pair.local, pair.reference)]
     test, _ = _histogram_test(pair, predicted)
-    return replace(
-        row,
-        value=total_variation(priors.estimate, prior),
-        low=low,
-        high=high,
-        null_high=priors.null_high(),
-        p_value=None if test is None else test.p_value,
-    )
+    return row | {
+        "value": total_variation(priors.estimate, prior),
+        **_bounds(pair, prior_distances(priors.drawn, prior), pair.local.rows.n_units),
+        "null_high": pair.reference.prior_null(priors.model, pair.local.rows.n_units),
+        "p_value": None if test is None else test.p_value,
+    }
 
 
 def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
@@ -190,19 +158,14 @@ def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
     )
     if solved is None:
         return undefined(row, "too_few")
-    return replace(row, value=total_variation(solved, pair.reference.frequencies))
+    return row | {"value": total_variation(solved, pair.reference.frequencies)}
 
 
 def _misfit_row(pair: Comparison, priors: Priors) -> ShiftRow:
-    row = replace(blank(pair, KIND, "label_shift_misfit"), transductive=True)
-    test = priors.misfit if priors.missing == "ok" else None
-    if test is None:
-        return undefined(row, "too_few" if priors.missing == "ok" else priors.missing)
-    return replace(row, value=test.statistic, null_high=test.null_high, p_value=test.p_value)
-
-
-def _distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    return np.abs(priors - prior).sum(axis=1) / 2
+    row = blank(pair, KIND, "label_shift_misfit", transductive=True)
+    if priors.missing != "ok":
+        return undefined(row, priors.missing)
+    return tested(row, priors.misfit)
 
 
 def _histogram_test(

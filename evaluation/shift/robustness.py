@@ -1,37 +1,13 @@
 """The robustness index: whether neighbours in feature space share the class or the site."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.ood.neighbour_detectors import unit
+from offsite.evaluation.statistics.estimates import Estimate
 from offsite.evaluation.statistics.intervals import percentile_interval
 
 _BLOCK = 1024
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RobustnessIndex:
-    """The index and what it was counted from.
-
-    Attributes
-    ----------
-    value : float
-        1: informative neighbours share the class and come from other sites; 0: they share the
-        site and not the class.
-    low, high : float or None
-        Interval over patients.
-    neighbours : int
-        k, the count that classifies best among those tried.
-    accuracy : float
-        Balanced accuracy of that k-nearest-neighbour classification.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    neighbours: int
-    accuracy: float
 
 
 def robustness_index(
@@ -43,7 +19,7 @@ def robustness_index(
     weights: np.ndarray,
     neighbours: tuple[int, ...] = (5, 10, 20, 40),
     confidence: float = 0.95,
-) -> RobustnessIndex | None:
+) -> Estimate | None:
     """``SO / (SO + OS)`` over the k nearest neighbours of each row (PathoROB, Kömen et al. 2025).
 
     SO counts neighbours of the same class from another site, OS those of another class from the
@@ -63,8 +39,9 @@ def robustness_index(
 
     Returns
     -------
-    RobustnessIndex or None
-        ``None`` with fewer than two sites, fewer than two classes, or where no neighbour is of
+    Estimate or None
+        1: informative neighbours share the class and come from other sites; 0: they share the site
+        and not the class. The interval is over patients. ``None`` with fewer than two sites, fewer than two classes, or where no neighbour is of
         either kind.
     """
     site_codes = np.unique(sites, return_inverse=True)[1]
@@ -72,8 +49,7 @@ def robustness_index(
     if len(features) == 0 or site_codes.max() == 0 or len(np.unique(labels)) < 2:
         return None
     nearest = _nearest(features, patient_codes, max(neighbours))
-    best, accuracy = _best_count(nearest, labels, neighbours)
-    near = nearest[:, :best]
+    near = nearest[:, : _best_count(nearest, labels, neighbours)]
     known = near >= 0
     same_class = labels[near] == labels[:, None]
     same_site = site_codes[near] == site_codes[:, None]
@@ -81,22 +57,10 @@ def robustness_index(
     os = (known & ~same_class & same_site).sum(axis=1).astype(np.float64)
     if so.sum() + os.sum() == 0:
         return None
-    low, high = _interval(weights @ so, weights @ os, int(patient_codes.max()) + 1, confidence)
-    return RobustnessIndex(
-        value=float(so.sum() / (so.sum() + os.sum())),
-        low=low,
-        high=high,
-        neighbours=best,
-        accuracy=accuracy,
-    )
-
-
-def _interval(
-    so: np.ndarray, os: np.ndarray, units: int, confidence: float
-) -> tuple[float | None, float | None]:
-    total = so + os
-    draws = np.where(total > 0, so / np.where(total > 0, total, 1), np.nan)
-    return percentile_interval(draws, units, confidence) or (None, None)
+    units, value = int(patient_codes.max()) + 1, float(so.sum() / (so.sum() + os.sum()))
+    draws = ratio(weights @ so, weights @ (so + os))
+    low, high = percentile_interval(draws, units, confidence) or (None, None)
+    return Estimate(value=value, low=low, high=high, n=len(labels), n_patients=units)
 
 
 def _nearest(features: np.ndarray, patients: np.ndarray, count: int) -> np.ndarray:
@@ -116,9 +80,7 @@ def _nearest(features: np.ndarray, patients: np.ndarray, count: int) -> np.ndarr
     return nearest
 
 
-def _best_count(
-    nearest: np.ndarray, labels: np.ndarray, candidates: tuple[int, ...]
-) -> tuple[int, float]:
+def _best_count(nearest: np.ndarray, labels: np.ndarray, candidates: tuple[int, ...]) -> int:
     classes = np.unique(labels)
     votes = (labels[nearest][:, :, None] == classes) & (nearest >= 0)[:, :, None]
     running = votes.cumsum(axis=1, dtype=np.int32)
@@ -128,4 +90,4 @@ def _best_count(
         recall = [float((predicted[labels == value] == value).mean()) for value in classes]
         if np.mean(recall) > accuracy:
             best, accuracy = count, float(np.mean(recall))
-    return best, accuracy
+    return best

@@ -1,5 +1,6 @@
 """A site and what it is compared with: the two sides of every shift statistic."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,13 +8,17 @@ import numpy as np
 
 from offsite.evaluation.alarms import smallest_level
 from offsite.evaluation.predictions.roles import TRAINING
-from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature
+from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior
+from offsite.evaluation.shift.label_shift_fit import SourceOutputs
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.statistics.delong import Placements, placements
 from offsite.evaluation.statistics.rows import Rows, together
 from offsite.evaluation.statistics.sites import Sites
 
 _ROWS_PER_CLASS = 10
+_NULL_UNITS = 1000
+DRAWS = 200
+"""Of patients, where each asks for an estimate of the prior by EM."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +112,55 @@ class Side:
             if 0 < (labels == c).sum() < len(labels)
         }
 
+    @cached_property
+    def outputs(self) -> SourceOutputs:
+        """What the model says of the classes here, for tests of what it says elsewhere."""
+        known, level = self.labelled, self.material.settings.misfit_level
+        draws = 1 + max(DRAWS, int(np.ceil(2 / level)))
+
+        def totals(cells: np.ndarray) -> np.ndarray:
+            whole = np.zeros((len(self), cells.shape[1]))
+            whole[known] = cells
+            return self.rows.totals(whole, draws)[1:]
+
+        return SourceOutputs.of(self.calibrated[known], self.labels[known], totals)
+
+    def prior_null(self, model: np.ndarray, units: int) -> float:
+        """95 % quantile of the distance by EM of samples of these rows, so many patients each.
+
+        Past a thousand patients it falls as one over the root of their number, as that of any
+        mean: the null of a thousand serves all larger sites that are compared with these rows.
+
+        Parameters
+        ----------
+        model : numpy.ndarray
+            C, the prior that calibrated probabilities stand for.
+        units : int
+            Patients of the site that is compared.
+        """
+        wanted = min(units, self.rows.n_units)
+        size = min(wanted, _NULL_UNITS)
+        if size not in self._nulls:
+            self._nulls[size] = self._drawn_null(model, size)
+        return float(self._nulls[size] * np.sqrt(size / wanted))
+
+    @cached_property
+    def _nulls(self) -> dict[int, float]:
+        return {}
+
+    def _drawn_null(self, model: np.ndarray, size: int) -> float:
+        generator = np.random.default_rng(np.random.SeedSequence([self.material.settings.seed, 5]))
+        # Of many patients some stand for all: a few times as many as are drawn.
+        few = min(self.rows.n_units, max(4 * size, 2 * _NULL_UNITS))
+        place = np.full(self.rows.n_units, -1)
+        chosen = generator.choice(len(place), few, replace=False)
+        place[chosen] = np.arange(few)
+        rows = np.flatnonzero(place[self.rows.units] >= 0)
+        drawn = generator.multinomial(size, np.full(few, 1 / few), size=DRAWS)
+        weights = drawn[:, place[self.rows.units[rows]]]
+        priors = em_prior(self.calibrated[rows], model, weights)
+        return float(np.quantile(prior_distances(priors, self.frequencies), 0.95))
+
     def sample(self, limit: int, generator: np.random.Generator) -> np.ndarray:
         """Places of at most ``limit`` rows, at random without replacement, sorted."""
         if len(self) <= limit:
@@ -153,16 +207,23 @@ class Comparison:
         return max(self.settings.permutations, int(np.ceil(1 / level)))
 
 
-def comparisons(material: Material) -> list[Comparison]:
-    """One comparison for each site with test rows, training sites first, then by name."""
+def comparisons(material: Material) -> Iterator[Comparison]:
+    """One comparison for each site with test rows, training sites first, then by name.
+
+    What is computed of the reference of the held-out sites is computed once, as it is one side;
+    a training site's own is let go with its comparison.
+    """
     training = [rows for rows in material.sites.every if rows.role == TRAINING]
     whole = Side(material=material, rows=together(TRAINING, training))
-    found = []
     for rows in material.sites.every:
         reference = whole
         if rows.role == TRAINING:
             others = [other for other in training if other is not rows]
             reference = Side(material=material, rows=together(TRAINING, others))
         local = Side(material=material, rows=rows)
-        found.append(Comparison(local=local, reference=reference))
-    return found
+        yield Comparison(local=local, reference=reference)
+
+
+def prior_distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Half the sum of absolute differences of B priors (B x C) from one (C), B."""
+    return np.abs(priors - prior).sum(axis=1) / 2

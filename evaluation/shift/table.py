@@ -1,14 +1,12 @@
 """The shift tables: three rows for each site, and every other statistic behind them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.classifier_test import site_predictability
 from offsite.evaluation.shift.prevalence import Priors
-from offsite.evaluation.shift.record import ShiftRow, undefined
+from offsite.evaluation.shift.record import ShiftRow, tested, undefined
 from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Material, Side, comparisons
@@ -45,21 +43,15 @@ def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, p
     side = Side(material=material, rows=together(ALL, sites.every))
     details += [_predictability_row(side), _robustness_row(side)]
     short, long = (
-        SCHEMAS[name].frame(row.cells() for row in rows)
-        for name, rows in (("shift", heads), ("shift_details", details))
+        SCHEMAS[name].frame(rows) for name, rows in (("shift", heads), ("shift_details", details))
     )
     return short, long
 
 
 def _pooled_row(statistic: str, side: Side, rows: np.ndarray) -> ShiftRow:
-    return ShiftRow(
-        site=POOLED,
-        site_role="",
-        kind="features",
-        statistic=statistic,
-        n=len(rows),
-        n_patients=len(np.unique(side.rows.patients[rows])),
-    )
+    n_patients = len(np.unique(side.rows.patients[rows]))
+    row = {"site": POOLED, "site_role": "", "kind": "features", "statistic": statistic}
+    return row | {"transductive": False, "n": len(rows), "n_patients": n_patients, "reason": "ok"}
 
 
 def _names(side: Side) -> np.ndarray:
@@ -103,9 +95,7 @@ def _predictability_row(side: Side) -> ShiftRow:
         ridge=settings.ridge,
         seed=settings.seed,
     )
-    if result is None:
-        return undefined(row, "too_few")
-    return replace(row, value=result.statistic, null_high=result.null_high, p_value=result.p_value)
+    return tested(row, result)
 
 
 def _robustness_row(side: Side) -> ShiftRow:
@@ -126,4 +116,4 @@ def _robustness_row(side: Side) -> ShiftRow:
     )
     if result is None:
         return undefined(row, "single_class")
-    return replace(row, value=result.value, low=result.low, high=result.high)
+    return row | {"value": result.value, "low": result.low, "high": result.high}

@@ -54,11 +54,6 @@ class Estimate:
         if self.value is None and self.reason is Reason.OK:
             raise ValueError("an undefined metric needs a reason")
 
-    @property
-    def defined(self) -> bool:
-        """Whether there is a value."""
-        return self.value is not None
-
     def cells(self) -> dict[str, Any]:
         """Its cells in a row of a table, by column."""
         return asdict(self) | {"reason": self.reason.value}

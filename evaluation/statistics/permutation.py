@@ -33,5 +33,5 @@ def swapped(first: Site, second: Site, settings: EvaluationSettings) -> tuple[Si
     generator = generator_of(settings.seed, "swap", first.name)
     counts = swap_counts(units, settings.resamples, generator)
     both = joined([first.sample, second.sample])
-    one = replace(first, sample=both, counts=counts)
-    return one, replace(one, counts=np.hstack([counts[:, units:], counts[:, :units]]))
+    one = replace(first, sample=both, draws=(counts,))
+    return one, replace(one, draws=(np.hstack([counts[:, units:], counts[:, :units]]),))

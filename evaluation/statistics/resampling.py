@@ -90,6 +90,18 @@ def blocks(counts: np.ndarray, width: int) -> Iterator[np.ndarray]:
         yield counts[start : start + rows]
 
 
+def sums_by_unit(units: np.ndarray, values: np.ndarray, number: int) -> np.ndarray:
+    """Sums over the rows of each unit, ``number`` x K, of N x K values.
+
+    Examples
+    --------
+    >>> sums_by_unit(np.array([0, 1, 0]), np.array([[1.0], [2.0], [4.0]]), 2).tolist()
+    [[5.0], [2.0]]
+    """
+    columns = [np.bincount(units, column, number) for column in np.asarray(values).T]
+    return np.stack(columns, axis=1) if columns else np.zeros((number, 0))
+
+
 def weighted_sums(counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Totals of each draw, float64 B x K, from sums per unit (units x K)."""
     kind = np.float32 if _exact_in_float32(counts.shape[1], sums) else np.float64

@@ -1,11 +1,10 @@
 """Test rows of sites as indices into the predictions, with the draws of their units."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from offsite.evaluation.statistics.resampling import COUNT, weighted_sums
+from offsite.evaluation.statistics.resampling import COUNT, sums_by_unit, weighted_sums
 
 POOLED = "_pooled"
 
@@ -36,10 +35,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.index)
 
-    @cached_property
+    @property
     def counts(self) -> np.ndarray:
-        """The draws of all units, (1 + resamples) x units."""
-        return self.draws[0] if len(self.draws) == 1 else np.hstack(self.draws)
+        """The draws of all units, (1 + resamples) x units; put together when asked for."""
+        return side_by_side(self.draws)
 
     @property
     def n_units(self) -> int:
@@ -48,8 +47,7 @@ class Rows:
 
     def totals(self, values: np.ndarray, draws: int | None = None) -> np.ndarray:
         """Sums over the rows, float64 B x K, of N x K values: as they are, then in each draw."""
-        sums = np.zeros((self.n_units, values.shape[1]))
-        np.add.at(sums, self.units, values)
+        sums = sums_by_unit(self.units, values, self.n_units)
         edges = np.cumsum([0, *(part.shape[1] for part in self.draws)])
         return np.sum(
             [
@@ -62,6 +60,11 @@ class Rows:
     def n_patients(self, among: np.ndarray | None = None) -> int:
         """Patients behind the rows, or behind some of them (N booleans)."""
         return len(np.unique(self.patients if among is None else self.patients[among]))
+
+
+def side_by_side(draws: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Draws of several sites as those of one."""
+    return draws[0] if len(draws) == 1 else np.hstack(draws)
 
 
 def together(role: str, parts: list[Rows]) -> Rows:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.statistics.resampling import sums_by_unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,36 +59,35 @@ class Sample:
 
     def unit_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows of each unit, n_units x K, of N x K values."""
-        sums = np.zeros((self.n_units, values.shape[1]))
-        np.add.at(sums, self.units, values)
-        return sums
+        return sums_by_unit(self.units, values, self.n_units)
 
 
-def unit_names(predictions: Predictions, unit: str = "patient") -> np.ndarray:
-    """Name of each row's unit: ``site/patient``, or the row's own where no patient is named.
+def unit_codes(predictions: Predictions, unit: str = "patient") -> np.ndarray:
+    """A number for each row's unit, int64, N: its patient at its site, or the row's own.
 
-    A patient seen at two sites is two units, as sites are resampled apart.
+    A patient seen at two sites is two units, as sites are resampled apart; a row where no patient
+    is named is a unit of its own. Numbers are in the order of names, so that a draw of the same
+    rows does not depend on which others stand beside them.
     """
     rows = np.arange(len(predictions)).astype(str)
     if unit == "image":
-        return rows
-    patients = predictions.table["patient"].to_numpy(dtype=str)
-    sites = predictions.table["site"].to_numpy(dtype=str)
-    joined = np.char.add(np.char.add(sites, "\x1fpatient\x1f"), patients)
-    return np.where(patients == "", np.char.add("\x1frow\x1f", rows), joined)
+        return pd.factorize(rows, sort=True)[0]
+    sites, patients = predictions.table["site"], predictions.table["patient"]
+    named = sites.astype(str) + "\x1fpatient\x1f" + patients.astype(str)
+    return pd.factorize(named.where(patients != "", "\x1frow\x1f" + rows), sort=True)[0]
 
 
 def sample_of(predictions: Predictions, unit: str = "patient") -> Sample:
     """The labelled rows of a predictions table; unlabelled rows are left out."""
-    patients = unit_names(predictions) if unit == "image" else None
+    patients = unit_codes(predictions) if unit == "image" else None
     rows = np.arange(len(predictions))
-    return sample_at(predictions, rows, unit_names(predictions, unit), patients)
+    return sample_at(predictions, rows, unit_codes(predictions, unit), patients)
 
 
 def sample_at(
     predictions: Predictions, rows: np.ndarray, units: np.ndarray, patients: np.ndarray | None
 ) -> Sample:
-    """The labelled ones among some rows, with the units and patients named for all of them.
+    """The labelled ones among some rows, with the units and patients of all rows.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def sample_at(
     rows : numpy.ndarray
         Indices of rows.
     units, patients : numpy.ndarray
-        N names; ``patients`` is ``None`` where the units are patients.
+        N numbers (:func:`unit_codes`); ``patients`` is ``None`` where the units are patients.
     """
     labelled = rows[predictions.labels[rows] >= 0]
     unique, first, codes = np.unique(units[labelled], return_index=True, return_inverse=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
+from offsite.evaluation.statistics.delong import Placements, auroc_interval
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
-from offsite.evaluation.statistics.rows import POOLED, Rows, together
-from offsite.evaluation.statistics.samples import Sample, joined, sample_at, unit_names
+from offsite.evaluation.statistics.rows import POOLED, Rows, side_by_side, together
+from offsite.evaluation.statistics.samples import Sample, joined, sample_at, unit_codes
 
 ALL = "all"
 WORST, GAP = "_worst", "_gap"
@@ -34,15 +36,20 @@ class Site:
         Test images, labelled or not.
     sample : Sample
         The labelled ones.
-    counts : numpy.ndarray
-        uint8, (1 + resamples) x units: a row of ones, then the draws.
+    draws : tuple of numpy.ndarray
+        Of each site in it: uint8, (1 + resamples) x its units: a row of ones, then the draws.
     """
 
     name: str
     role: str
     images: int
     sample: Sample
-    counts: np.ndarray
+    draws: tuple[np.ndarray, ...]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The draws of all units; of several sites put together when asked for, and not kept."""
+        return side_by_side(self.draws)
 
     def why_not(self, minimum: int) -> Reason:
         """Why fewer than ``minimum`` labelled rows give no metric; ``OK`` where there are enough."""
@@ -73,7 +80,7 @@ class Sites:
     roles : Roles
         Which rows may do what.
     units, patients : numpy.ndarray
-        N names: what is drawn, and whose image it is. The same but where images are drawn.
+        N numbers: what is drawn, and whose image it is. The same but where images are drawn.
     draws : str
         Whose draws these are: sets of other images are drawn apart from sites of the same name.
     """
@@ -94,12 +101,13 @@ class Sites:
     ) -> "Sites":
         """The sites of a predictions table under the settings (by default the usual ones)."""
         settings = settings or EvaluationSettings()
+        units = unit_codes(predictions, settings.unit)
         return cls(
             predictions=predictions,
             settings=settings,
             roles=roles_of(predictions.table),
-            units=unit_names(predictions, settings.unit),
-            patients=unit_names(predictions),
+            units=units,
+            patients=units if settings.unit == "patient" else unit_codes(predictions),
             draws=draws,
         )
 
@@ -149,6 +157,24 @@ class Sites:
         """The site of each row, N names."""
         return self.predictions.table["site"].to_numpy(dtype=str)
 
+    def of_share(self, hits: np.ndarray, units: np.ndarray) -> dict[str, Any]:
+        """Value and exact interval of a share of rows with these units, as cells of a table."""
+        low, high = self.share_interval(hits, units)
+        return {"value": float(hits.mean()), "low": low, "high": high, "reason": Reason.OK.value}
+
+    def of_draws(self, values: np.ndarray, units: int) -> dict[str, Any]:
+        """Value and interval of an estimate and its draws of so many units, as cells of a table."""
+        bounds = self.interval(values[1:], units)
+        low, high = bounds or (None, None)
+        reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
+        return {"value": float(values[0]), "low": low, "high": high, "reason": reason.value}
+
+    def of_area(self, area: Placements) -> dict[str, Any]:
+        """An AUROC and its interval by placement values, as cells of a table."""
+        low, high = auroc_interval(area, self.settings.confidence)
+        bounds = {"low": min(low, area.auroc), "high": max(high, area.auroc)}
+        return {"value": area.auroc, **bounds, "reason": Reason.OK.value}
+
     def share_interval(self, hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
         """Exact interval of a share of rows with these units, at the confidence of the tables."""
         return clustered_interval(hits, units, self.settings.confidence)
@@ -172,7 +198,7 @@ class Sites:
         of_patients = self.patients if self.settings.unit == "image" else None
         sample = sample_at(self.predictions, index, self.units, of_patients)
         counts = self._drawn(name, sample.units, sample.labels)
-        return Site(name=name, role=role, images=len(index), sample=sample, counts=counts)
+        return Site(name=name, role=role, images=len(index), sample=sample, draws=(counts,))
 
     def _every(self, site: Site, index: np.ndarray) -> Rows:
         units, patients = (
@@ -181,7 +207,7 @@ class Sites:
         labels = self.predictions.labels[index]
         # Where all rows have labels these are the very draws of the sample.
         whole = site.sample.n == len(index)
-        counts = site.counts if whole else self._drawn(site.name, units, labels)
+        counts = site.draws[0] if whole else self._drawn(site.name, units, labels)
         return Rows(
             name=site.name,
             role=site.role,
@@ -217,7 +243,7 @@ def pooled(role: str, sites: list[Site]) -> Site:
         role=role,
         images=sum(site.images for site in sites),
         sample=joined([site.sample for site in sites]),
-        counts=np.hstack([site.counts for site in sites]),
+        draws=tuple(part for site in sites for part in site.draws),
     )
 
 

@@ -36,6 +36,7 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
         "advantage": "net benefit minus the better of treating all and treating none",
         "advantage_high": "upper end of its interval: over 0 says that the model helps",
         "advantage_low": "lower end of its interval",
+        "against": "what it is tested against; empty where the test has no such number",
         "band_high": "upper end of the band of a calibrated model",
         "band_low": "lower end of the band of a calibrated model",
         "beta_sd": "standard deviation of the coverage that so small a calibration set can give",
@@ -110,18 +111,8 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
 }
 KIND_OF = {name: kind for kind, names in VOCABULARY.items() for name in names}
 # Text in tables that others hand over, such as those on how the images were made.
-_FOREIGN_TEXT = (
-    *(
-        "stage",
-        "outcome",
-        "measure",
-        "factor",
-        "target",
-        "warning",
-        "scanner",
-        "vendor",
-        "division",
-    ),
-    *("magnification", "mpp_source", "reader", "compression", "subsampling"),
-)
-TEXT = frozenset(VOCABULARY["text"]) | frozenset(_FOREIGN_TEXT)
+_FOREIGN_TEXT = """
+stage outcome measure factor target warning scanner vendor division magnification mpp_source
+reader compression subsampling
+"""
+TEXT = frozenset(VOCABULARY["text"]) | frozenset(_FOREIGN_TEXT.split())

@@ -232,7 +232,35 @@ def _method_rows(
             names = ("difference_low", "difference_high")
             record["difference"] = drawn[method][0] - drawn[baseline][0]
             record |= _bounds(drawn[method] - drawn[baseline], entry.units, names, settings)
+            pair = (entry.values[slices[baseline]], values)
+            record["p_value"] = _p_value(*pair, entry.units, settings.minimum_defined)
         yield record
+
+
+def _p_value(
+    one: np.ndarray, other: np.ndarray, units: int, minimum_defined: float
+) -> float | None:
+    """Two-sided, of a difference of two methods' means over their seeds (S x (1 + B) each).
+
+    Student's t of the variance over patients, from the draws, and over the seeds of each, with
+    the degrees of freedom of Welch and Satterthwaite: far out in the tails, where corrected
+    p-values are, quantiles of the draws have nothing to say.
+    """
+    difference = other.mean(axis=0) - one.mean(axis=0)
+    draws = difference[1:][np.isfinite(difference[1:])]
+    if units < 2 or len(draws) < max(2, minimum_defined * (len(difference) - 1)):
+        return None
+    parts = [(float(draws.var(ddof=1)) * units / (units - 1), units - 1)]
+    parts += [
+        (float(seeds[:, 0].var(ddof=1)) / len(seeds), len(seeds) - 1)
+        for seeds in (one, other)
+        if len(seeds) > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    if variance <= 1e-16:
+        return 1.0 if abs(difference[0]) < 1e-12 else None
+    degrees = variance**2 / sum(part**2 / of for part, of in parts)
+    return float(2 * t.sf(abs(difference[0]) / np.sqrt(variance), degrees))
 
 
 def _with_seeds(values: np.ndarray, method: str, settings: EvaluationSettings) -> np.ndarray:

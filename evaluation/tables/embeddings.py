@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
+from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.rows import Rows
@@ -176,9 +177,5 @@ def _cells(sites: Sites, rows: Rows, of_class: np.ndarray, shares: np.ndarray) -
     if not known.any():
         return {**found, "reason": Reason.NO_SAMPLES}
     sums = rows.totals(np.stack([np.where(known, values, 0), known], axis=1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        draws = sums[:, 0] / sums[:, 1]
-    bounds = sites.interval(draws[1:], len(np.unique(rows.units[known])))
-    low, high = bounds or (None, None)
-    reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
-    return {**found, "value": float(draws[0]), "low": low, "high": high, "reason": reason}
+    units = len(np.unique(rows.units[known]))
+    return found | sites.of_draws(ratio(sums[:, 0], sums[:, 1]), units)

@@ -63,22 +63,20 @@ def _column(rows: list[Mapping[str, Any]], name: str, kind: str) -> "pd.Series[A
     return pd.Series(cells, dtype=DTYPES[kind])
 
 
-_SITE, _INTERVAL = ("site", "site_role"), ("value", "low", "high")
-_COUNTS = ("n", "n_positive", "n_patients")
 _SHIFT = (
-    *("site", "site_role", "kind", "statistic", "value", "low", "high", "null_high", "p_value"),
-    *("transductive", "n", "n_patients", "n_reference", "reason"),
+    "site site_role kind statistic value low high null_high p_value transductive n n_patients"
+    " n_reference reason"
 )
 
 
 def _schema(
-    name: str, maker: str, meaning: str, *columns: str, more: str = "", **told: str
+    name: str, maker: str, meaning: str, columns: str, more: str = "", **told: str
 ) -> TableSchema:
     return TableSchema(
         name=name,
         maker=f"offsite.evaluation.{maker}",
         meaning=meaning,
-        columns=columns,
+        columns=tuple(columns.split()),
         told=told,
         more=more,
     )
@@ -90,161 +88,136 @@ SCHEMAS: Mapping[str, TableSchema] = {
         _schema(
             *("cohort", "tables.cohort:cohort_table"),
             "Whose images the predictions hold: a row for each site and split.",
-            *(*_SITE, "split", "n", "n_patients", "n_labelled"),
+            "site site_role split n n_patients n_labelled",
             more="label_",
         ),
         _schema(
             *("per_site", "tables.per_site:per_site_table"),
             "Every metric at every site with a test image, pooled, at the worst site, and the gap.",
-            *("split", *_SITE, "metric", *_INTERVAL, *_COUNTS, "classes_defined", "classes"),
-            *("sites_defined", "sites", "reason", "detail", "effect", "effect_error"),
+            "split site site_role metric value low high n n_positive n_patients classes_defined"
+            " classes sites_defined sites reason detail effect effect_error",
         ),
         _schema(
             *("confusion", "tables.per_site:confusion_table"),
             "What is called what: a row for each site and pair of classes.",
-            *(*_SITE, "true_class", "predicted_class", "count", "share"),
+            "site site_role true_class predicted_class count share",
         ),
         _schema(
             *("meta", "tables.meta_analysis:meta_table"),
             "Random effects over sites, and what to expect at the next hospital.",
-            *("metric", "site_role", "scale", "sites", "sites_left_out", "mean", "low", "high"),
-            *("prediction_low", "prediction_high", "tau2", "q", "q_p_value", "i2", "reason"),
+            "metric site_role scale sites sites_left_out mean low high prediction_low"
+            " prediction_high tau2 q q_p_value i2 reason",
             sites="sites that were combined",
         ),
         _schema(
             *("shrunken", "tables.meta_analysis:shrunken_table"),
-            "Each site drawn towards the others: the worst and the gap without the luck of being so.",
-            *(
-                "metric",
-                "site_role",
-                "site",
-                "value",
-                "shrunken",
-                "low",
-                "high",
-                "weight",
-                "reason",
-            ),
+            "Each site drawn towards the others: the worst and the gap without the luck of being"
+            " so.",
+            "metric site_role site value shrunken low high weight reason",
             site_role="role of the sites that were combined",
         ),
         _schema(
             *("operating_points", "operating_points.table:operating_point_table"),
             "A threshold chosen on validation rows of the training sites, carried to each site.",
-            *("task", "rule", "target_sensitivity", "threshold", "chosen_n_positive", *_SITE),
-            *("metric", *_INTERVAL, "p_value", *_COUNTS, "reason"),
-            p_value="`transfer_gap`: of a sensitivity under the target by chance; `specificity`: of "
-            "one under that of the rows where the threshold was chosen",
+            "task rule target_sensitivity threshold chosen_n_positive site site_role metric value"
+            " low high p_value n n_positive n_patients reason",
+            p_value="`transfer_gap`: of a sensitivity under the target by chance; `specificity`: of one"
+            " under that of the rows where the threshold was chosen",
         ),
         _schema(
             *("net_benefit", "operating_points.net_benefit:net_benefit_table"),
             "Decision curves: a row for each task, site and threshold.",
-            *("task", *_SITE, "threshold", "net_benefit", "low", "high", "treat_all", "treat_none"),
-            *("advantage", "advantage_low", "advantage_high", *_COUNTS, "reason"),
+            "task site site_role threshold net_benefit low high treat_all treat_none advantage"
+            " advantage_low advantage_high n n_positive n_patients reason",
             threshold="probability at which one would act",
         ),
         _schema(
-            *("calibration", "calibration.table:calibration_table"),
+            *("calibration", "calibration.table:calibration_tables"),
             "How far probabilities can be taken at their word, as they are and after calibration.",
-            *("task", "calibrator", *_SITE, "metric", *_INTERVAL, "null_mean", "null_high"),
-            *("excess", "p_value", *_COUNTS, "reason"),
+            "task calibrator site site_role metric value low high null_mean null_high excess"
+            " p_value n n_positive n_patients reason",
             p_value="`slope`: of one under 1 by chance; `intercept`: of one that is not 0 by chance",
         ),
         _schema(
-            *("reliability", "calibration.table:reliability_table"),
+            *("reliability", "calibration.table:calibration_tables"),
             "Reliability curves: a row for each task, calibrator, site and bin.",
-            *("task", "calibrator", *_SITE, "bin", "probability", "observed", "low", "high"),
-            *("band_low", "band_high", *_COUNTS, "reason"),
+            "task calibrator site site_role bin probability observed low high band_low band_high n"
+            " n_positive n_patients reason",
         ),
         _schema(
             *("embedding_map", "tables.embeddings:embedding_tables"),
             "Test images on the plane in which the embeddings of training images vary most: a row for each "
             "that is drawn.",
-            *(*_SITE, "label", "x", "y", "explained_x", "explained_y"),
+            "site site_role label x y explained_x explained_y",
             label="its class; empty where it has none",
         ),
         _schema(
             *("embeddings", "tables.embeddings:embedding_tables"),
             "Whether embeddings go by class or by site: a row for each class, role and metric.",
-            *(
-                "label",
-                "site_role",
-                "metric",
-                *_INTERVAL,
-                "n",
-                "n_patients",
-                "n_reference",
-                "reason",
-            ),
+            "label site_role metric value low high n n_patients n_reference reason",
             label="a class",
             n_reference="training images it is compared with",
         ),
         _schema(
             *("ood", "ood.table:ood_table"),
-            "What each detector notices at each site. A larger score is more unlike the training images.",
-            *("detector", "category", *_SITE, "metric", *_INTERVAL, "p_value", *_COUNTS),
-            *("n_reference", "threshold", "threshold_from", "reason"),
+            "What each detector notices at each site. A larger score is more unlike the training"
+            " images.",
+            "detector category site site_role metric value low high p_value n n_positive"
+            " n_patients n_reference threshold threshold_from reason",
             site_role="`training` or `held_out`; empty for near and far sets",
             n_positive="images of the site; of `error` the wrong ones, of `flag_rate` the flagged",
             p_value="`flag_rate`: of so many flagged where at most twice the expected share is",
         ),
         _schema(
             *("shift", "shift.table:shift_tables"),
-            "Three rows for each test site. A held-out site is compared with the test rows of the "
-            "training sites, a training site with those of the others.",
-            *_SHIFT,
+            "Three rows for each test site. A held-out site is compared with the test rows of the"
+            " training sites, a training site with those of the others.",
+            _SHIFT,
         ),
         _schema(
             *("shift_details", "shift.table:shift_tables"),
             "Every statistic of every test site, and two of the features of all sites together.",
-            *_SHIFT,
+            _SHIFT,
         ),
         _schema(
             *("conformal", "conformal.table:conformal_table"),
             "Prediction sets: a row for each site, level and label.",
-            *(
-                *_SITE,
-                "level",
-                "label",
-                "coverage",
-                "low",
-                "high",
-                "p_value",
-                "beta_sd",
-                "mean_size",
-            ),
-            *("singleton_rate", "empty_rate", "refer_rate", "calibrated_at", "n", "n_patients"),
-            *("n_calibration", "n_effective", "weighted", "reason"),
+            "site site_role level label coverage low high p_value beta_sd mean_size singleton_rate"
+            " empty_rate refer_rate calibrated_at n n_patients n_calibration n_effective weighted"
+            " reason",
             p_value="of a coverage under the level by chance",
         ),
         _schema(
             *("selective", "tables.selective:selective_table"),
             "How wrong the answered cases are when the least confident go to a reader.",
-            *(*_SITE, "metric", *_INTERVAL, *_COUNTS, "reason"),
+            "site site_role metric value low high n n_positive n_patients reason",
             n_positive="errors",
         ),
         _schema(
             *("risk_coverage", "tables.selective:risk_coverage_table"),
             "Curves of risk over coverage, thinned to some hundred points a site.",
-            *(*_SITE, "coverage", "selective_risk", "generalized_risk", "threshold", "n"),
+            "site site_role coverage selective_risk generalized_risk threshold n",
             coverage="share of cases that are answered",
         ),
         _schema(
             *("alarms", "alarms:alarm_table"),
             "Everything that the page might accuse a site of, under one familywise level.",
-            *("alarm", "task", *_SITE, "p_value", "adjusted", "raised", "n_patients"),
+            "alarm task site site_role value low high against p_value adjusted raised n_patients",
+            value="what was seen: sensitivity, specificity, coverage, …",
         ),
         _schema(
             *("differences", "tables.comparison:paired_differences"),
-            "The second model minus the first, on the same draws. Where no draw tells them apart, "
-            "the interval is that of 0 of the site's patients.",
-            *("split", *_SITE, "metric", "first", "second", "difference", "low", "high"),
-            *("p_value", *_COUNTS, "reason"),
+            "The second model minus the first, on the same draws. Where no draw tells them apart,"
+            " the interval is that of 0 of the site's patients.",
+            "split site site_role metric first second difference low high p_value n n_positive"
+            " n_patients reason",
         ),
         _schema(
             *("methods", "tables.comparison:compare_methods"),
             "Methods with several seeds against a baseline; intervals are of patients and seeds.",
-            *("method", *_SITE, "metric", "seeds", "value", "seed_sd", "low", "high"),
-            *("difference", "difference_low", "difference_high", "n", "n_patients", "reason"),
+            "method site site_role metric seeds value seed_sd low high difference difference_low"
+            " difference_high p_value n n_patients reason",
+            p_value="of the difference, two-sided, for patients and seeds; not corrected",
         ),
     )
 }

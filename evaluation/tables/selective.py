@@ -32,7 +32,7 @@ class _Answered:
             wrong=sample.probabilities.argmax(axis=1) != sample.labels,
         )
 
-    def record(self, metric: str, reason: Reason = Reason.OK, **values: Any) -> dict[str, Any]:
+    def record(self, metric: str, **values: Any) -> dict[str, Any]:
         return {
             "site": self.site.name,
             "site_role": self.site.role,
@@ -40,7 +40,6 @@ class _Answered:
             "n": len(self.wrong),
             "n_positive": int(self.wrong.sum()),
             "n_patients": self.site.sample.n_patients,
-            "reason": reason.value,
             **values,
         }
 
@@ -113,7 +112,7 @@ def _intrinsic(
     if reason is not Reason.OK:
         names = ["accuracy", "aurc", "e_aurc", "augrc"]
         names += [f"accuracy_at_{100 * c:g}" for c in settings.coverages]
-        yield from (answered.record(name, reason) for name in names)
+        yield from (answered.record(name, reason=reason.value) for name in names)
         return
     confidence, wrong = answered.confidence, answered.wrong
     counts = answered.site.counts[: 1 + settings.resamples]
@@ -124,15 +123,13 @@ def _intrinsic(
     for name in parts[0]:
         values = np.concatenate([part[name] for part in parts])
         # A share has its exact interval here as in the per-site table.
-        share = name == "accuracy"
-        bounds = (
-            sites.share_interval(~wrong, sample.units)
-            if share
-            else sites.interval(values[1:], sample.n_units)
+        exact = name == "accuracy"
+        told = (
+            sites.of_share(~wrong, sample.units)
+            if exact
+            else sites.of_draws(values, sample.n_units)
         )
-        low, high = bounds or (None, None)
-        reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
-        yield answered.record(name, reason, value=float(values[0]), low=low, high=high)
+        yield answered.record(name, **told)
 
 
 def _carried(
@@ -145,23 +142,12 @@ def _carried(
     if reason is Reason.OK and len(calibration) < minimum:
         reason = Reason.NO_SAMPLES if len(calibration) == 0 else Reason.TOO_FEW
     if reason is not Reason.OK:
-        yield from (answered.record(name, reason) for name in names)
+        yield from (answered.record(name, reason=reason.value) for name in names)
         return
     threshold = np.quantile(calibration, 1 - coverage, method="lower")
     accepted = answered.confidence >= threshold
-    low, high = sites.share_interval(accepted, sample.units)
-    yield answered.record(names[0], value=float(accepted.mean()), low=low, high=high)
-    if not accepted.any():
-        yield answered.record(names[1], Reason.NO_SAMPLES, n=0, n_positive=0, n_patients=0)
-        return
+    yield answered.record(names[0], **sites.of_share(accepted, sample.units))
     right, units = ~answered.wrong[accepted], sample.units[accepted]
-    low, high = sites.share_interval(right, units)
-    yield answered.record(
-        names[1],
-        value=float(right.mean()),
-        low=low,
-        high=high,
-        n=len(right),
-        n_positive=int((~right).sum()),
-        n_patients=sample.patients_of(units),
-    )
+    told = sites.of_share(right, units) if len(right) else {"reason": Reason.NO_SAMPLES.value}
+    told |= {"n": len(right), "n_positive": int((~right).sum())}
+    yield answered.record(names[1], **told, n_patients=sample.patients_of(units))

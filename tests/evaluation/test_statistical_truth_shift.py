@@ -7,7 +7,7 @@ from offsite.evaluation.conformal.sets import ConformalSets
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.shift.classifier_test import classifier_test
 from offsite.evaluation.shift.label_shift import histogram_statistics, permuted_histograms
-from offsite.evaluation.shift.label_shift_fit import label_shift_test
+from offsite.evaluation.shift.label_shift_fit import SourceOutputs
 from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
 from offsite.evaluation.statistics.patient_weights import patient_weights
 
@@ -81,7 +81,8 @@ def test_label_shift_is_accepted_where_it_is_one(per_patient):
         *source, names = outputs(rng, 300, [0.6, 0.3, 0.1])
         weights = patient_weights(names, 99, rng)
         p, _, _ = outputs(rng, 120, [0.2, 0.3, 0.5])
-        return label_shift_test(source, weights.__matmul__, p, cases=120, generator=rng).p_value
+        found = SourceOutputs.of(*source, weights.__matmul__)
+        return found.label_shift_test(p, cases=120, generator=rng).p_value
 
     assert rejections(p_value) <= 0.08
 

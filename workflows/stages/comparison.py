@@ -65,6 +65,7 @@ def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
         baseline=compared_with,
         title=job.configuration.title,
         confidence=settings.confidence,
+        alarm_level=settings.alarm_level,
     )
     return whole
 

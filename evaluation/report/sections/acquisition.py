@@ -35,42 +35,39 @@ def section(evaluated: Evaluated) -> Section | None:
 
 def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table:
     angles = {} if stain is None else stain.set_index("site").to_dict("index")
-    rows = tuple(
-        (
-            Cell(text=str(row["site"]), note=f"{int(row['slides'])} slides"),
-            Cell(text=str(row["scanner"]) or "not named"),
-            Cell(text=_range(row, "mpp", 3)),
-            Cell(text=_range(row, "tile_um", 0)),
-            Cell(text=_range(row, "jpeg_quality", 0)),
-            Cell(text=_angle(angles.get(row["site"], {}), "haematoxylin")),
-            Cell(text=_angle(angles.get(row["site"], {}), "eosin")),
-        )
-        for row in acquisition.to_dict("records")
-    )
     angle = "angle to all"
     return listing(
         "Acquisition by site",
         ("Site", "Scanner"),
         ("um per px", "Tile, um", "JPEG quality", ("Haematoxylin", angle), ("Eosin", angle)),
-        rows,
+        (
+            (
+                Cell(text=str(row["site"]), note=f"{int(row['slides'])} slides"),
+                str(row["scanner"]) or "not named",
+                _range(row, "mpp", 3),
+                _range(row, "tile_um", 0),
+                _range(row, "jpeg_quality", 0),
+                *(_angle(angles.get(row["site"], {}), name) for name in ("haematoxylin", "eosin")),
+            )
+            for row in acquisition.to_dict("records")
+        ),
     )
 
 
 def _confounding(confounding: pd.DataFrame) -> Table:
-    rows = tuple(
-        (
-            Cell(text=str(row["factor"])),
-            Cell(text=_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
-            Cell(text=_number(row["p"], 3)),
-            Cell(text=f"{int(row['patients']):,}"),
-        )
-        for row in confounding.to_dict("records")
-    )
     return listing(
         "How far each factor alone tells the label",
         ("Factor",),
         (("Cramér's V", "0 none, 1 wholly"), "p", "Patients"),
-        rows,
+        (
+            (
+                str(row["factor"]),
+                Cell(text=_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
+                _number(row["p"], 3),
+                f"{int(row['patients']):,}",
+            )
+            for row in confounding.to_dict("records")
+        ),
     )
 
 

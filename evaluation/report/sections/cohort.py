@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Group, Section, Table, listing
-from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.report.content import Cell, Group, Section, Table, cells, listing
+from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import ROLES, percent, present
 
 
@@ -29,25 +29,20 @@ def section(evaluated: Evaluated) -> Section | None:
 
 def _by_site(cohort: pd.DataFrame) -> Table:
     labels = [name for name in cohort.columns if name.startswith("label_")]
-    rows = []
-    for row in cohort.to_dict("records"):
-        role = ROLES.get(str(row["site_role"]), str(row["site_role"]))
-        counts = [Cell(text=f"{int(row[name]):,}") for name in labels]
-        unlabelled = int(row["n"]) - int(row["n_labelled"])
-        rows.append(
-            (
-                Cell(text=str(row["site"]), note=role),
-                Cell(text=str(row["split"])),
-                Cell(text=f"{int(row['n']):,}", note=f"{int(row['n_patients']):,}"),
-                *counts,
-                Cell(text=f"{unlabelled:,}"),
-            )
-        )
     return listing(
         "Images by site, split and label",
         ("Site", "Split"),
         (("Images", "patients"), *(name.removeprefix("label_") for name in labels), "No label"),
-        rows,
+        (
+            (
+                Cell(text=str(row["site"]), note=ROLES.get(row["site_role"], row["site_role"])),
+                str(row["split"]),
+                Cell(text=f"{int(row['n']):,}", note=f"{int(row['n_patients']):,}"),
+                *(f"{int(row[name]):,}" for name in labels),
+                f"{int(row['n']) - int(row['n_labelled']):,}",
+            )
+            for row in records(cohort)
+        ),
         source="cohort",
     )
 
@@ -55,28 +50,27 @@ def _by_site(cohort: pd.DataFrame) -> Table:
 def _flow(flow: pd.DataFrame) -> Table:
     groups = []
     for stage, part in flow.groupby("stage", sort=False):
-        rows = tuple(
+        rows = (
             (
-                Cell(text=str(row["site"])),
+                str(row["site"]),
                 Cell(text=str(row["outcome"]), note=str(row.get("reason", ""))),
-                Cell(text=f"{int(row['n']):,}"),
+                f"{int(row['n']):,}",
             )
-            for row in part.to_dict("records")
+            for row in records(part)
         )
-        groups.append(Group(heading=str(stage), rows=rows))
+        groups.append(Group(heading=str(stage), rows=cells(rows)))
     return listing("What became of every case", ("Site", "Outcome"), ("Cases",), (), groups=groups)
 
 
 def _quality(quality: pd.DataFrame) -> Table:
-    rows = tuple(
+    rows = (
         (
-            Cell(text=str(row["site"])),
-            Cell(text=str(row["measure"]).replace("_", " ")),
-            Cell(text=percent(present(row["rate"]))),
-            Cell(text=f"{int(row['n']):,}"),
+            str(row["site"]),
+            str(row["measure"]).replace("_", " "),
+            percent(present(row["rate"])),
+            f"{int(row['n']):,}",
         )
-        for row in quality.to_dict("records")
+        for row in records(quality)
     )
-    return listing(
-        "Image quality by site", ("Site", "Finding"), ("Share of images", "Images"), rows
-    )
+    words = ("Site", "Finding")
+    return listing("Image quality by site", words, ("Share of images", "Images"), rows)

@@ -24,13 +24,13 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     if not sites:
         return None
     classes = evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))
-    rows = tuple(
+    rows = (
         (
             Cell(text=str(row["site"]), note=str(row["site_role"]).replace("_", " ")),
-            Cell(text=str(row["true_class"])),
-            Cell(text=str(row["predicted_class"])),
-            Cell(text=f"{int(row['count']):,}"),
-            Cell(text=percent(present(row["share"]))),
+            str(row["true_class"]),
+            str(row["predicted_class"]),
+            f"{int(row['count']):,}",
+            percent(present(row["share"])),
         )
         for row in records(table[~table["site"].str.startswith("_")])
     )

@@ -16,9 +16,9 @@ def table(evaluated: Evaluated, findings: Findings) -> tuple[Table, ...]:
     pairs = _pairs(evaluated, findings)
     if not pairs:
         return ()
-    rows = tuple(
+    rows = (
         (
-            Cell(text=f"{word}: {row.site}"),
+            f"{word}: {row.site}",
             Cell(text=number(row.value), note=interval(row.low, row.high) or "no interval"),
             Cell(text=number(_of(drawn, "shrunken")), note=_bounds(drawn)),
         )

@@ -5,11 +5,11 @@ import pandas as pd
 from offsite.evaluation.alarms import first_detector
 from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import Record, dot_of, numbers, sites_of
 from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import interval, listed, number, percent, present, reason
+from offsite.evaluation.wording import interval, number, percent, reason
 
 _CATEGORIES = {
     "in_distribution": "Training sites, test images",
@@ -46,33 +46,6 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             "error.",
         ),
     )
-
-
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
-    """The held-out sites where the detector flags many images."""
-    table = evaluated.table("ood")
-    if table is None:
-        return []
-    detector = first_detector(table)
-    rows = _rows(table, detector, "flag_rate")
-    high = [
-        row
-        for row in sites_of(findings, rows[rows["category"] == "covariate_shifted"])
-        if findings.raised("foreign", row)
-    ]
-    if not high:
-        return []
-    told = [f"{row['site']} ({percent(present(row['value']))})" for row in high]
-    return [
-        Point(
-            subject="Foreign images",
-            sentence=(
-                f"The detector ({_named(detector)}) flags more than twice the expected share at "
-                f"{listed(told)}."
-            ),
-            caution=True,
-        )
-    ]
 
 
 def _named(detector: str) -> str:
@@ -145,7 +118,7 @@ def _strip(findings: Findings, table: pd.DataFrame, detector: str) -> Figure:
         return f"{percent(value)} ({_bounds(low, high)})"
 
     dots = [
-        dot_of(row, note, filled=category != "in_distribution")
+        dot_of(row, note, kind="training" if category == "in_distribution" else "held_out")
         for category in _CATEGORIES
         for row in sites_of(findings, rows[rows["category"] == category])
     ]

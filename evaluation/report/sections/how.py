@@ -7,9 +7,10 @@ from offsite.evaluation.metrics.entries import METRICS
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Cell, Section, Table, listing
 from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import numbers
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.tables.schemas import SCHEMAS
-from offsite.evaluation.wording import counted, level
+from offsite.evaluation.wording import counted, level, noted, number, present
 
 ANCHOR = "how"
 _EXACT = "exact (Clopper and Pearson) at the effective number of patients"
@@ -68,42 +69,44 @@ def _unit(evaluated: Evaluated) -> str:
 
 
 def _metrics(names: list[str]) -> Table:
-    rows = tuple(
+    rows = [
         (
             Cell(text=described(name).label, anchor=f"how-{name}"),
-            Cell(text=METRICS[name].formula),
-            Cell(text=_INTERVALS.get(name, "draws")),
-            Cell(text=METRICS[name].function.replace(":", ".")),
+            METRICS[name].formula,
+            _INTERVALS.get(name, "draws"),
+            METRICS[name].function.replace(":", "."),
         )
         for name in names
-    )
+    ]
     words = ("Metric", "How it is made", "Interval", "Function of offsite.evaluation")
     return listing("Metrics of this page", words, (), rows)
 
 
 def _asked(findings: Findings) -> Table:
-    rows = tuple(
+    rows = [
         (
-            Cell(text=str(row["site"])),
-            Cell(text=ALARMS.get(str(row["alarm"]), str(row["alarm"]))),
-            Cell(text=f"{row['p_value']:.2g}"),
+            str(row["site"]),
+            ALARMS.get(str(row["alarm"]), str(row["alarm"])),
+            noted(*numbers(row)) if present(row["low"]) is not None else number(numbers(row)[0]),
+            number(present(row["against"])),
+            f"{row['p_value']:.2g}",
             Cell(text=f"{row['adjusted']:.2g}", kind="caution" if row["raised"] else ""),
         )
         for row in records(findings.alarms)
-    )
+    ]
     caption = f"All that was asked of the sites ({counted(len(rows), 'question')})"
-    words, told = ("Site", "What would be said"), ("p", "p, for all questions")
+    words, told = ("Site", "What would be said"), ("Seen", "Against", "p", "p, for all questions")
     return listing(caption, words, told, rows, folded=caption, source="alarms")
 
 
 def _tables(sources: list[str]) -> Table:
-    rows = tuple(
+    rows = [
         (
             Cell(text=f"{name}.csv", anchor=f"table-{name}"),
-            Cell(text=SCHEMAS[name].meaning),
-            Cell(text=SCHEMAS[name].maker.removeprefix("offsite.evaluation.").replace(":", ".")),
+            SCHEMAS[name].meaning,
+            SCHEMAS[name].maker.removeprefix("offsite.evaluation.").replace(":", "."),
         )
         for name in sources
-    )
+    ]
     words = ("Table", "A row is", "Function of offsite.evaluation")
     return listing("Tables that this page was made from", words, (), rows)

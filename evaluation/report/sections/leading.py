@@ -5,9 +5,9 @@ import pandas as pd
 from offsite.evaluation.alarms import only_answer, usable_rules
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import Record, bounded, sites_of
+from offsite.evaluation.report.grids import Record, numbers, sites_of
 from offsite.evaluation.tables.reading import Evaluated
-from offsite.evaluation.wording import ROLES, counted, listed, present
+from offsite.evaluation.wording import ROLES, counted, estimate, listed, present
 
 _POORLY = 0.5
 _NOT_ENOUGH = ", on too few patients to judge"
@@ -94,16 +94,19 @@ def _weakest(findings: Findings, task: str, rule: str, rows: pd.DataFrame) -> st
     if len(enough) == 1:
         where = "At the only site with enough patients"
     told = [
-        f"{name} {bounded(by_metric[name][site], findings.confidence)}"
+        f"{name} {estimate(*numbers(by_metric[name][site]), findings.confidence)}"
         for name in ("sensitivity", "specificity")
     ]
+    meaning = _meaning(findings, by_metric, site, task)
     return (
         f"{where}, {site} ({ROLES.get(findings.role(site), 'site')}), {threshold_named(rule)} had "
-        f"{told[0]} and {told[1]} for {task}{_meaning(by_metric, site) if enough else _NOT_ENOUGH}."
+        f"{told[0]} and {told[1]} for {task}{meaning if enough else _NOT_ENOUGH}."
     )
 
 
-def _meaning(by_metric: dict[str, dict[str, Record]], site: str) -> str:
+def _meaning(
+    findings: Findings, by_metric: dict[str, dict[str, Record]], site: str, task: str
+) -> str:
     """What the pair of numbers means for patients, where it is plain."""
     flagged = present(by_metric["flag_rate"].get(site, {}).get("value"))
     if flagged == 1:
@@ -116,4 +119,8 @@ def _meaning(by_metric: dict[str, dict[str, Record]], site: str) -> str:
         return ": it misses most of the ill"
     if alarmed is not None and alarmed < _POORLY:
         return ": it refers most of the healthy"
+    if findings.raised("missed", by_metric["sensitivity"][site], task):
+        return ": it misses more of the ill than was promised"
+    if findings.raised("over_referral", by_metric["specificity"][site], task):
+        return ": it refers more of the healthy than where it was chosen"
     return ""

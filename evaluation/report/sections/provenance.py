@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from offsite.evaluation.report.content import Cell, Group, Section, listing
+from offsite.evaluation.report.content import Group, Section, cells, listing
 from offsite.evaluation.report.findings import FEW_PATIENTS, Findings
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import counted, listed
 
+_TABLE = "Inputs, versions, seeds and settings"
 _HEADINGS = {
     "inputs": "Inputs",
     "model": "Model",
@@ -69,10 +70,8 @@ def section(evaluated: Evaluated) -> Section:
     for name, heading in _HEADINGS.items():
         content = evaluated.facts.get(name)
         if content not in (None, {}, []):
-            rows = tuple(
-                (Cell(text=key or heading), Cell(text=value)) for key, value in _flat(content)
-            )
-            groups.append(Group(heading=heading, rows=rows))
+            rows = ((key or heading, value) for key, value in _flat(content))
+            groups.append(Group(heading=heading, rows=cells(rows)))
     if not groups:
         return Section(
             anchor="provenance",
@@ -83,11 +82,7 @@ def section(evaluated: Evaluated) -> Section:
         anchor="provenance",
         title="Provenance",
         lead=(f"Made {evaluated.facts.get('created', 'at an unknown time')}.",),
-        tables=(
-            listing(
-                "Inputs, versions, seeds and settings", ("Item", "Value"), (), (), groups=groups
-            ),
-        ),
+        tables=(listing(_TABLE, ("Item", "Value"), (), (), groups=groups),),
     )
 
 

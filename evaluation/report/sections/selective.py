@@ -4,22 +4,18 @@ import pandas as pd
 
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.figures.risk_coverage import risk_coverage_figure
-from offsite.evaluation.metrics.names import base_name, described
-from offsite.evaluation.report.content import Column, Point, Section, Table
+from offsite.evaluation.metrics.names import described
+from offsite.evaluation.report.content import Column, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GridColumn, Record, grid, sites_of
+from offsite.evaluation.report.grids import GridColumn, grid, metric_columns, sites_of
 from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import level as stated
-from offsite.evaluation.wording import listed, percent, present
+from offsite.evaluation.wording import percent
 
+_KEPT = "Accuracy when the model keeps its confident cases"
 _SELECTIVE = (
-    *(
-        "accuracy",
-        "accuracy_at_80",
-        "accuracy_at_threshold_80",
-        "coverage_at_threshold_80",
-        "augrc",
-    ),
+    *("accuracy", "accuracy_at_80", "accuracy_at_threshold_80", "coverage_at_threshold_80"),
+    "augrc",
 )
 
 
@@ -58,14 +54,7 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
     table = evaluated.table("selective")
     if table is None:
         return None
-    columns = [
-        GridColumn(
-            column=Column(heading=described(metric).short, about=base_name(metric)),
-            rows=table[table["metric"] == metric],
-        )
-        for metric in _SELECTIVE
-        if table.loc[table["metric"] == metric, "value"].notna().any()
-    ]
+    columns = metric_columns(table, _SELECTIVE)
     curves = evaluated.table("risk_coverage")
     figures: tuple[Figure, ...] = ()
     if curves is not None:
@@ -74,14 +63,7 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
     return Section(
         anchor="selective",
         title="Leaving the doubtful cases to a reader",
-        tables=(
-            grid(
-                findings,
-                columns,
-                "Accuracy when the model keeps its confident cases",
-                source="selective",
-            ),
-        ),
+        tables=(grid(findings, columns, _KEPT, source="selective"),),
         figures=figures,
         notes=(
             "The most confident 80\u202f% are taken within each site, which needs all its cases at "
@@ -91,37 +73,9 @@ def selective_section(evaluated: Evaluated, findings: Findings) -> Section | Non
     )
 
 
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
-    """The sites where prediction sets hold the truth less often than promised."""
-    table = evaluated.table("conformal")
-    if table is None:
-        return []
-    rows = table[(table["label"] == "_all") & ~table["weighted"].astype(bool)]
-    level = rows["level"].min()
-    short = [
-        row
-        for row in sites_of(findings, rows[rows["level"] == level])
-        if findings.raised("sets", row)
-    ]
-    if not short:
-        return []
-    told = [f"{row['site']} ({percent(present(row['coverage']))})" for row in short]
-    return [
-        Point(
-            subject="Prediction sets",
-            sentence=f"Promised to hold the truth in {stated(float(level))}; they do not at "
-            f"{listed(told)}.",
-            caution=True,
-        )
-    ]
-
-
 def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool) -> Table:
     how = "weighted by likeness to the site" if weighted else "calibrated on the training sites"
     caption = f"Sets promised to hold the truth in {stated(float(rows['level'].iloc[0]))}, {how}"
-
-    def marked(row: Record) -> bool:
-        return asked and findings.raised("sets", row)
 
     def column(name: str, heading: str = "", **options: object) -> GridColumn:
         metric = "" if heading else name
@@ -136,7 +90,7 @@ def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool
     return grid(
         findings,
         [
-            column("coverage", caution=marked),
+            column("coverage", alarm="sets" if asked else ""),
             column("mean_size", bounds=False),
             column("singleton_rate", bounds=False, format=percent),
             column("empty_rate", bounds=False, format=percent),

@@ -1,12 +1,14 @@
 """How each site differs from what the model was trained and tested on, and whether it matters."""
 
+import pandas as pd
+
 from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.content import Cell, Column, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GROUPS, Record, dot_of, sites_of
+from offsite.evaluation.report.grids import GridColumn, Record, dot_of, grid, numbers, sites_of
 from offsite.evaluation.tables.reading import Evaluated
-from offsite.evaluation.wording import change, interval, listed, number, present, reason
+from offsite.evaluation.wording import NO_INTERVAL, change, interval, listed, number, present
 
 _KINDS = {
     "covariate": "Images look different",
@@ -40,7 +42,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             "model does there. The first need not lead to the last, and the last can come without "
             "the first.",
         ),
-        tables=(_table(findings, by_kind),),
+        tables=(_table(findings, table),),
         figures=_figures(by_kind),
         notes=(
             "Held-out sites are compared with the test rows of the training sites; a training "
@@ -60,85 +62,33 @@ def _case_mix(rows: list[Record]) -> str:
     return f"The case mix is estimated from the model's outputs, without labels{where}."
 
 
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
-    """The held-out sites that differ, and whether it shows in performance."""
-    table = evaluated.table("shift")
-    if table is None:
-        return []
-    held_out = table[table["site_role"] == "held_out"]
-    flagged = {
-        kind: [
-            str(row["site"])
-            for row in sites_of(findings, held_out[held_out["kind"] == kind])
-            if findings.raised(_ALARMS[kind], row)
-        ]
-        for kind in _KINDS
-    }
-    parts = []
-    if flagged["covariate"]:
-        parts.append(f"images look different at {listed(flagged['covariate'])}")
-    if flagged["prevalence"]:
-        parts.append(f"the case mix differs at {listed(flagged['prevalence'])}")
-    if flagged["performance"]:
-        parts.append(f"performance is lower, beyond chance, at {listed(flagged['performance'])}")
-    if not parts:
-        return []
-    text = "; ".join(parts)
-    return [
-        Point(
-            subject="Shift",
-            sentence=f"{text[0].upper()}{text[1:]}.",
-            caution=bool(flagged["performance"]),
+def _table(findings: Findings, table: pd.DataFrame) -> Table:
+    columns = [
+        GridColumn(
+            column=Column(heading=words, numeric=False, about=metric),
+            rows=table[table["kind"] == kind],
+            alarm=_ALARMS[kind],
+            cell=_performance if kind == "performance" else _tested,
         )
+        for (kind, words), metric in zip(_KINDS.items(), _STATISTICS, strict=True)
     ]
+    return grid(findings, columns, "Does the site differ?", source="shift")
 
 
-def _table(findings: Findings, by_kind: dict[str, list[Record]]) -> Table:
-    by_site = {
-        kind: {(row["site"], row["site_role"]): row for row in rows}
-        for kind, rows in by_kind.items()
-    }
-    places = list(dict.fromkeys(key for rows in by_site.values() for key in rows))
-    groups = []
-    for role in dict.fromkeys(role for _, role in places):
-        rows = tuple(
-            (
-                Cell(text=site),
-                *(_cell(findings, kind, by_site[kind].get((site, role))) for kind in _KINDS),
-            )
-            for site, of in places
-            if of == role
-        )
-        groups.append(Group(heading=GROUPS.get(role, "Sites"), rows=rows))
-    return Table(
-        caption="Does the site differ?",
-        columns=(
-            Column(heading="Site", numeric=False),
-            *(
-                Column(heading=words, numeric=False, about=metric)
-                for words, metric in zip(_KINDS.values(), _STATISTICS, strict=True)
-            ),
-        ),
-        groups=tuple(groups),
-        source="shift",
+def _tested(row: Record, raised: bool) -> Cell:
+    p_value = present(row["p_value"])
+    note = "" if p_value is None else _p_value(p_value)
+    words, kind = ("yes", "caution") if raised else ("not beyond chance", "")
+    return Cell(text=words, note=note, kind=kind)
+
+
+def _performance(row: Record, raised: bool) -> Cell:
+    value, low, high = numbers(row)
+    words = "not known" if low is None else "lower" if raised else "not lower beyond chance"
+    bounds = interval(low, high) or NO_INTERVAL
+    return Cell(
+        text=words, note=f"AUROC {change(value)} ({bounds})", kind="caution" if raised else ""
     )
-
-
-def _cell(findings: Findings, kind: str, row: Record | None) -> Cell:
-    value = None if row is None else present(row["value"])
-    if row is None or value is None:
-        return Cell(text=reason(str(row["reason"])) if row else "", kind="undefined")
-    raised = findings.raised(_ALARMS[kind], row)
-    if kind == "performance":
-        bounds = interval(present(row["low"]), present(row["high"]))
-        words = "lower" if raised else "not lower beyond chance"
-        words = words if bounds else "not known"
-        note = f"AUROC {change(value)} ({bounds or 'no interval'})"
-    else:
-        words = "yes" if raised else "not beyond chance"
-        p_value = present(row["p_value"])
-        note = "" if p_value is None else _p_value(p_value)
-    return Cell(text=words, note=note, kind="caution" if raised else "")
 
 
 def _p_value(value: float) -> str:

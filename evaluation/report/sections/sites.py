@@ -1,17 +1,31 @@
 """What the model does at each site: the table, the forest plot, the next hospital."""
 
+from dataclasses import replace
+
+from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.figures.forest import ForestRow, forest_plot
 from offsite.evaluation.metrics.names import base_name, described, headline_metrics
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings, SiteEstimate
+from offsite.evaluation.report.grids import GROUPS, NAMES
 from offsite.evaluation.report.sections import extremes
 from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import counted, interval, level, number, present, reason
+from offsite.evaluation.wording import (
+    counted,
+    interval,
+    level,
+    noted,
+    number,
+    present,
+    reason,
+)
 
-GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 _ENOUGH_HELD_OUT = 4
-_SUMMARIES = {"_pooled": "All rows pooled", "_worst": "Worst site", "_gap": "Best minus worst site"}
+_FOREST = (
+    "Lines are {}. Filled squares are held-out sites, open circles training sites, larger with more "
+    "images; the diamond is all rows pooled, the bar what to expect at a new hospital."
+)
+_SUMMARIES = ("_pooled", "_worst", "_gap")
 
 
 def section(evaluated: Evaluated, findings: Findings) -> Section:
@@ -100,31 +114,38 @@ def _headline(findings: Findings, headline: list[str]) -> Table:
         columns=(
             Column(heading="Site", numeric=False),
             Column(heading="Labelled images", note="patients"),
-            *(Column(heading=described(name).short, about=base_name(name)) for name in headline),
+            *(_column(findings, name) for name in headline),
         ),
         groups=tuple(groups),
         source="per_site",
     )
 
 
+def _column(findings: Findings, name: str) -> Column:
+    shipped = any(metric == name for *_, metric in findings.shipped)
+    note = "at the shipped threshold" if shipped else ""
+    return Column(heading=described(name).short, note=note, about=base_name(name))
+
+
 def _row(findings: Findings, site: str, headline: list[str]) -> tuple[Cell, ...]:
     size = findings.size(site)
     patients = "" if size.n_patients is None else f"{size.n_patients:,}"
     count = Cell(text=f"{size.n:,}", note=patients, kind="caution" if size.few else "")
-    cells = [value_cell(findings.at(site, name)) for name in headline]
-    return (Cell(text=site), count, *cells)
+    role = findings.role(site)
+    rows = [findings.shown(site, role, name) or findings.at(site, name) for name in headline]
+    return (Cell(text=site), count, *map(value_cell, rows))
 
 
 def _summary_row(
     findings: Findings, name: str, role: str, headline: list[str]
 ) -> tuple[Cell, ...] | None:
-    estimates = [findings.summary(name, role, metric) for metric in headline]
+    estimates = [findings.shown(name, role, metric) for metric in headline]
     if not any(estimates):
         return None
     size = max((row.n for row in estimates if row), default=0)
     count = Cell(text=f"{size:,}") if name == "_pooled" else Cell(text="")
     cells = [value_cell(row) if row else Cell(text="") for row in estimates]
-    return (Cell(text=_SUMMARIES[name]), count, *cells)
+    return (Cell(text=NAMES[name]), count, *cells)
 
 
 def value_cell(row: SiteEstimate) -> Cell:
@@ -176,50 +197,39 @@ def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
 
 
 def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
-    rows = []
     largest = max((findings.at(site, findings.primary).n for site in findings.sites()), default=1)
-    for role in findings.roles:
-        for site in findings.sites(role):
-            row = findings.at(site, findings.primary)
-            rows.append(_forest_row(site, row, role, row.n / max(largest, 1)))
+    dots = [
+        _dot(site, row, role, row.n / max(largest, 1))
+        for role in findings.roles
+        for site in findings.sites(role)
+        for row in [findings.at(site, findings.primary)]
+    ]
     pooled = findings.summary("_pooled", "all", findings.primary)
-    if pooled is not None and len(rows) > 1:
-        rows.append(_forest_row("All rows pooled", pooled, "pooled", 1.0))
+    if pooled is not None and len(dots) > 1:
+        dots.append(_dot("All rows pooled", pooled, "pooled"))
     expected = _expected(evaluated, findings.primary)
     if expected is not None and present(expected["prediction_low"]) is not None:
         low, high = present(expected["prediction_low"]), present(expected["prediction_high"])
-        note = interval(low, high)
-        rows.append(
-            ForestRow(
-                label="A new hospital", note=note, value=None, low=low, high=high, kind="prediction"
-            )
-        )
-    label = findings.metric.label
-    return forest_plot(
-        rows,
-        label[0].upper() + label[1:],
+        bar = Dot(label="A new hospital", note=interval(low, high), value=None, low=low, high=high)
+        dots.append(replace(bar, kind="prediction"))
+    label = findings.metric.label[0].upper() + findings.metric.label[1:]
+    return dot_strip(
+        dots,
+        label,
+        "forest",
         limits=findings.metric.limits,
-        intervals=f"{level(findings.confidence)} intervals",
+        title=f"{label} by site",
+        caption=_FOREST.format(f"{level(findings.confidence)} intervals"),
     )
 
 
-def _forest_row(label: str, row: SiteEstimate, kind: str, weight: float) -> ForestRow:
-    bounds = interval(row.low, row.high)
+def _dot(label: str, row: SiteEstimate, kind: str, weight: float = 1.0) -> Dot:
+    low, high = row.low, row.high
+    note = noted(row.value, low, high)
     if row.value is None:
         note = f"not defined: {reason(row.reason)}"
-    else:
-        note = (
-            f"{number(row.value)}  ({bounds})" if bounds else f"{number(row.value)}  (no interval)"
-        )
-    return ForestRow(
-        label=label,
-        note=note,
-        value=row.value,
-        low=row.low,
-        high=row.high,
-        weight=weight,
-        kind=kind,
-    )
+    area = 22 + 70 * weight
+    return Dot(label=label, note=note, value=row.value, low=low, high=high, kind=kind, area=area)
 
 
 def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:

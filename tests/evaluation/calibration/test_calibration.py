@@ -19,8 +19,7 @@ from offsite.evaluation.calibration.calibrators import (
 from offsite.evaluation.calibration.table import (
     METRICS,
     calibrated,
-    calibration_table,
-    reliability_table,
+    calibration_tables,
 )
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
@@ -50,7 +49,7 @@ def predictions(make_sites) -> Predictions:
 
 @pytest.fixture(scope="module")
 def table(predictions: Predictions) -> pd.DataFrame:
-    return calibration_table(Sites.of(predictions, QUICK))
+    return calibration_tables(Sites.of(predictions, QUICK))[0]
 
 
 def at(table: pd.DataFrame, calibrator: str, site: str, metric: str, task: str = "ill"):
@@ -209,13 +208,13 @@ def test_every_calibrator_task_and_site_has_every_metric(table: pd.DataFrame) ->
 def test_without_validation_rows_only_the_plain_model_is_measured(make_sites) -> None:
     rows = make_sites({"a": 60}, held_out=("a",))
     assert fit_calibrators(rows) == {}
-    assert set(calibration_table(Sites.of(rows, QUICK))["calibrator"]) == {"none"}
+    assert set(calibration_tables(Sites.of(rows, QUICK))[0]["calibrator"]) == {"none"}
 
 
 def test_reliability_curves_cover_all_rows_and_bracket_what_was_seen(
     predictions: Predictions, table: pd.DataFrame
 ) -> None:
-    curves = reliability_table(Sites.of(predictions, QUICK))
+    curves = calibration_tables(Sites.of(predictions, QUICK))[1]
     own = curves[curves["site"].eq("away") & curves["task"].eq("ill")]
     plain = own[own["calibrator"] == "none"]
     assert plain["n"].sum() == 300
@@ -242,7 +241,7 @@ def test_slides_that_repeat_an_answer_do_not_narrow_the_band(make_sites) -> None
     slides.table["image"] = np.arange(len(slides)).astype(str)
     settings = EvaluationSettings(resamples=100)
     one, six = (
-        calibration_table(Sites.of(each, settings)).set_index(
+        calibration_tables(Sites.of(each, settings))[0].set_index(
             ["task", "calibrator", "site", "metric"]
         )
         for each in (rows, slides)

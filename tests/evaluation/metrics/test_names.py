@@ -107,7 +107,9 @@ def test_an_unknown_metric_is_refused_with_the_nearest_names(name: str, near: st
 
 
 def test_a_new_metric_has_one_worst_site_in_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = Metric(name="error_rate", label="error rate", short="Errors", higher=False)
+    new = Metric(
+        "error_rate", "error rate", "Errors", "a:b", "Share of errors.", higher=False, scale="logit"
+    )
     monkeypatch.setitem(METRICS, "error_rate", new)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     rates = {"a": 0.1, "b": 0.4, "c": 0.2}
@@ -120,7 +122,11 @@ def test_a_new_metric_has_one_worst_site_in_every_table(monkeypatch: pytest.Monk
             n_units=20,
         )
         site = Site(
-            name=name, role="training", images=20, sample=sample, counts=np.ones((101, 20), "uint8")
+            name=name,
+            role="training",
+            images=20,
+            sample=sample,
+            draws=(np.ones((101, 20), "uint8"),),
         )
         values = np.r_[rate, rate + 0.01 * rng.normal(size=100)]
         measured.append((site, {"error_rate": Measured(name="error_rate", values=values, n=20)}))

@@ -10,8 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Head, recover_head
 from offsite.evaluation.ood.gaussian_detectors import Mahalanobis, Residual
+from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.neighbour_detectors import thinned
-from offsite.evaluation.ood.registry import DETECTORS, detector_class
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.statistics.feature_stats import FeatureStats
 
@@ -148,7 +148,7 @@ def test_a_detector_stored_as_arrays_scores_the_same(name, data, tmp_path):
     fitted = DETECTORS[name].fit(train, logits, labels, head, SETTINGS)
     np.savez(tmp_path / "arrays.npz", **fitted.to_arrays())
     with np.load(tmp_path / "arrays.npz", allow_pickle=False) as arrays:
-        back = detector_class(name).from_arrays(arrays)
+        back = DETECTORS[name].from_arrays(arrays)
     np.testing.assert_array_equal(back.score(new, new_logits), fitted.score(new, new_logits))
 
 
@@ -258,6 +258,6 @@ def test_what_a_detector_lacks_is_named(data):
     with pytest.raises(InputError, match="lacks basis"):
         DETECTORS["residual"].from_arrays({"origin": np.zeros(3)})
     with pytest.raises(InputError, match="no detector is named 'maha'"):
-        detector_class("maha")
+        DETECTORS.named("maha")
     with pytest.raises(ValueError, match="unknown detectors"):
         OodSettings(detectors=("maha",))

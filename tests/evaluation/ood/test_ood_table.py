@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.ood import registry
 from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table
@@ -68,7 +67,7 @@ def test_keys_are_unique_and_nothing_is_nan(predictions):
     assert tuple(table.columns) == SCHEMAS["ood"].columns
     assert not table.duplicated(KEYS).any()
     assert set(table.reason) <= {"ok", "interval_unstable"}
-    heads = [name for name, kind in registry.DETECTORS.items() if "head" in kind.needs]
+    heads = [name for name, kind in DETECTORS.items() if "head" in kind.needs]
     of_head = table[table.detector.isin(heads)]
     assert len(of_head) > 0
     assert (of_head.reason == "ok").all()  # the head was recovered for those that need it

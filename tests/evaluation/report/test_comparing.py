@@ -2,6 +2,7 @@ import re
 
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from offsite.errors import InputError
 from offsite.evaluation.report.comparing import write_comparison
@@ -13,6 +14,7 @@ def row(method: str, site: str, difference: float | None, half: float, **more: o
         "method": method, "site": site, "site_role": "held_out", "metric": "auroc", "seeds": 3,
         "value": 0.8 + (difference or 0), "difference": difference, "n": 100, "n_patients": 50,
         "difference_low": bounds[0], "difference_high": bounds[1], "reason": "ok",
+        "p_value": None if difference is None else 2 * norm.sf(abs(difference) / half * 1.96),
     } | more  # fmt: skip
 
 
@@ -48,13 +50,31 @@ def test_where_less_is_better_signs_are_read_the_other_way(methods, tmp_path):
 
 
 def test_confidence_is_told_and_a_difference_without_interval_is_undecided(methods, tmp_path):
-    methods.loc[methods["site"] == "A", ["difference_low", "difference_high"]] = None
+    methods.loc[methods["site"] == "A", ["difference_low", "difference_high", "p_value"]] = None
     page = write_comparison(
         methods, tmp_path / "c.html", baseline="plain", confidence=0.9
     ).read_text()
     text = text_of(page, "summary")
     assert "90 % interval over patients" in text
     assert re.search("undecided at (A and C|C and A)", text)
+
+
+def test_all_that_the_page_asks_is_one_family(methods, tmp_path):
+    def worse(rows):
+        page = write_comparison(rows, tmp_path / "c.html", baseline="plain").read_text()
+        return "worse at B" in text_of(page, "summary"), page.count('class="caution number"')
+
+    assert worse(methods) == (True, 1)
+    # One difference at two and a half standard errors among twelve that are none.
+    one = methods.assign(p_value=methods["p_value"].where(methods["site"] != "B", 0.012))
+    alone = one[one["site"].isin(["B", "_pooled"])]
+
+    def beside(number):
+        quiet = [one[one["site"] == "C"].assign(site=f"C{place}") for place in range(number)]
+        return worse(pd.concat([alone, *quiet]))
+
+    assert beside(3) == (True, 1)  # four questions: .048
+    assert beside(4) == (False, 0)  # five: .06
 
 
 def test_each_division_is_compared_by_itself(methods, tmp_path):

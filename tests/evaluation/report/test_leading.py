@@ -10,7 +10,10 @@ import pytest
 from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.report.page import build_page
 from offsite.evaluation.report.settings import ReportSettings
+from offsite.evaluation.tables.reading import read_evaluation
+from offsite.evaluation.wording import number
 
 SETTINGS = ReportSettings.model_validate(
     {
@@ -91,8 +94,8 @@ def test_a_site_where_everyone_is_called_ill_stands_before_every_average(tmp_pat
     assert "At the weakest site, away (held-out site), the threshold that ships" in first
     assert "specificity 0.00 (95 % interval 0.00–" in first.replace("\u202f", " ")
     assert "for ill: it calls everyone positive." in first
-    assert "It refers more of those without ill than where it was chosen" in rest
-    assert "probabilities of ill are too high at away" in rest
+    assert "More of those without ill are referred than where the threshold was chosen" in rest
+    assert "probabilities of ill are off at away (too high: intercept" in rest
 
 
 def test_a_model_that_holds_up_accuses_nobody(tmp_path: Path) -> None:
@@ -117,6 +120,20 @@ def test_the_first_threshold_on_the_page_is_the_one_that_ships(tmp_path: Path) -
     assert caption is not None
     assert f"threshold {shown.loc[PACKAGED, 'threshold']:.3f}" in caption.group(1)
     assert f"sensitivity {shown.loc[PACKAGED, 'value']:.2f}" in told
+    # The first table has it as well, and its worst site.
+    table = build_page(read_evaluation(made.folder)).sections[1].tables[0]
+    columns = [column.heading for column in table.columns]
+    place = columns.index("Sensitivity: ill")
+    assert table.columns[place].note == "at the shipped threshold"
+    shown = {row[0].text: row[place].text for group in table.groups for row in group.rows}
+    points = pd.read_csv(made.folder / "operating_points.csv").query("rule == 'point'")
+    sensitivity = points[points["metric"] == "sensitivity"]
+    single = sensitivity[~sensitivity["site"].str.startswith("_")].set_index("site")["value"]
+    assert {site: shown[site] for site in single.index} == {
+        site: number(value) for site, value in single.items()
+    }
+    assert shown["Worst site"] == number(single.min())
+    assert shown["Best minus worst site"] == number(single.max() - single.min())
 
 
 def test_sites_of_too_few_patients_are_told_as_such_and_accused_of_nothing(tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ def test_shares_are_not_rounded_to_all_or_none_and_what_was_asked_for_keeps_its_
 
 
 def test_sentences_say_where_an_interval_is_missing():
-    assert estimate(0.8, 0.7, 0.9) == "0.80 (95\u202f% interval 0.70–0.90)"
-    assert estimate(0.8, None, None) == "0.80 (no interval)"
+    assert estimate(0.8, 0.7, 0.9, 0.95) == "0.80 (95\u202f% interval 0.70–0.90)"
+    assert estimate(0.8, None, None, 0.95) == "0.80 (no interval)"
+    assert estimate(0.8, None, None) == "0.80"
 
 
 def test_lists_and_counts_read_as_english():

@@ -32,8 +32,7 @@ def test_non_finite_numbers_are_refused(place: str, number: float) -> None:
 def test_an_undefined_value_needs_a_reason() -> None:
     with pytest.raises(ValueError, match="needs a reason"):
         Estimate(value=None)
-    assert not Estimate(value=None, reason=Reason.SINGLE_CLASS).defined
-    assert Estimate(value=0.0).defined
+    assert Estimate(value=None, reason=Reason.SINGLE_CLASS).cells()["reason"] == "single_class"
 
 
 def test_draws_that_are_mostly_undefined_give_a_value_without_interval() -> None:

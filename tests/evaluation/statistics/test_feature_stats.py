@@ -63,11 +63,6 @@ def test_unlabelled_rows_are_left_out(sample):
     equal(FeatureStats.of(features, hidden, 4), FeatureStats.of(features[known], labels[known], 4))
 
 
-def test_pooled_statistics_equal_those_without_labels(sample):
-    features, labels = sample
-    equal(FeatureStats.of(features, labels, 4).pooled(), FeatureStats.of(features, None, 1))
-
-
 @pytest.mark.parametrize("n", [5, 40, 400])
 def test_shrinkage_equals_scikit_learns(n):
     rng = np.random.default_rng(n)
@@ -91,13 +86,6 @@ def test_a_scaled_identity_is_shrunk_wholly_and_unchanged():
     np.testing.assert_allclose(shrunk(3 * np.eye(8), 50), 3 * np.eye(8))
 
 
-def test_saved_statistics_come_back_equal(tmp_path, sample):
-    stats = FeatureStats.of(*sample, 4)
-    stats.save(tmp_path / "stats.npz")
-    equal(FeatureStats.load(tmp_path / "stats.npz"), stats)
-    assert [path.name for path in tmp_path.iterdir()] == ["stats.npz"]
-
-
 def test_unusable_input_is_refused_by_name(sample):
     features, labels = sample
     stats = FeatureStats.of(features, labels, 4)
@@ -113,7 +101,3 @@ def test_unusable_input_is_refused_by_name(sample):
         FeatureStats.empty(2, 3).within_covariance()
     with pytest.raises(InputError, match="one list of classes"):
         stats.merge(FeatureStats.empty(3, 12))
-    with pytest.raises(InputError, match="lack 'within'"):
-        FeatureStats.from_arrays({"counts": stats.counts, "means": stats.means})
-    with pytest.raises(InputError, match="do not fit"):
-        FeatureStats.from_arrays(stats.to_arrays() | {"within": np.eye(5)})

@@ -1,4 +1,4 @@
-"""Every table of one page counts the same rows and patients, at the same confidence."""
+"""Every table of one page: the same rows and patients, the same confidence, the same worst site."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -7,21 +7,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from offsite.evaluation.calibration.table import calibration_table, reliability_table
+from offsite.evaluation.alarms import alarm_table
+from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.net_benefit import net_benefit_table
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.settings import EvaluationSettings, SelectiveSettings, TaskSettings
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
-from offsite.evaluation.tables.per_site import per_site_table
-from offsite.evaluation.tables.selective import selective_table
+from offsite.evaluation.tables.embeddings import embedding_tables
+from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
+from offsite.evaluation.tables.per_site import confusion_table, per_site_table
+from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.tables.schemas import SCHEMAS
+from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 
 CLASSES = ("none", "mild", "severe")
 TASKS = {"ill": TaskSettings(positive_classes=("severe",), reference_prevalence=0.3)}
@@ -106,18 +113,24 @@ def tables(kind: str, confidence: float, unit: str) -> dict[str, pd.DataFrame]:
         | {"calibration_simulations": 50}
     )
     sites = Sites.of(random_predictions(kind, KINDS[kind]), settings)
-    return {
+    per_site = per_site_table(sites)
+    found = {
         "cohort": cohort_table(sites),
-        "per_site": per_site_table(sites),
+        "per_site": per_site,
+        "confusion": confusion_table(sites),
+        "meta": meta_table(per_site, settings),
+        "shrunken": shrunken_table(per_site, settings),
         "selective": selective_table(sites, SelectiveSettings(resamples=200)),
+        "risk_coverage": risk_coverage_table(sites, SelectiveSettings()),
         "conformal": conformal_table(sites, ConformalSettings()),
         "operating_points": operating_point_table(sites),
         "net_benefit": net_benefit_table(sites),
-        "calibration": calibration_table(sites),
-        "reliability": reliability_table(sites),
+        **dict(zip(("calibration", "reliability"), calibration_tables(sites), strict=True)),
+        **embedding_tables(sites),
         "ood": ood_table(sites, OOD),
-        "shift_details": shift_tables(sites, SHIFT)[1],
+        **dict(zip(("shift", "shift_details"), shift_tables(sites, SHIFT), strict=True)),
     }
+    return found | {"alarms": alarm_table(found, settings.alarm_level)}
 
 
 def counted(rows: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -146,11 +159,86 @@ def test_every_table_counts_the_same_images_and_patients(kind: str, unit: str) -
         assert told(made[name], wanted) == counted(test), name
 
 
-@pytest.mark.parametrize("name", [*OF_LABELLED, "reliability"])
+def test_no_table_of_the_page_is_left_out() -> None:
+    # Those of several models are compared with their own plain forms elsewhere.
+    assert set(tables("few", 0.95, "patient")) == set(SCHEMAS) - {"differences", "methods"}
+
+
+@pytest.mark.parametrize("unit", ["patient", "image"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_without_a_row_for_all_images_sum_to_the_same(kind: str, unit: str) -> None:
+    made = tables(kind, 0.95, unit)
+    test = random_predictions(kind, KINDS[kind]).table
+    test = test[test["split"] == "test"]
+    labelled = counted(test[test["label"] != ""])
+    images = {site: n for site, (n, _) in labelled.items()}
+
+    def summed(name: str, column: str, **wanted: object) -> dict[str, int]:
+        rows = made[name][~made[name]["site"].str.startswith("_")]
+        for key, value in wanted.items():
+            rows = rows[rows[key] == value]
+        return {str(site): int(n) for site, n in rows.groupby("site")[column].sum().items()}
+
+    assert summed("confusion", "count") == images
+    nearer = made["embeddings"].query("metric == 'class_nearer'").groupby("site_role")["n"].sum()
+    assert nearer.sum() == sum(images.values())
+    assert summed("reliability", "n", task="ill", calibrator="none") == images
+    curves = made["risk_coverage"]
+    curves = curves[~curves["site"].str.startswith("_")]
+    assert {str(site): set(rows["n"]) for site, rows in curves.groupby("site")} == {
+        site: {n} for site, n in images.items()
+    }
+    assert told(made["shift"], {"kind": "performance"}) == labelled
+    patients = {site: number for site, (_, number) in labelled.items()}
+    everyone = {site: number for site, (_, number) in counted(test).items()}
+    for row in made["alarms"].to_dict("records"):
+        assert row["n_patients"] in (patients[row["site"]], everyone[row["site"]]), row
+    usable = made["per_site"].query("site_role == 'held_out' and effect.notna()")
+    usable = usable[~usable["site"].str.startswith("_")].groupby("metric").size()
+    combined = made["meta"].query("site_role == 'held_out'").set_index("metric")["sites"]
+    assert {name: int(n) for name, n in combined.items() if n} == usable.to_dict()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_worst_site_is_the_same_in_every_table(kind: str) -> None:
+    made = tables(kind, 0.95, "patient")
+    per_site, shrunken = made["per_site"], made["shrunken"]
+    single = per_site[~per_site["site"].str.startswith("_") & per_site["value"].notna()]
+    asked = 0
+    for metric, rows in single.groupby("metric"):
+        higher = described(str(metric)).higher
+        named = per_site.query("site == '_worst' and site_role == 'all' and metric == @metric")
+        if higher is None:
+            assert named.empty
+            continue
+        worst = float(rows["value"].min() if higher else rows["value"].max())
+        assert named["value"].tolist() == [worst]
+        assert worst in rows.loc[rows["site"] == named["detail"].iloc[0], "value"].tolist()
+        drawn = shrunken.query("site == '_worst' and site_role == 'all' and metric == @metric")
+        used = shrunken.query("site_role == 'all' and metric == @metric and shrunken.notna()")
+        used = used[~used["site"].str.startswith("_")]["shrunken"]
+        if len(used):
+            assert drawn["shrunken"].tolist() == [used.min() if higher else used.max()]
+        findings = Findings(Evaluated(tables=made, facts={"primary_metric": metric}))
+        values = [findings.at(site, str(metric)).value for site in findings.sites()]
+        known = [value for value in values if value is not None]
+        assert known == sorted(known, reverse=not higher)
+        assert known[0] == worst
+        asked += 1
+    assert asked > 10
+
+
+@pytest.mark.parametrize(
+    "name", [*OF_LABELLED, "reliability", "meta", "shrunken", "alarms", "embeddings"]
+)
 def test_every_table_has_the_confidence_that_was_asked_for(name: str) -> None:
     keys = {
         "shift_details": ["site", "statistic"],
         "net_benefit": ["site", "site_role", "threshold"],
+        "meta": ["metric", "site_role"],
+        "shrunken": ["metric", "site_role", "site"],
+        "alarms": ["alarm", "task", "site"],
+        "embeddings": ["label", "site_role", "metric"],
     }
     columns = [
         column

@@ -1,0 +1,141 @@
+"""What the summary says against sites: a sentence for each alarm, its sites in the page's order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from offsite.evaluation.report.content import Point
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import Record, numbers, sites_of
+from offsite.evaluation.wording import change, estimate, level, listed, number, percent, present
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """How an alarm is told.
+
+    Attributes
+    ----------
+    subject, about : str
+        What stands set apart, and the section that has the numbers.
+    sentence : str
+        With ``{sites}`` and, where it is of one, ``{task}`` and ``{against}``.
+    seen : function
+        What is told of a site, in brackets.
+    against : function
+        How the number is written that was tested against.
+    caution : bool
+        Whether it should stop someone: other images need not be worse ones.
+    """
+
+    subject: str
+    about: str
+    sentence: str
+    seen: Callable[[Record], str] = lambda row: estimate(*numbers(row))
+    against: Callable[[float | None], str] = number
+    caution: bool = True
+
+
+def _share(row: Record) -> str:
+    return percent(present(row["value"]))
+
+
+def _slope(row: Record) -> str:
+    wrong = (present(row["high"]) or 0.0) < 0
+    return f"slope {estimate(*numbers(row))}{': the wrong way round' if wrong else ''}"
+
+
+def _intercept(row: Record) -> str:
+    side = "high" if (present(row["value"]) or 0.0) < 0 else "low"
+    return f"too {side}: intercept {estimate(*numbers(row))}"
+
+
+_SAID = {
+    "missed": _Said(
+        subject="Threshold",
+        about="operating",
+        sentence="Sensitivity for {task} is under the wanted {against} at {sites}.",
+        against=level,
+    ),
+    "over_referral": _Said(
+        subject="Over-referral",
+        about="operating",
+        sentence="More of those without {task} are referred than where the threshold was chosen "
+        "(specificity {against}): specificity at {sites}.",
+    ),
+    "too_sure": _Said(
+        subject="Calibration",
+        about="calibration",
+        sentence="Probabilities of {task} are too extreme at {sites}.",
+        seen=_slope,
+    ),
+    "at_large": _Said(
+        subject="Calibration in the large",
+        about="calibration",
+        sentence="As a whole, probabilities of {task} are off at {sites}.",
+        seen=_intercept,
+    ),
+    "images": _Said(
+        subject="Shift",
+        about="shift",
+        sentence="Images look different at {sites}.",
+        seen=lambda _: "",
+        caution=False,
+    ),
+    "case_mix": _Said(
+        subject="Case mix",
+        about="shift",
+        sentence="It differs at {sites}.",
+        seen=lambda _: "",
+        caution=False,
+    ),
+    "performance": _Said(
+        subject="Performance",
+        about="shift",
+        sentence="It is lower, beyond chance, at {sites}.",
+        seen=lambda row: f"AUROC {change(present(row['value']))}",
+    ),
+    "foreign": _Said(
+        subject="Foreign images",
+        about="foreign",
+        sentence="The detector flags more than twice the expected share at {sites}.",
+        seen=_share,
+    ),
+    "sets": _Said(
+        subject="Prediction sets",
+        about="sets",
+        sentence="Promised to hold the truth in {against}; they do not at {sites}.",
+        seen=_share,
+        against=level,
+    ),
+}
+"""By alarm, in the order of the page; ``one_answer`` is what the page begins with."""
+
+
+def points(findings: Findings) -> tuple[Point, ...]:
+    """The findings of the summary, an alarm of one task each."""
+    raised = findings.alarms[findings.alarms["raised"].astype(bool)]
+    found = []
+    for alarm, said in _SAID.items():
+        for task, rows in raised[raised["alarm"] == alarm].groupby("task", sort=False):
+            sites = sites_of(findings, rows)
+            told = listed([_at(str(row["site"]), said.seen(row)) for row in sites])
+            against = said.against(present(sites[0]["against"]))
+            sentence = said.sentence.format(sites=told, task=task_named(str(task)), against=against)
+            found.append(
+                Point(
+                    subject=said.subject,
+                    sentence=sentence,
+                    caution=said.caution,
+                    about=said.about,
+                )
+            )
+    return tuple(found)
+
+
+def task_named(task: str) -> str:
+    """A task in a sentence."""
+    return "the most probable class" if task == "_top" else task
+
+
+def _at(site: str, seen: str) -> str:
+    return f"{site} ({seen})" if seen else site
