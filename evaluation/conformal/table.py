@@ -73,7 +73,7 @@ def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
     for rows in sites.shown():
         group = _Group(sites=sites, rows=rows)
         for level in settings.levels:
-            judged = sets and sets.predict(group.probabilities, group.names, level)
+            judged = None if sets is None else sets.predict(group.probabilities, group.names, level)
             records.extend(_describe(group, level, judged))
         alone = rows.role == HELD_OUT and rows.name != POOLED
         if alone and settings.weighted and sets is not None:

@@ -149,7 +149,7 @@ def _shipped(evaluated: Evaluated) -> dict[tuple[str, str, str], SiteEstimate]:
 
 def _estimate(row: dict[str, Any]) -> SiteEstimate:
     numbers = {name: present(row.get(name)) for name in (*_NUMBERS, *_COUNTS)}
-    whole = {name: None if numbers[name] is None else int(numbers[name]) for name in _COUNTS}
+    whole = {name: None if (number := numbers[name]) is None else int(number) for name in _COUNTS}
     told: dict[str, Any] = numbers | whole | {"n": whole["n"] or 0}
     detail = row.get("detail", "")
     return SiteEstimate(

@@ -69,11 +69,11 @@ def unit_codes(predictions: Predictions, unit: str = "patient") -> np.ndarray:
     is named is a unit of its own. Numbers are in the order of names, so that a draw of the same
     rows does not depend on which others stand beside them.
     """
-    rows = np.arange(len(predictions)).astype(str)
+    rows = pd.Series(np.arange(len(predictions)).astype(str), predictions.table.index)
     if unit == "image":
         return pd.factorize(rows, sort=True)[0]
-    sites, patients = predictions.table["site"], predictions.table["patient"]
-    named = sites.astype(str) + "\x1fpatient\x1f" + patients.astype(str)
+    sites, patients = predictions.table["site"], predictions.table["patient"].astype(str)
+    named = sites.astype(str) + "\x1fpatient\x1f" + patients
     return pd.factorize(named.where(patients != "", "\x1frow\x1f" + rows), sort=True)[0]
 
 
