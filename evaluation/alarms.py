@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from offsite.evaluation.operating_points.choosing import PACKAGED, RULES
+from offsite.evaluation.operating_points.choosing import CHOSEN, PACKAGED, RULES
 from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -29,7 +29,6 @@ ALARMS: Mapping[str, str] = {
 }
 """What can be said of a site, by the name in ``alarms.csv``."""
 
-CHOSEN = "_chosen"
 _SEEN = ("value", "low", "high", "against", "p_value")
 
 Tables = Mapping[str, pd.DataFrame]

@@ -21,6 +21,8 @@ RULES: tuple[Rule, ...] = ("stated", "point", "confident")
 PACKAGED: Rule = "point"
 # Metrics of a task that depend on its threshold.
 AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
+CHOSEN = "_chosen"
+"""The rows a threshold was chosen on, in place of a site."""
 _CANDIDATES = 200
 
 

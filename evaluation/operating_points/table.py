@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.alarms import CHOSEN
 from offsite.evaluation.metrics.entries import measured_by
 from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.metrics.thresholds import (
@@ -16,7 +15,12 @@ from offsite.evaluation.metrics.thresholds import (
     outcomes,
     shares_at,
 )
-from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, Threshold, choose_thresholds
+from offsite.evaluation.operating_points.choosing import (
+    AT_THRESHOLD,
+    CHOSEN,
+    Threshold,
+    choose_thresholds,
+)
 from offsite.evaluation.predictions.roles import TRAINING, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
