@@ -1,13 +1,10 @@
 """The detectors by name: known, and listed, without the code that fits them."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from offsite.registry import Registry
 
-if TYPE_CHECKING:
-    from offsite.evaluation.ood.detector import Detector
-
-DETECTORS: "Registry[type[Detector]]" = Registry(
+DETECTORS: Registry[type[Any]] = Registry(
     "detector",
     {
         "mahalanobis": "offsite.evaluation.ood.gaussian_detectors:Mahalanobis",
