@@ -4,13 +4,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from colon_features import CLASSES, SITES, features_of, tiles_of
+from colon_features import CLASSES, LABORATORIES, SITES, features_of, tiles_of
 from mil_runs import BagSet
 
 TILES, LESION_TILES = 32, 3
 TRAINING, TEST = 80, 60
 """Bags: of the first class (training), of each class (test)."""
 _PARTS = (0.6, 0.75)  # of the first site's tiles: training up to here, validation up to there
+MOST, FEW = 16, 4
+"""Training bags of a laboratory: of the class that it sees most, and of each other class."""
 
 
 def bags_of(
@@ -43,6 +45,46 @@ def bags_of(
         there = _features(data, features, site, encoder)
         found[site] = _draw(*there, even, np.random.default_rng([seed, 4 + number]))
     return found
+
+
+def bags_of_laboratories(
+    data: Path, features: Path, encoder: str, seed: int, left_out: str = ""
+) -> dict[str, BagSet]:
+    """Return bags named ``training``, ``validation``, A, D, E, B and C.
+
+    The tiles of the first folder are divided into training, validation and test as in `bags_of`, and
+    each part among three laboratories, one of which sees them as they are: no tile is in two of them.
+    Each laboratory sees one class four times as often as the others, another one each, so that the
+    stain foretells the class: 16 and 4 bags in training, half as many in validation. In test there are 20 of each
+    class and laboratory, and 60 of each class of B and C, which no laboratory's stain is like.
+
+    Parameters
+    ----------
+    left_out : str
+        A laboratory that gives no bags to training and validation.
+    """
+    classes = tiles_of(data, "A")[1]
+    part = _parts(classes, seed)
+    home = np.random.default_rng([seed, 8]).permutation(len(classes)) % len(LABORATORIES)
+    found: dict[str, BagSet] = {}
+    taught: dict[str, list[BagSet]] = {"training": [], "validation": []}
+    for number, site in enumerate(LABORATORIES):
+        rows, _ = _features(data, features, site, encoder)
+        seen = [MOST if label == number else FEW for label in range(len(CLASSES) - 1)]
+        wanted = (seen, [count // 2 for count in seen], [TEST // 3] * len(seen))
+        for which, (name, counts) in enumerate(zip((*taught, site), wanted, strict=True)):
+            here = (part == which) & (home == number)
+            rng = np.random.default_rng([seed, 20 + number, which])
+            bags = _draw(rows[here], classes[here], counts, rng)
+            if name == site:
+                found[site] = bags
+            elif site != left_out:
+                taught[name].append(bags)
+    for number, site in enumerate(SITES[1:]):
+        there = _features(data, features, site, encoder)
+        rng = np.random.default_rng([seed, 30 + number])
+        found[site] = _draw(*there, [TEST] * (len(CLASSES) - 1), rng)
+    return found | {name: BagSet.of_sites(bags) for name, bags in taught.items()}
 
 
 @lru_cache

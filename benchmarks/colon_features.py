@@ -1,5 +1,6 @@
-"""Features of real colon tiles as three sites see them: the network in the box and the baselines."""
+"""Features of real colon tiles as several sites see them: the network in the box and the baselines."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,22 +19,41 @@ CLASSES = ("H", "T", "V", "S")
 """Normal mucosa; tubular, villous and serrated adenoma."""
 SITES = ("A", "B", "C")
 """The first folder; the second; the second in another laboratory's stain."""
+LABORATORIES = ("A", "D", "E")
+"""The first folder as it is, and in the stains of two laboratories that are not C's."""
 PX = 176
 _BLOCK = 220
 
 
-def other_laboratory(tile: np.ndarray) -> np.ndarray:
-    """Return a tile (uint8 RGB) with less haematoxylin, more eosin, darker and yellower."""
-    stains = rgb2hed(tile)
-    stains[..., 0] *= 0.65
-    stains[..., 1] = 1.45 * stains[..., 1] + 0.01
-    seen = np.clip(hed2rgb(stains), 0, 1) ** 1.15 * np.array([1.0, 0.96, 0.9])
-    return np.asarray(np.round(255 * seen), np.uint8)
+@dataclass(frozen=True)
+class Laboratory:
+    """How a laboratory's tiles look beside those of the folder: factors, and an offset of eosin."""
+
+    haematoxylin: float
+    eosin: float
+    eosin_offset: float
+    gamma: float
+    tint: tuple[float, float, float]
+
+    def seen(self, tile: np.ndarray) -> np.ndarray:
+        """Return a tile (uint8 RGB) in this laboratory's stain."""
+        stains = rgb2hed(tile)
+        stains[..., 0] *= self.haematoxylin
+        stains[..., 1] = self.eosin * stains[..., 1] + self.eosin_offset
+        seen = np.clip(hed2rgb(stains), 0, 1) ** self.gamma * np.array(self.tint)
+        return np.asarray(np.round(255 * seen), np.uint8)
+
+
+_STAINS = {
+    "C": Laboratory(0.65, 1.45, 0.01, 1.15, (1.0, 0.96, 0.9)),  # darker and yellower
+    "D": Laboratory(1.35, 0.7, 0.0, 0.95, (0.94, 0.97, 1.0)),  # more haematoxylin, bluer
+    "E": Laboratory(0.8, 0.75, 0.0, 0.8, (1.0, 0.95, 0.98)),  # paler and pinker
+}
 
 
 def tiles_of(data: Path, site: str) -> tuple[list[Path], np.ndarray]:
     """Return the files of a site's tiles and their classes (index into `CLASSES`)."""
-    folder = data / ("first" if site == "A" else "second")
+    folder = data / ("first" if site in LABORATORIES else "second")
     files = [file for name in CLASSES for file in sorted((folder / name).iterdir())]
     return files, np.array([CLASSES.index(file.parent.name) for file in files])
 
@@ -61,7 +81,7 @@ def features_of(data: Path, site: str, out: Path) -> dict[str, np.ndarray]:
 
 def _read(file: Path, site: str) -> np.ndarray:
     tile = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
-    return other_laboratory(tile) if site == "C" else tile
+    return _STAINS[site].seen(tile) if site in _STAINS else tile
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Do algorithms of domain generalisation help slides at a site left out? On the demonstration's slides.
+"""Do algorithms of domain generalisation help slides at a site left out? Drawn slides and real tiles.
 
 The slides are drawn by a program and say nothing of medicine: five sites of different stain and
 scanner, one of them (elm) held out of training and selection. Plain cross-entropy on bags of tiles is
@@ -11,8 +11,11 @@ of .993 and .997 at the site left out, which leaves nothing to be gained. That r
 this one has seeds that nobody had looked at.
 """
 
-import pandas as pd
-from evidence import arguments, markdown, mean_and_spread, paired, run_cells, scores_of, write_page
+from pathlib import Path
+
+from evidence import arguments, run_cells, scores_of, write_page
+from generalisation_colon import colon_parts
+from generalisation_page import ALGORITHMS, CONTROL, PLAIN, SAMPLERS, comparison, verdict
 
 from offsite.pathology.features.embedding import embed_cohort
 from offsite.pathology.settings import PathologySettings
@@ -26,11 +29,9 @@ from offsite.preprocessing.tiles.table import TileSettings
 from offsite.preprocessing.tiles.tiling import tile_cohort
 from offsite.workflows.demo.pathology import COHORT, HELD_OUT, TILE_PX
 
-PLAIN, CONTROL = "cross_entropy", "cross_entropy, batches by site"
-ADDED = ("coral", "group_dro", "irm", "vrex", "fishr", "mixstyle")
 ENCODER = EncoderSettings(name="structure_baseline", tile_px=TILE_PX)
 FIRST_SEED = 10
-METHODS = (PLAIN, CONTROL, *(f"{PLAIN}+{kind}" for kind in ADDED))
+METHODS = (PLAIN, CONTROL, *ALGORITHMS)
 METRICS = {
     "held_out_auroc": "AUROC, held-out site", "auroc": "AUROC, training sites",
     "held_out_macro_f1": "macro-F1, held-out site", "macro_f1": "macro-F1, training sites",
@@ -41,14 +42,27 @@ def settings_of(method: str, seed: int) -> PathologySettings:
     """Return the settings of a run; all but the method and its batches are the defaults."""
     given = {"method": method, "fit": {"seed": seed, "device": "cpu", "prefetch": 0}}
     if method == CONTROL:
-        given |= {"method": PLAIN, "sampler": {"by": "site", "exponent": 0.0}}
+        given |= {"method": PLAIN, "sampler": SAMPLERS[CONTROL]}
     return PathologySettings.model_validate(given)
 
 
 def main() -> None:
     """Run the cells that are missing and write the page."""
-    given = arguments("slides_generalisation")
-    out = given.out
+    given = arguments(
+        "slides_generalisation",
+        ("--data", {"type": Path, "required": True, "help": "folder with first/ and second/"}),
+        ("--settle", {"action": "store_true", "help": "of the colon tiles the settling alone"}),
+    )
+    parts = demonstration(given.out, given.seeds, given.minutes)
+    parts += colon_parts(given.data, given.out / "colon", given.minutes, settle_only=given.settle)
+    write_page(
+        given.table, "Evidence: domain generalisation for slides", parts,
+        "python benchmarks/evidence_slides_generalisation.py --data FOLDER",
+    )  # fmt: skip
+
+
+def demonstration(out: Path, seeds: int, minutes: float) -> list[str]:
+    """Run the demonstration's cells that are missing; return the section of the page."""
     cohort = load_cohort(make_slide_cohort(out / "cohort", COHORT), CLASSES)
     tile_cohort(cohort, out, TileSettings(tile_px=TILE_PX))
     embed_cohort(cohort, out, out / "features", ENCODER)
@@ -69,71 +83,28 @@ def main() -> None:
 
     cells = [
         {"method": method, "seed": seed, "settings": settings_of(method, seed).digest()[:12]}
-        for seed in range(FIRST_SEED, FIRST_SEED + given.seeds) for method in METHODS
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds) for method in METHODS
     ]  # fmt: skip
-    table = run_cells(out / "cells", cells, run, given.minutes)
-    write_page(
-        given.table, "Evidence: domain generalisation for slides", page(table, len(cells), cohort),
-        "python benchmarks/evidence_slides_generalisation.py",
-    )  # fmt: skip
-
-
-def page(table: pd.DataFrame, cells: int, cohort) -> list[str]:  # type: ignore[no-untyped-def]
-    """Return the paragraphs and tables of the page."""
-    about = (__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")
+    table = run_cells(out / "cells", cells, run, minutes)
     counts = cohort.table["label"].value_counts().to_dict()
-    patients = cohort.table["patient"].nunique()
-    seeds = table["seed"].nunique()
-    parts = [about, f"{len(cohort.table)} slides of {patients} patients ({counts}); {seeds} seeds."]
-    shown = [method for method in METHODS if method in set(table["method"])]
-    columns = {
-        title: table.groupby("method")[metric].apply(mean_and_spread).reindex(shown)
-        for metric, title in METRICS.items()
-    }
-    parts += ["## Mean ± sd over seeds", markdown(pd.DataFrame(columns).rename_axis("method"))]
-    for other, title in ((PLAIN, "plain cross-entropy"), (CONTROL, "the same batches alone")):
-        rows = {
-            method: {
-                name: paired(table, metric, method, other, ["seed"])
-                for metric, name in METRICS.items()
-            }
-            for method in shown if method != other and (other == PLAIN or _alone(method) == other)
-        }  # fmt: skip
-        parts += [
-            f"## Difference from {title} (95 % t interval over seeds)",
-            markdown(pd.DataFrame(rows).T.rename_axis("method")),
-        ]
-    parts.append(verdict(table, shown))
-    if len(table) < cells:
-        parts.append(f"{len(table)} of {cells} cells have been run; run again for the others.")
+    about = (__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")
+    parts = [
+        "## The demonstration's slides",
+        about,
+        f"{len(cohort.table)} slides of {cohort.table['patient'].nunique()} patients ({counts});"
+        f" {table['seed'].nunique()} seeds.",
+        *comparison(
+            table, METRICS,
+            {PLAIN: "plain cross-entropy", CONTROL: "the same batches alone"}, "###",
+        ),
+        verdict(table, "held_out_auroc", "at the site left out")
+        + " IRM's penalty has the weight 100 from a tenth of the training on, made for 5,000"
+        " steps; a run here has some 400, and is ruined by it: give `training.general.penalty_weight`.",
+    ]  # fmt: skip
+    if len(table) < len(cells):
+        parts.append(f"{len(table)} of {len(cells)} cells have been run; run again for the others.")
     parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.1f} minutes on one core.")
     return parts
-
-
-def _alone(method: str) -> str:
-    """The method with one ingredient less: the same batches, no algorithm."""
-    return PLAIN if method in (CONTROL, f"{PLAIN}+mixstyle") else CONTROL
-
-
-def verdict(table: pd.DataFrame, shown: list[str]) -> str:
-    """Say which methods the held-out site shows to help, to harm, or neither."""
-    said: dict[str, list[str]] = {"helps": [], "harms": [], "neither": []}
-    for method in shown:
-        if method in (PLAIN, CONTROL):
-            continue
-        text = paired(table, "held_out_auroc", method, _alone(method), ["seed"])
-        low, high = (float(end) for end in text[text.index("(") + 1 : -1].split(" to "))
-        outcome = "helps" if low > 0 else "harms" if high < 0 else "neither"
-        said[outcome].append(method.removeprefix(f"{PLAIN}+"))
-    names = {outcome: ", ".join(methods) or "none" for outcome, methods in said.items()}
-    return (
-        "Against the same batches without an algorithm (those of mixstyle are plain cross-entropy's),"
-        " by the AUROC at the site left out: shown to help"
-        f" {names['helps']}; shown to harm {names['harms']}; neither is shown of {names['neither']}."
-        " Each row is one comparison of several, and an interval that includes 0 is not a proof of"
-        " no difference. IRM's penalty has the weight 100 from a tenth of the training on, made for 5,000"
-        " steps; a run here has some 400, and is ruined by it: give `training.general.penalty_weight`."
-    )
 
 
 if __name__ == "__main__":

@@ -12,28 +12,52 @@ from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
 from offsite.pathology.inputs import fit_inputs
 from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
-from offsite.pathology.methods import METHODS
+from offsite.pathology.methods import method_named
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
 from offsite.pathology.training import network
 from offsite.pathology.validation import validation_scores
 from offsite.training.fit.loop import fit
 from offsite.training.fit.settings import FitSettings
+from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.samplers.plans import PlannedSource
+from offsite.training.samplers.settings import SamplerSettings
+
+_PLAIN = GeneralisationSettings.model_validate({})
 
 
 @dataclass(frozen=True)
 class BagSet:
-    """Bags of instances (n x D each) with labels; ``truth`` marks the positive instances."""
+    """Bags of instances (n x D each) with labels.
+
+    ``truth`` marks the positive instances; ``sites`` numbers the bags' sites, without them there is one.
+    """
 
     bags: Sequence[np.ndarray]
     labels: np.ndarray
     truth: Sequence[np.ndarray] | None = None
+    sites: np.ndarray | None = None
+
+    @classmethod
+    def of_sites(cls, parts: Sequence["BagSet"]) -> "BagSet":
+        """Return the bags of several sites, numbered in their order."""
+        return cls(
+            [bag for part in parts for bag in part.bags],
+            np.concatenate([part.labels for part in parts]),
+            sites=np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts]),
+        )
 
     def take(self, which: np.ndarray) -> "BagSet":
         """Return some of the bags."""
         truth = None if self.truth is None else [self.truth[i] for i in which]
-        return BagSet([self.bags[i] for i in which], self.labels[which], truth)
+        sites = None if self.sites is None else self.sites[which]
+        return BagSet([self.bags[i] for i in which], self.labels[which], truth, sites)
+
+    def items(self) -> TrainingItems:
+        """Return what batches are drawn by; a bag is a patient here."""
+        if self.sites is None:
+            return TrainingItems.alone(self.labels)
+        return TrainingItems(self.labels, self.sites, np.arange(len(self.labels)))
 
     def loader(self, **options: int) -> BagLoader:
         """Return a loader over the bags, each a slide of a resident store."""
@@ -48,7 +72,8 @@ class BagSet:
             encoder_digest="",
         )
         slides = tuple((number,) for number in range(len(sizes)))
-        return BagLoader(store, BagTable(store.slides, slides, self.labels), **options)  # type: ignore[arg-type]
+        table = BagTable(store.slides, slides, self.labels, self.sites)
+        return BagLoader(store, table, **options)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +88,8 @@ class Recipe:
     instances: int = 64
     views: int = 2
     epoch_steps: int = 6
+    sampler: SamplerSettings | None = None
+    general: GeneralisationSettings = _PLAIN
 
 
 def train(
@@ -74,23 +101,25 @@ def train(
     seed: int,
 ) -> ScMil:
     """Train a method; return the model of the selected epoch, or of the last without validation."""
-    chosen = METHODS[method]
-    settings = with_method(chosen, recipe.model, recipe.epochs)
+    chosen, items = method_named(method), training.items()
+    settings = with_method(chosen, recipe.model, recipe.epochs, recipe.general)
     views = recipe.views if chosen.contrast or chosen.views else 1
     loader = training.loader(instances=max(recipe.instances // views, 1), views=views, seed=seed)
     plan = batch_plan(
         chosen,
-        TrainingItems.alone(training.labels),
+        items,
         recipe.batch_size,
         recipe.epochs,
         seed,
         recipe.epoch_steps,
+        recipe.sampler,
     )
     torch.manual_seed(seed)
     inputs = fit_inputs(
         loader.store, loader.table, loader.table.names, settings
     )  # a bag is a patient
-    model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs)
+    n_sites = len(np.unique(items.sites))
+    model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs, n_sites)
     held = None if validation is None else validation.loader()
 
     def validate(algorithm: ScMil, epoch: int) -> dict[str, float | None]:

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor
 
 from offsite.pathology.aggregators.segments import segment_index, segment_mean
-from offsite.training.generalisation.mixing import beta_draws, partners
+from offsite.training.devices.distributed import gather
+from offsite.training.generalisation.mixing import style_draws
 from offsite.training.generalisation.settings import GeneralisationSettings
 
 _EPSILON = 1e-6
 
 
 def mixed_bags(
-    rows: Tensor, offsets: Tensor, sites: Tensor, settings: GeneralisationSettings
+    rows: Tensor, offsets: Tensor, sites: Tensor, settings: GeneralisationSettings, views: int = 1
 ) -> Tensor:
     """Return instances whose mean and deviation over the bag are mixed with a partner bag's.
 
@@ -29,17 +30,18 @@ def mixed_bags(
         B, int64: partners come from another one, where ``other_site`` is set and there is one.
     settings : GeneralisationSettings
         ``probability``, ``alpha`` and ``other_site``.
+    views : int
+        Neighbouring bags that are views of one.
     """
-    bags = len(offsets) - 1
-    if float(torch.rand(())) >= settings.probability or bags < 2:
+    drawn = style_draws(sites, len(offsets) - 1, settings, views)
+    if drawn is None:
         return rows
     index = segment_index(offsets)
     with torch.no_grad():
-        partner = partners(sites, bags, other_site=settings.other_site).to(rows.device)
-        share = beta_draws(settings.alpha, bags).to(rows.device)[:, None]
+        partner, share = drawn[0].to(rows.device), drawn[1].to(rows.device)[:, None]
         mean = segment_mean(rows, offsets)
         spread = segment_mean((rows - mean[index]).square(), offsets)
         deviation = (spread + _EPSILON).sqrt()
-        new_mean = share * mean + (1 - share) * mean[partner]
-        new_deviation = share * deviation + (1 - share) * deviation[partner]
+        new_mean = share * mean + (1 - share) * gather(mean, views)[partner]
+        new_deviation = share * deviation + (1 - share) * gather(deviation, views)[partner]
     return ((rows - mean[index]) / deviation[index]) * new_deviation[index] + new_mean[index]

@@ -28,6 +28,8 @@ class Bags:
         B, int64: which bag of the table each is (or a view of).
     sites : Tensor
         B, int64: index of the training site; -1 = not a training site, or not known.
+    views : int
+        So many neighbouring bags are views of one drawn bag.
 
     Examples
     --------
@@ -41,6 +43,7 @@ class Bags:
     labels: Tensor
     bags: Tensor
     sites: Tensor
+    views: int = 1
 
     def to(self, device: torch.device | str) -> "Bags":
         """Return the batch on another device."""
@@ -173,7 +176,7 @@ class BagLoader:
                 drawn.append(self._rows(bag, which))
                 numbers.append(bag)
         labels, sites = self.table.labels[numbers].tolist(), self.table.sites_of(numbers)
-        return Bags.pack(drawn, labels, numbers, sites)
+        return replace(Bags.pack(drawn, labels, numbers, sites), views=self.views)
 
     def evaluation_batches(self, max_rows: int = 65_536) -> Iterator[tuple[np.ndarray, Bags]]:
         """Yield (indices, batch) over all bags with all instances.

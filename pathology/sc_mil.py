@@ -142,9 +142,9 @@ class ScMil(Algorithm):
     def _pooled(self, batch: Bags) -> Pooled:
         rows = self._standardised(batch.rows)
         if self.training and self.settings.site_jitter:
-            rows = site_jittered(rows, batch.offsets, self.settings.site_jitter)
+            rows = site_jittered(rows, batch.offsets, self.settings.site_jitter, batch.views)
         if self.training and self.mixing is not None:
-            rows = mixed_bags(rows, batch.offsets, batch.sites, self.mixing)
+            rows = mixed_bags(rows, batch.offsets, batch.sites, self.mixing, batch.views)
         return self.aggregator(self._whitened(rows), batch.offsets)
 
     def step(self, batch: Bags, progress: float) -> dict[str, Tensor]:

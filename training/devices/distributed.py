@@ -73,13 +73,15 @@ def shard(items: Items) -> Items:
     return items[rank::world]
 
 
-def gather(rows: Tensor) -> Tensor:
+def gather(rows: Tensor, together: int = 1) -> Tensor:
     """Return the rows of all ranks in the order of the global batch, with gradients.
 
     Parameters
     ----------
     rows : Tensor
         n_r x ..., this rank's rows; n_r may differ between ranks, the other axes may not.
+    together : int
+        Neighbouring rows that are of one item, as its views are.
 
     Returns
     -------
@@ -90,14 +92,15 @@ def gather(rows: Tensor) -> Tensor:
     """
     if rank_and_world()[1] == 1:
         return rows
-    return cast(Tensor, _Gather.apply(rows))
+    return cast(Tensor, _Gather.apply(rows, together))
 
 
-def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
+def draw_together(draw: Callable[[int], Tensor], n_local: int, together: int = 1) -> Tensor:
     """Return this rank's share of random numbers drawn once for the global batch.
 
-    ``draw(n)`` gives n rows. Rank 0 draws; called before any other use of torch's generator in a
-    step, the numbers are those of the one-process run.
+    ``draw(n)`` gives n rows; ``together`` neighbouring ones are of one item. Rank 0 draws; called
+    before any other use of torch's generator in a step, the numbers are those of the one-process
+    run.
     """
     rank, world = rank_and_world()
     if world == 1:
@@ -108,7 +111,7 @@ def draw_together(draw: Callable[[int], Tensor], n_local: int) -> Tensor:
     shared = drawn.to(_device(drawn.device)).contiguous()
     dist.broadcast(shared, src=0)
     start = sum(counts[:rank])
-    mine = _order(counts, shared.device)[start : start + n_local]
+    mine = _order(counts, shared.device, together)[start : start + n_local]
     return shared[mine].to(drawn.device)
 
 
@@ -175,25 +178,25 @@ def _counts(n_local: int, device: torch.device) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _order(counts: list[int], device: torch.device) -> Tensor:
+def _order(counts: list[int], device: torch.device, together: int = 1) -> Tensor:
     """Place in the global batch of each row of the ranks' concatenation."""
-    item = np.concatenate([np.arange(count) for count in counts])
+    item, within = np.divmod(np.concatenate([np.arange(count) for count in counts]), together)
     rank = np.repeat(np.arange(len(counts)), counts)
     position = np.empty(len(item), dtype=np.int64)
-    position[np.lexsort((rank, item))] = np.arange(len(item))
+    position[np.lexsort((within, rank, item))] = np.arange(len(item))
     return torch.from_numpy(position).to(device)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, together: int) -> Tensor:
         counts = _counts(len(rows), rows.device)
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
         padded[: len(rows)] = rows.detach()
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
         joined = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-        order = _order(counts, rows.device)
+        order = _order(counts, rows.device, together)
         start = sum(counts[: rank_and_world()[0]])
         ctx.mine = order[start : start + len(rows)]
         gathered = torch.empty_like(joined)
@@ -201,7 +204,7 @@ class _Gather(torch.autograd.Function):
         return gathered
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
-        return total[ctx.mine]
+        return total[ctx.mine], None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from offsite.errors import InputError
+from offsite.training.devices.distributed import draw_together, gather
 from offsite.training.generalisation.erm import ERM, Parts
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
@@ -30,11 +31,50 @@ def partners(sites: Tensor | None, n: int, *, other_site: bool) -> Tensor:
     return torch.where(allowed, torch.rand(n, n), -1.0).argmax(dim=1)
 
 
+def style_draws(
+    sites: Tensor | None,
+    n: int,
+    settings: GeneralisationSettings,
+    together: int = 1,
+) -> tuple[Tensor, Tensor] | None:
+    """Return whose statistics each item is mixed with, or None for a batch that stays as it is.
+
+    Drawn once for the global batch, so that any number of processes mixes the same items alike.
+
+    Parameters
+    ----------
+    sites : Tensor or None
+        n, int64, of this process's items; None mixes at random.
+    n : int
+        Items here, >= 1.
+    settings : GeneralisationSettings
+        ``probability`` (share of the batches that are mixed), ``alpha`` and ``other_site``.
+    together : int
+        Neighbouring items that are views of one.
+
+    Returns
+    -------
+    tuple of Tensor
+        n, int64, the partner's place in the global batch; n, float32, the item's own share,
+        in 0..1.
+    """
+    everyone = None if sites is None else gather(sites, together)
+
+    def draw(total: int) -> Tensor:
+        if float(torch.rand(())) >= settings.probability or total < 2:
+            return torch.full((total, 2), torch.nan)
+        partner = partners(everyone, total, other_site=settings.other_site)
+        return torch.stack([partner.double(), beta_draws(settings.alpha, total).double()], dim=1)
+
+    partner, share = draw_together(draw, n, together).unbind(dim=1)
+    return None if bool(share.isnan().any()) else (partner.long(), share.float())
+
+
 class Mixup(ERM):
     """Convex combinations of two images; the loss is that of both labels, in their shares.
 
     Zhang et al. 2018, arXiv 1710.09412, with one share for a batch as in the authors' code. Pairs
-    are made within a process and, where the batch allows, across sites, as benchmarks of domain
+    are made within the global batch and, where it allows, across sites, as benchmarks of domain
     generalisation do.
 
     Parameters
@@ -70,14 +110,21 @@ class Mixup(ERM):
 
     def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
         """Return the loss of the mixed images."""
-        partner = partners(batch.sites, len(batch), other_site=self.other_site)
-        partner = partner.to(batch.labels.device)
-        share = float(beta_draws(self.alpha, 1))
-        mixed = share * batch.pixels + (1 - share) * batch.pixels[partner]
+        sites = None if batch.sites is None else gather(batch.sites)
+        pixels, labels = gather(batch.pixels), gather(batch.labels)
+
+        def draw(total: int) -> Tensor:
+            partner = partners(sites, total, other_site=self.other_site)
+            share = beta_draws(self.alpha, 1).expand(total)
+            return torch.stack([partner.double(), share.double()], dim=1)
+
+        drawn = draw_together(draw, len(batch))
+        partner, share = drawn[:, 0].long().to(labels.device), float(drawn[0, 1])
+        mixed = share * batch.pixels + (1 - share) * pixels[partner]
         embedding = self.backbone(mixed)
         logits = self.classifier(embedding)
         first = self.risk(embedding, logits, batch.labels, progress)
-        other = self.risk(embedding, logits, batch.labels[partner], progress)
+        other = self.risk(embedding, logits, labels[partner], progress)
         return {"loss": share * first + (1 - share) * other}
 
 
@@ -103,7 +150,9 @@ class MixStyle(nn.Module):
         self, probability: float = 0.5, alpha: float = 0.1, *, other_site: bool = True
     ) -> None:
         super().__init__()
-        self.probability, self.alpha, self.other_site = probability, alpha, other_site
+        self.settings = GeneralisationSettings(
+            kind="mixstyle", probability=probability, alpha=alpha, other_site=other_site
+        )
         self._sites: Tensor | None = None
 
     def attend_to(self, sites: Tensor | None) -> None:
@@ -112,15 +161,16 @@ class MixStyle(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return B x K x H x W maps with mixed statistics."""
-        if not self.training or float(torch.rand(())) >= self.probability or len(maps) < 2:
+        drawn = style_draws(self._sites, len(maps), self.settings) if self.training else None
+        if drawn is None:
             return maps
         with torch.no_grad():
-            partner = partners(self._sites, len(maps), other_site=self.other_site).to(maps.device)
-            share = beta_draws(self.alpha, len(maps)).to(maps.device).reshape(-1, 1, 1, 1)
+            partner, share = drawn[0].to(maps.device), drawn[1].to(maps.device)
+            share = share.reshape(-1, 1, 1, 1)
             deviation, mean = torch.std_mean(maps.float(), dim=(2, 3), keepdim=True)
             deviation = (deviation.square() + 1e-6).sqrt()
-            new_mean = share * mean + (1 - share) * mean[partner]
-            new_deviation = share * deviation + (1 - share) * deviation[partner]
+            new_mean = share * mean + (1 - share) * gather(mean)[partner]
+            new_deviation = share * deviation + (1 - share) * gather(deviation)[partner]
         mixed = (maps.float() - mean) / deviation * new_deviation + new_mean
         return mixed.to(maps.dtype)
 
