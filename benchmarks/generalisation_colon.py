@@ -91,16 +91,17 @@ class Cells:
         ]  # fmt: skip
         table = self._run(cells)
         table["auroc"] = table[[f"{site}_auroc" for site in LABORATORIES]].mean(axis=1)
+        trial_of = table["strength"].map(str) + table["rate"].map(str)
         means = {
             method: [
                 table[
-                    (table["method"] == method) & (table["rate"] == trial["rate"])
-                    & [given == trial["strength"] for given in table["strength"]]
+                    (table["method"] == method)
+                    & (trial_of == str(trial["strength"]) + str(trial["rate"]))
                 ]["auroc"].mean()
                 for trial in some
             ]
             for method, some in trials.items()
-        }  # fmt: skip
+        }
         chosen = {
             method: trials[method][max(range(len(of)), key=of.__getitem__)]
             for method, of in means.items()

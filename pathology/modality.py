@@ -11,6 +11,7 @@ from offsite.pathology.checking import bytes_to_do, encoder_faults, package_faul
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.stages import EMBED, TILE, check_inputs, features_of, image_tables
 from offsite.pathology.tile_encoders.registry import EncoderSettings
+from offsite.pathology.trials import TRIALS
 from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.training.encoders import EncoderBench
@@ -87,4 +88,5 @@ MODALITY = Modality(
     ),
     joins_series=True,
     encoders=_encoders,
+    trials=TRIALS,
 )

@@ -51,16 +51,23 @@ class BatchLoader(Protocol):
 
 
 class PhotographRun:
-    """The photographs of a run; see `offsite.training.train_run.RunItems`."""
+    """The photographs of a run, from the folder that they were prepared in.
+
+    See `offsite.training.train_run.RunItems`.
+    """
 
     task, version = "retina", VERSION
 
     def __init__(
-        self, cohort: Cohort, photographs: RunPhotographs, settings: RetinaSettings
+        self,
+        cohort: Cohort,
+        photographs: RunPhotographs,
+        settings: RetinaSettings,
+        prepared_folder: str | Path,
     ) -> None:
         self.cohort, self.classes = cohort.table, cohort.classes
         self.photographs, self.settings = photographs, settings
-        self.excluded = photographs.excluded
+        self.prepared_folder, self.excluded = prepared_folder, photographs.excluded
 
     def inputs(self) -> dict[str, Any]:
         """Return what the weights and answers depend on."""

@@ -1,11 +1,8 @@
 """A run whose trunk is frozen: it reads every photograph once, and a head is trained by steps."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.by_steps import BatchLoader, PhotographRun, build_algorithm
 from offsite.retina.inference import Graded
 from offsite.retina.linear.features import TrunkFeatures
@@ -14,7 +11,6 @@ from offsite.retina.networks.classifier import FundusClassifier
 from offsite.retina.networks.frozen import FrozenBackbone
 from offsite.retina.photographs.batches import PhotographBatch
 from offsite.retina.photographs.of_run import RunPhotographs
-from offsite.retina.settings import RetinaSettings
 from offsite.retina.validation import grading_scores
 from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
@@ -26,16 +22,6 @@ from offsite.training.trunk.weights import content_digest, trunk_state
 
 class FrozenRun(PhotographRun):
     """Photographs as the trunk read them; see `offsite.training.train_run.RunItems`."""
-
-    def __init__(
-        self,
-        cohort: Cohort,
-        photographs: RunPhotographs,
-        settings: RetinaSettings,
-        prepared_folder: str | Path,
-    ) -> None:
-        super().__init__(cohort, photographs, settings)
-        self.prepared_folder = prepared_folder
 
     def _algorithm(self, method: Method) -> ERM:
         algorithm = build_algorithm(method, self.photographs, self.settings, len(self.classes))

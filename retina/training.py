@@ -9,7 +9,7 @@ from offsite.retina.by_steps import PhotographRun
 from offsite.retina.frozen_run import FrozenRun
 from offsite.retina.linear.fitting import fit_linear
 from offsite.retina.methods import LINEAR, check_method_name, check_reads_features
-from offsite.retina.photographs.of_run import RunPhotographs, select_photographs
+from offsite.retina.photographs.of_run import select_photographs
 from offsite.retina.run_outputs import answers_of
 from offsite.retina.settings import TRUNK, RetinaSettings
 from offsite.training.devices import distributed
@@ -47,25 +47,14 @@ def train_retina(
     if settings.backbone.frozen:
         check_reads_features(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
+    of_method = FrozenRun if settings.backbone.frozen else PhotographRun
     if settings.method == LINEAR:
-        return train_run(LinearRun(cohort, photographs, settings, prepared_folder), run_folder)
-    if settings.backbone.frozen:
-        return train_run(FrozenRun(cohort, photographs, settings, prepared_folder), run_folder)
-    return train_run(PhotographRun(cohort, photographs, settings), run_folder)
+        of_method = LinearRun
+    return train_run(of_method(cohort, photographs, settings, prepared_folder), run_folder)
 
 
 class LinearRun(PhotographRun):
     """A run of the method that fits a head to the frozen trunk; all else is as for the others."""
-
-    def __init__(
-        self,
-        cohort: Cohort,
-        photographs: RunPhotographs,
-        settings: RetinaSettings,
-        prepared_folder: str | Path,
-    ) -> None:
-        super().__init__(cohort, photographs, settings)
-        self.prepared_folder = prepared_folder
 
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Fit the head, in the first process alone: what the others return is not looked at."""

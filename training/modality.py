@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.file_formats import FileFormat
 from offsite.settings import Settings
 from offsite.training.encoders import EncoderBench
 from offsite.training.fit.settings import FitSettings
 from offsite.training.prediction.contract import ModelPackage, Predictor
 from offsite.training.steps import Step
+from offsite.training.trials import Trial
 
 CONTRACT = 1
 """Goes up when a `Modality` of another package must be changed to work with this offsite."""
@@ -88,32 +90,6 @@ class ImageStage(Step):
     does: Mapping[str, Callable[[ImageJob, pd.DataFrame], object]] = field(default_factory=dict)
 
 
-class FileFormat(Protocol):
-    """Formats of image files that one reader reads.
-
-    Attributes
-    ----------
-    name : str
-        As people call them.
-    suffixes : tuple of str
-        Ends of names, lower case. Content decides; they say where to look.
-    package : str
-        An optional package that reading needs, as it is imported; "" where none.
-    """
-
-    @property
-    def name(self) -> str:
-        """See above."""
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """See above."""
-
-    @property
-    def package(self) -> str:
-        """See above."""
-
-
 @dataclass(frozen=True)
 class Overlay:
     """What is drawn over an image that was predicted.
@@ -177,6 +153,8 @@ class Modality:
         again rather than seen by a person.
     encoders : callable, optional
         What `offsite encoder` asks of it, where its images pass an encoder before training.
+    trials : tuple of Trial
+        What `offsite doctor` tries for it, beside the packages of its formats.
     """
 
     contract: int
@@ -196,6 +174,7 @@ class Modality:
     joins_series: bool = False
     by_eye: bool = False
     encoders: Callable[[], EncoderBench] | None = None
+    trials: tuple[Trial, ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
 from offsite.cores import usable_cores
+from offsite.errors import InputError
+from offsite.training.trials import Trial, installed
+from offsite.workflows.jobs.modalities import modalities, modality_named, modality_names
 
 LEAST_DISK_GIB = 5.0
 LEAST_MEMORY_GIB = 4.0
@@ -21,16 +24,6 @@ class TrialResult:
     works: bool
     told: str
     remedy: str = ""
-    needed: bool = True
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial: its run returns what to tell, or raises."""
-
-    name: str
-    run: Callable[[], str]
-    remedy: str
     needed: bool = True
 
 
@@ -49,20 +42,36 @@ def examine(folder: Path, tracking_uri: str | None = None) -> list[TrialResult]:
         Trial("graphics card", _accelerator, "Without one everything runs, slower", needed=False),
         Trial("memory", _memory, "Close other programs, or use fewer --workers"),
         Trial("disk", lambda: _disk(folder), "Free space, or write somewhere else"),
-        Trial("slides", _slides, "Install openslide-bin (pip install openslide-bin)"),
         Trial("JPEG", _jpeg, "Install simplejpeg and opencv-python-headless"),
-        Trial("features (HDF5)", _hdf5, "Install h5py"),
         Trial("weights", _weights, "Install safetensors"),
-        Trial("backbones (MONAI)", _monai, "Install monai>=1.6"),
         Trial(
             "tracking database",
             lambda: _database(tracking_uri),
             "Check the store's address; an old database needs: mlflow db upgrade URI",
         ),
-        Trial("DICOM photographs", _dicom, "pip install 'offsite[dicom]'", needed=False),
         Trial("workflow", _workflow, "pip install 'offsite[workflow]'", needed=False),
+        Trial("kinds of images", _kinds, "Mend the package that brings it"),
     ]
-    return [_tried(trial) for trial in trials]
+    return [_tried(trial) for trial in (*trials, *_of_modalities())]
+
+
+def _of_modalities() -> list[Trial]:
+    """What the kinds of images say that they need, and the optional packages of their formats."""
+    trials: list[Trial] = []
+    with suppress(InputError):  # said by the trial of the kinds
+        for modality in modalities():
+            trials += modality.trials
+            trials += [
+                Trial(
+                    f"{known.name} {modality.reads}",
+                    partial(installed, known.package),
+                    f"pip install {known.package}",
+                    needed=False,
+                )
+                for known in modality.formats
+                if known.package
+            ]
+    return trials
 
 
 def _tried(trial: Trial) -> TrialResult:
@@ -118,32 +127,6 @@ def _disk(folder: Path) -> str:
     return f"{free:.1f} GiB free, writable"
 
 
-def _slides() -> str:
-    import numpy as np
-    import openslide
-    import tifffile
-
-    from offsite.preprocessing.slides.opening import open_slide
-
-    pixels = np.full((512, 512, 3), (200, 120, 180), np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.tiff"
-        tifffile.imwrite(
-            path,
-            pixels,
-            tile=(256, 256),
-            compression="jpeg",
-            photometric="rgb",
-            resolution=(20_000, 20_000),
-            resolutionunit="CENTIMETER",
-        )
-        with open_slide(path) as slide:
-            read = slide.read_region(0, 0, 0, 64, 64).pixels
-    if np.abs(read.astype(int) - pixels[0, 0]).max() > 12:
-        raise RuntimeError("a slide is read with other colours than were written")
-    return f"OpenSlide {openslide.__library_version__}"
-
-
 def _jpeg() -> str:
     import cv2
     import numpy as np
@@ -157,17 +140,6 @@ def _jpeg() -> str:
     return f"OpenCV {cv2.__version__}, simplejpeg"
 
 
-def _hdf5() -> str:
-    import h5py
-    import numpy as np
-
-    with h5py.File("trial", "w", driver="core", backing_store=False) as file:
-        file["x"] = np.arange(4, dtype=np.float16)
-        if file["x"][3] != 3:
-            raise RuntimeError("HDF5 does not read what it wrote")
-    return f"h5py {h5py.__version__}"
-
-
 def _weights() -> str:
     import safetensors
     import torch
@@ -176,15 +148,6 @@ def _weights() -> str:
     if not torch.equal(load(save({"x": torch.ones(2)}))["x"], torch.ones(2)):
         raise RuntimeError("safetensors does not read what it wrote")
     return f"safetensors {safetensors.__version__}"
-
-
-def _monai() -> str:
-    from importlib.metadata import version
-
-    installed = version("monai")
-    if tuple(int(part) for part in installed.split(".")[:2]) < (1, 6):
-        raise RuntimeError(f"monai {installed} has known security holes")
-    return f"monai {installed}"
 
 
 def _database(uri: str | None) -> str:
@@ -200,17 +163,9 @@ def _database(uri: str | None) -> str:
     return "SQLite works (give --tracking-uri to try yours)"
 
 
-def _dicom() -> str:
-    return _installed("pydicom")
-
-
 def _workflow() -> str:
-    return _installed("snakemake")
+    return installed("snakemake")
 
 
-def _installed(package: str) -> str:
-    from importlib.metadata import version
-
-    if find_spec(package) is None:
-        raise RuntimeError(f"{package} is not installed")
-    return f"{package} {version(package)}"
+def _kinds() -> str:
+    return ", ".join(modality_named(name).reads for name in modality_names())

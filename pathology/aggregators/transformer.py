@@ -86,14 +86,18 @@ class _LandmarkBlock(nn.Module):
         return hidden + self.dropout(self.mlp(hidden))
 
 
-class _ToSegments(nn.Module):
-    """L queries, the same for every bag, attend to the bag's instances."""
+class _Attention(nn.Module):
+    """What attention of several heads consists of."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+
+
+class _ToSegments(_Attention):
+    """L queries, the same for every bag, attend to the bag's instances."""
 
     def forward(self, queries: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Return B x L x E, and each instance's weight (N), the mean over queries and heads."""
@@ -111,14 +115,8 @@ class _ToSegments(nn.Module):
         return self.out(joined.to(self.out.weight.dtype)), torch.cat(weights)
 
 
-class _FromSegments(nn.Module):
+class _FromSegments(_Attention):
     """Every instance attends to the L summaries of its bag."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, rows: Tensor, summary: Tensor, offsets: Tensor) -> Tensor:
         query = _split(self.query(rows), self.heads)

@@ -7,7 +7,6 @@ construction.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,8 +16,7 @@ from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import predict_all
 from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.slides_of_run import SlidesOfRun
-from offsite.training.fit.from_sums import write_fit
-from offsite.training.fit.result import FitResult
+from offsite.training.fit.from_sums import ClosedFit, write_fit
 from offsite.training.heads.ridge import (
     RidgeSettings,
     folds_of,
@@ -31,22 +29,10 @@ from offsite.training.heads.sums import RowSums, fit_targets
 
 
 @dataclass(frozen=True, eq=False)
-class LinearFit:
-    """What the fit ended with.
-
-    Attributes
-    ----------
-    network : LinearSlides
-        In evaluation mode.
-    result : FitResult
-        The weights' file.
-    facts : dict
-        Penalty, and errors by penalty: JSON-able.
-    """
+class LinearFit(ClosedFit):
+    """The fit, and its network in evaluation mode."""
 
     network: LinearSlides
-    result: FitResult
-    facts: dict[str, Any]
 
 
 def fit_linear(
@@ -100,7 +86,7 @@ def fit_linear(
         "errors_at_left_out_patients": [float(error) for error in errors],
         "sites_of_sums": list(sums.sites),
     }
-    return LinearFit(network, result, facts)
+    return LinearFit(result, facts, network)
 
 
 def fit_logits(

@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from offsite.errors import InputError
+from offsite.preprocessing.formats.kinds import kind_of
+from offsite.preprocessing.fundus.dicom import dicom_size
+
 FEATURES = {
     "size": ("width", "height"),
     "aspect": ("aspect",),
@@ -29,9 +33,11 @@ def file_facts(path: Path) -> FileFacts | None:
     from PIL import Image
 
     try:
+        if kind_of(path) == "dicom":
+            return FileFacts(*dicom_size(path), "DICOM", path.stat().st_size)
         with Image.open(path) as header:
             return FileFacts(*header.size, header.format or "", path.stat().st_size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (InputError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 

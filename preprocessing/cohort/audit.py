@@ -4,12 +4,14 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from offsite.errors import InputError
 from offsite.files import file_digest
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
 from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
@@ -20,6 +22,7 @@ from offsite.preprocessing.cohort.near_duplicates import (
     signature,
 )
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.formats.kinds import kind_of
 
 _NOTABLE_SHIFT = 0.2  # total variation between the labels of two sites
 _MAX_PX = 100_000_000
@@ -146,6 +149,12 @@ def _look(
 def _decoded(path: Path) -> np.ndarray | None:
     import cv2
 
+    from offsite.preprocessing.fundus.dicom import dicom_pixels
+
+    if kind_of(path) == "dicom":
+        with suppress(InputError):
+            return dicom_pixels(path)
+        return None
     try:
         decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

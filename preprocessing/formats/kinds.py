@@ -12,6 +12,8 @@ _PICTURES = {
     b"\x00\x00\x00\x0cjP  ": "jpeg2000",
     b"\xff\x4f\xff\x51": "jpeg2000",
 }
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+"""The class of DICOM files that are parts of a slide (VL Whole Slide Microscopy Image Storage)."""
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -32,10 +34,11 @@ def kind_of(path: Path) -> str:
 
 
 def dicom_series(paths: list[Path]) -> list[tuple[Path, ...]]:
-    """Group the files of one folder: those of one DICOM series are one image.
+    """Group the files of one folder: those of a slide's DICOM series are one image.
 
-    The largest file of a series stands for it (of a slide, the level with most pixels). Without
-    pydicom, or for a file it cannot read, each file stands for itself.
+    The largest file of a series, the level with most pixels, stands for it. Photographs are one
+    image each, though a camera gives those of one visit one series. Without pydicom, or for a file
+    it cannot read, each file stands for itself.
     """
     series: dict[str, list[Path]] = {}
     groups: list[tuple[Path, ...]] = []
@@ -59,8 +62,10 @@ def _series_of(path: Path) -> str:
 
         if is_deflated(path):
             return ""
-        header = dcmread(path, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
-        return str(header.get("SeriesInstanceUID", ""))
+        tags = ["SeriesInstanceUID", "SOPClassUID"]
+        header = dcmread(path, specific_tags=tags, stop_before_pixels=True)
+        of_slide = header.get("SOPClassUID") == WHOLE_SLIDE
+        return str(header.get("SeriesInstanceUID", "")) if of_slide else ""
     except Exception:  # whatever is wrong with the file, its own row will say so
         return ""
 

@@ -1,26 +1,6 @@
 """The formats of photographs: the one list that checks, readers, prediction and pages ask."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class FileFormat:
-    """A format of image files.
-
-    Attributes
-    ----------
-    name : str
-        As people call it.
-    suffixes : tuple of str
-        Ends of names, lower case. Content decides; they say where to look.
-    package : str
-        An optional package that reading it needs, as it is imported; "" where none.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    package: str = ""
-
+from offsite.file_formats import FileFormat
 
 PHOTOGRAPHS: dict[str, FileFormat] = {
     "jpeg": FileFormat("JPEG", (".jpg", ".jpeg")),

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.preprocessing.formats.kinds import is_deflated
+from offsite.preprocessing.formats.kinds import WHOLE_SLIDE, is_deflated
 from offsite.preprocessing.fundus.refusals import (
     A_SLIDE,
     check_size,
@@ -16,8 +16,19 @@ from offsite.preprocessing.fundus.refusals import (
     wrong_kind,
 )
 
-_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _COLOURS = ("RGB", "YBR_", "MONOCHROME")
+
+
+def dicom_size(path: Path) -> tuple[int, int]:
+    """Return width and height (px) that the header of a DICOM file states.
+
+    Raises
+    ------
+    InputError
+        See `dicom_pixels`.
+    """
+    header = _read(path, specific_tags=["Columns", "Rows"], stop_before_pixels=True)
+    return int(header.get("Columns") or 0), int(header.get("Rows") or 0)
 
 
 def dicom_pixels(path: Path) -> np.ndarray:
@@ -29,21 +40,14 @@ def dicom_pixels(path: Path) -> np.ndarray:
         Codes of `offsite.preprocessing.fundus.reading.read_photograph`: it holds no single picture,
         its compression has no decoder here, or pydicom (the extra ``dicom``) is not installed.
     """
+    data = _read(path)
     try:
-        from pydicom import dcmread
-    except ImportError:
-        raise unsupported(path, "DICOM needs the extra: pip install 'offsite[dicom]'") from None
-    try:
-        if is_deflated(path):
-            raise unsupported(path, "a deflated DICOM file: of what size is not known")
-        data = dcmread(path)
         _check(data, path)
         pixels = np.asarray(data.pixel_array)  # YBR has become RGB
     except (InputError, MemoryError):
         raise
     except Exception as error:
-        text = f"the DICOM file cannot be read ({type(error).__name__})"
-        raise damaged(path, text) from error
+        raise _cannot_be_read(path, error) from error
     pixels = _eight_bits(pixels, int(data.BitsStored))
     if data.PhotometricInterpretation == "MONOCHROME1":
         pixels = 255 - pixels
@@ -52,6 +56,25 @@ def dicom_pixels(path: Path) -> np.ndarray:
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise wrong_kind(path, "the DICOM file holds no colour photograph")
     return np.ascontiguousarray(pixels)
+
+
+def _read(path: Path, **how: Any) -> Any:
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        raise unsupported(path, "DICOM needs the extra: pip install 'offsite[dicom]'") from None
+    try:
+        if is_deflated(path):
+            raise unsupported(path, "a deflated DICOM file: of what size is not known")
+        return dcmread(path, **how)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise _cannot_be_read(path, error) from error
+
+
+def _cannot_be_read(path: Path, error: Exception) -> InputError:
+    return damaged(path, f"the DICOM file cannot be read ({type(error).__name__})")
 
 
 def _eight_bits(pixels: np.ndarray, stored: int) -> np.ndarray:
@@ -71,7 +94,7 @@ def _check(data: Any, path: Path) -> None:
             remedy="Give the photograph itself",
             code="not_an_image",
         )
-    if data.get("SOPClassUID") == _SLIDE:
+    if data.get("SOPClassUID") == WHOLE_SLIDE:
         raise wrong_kind(path, A_SLIDE)
     if int(data.get("NumberOfFrames", 1) or 1) > 1:
         raise unsupported(path, "several pictures in one DICOM file")

@@ -7,16 +7,29 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.formats.kinds import dicom_series
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.fundus.grades import GRADES as GRADES
-from offsite.preprocessing.slides import formats
+from offsite.preprocessing.slides.fingerprints import slide_parts
+from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
 from offsite.written import replacing_own
 
-IMAGE_SUFFIXES = tuple(end for end in PHOTOGRAPH_SUFFIXES if end != ".dcm")
-SLIDE_SUFFIXES = tuple(
-    end for end in formats.SLIDE_SUFFIXES if end not in (*IMAGE_SUFFIXES, ".dcm", ".vms", ".vmu")
-)
-"""Of slides that are one file by name; a DICOM series has several of one."""
+IMAGE_SUFFIXES = frozenset((*PHOTOGRAPH_SUFFIXES, *SLIDE_SUFFIXES))
+"""Ends of the names of all that offsite reads."""
+
+
+def images_in(folder: Path) -> tuple[list[Path], set[Path]]:
+    """Return the images of one folder by their names, sorted, and the further files of slides.
+
+    A slide is one image, however many files it has: of a DICOM series its largest file stands for
+    it, of the files beside a VMS the VMS. What systems hide (``._name``) is left out.
+    """
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    named = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    further = {part for path in named for part in slide_parts(path)}
+    groups = dicom_series([path for path in named if path not in further])
+    further |= {part for _, *rest in groups for part in rest}
+    return [first for first, *_ in groups], further
 
 
 def cohort_of(

@@ -10,7 +10,7 @@ import pandas as pd
 from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort.spellings import alike_labels, alike_sites
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.preprocessing.readers.building import IMAGE_SUFFIXES, SLIDE_SUFFIXES, cohort_of
+from offsite.preprocessing.readers.building import cohort_of, images_in
 
 
 def read_class_folders(
@@ -58,7 +58,7 @@ def read_class_folders(
                     code="unknown_class",
                     remedy=f"The classes are {', '.join(classes)}",
                 )
-            files = [file for file in sorted(class_folder.iterdir()) if _is_image(file)]
+            files, _ = images_in(class_folder)
             rows += [_row(file, root, site_name, label, pattern) for file in files]
             images += files
     if pattern is not None:
@@ -80,20 +80,16 @@ def left_out(folder: str | Path, *, site: str | None = None) -> Counter[str]:
     counts: Counter[str] = Counter()
     for site_folder in [root] if site else _folders(root):
         for class_folder in _folders(site_folder):
+            images, further = images_in(class_folder)
+            read = further.union(images)
             for entry in class_folder.iterdir():
                 if entry.name.startswith("."):
                     counts["hidden files"] += 1
                 elif entry.is_dir():  # of a MIRAX slide, the data lie in a folder of its name
                     counts["folders"] += not entry.with_name(f"{entry.name}.mrxs").is_file()
-                elif not _is_image(entry):
+                elif entry not in read:
                     counts[entry.suffix.lower() or "no ending"] += 1
     return +counts
-
-
-def _is_image(file: Path) -> bool:
-    """Photograph or slide by its name; macOS hides a companion ``._name`` beside each file."""
-    suffix = file.suffix.lower()
-    return suffix in (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES) and not file.name.startswith(".")
 
 
 def _folders(path: Path) -> list[Path]:

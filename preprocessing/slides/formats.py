@@ -1,11 +1,12 @@
 """The slide formats: their suffixes, and what opens each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from PIL import ImageCms
 
+from offsite.file_formats import FileFormat
 from offsite.preprocessing.slides.region import Region
 from offsite.registry import Registry
 
@@ -52,26 +53,17 @@ class SlideFile(Protocol):
 
 
 @dataclass(frozen=True)
-class Format:
-    """A family of files that one reader opens.
+class Format(FileFormat):
+    """A family of files that one reader opens as slides.
 
     Attributes
     ----------
-    name : str
-        The formats as people call them.
-    suffixes : tuple of str
-        Ends of names, lower case. Content decides; they say where to look for slides.
     address : str
         ``"module:function"`` that takes a path and gives a `SlideFile`. It raises `NotThisFormat`
         for a file of another format, `InputError` for a damaged one.
-    package : str
-        An optional package that reading needs, as it is imported; "" where none.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
-    address: str
-    package: str = ""
+    address: str = field(kw_only=True)
 
 
 FORMATS: dict[str, Format] = {  # tried in this order
@@ -90,7 +82,7 @@ FORMATS: dict[str, Format] = {  # tried in this order
             ".svslide",
             ".dcm",
         ),
-        "offsite.preprocessing.slides.openslide_reader:open_with_openslide",
+        address="offsite.preprocessing.slides.openslide_reader:open_with_openslide",
     ),
 }
 OPENERS: Registry[Callable[[str], SlideFile]] = Registry(

@@ -7,6 +7,7 @@ import openslide
 
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import kind_of
+from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
 from offsite.preprocessing.slides.direct_reader import DirectReader, NotEligible
 from offsite.preprocessing.slides.formats import (
@@ -22,7 +23,6 @@ from offsite.preprocessing.slides.scale import Scale, resolve_scale
 
 READERS = ("auto", "openslide", "direct")
 MAX_SIDE_PX = 10_000_000
-_TIFF = (".tif", ".tiff")
 OF_NO_FORMAT = ("unsupported_format", "wrong_kind", "not_an_image")
 """Codes of a file that is no slide."""
 
@@ -153,13 +153,13 @@ def open_slide(
 def are_slides(paths: Sequence[Path]) -> bool:
     """Whether files are slides by the ends of their names.
 
-    TIFF holds photographs too: where all are TIFF, one must be a slide by its content.
+    TIFF and DICOM hold photographs too: where all are of these, one must be a slide by its content.
     """
     ends = {path.suffix.lower() for path in paths}
     if not ends <= set(SLIDE_SUFFIXES):
         return False
     there = [path for path in paths if path.is_file()]
-    if ends - set(_TIFF) or not there:
+    if ends - set(PHOTOGRAPH_SUFFIXES) or not there:
         return True
     return any(_is_slide(str(path)) for path in there)
 

@@ -10,7 +10,6 @@ docs/evidence/real_photographs.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from offsite.retina.linear.features import TrunkFeatures
 from offsite.retina.linear.settings import LinearSettings
 from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.of_run import RunPhotographs
-from offsite.training.fit.from_sums import write_fit
-from offsite.training.fit.result import FitResult
+from offsite.training.fit.from_sums import ClosedFit, write_fit
 from offsite.training.heads.cut_points import fit_cut_points
 from offsite.training.heads.ridge import (
     folds_of,
@@ -37,8 +35,8 @@ from offsite.training.trunk.weights import content_digest, trunk_state
 
 
 @dataclass(frozen=True, eq=False)
-class LinearFit:
-    """What the fit ended with.
+class LinearFit(ClosedFit):
+    """The fit, and what the run reads of it further.
 
     Attributes
     ----------
@@ -48,17 +46,11 @@ class LinearFit:
         N x D, float32: the embedding of every photograph of the run.
     sums : SiteSums
         Of the training rows and their copies, site by site, as the head was fitted to them.
-    result : FitResult
-        The weights' file.
-    facts : dict
-        Penalty, errors by penalty, kappa of the cut points: JSON-able.
     """
 
     network: LinearClassifier
     features: np.ndarray
     sums: SiteSums
-    result: FitResult
-    facts: dict[str, Any]
 
     @torch.inference_mode()
     def graded(self) -> Graded:
@@ -156,7 +148,7 @@ def fit_linear(
         "trunk": trunk_digest,
         "sites_of_sums": site_names,
     }
-    return LinearFit(network, features, sums, result, facts)
+    return LinearFit(result, facts, network, features, sums)
 
 
 def _sums(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from offsite.evaluation.predictions.table import load_predictions
+from offsite.workflows import doctor
 from offsite.workflows.jobs.checking import check_job
 from offsite.workflows.jobs.configuration import configuration_model
 from offsite.workflows.jobs.job import Job
@@ -34,6 +35,14 @@ def test_a_job_of_it_is_checked_shrunk_and_trained(greys: Job) -> None:
     assert len(predictions.table) == 90
     excluded = pd.read_csv(run / "excluded.csv", dtype=str)
     assert excluded["code"].tolist() == ["unreadable_image"]
+
+
+def test_the_doctor_tries_what_it_needs(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(site))
+    tried = {trial.name: trial.run for trial in doctor._of_modalities()}
+    assert {"slides", "DICOM photographs", "grey pictures"} <= tried.keys()
+    assert tried["grey pictures"]().startswith("Pillow")
+    assert "grey pictures" in doctor._kinds()
 
 
 def test_it_imports_no_room_beside_training_and_preprocessing(site: Path) -> None:

@@ -4,6 +4,7 @@
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,9 +29,11 @@ def main(folder, method):
     bags = [rng.normal(label, 1, (int(rng.integers(3, 40)), 6)) for label in labels]
 
     def load(indices, epoch, times):
-        sites = (indices % 3).tolist()
-        chosen = [bags[i] for i in indices]
-        return Bags.pack(chosen, labels[indices].tolist(), indices.tolist(), sites)
+        views = [view for i in indices for view in np.array_split(bags[i], 2)]
+        drawn = np.repeat(indices, 2)
+        sites = (drawn % 3).tolist()
+        batch = Bags.pack(views, labels[drawn].tolist(), drawn.tolist(), sites)
+        return replace(batch, views=2)
 
     torch.manual_seed(0)
     settings = ScMilSettings.model_validate(

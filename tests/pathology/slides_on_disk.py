@@ -1,4 +1,6 @@
-"""A small cohort of slides with their features on disk."""
+"""A small cohort of slides with their features on disk, and settings of a run that takes a second."""
+
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from offsite.pathology.features.file import (
     feature_path,
     write_features,
 )
+from offsite.pathology.settings import PathologySettings
 from offsite.preprocessing.cohort.table import Cohort
 
 CLASSES = ("normal", "tumour")
@@ -43,3 +46,22 @@ def make(folder, patients=24, seed=0):
                 }
             )  # fmt: skip
     return Cohort(table=pd.DataFrame(rows), classes=CLASSES, path=folder / "cohort.csv")
+
+
+def copied(folder, part, without=()):
+    """Copy the feature files of ``folder`` to a new folder, but for those of some slides."""
+    part.mkdir()
+    for path in folder.glob("*.h5"):
+        if path.stem not in without:
+            shutil.copyfile(path, part / path.name)
+    return part
+
+
+def settings(method="sc_mil", epochs=6, *, fit=(), **changes):
+    """Settings of a run; ``fit`` is laid over those of the fitting."""
+    given = {
+        "method": method, "batch_size": 8, "instances": 16,
+        "model": {"aggregator": {"width": 16, "attention_width": 8}},
+        "fit": {"epochs": epochs, "learning_rate": 0.02, "device": "cpu", "prefetch": 0, **dict(fit)},
+    }  # fmt: skip
+    return PathologySettings.model_validate(given | changes)

@@ -12,7 +12,10 @@ DRIVER = Path(__file__).with_name("ranks_driver.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sc_mil", "sc_mil+fishr", "cross_entropy+group_dro"])
+@pytest.mark.parametrize(
+    "method",
+    ["sc_mil", "sc_mil+fishr", "cross_entropy+group_dro", "cross_entropy+mixstyle"],
+)
 def test_two_processes_train_slides_as_one_does(method, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[2])}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

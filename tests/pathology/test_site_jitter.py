@@ -52,7 +52,8 @@ def test_ranks_together_draw_what_one_process_draws(monkeypatch):
     drawn = torch.randn(4, 6)
     for rank in range(2):
         monkeypatch.setattr(
-            "offsite.pathology.site_jitter.draw_together", lambda draw, n, rank=rank: drawn[rank::2]
+            "offsite.pathology.site_jitter.draw_together",
+            lambda draw, n, views, rank=rank: drawn[rank::2],
         )
         for mine, one in zip(jittered([rank, rank + 2]), whole[rank::2], strict=True):
             torch.testing.assert_close(mine, one)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from slides_on_disk import make
+from slides_on_disk import settings
 from torch import nn
 
 from offsite.errors import InputError
@@ -167,7 +167,7 @@ def test_the_samplers_of_the_settings_draw_bags(sampler, seen):
 def test_a_killed_run_ends_with_the_same_bits(name, cohort, folder, tmp_path, monkeypatch):
     from offsite.pathology import training
 
-    runs = {}
+    asked, runs = settings(name, fit={"checkpoint_every_steps": 2}), {}
     for which in ("whole", "killed"):
         monkeypatch.undo()
         path = tmp_path / which
@@ -182,29 +182,9 @@ def test_a_killed_run_ends_with_the_same_bits(name, cohort, folder, tmp_path, mo
 
             monkeypatch.setattr(training.ScMil, "step", dies)
             with pytest.raises(KeyboardInterrupt):
-                training.train_pathology(cohort, folder, run_settings(name), path)
+                training.train_pathology(cohort, folder, asked, path)
             monkeypatch.undo()
-        training.train_pathology(cohort, folder, run_settings(name), path)
+        training.train_pathology(cohort, folder, asked, path)
         runs[which] = (path / "weights.safetensors").read_bytes()
         assert json.loads((path / "run.json").read_text())["status"] == "done"
     assert runs["whole"] == runs["killed"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
-def cohort(folder):
-    return make(folder)
-
-
-def run_settings(name):
-    given = {
-        "method": name, "batch_size": 8, "instances": 16,
-        "model": {"aggregator": {"width": 16, "attention_width": 8}},
-        "fit": {"epochs": 6, "learning_rate": 0.02, "device": "cpu", "prefetch": 0,
-                "checkpoint_every_steps": 2},
-    }  # fmt: skip
-    return PathologySettings.model_validate(given)

@@ -20,7 +20,7 @@ from offsite.retina import training
 from offsite.training.devices import distributed
 from offsite.training.fit.checkpoint import save_tensors
 
-METHODS = ("deco", "gdrnet")
+METHODS = ("deco", "gdrnet", "mixstyle", "mixup", "coral")
 
 
 def train(method, table, prepared, folder):

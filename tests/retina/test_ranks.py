@@ -27,7 +27,7 @@ def runs(prepared, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("method", ["deco", "gdrnet"])
+@pytest.mark.parametrize("method", ["deco", "gdrnet", "mixstyle", "mixup", "coral"])
 def test_two_processes_follow_the_loss_curve_of_one(runs, method):
     one, two = (
         [json.loads(line) for line in (runs / f"{method}-{name}/curves.jsonl").open()]

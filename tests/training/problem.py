@@ -126,13 +126,25 @@ def exact(kind, norm=False):
     return lambda: kind(dropout=0.0, norm=norm)
 
 
+class Backbone(nn.Module):
+    """Maps of 2 x 2 px (``maps``), then 16 numbers."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.first = nn.Linear(4, 16, bias=not norm)
+        self.between = nn.BatchNorm1d(16) if norm else nn.Identity()
+        self.maps = nn.Unflatten(1, (4, 2, 2))
+
+    def forward(self, x):
+        return self.maps(self.between(self.first(x))).flatten(1).tanh()
+
+
 def general(kind, n_sites=2, norm=False, **changes):
     """Return a builder of a domain-generalisation algorithm over a small backbone."""
 
     def build():
         torch.manual_seed(0)
-        between = nn.BatchNorm1d(16) if norm else nn.Identity()
-        backbone = nn.Sequential(nn.Linear(4, 16, bias=not norm), between, nn.Tanh())
+        backbone = Backbone(norm)
         loss = ClassificationLoss(LossSettings(), np.ones(3))
         given = GeneralisationSettings(kind=kind, **changes)
         return make_algorithm(given, backbone, nn.Linear(16, 3), loss, n_sites)
@@ -145,4 +157,6 @@ EXACT = {
     "cross-entropy": exact(Net),
     "contrast": exact(Contrast),
     "batch norm": exact(Contrast, norm=True),
+    "mixup": general("mixup", alpha=1.0),
+    "mixstyle": general("mixstyle", alpha=1.0, probability=0.8, layers=("maps",)),
 } | {kind: general(kind, norm=kind in ("irm", "fishr")) for kind in COMPARING_SITES}

@@ -27,6 +27,17 @@ def test_shards_part_a_batch_and_come_back_in_its_order(n, world):
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
+@given(st.integers(1, 20), st.integers(1, 5), st.integers(2, 3))
+def test_the_views_of_an_item_stay_together(n, world, views):
+    items = np.arange(n)
+    shards = [np.repeat(items[rank::world], views) for rank in range(world)]
+    order = distributed._order([len(shard) for shard in shards], torch.device("cpu"), views).numpy()
+    rows = np.concatenate([shard * views + np.arange(len(shard)) % views for shard in shards])
+    gathered = np.empty(n * views, dtype=np.int64)
+    gathered[order] = rows
+    assert np.array_equal(gathered, np.arange(n * views))
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5).filter(sum))
 def test_any_sizes_of_shards_have_an_order(counts):
     order = distributed._order(counts, torch.device("cpu")).tolist()

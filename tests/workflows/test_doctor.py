@@ -22,6 +22,7 @@ def test_what_is_missing_comes_with_its_remedy(
     monkeypatch.setitem(sys.modules, "h5py", None)
     monkeypatch.setattr(doctor, "LEAST_DISK_GIB", 1e9)
     findings = {finding.name: finding for finding in doctor.examine(tmp_path, "ftp://not/a/store")}
+    assert findings["kinds of images"].told == "slides, photographs"
     assert not findings["features (HDF5)"].works
     assert findings["features (HDF5)"].remedy == "Install h5py"
     assert "fewer than" in findings["disk"].told

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,22 @@ from offsite.files import write_text
 from offsite.training.fit.checkpoint import save_tensors
 from offsite.training.fit.result import FitResult, record
 from offsite.training.run_folder import SUMS
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedFit:
+    """What a fit in closed form ended with.
+
+    Attributes
+    ----------
+    result : FitResult
+        The weights' file.
+    facts : dict
+        Penalty, errors by penalty and what else the run tells: JSON-able.
+    """
+
+    result: FitResult
+    facts: dict[str, Any]
 
 
 def write_fit(

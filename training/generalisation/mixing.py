@@ -62,7 +62,7 @@ def style_draws(
 
     def draw(total: int) -> Tensor:
         if float(torch.rand(())) >= settings.probability or total < 2:
-            return torch.full((total, 2), torch.nan)
+            return torch.full((total, 2), torch.nan, dtype=torch.float64)
         partner = partners(everyone, total, other_site=settings.other_site)
         return torch.stack([partner.double(), beta_draws(settings.alpha, total).double()], dim=1)
 

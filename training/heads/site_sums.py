@@ -47,10 +47,8 @@ class SiteSums:
 
         Parameters
         ----------
-        rows : numpy.ndarray
-            N x D, finite.
-        labels : numpy.ndarray
-            N, int in 0..C-1.
+        rows, labels, n_classes
+            As of `offsite.training.heads.sums.RowSums.of`.
         sites : sequence of str
             N names.
         share : float

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from offsite.preprocessing.synthetic.slides.biology import CLASSES
 from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings, make_slide_cohort
 from offsite.workflows.console.messages import say
-from offsite.written import replacing_own, write_own
+from offsite.workflows.demo.files import write_job, write_table
+from offsite.written import write_own
 
 HELD_OUT = "elm"
 # Small pieces of tissue, of which a small part shows the class: minutes of work, and neither
@@ -41,9 +41,7 @@ def write_demo(folder: Path) -> Path:
         "tracking": {"experiment": "demo pathology", "model": "demo-slides"},
         "cells": {"shards": 2},
     }
-    path = folder / "pathology.yaml"
-    write_own(path, yaml.safe_dump(configuration, sort_keys=False))
-    return path
+    return write_job(folder / "pathology.yaml", configuration)
 
 
 def write_new_cases(folder: Path) -> Path:
@@ -56,10 +54,7 @@ def write_new_cases(folder: Path) -> Path:
         for name in ("cut-off.svs", "not-a-slide.svs")
     ]
     table = pd.concat([table.drop(columns="label"), pd.DataFrame(bad)]).fillna("")
-    path = folder / "new-cases" / "new-cases.csv"
-    with replacing_own(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    return path
+    return write_table(folder / "new-cases" / "new-cases.csv", table)
 
 
 def _spoil(slides: Path) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
@@ -16,7 +15,8 @@ from offsite.preprocessing.synthetic.fundus.sites import (
     ClinicProfile,
 )
 from offsite.workflows.console.messages import say
-from offsite.written import replacing_own, write_own
+from offsite.workflows.demo.files import write_job, write_table
+from offsite.written import write_own
 
 HELD_OUT = CLINICS[-1].name
 # Small photographs, so that the whole job is done in minutes on two cores.
@@ -65,9 +65,7 @@ def write_demo(folder: Path) -> Path:
         "tracking": {"experiment": "demo retina", "model": "demo-photographs"},
         "cells": {"shards": 1},
     }
-    path = folder / "retina.yaml"
-    write_own(path, yaml.safe_dump(configuration, sort_keys=False))
-    return path
+    return write_job(folder / "retina.yaml", configuration)
 
 
 def write_new_cases(folder: Path) -> Path:
@@ -79,10 +77,7 @@ def write_new_cases(folder: Path) -> Path:
     write_own(folder / "new-cases" / "images" / "not-a-photograph.jpg", "This is a text file.\n")
     bad = {"image": "images/not-a-photograph.jpg", "patient": "nobody", "site": HELD_OUT}
     table = pd.concat([table, pd.DataFrame([bad])]).fillna("")
-    path = folder / "new-cases" / "new-cases.csv"
-    with replacing_own(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    return path
+    return write_table(folder / "new-cases" / "new-cases.csv", table)
 
 
 def write_strange_cases(folder: Path) -> Path:
@@ -97,10 +92,7 @@ def write_local_cases(folder: Path) -> tuple[Path, Path]:
     here = table[table["site"] == HELD_OUT]
     patients = sorted(here["patient"].unique())[:LOCAL_PATIENTS]
     local = here["patient"].isin(patients)
-    paths = []
-    for name, rows in (("local.csv", here[local]), ("others.csv", here[~local])):
-        path = folder / "cohort" / name
-        with replacing_own(path) as temporary:
-            rows.to_csv(temporary, index=False, lineterminator="\n")
-        paths.append(path)
-    return paths[0], paths[1]
+    return (
+        write_table(folder / "cohort" / "local.csv", here[local]),
+        write_table(folder / "cohort" / "others.csv", here[~local]),
+    )

@@ -1,19 +1,21 @@
 """The modality: its part of a job, and what offsite asks of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import Field
 
+from offsite.file_formats import FileFormat
 from offsite.registry import check_name
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay, TrainingSettings
 from offsite.training.prediction.contract import ModelPackage, Predictor
 from offsite.training.samplers.settings import SamplerSettings
+from offsite.training.trials import Trial
+from offsite_greys.pictures import trial
 from offsite_greys.stages import SHRINK, check_inputs, folder_of, image_tables, shrunk_table
 
 
@@ -41,15 +43,6 @@ class GreyJob(JobPart):
 
     side: int = Field(16, ge=4, le=256, description="Side that a picture is shrunk to, px")
     training: GreySettings = Field(GreySettings(), description="Method and fitting")
-
-
-@dataclass(frozen=True)
-class Portable:
-    """Formats that are read."""
-
-    name: str = "PNG, PGM"
-    suffixes: tuple[str, ...] = (".png", ".pgm")
-    package: str = ""
 
 
 def _train(job: ImageJob, cohort: Any, settings: Any, folder: Path) -> pd.DataFrame:
@@ -80,8 +73,9 @@ MODALITY = Modality(
     image_tables=image_tables,
     package_facts=_package_facts,
     predictor=_predictor,
-    formats=(Portable(),),
+    formats=(FileFormat("PNG, PGM", (".png", ".pgm")),),
     checks={},
     bytes_to_do=lambda job: 0,
     overlay=Overlay(what="nothing", shown=False, caution="No overlay is made."),
+    trials=(Trial("grey pictures", trial, "Install Pillow"),),
 )

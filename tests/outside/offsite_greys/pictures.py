@@ -1,5 +1,6 @@
 """Grey picture files: the one way from a file to what the network reads, in training and later."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,13 @@ def read_picture(path: Path, side: int) -> np.ndarray:
             code="too_small",
         )  # fmt: skip
     return np.asarray(grey, np.float32) / 255
+
+
+def trial() -> str:
+    """Read a picture that was just written; return what reads it, as `offsite doctor` tells it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trial.png"
+        Image.new("L", (16, 16), 51).save(file)
+        if not np.allclose(read_picture(file, 8), 0.2):
+            raise RuntimeError("a picture is read with other greys than were written")
+    return f"Pillow {Image.__version__}"

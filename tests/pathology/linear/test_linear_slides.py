@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 from scipy.special import softmax
+from slides_on_disk import make, settings
 
 from offsite.errors import InputError
 from offsite.pathology.bags import Bags
@@ -18,7 +19,6 @@ from offsite.pathology.training import train_pathology
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import fit_targets
 from offsite.training.run_folder import SUMS
-from tests.pathology.test_training import make, settings
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ from offsite.preprocessing.cohort.strict_splits import strict_cohort
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
+from offsite.preprocessing.slides.opening import are_slides
 from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
+from tests.workflows.dicom_files import write_dicom
 
 
 def write(path, seed, grade=2, camera=CLINICS[0].camera, px=128, quality=95):
@@ -242,3 +244,17 @@ def test_gdrbenchs_lists_leak_rldr_into_eyepacs_and_straddle_29_patients(real_da
     assert np.array_equal(
         clean.table["site"].value_counts().reindex(["RLDR", "EYEPACS"]), [1593, 87_104 - 1417]
     )
+
+
+def test_photographs_in_dicom_are_compared_as_pictures(tmp_path):
+    rows = []
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        pixels = make_photograph(seed, 2, CLINICS[0].camera, px=128)
+        write_dicom(tmp_path / f"{name}.dcm", (128, 128), pixels.tobytes())
+        rows.append((f"{name}.dcm", name, "a", "mild", "train"))
+    (tmp_path / "torn.dcm").write_bytes((tmp_path / "other.dcm").read_bytes()[:400])
+    made = cohort(tmp_path, [*rows, ("torn.dcm", "torn", "a", "mild", "train")])
+    assert not are_slides(made.image_paths())
+    audit = audit_cohort(made)
+    assert found(audit, "near_identical") == {(0, 1)}
+    assert found(audit, "unreadable") == {(3,)}

@@ -3,13 +3,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 
 from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.formats.photographs import PHOTOGRAPHS
 from offsite.preprocessing.readers.building import GRADES, write_cohort
 from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
 from offsite.preprocessing.readers.medmnist import read_medmnist
+from offsite.preprocessing.slides.formats import FORMATS
+from tests.workflows.dicom_files import write_dicom, write_dicom_slide
 
 
 def picture(path, value=9):
@@ -103,6 +107,33 @@ def test_class_folders_of_one_site_and_without_a_pattern(tmp_path):
     cohort = read_class_folders(tmp_path, site="only")
     assert cohort.classes == ("a", "b")
     assert cohort.table["patient"].is_unique
+
+
+def test_class_folders_take_all_that_can_be_read_and_a_slide_of_several_files_once(tmp_path):
+    """Whatever the list of formats holds, the reader takes."""
+    ends = {end for kind in (*PHOTOGRAPHS.values(), *FORMATS.values()) for end in kind.suffixes}
+    folder, beside = tmp_path / "site" / "mild", tmp_path / "site" / "severe"
+    folder.mkdir(parents=True)
+    for number, end in enumerate(sorted(ends)):
+        (folder / f"{number:02}{end.upper() if number % 2 else end}").write_bytes(b"content")
+    first = write_dicom_slide(
+        beside,
+        [np.zeros((480, 480, 3), np.uint8), np.zeros((240, 240, 3), np.uint8)],
+        0.5,
+        jpeg=False,
+    )
+    grey, series = bytes(3 * 16 * 16), generate_uid()
+    for name in ("left", "right"):  # of one visit
+        write_dicom(beside / f"{name}.dcm", (16, 16), grey, SeriesInstanceUID=series)
+    for name in ("scan.vms", "scan(0,0).jpg", "scan_map2.jpg"):
+        (beside / name).write_bytes(b"content")
+    (beside / "notes.heic").write_bytes(b"content")
+    images = read_class_folders(tmp_path).table["image"]
+    assert {Path(name).suffix.lower() for name in images} == ends
+    assert [Path(name).name for name in images if "severe" in name] == sorted(
+        [first.name, "left.dcm", "right.dcm", "scan.vms"]
+    )
+    assert dict(left_out(tmp_path)) == {".heic": 1}
 
 
 @pytest.mark.parametrize(

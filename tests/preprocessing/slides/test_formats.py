@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from offsite.errors import InputError
-from offsite.preprocessing.readers import building
 from offsite.preprocessing.slides import formats, opening
 from offsite.preprocessing.slides.formats import NotThisFormat
 from offsite.preprocessing.slides.region import Region
@@ -64,7 +63,3 @@ def test_a_further_format_opens_reads_and_counts_as_a_slide(tmp_path, with_plain
 def test_photographs_in_tiff_are_no_slides(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "photograph.tif")
     assert not opening.are_slides([tmp_path / "photograph.tif"])
-
-
-def test_slides_of_one_file_are_found_by_names_that_no_photograph_has():
-    assert set(building.SLIDE_SUFFIXES) == {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide"}

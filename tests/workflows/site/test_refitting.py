@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,17 +65,29 @@ def cases(head: GradedHead, x: np.ndarray, labels: np.ndarray) -> LocalCases:
     )
 
 
-def test_it_is_adopted_where_the_site_differs_and_predict_then_uses_it(
+@pytest.fixture
+def adopted(
     package: Package, head: tuple[RowSums, GradedHead], tmp_path: Path
-) -> None:
-    local = cases(head[1], *hospital(1, 100, shift=2.0))
-    done = calibrate_site(package, local, "west", refit=True)
+) -> tuple[dict[str, Any], Package]:
+    """The report of a refit at a site that differs, and the package that was made of it."""
+    done = calibrate_site(package, local_cases(head[1]), "west", refit=True)
     assert done.record is not None
-    assert done.report["refit"]["adopted"]
-    assert done.report["refit"]["as_shipped"]["at_least"] > 0
-    assert done.record.profiles["west"].refit == done.report["refit"]
     write_package(tmp_path / "made", done.record, package.weights, done.reference)
-    judge = Judge(load_package(tmp_path / "made"))
+    return done.report["refit"], load_package(tmp_path / "made")
+
+
+def local_cases(head: GradedHead) -> LocalCases:
+    return cases(head, *hospital(1, 100, shift=2.0))
+
+
+def test_it_is_adopted_where_the_site_differs_and_predict_then_uses_it(
+    package: Package, head: tuple[RowSums, GradedHead], adopted: tuple[dict[str, Any], Package]
+) -> None:
+    report, made = adopted
+    assert report["adopted"]
+    assert report["as_shipped"]["at_least"] > 0
+    assert made.record.profiles["west"].refit == report
+    judge = Judge(made)
     x, labels = hospital(2, 300, shift=2.0)
     answers = [
         ModelAnswer(logits=logits, embedding=row)
@@ -125,13 +138,9 @@ def test_permuted_labels_are_refused_at_the_rate_that_is_promised(
 
 
 def test_calibrated_again_without_a_refit_the_site_loses_its_head(
-    package: Package, head: tuple[RowSums, GradedHead], tmp_path: Path
+    head: tuple[RowSums, GradedHead], adopted: tuple[dict[str, Any], Package]
 ) -> None:
-    local = cases(head[1], *hospital(1, 100, shift=2.0))
-    done = calibrate_site(package, local, "west", refit=True)
-    assert done.record is not None
-    write_package(tmp_path / "made", done.record, package.weights, done.reference)
-    again = calibrate_site(load_package(tmp_path / "made"), local, "west")
+    again = calibrate_site(adopted[1], local_cases(head[1]), "west")
     assert again.record is not None
     assert not [name for name in again.reference if name.startswith("head/west")]
     assert again.record.profiles["west"].refit is None

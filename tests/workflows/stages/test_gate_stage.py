@@ -80,20 +80,24 @@ def test_the_store_keeps_test_rows_without_names_and_notices_a_change(
     rows = predictions(2.0).query("split == 'test'")
     assert list(found.table["image"]) == list(rows["image"])
     assert list(found.table["patient"]) == list(rows["patient"])
-    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
-    (file,) = (tmp_path / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
+    file = kept_file(tmp_path, store)
     assert b"north-test-1" not in file.read_bytes()
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(InputError, match="not those that were kept"):
         kept_predictions(store, "graded", "1", wanted, key)
 
 
+def kept_file(folder: Path, store: str) -> Path:
+    """The predictions that the store keeps of the first version."""
+    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
+    (file,) = (folder / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
+    return file
+
+
 def test_names_in_the_store_are_not_found_by_trying_them_all(tmp_path: Path, store: str) -> None:
     run = write_run(tmp_path / "run", 2.0)
     register(run, "graded", store, "test")
-    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
-    (file,) = (tmp_path / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
-    kept = pd.read_parquet(file)
+    kept = pd.read_parquet(kept_file(tmp_path, store))
     tried = {
         hashlib.new(kind, name.encode()).hexdigest()[:32]
         for name in {*predictions(2.0)["patient"], *predictions(2.0)["image"]}
@@ -136,9 +140,7 @@ def test_what_earlier_versions_kept_is_still_compared(tmp_path: Path, store: str
 
     run = write_run(tmp_path / "run", 2.0)
     register(run, "graded", store, "test")
-    tag = find_version(client_of(store), "models:/graded/1").tags[PREDICTIONS]
-    (file,) = (tmp_path / "mlartifacts").rglob(f"predictions-{tag[:12]}/*.parquet")
-    table = pd.read_parquet(file)
+    table = pd.read_parquet(kept_file(tmp_path, store))
     rows = predictions(2.0).query("split == 'test'")
     for column in ("image", "patient"):
         table[column] = [hashlib.sha256(n.encode()).hexdigest()[:32] for n in rows[column]]
