@@ -17,13 +17,7 @@ from offsite.pathology.inference import predict_all
 from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.slides_of_run import SlidesOfRun
 from offsite.training.fit.from_sums import ClosedFit, write_fit
-from offsite.training.heads.ridge import (
-    RidgeSettings,
-    folds_of,
-    left_out_answers,
-    site_weights,
-    strongest_within,
-)
+from offsite.training.heads import ridge
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_targets
 
@@ -37,7 +31,7 @@ class LinearFit(ClosedFit):
 
 def fit_linear(
     slides: SlidesOfRun,
-    settings: RidgeSettings,
+    settings: ridge.RidgeSettings,
     *,
     n_classes: int,
     seed: int,
@@ -66,16 +60,16 @@ def fit_linear(
     labels = slides.bags.labels[train]
     of_bag = slides.table.drop_duplicates("bag").set_index("bag").loc[train]
     patients, sites = (of_bag[name].to_numpy(str) for name in ("patient", "site"))
-    share = site_weights(sites, settings.site_share)
-    folds = folds_of(patients, sites, settings.folds, seed)
+    share = ridge.site_weights(sites, settings.site_share)
+    folds = ridge.folds_of(patients, sites, settings.folds, seed)
     parts = [
         RowSums.of(rows[folds == fold], labels[folds == fold], share[folds == fold], n_classes)
         for fold in range(settings.folds)
     ]
     targets = np.eye(n_classes)
-    left_out = left_out_answers(parts, folds, rows, targets, settings.penalties)
+    left_out = ridge.left_out_answers(parts, folds, rows, targets, settings.penalties)
     errors = ((left_out - targets[labels]) ** 2).sum(axis=2) @ share
-    strongest = strongest_within(errors, settings.slack)
+    strongest = ridge.strongest_within(errors, settings.slack)
     sums = SiteSums.of(rows, labels, sites, n_classes, settings.site_share)
     ((slopes, starts),) = fit_targets(sums.weighted(), targets, [settings.penalties[strongest]])
     scale, shifts = fit_logits(left_out[strongest], labels, share)

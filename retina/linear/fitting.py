@@ -20,13 +20,8 @@ from offsite.retina.linear.settings import LinearSettings
 from offsite.retina.networks.linear import LinearClassifier
 from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.training.fit.from_sums import ClosedFit, write_fit
+from offsite.training.heads import ridge
 from offsite.training.heads.cut_points import fit_cut_points
-from offsite.training.heads.ridge import (
-    folds_of,
-    left_out_answers,
-    site_weights,
-    strongest_within,
-)
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_grades, together
 from offsite.training.trunk.network import folded_state
@@ -118,23 +113,28 @@ def fit_linear(
     read = kept.rows(photographs, [*((int(row), 0) for row in everything), *copies], progress)
     features, altered = read[: len(everything)], read[len(everything) :]
     labels = photographs.labels
-    share = site_weights(photographs.sites[train], settings.site_share)
+    share = ridge.site_weights(photographs.sites[train], settings.site_share)
     of_run = photographs.table.iloc[train]
-    folds = folds_of(of_run["patient"], of_run["site"], settings.folds, seed)
+    folds = ridge.folds_of(of_run["patient"], of_run["site"], settings.folds, seed)
     parts, of_sites = _sums(
         features[train], altered, labels[train], photographs.sites[train], share, folds, n_classes
     )
     whole = together(parts)
     numbers = np.arange(n_classes, dtype=np.float64)[:, None]
-    left_out = left_out_answers(parts, folds, features[train], numbers, settings.penalties)[..., 0]
+    left_out = ridge.left_out_answers(parts, folds, features[train], numbers, settings.penalties)[
+        ..., 0
+    ]
     errors = ((left_out - labels[train]) ** 2) @ share
-    strongest = strongest_within(errors, settings.slack)
+    strongest = ridge.strongest_within(errors, settings.slack)
     ((slope, start),) = fit_grades(whole, [settings.penalties[strongest]])
     network.set_head(torch.from_numpy(slope).float(), start)
     grades = np.concatenate([left_out[strongest], features[val] @ slope + start])
     both = np.concatenate([train, val])
     cuts = fit_cut_points(
-        grades, labels[both], n_classes, site_weights(photographs.sites[both], settings.site_share)
+        grades,
+        labels[both],
+        n_classes,
+        ridge.site_weights(photographs.sites[both], settings.site_share),
     )
     network.classifier.set_cut_points(cuts)
     site_names = [photographs.training_sites[number] for number in of_sites]

@@ -1,5 +1,6 @@
 """A small problem that trains in milliseconds: two moons of points, a net with dropout."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,11 @@ def validator(data):
         return {"loss": loss, "accuracy": accuracy, "undefined": None}
 
     return validate
+
+
+def lines(folder):
+    """Return the curves of a run, a record for each epoch."""
+    return [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
 
 
 def settings(**changes):
