@@ -20,7 +20,7 @@ def runs(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     done = subprocess.run(
         [sys.executable, DRIVER, prepared.cohort.path, prepared.folder, folder],
-        capture_output=True, text=True, timeout=280,
+        capture_output=True, text=True, timeout=560,
         env=os.environ | {"PYTHONPATH": str(DRIVER.parents[2])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

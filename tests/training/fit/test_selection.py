@@ -1,5 +1,7 @@
 """Which epoch is selected, and when epochs are not compared at all."""
 
+import json
+
 import numpy as np
 import pytest
 from problem import Net, lines, points, settings, source
