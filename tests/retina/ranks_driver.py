@@ -8,6 +8,7 @@ which side of a ReLU's kink a value falls, and after some steps two curves part 
 import os
 import socket
 import sys
+import traceback
 from pathlib import Path
 
 import lightning_fabric  # noqa: F401  (once, before the forks)
@@ -16,7 +17,7 @@ import torch
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
-from offsite.retina import training
+from offsite.retina import by_steps, training
 from offsite.training.devices import distributed
 from offsite.training.fit.checkpoint import save_tensors
 
@@ -25,8 +26,8 @@ METHODS = ("deco", "gdrnet", "mixstyle", "mixup", "coral")
 
 def train(method, table, prepared, folder):
     distributed.join()
-    built, real = [], training.build_algorithm
-    training.build_algorithm = lambda *given: built.append(real(*given)) or built[0]
+    built, real = [], by_steps.build_algorithm
+    by_steps.build_algorithm = lambda *given: built.append(real(*given)) or built[0]
     settings = training.RetinaSettings.model_validate(
         {
             "method": method, "backbone": {"width": 4}, "batch_size": 11, "deco": {"warmup": 0.4},
@@ -59,6 +60,8 @@ def on_ranks(world, *arguments):
                     }  # fmt: skip
                 train(*arguments)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)
