@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from offsite.errors import InputError
-from offsite.preprocessing.formats.kinds import kind_of
-from offsite.preprocessing.fundus.dicom import dicom_size
+from offsite.preprocessing.formats.kinds import dicom_size, kind_of
 
 FEATURES = {
     "size": ("width", "height"),
@@ -34,10 +32,11 @@ def file_facts(path: Path) -> FileFacts | None:
 
     try:
         if kind_of(path) == "dicom":
-            return FileFacts(*dicom_size(path), "DICOM", path.stat().st_size)
+            size = dicom_size(path)
+            return None if size is None else FileFacts(*size, "DICOM", path.stat().st_size)
         with Image.open(path) as header:
             return FileFacts(*header.size, header.format or "", path.stat().st_size)
-    except (InputError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 

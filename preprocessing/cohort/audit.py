@@ -4,14 +4,12 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from offsite.errors import InputError
 from offsite.files import file_digest
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
 from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
@@ -22,8 +20,8 @@ from offsite.preprocessing.cohort.near_duplicates import (
     signature,
 )
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.preprocessing.formats.kinds import kind_of
 
+Decode = Callable[[Path], np.ndarray | None]
 _NOTABLE_SHIFT = 0.2  # total variation between the labels of two sites
 _MAX_PX = 100_000_000
 
@@ -80,6 +78,7 @@ def audit_cohort(
     pictures: bool = True,
     near: bool = True,
     slides: bool = False,
+    decode: Decode | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -96,6 +95,8 @@ def audit_cohort(
     slides : bool
         The images are slides: they are compared by bytes and not decoded, whether one can be read
         is for the tiler to say; of what gives a site away, only what a tile shows is named.
+    decode : callable, optional
+        Gives the pixels of a picture file as `decoded` does, where it is to read more formats.
     """
     table = cohort.table
     groups: list[list[int]] = []
@@ -104,7 +105,7 @@ def audit_cohort(
     given = pd.DataFrame()
     near = near and not slides
     if pictures:
-        looked = _look(cohort.image_paths(), near, workers, progress)
+        looked = _look(cohort.image_paths(), near, decode or decoded, workers, progress)
         groups = _same([look.digest for look in looked])
         if near:
             pairs = near_pairs([look.signature for look in looked])
@@ -125,6 +126,7 @@ def audit_cohort(
 def _look(
     paths: list[Path],
     near: bool,
+    decode: Decode,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[_Looked]:
@@ -133,7 +135,7 @@ def _look(
         digest = file_digest(path) if path.is_file() else ""
         seen = None
         if near and facts is not None and facts.width * facts.height <= _MAX_PX:
-            pixels = _decoded(path)
+            pixels = decode(path)
             seen = None if pixels is None else signature(pixels)
         return _Looked(digest, facts, seen)
 
@@ -146,15 +148,10 @@ def _look(
     return looked
 
 
-def _decoded(path: Path) -> np.ndarray | None:
+def decoded(path: Path) -> np.ndarray | None:
+    """Return the pixels (uint8, H x W x 3, RGB) of a picture, or None where it cannot be read."""
     import cv2
 
-    from offsite.preprocessing.fundus.dicom import dicom_pixels
-
-    if kind_of(path) == "dicom":
-        with suppress(InputError):
-            return dicom_pixels(path)
-        return None
     try:
         decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

@@ -70,6 +70,20 @@ def _series_of(path: Path) -> str:
         return ""
 
 
+def dicom_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height (px) that a DICOM file's header states; None where none is stated."""
+    try:
+        from pydicom import dcmread
+
+        if is_deflated(path):
+            return None
+        header = dcmread(path, specific_tags=["Columns", "Rows"], stop_before_pixels=True)
+        width, height = int(header.get("Columns") or 0), int(header.get("Rows") or 0)
+    except Exception:  # whatever is wrong with the file, or pydicom is not here
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
 def is_deflated(path: Path) -> bool:
     """Whether a DICOM file would be inflated as a whole: a small one can fill the memory."""
     from pydicom.filereader import read_file_meta_info

@@ -19,18 +19,6 @@ from offsite.preprocessing.fundus.refusals import (
 _COLOURS = ("RGB", "YBR_", "MONOCHROME")
 
 
-def dicom_size(path: Path) -> tuple[int, int]:
-    """Return width and height (px) that the header of a DICOM file states.
-
-    Raises
-    ------
-    InputError
-        See `dicom_pixels`.
-    """
-    header = _read(path, specific_tags=["Columns", "Rows"], stop_before_pixels=True)
-    return int(header.get("Columns") or 0), int(header.get("Rows") or 0)
-
-
 def dicom_pixels(path: Path) -> np.ndarray:
     """Return the picture of a DICOM photograph as uint8, H x W x 3, RGB.
 
@@ -58,7 +46,7 @@ def dicom_pixels(path: Path) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _read(path: Path, **how: Any) -> Any:
+def _read(path: Path) -> Any:
     try:
         from pydicom import dcmread
     except ImportError:
@@ -66,7 +54,7 @@ def _read(path: Path, **how: Any) -> Any:
     try:
         if is_deflated(path):
             raise unsupported(path, "a deflated DICOM file: of what size is not known")
-        return dcmread(path, **how)
+        return dcmread(path)
     except (InputError, MemoryError):
         raise
     except Exception as error:

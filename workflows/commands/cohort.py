@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort
 
@@ -60,7 +62,12 @@ def check(
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance:
         audit = audit_cohort(
-            cohort, pictures=images, near=pictures, slides=_are_slides(cohort), progress=advance
+            cohort,
+            pictures=images,
+            near=pictures,
+            slides=_are_slides(cohort),
+            decode=_pixels,
+            progress=advance,
         )
     _show_findings(audit, cohort)
     if strict is not None:
@@ -144,6 +151,21 @@ def _are_slides(cohort: "Cohort") -> bool:
     from offsite.preprocessing.slides.opening import are_slides
 
     return are_slides(cohort.image_paths())
+
+
+def _pixels(path: Path) -> "np.ndarray | None":
+    """The pixels of a picture in any format that photographs have."""
+    from offsite.errors import InputError
+    from offsite.preprocessing.cohort.audit import decoded
+    from offsite.preprocessing.formats.kinds import kind_of
+    from offsite.preprocessing.fundus.dicom import dicom_pixels
+
+    if kind_of(path) != "dicom":
+        return decoded(path)
+    try:
+        return dicom_pixels(path)
+    except InputError:
+        return None
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:
