@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,46 @@ def check_plain(path: str | Path) -> None:
     special = not stat.S_ISREG(facts.st_mode)
     if special or (facts.st_size == 0 and Path(path).resolve().is_relative_to("/proc")):
         raise OSError(errno.EINVAL, "not a plain file", str(path))
+
+
+def plain_bytes(path: str | Path, most: int) -> bytes | None:
+    """Return what a plain file holds, or None where that is more than ``most`` bytes.
+
+    The file is opened once, and what was opened is what was checked.
+
+    Raises
+    ------
+    OSError
+        As `check_plain`, or it cannot be read.
+    """
+    check_plain(path)
+    # A pipe that has taken the file's place since would be waited for without this flag.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        if facts.st_size > most:
+            return None
+        content = file.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def state_of(paths: Iterable[str | Path]) -> list[tuple[int, ...]]:
+    """Return what changes when one of these files is replaced, written to or taken away.
+
+    Read before and after a use of the files, it says whether all of it saw the same files.
+    """
+    states: list[tuple[int, ...]] = []
+    for path in paths:
+        try:
+            facts = Path(path).stat()
+        except OSError as error:
+            states.append((-1, error.errno or 0))
+        else:
+            times = (facts.st_mtime_ns, facts.st_ctime_ns)
+            states.append((facts.st_dev, facts.st_ino, facts.st_size, *times))
+    return states
 
 
 def is_sampled(path: str | Path) -> bool:

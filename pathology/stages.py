@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from offsite.children.pool import Children
 from offsite.pathology import steps
 from offsite.preprocessing.tiles.table import load_record
 from offsite.training.modality import Advance, ImageJob, ImageStage
@@ -39,29 +40,33 @@ def features_of(job: ImageJob) -> Path:
 def _tile(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from offsite.preprocessing.tiles.tiling import tile_cohort
 
-    return tile_cohort(
-        job.cohort,
-        job.output,
-        job.configuration.tiles,
-        workers=workers,
-        part=part,
-        progress=advance,
-    )
+    with Children(workers, job.configuration.reading) as children:
+        return tile_cohort(
+            job.cohort,
+            job.output,
+            job.configuration.tiles,
+            workers=workers,
+            part=part,
+            progress=advance,
+            place=children,
+        )
 
 
 def _embed(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from offsite.pathology.features.embedding import embed_cohort
 
     check_tiles(job, part)
-    return embed_cohort(
-        job.cohort,
-        job.output,
-        features_of(job),
-        job.configuration.encoder,
-        workers=workers,
-        part=part,
-        progress=advance,
-    )
+    with Children(workers, job.configuration.reading) as children:
+        return embed_cohort(
+            job.cohort,
+            job.output,
+            features_of(job),
+            job.configuration.encoder,
+            workers=workers,
+            part=part,
+            progress=advance,
+            place=children,
+        )
 
 
 def _geojson(job: ImageJob, table: pd.DataFrame) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offsite.children.pool import Children
 from offsite.pathology.features.embedding import EMBEDDED, embed_cohort
 from offsite.pathology.features.file import feature_path, read_features
 from offsite.pathology.inference import load_slide_model, predict_bag
@@ -41,7 +42,10 @@ def matched(
     advance: Callable[..., None],
 ) -> pd.DataFrame:
     """Tile the twins as the job does, and keep the places that all twins of a tissue show."""
-    tile_cohort(cohort, folder, configuration.tiles, workers=workers, progress=advance)
+    with Children(workers, configuration.reading) as children:
+        tile_cohort(
+            cohort, folder, configuration.tiles, workers=workers, progress=advance, place=children
+        )
     return match_twins(cohort, folder, folder / _MATCHED, most=most)
 
 
@@ -55,9 +59,16 @@ def encoded(
 ) -> TwinPlaces:
     """Return the features of one encoder at the matched places."""
     out = folder / "features" / settings.name
-    table = embed_cohort(
-        cohort, folder / _MATCHED, out, settings, workers=workers, progress=advance
-    )
+    with Children(workers) as children:
+        table = embed_cohort(
+            cohort,
+            folder / _MATCHED,
+            out,
+            settings,
+            workers=workers,
+            progress=advance,
+            place=children,
+        )
     parts, features, digest = [pd.DataFrame(columns=["slide", "tissue", "site", "label"])], [], ""
     done = set(table.loc[table["status"] == EMBEDDED, "slide"])
     for slide, tissue, site, label in matched[["slide", COLUMN, "site", "label"]].to_numpy():

@@ -37,6 +37,11 @@ def jpeg(image: np.ndarray, quality: int = 85) -> bytes:
     return bytes(content)
 
 
+def pictures_of(view: np.ndarray) -> dict[str, bytes]:
+    """Return the pictures of a case by kind, from its view (H x W x 3, uint8), as JPEG."""
+    return {"image": jpeg(view), "thumbnail": jpeg(shrunk(view, THUMB_PX), 80)}
+
+
 def blended(view: np.ndarray, overlay: np.ndarray, caption: Sequence[str]) -> np.ndarray:
     """Lay an overlay (RGBA) over a view (RGB) of the same shape, with lines of text below."""
     share = overlay[..., 3:].astype(np.float32) / 255

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from offsite.children.pool import Children
 from offsite.preprocessing.fundus.cohort import read_prepared
 from offsite.retina import steps
 from offsite.training.modality import Advance, ImageJob, ImageStage
@@ -18,14 +19,16 @@ def prepared_of(job: ImageJob) -> Path:
 def _prepare(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
     from offsite.preprocessing.fundus.cohort import prepare_cohort
 
-    return prepare_cohort(
-        job.cohort,
-        prepared_of(job),
-        job.configuration.preparation,
-        workers=workers,
-        part=part,
-        progress=advance,
-    )
+    with Children(workers, job.configuration.reading) as children:
+        return prepare_cohort(
+            job.cohort,
+            prepared_of(job),
+            job.configuration.preparation,
+            workers=workers,
+            part=part,
+            progress=advance,
+            place=children,
+        )
 
 
 PREPARE = ImageStage(**vars(steps.PREPARE), run=_prepare)

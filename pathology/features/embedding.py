@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offsite.children.ended import ChildEnded
+from offsite.children.pool import HERE, Place
 from offsite.errors import InputError, disk_is_full
+from offsite.files import state_of
 from offsite.ownership import refuse_link
 from offsite.pathology.features.file import (
     FeatureOrigin,
@@ -24,6 +27,11 @@ from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_scale
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.slides.fingerprints import (
+    changed_while_read,
+    companions,
+    slide_fingerprint,
+)
 from offsite.preprocessing.tiles.reading import read_tiles
 from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, load_tiles
 from offsite.training.read_ahead import read_ahead
@@ -46,6 +54,7 @@ def embed_cohort(
     workers: int = 1,
     part: tuple[int, int] = (1, 1),
     progress: Callable[[Row], None] | None = None,
+    place: Place = HERE,
 ) -> pd.DataFrame:
     """Make the features of every slide of a cohort; what is there and still true is kept.
 
@@ -56,7 +65,10 @@ def embed_cohort(
     out : path
         Folder of the features; gets ``<slide>.h5`` and ``features.csv``.
     workers : int
-        Slides at a time (threads: decoding and filtering free the interpreter).
+        Slides at a time.
+    place : Place
+        Where slides are opened: children end with a slide that crashes or never ends, and the
+        others go on. The encoder runs in this process.
     part : (int, int)
         Which part of how many, from 1: slides ``part[0] - 1, part[0] - 1 + part[1], ...``.
     progress : callable, optional
@@ -83,7 +95,7 @@ def embed_cohort(
     paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
 
     def embed(slide: str) -> Row:
-        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder, known)
+        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder, known, place)
         if progress is not None:
             progress(row)
         return row
@@ -98,9 +110,16 @@ def embed_cohort(
 
 
 def encode_slide(
-    image: str | Path, tiles: SlideTiles, encoder: TileEncoder, *, threads: int = 1
+    image: str | Path,
+    tiles: SlideTiles,
+    encoder: TileEncoder,
+    *,
+    threads: int = 1,
+    place: Place = HERE,
 ) -> SlideFeatures:
     """Return the features of a slide's kept tiles; tiles that cannot be decoded are left out.
+
+    The slide is opened at ``place``, and encoded in this process.
 
     Raises
     ------
@@ -109,7 +128,7 @@ def encode_slide(
     """
     origin = origin_of(tiles.record, encoder)
     check_scale(encoder, origin.mpp)
-    batches = read_tiles(image, tiles, batch_size=BATCH_TILES, threads=threads)
+    batches = place.stream(read_tiles, image, tiles, batch_size=BATCH_TILES, threads=threads)
     features, coords = [], []
     for batch in read_ahead(batches, _AHEAD):
         features.append(_half(encoder.encode(batch.pixels), image))
@@ -164,6 +183,7 @@ def _embed_slide(
     out: str | Path,
     encoder: TileEncoder,
     known: frozenset[str],
+    place: Place,
 ) -> Row:
     row: Row = {"slide": slide, "status": FAILED, "code": "", "message": "", "tiles": 0}
     row |= {"unreadable": 0, "dimensions": encoder.dimensions, "encoder": encoder.name}
@@ -180,7 +200,7 @@ def _embed_slide(
         if not is_fresh(path, origin):
             # Stale features must not outlive a failure.
             remove_features(path, recorded=slide in known)
-            write_features(path, encode_slide(image, tiles, encoder))
+            write_features(path, _encoded(image, tiles, encoder, place))
         written = _count(path)
         return row | {"status": EMBEDDED, "tiles": written, "unreadable": kept - written}
     except InputError as error:
@@ -188,6 +208,10 @@ def _embed_slide(
         with suppress(InputError):
             remove_features(path, recorded=slide in known)
         return row | {"code": error.code, "message": why}
+    except ChildEnded as error:
+        with suppress(InputError):
+            remove_features(path, recorded=slide in known)
+        return row | {"code": error.code, "message": error.message}
     except Exception as error:  # a fault of ours must not end a night's batch
         if disk_is_full(error):  # nor may a full disk count as a fault of the slide
             raise
@@ -195,6 +219,23 @@ def _embed_slide(
         with suppress(InputError):
             remove_features(path, recorded=slide in known)
         return row | {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+
+
+def _encoded(image: Path, tiles: SlideTiles, encoder: TileEncoder, place: Place) -> SlideFeatures:
+    """The features of the very slide that was tiled."""
+    files = [image, *companions(image)]
+    state = state_of(files)
+    if tiles.record.fingerprint and slide_fingerprint(image) != tiles.record.fingerprint:
+        raise InputError(
+            "the slide is another than the one that was tiled",
+            file=image,
+            remedy="Run `offsite workflow tile` again",
+            code="not_tiled",
+        )
+    features = encode_slide(image, tiles, encoder, place=place)
+    if state_of(files) != state:
+        raise changed_while_read(image)
+    return features
 
 
 def _embedded_before(folder: Path) -> frozenset[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from offsite.children.ended import ChildEnded
+from offsite.children.pool import HERE, Place
 from offsite.files import write_bytes
 from offsite.pathology.attention.geojson import write_geojson
 from offsite.pathology.attention.heatmap import (
@@ -19,10 +21,9 @@ from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.inference import BagPrediction, predict_bag, slide_model
 from offsite.pathology.prediction.slide_features import SlideFeatureMaker, TiledSlide
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
-from offsite.preprocessing.slides.opening import open_slide
-from offsite.preprocessing.slides.overview import read_overview
+from offsite.preprocessing.slides.overview import slide_view
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
-from offsite.preprocessing.views import VIEW_PX, blended, png, shrunk
+from offsite.preprocessing.views import blended, png
 from offsite.training.prediction.codes import NOTICE, Code
 from offsite.training.prediction.contents import distinct_siblings
 from offsite.training.prediction.contract import (
@@ -83,11 +84,16 @@ class SlidePredictor:
                 remedy="Use the version of offsite (and the encoder's weights) that the card names",
                 code="other_encoder",
             )
+        self._place: Place = HERE
         self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
         self._pooling = settings.get("pooling", "slide")
         self._fewest_tiles = int(settings.get("fewest_tiles", 0))
         architecture = package.record.architecture.settings
         self._model = slide_model(package.weights, architecture, file=package.path).to(device)
+
+    def open_at(self, place: Place) -> None:
+        """Open slides there from now on; the encoder and the model stay in this process."""
+        self._place = self._maker.place = place
 
     def prepare(self, item: Item) -> Prepared:
         """Tile one slide and make its features, and those of the patient's other slides."""
@@ -96,7 +102,7 @@ class SlidePredictor:
             this = make(item.path, item.mpp)
         except Rejected as rejection:
             if rejection.code in (Code.NO_TISSUE, Code.RESOLUTION_TOO_LOW):
-                rejection.view = _view(item)
+                rejection.view = self._view(item)
             raise
         siblings = distinct_siblings(item) if item.siblings else []
         others = [made for other in siblings if (made := self._other(other)) is not None]
@@ -104,7 +110,7 @@ class SlidePredictor:
         if item.siblings:
             facts["slides_of_patient"] = 1 + len(others)
             facts["slides_of_patient_left_out"] = len(siblings) - len(others)
-        view = _view(item)
+        view = self._view(item)
         return Prepared(
             payload=(this, others, view),
             view=view,
@@ -124,6 +130,9 @@ class SlidePredictor:
     def describe(self) -> dict[str, Any]:
         """Return what the results depend on beside the package."""
         return {"encoder": self._maker.encoder.name, "encoder_digest": self._maker.encoder.digest}
+
+    def _view(self, item: Item) -> np.ndarray:
+        return self._place.call(slide_view, item.path, item.mpp)
 
     def _notes(self, item: Item, left_out: int) -> tuple[str, ...]:
         """What a reader must know of an answer that should rest on all slides of a patient."""
@@ -148,7 +157,7 @@ class SlidePredictor:
         """Another slide of the patient; one that cannot be used is left out, and counted."""
         try:
             return self._maker.remembered(other.path, other.mpp)
-        except Rejected:
+        except (Rejected, ChildEnded):
             return None
 
     def _answer(self, this: TiledSlide, others: list[TiledSlide], view: np.ndarray) -> ModelAnswer:
@@ -211,14 +220,6 @@ def save_heatmap(
         "heatmap": "heatmap.png",
         "geojson": "heatmap.geojson.gz",
     }
-
-
-def _view(item: Item) -> np.ndarray:
-    """The whole slide as a picture."""
-    with open_slide(item.path, mpp=item.mpp) as slide:
-        coarse = slide.mpp * max(slide.dimensions) / VIEW_PX
-        overview = read_overview(slide, mpp=coarse, max_px=VIEW_PX * VIEW_PX)
-        return shrunk(overview.pixels)
 
 
 def _facts(record: SlideRecord) -> dict[str, Any]:

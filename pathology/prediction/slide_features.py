@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from offsite.children.pool import HERE, Place
 from offsite.pathology.features.embedding import encode_slide
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.tile_encoders.contract import TileEncoder
@@ -48,6 +49,7 @@ class SlideFeatureMaker:
     def __init__(self, tiles: TileSettings, encoder: TileEncoder) -> None:
         self._tiles = tiles
         self.encoder = encoder
+        self.place: Place = HERE
         self._made: OrderedDict[Path, Future[TiledSlide]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -56,15 +58,15 @@ class SlideFeatureMaker:
 
         Raises
         ------
-        Rejected
+        Rejected, ChildEnded
             Why there are none.
         """
         with tempfile.TemporaryDirectory(prefix="offsite-tiles-") as work:
-            record = tile_slide(path, "slide", work, self._tiles, mpp)
+            record = self.place.call(tile_slide, path, "slide", work, self._tiles, mpp)
             if record.status != "done" or not record.kept:
                 raise rejected(record)
             tiles = load_tiles(work, "slide")
-        features = encode_slide(path, tiles, self.encoder)
+        features = encode_slide(path, tiles, self.encoder, place=self.place)
         if not len(features.features):
             raise Rejected(Code.UNREADABLE, "no tile of the slide can be decoded")
         return TiledSlide(record, features)

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from offsite.files import file_digest
+from offsite.children.budget import room_for
+from offsite.children.ended import ChildEnded
+from offsite.children.pool import HERE, Place
+from offsite.files import check_plain, file_digest, is_file
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
 from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
 from offsite.preprocessing.cohort.near_duplicates import (
@@ -24,6 +27,7 @@ from offsite.preprocessing.cohort.table import Cohort
 Decode = Callable[[Path], np.ndarray | None]
 _NOTABLE_SHIFT = 0.2  # total variation between the labels of two sites
 _MAX_PX = 100_000_000
+_MAX_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def audit_cohort(
     decode: Decode | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    place: Place = HERE,
 ) -> Audit:
     """Audit a cohort.
 
@@ -97,6 +102,8 @@ def audit_cohort(
         is for the tiler to say; of what gives a site away, only what a tile shows is named.
     decode : callable, optional
         Gives the pixels of a picture file as `decoded` does, where it is to read more formats.
+    place : Place
+        Where files are opened: children end with one that crashes or never ends.
     """
     table = cohort.table
     groups: list[list[int]] = []
@@ -105,7 +112,9 @@ def audit_cohort(
     given = pd.DataFrame()
     near = near and not slides
     if pictures:
-        looked = _look(cohort.image_paths(), near, decode or decoded, workers, progress)
+        looked = _look(
+            cohort.image_paths(), near, decode or decoded, workers, progress, place
+        )
         groups = _same([look.digest for look in looked])
         if near:
             pairs = near_pairs([look.signature for look in looked])
@@ -129,15 +138,13 @@ def _look(
     decode: Decode,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
+    place: Place,
 ) -> list[_Looked]:
     def one(path: Path) -> _Looked:
-        facts = file_facts(path) if path.is_file() else None
-        digest = file_digest(path) if path.is_file() else ""
-        seen = None
-        if near and facts is not None and facts.width * facts.height <= _MAX_PX:
-            pixels = decode(path)
-            seen = None if pixels is None else signature(pixels)
-        return _Looked(digest, facts, seen)
+        try:
+            return place.call(_look_at, path, near, decode)
+        except (ChildEnded, OSError):  # no picture that can be read
+            return _Looked("", None, None)
 
     looked = []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -146,6 +153,20 @@ def _look(
             if progress is not None:
                 progress(done, len(paths))
     return looked
+
+
+def _look_at(path: Path, near: bool, decode: Decode) -> _Looked:
+    if not is_file(path):
+        return _Looked("", None, None)
+    check_plain(path)
+    if near and path.stat().st_size > _MAX_BYTES:  # no photograph: not worth reading to its end
+        return _Looked("", None, None)
+    facts, digest, seen = file_facts(path), file_digest(path), None
+    if near and facts is not None and facts.width * facts.height <= _MAX_PX:
+        with room_for(facts.width * facts.height):
+            pixels = decode(path)
+            seen = None if pixels is None else signature(pixels)
+    return _Looked(digest, facts, seen)
 
 
 def decoded(path: Path) -> np.ndarray | None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from offsite.children.ended import ChildEnded
+from offsite.children.pool import HERE, Place
 from offsite.files import check_plain
 
 _PICTURES = {
@@ -14,6 +16,7 @@ _PICTURES = {
 }
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """The class of DICOM files that are parts of a slide (VL Whole Slide Microscopy Image Storage)."""
+_HEAD = 132
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -21,7 +24,12 @@ def kind_of(path: Path) -> str:
     """Return the format of a file: jpeg, png, gif, bmp, jpeg2000, webp, avif, tiff, dicom, or ""."""
     check_plain(path)
     with path.open("rb") as file:
-        head = file.read(132)
+        return kind_of_bytes(file.read(_HEAD))
+
+
+def kind_of_bytes(head: bytes) -> str:
+    """Return the format of what begins so; see `kind_of`."""
+    head = head[:_HEAD]
     if head[128:132] == b"DICM":
         return "dicom"
     if head[:4] in _TIFF:
@@ -33,17 +41,17 @@ def kind_of(path: Path) -> str:
     return next((name for magic, name in _PICTURES.items() if head.startswith(magic)), "")
 
 
-def dicom_series(paths: list[Path]) -> list[tuple[Path, ...]]:
+def dicom_series(paths: list[Path], place: Place = HERE) -> list[tuple[Path, ...]]:
     """Group the files of one folder: those of a slide's DICOM series are one image.
 
     The largest file of a series, the level with most pixels, stands for it. Photographs are one
     image each, though a camera gives those of one visit one series. Without pydicom, or for a file
-    it cannot read, each file stands for itself.
+    it cannot read, each file stands for itself. Headers are read at ``place``.
     """
     series: dict[str, list[Path]] = {}
     groups: list[tuple[Path, ...]] = []
     for path in paths:
-        identity = _series_of(path)
+        identity = _series_at(place, path)
         if identity:
             series.setdefault(identity, []).append(path)
         else:
@@ -54,10 +62,15 @@ def dicom_series(paths: list[Path]) -> list[tuple[Path, ...]]:
     return sorted(groups, key=lambda group: group[0].name)
 
 
+def _series_at(place: Place, path: Path) -> str:
+    try:
+        return place.call(_series_of, path) if kind_of(path) == "dicom" else ""
+    except (OSError, ChildEnded):  # its own row will say so
+        return ""
+
+
 def _series_of(path: Path) -> str:
     try:
-        if kind_of(path) != "dicom":
-            return ""
         from pydicom import dcmread
 
         if is_deflated(path):

@@ -1,32 +1,35 @@
 """What a photograph's file says of how it was taken: day, camera, compression."""
 
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from offsite.preprocessing.days import day_of
-from offsite.preprocessing.formats.kinds import is_deflated, kind_of
+from offsite.preprocessing.formats.kinds import is_deflated, kind_of, kind_of_bytes
 
 _EXIF, _TAKEN, _CHANGED, _MAKE, _MODEL = 0x8769, 0x9003, 0x0132, 0x010F, 0x0110
 _TAGS = ("AcquisitionDate", "ContentDate", "StudyDate", "Manufacturer", "ManufacturerModelName")
 
 
-def acquisition_of(path: Path) -> dict[str, Any]:
+def acquisition_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Return ``acquired`` (day, ISO 8601), ``scanner`` and ``compression`` of a photograph.
+
+    ``content`` is what the file holds, where it was read already.
 
     What a file does not say is "". From DICOM and EXIF no more is read than these.
     """
-    kind = kind_of(path)
+    kind = kind_of(path) if content is None else kind_of_bytes(content)
     acquired = scanner = ""
     with suppress(Exception):  # what cannot be read of a header stands against no answer
-        acquired, scanner = _of_dicom(path) if kind == "dicom" else _of_exif(path)
+        acquired, scanner = _of_dicom(path) if kind == "dicom" else _of_exif(path, content)
     return {"acquired": acquired, "scanner": scanner, "compression": kind}
 
 
-def _of_exif(path: Path) -> tuple[str, str]:
+def _of_exif(path: Path, content: bytes | None) -> tuple[str, str]:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path if content is None else BytesIO(content)) as image:
         tags = image.getexif()
         taken = tags.get_ifd(_EXIF).get(_TAKEN) or tags.get(_CHANGED)
     return day_of(taken), _name(tags.get(_MAKE), tags.get(_MODEL))

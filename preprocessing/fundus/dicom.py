@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from offsite.children.budget import room_for
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import WHOLE_SLIDE, is_deflated
 from offsite.preprocessing.fundus.refusals import (
@@ -31,7 +32,8 @@ def dicom_pixels(path: Path) -> np.ndarray:
     data = _read(path)
     try:
         _check(data, path)
-        pixels = np.asarray(data.pixel_array)  # YBR has become RGB
+        with room_for(int(data.Columns) * int(data.Rows)):
+            pixels = np.asarray(data.pixel_array)  # YBR has become RGB
     except (InputError, MemoryError):
         raise
     except Exception as error:

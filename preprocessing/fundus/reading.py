@@ -1,7 +1,9 @@
 """Picture files of photographs: bounded before they are decoded, and refused where cut short."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -9,8 +11,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from offsite.children.budget import room_for
 from offsite.errors import InputError
-from offsite.preprocessing.formats.kinds import kind_of
+from offsite.files import plain_bytes
+from offsite.preprocessing.formats.kinds import kind_of_bytes
 from offsite.preprocessing.formats.photographs import PHOTOGRAPHS
 from offsite.preprocessing.fundus.dicom import dicom_pixels
 from offsite.preprocessing.fundus.refusals import (
@@ -45,11 +49,14 @@ class Photograph:
         uint8, H x W x 3, RGB, upright: the picture or its exact half, quarter or eighth.
     width, height : int
         Of the picture in its file, px.
+    sha256 : str
+        Of the bytes that were decoded; "" where a library read the file itself.
     """
 
     pixels: np.ndarray
     width: int
     height: int
+    sha256: str = ""
 
     @classmethod
     def of(cls, pixels: np.ndarray, px: int) -> "Photograph":
@@ -62,6 +69,7 @@ class Photograph:
 class _Header:
     width: int
     height: int
+    jpeg: bool
     plain_jpeg: bool  # an upright RGB JPEG
 
 
@@ -75,7 +83,8 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
     What a file is its content says and not its name: one of
     `offsite.preprocessing.formats.photographs.PHOTOGRAPHS`, with one picture in it. One that ends
     too soon or is damaged is refused: a decoder that paints the missing part grey would let a model
-    be trained on it, and answer.
+    be trained on it, and answer. It is read once: what is checked, hashed and decoded are the same
+    bytes (of DICOM pydicom reads the file).
 
     Raises
     ------
@@ -88,26 +97,48 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
         raise InputError(
             "no such photograph", file=file, remedy="Check the path", code="missing_file"
         )
+    return photograph_of(file, photograph_bytes(file), px)
+
+
+def photograph_bytes(file: Path) -> bytes:
+    """Return what a picture file holds, of which no more is known than that it is not too much.
+
+    Raises
+    ------
+    InputError
+        See `read_photograph`.
+    """
     try:
-        kind, size = kind_of(file), file.stat().st_size
+        content = plain_bytes(file, MAX_BYTES)
     except OSError as error:
         raise damaged(file, "not a plain file") from error
-    if size > MAX_BYTES:
+    if content is None:
         raise too_large(file, f"more than {MAX_BYTES >> 20} MiB")
-    if not size:
+    if not content:
         raise damaged(file, "the file is empty")
+    return content
+
+
+def photograph_of(file: Path, content: bytes, px: int) -> Photograph:
+    """Decode what `photograph_bytes` returned; see `read_photograph`."""
+    kind = kind_of_bytes(content)
     if kind not in PHOTOGRAPHS:
         raise not_an_image(file)
     if kind == "dicom":
         return Photograph.of(dicom_pixels(file), px)
     if kind == "tiff" and _is_slide(file):
         raise wrong_kind(file, A_SLIDE)
-    header = _checked_header(file)
-    content = file.read_bytes()
+    header = _checked_header(file, content)
+    with room_for(header.width * header.height):
+        decoded = _decoded(file, content, header, px)
+    return replace(decoded, sha256=sha256(content).hexdigest())
+
+
+def _decoded(file: Path, content: bytes, header: _Header, px: int) -> Photograph:
     try:
         if header.plain_jpeg:
             return _from_jpeg(content, header, px)
-        if kind == "jpeg":
+        if header.jpeg:
             _check_whole_jpeg(content)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except (ValueError, cv2.error) as error:
@@ -136,24 +167,36 @@ def _from_jpeg(content: bytes, header: _Header, px: int) -> Photograph:
     return Photograph(np.asarray(pixels), header.width, header.height)
 
 
-def _checked_header(file: Path) -> _Header:
+def _checked_header(file: Path, content: bytes) -> _Header:
     """Refuse by the header alone what would fill the memory; then what does not come to its end."""
     try:
-        with Image.open(file) as image:
+        with Image.open(BytesIO(content)) as image:
             check_size(file, *image.size)
-            if image.format not in _ONE_PICTURE and getattr(image, "n_frames", 1) > 1:
+            if image.format not in _ONE_PICTURE and _has_a_second(content):
                 raise unsupported(file, "several pictures in one file")
             upright = image.getexif().get(_ORIENTATION, 1) == 1
             plain_jpeg = image.format == "JPEG" and image.mode == "RGB" and upright
             if image.format not in _ONE_PICTURE:  # of a JPEG the reader sees to all of it
-                image.load()
-            return _Header(*image.size, plain_jpeg)
+                with room_for(image.width * image.height):
+                    image.load()
+            jpeg = kind_of_bytes(content) == "jpeg"
+            return _Header(*image.size, jpeg, plain_jpeg)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise too_large(file, "far more pixels than a photograph has") from error
     except Exception as error:  # whatever a damaged file makes the library stumble over
         raise damaged(file, _CUT_SHORT) from error
+
+
+def _has_a_second(content: bytes) -> bool:
+    """Whether a file holds more than one picture; they are not counted, which may take minutes."""
+    with Image.open(BytesIO(content)) as image:
+        try:
+            image.seek(1)
+        except EOFError:
+            return False
+        return True
 
 
 def _is_slide(file: Path) -> bool:

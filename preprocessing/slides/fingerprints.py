@@ -3,6 +3,7 @@
 import glob
 from pathlib import Path
 
+from offsite.errors import InputError
 from offsite.files import digest_of, fingerprint
 
 
@@ -16,6 +17,16 @@ def slide_fingerprint(path: str | Path) -> str:
     except OSError:
         return ""
     return parts[0] if len(parts) == 1 else digest_of(parts)
+
+
+def changed_while_read(path: str | Path) -> InputError:
+    """Return the refusal of a slide of which not all was read in the same state."""
+    return InputError(
+        "the slide changed while it was read",
+        file=path,
+        remedy="Wait until it is copied, and run again",
+        code="changed_while_read",
+    )
 
 
 def companions(file: Path) -> list[Path]:

@@ -1,13 +1,16 @@
 """A whole slide at a coarse scale, read in blocks so that memory stays bounded."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from offsite.children import clock
 from offsite.preprocessing.slides.geometry import choose_level
-from offsite.preprocessing.slides.opening import Slide
+from offsite.preprocessing.slides.opening import Slide, open_slide
 from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.views import VIEW_PX, shrunk
 
 _BLOCK_PX = 2048
 
@@ -55,6 +58,7 @@ def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
     block = max(_BLOCK_PX // factor, 1)
     for top in range(0, rows, block):
         for left in range(0, columns, block):
+            clock.tick()
             part = np.s_[top : min(top + block, rows), left : min(left + block, columns)]
             shape = pixels[part].shape[:2]
             try:
@@ -71,6 +75,17 @@ def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
                 valid[part] = share > 127
     step = factor * slide.level_downsamples[level]
     return Overview(pixels, valid, damaged, step, slide.mpp * step)
+
+
+def slide_view(path: Path, mpp: float | None = None) -> np.ndarray:
+    """Return the whole slide as a picture (H x W x 3, uint8).
+
+    ``mpp`` is um per px, instead of what the file says.
+    """
+    with open_slide(path, mpp=mpp) as slide:
+        coarse = slide.mpp * max(slide.dimensions) / VIEW_PX
+        overview = read_overview(slide, mpp=coarse, max_px=VIEW_PX * VIEW_PX)
+        return shrunk(overview.pixels)
 
 
 def area_reduced(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

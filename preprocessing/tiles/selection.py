@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from offsite.children import clock
 from offsite.errors import InputError
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
@@ -96,6 +97,7 @@ def _read_all(
     measures = {name: np.full(len(x), np.nan) for name in names}
     side = max(round(geometry.tile_px * geometry.actual_mpp / settings.mpp), 4)
     for start in range(0, len(x), _BATCH):
+        clock.tick()
         good, small = [], []
         for row in range(start, min(start + _BATCH, len(x))):
             left, top = geometry.to_level(int(x[row])), geometry.to_level(int(y[row]))

@@ -9,20 +9,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from offsite.children.ended import ChildEnded
+from offsite.children.pool import HERE, Place
 from offsite.errors import InputError
-from offsite.files import temporary_prefix
+from offsite.files import state_of, temporary_prefix
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.preprocessing.slides.compression import read_compression
-from offsite.preprocessing.slides.fingerprints import slide_fingerprint
-from offsite.preprocessing.slides.geometry import TileGeometry, lay_tiles
+from offsite.preprocessing.slides.fingerprints import (
+    changed_while_read,
+    companions,
+    slide_fingerprint,
+)
+from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
-from offsite.preprocessing.slides.scanned_on import scanned_on
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard
+from offsite.preprocessing.tiles.facts import check_resolution, facts_of, outcome
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
 from offsite.preprocessing.tiles.selection import SlideMasks, find_masks, select_tiles
 from offsite.preprocessing.tiles.table import (
-    KEPT,
     STATUSES,
     SlideRecord,
     SlideTiles,
@@ -57,6 +61,8 @@ def tile_slide(
     mpp : float, optional
         um per px, instead of what the file says.
     """
+    files = [Path(image), *companions(Path(image))]
+    state = state_of(files)
     mark = slide_fingerprint(image)
     digest = settings.digest()
     old = load_record(out, slide)
@@ -89,6 +95,8 @@ def tile_slide(
             check_own(picture)
         with open_slide(image, mpp=mpp, reader=settings.reader, colour=settings.colour) as opened:
             tiles, masks = tiles_of(opened, base, settings)
+        if state_of(files) != state:
+            raise changed_while_read(image)
     except InputError as error:
         why = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
     except Exception as error:  # a fault of ours must not end a night's batch
@@ -102,6 +110,37 @@ def tile_slide(
     return save_tiles(out, SlideTiles(_empty_table(), record))
 
 
+def _tile_at(
+    place: Place,
+    image: Path,
+    slide: str,
+    out: str | Path,
+    settings: TileSettings,
+    mpp: float | None,
+) -> SlideRecord:
+    """Tile one slide; of one that ended its child, the record says so, and it is tried again."""
+    try:
+        return place.call(tile_slide, image, slide, out, settings, mpp)
+    except ChildEnded as error:
+        why = {"code": error.code, "message": error.message}
+    _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
+    record = SlideRecord(
+        slide=slide,
+        image=image.name,
+        status="failed",
+        fingerprint=slide_fingerprint(image),
+        settings_digest=settings.digest(),
+        mpp_override=mpp,
+        colour=settings.colour,
+        **why,
+    )
+    try:
+        return save_tiles(out, SlideTiles(_empty_table(), record))
+    except InputError as error:
+        refused = {"code": error.code, "message": f"{error.problem}. {error.remedy}"}
+        return record.model_copy(update=refused)
+
+
 def tile_cohort(
     cohort: Cohort,
     out: str | Path,
@@ -110,13 +149,17 @@ def tile_cohort(
     workers: int = 1,
     part: tuple[int, int] = (1, 1),
     progress: Progress | None = None,
+    place: Place = HERE,
 ) -> pd.DataFrame:
     """Tile every slide of a cohort; a row per slide, failed ones included.
 
     Parameters
     ----------
     workers : int
-        Slides at a time (threads: decoding frees the interpreter).
+        Slides at a time.
+    place : Place
+        Where slides are opened: children end with a slide that crashes or never ends, and the
+        others go on.
     part : (int, int)
         Which part of how many, from 1: slides ``part[0] - 1, part[0] - 1 + part[1], ...``.
     progress : callable, optional
@@ -142,7 +185,8 @@ def tile_cohort(
     records: dict[str, SlideRecord] = {}
     with ThreadPoolExecutor(workers) as pool:
         futures = [
-            pool.submit(tile_slide, image, name, out, settings, mpp) for image, name, mpp in jobs
+            pool.submit(_tile_at, place, image, name, out, settings, mpp)
+            for image, name, mpp in jobs
         ]
         for future in as_completed(futures):
             record = future.result()
@@ -184,7 +228,7 @@ def tiles_of(
     InputError
         Code ``resolution_too_low`` or ``unreadable_slide``.
     """
-    _check_resolution(slide, settings)
+    check_resolution(slide, settings)
     geometry = lay_tiles(
         slide.dimensions,
         slide.level_downsamples,
@@ -202,91 +246,14 @@ def tiles_of(
         "white": tuple(masks.white.tolist()),
     }
     record = base.model_copy(
-        update=_facts(slide, geometry) | measured | _outcome(counts, len(table), geometry, settings)
+        update=facts_of(slide, geometry)
+        | measured
+        | outcome(counts, len(table), geometry, settings)
     )
     pooled = pool_pixels(slide, SlideTiles(table, record))
     stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}
     digest = {"tiles_digest": tiles_digest(table, record)}
     return SlideTiles(table, record.model_copy(update=stain | digest)), masks
-
-
-def _outcome(
-    counts: dict[str, int], candidates: int, geometry: TileGeometry, settings: TileSettings
-) -> dict[str, str]:
-    """Status, code and message of the slide."""
-    if counts["unreadable"] > settings.max_unreadable * candidates:
-        return {
-            "status": "failed",
-            "code": "too_many_unreadable_tiles",
-            "message": f"{counts['unreadable']} of {candidates} tiles cannot be decoded."
-            " Fetch the file again from the archive or the scanner",
-        }
-    if not geometry.columns or not geometry.rows:
-        return {
-            "status": "no_tissue",
-            "code": "smaller_than_a_tile",
-            "message": "The slide is smaller than one tile",
-        }
-    if not candidates:
-        return {
-            "status": "no_tissue",
-            "code": "no_tissue",
-            "message": "No tile holds enough tissue; look at the thumbnail",
-        }
-    if not counts[KEPT]:
-        return {
-            "status": "no_tissue",
-            "code": "no_fit_tile",
-            "message": f"None of {candidates} tiles with tissue is fit; the counts say why",
-        }
-    return {"status": "done", "code": "", "message": ""}
-
-
-def _check_resolution(slide: Slide, settings: TileSettings) -> None:
-    if slide.mpp > settings.mpp * settings.max_upsampling:
-        raise InputError(
-            f"the slide has {slide.mpp:.4g} um per px, too coarse for tiles of {settings.mpp:g}",
-            remedy="Tile at a coarser scale, or leave the slide out",
-            code="resolution_too_low",
-            file=slide.path,
-        )
-
-
-def _facts(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
-    keys = (
-        "aperio.ScanScope ID",
-        "hamamatsu.Product",
-        "leica.device-model",
-        "dicom.ManufacturerModelName",
-    )
-    compression = read_compression(slide.path, slide.dimensions)
-    return {
-        "levels": len(slide.level_dimensions),
-        "compression": compression.name,
-        "jpeg_quality": compression.quality,
-        "subsampling": compression.subsampling,
-        "native_tile": compression.native_tile,
-        "width": slide.dimensions[0],
-        "height": slide.dimensions[1],
-        "vendor": slide.vendor,
-        "scanner": next((slide.properties[key] for key in keys if key in slide.properties), ""),
-        "acquired": scanned_on(slide.properties),
-        "mpp": slide.mpp,
-        "mpp_source": slide.mpp_source,
-        "magnification": slide.properties.get("openslide.objective-power", ""),
-        "reader": slide.reader,
-        "reader_reason": slide.reader_reason,
-        "icc_profile": slide.icc_profile_bytes() > 0,
-        "bounds_offset": slide.bounds_offset,
-        "requested_mpp": geometry.requested_mpp,
-        "actual_mpp": geometry.actual_mpp,
-        "tile_px": geometry.tile_px,
-        "size": geometry.size,
-        "stride": geometry.stride,
-        "level": geometry.level,
-        "read_px": geometry.read_px,
-        "downsample": geometry.downsample,
-    }
 
 
 def _empty_table() -> pd.DataFrame:

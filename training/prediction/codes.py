@@ -61,6 +61,8 @@ class Code(StrEnum):
     MPP_MISSING = "mpp_missing"
     MPP_IMPLAUSIBLE = "mpp_implausible"
     OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
     OUTPUT_FAILED = "output_failed"
     INTERNAL_ERROR = "internal_error"
     # pending
@@ -92,7 +94,9 @@ MEANING: dict[Code, str] = {
     Code.TOO_LARGE: "More pixels than an image of this kind can have.",
     Code.MPP_MISSING: "The slide does not say its scale.",
     Code.MPP_IMPLAUSIBLE: "The scale of the slide cannot be right.",
-    Code.OUT_OF_MEMORY: "It does not fit into memory, not even alone.",
+    Code.OUT_OF_MEMORY: "It takes more memory than it may (`--case-gib`), or than there is.",
+    Code.TIMED_OUT: "It was not read in the time that it may take (`--case-seconds`).",
+    Code.CRASHED: "A library crashed on it; case.json has what it said last.",
     Code.OUTPUT_FAILED: "Its result could not be written.",
     Code.INTERNAL_ERROR: "offsite failed on it; case.json says where.",
     Code.NOT_REACHED: "The run was stopped before this case.",

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from offsite.children.pool import Place
 from offsite.errors import InputError
 from offsite.training.prediction.codes import Code
 from offsite.training.prediction.items import Item
@@ -54,7 +55,12 @@ class Prepared:
     payload : object
         What ``infer`` takes; held for a bounded number of inputs at a time.
     view : numpy.ndarray or None
-        H x W x 3, uint8: the picture a person is shown, of `pictures.shrunk`.
+        H x W x 3, uint8: the picture a person is shown, of `offsite.preprocessing.views.shrunk`.
+    pictures : dict of str to bytes
+        In place of a view: its pictures, of `offsite.preprocessing.views.pictures_of`.
+    content : str
+        SHA-256 of the very bytes that were decoded, where they were held in memory; else "", and
+        whether the files changed meanwhile is looked at.
     quality : Quality
     facts : dict
         JSON-able facts for the record of the case.
@@ -64,6 +70,8 @@ class Prepared:
 
     payload: Any
     view: np.ndarray | None = None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    content: str = ""
     quality: Quality = field(default_factory=lambda: Quality(assessed=False))
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -128,6 +136,17 @@ class Predictor(Protocol):
         """Return the settings that the results depend on (JSON-able), for the resume key."""
 
 
+@runtime_checkable
+class OpensElsewhere(Protocol):
+    """A predictor that opens and decodes files where it is told, by what a child can be sent.
+
+    Another's ``prepare`` runs in this process: a file that crashes its library ends the run.
+    """
+
+    def open_at(self, place: Place) -> None:
+        """Open files there from now on."""
+
+
 class Rejected(Exception):
     """An input without an answer: its code and one sentence without names in it."""
 
@@ -136,3 +155,6 @@ class Rejected(Exception):
         self.code = code
         self.message = message
         self.view = view
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message, self.view)

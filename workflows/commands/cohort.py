@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
+    from offsite.children.pool import Place
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort
 
@@ -52,6 +53,8 @@ def check(
 
     Example: offsite cohort check cohort.csv --strict clean.csv
     """
+    from offsite.children.pool import Children
+    from offsite.cores import usable_cores
     from offsite.preprocessing.cohort.audit import audit_cohort
     from offsite.preprocessing.cohort.table import load_cohort
     from offsite.workflows.console.messages import stage
@@ -60,14 +63,16 @@ def check(
         raise typer.BadParameter("--strict names the table itself: write the clean one beside it")
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
-    with stage("audit", len(cohort.table)) as advance:
+    with stage("audit", len(cohort.table)) as advance, Children(usable_cores()) as children:
         audit = audit_cohort(
             cohort,
             pictures=images,
             near=pictures,
-            slides=_are_slides(cohort),
+            slides=_are_slides(cohort, children),
             decode=_pixels,
+            workers=usable_cores(),
             progress=advance,
+            place=children,
         )
     _show_findings(audit, cohort)
     if strict is not None:
@@ -146,11 +151,15 @@ def _names(classes: str) -> list[str] | None:
     return [name.strip() for name in classes.split(",") if name.strip()] or None
 
 
-def _are_slides(cohort: "Cohort") -> bool:
+def _are_slides(cohort: "Cohort", place: "Place") -> bool:
     """Whether the images are slides, which are compared by their bytes alone."""
+    from offsite.children.ended import ChildEnded
     from offsite.preprocessing.slides.opening import are_slides
 
-    return are_slides(cohort.image_paths())
+    try:
+        return place.call(are_slides, cohort.image_paths())
+    except ChildEnded:  # a slide that crashes its reader is one
+        return True
 
 
 def _pixels(path: Path) -> "np.ndarray | None":

@@ -46,6 +46,21 @@ Model = Annotated[
     str,
     typer.Option("--model", "-m", help="Folder of a package, or models:/name@champion."),
 ]
+CaseSeconds = Annotated[
+    float,
+    typer.Option(
+        "--case-seconds",
+        min=0.1,
+        max=86_400,
+        help="An image that is not read in this time is left.",
+    ),
+]
+CaseGib = Annotated[
+    float,
+    typer.Option(
+        "--case-gib", min=0.05, max=1024, help="Nor one that takes more memory to read, GiB."
+    ),
+]
 RequireSignature = Annotated[
     bool,
     typer.Option("--require-signature", help="Refuse a model that no trusted key signed."),

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from offsite.workflows.commands import completion
-from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
+from offsite.workflows.commands.options import (
+    CaseGib,
+    CaseSeconds,
+    Device,
+    Keys,
+    Model,
+    RequireSignature,
+    TrackingUri,
+)
 
 
 def predict(
@@ -42,6 +50,11 @@ def predict(
         bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")
     ] = False,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Do every case again.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do again what failed before, and nothing else.")
+    ] = False,
+    case_seconds: CaseSeconds = 120.0,
+    case_gib: CaseGib = 4.0,
     json_log: Annotated[
         bool, typer.Option("--json-log", help="Log JSON lines, for machines.")
     ] = False,
@@ -56,6 +69,7 @@ def predict(
 
     Example: offsite predict inbox -m models:/grader@champion -o results --site east
     """
+    from offsite.children.limits import Limits
     from offsite.workflows.commands.options import cores, refusing, trusted_keys
     from offsite.workflows.console.messages import data, say
     from offsite.workflows.predict import running
@@ -67,6 +81,8 @@ def predict(
         part=part,
         fail_fast=fail_fast,
         resume=not no_resume,
+        retry_failed=retry_failed,
+        limits=Limits(case_seconds=case_seconds, case_gib=case_gib),
         json_log=json_log,
     )
     keys = trusted_keys(require_signature, key)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
+from offsite.children.limits import Limits
 from offsite.errors import InputError
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
@@ -86,6 +87,7 @@ class JobConfiguration(JobPart):
     output: str = Field(
         "output", description="Folder of results, relative to the configuration's folder"
     )
+    reading: Limits = Field(Limits(), description="What reading one image may take")
     splits: SplitSettings = Field(SplitSettings(), description="Division of the patients")
     decision: DecisionSettings = Field(DecisionSettings(), description="What a finding means")
     evaluation: ReportSettings = Field(

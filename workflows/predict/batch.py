@@ -1,15 +1,14 @@
 """One run from inputs to a folder that can be opened: the engine with everything around it."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from offsite.children.limits import Limits
 from offsite.errors import InputError
 from offsite.files import BOOKKEEPING
 from offsite.locks import writing
@@ -23,6 +22,7 @@ from offsite.workflows.predict.engine import Engine, EngineOptions
 from offsite.workflows.predict.inputs.listing import Inputs, part_of
 from offsite.workflows.predict.monitor import monitor_for
 from offsite.workflows.predict.output.case_files import CaseFiles
+from offsite.workflows.predict.output.journal import Journal
 from offsite.workflows.predict.output.run_record import (
     RunRecord,
     check_unchanged,
@@ -39,6 +39,7 @@ from offsite.workflows.predict.output.tables import (
     write_tables,
 )
 from offsite.workflows.predict.pages.writing import PageModel, write_cases, write_worklist
+from offsite.workflows.predict.stopping import opened_elsewhere, stoppable
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 3, 130
 _REFRESH_SECONDS = 60.0
@@ -53,18 +54,22 @@ class BatchOptions:
     output : Path
         Folder of the results.
     workers : int
-        Threads that read and prepare.
+        Inputs that are read and prepared at a time.
+    limits : Limits
+        What reading an input may take.
     part : str
         ``i/n``: only this share, into ``parts/<i>-of-<n>``; a run without it gathers all.
-    fail_fast, resume, json_log : bool
-        Stop at the first error; reuse what still holds; log as JSON lines.
+    fail_fast, resume, retry_failed, json_log : bool
+        Stop at the first error; reuse what still holds; but try again what failed; log as JSON lines.
     """
 
     output: Path
     workers: int = 2
+    limits: Limits = field(default_factory=Limits)
     part: str = ""
     fail_fast: bool = False
     resume: bool = True
+    retry_failed: bool = False
     json_log: bool = False
 
 
@@ -93,16 +98,17 @@ def run_batch(
     items = part_of(inputs.items, options.part) if options.part else inputs.items
     check_output(options.output)
     folder = tables_folder(options)
-    with writing(options.output, part=options.part):
+    with writing(options.output, part=options.part), stoppable(), ExitStack() as stack:
         check_unchanged(folder)
         publication = _Publication(
             package, predictor, items, folder, options, inputs.left_out_text()
         )
         record = RunRecord(folder, _facts(package, predictor, inputs, items, options, device))
-        engine = publication.engine(predictor)
+        children = stack.enter_context(opened_elsewhere(predictor, options.workers, options.limits))
+        engine = publication.engine(predictor, children)
         status, fault = "done", None
         try:
-            with publication.monitor, _stoppable():
+            with publication.monitor:
                 engine.run(items)
         except KeyboardInterrupt:
             status = "interrupted"
@@ -184,18 +190,23 @@ class _Publication:
         self._package, self._items, self._folder, self._options = package, items, folder, options
         self._next = time.monotonic() + _REFRESH_SECONDS
         settings = settings_of(package, predictor)
-        self._files = CaseFiles(options.output, settings)
+        self._files = CaseFiles(
+            options.output, settings, options.limits, retry_failed=options.retry_failed
+        )
         self.monitor = monitor_for(len(items), json_log=options.json_log)
 
-    def engine(self, predictor: Predictor) -> Engine:
+    def engine(self, predictor: Predictor, stop: Callable[[], None]) -> Engine:
         options = self._options
         how = EngineOptions(
             workers=options.workers,
             fail_fast=options.fail_fast,
             resume=options.resume,
+            retry_failed=options.retry_failed,
             refresh=self._refresh,
+            stop=stop,
         )
-        return Engine(predictor, Judge(self._package), self._files, self.monitor, how)
+        journal = Journal(options.output)
+        return Engine(predictor, Judge(self._package), self._files, journal, self.monitor, how)
 
     def write(self, finished: str) -> dict[str, dict[str, int]]:
         """Write tables and pages from the cases as they stand."""
@@ -254,6 +265,7 @@ def _facts(
         },
         "device": device,
         "workers": options.workers,
+        "limits": options.limits.model_dump(),
         "part": options.part,
         "settings": predictor.describe(),
         "inputs": len(items),
@@ -261,21 +273,3 @@ def _facts(
         "files_ignored": inputs.ignored,
         "left_out": inputs.left_out_text(),
     }
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Make a polite kill (SIGTERM, as schedulers send it) the same as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,10 +1,10 @@
-"""The pipeline: inputs are read and prepared in threads, inferred in batches, written in a thread.
+"""The pipeline: inputs are read and prepared, inferred in batches, and written in a thread.
 
-A device infers one batch after the other while threads prepare the next. Without one, the threads
-that prepare infer as well, a batch each: there is nothing that could stand idle beside them.
-Never more than a fixed number of inputs is in flight, so memory does not grow with their number.
-Inputs are taken in order, so that two runs see the same batches. A fault of one input is that
-input's row, and the rest goes on.
+Files are opened where the predictor is told to (`offsite.children`), each on behalf of a thread. A
+device infers one batch after the other meanwhile; without one, threads infer a batch each. Never
+more than a fixed number of inputs is in flight, so memory does not grow with their number. Inputs
+are taken in order and go on as they are ready: a slow one keeps no other waiting. A fault of one
+input is that input's row, and the rest goes on.
 """
 
 import errno
@@ -20,6 +20,7 @@ from typing import Any
 
 from offsite.cores import shared_cores
 from offsite.errors import InputError
+from offsite.files import is_sampled, state_of
 from offsite.training.prediction.codes import Code, Status
 from offsite.training.prediction.contents import content_of, sha256_of
 from offsite.training.prediction.contract import Predictor
@@ -27,12 +28,12 @@ from offsite.training.prediction.items import Item
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.monitor import Monitor
 from offsite.workflows.predict.output.case_files import CaseFiles
+from offsite.workflows.predict.output.journal import DEATHS, Journal
 from offsite.workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
+from offsite.workflows.predict.writer import Writer
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
 LONGEST_BATCH = 64
-# Cases that may wait to be written: a disk that pauses for a moment stops nobody.
-_WAITING = 64
 # A full or read-only disk is not one case's fault.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -41,14 +42,17 @@ _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class EngineOptions:
     """How a batch is carried out; nothing here changes a result.
 
-    ``workers`` threads prepare; ``ahead`` batches may be prepared and not yet inferred.
+    ``workers`` inputs are prepared at a time; ``ahead`` batches may be prepared and not yet inferred.
+    ``retry_failed``: also try inputs with which runs ended.
     """
 
     workers: int = 2
     ahead: int = 2
     fail_fast: bool = False
     resume: bool = True
+    retry_failed: bool = False
     refresh: Callable[[], None] = field(default=lambda: None)
+    stop: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass
@@ -78,12 +82,14 @@ class Engine:
         predictor: Predictor,
         judge: Judge,
         files: CaseFiles,
+        journal: Journal,
         monitor: Monitor,
         options: EngineOptions,
     ) -> None:
         self._predictor = predictor
         self._judge = judge
         self._files = files
+        self._journal = journal
         self._monitor = monitor
         self._options = options
         self._counting = threading.Lock()
@@ -96,51 +102,94 @@ class Engine:
 
     def _run(self, items: Sequence[Item], take_share: Callable[[], None]) -> Tally:
         start = time.monotonic()
-        writer = _Writer(self._write)
-        pool = ThreadPoolExecutor(
-            self._options.workers, thread_name_prefix="prepare", initializer=take_share
-        )
+        writer = Writer(self._write)
+        workers = self._options.workers
+        reading = ThreadPoolExecutor(workers, thread_name_prefix="read", initializer=take_share)
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="infer", initializer=take_share)
         try:
-            for batch in self._answered(pool, self._batches(self._prepared(pool, items))):
+            for batch in self._answered(pool, self._batches(self._prepared(reading, items))):
                 for passage in batch:
                     writer.put(passage)
                 if writer.stopped or (self._options.fail_fast and any(p.failed for p in batch)):
+                    self._options.stop()
                     break
                 self._options.refresh()
+        except BaseException:
+            self._options.stop()  # nobody waits for what is being read
+            raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for threads in (reading, pool):
+                threads.shutdown(wait=True, cancel_futures=True)
             writer.close()
+            self._journal.close()
             self.tally.wall_seconds = time.monotonic() - start
         writer.raise_fault()
         return self.tally
 
     def _prepared(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[Passage]:
+        """The inputs as they are ready; those with which a run ended come last, one at a time."""
+        if self._options.retry_failed:
+            for item in items:
+                self._journal.forget(item)
+        suspects = {item.number for item in items if self._journal.deaths(item)}
         window = self._options.workers + self._options.ahead * self._predictor.batch_size
-        pending: deque[Future[Passage]] = deque()
-        upcoming = iter(items)
+        others = [item for item in items if item.number not in suspects]
+        yield from self._as_ready(pool, others, window)
+        yield from self._as_ready(pool, [i for i in items if i.number in suspects], 1)
+
+    def _as_ready(
+        self, pool: ThreadPoolExecutor, items: Sequence[Item], window: int
+    ) -> Iterator[Passage]:
+        ready: queue.SimpleQueue[Future[Passage]] = queue.SimpleQueue()
+        upcoming, pending = iter(items), 0
         while True:
-            while len(pending) < window and (item := next(upcoming, None)) is not None:
-                pending.append(pool.submit(self._prepare, item))
+            while pending < window and (item := next(upcoming, None)) is not None:
+                pool.submit(self._prepare, item).add_done_callback(ready.put)
+                pending += 1
             if not pending:
                 return
-            yield pending.popleft().result()
+            passage = ready.get().result()
+            pending -= 1
+            yield passage
 
     def _prepare(self, item: Item) -> Passage:
         passage, start = Passage(item), time.monotonic()
+        files = [item.path, *item.parts, *(other.path for other in item.siblings)]
         with passage.blamed():
             check_file(item)
-            passage.content = content_of(item)
-            passage.key = self._files.key(item, passage.content)
-            if self._options.resume:
+            before = state_of(files)
+            if self._options.resume and self._files.has_record(item):
+                self._identify(passage)
                 passage.stored = self._files.current(item, passage.key)
         if passage.stored is None and passage.fault is None:
-            passage.read(self._predictor)
+            self._read(passage)
             with passage.blamed():
+                self._identify(passage)
+                digest = passage.prepared.content if passage.prepared else ""
+                if not digest and state_of(files) != before:
+                    raise OSError(errno.ESTALE, "the file changed while it was read")
                 # One that is refused is not read to its end for the sake of its digest.
                 answered = passage.prepared is not None
-                passage.content = sha256_of(item, passage.content, read=answered)
+                passage.content = digest or sha256_of(item, passage.content, read=answered)
         passage.seconds = time.monotonic() - start
         return passage
+
+    def _read(self, passage: Passage) -> None:
+        if self._journal.deaths(passage.item) >= DEATHS:
+            text = f"{DEATHS} runs were killed while it was read; --retry-failed tries again"
+            passage.fault = Code.CRASHED, text
+            return
+        self._journal.begin(passage.item)
+        passage.read(self._predictor)
+
+    def _identify(self, passage: Passage) -> None:
+        """Say what the input is: of bytes that were decoded, these; else the files."""
+        item, decoded = passage.item, passage.prepared.content if passage.prepared else ""
+        if decoded and not is_sampled(item.path):
+            passage.content = decoded
+        elif not passage.content:
+            passage.content = content_of(item)
+        passage.key = self._files.key(item, passage.content)
 
     def _batches(self, stream: Iterator[Passage]) -> Iterator[list[Passage]]:
         """Batches of what must be inferred; what needs no inference goes along with them."""
@@ -223,6 +272,7 @@ class Engine:
         self.tally.finished += 1
         self.tally.resumed += resumed
         self.tally.errors += record["status"] == Status.ERROR
+        self._journal.end(passage.item)
         self._monitor.finished(passage.item.number, record, resumed)
 
     def _written(self, passage: Passage) -> dict[str, Any]:
@@ -238,37 +288,3 @@ class Engine:
             passage.answer, passage.fault = None, (Code.OUTPUT_FAILED, why)
             passage.detail = traceback.format_exc()
             return self._files.write(passage.item, passage.record(self._judge), {}, None)
-
-
-class _Writer:
-    """One thread that writes; a disk that stays slow holds the pipeline back."""
-
-    def __init__(self, write: Callable[[Passage], None]) -> None:
-        self._write = write
-        self._queue: queue.Queue[Passage | None] = queue.Queue(maxsize=_WAITING)
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="write")
-        self._thread.start()
-
-    @property
-    def stopped(self) -> bool:
-        return self._fault is not None
-
-    def put(self, passage: Passage) -> None:
-        self._queue.put(passage)
-
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def raise_fault(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-
-    def _work(self) -> None:
-        while (passage := self._queue.get()) is not None:
-            if self._fault is None:
-                try:
-                    self._write(passage)
-                except BaseException as error:
-                    self._fault = error

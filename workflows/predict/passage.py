@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from offsite.children.ended import ChildEnded
+from offsite.children.limits import Limits
 from offsite.errors import InputError
+from offsite.preprocessing.views import pictures_of
 from offsite.training.prediction.codes import Code, Decision, Status, status_of
 from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared, Rejected
 from offsite.training.prediction.items import Item
 from offsite.workflows.predict.answers.judgement import Judge
-from offsite.workflows.predict.output.case_files import pictures_of
 
 # What a share that is away for a moment says of a file that is whole.
 _STORAGE_FAULTS = frozenset(
@@ -43,7 +45,8 @@ class Passage:
     """One input on its way through the pipeline.
 
     ``stored`` is the record of an earlier run that still holds; ``fault`` is why there is no
-    answer; ``pictures`` are shown of it; ``detail`` is a traceback, for the record of the case alone.
+    answer, ``limits`` those that it was ended by; ``pictures`` are shown of it; ``detail`` is a
+    traceback, for the record of the case alone.
     """
 
     item: Item
@@ -53,6 +56,7 @@ class Passage:
     answer: ModelAnswer | None = None
     stored: dict[str, Any] | None = None
     fault: tuple[Code, str] | None = None
+    limits: Limits | None = None
     pictures: dict[str, bytes] = field(default_factory=dict)
     detail: str = ""
     seconds: float = 0.0
@@ -88,7 +92,8 @@ class Passage:
             prepared = predictor.prepare(self.item)
             if shown:
                 self._show(prepared.view)
-            self.prepared = replace(prepared, view=None)
+                self.pictures = self.pictures or dict(prepared.pictures)
+            self.prepared = replace(prepared, view=None, pictures={})
             quality = prepared.quality
             if not quality.gradable:
                 self.fault = Code.UNGRADABLE, "; ".join(quality.reasons) or "poor quality"
@@ -100,7 +105,10 @@ class Passage:
 
     def blame(self, error: Exception) -> None:
         """Make an error the reason why there is no answer."""
-        if is_out_of_memory(error):
+        if isinstance(error, ChildEnded):
+            self.fault, self.detail = (Code(error.code), error.message), error.detail
+            self.limits = error.limits
+        elif is_out_of_memory(error):
             self.fault = Code.OUT_OF_MEMORY, "it does not fit into memory, not even alone"
         elif isinstance(error, InputError):
             self.fault = Code.UNREADABLE, error.problem
@@ -153,6 +161,8 @@ class Passage:
             record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
         if self.detail:
             record["detail"] = self.detail
+        if self.limits is not None:
+            record["limits"] = self.limits.model_dump()
         facts = record.get("facts", {})
         dated = facts.get("acquired") or item.date
         record["facts"] = {

@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
+from offsite.children.child import ready_for_children
+from offsite.children.pool import Children
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import dicom_series
 from offsite.training.prediction.contents import content_of
@@ -161,8 +164,12 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
     """
     record = package.record
     of_patients = record.preprocessing.get("pooling", "slide") != "slide"
-    group = dicom_series if modality_reading(record.task).joins_series else None
-    inputs = find_inputs(names, site=site, leave_out=output, group=group)
+    if modality_reading(record.task).joins_series:
+        with Children(1) as children:  # a DICOM header can keep its reader for ever
+            group = partial(dicom_series, place=children)
+            inputs = find_inputs(names, site=site, leave_out=output, group=group)
+    else:
+        inputs = find_inputs(names, site=site, leave_out=output)
     if not inputs.items:
         raise InputError(
             "there is nothing to predict",
@@ -185,6 +192,7 @@ def predict(
 ) -> Outcome:
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
+    ready_for_children()  # they load libraries while this process loads its own
     with opened_model(model, tracking_uri, keys) as package:
         inputs = inputs_for(package, names, site, options.output)
         torch_device = device_named(device)
@@ -208,7 +216,10 @@ def plan(
         inputs = inputs_for(package, names, site, options.output)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
         predictor = predictor_for(package, device_named(device))
-        files = CaseFiles(options.output, settings_of(package, predictor))
+        settings = settings_of(package, predictor)
+        files = CaseFiles(
+            options.output, settings, options.limits, retry_failed=options.retry_failed
+        )
         counts = {"inputs": len(items), "done already": 0, "to do": 0, "unreadable": 0}
         for item in items:
             try:

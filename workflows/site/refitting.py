@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
+from offsite.children.pool import Place
 from offsite.errors import InputError
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.training.heads.refit import Refit, gain_bound, refit
-from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared
+from offsite.training.prediction.contract import (
+    ModelAnswer,
+    OpensElsewhere,
+    Predictor,
+    Prepared,
+)
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import sums_of_head
 from offsite.workflows.predict.answers.likeness import trunk_of
@@ -34,6 +40,11 @@ class WithEmbedding:
     def __init__(self, inner: Predictor) -> None:
         self._inner = inner
         self.batch_size, self.concurrent = inner.batch_size, inner.concurrent
+
+    def open_at(self, place: Place) -> None:
+        """Open files where the inner predictor is told to."""
+        if isinstance(self._inner, OpensElsewhere):
+            self._inner.open_at(place)
 
     def prepare(self, item: Any) -> Prepared:
         """Prepare as the inner predictor does."""

@@ -21,7 +21,7 @@ from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CameraProfile
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.preprocessing.tiles.tiling import tile_slide
-from offsite.retina.prediction.predictor import PhotographPredictor
+from offsite.retina.prediction.reading import PhotographReader
 from offsite.training.prediction.contract import Rejected
 from offsite.training.prediction.items import item_of
 from tests.workflows.dicom_files import write_dicom
@@ -104,10 +104,9 @@ def test_training_and_prediction_refuse_a_photograph_in_the_same_words(
     row = prepare_cohort(cohort, tmp_path / "out", FundusSettings(px=PX), workers=1).iloc[0]
     assert (row["status"], row["code"]) == ("failed", code)
     assert row["message"].startswith(f"{words}. ")
-    predictor = PhotographPredictor.__new__(PhotographPredictor)
-    predictor._settings = FundusSettings(px=PX)
+    read = PhotographReader(FundusSettings(px=PX))
     with pytest.raises(Rejected) as refused:
-        predictor.prepare(item_of(path))
+        read(item_of(path))
     assert refused.value.message == words
 
 

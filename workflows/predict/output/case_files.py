@@ -7,8 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from offsite.children.limits import Limits
 from offsite.files import (
     BOOKKEEPING,
     digest_of,
@@ -20,8 +19,7 @@ from offsite.files import (
     write_json,
 )
 from offsite.ownership import refuse_link, refuse_strangers, remove_named, remove_written
-from offsite.preprocessing.views import THUMB_PX, jpeg, shrunk
-from offsite.training.prediction.codes import PASSING
+from offsite.training.prediction.codes import PASSING, Code, Status
 from offsite.training.prediction.contents import contents_of_siblings
 from offsite.training.prediction.items import Item
 
@@ -47,10 +45,22 @@ class CaseFiles:
         Folder of the run.
     settings : dict
         JSON-able; everything but the input that the result depends on.
+    limits : Limits, optional
+        What reading an input may take now.
+    retry_failed : bool
+        Whether no record of a case that failed is worth keeping.
     """
 
-    def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        settings: Mapping[str, Any],
+        limits: Limits | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> None:
         self.root = output / "cases"
+        self._limits, self._retry_failed = limits or Limits(), retry_failed
         self._confirmed: dict[str, str] = {}
         self._settings = digest_of({"format": FORMAT, **settings})
 
@@ -71,10 +81,14 @@ class CaseFiles:
         key = self._confirmed.get(item.case)
         return None if key is None else self._read(item, key)
 
+    def has_record(self, item: Item) -> bool:
+        """Whether an earlier run wrote something of the case."""
+        return (self.folder(item) / RECORD).exists()
+
     def current(self, item: Item, key: str) -> dict[str, Any] | None:
         """Return the record if it is of this key, whole, and worth keeping."""
         record = self._read(item, key)
-        if record is None or record.get("code") in PASSING:
+        if record is None or self._worth_trying(record):
             return None
         folder = self.folder(item)
         if not all((folder / name).is_file() for name in record["files"].values()):
@@ -82,6 +96,16 @@ class CaseFiles:
         self._discard(item)
         self._confirmed[item.case] = key
         return record
+
+    def _worth_trying(self, record: Mapping[str, Any]) -> bool:
+        """Whether another run may come to another end with the same input."""
+        if self._retry_failed and record.get("status") == Status.ERROR:
+            return True
+        ended_by = record.get("limits")
+        if isinstance(ended_by, dict):  # it takes more than it was given: has it more now?
+            name = "case_seconds" if record.get("code") == Code.TIMED_OUT else "case_gib"
+            return bool(getattr(self._limits, name) > ended_by.get(name, 0))
+        return record.get("code") in PASSING
 
     def _read(self, item: Item, key: str) -> dict[str, Any] | None:
         record = self._record(item)
@@ -96,7 +120,7 @@ class CaseFiles:
     ) -> dict[str, Any]:
         """Write a case afresh; returns the record with the names of its files.
 
-        ``pictures`` are of `pictures_of`; ``save`` writes more and names it by kind.
+        ``pictures`` are of `offsite.preprocessing.views.pictures_of`; ``save`` writes more and names it by kind.
         """
         folder = self.folder(item)
         self._make_room(item)
@@ -194,8 +218,3 @@ def _is_damaged(file: Path) -> bool:
     except (OSError, RecursionError):
         pass
     return False
-
-
-def pictures_of(view: np.ndarray) -> dict[str, bytes]:
-    """Return the pictures of a case by kind, from its view (H x W x 3, uint8), as JPEG."""
-    return {"image": jpeg(view), "thumbnail": jpeg(shrunk(view, THUMB_PX), 80)}

@@ -1,0 +1,95 @@
+"""What the record of a slide's tiles says of the slide, and what became of it."""
+
+from offsite.errors import InputError
+from offsite.preprocessing.slides.compression import read_compression
+from offsite.preprocessing.slides.geometry import TileGeometry
+from offsite.preprocessing.slides.opening import Slide
+from offsite.preprocessing.slides.scanned_on import scanned_on
+from offsite.preprocessing.tiles.table import KEPT, TileSettings
+
+
+def outcome(
+    counts: dict[str, int], candidates: int, geometry: TileGeometry, settings: TileSettings
+) -> dict[str, str]:
+    """Return status, code and message of the slide."""
+    if counts["unreadable"] > settings.max_unreadable * candidates:
+        return {
+            "status": "failed",
+            "code": "too_many_unreadable_tiles",
+            "message": f"{counts['unreadable']} of {candidates} tiles cannot be decoded."
+            " Fetch the file again from the archive or the scanner",
+        }
+    if not geometry.columns or not geometry.rows:
+        return {
+            "status": "no_tissue",
+            "code": "smaller_than_a_tile",
+            "message": "The slide is smaller than one tile",
+        }
+    if not candidates:
+        return {
+            "status": "no_tissue",
+            "code": "no_tissue",
+            "message": "No tile holds enough tissue; look at the thumbnail",
+        }
+    if not counts[KEPT]:
+        return {
+            "status": "no_tissue",
+            "code": "no_fit_tile",
+            "message": f"None of {candidates} tiles with tissue is fit; the counts say why",
+        }
+    return {"status": "done", "code": "", "message": ""}
+
+
+def check_resolution(slide: Slide, settings: TileSettings) -> None:
+    """Refuse a slide that is too coarse for the tiles.
+
+    Raises
+    ------
+    InputError
+        Code ``resolution_too_low``.
+    """
+    if slide.mpp > settings.mpp * settings.max_upsampling:
+        raise InputError(
+            f"the slide has {slide.mpp:.4g} um per px, too coarse for tiles of {settings.mpp:g}",
+            remedy="Tile at a coarser scale, or leave the slide out",
+            code="resolution_too_low",
+            file=slide.path,
+        )
+
+
+def facts_of(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
+    """Return what the record says of the slide and of its grid of tiles."""
+    keys = (
+        "aperio.ScanScope ID",
+        "hamamatsu.Product",
+        "leica.device-model",
+        "dicom.ManufacturerModelName",
+    )
+    compression = read_compression(slide.path, slide.dimensions)
+    return {
+        "levels": len(slide.level_dimensions),
+        "compression": compression.name,
+        "jpeg_quality": compression.quality,
+        "subsampling": compression.subsampling,
+        "native_tile": compression.native_tile,
+        "width": slide.dimensions[0],
+        "height": slide.dimensions[1],
+        "vendor": slide.vendor,
+        "scanner": next((slide.properties[key] for key in keys if key in slide.properties), ""),
+        "acquired": scanned_on(slide.properties),
+        "mpp": slide.mpp,
+        "mpp_source": slide.mpp_source,
+        "magnification": slide.properties.get("openslide.objective-power", ""),
+        "reader": slide.reader,
+        "reader_reason": slide.reader_reason,
+        "icc_profile": slide.icc_profile_bytes() > 0,
+        "bounds_offset": slide.bounds_offset,
+        "requested_mpp": geometry.requested_mpp,
+        "actual_mpp": geometry.actual_mpp,
+        "tile_px": geometry.tile_px,
+        "size": geometry.size,
+        "stride": geometry.stride,
+        "level": geometry.level,
+        "read_px": geometry.read_px,
+        "downsample": geometry.downsample,
+    }
