@@ -76,6 +76,80 @@ def disk_is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error)
 
 
+# Not a fault of offsite: what to say, what to do, and the code. A name stands first for others.
+_FULL = (
+    "there is no room left on the disk",
+    "Free some and run again: what is done is kept",
+    "disk_full",
+)
+_DENIED = (
+    "you may not read or write this",
+    "Get the right to it, or name another place",
+    "permission_denied",
+)
+_READ_ONLY = ("the disk is read-only", "Name a place that can be written to", "read_only")
+_AWAY = (
+    "the disk or network does not answer",
+    "Run again when it does: what is done is kept",
+    "read_failed",
+)
+_MANY = ("too many files are open", "Use fewer --workers, or raise `ulimit -n`", "too_many_files")
+_LONG = (
+    "the file would be larger than is allowed here",
+    "Raise `ulimit -f`, or name another disk",
+    "disk_full",
+)
+_OF_SYSTEM = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _LONG,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _READ_ONLY,
+    errno.EIO: _AWAY,
+    errno.ESTALE: _AWAY,
+    errno.ETIMEDOUT: _AWAY,
+    errno.EHOSTDOWN: _AWAY,
+    errno.ENOTCONN: _AWAY,
+    errno.EREMOTEIO: _AWAY,
+    errno.EMFILE: _MANY,
+    errno.ENFILE: _MANY,
+}
+# Databases and libraries say it in words of their own.
+_IN_WORDS = {
+    "no space left on device": _FULL,
+    "database or disk is full": _FULL,
+    "disk quota exceeded": _FULL,
+    "readonly database": _READ_ONLY,
+    "unable to open database file": _DENIED,
+}
+
+
+def fault_of_system(error: BaseException) -> InputError | None:
+    """Return what to say of a disk, a right or a limit that is at fault; None for another error.
+
+    Looks at the error and at what caused it.
+
+    Examples
+    --------
+    >>> print(fault_of_system(OSError(errno.EROFS, 'Read-only file system', '/mnt/out')))
+    /mnt/out: the disk is read-only. Name a place that can be written to
+    """
+    link: BaseException | None = error
+    for _ in range(20):
+        if link is None:
+            return None
+        known = _OF_SYSTEM.get(link.errno or 0) if isinstance(link, OSError) else None
+        text = str(link).lower()
+        known = known or next((of for words, of in _IN_WORDS.items() if words in text), None)
+        if known is not None:
+            file = link.filename if isinstance(link, OSError) else None
+            problem, remedy, code = known
+            return InputError(problem, remedy=remedy, file=file, code=code)
+        link = link.__cause__ or link.__context__
+    return None
+
+
 class InputErrors(InputError):
     """Several faults found in one pass, so that a table is mended once and not fault by fault."""
 

@@ -7,10 +7,12 @@ Exit codes: 0 done; 1 internal error; 2 unusable input or settings; 3 done, but 
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 import typer
 
-from offsite.errors import InputError
+from offsite.errors import InputError, fault_of_system
 from offsite.workflows.commands import (
     cohort,
     demo,
@@ -78,13 +80,26 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; an unusable input is a sentence on standard error and exit code 2."""
+    """Run the command; an unusable input is a sentence on standard error and exit code 2.
+
+    So is a disk that is full or read-only, and what may not be read or written.
+    """
     _start_in_utf8()
     try:
         app()
     except InputError as error:
+        _end(error)
+    except Exception as error:
+        fault = fault_of_system(error)
+        if fault is None:
+            raise
+        _end(fault)
+
+
+def _end(error: InputError) -> NoReturn:
+    with suppress(OSError):  # standard error may be on the very disk that is full
         typer.secho(str(error), fg="red", err=True)
-        sys.exit(2)
+    sys.exit(2)
 
 
 def _start_in_utf8() -> None:

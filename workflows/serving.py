@@ -4,6 +4,7 @@ The registry holds no code: MLflow imports this module from the installed offsit
 folder of the package. The answers are those of `offsite predict`, without pictures.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any
 
 import pandas as pd
 
+from offsite.children.limits import Limits
+from offsite.children.pool import Children
+from offsite.cores import usable_cores
+from offsite.files import state_of
 from offsite.training.prediction.codes import NOTICE
 from offsite.training.prediction.contents import content_of, sha256_of
+from offsite.training.prediction.contract import OpensElsewhere
 from offsite.training.prediction.items import item_of
 from offsite.workflows.package.folder import load_package
 from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.output.tables import ACQUISITION, columns_of
-from offsite.workflows.predict.passage import Passage, check_file
+from offsite.workflows.predict.passage import CHANGED, Passage, check_file
 from offsite.workflows.predict.running import device_named, predictor_for
 from offsite.workflows.server.identity import check_identity
 from offsite.workflows.server.image_root import ImageRoot
@@ -69,6 +75,8 @@ class ServedModel:
         self._images = images
         record = package.record
         self._predictor = predictor_for(package, device_named("auto"))
+        if isinstance(self._predictor, OpensElsewhere):
+            self._predictor.open_at(Children(usable_cores(), Limits()))
         self._judge = Judge(package)
         self._columns = served_columns(record.classes)
         self._facts = {"model": record.name, "model_sha256": package.digest, "notice": NOTICE}
@@ -112,10 +120,15 @@ class ServedModel:
         with passage.blamed():
             passage.item = replace(passage.item, path=self._images.path_of(name))
             check_file(passage.item)
-            content = sha256_of(passage.item, content_of(passage.item))
+            files = [passage.item.path, *passage.item.parts]
+            before = state_of(files)
             passage.read(self._predictor, shown=False)
             # The digest of what is no image would tell whether a file is one that is known.
-            passage.content = content if passage.prepared is not None else ""
+            if passage.prepared is not None:
+                content = passage.prepared.content
+                passage.content = content or sha256_of(passage.item, content_of(passage.item))
+                if not content and state_of(files) != before:
+                    raise OSError(errno.ESTALE, CHANGED)
         if passage.wants_inference and passage.prepared is not None:
             with passage.blamed():
                 (answer,) = self._predictor.infer([passage.prepared])

@@ -20,6 +20,9 @@ from offsite.training.prediction.contract import Rejected
 KEPT = 8
 _CODES = {
     "no_such_file": Code.NOT_FOUND,
+    "permission_denied": Code.PERMISSION_DENIED,
+    "read_failed": Code.READ_FAILED,
+    "changed_while_read": Code.READ_FAILED,
     "cannot_open": Code.UNREADABLE,
     "unreadable_slide": Code.UNREADABLE,
     "unsupported_format": Code.UNREADABLE,

@@ -112,9 +112,7 @@ def audit_cohort(
     given = pd.DataFrame()
     near = near and not slides
     if pictures:
-        looked = _look(
-            cohort.image_paths(), near, decode or decoded, workers, progress, place
-        )
+        looked = _look(cohort.image_paths(), near, decode or decoded, workers, progress, place)
         groups = _same([look.digest for look in looked])
         if near:
             pairs = near_pairs([look.signature for look in looked])

@@ -23,6 +23,7 @@ from offsite.preprocessing.fundus.refusals import (
     check_size,
     damaged,
     not_an_image,
+    of_the_system,
     too_large,
     unsupported,
     wrong_kind,
@@ -93,7 +94,11 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
         pictures, or no decoder for it here), ``unreadable_image``, ``too_large`` or ``too_small``.
     """
     file = Path(path)
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:
+        raise of_the_system(file, error) from error
+    if not there:
         raise InputError(
             "no such photograph", file=file, remedy="Check the path", code="missing_file"
         )
@@ -111,7 +116,7 @@ def photograph_bytes(file: Path) -> bytes:
     try:
         content = plain_bytes(file, MAX_BYTES)
     except OSError as error:
-        raise damaged(file, "not a plain file") from error
+        raise of_the_system(file, error) from error
     if content is None:
         raise too_large(file, f"more than {MAX_BYTES >> 20} MiB")
     if not content:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from offsite.errors import InputError
+from offsite.errors import InputError, fault_of_system
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES, READ
 
 MAX_PIXELS = 100_000_000
@@ -37,6 +37,14 @@ def damaged(file: Path, problem: str) -> InputError:
         code="unreadable_image",
         remedy="Export the photograph again as JPEG, PNG or TIFF",
     )
+
+
+def of_the_system(file: Path, error: OSError) -> InputError:
+    """Return the refusal of a file that the system does not give: a right or a disk is at fault."""
+    fault = fault_of_system(error)
+    if fault is None:
+        return damaged(file, "not a plain file")
+    return InputError(fault.problem, file=file, remedy=fault.remedy, code=fault.code)
 
 
 def unsupported(file: Path, problem: str) -> InputError:

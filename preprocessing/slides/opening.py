@@ -1,11 +1,13 @@
 """Open a slide, or say in a sentence why not."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import openslide
 
-from offsite.errors import InputError
+from offsite.errors import InputError, fault_of_system
+from offsite.files import is_file
 from offsite.preprocessing.formats.kinds import kind_of
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
@@ -158,7 +160,7 @@ def are_slides(paths: Sequence[Path]) -> bool:
     ends = {path.suffix.lower() for path in paths}
     if not ends <= set(SLIDE_SUFFIXES):
         return False
-    there = [path for path in paths if path.is_file()]
+    there = [path for path in paths if is_file(path)]
     if ends - set(PHOTOGRAPH_SUFFIXES) or not there:
         return True
     return any(_is_slide(str(path)) for path in there)
@@ -173,7 +175,17 @@ def _is_slide(file: str) -> bool:
 
 
 def _open_record(file: str) -> SlideFile:
-    if not Path(file).is_file():
+    try:
+        with Path(file).open("rb") if is_file(file) else nullcontext():  # may it be read?
+            pass
+        there = Path(file).is_file()
+    except OSError as error:
+        if fault := fault_of_system(error):
+            raise InputError(
+                fault.problem, file=file, remedy=fault.remedy, code=fault.code
+            ) from error
+        raise
+    if not there:
         raise InputError(
             "no such slide", file=file, remedy="Name an existing file", code="no_such_file"
         )

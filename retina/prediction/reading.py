@@ -23,6 +23,8 @@ _UNREAD = {
     "unsupported": Code.UNSUPPORTED,
     "too_large": Code.TOO_LARGE,
     "too_small": Code.UNGRADABLE,
+    "permission_denied": Code.PERMISSION_DENIED,
+    "read_failed": Code.READ_FAILED,
 }
 _REJECTED = {
     "no_field_of_view": (Code.UNGRADABLE, "no retina is found in the picture"),

@@ -40,9 +40,9 @@ def make_hostile(folder: Path, photograph: Path) -> dict[str, set[str]]:
     put("a text.jpg", b"This is no photograph.\n" * 20, "not_an_image")
     put("letter.docx", b"PK\x03\x04" + bytes(500), "not_an_image")
     put("table.csv", b"a,b\n1,2\n", "not_an_image")
-    put("wide.png", _png(40_000, 3_000), "too_large")
-    put("bomb.png", _png(100_000, 100_000, rows=10), "too_large")
-    put("lying header.png", _png(3_000, 3_000, rows=10), "unreadable")
+    put("wide.png", black_png(40_000, 3_000), "too_large")
+    put("bomb.png", black_png(100_000, 100_000, rows=10), "too_large")
+    put("lying header.png", black_png(3_000, 3_000, rows=10), "unreadable")
     put("=cmd|' C calc'!A1.jpg", content)
     put("<script>alert(1)</script>.jpg".replace("/", "\u2215"), content)
     put("Ämïlie 李 🙂.jpg", content)
@@ -95,7 +95,7 @@ def _others(folder: Path, codes: dict[str, set[str]], content: bytes, fair: set[
     codes |= {"inside.jpg": fair, "back": {"folder_loop"}}
 
 
-def _png(width: int, height: int, rows: int | None = None) -> bytes:
+def black_png(width: int, height: int, rows: int | None = None) -> bytes:
     """A black PNG, written row by row; with ``rows`` fewer than it claims."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """``offsite predict``: for the clinician."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -110,9 +111,10 @@ def predict(
             batch_size=batch_size,
             keys=keys,
         )
-    _tell(outcome.counts, json_log)
-    if outcome.left_out and not json_log:
-        say(f"{outcome.left_out}.")
+    with suppress(OSError):  # a log that cannot be written; run.json says so
+        _tell(outcome.counts, json_log)
+        if outcome.left_out and not json_log:
+            say(f"{outcome.left_out}.")
     page = outcome.folder / ("results.csv" if part else "index.html")
     typer.echo(page)
     raise typer.Exit(outcome.exit_code)

@@ -117,7 +117,10 @@ def run_batch(
         counts = publication.write(finished=now() if status == "done" else "")
         publication.tidy()
         facts = {**asdict(engine.tally), "device_idle_share": engine.tally.idle_share()}
-        record.finish(status, (RESULTS, LINES, PATIENTS), counts=counts, timing=facts)
+        lost = publication.monitor.log_lost
+        record.finish(
+            status, (RESULTS, LINES, PATIENTS), counts=counts, timing=facts, log_lost=lost
+        )
     if fault is not None:
         raise fault
     failed = counts["status"].get(Status.ERROR, 0) + counts["status"].get(Status.PENDING, 0)

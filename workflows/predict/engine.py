@@ -29,7 +29,13 @@ from offsite.workflows.predict.answers.judgement import Judge
 from offsite.workflows.predict.monitor import Monitor
 from offsite.workflows.predict.output.case_files import CaseFiles
 from offsite.workflows.predict.output.journal import DEATHS, Journal
-from offsite.workflows.predict.passage import Passage, check_file, is_out_of_memory, sentence
+from offsite.workflows.predict.passage import (
+    CHANGED,
+    Passage,
+    check_file,
+    is_out_of_memory,
+    sentence,
+)
 from offsite.workflows.predict.writer import Writer
 
 # Of inputs that need no inference (bad ones, those of an earlier run) no more gather than this.
@@ -167,7 +173,7 @@ class Engine:
                 self._identify(passage)
                 digest = passage.prepared.content if passage.prepared else ""
                 if not digest and state_of(files) != before:
-                    raise OSError(errno.ESTALE, "the file changed while it was read")
+                    raise OSError(errno.ESTALE, CHANGED)
                 # One that is refused is not read to its end for the sake of its digest.
                 answered = passage.prepared is not None
                 passage.content = digest or sha256_of(item, passage.content, read=answered)

@@ -10,7 +10,15 @@ from rich.console import Console
 
 
 class Monitor(Protocol):
-    """Hears of every finished case."""
+    """Hears of every finished case.
+
+    Attributes
+    ----------
+    log_lost : str
+        Why the log ends before the run; "" where it does not.
+    """
+
+    log_lost: str
 
     def __enter__(self) -> "Monitor": ...
 
@@ -30,6 +38,7 @@ class _Quiet:
         self.total = total
         self.counts: Counter[str] = Counter()
         self.resumed = 0
+        self.log_lost = ""
         self.start = time.monotonic()
 
     def __enter__(self) -> Any:
@@ -41,6 +50,15 @@ class _Quiet:
     def finished(self, number: int, record: dict[str, Any], resumed: bool) -> None:
         self.counts[record["status"]] += 1
         self.resumed += resumed
+
+    def say(self, line: str) -> None:
+        """Print a line; a log that cannot be written ends no run, and `log_lost` says so."""
+        if self.log_lost:
+            return
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except (OSError, ValueError) as error:  # a full disk, a closed pipe, a closed stream
+            self.log_lost = (error.strerror if isinstance(error, OSError) else None) or "closed"
 
     @property
     def done(self) -> int:
@@ -70,7 +88,7 @@ class JsonMonitor(_Quiet):
 
     def note(self, event: str, **facts: Any) -> None:  # noqa: D102
         line = {"event": event, "seconds_since_start": round(time.monotonic() - self.start, 3)}
-        print(json.dumps({**line, **facts}), file=sys.stderr, flush=True)
+        self.say(json.dumps({**line, **facts}))
 
 
 class PlainMonitor(_Quiet):
@@ -94,7 +112,7 @@ class PlainMonitor(_Quiet):
 
     def note(self, event: str, **facts: Any) -> None:  # noqa: D102
         told = ", ".join(f"{name} {value}" for name, value in facts.items())
-        print(f"{event}{': ' if told else ''}{told}", file=sys.stderr, flush=True)
+        self.say(f"{event}{': ' if told else ''}{told}")
 
 
 class TerminalMonitor(_Quiet):

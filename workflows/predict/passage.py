@@ -40,6 +40,9 @@ _STORAGE_FAULTS = frozenset(
 )
 
 
+CHANGED = "the file changed while it was read"
+
+
 @dataclass(eq=False)
 class Passage:
     """One input on its way through the pipeline.

@@ -21,6 +21,7 @@ from offsite.workflows.predict.output.journal import DEATHS
 from offsite.workflows.predict.running import inputs_for, predict, predictor_for
 from tests.workflows import deadly
 from tests.workflows.conftest import FundusRun, SlideRun
+from tests.workflows.hostile import black_png
 
 LIMITS = Limits(case_seconds=2.5, case_gib=0.15)
 ANSWERED = {"ok", "review", "excluded"}
@@ -44,7 +45,7 @@ def inputs(fundus_run: FundusRun, tmp_path: Path) -> Path:
     for path in sorted(fundus_run.cohort.parent.rglob("*.jpg"))[:6]:
         shutil.copy(path, folder)
     deadly.looping_dicom(folder / "a loop.dcm")
-    deadly.hungry_dicom(folder / "b hungry.dcm")
+    (folder / "b large.png").write_bytes(black_png(12_000, 8_000))  # 300 kB
     deadly.many_pages(folder / "c pages.tif")
     deadly.sparse(folder / "d sparse.jpg")
     deadly.pipe(folder / "e pipe.jpg")
@@ -67,13 +68,13 @@ def test_each_ends_as_a_row_and_the_next_run_reads_none_of_them_again(
     codes = {name: row["code"] for name, row in rows.items() if not name.endswith("jpg")}
     assert codes == {
         "a loop.dcm": "timed_out",
-        "b hungry.dcm": "out_of_memory",
+        "b large.png": "out_of_memory",
         "c pages.tif": "unsupported",
     }
     assert rows["d sparse.jpg"]["code"] == "too_large"
     assert rows["e pipe.jpg"]["code"] == "unsupported"
     assert "--case-seconds" in rows["a loop.dcm"]["reasons"]
-    assert "--case-gib" in rows["b hungry.dcm"]["reasons"]
+    assert "--case-gib" in rows["b large.png"]["reasons"]
     assert sum(row["status"] in ANSWERED for row in rows.values()) >= 6
     assert not list(out.glob(".offsite-reading"))
     assert json.loads((out / "run.json").read_text())["limits"] == LIMITS.model_dump()
@@ -82,13 +83,14 @@ def test_each_ends_as_a_row_and_the_next_run_reads_none_of_them_again(
     again = run(fundus_run, inputs, out)
     assert again.facts["inferred"] == 0
     assert time.monotonic() - start < LIMITS.case_seconds, "nothing was waited for again"
-    assert rows_of(out) == rows
+    same = {name: row for name, row in rows_of(out).items() if name != "e pipe.jpg"}
+    assert same == {name: rows[name] for name in same}, "but for the pipe, which costs nothing"
     more = run(fundus_run, inputs, out, limits=Limits(case_seconds=3, case_gib=0.15))
     assert more.facts["resumed"] == again.facts["resumed"] - 1, "with more time one is tried again"
     assert record_of(out, "a loop.dcm")["limits"] == {"case_seconds": 3, "case_gib": 0.15}
     failed = sum(row["status"] == "error" for row in rows.values())
     once_more = run(fundus_run, inputs, out, retry_failed=True)
-    assert once_more.facts["resumed"] == len(rows) - failed
+    assert once_more.facts["resumed"] == again.facts["resumed"] - failed
 
 
 def test_a_slide_that_crashes_its_reader_is_a_row_with_what_the_library_said(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from offsite.files import is_file
 from offsite.preprocessing.slides.fingerprints import slide_data
 from offsite.tables.reading import is_table
 from offsite.training.prediction.codes import Code
@@ -35,11 +36,11 @@ class Search:
 
     def items(self, path: Path) -> Iterator[Item]:
         """Yield the inputs that a name stands for: a table's rows, a folder's files, or itself."""
-        if is_table(path) and path.is_file():
+        if is_table(path) and is_file(path):
             yield from worklist_items(path)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112 (of what may not be looked at it says no)
             yield from self._folder(path, (), path.resolve())
-        elif not os.path.lexists(path):
+        elif _is_absent(path):
             yield item_of(path, fault=(Code.NOT_FOUND, "there is no such file"))
         else:
             yield item_of(path)
@@ -76,7 +77,7 @@ class Search:
             path = folder / name
             if name.startswith(".") or name.lower() in _LITTER:
                 self.left_out["hidden files"] += 1
-            elif path.is_dir():
+            elif os.path.isdir(path):  # noqa: PTH112
                 folders.append(path)
             else:
                 files.append(path)
@@ -90,3 +91,14 @@ class Search:
             return True
         self._linked.add(identity)
         return False
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is no such file, as far as one may know."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:  # its row will say why
+        pass
+    return False

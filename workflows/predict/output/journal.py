@@ -49,15 +49,13 @@ class Journal:
         (self._folder / item.case).write_text(str(deaths), encoding="ascii")
 
     def end(self, item: Item) -> None:
-        """Write down that the input's row is written, or that the run ends politely before it."""
-        if item.case in self._begun:
-            (self._folder / item.case).unlink(missing_ok=True)
-            self._begun.discard(item.case)
+        """Write down that the input's row is written."""
+        (self._folder / item.case).unlink(missing_ok=True)
+        self._begun.discard(item.case)
 
     def forget(self, item: Item) -> None:
         """Try an input as if no run had ended with it."""
-        with suppress(FileNotFoundError):
-            (self._folder / item.case).unlink()
+        (self._folder / item.case).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave nothing behind of inputs that no run was killed with."""

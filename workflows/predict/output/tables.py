@@ -28,7 +28,7 @@ ACQUISITION = (
     "um_per_px",
     "compression",
 )
-_INTERNAL = frozenset({"key", "seconds", "detail", "logits", "written"})
+_INTERNAL = frozenset({"key", "seconds", "detail", "limits", "logits", "written"})
 _PATIENT_COLUMNS = (
     "patient",
     "site",
