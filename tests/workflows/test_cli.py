@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflows.command import offsite
+
 PROBE = """
 import sys
 from offsite.workflows.cli import app
@@ -39,10 +41,7 @@ def test_only_what_trains_or_predicts_loads_torch() -> None:
 
 
 def test_unusable_input_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(tmp_path / "none.csv")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = offsite("cohort", "check", tmp_path / "none.csv")
     assert done.returncode == 2
     assert "there is no such table" in done.stderr
     assert "Traceback" not in done.stderr
@@ -56,10 +55,7 @@ def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> Non
     table.write_text(
         "image,patient,site,label\na.svs,p1,north,low\nb.svs,p1,north,high\nc.svs,p2,south,\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(table)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = offsite("cohort", "check", table)
     assert done.returncode == 0, done.stderr
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
@@ -76,23 +72,14 @@ def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
         "b.svs,p2,north,low,test\nc.svs,p3,north,high,train\n"
     )
     clean = tmp_path / "clean.csv"
-    over = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--strict", str(table)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    over = offsite("cohort", "check", table, "--strict", table)
     assert over.returncode == 2
     assert table.read_text().count("\n") == 4
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--strict", str(clean)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = offsite("cohort", "check", table, "--strict", clean)
     assert done.returncode == 3, done.stderr
     assert "leak" in done.stdout
     assert "identical images in splits test and train: a.svs, b.svs" in done.stdout
     rows = clean.read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["b.svs", "c.svs"]
-    again = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(clean)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    again = offsite("cohort", "check", clean)
     assert again.returncode == 0, again.stdout

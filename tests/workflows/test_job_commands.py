@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,25 +16,17 @@ from safetensors.numpy import load_file
 
 from offsite.workflows.jobs.job import Job
 from offsite.written import LIST
+from tests.workflows.command import ENVIRONMENT, call, offsite
 from tests.workflows.job_files import small_job, write_job
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 RUN = "runs/sc_mil/without-cedar/seed-0"
-
-
-def offsite(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "offsite", *map(str, arguments)],
-        capture_output=True, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
 
 
 def killed(when: Callable[[], bool], *arguments: object) -> None:
     """Start a command and kill it, with no chance to tidy up, as soon as ``when`` holds."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "offsite", *map(str, arguments)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
-    )  # fmt: skip
+        call(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     while process.poll() is None and not when():
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +14,7 @@ from offsite.evaluation.tracking.store import check_address, client_of
 from offsite.training.run_folder import RunFolder
 from offsite.workflows.cli import app
 from offsite.workflows.jobs.job import Job
+from tests.workflows.command import call
 from tests.workflows.jobs.test_checking import job_file
 from tests.workflows.packages import small_package
 from tests.workflows.run_files import write_run
@@ -94,22 +94,15 @@ def test_a_locale_without_utf8_reads_and_prints_names_all_the_same(
     table.write_text(
         "image,patient,site,label\nZürich.svs,p1,Zürich,low\nb.svs,p2,Köln,high\n", encoding="utf-8"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"}
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", "cohort", "check", str(table), "--no-pictures"],
-        capture_output=True, env=environment | C_LOCALE | encoding,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
-    assert "Zürich" in done.stdout.decode("utf-8")
-    assert b"Traceback" not in done.stderr
+    code, said, errors = _in_c_locale(encoding, "cohort", "check", table, "--no-pictures")
+    assert code == 0, errors
+    assert "Zürich" in said
+    assert "Traceback" not in errors
 
 
 def _in_c_locale(encoding: dict[str, str], *words: object) -> tuple[int, str, str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"}
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", *map(str, words)],
-        capture_output=True, env=environment | C_LOCALE | encoding,
-    )  # fmt: skip
+    done = subprocess.run(call(*words), capture_output=True, env=environment | C_LOCALE | encoding)
     return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
 
 

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from offsite.workflows.package.folder import (
     write_package,
 )
 from offsite.workflows.package.verification import CONTENT, SUMS, ModelRefused, verify_package
+from tests.workflows.command import offsite
 from tests.workflows.packages import small_package, small_record, small_weights
 
 
@@ -82,10 +81,7 @@ def test_a_wrong_path_is_not_a_package_that_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no such model package") as caught:
             load_package(tmp_path / name)
         assert not isinstance(caught.value, ModelRefused)
-    done = subprocess.run(
-        [sys.executable, "-m", "offsite", "model", "verify", str(tmp_path / "none")],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = offsite("model", "verify", tmp_path / "none")
     assert done.returncode == 2
     assert "no such model package" in done.stderr
 
