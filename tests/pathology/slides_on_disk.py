@@ -65,3 +65,23 @@ def settings(method="sc_mil", epochs=6, *, fit=(), **changes):
         "fit": {"epochs": epochs, "learning_rate": 0.02, "device": "cpu", "prefetch": 0, **dict(fit)},
     }  # fmt: skip
     return PathologySettings.model_validate(given | changes)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+def killed_at(monkeypatch, batch):
+    """Let the run end when it asks for that batch; return the list of the epochs of all batches."""
+    from offsite.pathology.bags import BagLoader
+
+    drawn, original = [], BagLoader.training_batch
+
+    def cut(self, indices, epoch, times):
+        drawn.append(epoch)
+        if len(drawn) == batch:
+            raise Killed
+        return original(self, indices, epoch, times)
+
+    monkeypatch.setattr(BagLoader, "training_batch", cut)
+    return drawn

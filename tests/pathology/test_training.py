@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from slides_on_disk import CLASSES, settings
+from slides_on_disk import CLASSES, Killed, killed_at, settings
 
 from offsite.errors import InputError
 from offsite.pathology.features.file import feature_path
@@ -79,24 +79,8 @@ def test_a_run_is_the_same_however_it_is_carried_out(run, cohort, folder):
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_weights(
     run, cohort, folder, tmp_path, monkeypatch
 ):
-    from offsite.pathology.bags import BagLoader
-
-    class Killed(BaseException):
-        pass
-
-    drawn = []
-    original = BagLoader.training_batch
-
-    def cut(self, indices, epoch, times):
-        drawn.append(epoch)
-        if len(drawn) == 11:
-            raise Killed
-        return original(self, indices, epoch, times)
-
-    often = settings().model_dump()
-    often["fit"]["checkpoint_every_steps"] = 1
-    often = PathologySettings.model_validate(often)
-    monkeypatch.setattr(BagLoader, "training_batch", cut)
+    often = settings(fit={"checkpoint_every_steps": 1})
+    drawn = killed_at(monkeypatch, 11)
     with pytest.raises(Killed):
         train_pathology(cohort, folder, often, tmp_path / "run")
     before = len(drawn)

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from slides_on_disk import make
+from slides_on_disk import Killed, killed_at, make
 
-from offsite.pathology.bags import BagLoader
 from offsite.pathology.inference import load_slide_model, predict_bag
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.training import train_pathology
@@ -51,19 +50,7 @@ def test_a_run_says_what_it_reads_and_keeps_it_with_the_weights(run):
 def test_a_run_cut_off_and_gone_on_with_from_a_mapped_store_is_the_same_to_the_last_bit(
     run, made, tmp_path, monkeypatch
 ):
-    class Killed(BaseException):
-        pass
-
-    drawn = []
-    original = BagLoader.training_batch
-
-    def cut(self, indices, epoch, times):
-        drawn.append(epoch)
-        if len(drawn) == 9:
-            raise Killed
-        return original(self, indices, epoch, times)
-
-    monkeypatch.setattr(BagLoader, "training_batch", cut)
+    drawn = killed_at(monkeypatch, 9)
     with pytest.raises(Killed):
         train_pathology(*made, settings(checkpoint_every_steps=1), tmp_path / "run")
     mapped = settings(resident_gib=0.0, checkpoint_every_steps=4, prefetch=2)
