@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from offsite.errors import InputError
 from offsite.evaluation.alarms import alarm_table
 from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.net_benefit import net_benefit_table
@@ -26,7 +28,7 @@ from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import Part, ReportSettings
 from offsite.evaluation.shift.table import shift_tables
-from offsite.evaluation.statistics.sites import Sites
+from offsite.evaluation.statistics.sites import Sites, request_of
 from offsite.evaluation.tables.cohort import cohort_table
 from offsite.evaluation.tables.embeddings import embedding_tables
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
@@ -114,8 +116,7 @@ def evaluate(
     settings = settings or ReportSettings()
     rows = predictions if isinstance(predictions, Predictions) else load_predictions(predictions)
     check_rows(rows)
-    if settings.primary_metric:
-        described(settings.primary_metric)  # refuses a name that no metric has
+    _check_primary(rows, settings)
     given = {name: table for name, table in (extra_tables or {}).items() if len(table)}
     folder = Path(out)
     version = importlib.metadata.version("offsite")
@@ -138,6 +139,24 @@ def evaluate(
         per_site=read_table(folder / "per_site.csv"),
         key=key,
     )
+
+
+def _check_primary(rows: Predictions, settings: ReportSettings) -> None:
+    """Refuse a primary metric that there is not, or not of these classes and tasks."""
+    wanted = settings.primary_metric
+    if not wanted:
+        return
+    described(wanted)  # refuses a name that no metric has
+    known = metric_names(request_of(rows, settings.metrics))
+    if wanted not in known:
+        near = get_close_matches(wanted, known, n=3, cutoff=0.5)
+        raise InputError(
+            f"'{wanted}' is not measured of these classes and tasks",
+            remedy=f"The nearest are {', '.join(near)}"
+            if near
+            else f"There are {', '.join(known)}",
+            code="unknown_metric",
+        )
 
 
 def steps(settings: ReportSettings) -> tuple[str, ...]:

@@ -47,6 +47,11 @@ class EvaluationSettings(Settings):
         default_factory=dict,
         description="Named binary tasks over the classes; unset with two classes: the second class",
     )
+    ordered: bool | None = Field(
+        default=None,
+        description="Whether the classes are grades in order, the mildest first: weighted kappas are "
+        "given then; unset: yes, but of a table of others only where it names its classes",
+    )
     resamples: int = Field(default=1000, ge=100, le=20_000, description="Bootstrap draws (number)")
     confidence: float = Field(
         default=0.95, gt=0.5, lt=1, description="Confidence of intervals (0..1)"

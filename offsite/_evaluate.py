@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from pydantic import ValidationError
 
-from offsite._frames import predictions_of_frame, read_frame
 from offsite.errors import InputError
 from offsite.evaluation.evaluating import evaluate as evaluate_predictions
 from offsite.evaluation.predictions.checks import check_rows
+from offsite.evaluation.predictions.frames import predictions_of_frame, read_predictions
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
@@ -117,7 +117,7 @@ def evaluate(
         without it all are measured.
     classes : sequence of str, optional
         Class names in order, the negative or mildest first. Without them they are the names of
-        the columns ``prob_<class>``.
+        the columns ``prob_<class>``, in no order: weighted kappas are then left out.
     columns : mapping, optional
         Your name of a column by offsite's: ``site``, ``patient``, ``label``, and where there are
         such columns ``image``, ``split``, ``prob_<class>``, or ``score``: of two classes, the
@@ -153,27 +153,30 @@ def evaluate(
     '1.00 at north, 0.75 at south'
     """
     if isinstance(frame_or_path, pd.DataFrame):
-        frame, file = frame_or_path, None
+        predictions, notes = predictions_of_frame(frame_or_path, classes, columns)
     elif isinstance(frame_or_path, str | Path):
-        frame, file = read_frame(frame_or_path)
+        predictions, notes = read_predictions(frame_or_path, classes, columns)
     else:
         raise InputError(
             f"a {type(frame_or_path).__name__} is no table of predictions",
             remedy="Give a pandas DataFrame, or the path of a CSV or Parquet file",
         )
-    predictions, notes = predictions_of_frame(frame, classes, columns, file)
     check_rows(predictions)
-    return Report(predictions, _settings(task, seed, notes), notes)
+    return Report(predictions, _settings(task, seed, notes, classes is not None), notes)
 
 
-def _settings(task: TaskOf | None, seed: int, notes: tuple[str, ...]) -> ReportSettings:
+def _settings(
+    task: TaskOf | None, seed: int, notes: tuple[str, ...], ordered: bool
+) -> ReportSettings:
     parts = {
         name: {"seed": seed}
         for name, field in ReportSettings.model_fields.items()
         if "seed" in getattr(field.annotation, "model_fields", {})
     }
     try:
-        metrics = EvaluationSettings.model_validate({"tasks": _tasks(task), "seed": seed})
+        metrics = EvaluationSettings.model_validate(
+            {"tasks": _tasks(task), "seed": seed, "ordered": ordered}
+        )
         return ReportSettings.model_validate({"limits": notes, **parts, "metrics": metrics})
     except ValidationError as error:
         first = error.errors()[0]

@@ -70,7 +70,7 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
         ("macro_f1", confusion.macro_f1),
     ):
         yield macro(name, function(table, several), sample, present)
-    if sample.classes > 2:
+    if sample.classes > 2 and request.ordered:
         for name, power in (("quadratic_weighted_kappa", 2), ("linear_weighted_kappa", 1)):
             kappa = confusion.weighted_kappa(table, power)
             yield Measured(name=name, values=kappa, n=sample.n)

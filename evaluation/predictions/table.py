@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -231,13 +232,14 @@ def _refuse(
 ) -> None:
     if len(wrong):
         known = ", ".join(dict.fromkeys(words.values()))
+        near = get_close_matches(str(table[column].iloc[wrong[0]]).lower(), words, n=1, cutoff=0.5)
         more = "; rows to be measured are 'test'" if column == "split" else ", or leave it blank"
         raise InputError(
             f"'{table[column].iloc[wrong[0]]}' is not a {column.removeprefix('site_')}",
             file=file,
             row=int(table.index[wrong[0]]),
             column=column,
-            remedy=f"Use {known}{more}",
+            remedy=f"{f'Did you mean {words[near[0]]}? ' if near else ''}Use {known}{more}",
             code=f"unknown_{column}",
         )
 

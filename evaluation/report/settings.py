@@ -50,3 +50,28 @@ class ReportSettings(Settings):
     selective: SelectiveSettings = Field(
         default_factory=SelectiveSettings, description="Selective prediction"
     )
+
+
+class TableSettings(ReportSettings):
+    """An evaluation of predictions that others made: also how their table is to be read."""
+
+    columns: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="The table's name of a column by offsite's: site, patient, label, image, split, "
+        "prob_CLASS, or score (of two classes, the probability of the second); patient: null says "
+        "that every row is of another patient",
+    )
+    classes: tuple[str, ...] | None = Field(
+        default=None,
+        description="Class names in order, the negative or mildest first; unset: those of the "
+        "prob_CLASS columns, in no order",
+    )
+
+    def report(self, notes: tuple[str, ...] = ()) -> ReportSettings:
+        """The evaluation's settings, with what was taken for granted of the table as limits."""
+        metrics = self.metrics
+        if metrics.ordered is None:
+            metrics = metrics.model_copy(update={"ordered": self.classes is not None})
+        values = {name: getattr(self, name) for name in ReportSettings.model_fields}
+        values |= {"limits": (*self.limits, *notes), "metrics": metrics}
+        return ReportSettings.model_validate(values)

@@ -61,12 +61,15 @@ class Request:
         Reference prevalence of each task.
     minimum_of_class : int
         Fewest rows of a class, and of the others, for it to count.
+    ordered : bool
+        Whether classes are grades, so that there are kappas.
     """
 
     classes: tuple[str, ...]
     tasks: list[Task]
     references: dict[str, float]
     minimum_of_class: int = 2
+    ordered: bool = True
 
 
 def included_classes(sample: Sample, minimum: int) -> np.ndarray:

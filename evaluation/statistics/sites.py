@@ -255,6 +255,7 @@ def request_of(predictions: Predictions, settings: EvaluationSettings) -> Reques
         tasks=tasks,
         references=reference_prevalences(predictions, tasks),
         minimum_of_class=settings.minimum_of_class,
+        ordered=settings.ordered is not False,
     )
 
 

@@ -10,36 +10,71 @@ from offsite.workflows.commands.options import Overrides, TrackingUri
 
 def evaluate(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or a predictions table.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Run folders, or tables of predictions."),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the evaluation of a predictions table."),
+        typer.Option(
+            "--output", "-o", help="Folder of the evaluation of a table; of several, one for each."
+        ),
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="YAML with evaluation settings, for a predictions table.")
+        Path | None, typer.Option(help="YAML with evaluation settings, for tables.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN",
+            help="Which column of a table is its site, patient, label, score, prob_CLASS; repeatable.",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Classes of a table in order, the negative or mildest first."
+        ),
     ] = None,
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "offsite",
     overrides: Overrides = None,
+    example: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a table to start from, and stop.")
+    ] = None,
 ) -> None:
     """Measure models at every site, with intervals and what to expect at the next one.
 
-    Takes runs, or any model's predictions (Parquet or CSV: image, patient, site, split, label,
-    prob_CLASS); gives tables and a page, and prints its path. A run is evaluated by the settings
-    it was made with; --settings and --set are for tables.
+    Takes runs, or any model's predictions (CSV or Parquet: site, patient, label and
+    probabilities, see docs/evaluation/predictions.md); gives tables and a page, and prints its
+    path. A run is evaluated by the settings it was made with; --output, --settings, --column,
+    --classes and --set are for tables.
 
-    Example: offsite evaluate predictions.csv -o evaluation --set metrics.resamples=500
+    Example: offsite evaluate results.csv -o evaluation --column site=hospital --column score=p
+    --classes benign,malignant
     """
-    from offsite.workflows.stages import evaluation as evaluation_stage
+    from offsite.workflows.stages import table_evaluation as of_tables
+    from offsite.workflows.stages.evaluation import CELL, evaluate_run, track_run
 
+    if example is not None:
+        typer.echo(of_tables.write_example(example))
+        return
+    if not runs:
+        raise typer.BadParameter("name a run folder or a table; --example FILE writes one")
+    tables = [run for run in runs if not (run / CELL).is_file()]
+    given = {"--output": output, "--settings": settings, "--column": column, "--classes": classes}
+    unused = [name for name, value in {**given, "--set": overrides}.items() if value is not None]
+    if unused and len(tables) < len(runs):
+        raise typer.BadParameter(f"{unused[0]} is for tables; a run has its own settings")
+    overrides = [*(overrides or ()), *of_tables.as_overrides(column or (), classes)]
+    folders = dict(zip(tables, of_tables.folders_of(tables, output), strict=True))
     for run in runs:
-        if (run / evaluation_stage.CELL).is_file():
-            if overrides:
-                raise typer.BadParameter("--set is for tables; a run has its own settings")
-            report = evaluation_stage.evaluate_run(run).report
+        if run not in folders:
+            report = evaluate_run(run).report
             if tracking_uri:
-                evaluation_stage.track_run(run, tracking_uri, experiment)
+                track_run(run, tracking_uri, experiment)
         else:
-            report = evaluation_stage.evaluate_table(run, output, settings, overrides or ())
+            made = of_tables.evaluate_table(run, folders[run], settings, overrides)
+            report = made.report
+            if tracking_uri:
+                of_tables.track_table(made, run.name, tracking_uri, experiment)
         typer.echo(report)

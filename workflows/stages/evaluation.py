@@ -1,6 +1,5 @@
 """The evaluation of one run: tables, report, and the run as MLflow shows it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.console.messages import Advance, say, stage
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
 from offsite.workflows.jobs.job import Job
-from offsite.workflows.jobs.yaml_settings import load_settings
 from offsite.workflows.stages.image_tables import image_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
@@ -169,25 +167,3 @@ def cohort_flow(path: Path) -> pd.DataFrame:
     counts = everything.groupby(["site", "outcome", "reason"]).size().rename("n").reset_index()
     counts.insert(0, "stage", "prediction")
     return counts
-
-
-def evaluate_table(
-    table: Path, output: Path | None, file: Path | None, overrides: Sequence[str] = ()
-) -> Path:
-    """Evaluate predictions that offsite need not have made; return the report's path.
-
-    Parameters
-    ----------
-    table : path
-        Parquet or CSV, see docs/evaluation/tables.md.
-    output : path, optional
-        Folder of the evaluation; by default beside the table.
-    file : path, optional
-        YAML with settings of the evaluation.
-    overrides : sequence of str
-        ``name=value`` each, over those of the file.
-    """
-    settings = load_settings(file, ReportSettings, overrides)
-    folder = output or table.with_name(f"{table.stem}-evaluation")
-    with stage("evaluate", len(steps(settings))) as advance:
-        return evaluate(table, folder, settings, progress=advance).report

@@ -1,6 +1,7 @@
-"""A table with column names of one's own as predictions; what is unclear is refused."""
+"""A table of others as predictions: its own column names, one probability of two; unclear is refused."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from offsite.evaluation.predictions.table import (
     predictions_of,
 )
 from offsite.tables.reading import read_table
+from offsite.tables.words import plain, read_numbers
 
 SCORE = "score"
 _OPTIONAL = ("image", "split", "site_role", SLIDE_LABEL)
@@ -27,18 +29,38 @@ _NEEDED = {
 }
 
 
-def read_frame(path: str | Path) -> tuple[pd.DataFrame, Path]:
-    """Read a table, or that of a run folder; of CSV all cells are text.
+def read_predictions(
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+) -> tuple[Predictions, tuple[str, ...]]:
+    """Read a table of another's, or that of a run folder, by the names that it has.
+
+    Parameters
+    ----------
+    path : path
+        A table in any form that `offsite.tables.reading.read_table` takes.
+    classes, columns
+        As in `predictions_of_frame`.
 
     Raises
     ------
     InputError
-        There is no such file, or it is no table (`offsite.tables.reading.read_table`).
+        As `offsite.tables.reading.read_table` and `predictions_of_frame`.
     """
     file = Path(path)
-    if file.is_dir():
-        file = file / "predictions.parquet"
-    return read_table(file, known=()).rows.reset_index(drop=True), file
+    with suppress(OSError, ValueError):  # a name that no system takes
+        file = file / "predictions.parquet" if file.is_dir() else file
+    named = dict(columns or {})
+    # A column that is named otherwise may have a header that would be unclear by itself.
+    known = [name for name in (*_NEEDED, *_OPTIONAL, SCORE) if name not in named]
+    source = read_table(file, known)
+    frame = source.rows
+    headers = {plain(str(header)): str(header) for header in frame.columns}
+    for name, column in named.items():
+        if column is not None and column not in frame.columns:
+            named[name] = headers.get(plain(column), column)
+    return predictions_of_frame(frame, classes, named, file, decimal_comma=source.decimal_comma)
 
 
 def predictions_of_frame(
@@ -46,15 +68,28 @@ def predictions_of_frame(
     classes: Sequence[str] | None = None,
     columns: Mapping[str, str | None] | None = None,
     file: Path | None = None,
+    *,
+    decimal_comma: bool = False,
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Return a table's predictions, and what was taken for granted, a sentence each.
 
-    Parameters are those of `offsite.evaluate`; ``file`` is where the table came from.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A row per image.
+    classes : sequence of str, optional
+        Class names in order, the negative or mildest first; unset: those of ``prob_<class>``.
+    columns : mapping, optional
+        The table's name of a column by offsite's, as in `offsite.evaluate`.
+    file : path, optional
+        Where it came from: for the errors, and for arrays beside it.
+    decimal_comma : bool
+        Whether ``0,25`` can only be 0.25.
 
     Raises
     ------
     InputError
-        Code ``unclear_columns``, ``unclear_classes`` or ``not_numbers``, or one of
+        Code ``unclear_columns``, ``unclear_classes`` or ``not_probabilities``, or one of
         `offsite.evaluation.predictions.table.predictions_of`.
     """
     named = dict(columns or {})
@@ -62,7 +97,10 @@ def predictions_of_frame(
     table, notes = _described(frame, named, file)
     order, sources = _probability_columns(frame, named, classes, file)
     table["label"], numbered = _class_names(table["label"], order)
-    values = {name: _numbers(frame[source], source, file) for name, source in sources.items()}
+    values = {
+        name: _numbers(frame[source], source, file, decimal_comma)
+        for name, source in sources.items()
+    }
     rest = 1 - next(iter(values.values()))  # of two classes one may be given
     for name in order:
         table[PROBABILITY_PREFIX + name] = values.get(name, rest)
@@ -78,9 +116,11 @@ def _check_named(frame: pd.DataFrame, named: Mapping[str, str | None], file: Pat
     known = (*_NEEDED, *_OPTIONAL, SCORE)
     for name, column in named.items():
         if name not in known and not name.startswith(PROBABILITY_PREFIX):
+            near = get_close_matches(name, known, n=1)
+            asked = f"{f'Did you mean {near[0]}? ' if near else ''}Use {', '.join(known)}"
             raise _unclear(
                 f"columns names '{name}', which offsite does not ask for",
-                f"Use {', '.join(known)} or {PROBABILITY_PREFIX}<class>",
+                f"{asked} or {PROBABILITY_PREFIX}<class>",
                 file,
             )
         if column is None and name != "patient":
@@ -93,11 +133,11 @@ def _described(
     frame: pd.DataFrame, named: Mapping[str, str | None], file: Path | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Whose images they are, where from and what they show, by offsite's names."""
-    table, notes = pd.DataFrame(index=frame.index), []
+    table, notes = pd.DataFrame(index=frame.index if file else range(len(frame))), []
     for name in (*_NEEDED, *_OPTIONAL):
         column = named.get(name, name)
         if column in frame.columns:
-            table[name] = frame[column]
+            table[name] = frame[column].to_numpy()
     for name, meaning in _NEEDED.items():
         if name not in table and not (name == "patient" and name in named):
             raise _unclear(
@@ -113,7 +153,7 @@ def _described(
     if "split" not in table:
         table["split"] = "test"
         notes.append("No split was given: every row is measured, and none was fitted on.")
-    return table.reset_index(drop=True), notes
+    return table, notes
 
 
 def _probability_columns(
@@ -163,14 +203,11 @@ def _probability_columns(
 
 def _class_names(labels: pd.Series, order: Sequence[str]) -> tuple[pd.Series, list[str]]:
     """Labels as names of classes; numbers of classes (from 0) are taken for them, and said so."""
-    if pd.api.types.is_bool_dtype(labels):
-        labels = labels.astype(int)
-    text = (
-        labels.astype("string")
-        .fillna("")
-        .str.strip()
-        .str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
-    )
+    text = labels.astype("string").fillna("").str.strip()
+    text = text.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
+    lower = text.str.lower()
+    if lower.isin(["true", "false", ""]).all() and not text.isin([*order, ""]).all():
+        text = lower.map({"false": "0", "true": "1", "": ""}).astype("string")
     numbers = {str(number): name for number, name in enumerate(order)} | {"": ""}
     if text.isin([*order, ""]).all() or not text.isin(list(numbers)).all():
         return text.astype(str), []
@@ -178,15 +215,15 @@ def _class_names(labels: pd.Series, order: Sequence[str]) -> tuple[pd.Series, li
     return text.map(numbers).astype(str), [f"The labels are numbers of classes: {meaning}."]
 
 
-def _numbers(values: pd.Series, column: str, file: Path | None) -> np.ndarray:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+def _numbers(values: pd.Series, column: str, file: Path | None, decimal_comma: bool) -> np.ndarray:
+    numbers, _ = read_numbers(values, decimal_comma=decimal_comma)
     bad = ~((numbers >= 0) & (numbers <= 1))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"'{values.iloc[row]}' is not a probability",
             file=file,
-            row=row + 2,
+            row=int(values.index[row]) if file else row + 2,
             column=str(column),
             remedy="Give probabilities from 0 to 1 (of logits, the softmax)",
             code="not_probabilities",
