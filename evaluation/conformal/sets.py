@@ -154,6 +154,24 @@ class ConformalSets:
             bin_rows=rows,
         )
 
+    def p_values(self, probabilities: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        """How conforming each class is, N x C: ``(#{scores in the bin >= its own} + 1) / (n + 1)``.
+
+        A class is in the set of coverage ``1 - a`` where its p value is over a.
+        """
+        scores = nonconformity(probabilities, ordered=self.ordered)
+        result = np.empty_like(scores)
+        names = np.asarray(sites, dtype=str)
+        for site in np.unique(names):
+            here = names == site
+            for label in range(self.classes):
+                scores_of_bin = self.bin_of(str(site), label)[0]
+                beyond = len(scores_of_bin) - np.searchsorted(
+                    scores_of_bin, scores[here, label], side="left"
+                )
+                result[here, label] = (beyond + 1) / (len(scores_of_bin) + 1)
+        return result
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All of it as arrays by name, for a package's ``reference.npz``."""
         return {

@@ -55,6 +55,20 @@ def test_sets_equal_crepes_in_every_bin(level):
         np.testing.assert_array_equal(found.members[:, label], theirs[:, 0].astype(bool))
 
 
+def test_p_values_equal_crepes_and_agree_with_the_sets():
+    p, labels, sites = sample(400, 3)
+    new, _, new_sites = sample(150, 4)
+    sets = ConformalSets.fit(p, labels, sites, ConformalSettings(by_site=False))
+    found = sets.p_values(new, new_sites)
+    oracle = ConformalClassifier().fit(1 - p[np.arange(400), labels], bins=labels)
+    for label in range(4):
+        theirs = oracle.predict_p(1 - new[:, [label]], bins=np.full(150, label), smoothing=False)
+        np.testing.assert_allclose(found[:, label], theirs[:, 0], rtol=1e-12)
+    for level in (0.83, 0.9):
+        members = sets.predict(new, new_sites, level).members
+        np.testing.assert_array_equal(members, found > 1 - level + 1e-9)
+
+
 def test_each_class_gets_its_coverage_where_one_threshold_for_all_fails_the_rare_one():
     p, labels, sites = sample(4000, 5)
     new, truth, new_sites = sample(20000, 6)

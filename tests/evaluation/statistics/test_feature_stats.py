@@ -86,6 +86,13 @@ def test_a_scaled_identity_is_shrunk_wholly_and_unchanged():
     np.testing.assert_allclose(shrunk(3 * np.eye(8), 50), 3 * np.eye(8))
 
 
+def test_saved_statistics_come_back_equal(tmp_path, sample):
+    stats = FeatureStats.of(*sample, 4)
+    stats.save(tmp_path / "stats.npz")
+    equal(FeatureStats.load(tmp_path / "stats.npz"), stats)
+    assert [path.name for path in tmp_path.iterdir()] == ["stats.npz"]
+
+
 def test_unusable_input_is_refused_by_name(sample):
     features, labels = sample
     stats = FeatureStats.of(features, labels, 4)
@@ -101,3 +108,7 @@ def test_unusable_input_is_refused_by_name(sample):
         FeatureStats.empty(2, 3).within_covariance()
     with pytest.raises(InputError, match="one list of classes"):
         stats.merge(FeatureStats.empty(3, 12))
+    with pytest.raises(InputError, match="lack 'within'"):
+        FeatureStats.from_arrays({"counts": stats.counts, "means": stats.means})
+    with pytest.raises(InputError, match="do not fit"):
+        FeatureStats.from_arrays(stats.to_arrays() | {"within": np.eye(5)})
