@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import offsite.evaluation.evaluating as evaluating
+from offsite.evaluation.making import steps
 from offsite.evaluation.predictions.table import Predictions
 
 CLASSES = ("none", "mild", "moderate", "severe", "proliferative")
@@ -96,7 +97,7 @@ def measured(rows: int, features: int, sites: int) -> None:
     settings = evaluating.ReportSettings.model_validate(
         {"metrics": {"tasks": {"referable": {"positive_classes": CLASSES[2:]}}}}
     )
-    clock = Clock(evaluating.steps(settings))
+    clock = Clock(steps(settings))
     with tempfile.TemporaryDirectory() as folder:
         found = evaluating.evaluate(made, Path(folder) / "evaluation", settings, progress=clock)
         size = found.report.stat().st_size / 1e3

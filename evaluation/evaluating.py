@@ -14,27 +14,16 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.alarms import alarm_table
-from offsite.evaluation.calibration.table import calibration_tables
-from offsite.evaluation.conformal.table import conformal_table
+from offsite.evaluation.making import made_tables
 from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.names import described
-from offsite.evaluation.ood.table import ood_table
-from offsite.evaluation.operating_points.net_benefit import net_benefit_table
-from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
-from offsite.evaluation.report.settings import Part, ReportSettings
-from offsite.evaluation.shift.table import shift_tables
-from offsite.evaluation.statistics.sites import Sites, request_of
-from offsite.evaluation.tables.cohort import cohort_table
-from offsite.evaluation.tables.embeddings import embedding_tables
-from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
-from offsite.evaluation.tables.per_site import confusion_table, per_site_table
+from offsite.evaluation.report.settings import ReportSettings
+from offsite.evaluation.statistics.sites import request_of
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
-from offsite.evaluation.tables.selective import risk_coverage_table, selective_table
 from offsite.files import BOOKKEEPING, digest_of, file_digest, read_json, write_json
 from offsite.locks import writing
 from offsite.ownership import refuse_link, refuse_strangers, remove_named
@@ -100,7 +89,7 @@ def evaluate(
         Tables made elsewhere: ``cohort_flow`` (``stage, site, outcome, reason, n``) and
         ``quality`` (``site, measure, rate, n``).
     progress : callable, optional
-        Told the name of each of :func:`steps` when it is done.
+        Told the name of each of :func:`offsite.evaluation.making.steps` when it is done.
 
     Returns
     -------
@@ -130,7 +119,7 @@ def evaluate(
         if not _finished(folder, key):
             _clear(folder)
             done = progress or (lambda _: None)
-            made = _tables(rows, settings, near, far, done) | given
+            made = made_tables(rows, settings, near, far, done) | given
             _write(folder, key, made, _merged(_record(predictions, rows, settings), more))
             done("page")
     return Evaluation(
@@ -159,11 +148,6 @@ def _check_primary(rows: Predictions, settings: ReportSettings) -> None:
         )
 
 
-def steps(settings: ReportSettings) -> tuple[str, ...]:
-    """The steps of an evaluation, in order: the per-site tables, each part, the page."""
-    return ("per_site", *settings.parts, "page")
-
-
 def predictions_digest(predictions: Predictions) -> str:
     """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
     digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
@@ -173,48 +157,6 @@ def predictions_digest(predictions: Predictions) -> str:
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _tables(
-    rows: Predictions,
-    settings: ReportSettings,
-    near: Predictions | None,
-    far: Predictions | None,
-    done: Callable[[str], None] = lambda _: None,
-) -> dict[str, pd.DataFrame]:
-    sites = Sites.of(rows, settings.metrics)
-    per_site = per_site_table(sites)
-    makers: dict[Part, Callable[[], dict[str, pd.DataFrame]]] = {
-        "next_hospital": lambda: {
-            "meta": meta_table(per_site, settings.metrics),
-            "shrunken": shrunken_table(per_site, settings.metrics),
-        },
-        "operating_points": lambda: {"operating_points": operating_point_table(sites)},
-        "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
-        "embeddings": lambda: embedding_tables(sites),
-        "calibration": lambda: dict(
-            zip(("calibration", "reliability"), calibration_tables(sites), strict=True)
-        ),
-        "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
-        "shift": lambda: dict(
-            zip(("shift", "shift_details"), shift_tables(sites, settings.shift), strict=True)
-        ),
-        "conformal": lambda: {"conformal": conformal_table(sites, settings.conformal)},
-        "selective": lambda: {
-            "selective": selective_table(sites, settings.selective),
-            "risk_coverage": risk_coverage_table(sites, settings.selective),
-        },
-    }
-    tables = {
-        "cohort": cohort_table(sites),
-        "per_site": per_site,
-        "confusion": confusion_table(sites),
-    }
-    done("per_site")
-    for part in settings.parts:
-        tables |= makers[part]()
-        done(part)
-    return tables | {"alarms": alarm_table(tables, settings.metrics.alarm_level)}
 
 
 def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:

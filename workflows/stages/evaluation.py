@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import Evaluation, evaluate, steps
+from offsite.evaluation.evaluating import Evaluation, evaluate
+from offsite.evaluation.making import steps
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.tables.reading import check_tables, read_table
 from offsite.evaluation.tracking.logging import log_run

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from offsite.errors import InputError
-from offsite.evaluation.evaluating import Evaluation, evaluate, steps
+from offsite.evaluation.evaluating import Evaluation, evaluate
+from offsite.evaluation.making import steps
 from offsite.evaluation.predictions.example import example_predictions
 from offsite.evaluation.predictions.frames import read_predictions
 from offsite.evaluation.report.settings import TableSettings
