@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -15,8 +15,12 @@ from offsite.pathology.trials import TRIALS
 from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.training.encoders import EncoderBench
+from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
 from offsite.training.prediction.contract import ModelPackage, Predictor
+
+if TYPE_CHECKING:
+    from offsite.training.heads.sums import RowSums
 
 
 class SlideJob(JobPart):
@@ -66,6 +70,12 @@ def _encoders() -> EncoderBench:
     return BENCH
 
 
+def _refit_head(head: HeadOfRun, sums: "RowSums", rows: KnownRows) -> RefittedHead:
+    from offsite.pathology.linear.joining import refit_head
+
+    return refit_head(head, sums, rows)
+
+
 MODALITY = Modality(
     contract=1,
     name="pathology",
@@ -89,4 +99,5 @@ MODALITY = Modality(
     joins_series=True,
     encoders=_encoders,
     trials=TRIALS,
+    refit_head=_refit_head,
 )

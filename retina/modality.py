@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import Field
@@ -12,8 +12,12 @@ from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.retina.checking import bytes_to_do, package_faults, weights_faults
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.stages import PREPARE, check_inputs, image_tables, prepared_of
+from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
 from offsite.training.prediction.contract import ModelPackage, Predictor
+
+if TYPE_CHECKING:
+    from offsite.training.heads.sums import RowSums
 
 
 class PhotographJob(JobPart):
@@ -45,6 +49,12 @@ def _predictor(package: ModelPackage, device: str, batch_size: int | None = None
     return PhotographPredictor(package, device, batch_size)
 
 
+def _refit_head(head: HeadOfRun, sums: "RowSums", rows: KnownRows) -> RefittedHead:
+    from offsite.retina.linear.joining import refit_head
+
+    return refit_head(head, sums, rows)
+
+
 MODALITY = Modality(
     contract=1,
     name="retina",
@@ -66,4 +76,5 @@ MODALITY = Modality(
         " It is as coarse as the model's last map. A stronger colour is more.",
     ),
     by_eye=True,
+    refit_head=_refit_head,
 )

@@ -12,6 +12,7 @@ from offsite.file_formats import FileFormat
 from offsite.settings import Settings
 from offsite.training.encoders import EncoderBench
 from offsite.training.fit.settings import FitSettings
+from offsite.training.heads.joining import RefitHead
 from offsite.training.prediction.contract import ModelPackage, Predictor
 from offsite.training.steps import Step
 from offsite.training.trials import Trial
@@ -155,6 +156,8 @@ class Modality:
         What `offsite encoder` asks of it, where its images pass an encoder before training.
     trials : tuple of Trial
         What `offsite doctor` tries for it, beside the packages of its formats.
+    refit_head : callable, optional
+        `offsite.training.heads.joining.RefitHead` of its method `linear`, where it has one.
     """
 
     contract: int
@@ -175,6 +178,7 @@ class Modality:
     by_eye: bool = False
     encoders: Callable[[], EncoderBench] | None = None
     trials: tuple[Trial, ...] = ()
+    refit_head: RefitHead | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def train_run(items: RunItems, run_folder: str | Path) -> pd.DataFrame:
         result = items.fit(run.path, digest_of(inputs))
         if first:
             answers = items.answers(result)
-            _write_answers(run.path, answers, items.classes)
+            write_answers(run.path, answers, items.classes)
             lacking = classes_not_validated(items.validation_labels(), items.classes)
             run.finish(**answers.facts, **_selected(result), classes_not_validated=lacking)
         distributed.wait_for_all()
@@ -191,7 +191,8 @@ def _write_beginning(folder: Path, items: RunItems) -> None:
         items.excluded.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _write_answers(folder: Path, answers: Answers, classes: tuple[str, ...]) -> None:
+def write_answers(folder: Path, answers: Answers, classes: tuple[str, ...]) -> None:
+    """Write the table of predictions and the arrays beside it into a run's folder."""
     table = answers.table.copy()
     for number, name in enumerate(classes):
         table[f"prob_{name}"] = answers.probabilities[:, number]

@@ -140,7 +140,8 @@ def fit_linear(
     site_names = [photographs.training_sites[number] for number in of_sites]
     row_weights = np.array([share[photographs.sites[train] == number][0] for number in of_sites])
     sums = SiteSums(tuple(site_names), tuple(of_sites.values()), row_weights)
-    result = write_fit(folder, digest, network.state_dict(), sums.arrays(), errors)
+    kept_sums = {**sums.arrays(), "copies": np.array([settings.copies])}
+    result = write_fit(folder, digest, network.state_dict(), kept_sums, errors)
     facts = {
         "penalty": settings.penalties[strongest],
         "errors_at_left_out_patients": [float(error) for error in errors],

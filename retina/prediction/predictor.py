@@ -1,5 +1,6 @@
 """Photographs of the retina: from the file over the field of view and the network to a grade."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from offsite.children.pool import HERE, Place
 from offsite.files import write_bytes
+from offsite.preprocessing.augment.altered import altered
 from offsite.preprocessing.fundus.cohort import VERSION
 from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.preprocessing.views import png
@@ -75,6 +77,16 @@ class PhotographPredictor:
                 batch, graded.logits, graded.embeddings, trunk, evidence, strict=True
             )
         ]
+
+    def head_rows(self, batch: Sequence[Prepared], copies: int) -> list[np.ndarray]:
+        """Return of each picture what the head reads of it and of its altered copies, K x E."""
+        rows = []
+        for one in batch:
+            pixels = one.payload.pixels
+            key = int(hashlib.sha256(pixels.tobytes()).hexdigest()[:15], 16)
+            read = np.stack([altered(pixels, copy, key) for copy in range(copies + 1)])
+            rows.append(grade_with_maps(self._network, read).embeddings)
+        return rows
 
     def shrink(self) -> bool:
         """Nothing is left to give: the engine halves the batch itself."""

@@ -111,12 +111,51 @@ def refit(
     for half in (False, True):
         # Cut by the other half's cases, whose labels this half's grades have not seen.
         others = halves != half
-        cuts = _cuts(old, slope, start, left_out[others], labels[others], share)
+        cuts = cut_points_beside(old, slope, start, left_out[others], labels[others], share)
         logits[halves == half] = logits_of(left_out[halves == half], cuts)
         counts = np.bincount(labels[others], minlength=len(sums.weights)) + 1.0
         shares[halves == half] = np.log(counts / counts.sum())
-    cuts = _cuts(old, slope, start, left_out, labels, share)
+    cuts = cut_points_beside(old, slope, start, left_out, labels, share)
     return Refit(GradedHead(slope, start, cuts), logits, shares)
+
+
+def cut_points_beside(
+    old: RowSums,
+    slope: np.ndarray,
+    start: float,
+    grades: np.ndarray,
+    labels: np.ndarray,
+    share: float,
+) -> CutPoints:
+    """Return cut points of known grades beside those that rows known by their sums would have.
+
+    The old rows' grades are not known, but their means by class are, and their common spread: each
+    class stands as the quantiles of a normal distribution.
+
+    Parameters
+    ----------
+    old : RowSums
+        Their weights sum to 1 - share.
+    slope, start : numpy.ndarray, float
+        The grade of a row x (E) is ``slope @ x + start``.
+    grades, labels : numpy.ndarray
+        N known grades and their classes; none where ``share`` is 0.
+    share : float
+        Of the weight, in [0, 1), that the known grades have together.
+    """
+    known = np.flatnonzero(old.weights > 0)
+    means = old.sums[known] / old.weights[known, None]
+    within = slope @ old.second @ slope - (old.weights[known] * (means @ slope) ** 2).sum()
+    spread = np.sqrt(max(within / old.weights.sum(), 1e-12))
+    quantiles = (means @ slope + start)[:, None] + spread * norm.ppf(_LEVELS)
+    weights = np.repeat(old.weights[known] / len(_LEVELS), len(_LEVELS))
+    local = np.full(len(grades), share / max(len(grades), 1))
+    return fit_cut_points(
+        np.concatenate([quantiles.ravel(), grades]),
+        np.concatenate([np.repeat(known, len(_LEVELS)), labels]),
+        len(old.weights),
+        np.concatenate([weights, local]),
+    )
 
 
 def gain_bound(
@@ -159,31 +198,3 @@ def _fitted(
     weights = np.full(len(rows), share / max(len(rows), 1))
     new = RowSums.of(rows, labels, weights, len(old.weights))
     return fit_grades(old + new, [penalty])[0]
-
-
-def _cuts(
-    old: RowSums,
-    slope: np.ndarray,
-    start: float,
-    grades: np.ndarray,
-    labels: np.ndarray,
-    share: float,
-) -> CutPoints:
-    """Cut points of local grades beside those that the old rows would have.
-
-    The old rows' grades are not known, but their means by class are, and their common spread: each
-    class stands as the quantiles of a normal distribution.
-    """
-    known = np.flatnonzero(old.weights > 0)
-    means = old.sums[known] / old.weights[known, None]
-    within = slope @ old.second @ slope - (old.weights[known] * (means @ slope) ** 2).sum()
-    spread = np.sqrt(max(within / old.weights.sum(), 1e-12))
-    quantiles = (means @ slope + start)[:, None] + spread * norm.ppf(_LEVELS)
-    weights = np.repeat(old.weights[known] / len(_LEVELS), len(_LEVELS))
-    local = np.full(len(grades), share / max(len(grades), 1))
-    return fit_cut_points(
-        np.concatenate([quantiles.ravel(), grades]),
-        np.concatenate([np.repeat(known, len(_LEVELS)), labels]),
-        len(old.weights),
-        np.concatenate([weights, local]),
-    )

@@ -61,14 +61,27 @@ class SiteSums:
         (('north', 'south'), [1.0, 1.0])
         """
         names, site_of_row = np.unique(np.asarray(sites, dtype=str), return_inverse=True)
-        counts = np.bincount(site_of_row)
-        parts = []
-        for number in range(len(names)):
+        parts = {}
+        for number, name in enumerate(names):
             here = site_of_row == number
             ones = np.ones(int(here.sum()))
-            parts.append(RowSums.of(rows[here], labels[here], ones, n_classes))
-        weights = counts.astype(np.float64) ** -share
-        return cls(tuple(map(str, names)), tuple(parts), weights / (weights @ counts))
+            parts[str(name)] = RowSums.of(rows[here], labels[here], ones, n_classes)
+        return cls.of_parts(parts, share)
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, RowSums], share: float) -> Self:
+        """Return the sums of sites that each have theirs, sorted by name: any order gives the same.
+
+        ``share`` is that of `of`.
+        """
+        names = tuple(sorted(parts))
+        counts = np.array([np.rint(parts[name].weights.sum()) for name in names])
+        weights = counts**-share
+        return cls(names, tuple(parts[name] for name in names), weights / (weights @ counts))
+
+    def by_site(self) -> dict[str, RowSums]:
+        """Return the sums of each site by its name."""
+        return dict(zip(self.sites, self.parts, strict=True))
 
     def together(self) -> RowSums:
         """Return the sums over all sites, each row counting one."""

@@ -7,17 +7,16 @@ import typer
 
 from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
+from offsite.workflows.commands.site_sums import join, leave, sums
 
 app = typer.Typer(
-    help="calibrate: check a model with a hospital's cases, and fit its settings to the hospital.",
+    help="calibrate, sums, join, leave: a hospital's cases set a model, or enter its head.",
     no_args_is_help=True,
 )
+app.command()(sums)
+app.command()(join)
+app.command()(leave)
 INTERRUPTED = 130
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `calibrate` a command of the group although it is the only one yet."""
 
 
 @app.command()

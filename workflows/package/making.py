@@ -16,6 +16,7 @@ from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.package.fitting import Groups, fit_reference, under
 from offsite.workflows.package.folder import write_package
 from offsite.workflows.package.heads import TRUNK, sums_of_run, training_sums
+from offsite.workflows.package.joined import joined_limits, joined_sites
 from offsite.workflows.package.results import site_results
 from offsite.workflows.package.schema import (
     POOLED,
@@ -105,7 +106,10 @@ def package_run(
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
     results, unsaid = site_results(evaluation_folder)
     fitted.limits.extend(unsaid)
-    sums = sums_of_run(run, answers, record.get("facts", {}))
+    told = record.get("facts", {})
+    joined = tuple(joined_sites(told))
+    fitted.limits.extend(joined_limits(told))
+    sums = sums_of_run(run, answers, told)
     scores = _trunk_scores(sums, answers, fitted.limits)
     model = ModelRecord(
         name=facts.name,
@@ -121,9 +125,9 @@ def package_run(
         field_of_view=facts.field_of_view,
         decision=DecisionRules(positive=positive, urgent=facts.urgent),
         profiles=fitted.profiles,
-        training_sites=tuple(sorted(trained["site"].unique())),
-        patients=int(trained["patient"].nunique()),
-        cohort=_cohort(predictions),
+        training_sites=tuple(sorted({*trained["site"], *(one.site for one in joined)})),
+        patients=int(trained["patient"].nunique()) + sum(one.patients for one in joined),
+        cohort=(*_cohort(predictions), *joined),
         results=results,
         limits=tuple(fitted.limits),
         fingerprints={"run": record["key"], **_encoder(record), **_digests(run)},

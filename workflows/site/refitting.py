@@ -7,20 +7,15 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-from offsite.children.pool import Place
 from offsite.errors import InputError
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.training.heads.refit import Refit, gain_bound, refit
-from offsite.training.prediction.contract import (
-    ModelAnswer,
-    OpensElsewhere,
-    Predictor,
-    Prepared,
-)
+from offsite.training.prediction.contract import ModelAnswer, Prepared
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import sums_of_head
 from offsite.workflows.predict.answers.likeness import trunk_of
 from offsite.workflows.site.cases import EMBEDDING, SEEN, LocalCases
+from offsite.workflows.site.telling import Telling
 
 SHARE = 0.25
 
@@ -34,21 +29,8 @@ class Judged:
     report: dict[str, Any]
 
 
-class WithEmbedding:
+class WithEmbedding(Telling):
     """A predictor whose answers carry the embedding among their facts, for `refit_at`."""
-
-    def __init__(self, inner: Predictor) -> None:
-        self._inner = inner
-        self.batch_size, self.concurrent = inner.batch_size, inner.concurrent
-
-    def open_at(self, place: Place) -> None:
-        """Open files where the inner predictor is told to."""
-        if isinstance(self._inner, OpensElsewhere):
-            self._inner.open_at(place)
-
-    def prepare(self, item: Any) -> Prepared:
-        """Prepare as the inner predictor does."""
-        return self._inner.prepare(item)
 
     def infer(self, batch: Sequence[Prepared]) -> list[ModelAnswer]:
         """Answer as the inner predictor does, the embedding told."""
@@ -61,16 +43,12 @@ class WithEmbedding:
                     SEEN: _listed(trunk_of(answer)),
                 },
             )
-            for answer in self._inner.infer(batch)
+            for answer in self.inner.infer(batch)
         ]
-
-    def shrink(self) -> bool:
-        """Give memory back as the inner predictor does."""
-        return self._inner.shrink()
 
     def describe(self) -> dict[str, Any]:
         """Return what the results depend on: answers without embeddings are no answers here."""
-        return {**self._inner.describe(), EMBEDDING: True}
+        return {**self.inner.describe(), EMBEDDING: True}
 
 
 def _listed(embedding: np.ndarray | None) -> list[float]:

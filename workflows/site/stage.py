@@ -9,6 +9,7 @@ from typing import Any
 from offsite.errors import InputError
 from offsite.locks import writing
 from offsite.preprocessing.cohort.table import load_cohort
+from offsite.training.prediction.contract import Predictor
 from offsite.training.prediction.items import Item
 from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
@@ -78,10 +79,13 @@ def calibrate(
     with running.opened_model(model, tracking_uri, keys) as package, ExitStack() as held:
         if refit:
             check_can_refit(package)
-        where, listed = running.device_named(device), _listed(package, cohort, site, output)
+        where, listed = running.device_named(device), listed_cases(package, cohort, site, output)
         held.enter_context(writing(output))  # what is refused leaves no folder
         check_own(report_path(output))
-        cases = _predicted(package, *listed, output, where, workers, refit)
+        predictor = running.predictor_for(package, where)
+        if refit:
+            predictor = WithEmbedding(predictor)
+        cases = predicted_cases(package, predictor, *listed, output, where, workers)
         done = calibrate_site(package, cases, site, refit=refit)
         write_own_json(report_path(output), done.report)
         if done.record is None:
@@ -93,10 +97,16 @@ def calibrate(
         return Calibrated(done.report, made, version)
 
 
-def _listed(
+def listed_cases(
     package: Package, cohort: Path, site: str, output: Path
 ) -> tuple[tuple[Item, ...], list[str]]:
-    """The site's cases of the table and their labels, blank where there is none."""
+    """Return the site's cases of a table, and their labels, blank where there is none.
+
+    Raises
+    ------
+    InputError
+        The table has no case of the site, or too few labelled ones.
+    """
     given = load_cohort(cohort, package.record.classes)
     rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
     known = {(path, patient): label for path, patient, label in rows}
@@ -114,19 +124,22 @@ def _listed(
     return items, labels
 
 
-def _predicted(
+def predicted_cases(
     package: Package,
+    predictor: Predictor,
     items: tuple[Item, ...],
     labels: list[str],
     output: Path,
     device: str,
     workers: int,
-    embedded: bool,
 ) -> LocalCases:
-    """The cases, all of them predicted; ``embedded``: with their embeddings."""
-    predictor = running.predictor_for(package, device)
-    if embedded:
-        predictor = WithEmbedding(predictor)
+    """Return the cases, all of them predicted.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The prediction was interrupted.
+    """
     options = BatchOptions(output=output / PREDICTIONS, workers=workers)
     outcome = run_batch(package, predictor, Inputs(items), options, device)
     if outcome.exit_code == INTERRUPTED:
