@@ -100,6 +100,7 @@ def write_cases(
         "positive": ", ".join(rules.positive),
         "urgent": ", ".join(rules.urgent),
         "ood_limit": rules.ood_percentile,
+        "overlay": vars(modality_reading(model.record.task).overlay),
     }
     known: dict[str, Any] = {}
 
@@ -203,5 +204,4 @@ def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:
         "unlike": unlikeness(record),
         "profile": profile_text(record, model.record),
         "facts": fact_rows(record),
-        "overlay": vars(modality_reading(model.record.task).overlay),
     }
