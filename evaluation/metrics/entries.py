@@ -53,6 +53,7 @@ _ERROR, _FIT = "metrics.calibration_error:", "metrics.recalibration:"
 _RISK, _CARRIED = "statistics.risk_coverage:RiskCoverage", "tables.selective:selective_table"
 _SETS, _FPR = "conformal.table:conformal_table", "ood.metrics:false_positive_rates"
 _SAMPLES, _DISTANCES = "shift.two_sample:", "shift.distances:"
+_PAIRED = "tables.complementary:complementary_table"
 _PRIOR, _CHANGE = "shift.label_shift:", "shift.performance:detail_rows"
 
 
@@ -99,6 +100,12 @@ _THRESHOLDS = (
     Metric("expected_cost", "expected cost", "Cost", _POINTS, "Cost of missed positives and false alarms, per image.", limits=_NONNEGATIVE, higher=False),
     Metric("expected_cost_at_reference", "expected cost at reference prevalence", "Cost, ref.", _POINTS, "The cost per image if the site had the reference prevalence.", limits=_NONNEGATIVE, higher=False),
     Metric("net_benefit", "net benefit", "Net benefit", _CURVES, "TP/n - FP/n t/(1 - t) of acting at or over the probability t (Vickers and Elkin 2006).", limits=(-math.inf, 1.0)),
+)  # fmt: skip
+_PAIRS = (
+    _share("caught_by_second", "what the second catches of the first's misses", "Caught by the second", _PAIRED, "Of the positive images that the first model calls negative, the share that the second calls positive, each at its own threshold; of the most probable class: of the images that the first gets wrong, the share that the second gets right."),
+    _share("caught_by_first", "what the first catches of the second's misses", "Caught by the first", _PAIRED, "The same with the models exchanged."),
+    _share("sensitivity_either", "sensitivity if either calls", "Sensitivity, either", _PAIRED, "Share of the positive images that at least one of the models calls positive."),
+    _share("specificity_either", "specificity if either calls", "Specificity, either", _PAIRED, "Share of the negative images that neither model calls positive."),
 )  # fmt: skip
 _CALIBRATION = (
     Metric("ece", "calibration error", "Calibration error", _ERROR + "expected_error", "Mean over bins of equal mass of |share that came true - mean probability|; beside it what noise alone would give.", higher=False),
@@ -151,7 +158,7 @@ _EMBEDDINGS = (
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(*_PER_SITE, *_THRESHOLDS, *_CALIBRATION),
+        *(*_PER_SITE, *_THRESHOLDS, *_PAIRS, *_CALIBRATION),
         *(*_SELECTIVE, *_SETS_AND_DETECTORS, *_SHIFTS, *_EMBEDDINGS),
     )
 }

@@ -1,7 +1,7 @@
 """The page that compares methods: sites down, methods across, differences with their intervals."""
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class _Part:
     Attributes
     ----------
     suffix, told : str
-        What tells its sections from those of other divisions: in addresses, and in titles.
+        What tells its sections from others': in addresses, and in titles.
     rows : pandas.DataFrame
         Of ``methods.csv``.
     metric : str
@@ -77,6 +77,7 @@ def write_comparison(
     primary: str | None = None,
     confidence: float = 0.95,
     alarm_level: float = 0.05,
+    more: Sequence[Section] = (),
 ) -> Path:
     """Write the page of a comparison, one self-contained file.
 
@@ -97,6 +98,8 @@ def write_comparison(
         Confidence (0..1) of the intervals.
     alarm_level : float
         Familywise level (0..1) of all that the page calls better or worse.
+    more : sequence of Section
+        Further sections, at the end.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def write_comparison(
         title=title,
         subtitle=f"{listed(others) if others else 'No method'} against {baseline}",
         facts=_facts(methods, names),
-        sections=tuple(_sections(_parts(methods, primary), names, baseline, levels)),
+        sections=(*_sections(_parts(methods, primary), names, baseline, levels), *more),
         version=importlib.metadata.version("offsite"),
     )
     target = Path(path)
@@ -219,10 +222,11 @@ def _told(part: _Part, sites: list[Record], of_method: list[Record]) -> str:
         sure = f" ({_signed(row)})" if word in (_BETTER, _WORSE) else ""
         by_word[word].append(f"{row['site']}{sure}")
     told = [f"{word} {listed(names)}" for word, names in by_word.items() if names]
-    for row in of_method:
-        whole = (row["site"], row["site_role"]) == ("_pooled", "held_out")
-        if whole and present(row["difference"]) is not None:
-            told.append(f"over all held-out rows {_signed(row)}")
+    told += [
+        f"over all held-out rows {_signed(row)}"
+        for row in of_method
+        if (row["site"], row["site_role"]) == ("_pooled", "held_out") and _signed(row)
+    ]
     return f"{'; '.join(told) or 'nothing to compare'}."
 
 
@@ -286,11 +290,8 @@ def _cell(row: Record | None, worse: set[Place]) -> Cell:
 
 
 def _signed(row: Record) -> str:
-    value = present(row["difference"])
-    if value is None:
-        return ""
     bounds = interval(present(row["difference_low"]), present(row["difference_high"]))
-    return f"{change(value)} ({bounds})" if bounds else change(value)
+    return change(present(row["difference"])) + (f" ({bounds})" if bounds else "")
 
 
 def _dot(row: Record) -> Dot:

@@ -213,6 +213,15 @@ SCHEMAS: Mapping[str, TableSchema] = {
             " n_patients reason",
         ),
         _schema(
+            *("complementary", "tables.complementary:complementary_table"),
+            "Whether one of two models would catch what the other misses, and what both together do.",
+            "task site site_role metric value low high first second n n_positive n_patients reason",
+            first="threshold of the first model, by the rule of packages or as stated",
+            second="threshold of the second model",
+            n="images it rests on: of `caught_by_second` those that the first misses",
+            n_positive="of them caught; of `specificity_either` left in peace by both",
+        ),
+        _schema(
             *("methods", "tables.comparison:compare_methods"),
             "Methods with several seeds against a baseline; intervals are of patients and seeds.",
             "method site site_role metric seeds value seed_sd low high difference difference_low"

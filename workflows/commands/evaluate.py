@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import Overrides, TrackingUri
+from offsite.workflows.commands.options import Classes, Columns, Overrides, TrackingUri
 
 
 def evaluate(
@@ -22,19 +22,8 @@ def evaluate(
     settings: Annotated[
         Path | None, typer.Option(help="YAML with evaluation settings, for tables.")
     ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=COLUMN",
-            help="Which column of a table is its site, patient, label, score, prob_CLASS; repeatable.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B", help="Classes of a table in order, the negative or mildest first."
-        ),
-    ] = None,
+    column: Columns = None,
+    classes: Classes = None,
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "offsite",
     overrides: Overrides = None,

@@ -21,6 +21,22 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; repeatable."),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=COLUMN",
+        help="Which column of a table is its site, patient, label, score, prob_CLASS; repeatable.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="A,B",
+        help="Classes of a table in order, the negative or mildest first.",
+    ),
+]
 Workers = Annotated[
     int, typer.Option(min=0, help="Items at a time; 0 = one per core of this machine.")
 ]

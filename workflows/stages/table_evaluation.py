@@ -58,7 +58,7 @@ def default_folder(table: Path) -> Path:
     >>> default_folder(Path("results/fold1.csv.gz")).as_posix()
     'results/fold1-evaluation'
     """
-    return table.with_name(f"{_stem(table)}-evaluation")
+    return table.with_name(f"{stem(table)}-evaluation")
 
 
 def folders_of(tables: Sequence[Path], output: Path | None) -> list[Path]:
@@ -71,7 +71,7 @@ def folders_of(tables: Sequence[Path], output: Path | None) -> list[Path]:
     """
     folders = [default_folder(table) for table in tables]
     if output is not None:
-        folders = [output / _stem(table) for table in tables] if len(tables) > 1 else [output]
+        folders = [output / stem(table) for table in tables] if len(tables) > 1 else [output]
     for folder, table in zip(folders, tables, strict=True):
         if folders.count(folder) > 1:
             raise InputError(
@@ -83,7 +83,14 @@ def folders_of(tables: Sequence[Path], output: Path | None) -> list[Path]:
     return folders
 
 
-def _stem(table: Path) -> str:
+def stem(table: Path) -> str:
+    """Return the name of a table without what says how it is written.
+
+    Examples
+    --------
+    >>> stem(Path("results/fold1.csv.gz"))
+    'fold1'
+    """
     suffix = next((end for end in SUFFIXES if table.name.lower().endswith(end)), table.suffix)
     return table.name[: len(table.name) - len(suffix)] or table.name
 

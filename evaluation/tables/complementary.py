@@ -1,0 +1,135 @@
+"""Whether a second model would catch what the first misses, site by site."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
+from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.predictions.tasks import Task, tasks_of
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.sites import Site, Sites
+from offsite.evaluation.tables.alignment import aligned, rows_of_test
+from offsite.evaluation.tables.schemas import SCHEMAS
+
+TOP = "_top"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """Two models' answers to the labelled test rows of a place.
+
+    Attributes
+    ----------
+    cases : numpy.ndarray
+        N booleans: rows that can be missed (positive; of the most probable class all).
+    right : tuple of numpy.ndarray
+        Whether each model finds them, N booleans each.
+    others : tuple of numpy.ndarray
+        Whether each model leaves the others in peace, N booleans each; of no other all.
+    """
+
+    site: Site
+    cases: np.ndarray
+    right: tuple[np.ndarray, np.ndarray]
+    others: tuple[np.ndarray, np.ndarray]
+
+
+def complementary_table(
+    first: Predictions, second: Predictions, settings: EvaluationSettings
+) -> pd.DataFrame:
+    """What each of two models would catch of what the other misses, and both together.
+
+    Each model has its own threshold of a task: the one that a package of it would ship, or the stated
+    one where there are no validation rows to choose it on. Two models are worth more than one where
+    they miss different patients; two that miss the same are one model twice.
+
+    Parameters
+    ----------
+    first, second : Predictions
+        Predictions for the same test images, in any order.
+    settings : EvaluationSettings
+        Tasks, what is drawn, confidence, minima.
+
+    Raises
+    ------
+    InputError
+        The test images, their labels, sites or patients, or the classes are not the same.
+    """
+    reference = rows_of_test(first)
+    sites = Sites.of(reference, settings)
+    other = sites.with_probabilities(aligned(reference, second))
+    cuts = [_thresholds(model, settings) for model in (first, second)]
+    records = [
+        row
+        for task in [*tasks_of(first.classes, settings), None]
+        for pair in zip([*sites.single, *sites.pools], [*other.single, *other.pools], strict=True)
+        for row in _rows(task, pair, cuts, sites)
+    ]
+    return SCHEMAS["complementary"].frame(records)
+
+
+def _thresholds(predictions: Predictions, settings: EvaluationSettings) -> dict[str, float]:
+    """The threshold of each task: as packages ship it, else as stated."""
+    found = {}
+    for cut in choose_thresholds(predictions, settings):
+        if cut.value is not None and cut.rule in ("stated", PACKAGED):
+            found[cut.task] = cut.value  # the stated one comes first
+    return found
+
+
+def _rows(
+    task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]], sites: Sites
+) -> Iterator[dict[str, Any]]:
+    site, sample = pair[0], pair[0].sample
+    base: dict[str, Any] = {
+        "task": TOP if task is None else task.name,
+        "site": site.name,
+        "site_role": site.role,
+    }
+    if task is not None:
+        base |= {"first": cuts[0][task.name], "second": cuts[1][task.name]}
+    names = ["caught_by_second", "caught_by_first"]
+    names += [] if task is None else ["sensitivity_either", "specificity_either"]
+    reason = site.why_not(sites.settings.minimum_rows)
+    if reason is not Reason.OK:
+        known = {"n": sample.n, "n_patients": sample.n_patients, "reason": reason.value}
+        yield from (base | {"metric": name} | known for name in names)
+        return
+    answers = _answers(task, pair, cuts)
+    for name, (hits, among) in zip(names, _shares(answers), strict=False):
+        units = sample.units[among]
+        told: dict[str, Any] = {"reason": Reason.NO_SAMPLES.value}
+        if among.any():
+            told = sites.of_share(hits[among], units)
+        counts = {"n": int(among.sum()), "n_positive": int(hits[among].sum())}
+        yield base | {"metric": name} | told | counts | {"n_patients": sample.patients_of(units)}
+
+
+def _answers(task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]]) -> _Pair:
+    labels, samples = pair[0].sample.labels, [site.sample for site in pair]
+    if task is None:
+        one, two = (sample.probabilities.argmax(axis=1) == labels for sample in samples)
+        everyone = np.ones(len(labels), dtype=bool)
+        return _Pair(site=pair[0], cases=everyone, right=(one, two), others=(one, two))
+    one, two = (
+        task.scores(sample.probabilities) >= cut[task.name]
+        for sample, cut in zip(samples, cuts, strict=True)
+    )
+    positive = task.positive(labels)
+    return _Pair(site=pair[0], cases=positive, right=(one, two), others=(~one, ~two))
+
+
+def _shares(pair: _Pair) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(hits, among which rows) of each metric, in order."""
+    one, two = pair.right
+    return [
+        (two, pair.cases & ~one),
+        (one, pair.cases & ~two),
+        (one | two, pair.cases),
+        (pair.others[0] & pair.others[1], ~pair.cases),
+    ]
