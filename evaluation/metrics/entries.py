@@ -53,7 +53,7 @@ _ERROR, _FIT = "metrics.calibration_error:", "metrics.recalibration:"
 _RISK, _CARRIED = "statistics.risk_coverage:RiskCoverage", "tables.selective:selective_table"
 _SETS, _FPR = "conformal.table:conformal_table", "ood.metrics:false_positive_rates"
 _SAMPLES, _DISTANCES = "shift.two_sample:", "shift.distances:"
-_PAIRED = "tables.complementary:complementary_table"
+_PAIRED = "operating_points.complementary:complementary_table"
 _PRIOR, _CHANGE = "shift.label_shift:", "shift.performance:detail_rows"
 
 

@@ -213,7 +213,7 @@ SCHEMAS: Mapping[str, TableSchema] = {
             " n_patients reason",
         ),
         _schema(
-            *("complementary", "tables.complementary:complementary_table"),
+            *("complementary", "operating_points.complementary:complementary_table"),
             "Whether one of two models would catch what the other misses, and what both together do.",
             "task site site_role metric value low high first second n n_positive n_patients reason",
             first="threshold of the first model, by the rule of packages or as stated",

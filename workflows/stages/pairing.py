@@ -5,6 +5,7 @@ from itertools import combinations
 from pathlib import Path
 
 from offsite.errors import InputError
+from offsite.evaluation.operating_points.complementary import complementary_table
 from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.frames import read_predictions
 from offsite.evaluation.predictions.table import Predictions
@@ -12,7 +13,6 @@ from offsite.evaluation.report.comparing import write_comparison
 from offsite.evaluation.report.sections import complementary
 from offsite.evaluation.report.settings import TableSettings
 from offsite.evaluation.tables.comparison import compare_methods, paired_differences
-from offsite.evaluation.tables.complementary import complementary_table
 from offsite.evaluation.tables.reading import table_text
 from offsite.locks import writing
 from offsite.workflows.jobs.yaml_settings import load_settings

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from offsite.evaluation.operating_points.complementary import TOP
 from offsite.evaluation.report.content import Cell, Group, Section, Table, cells, listing
 from offsite.evaluation.report.grids import GROUPS, NAMES, Record, numbers, without_lone_pools
-from offsite.evaluation.tables.complementary import TOP
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import NO_INTERVAL, counted, interval, level, number, reason
 

@@ -7,10 +7,10 @@ import pytest
 
 from offsite.errors import InputError
 from offsite.evaluation.operating_points.choosing import choose_thresholds
+from offsite.evaluation.operating_points.complementary import complementary_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
-from offsite.evaluation.tables.complementary import complementary_table
 
 SETTINGS = EvaluationSettings(
     resamples=100, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"), threshold=0.6)}
