@@ -6,7 +6,7 @@ DEMO ?= demo
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint slow truth wheel pages lock sbom clean help cases slurm server simulate survive
+.PHONY: demo test lint slow truth wheel pages lock sbom clean help cases slurm server simulate survive night
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ cases: $(SETUP)  ## small inputs that failed once, where the optional folder is 
 
 survive: $(SETUP)  ## kills, a full disk, damaged files, a jumping clock: the same result each time
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_workflow_survival.py --timeout 900
+
+night: $(SETUP)  ## a thousand files, sixty of them bad, some deadly: a row each, and files per second
+	OFFSITE_NIGHT=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/predict/test_night.py -q -s
 
 # All but torch by its hash; torch then finds its needs there, or brings those of a CUDA build.
 LOCKS := requirements.lock requirements-dev.lock requirements-torch.lock

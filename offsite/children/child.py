@@ -23,16 +23,7 @@ from offsite.children.ended import CRASHED, OUT_OF_MEMORY, TIMED_OUT, ChildEnded
 from offsite.children.limits import LONGEST, Limits
 
 # What takes long to import is imported once, in the process that children are forked from.
-PRELOADED = (
-    "numpy",
-    "cv2",
-    "PIL.Image",
-    "pandas",
-    "pydantic",
-    "openslide",
-    "tifffile",
-    "scipy.ndimage",
-)
+PRELOADED = ("numpy", "cv2", "PIL.Image", "pydantic")
 _TOLD = 2000  # characters of standard error that are kept
 _starting = threading.Lock()
 

@@ -95,7 +95,7 @@ def read_photograph(path: str | Path, px: int) -> Photograph:
     """
     file = Path(path)
     try:
-        there = file.is_file()
+        there = file.exists()
     except OSError as error:
         raise of_the_system(file, error) from error
     if not there:

@@ -17,18 +17,6 @@ def looping_dicom(path: Path) -> Path:
     return write_dicom(path, (64, 64), [_JP2 + bytes(64)], JPEG2000)
 
 
-def hungry_dicom(path: Path, items: int = 3_000_000) -> Path:
-    """A DICOM whose header holds a sequence of empty items: a kB of memory for eight bytes."""
-    write_dicom(path, (16, 16), bytes(16 * 16 * 3))
-    content = path.read_bytes()
-    body = b"\xfe\xff\x00\xe0\x00\x00\x00\x00" * items
-    sequence = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + body
-    sequence += b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-    after = content.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
-    path.write_bytes(content[:after] + sequence + content[after:])
-    return path
-
-
 def aborting_slide(path: Path, slide: Path) -> Path:
     """A copy of a tiled slide with impossible tiles, for which OpenSlide finds no memory: abort()."""
     content = bytearray(slide.read_bytes())

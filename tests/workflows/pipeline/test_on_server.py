@@ -3,19 +3,27 @@
 It installs PostgreSQL and starts a server as root, so it runs by ``make server`` alone.
 """
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 
 from offsite.workflows.jobs.job import Job
+from tests.workflows import deadly
 from tests.workflows.job_files import small_job, write_job
+from tests.workflows.test_serving import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -127,28 +135,35 @@ def offsite(*words: object, **environment: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def test_the_workflow_runs_against_the_server(uri: str, tmp_path: Path) -> None:
-    from offsite.evaluation.tracking.registry import fetch_package, find_version
-    from offsite.evaluation.tracking.store import client_of
-
-    small_job(tmp_path)
+@pytest.fixture(scope="module")
+def job(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job that the workflow did whole, with its model in the registry of the server."""
+    folder = tmp_path_factory.mktemp("job")
+    small_job(folder)
     config = write_job(
-        tmp_path, tracking={"uri": uri, "experiment": "workflow", "model": "served"},
+        folder, tracking={"uri": uri, "experiment": "workflow", "model": "served"},
         training={"batch_size": 4, "instances": 16, "fit": {"epochs": 2}},
         cells={"shards": 1, "methods": ["sc_mil", "cross_entropy"]},
     )  # fmt: skip
     done = offsite("workflow", "run", config)
     assert done.returncode == 0, done.stderr[-3000:]
-    job = Job.load(config)
-    assert (job.output / "workflow" / "registered.txt").read_text() == "models:/served/1\n"
-    assert not (job.output / "mlflow.db").exists()
+    return config
+
+
+def test_the_workflow_runs_against_the_server(uri: str, job: Path, tmp_path: Path) -> None:
+    from offsite.evaluation.tracking.registry import fetch_package, find_version
+    from offsite.evaluation.tracking.store import client_of
+
+    config, done_job = job, Job.load(job)
+    assert (done_job.output / "workflow" / "registered.txt").read_text() == "models:/served/1\n"
+    assert not (done_job.output / "mlflow.db").exists()
 
     again = [offsite("track", config), offsite("register", config)]
     assert [run.returncode for run in again] == [0, 0], [run.stderr for run in again]
     client = client_of(uri)
     runs = client.search_runs([client.get_experiment_by_name("workflow").experiment_id])
     assert len(runs) == 2
-    table = pd.read_csv(job.run_folder(job.cells()[0]) / "evaluation" / "per_site.csv")
+    table = pd.read_csv(done_job.run_folder(done_job.cells()[0]) / "evaluation" / "per_site.csv")
     wanted = table[(table["site"] == "_pooled") & (table["metric"] == "auroc")]["value"].dropna()
     logged = {value for run in runs for key, value in run.data.metrics.items()
               if key.startswith("test/_pooled") and key.endswith("/auroc")}  # fmt: skip
@@ -158,10 +173,107 @@ def test_the_workflow_runs_against_the_server(uri: str, tmp_path: Path) -> None:
     assert str(find_version(client, "models:/served@candidate").version) == "1"
     assert (fetch_package(uri, "models:/served@candidate", tmp_path / "m") / "model.json").is_file()
     password = os.environ["MLFLOW_TRACKING_PASSWORD"]
-    for file in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.log"), config):
+    for file in (*job.parent.rglob("*.json"), *job.parent.rglob("*.log"), config):
         assert password not in file.read_text(errors="replace"), file
 
     refused = offsite("track", config, MLFLOW_TRACKING_PASSWORD="guess")
     assert refused.returncode == 2, refused.stderr
     assert "refused the user or the password" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@contextmanager
+def served(
+    uri: str, images: Path, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a model served from the registry, and the process that serves it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "offsite", "model", "serve", "models:/served@candidate",
+         "--images", str(images), "--tracking-uri", uri, "--port", str(port)],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
+    )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def ask(address: str, *rows: list[object], seconds: float = 120) -> requests.Response:
+    table = {"columns": ["image", "site"], "data": rows}
+    return requests.post(f"{address}/invocations", json={"dataframe_split": table}, timeout=seconds)
+
+
+def test_the_served_model_tells_nothing_of_other_files(uri: str, job: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    slide = next((job.parent / "cohort" / "slides").iterdir())
+    shutil.copy(slide, images / "good.svs")
+    deadly.aborting_slide(images / "abort.svs", slide)
+    deadly.pipe(images / "pipe.svs")
+    deadly.sparse(images / "sparse.svs")
+    (images / "way-out.svs").symlink_to("/etc/shadow")
+    outside = ["/etc/shadow", "/etc/passwd", "/etc/nonexistent", "/root", "/proc/self/environ",
+               "/dev/zero", "../../../etc/passwd", "way-out.svs", "pipe.svs", "a\0b",
+               "x" * 5000, ".", ""]  # fmt: skip
+    with served(uri, images) as (address, process):
+        for _ in range(600):
+            with suppress(requests.ConnectionError):
+                if requests.get(f"{address}/ping", timeout=5).ok:
+                    break
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.2)
+
+        def rows(*names: str) -> list[dict[str, object]]:
+            answered = ask(address, *([name, "aster"] for name in names))
+            assert answered.status_code == 200, answered.text[:300]
+            return list(answered.json()["predictions"])
+
+        (good,) = rows("good.svs")
+        assert good["status"] in ("ok", "review")
+        absent, *rest = rows("not-there.svs", *outside)
+        assert absent["code"] == "not_available"
+        for name, row in zip(outside, rest, strict=True):
+            assert {**row, "input": ""} == {**absent, "input": ""}, name
+        crashed, sparse = rows("abort.svs", "sparse.svs")
+        assert (crashed["code"], sparse["input_sha256"]) == ("crashed", "")
+        assert rows("good.svs")[0]["prediction"] == good["prediction"], "it answers on"
+        with ThreadPoolExecutor(20) as pool:
+            many = list(pool.map(lambda _: rows("good.svs")[0]["prediction"], range(20)))
+        assert set(many) == {good["prediction"]}
+        assert ask(address, *([["good.svs", "x"]] * 1001)).status_code == 400
+        assert ask(address, ["y" * (2 << 20), "x"]).status_code == 413
+        deep = requests.post(
+            f"{address}/invocations", b"[" * 100_000, timeout=60,
+            headers={"content-type": "application/json"},
+        )  # fmt: skip
+        assert deep.status_code == 400
+
+
+def test_a_package_that_was_changed_in_the_store_is_served_by_nobody(
+    uri: str, job: Path, open_folder: Path, tmp_path: Path
+) -> None:
+    (record,) = (open_folder / "artifacts").rglob("package/model.json")
+    package, kept = record.parent, tmp_path / "kept"
+    shutil.copytree(package, kept)
+    try:
+        changed = json.loads(record.read_text())
+        for profile in changed["profiles"].values():
+            for name in ("referral", "urgent"):
+                if profile.get(name):
+                    profile[name]["threshold"] = 1.0
+        record.write_text(json.dumps(changed))
+        names = [path.name for path in package.iterdir() if path.name != "SHA256SUMS"]
+        sums = [f"{hashlib.sha256((package / n).read_bytes()).hexdigest()}  {n}\n" for n in names]
+        (package / "SHA256SUMS").write_text("".join(sums))
+        words = ("models:/served@candidate", "--tracking-uri", uri)
+        one = offsite("model", "serve", *words, "--images", tmp_path)
+        other = offsite("predict", job.parent / "cohort" / "cohort.csv", "-m", *words, "-o",
+                        tmp_path / "out")  # fmt: skip
+        for done in (one, other):
+            assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr[-500:]
+            assert "not the one that was registered" in " ".join(done.stderr.split())
+    finally:
+        shutil.rmtree(package)
+        shutil.copytree(kept, package)
