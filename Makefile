@@ -38,7 +38,7 @@ slurm: $(SETUP)  ## the workflow on a real SLURM on this machine (as root: insta
 	OFFSITE_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_slurm.py --timeout 590
 
 server: $(SETUP)  ## the workflow with a real MLflow server on PostgreSQL (as root: installs it)
-	OFFSITE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_server.py --timeout 590
+	OFFSITE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_server.py
 
 simulate: $(SETUP)  ## ten thousand simulated slides under the workflow, and its overhead on 200 real ones
 	$(BIN)/python benchmarks/workflow_scale.py simulate --slides 10000

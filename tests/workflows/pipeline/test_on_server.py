@@ -27,7 +27,7 @@ from tests.workflows.test_serving import free_port
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(560),
+    pytest.mark.timeout(1100),
     pytest.mark.skipif(os.environ.get("OFFSITE_SERVER") != "1", reason="make server runs it"),
 ]
 ROOT = Path(__file__).parents[3]
