@@ -97,7 +97,7 @@ def demonstration(out: Path, seeds: int, minutes: float) -> list[str]:
             table, METRICS,
             {PLAIN: "plain cross-entropy", CONTROL: "the same batches alone"}, "###",
         ),
-        verdict(table, "held_out_auroc", "at the site left out")
+        verdict(table, {"held_out_auroc": "AUROC at the site left out"})
         + " IRM's penalty has the weight 100 from a tenth of the training on, made for 5,000"
         " steps; a run here has some 400, and is ruined by it: give `training.general.penalty_weight`.",
     ]  # fmt: skip

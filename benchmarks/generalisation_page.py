@@ -53,20 +53,33 @@ def comparison(
     return parts
 
 
-def verdict(table: pd.DataFrame, metric: str, where: str) -> str:
-    """Say which algorithms help, harm, or do neither, against the same batches without them."""
-    said: dict[str, list[str]] = {"helps": [], "harms": [], "neither": []}
-    for method in ALGORITHMS:
-        text = paired(table, metric, method, alone(method), ["seed"])
-        if "(" not in text:  # too few seeds
-            continue
-        low, high = (float(end) for end in text[text.index("(") + 1 : -1].split(" to "))
-        outcome = "helps" if low > 0 else "harms" if high < 0 else "neither"
-        said[outcome].append(method.removeprefix(f"{PLAIN}+"))
-    names = {outcome: ", ".join(methods) or "none" for outcome, methods in said.items()}
-    return (
-        "Against the same batches without an algorithm (those of mixstyle are plain cross-entropy's),"
-        f" by the AUROC {where}: shown to help {names['helps']}; shown to harm {names['harms']};"
-        f" neither is shown of {names['neither']}. Each row is one comparison of several, and an"
-        " interval that includes 0 is not a proof of no difference."
+def verdict(table: pd.DataFrame, measures: dict[str, str]) -> str:
+    """Say which algorithms help, harm, or do neither, against the same batches without them.
+
+    Parameters
+    ----------
+    measures : dict of str to str
+        Columns of the table, with the words that the page has for them.
+    """
+    told = [
+        "Against the same batches without an algorithm (those of mixstyle are plain cross-entropy's)."
+    ]
+    for metric, words in measures.items():
+        said: dict[str, list[str]] = {"helps": [], "harms": [], "neither": []}
+        for method in ALGORITHMS:
+            text = paired(table, metric, method, alone(method), ["seed"])
+            if "(" not in text:  # too few seeds
+                continue
+            low, high = (float(end) for end in text[text.index("(") + 1 : -1].split(" to "))
+            outcome = "helps" if low > 0 else "harms" if high < 0 else "neither"
+            said[outcome].append(method.removeprefix(f"{PLAIN}+"))
+        names = {outcome: ", ".join(methods) or "none" for outcome, methods in said.items()}
+        told.append(
+            f"By the {words}: shown to help {names['helps']}; shown to harm {names['harms']};"
+            f" neither is shown of {names['neither']}."
+        )
+    told.append(
+        "Each row is one comparison of several, and an interval that includes 0 is not a proof of no"
+        " difference."
     )
+    return " ".join(told)
