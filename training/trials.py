@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 
 
@@ -35,7 +35,13 @@ def installed(package: str) -> str:
     ------
     RuntimeError
         It is not installed.
+
+    Examples
+    --------
+    >>> installed("json")
+    'json'
     """
     if find_spec(package) is None:
         raise RuntimeError(f"{package} is not installed")
-    return f"{package} {version(package)}"
+    names = packages_distributions().get(package, ())  # OpenCV is imported as cv2
+    return " ".join([package, *(version(name) for name in names[:1])])

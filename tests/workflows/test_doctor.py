@@ -1,10 +1,12 @@
 """The doctor tries the real thing, and says what to do where it fails."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from offsite.training.trials import installed
 from offsite.workflows import doctor
 
 
@@ -28,3 +30,9 @@ def test_what_is_missing_comes_with_its_remedy(
     assert "fewer than" in findings["disk"].told
     assert "not a tracking store" in findings["tracking database"].told
     assert findings["slides"].works, "one failure does not hide the rest"
+
+
+def test_a_package_is_told_by_the_name_that_it_is_imported_by() -> None:
+    assert re.fullmatch(r"cv2 \d+\.\d+.*", installed("cv2"))
+    with pytest.raises(RuntimeError, match="no_such_package is not installed"):
+        installed("no_such_package")

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from offsite.errors import InputError
+from offsite.training.trials import Trial
+from offsite.workflows import doctor
 from offsite.workflows.jobs.configuration import configuration_model, validate_configuration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.modalities import (
@@ -113,6 +115,13 @@ def test_a_modality_for_another_version_is_refused_by_name(installed):
     with pytest.raises(InputError, match=r"'grey' of grey-pictures 2\.1") as caught:
         modality_named("grey")
     assert caught.value.code == "modality_version"
+
+
+def test_the_doctor_names_the_package_that_is_to_be_mended(installed):
+    installed(module="grey_sick", contract="0")
+    found = doctor._tried(Trial("kinds of images", doctor._kinds, "Mend it"))
+    assert not found.works
+    assert "'grey' of grey-pictures 2.1" in found.told
 
 
 def test_a_modality_that_cannot_be_imported_is_refused_by_name(installed):
