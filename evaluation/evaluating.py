@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -112,7 +112,14 @@ def evaluate(
     more = dict(facts or {})
     foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
     key = digest_of(
-        [predictions_digest(rows), foreign, settings.digest(), version, more, _digests(given)]
+        [
+            predictions_digest(rows, settings.by),
+            foreign,
+            settings.digest(),
+            version,
+            more,
+            _digests(given),
+        ]
     )
     _check_ours(folder)  # before anything, a lock too, is put there
     with writing(folder):
@@ -148,10 +155,10 @@ def _check_primary(rows: Predictions, settings: ReportSettings) -> None:
         )
 
 
-def predictions_digest(predictions: Predictions) -> str:
+def predictions_digest(predictions: Predictions, by: Sequence[str] = ()) -> str:
     """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
     digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
-    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL)
+    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL, *by)
     columns = [name for name in read if name in predictions.table]
     digest.update(predictions.table[columns].to_csv(index=False).encode())
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):

@@ -9,6 +9,7 @@ from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.net_benefit import net_benefit_table
+from offsite.evaluation.operating_points.subgroups import subgroup_table
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import Part, ReportSettings
@@ -66,6 +67,8 @@ def made_tables(
         "per_site": per_site,
         "confusion": confusion_table(sites),
     }
+    if settings.by:
+        tables["subgroups"] = subgroup_table(sites, settings.by, settings.primary_metric)
     done("per_site")
     for part in settings.parts:
         tables |= makers[part]()

@@ -83,6 +83,15 @@ def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) ->
     ]
 
 
+def shipped_thresholds(predictions: Predictions, settings: EvaluationSettings) -> dict[str, float]:
+    """The threshold of each task by its name: as packages ship it, else as stated."""
+    found = {}
+    for cut in choose_thresholds(predictions, settings):
+        if cut.value is not None and cut.rule in ("stated", PACKAGED):
+            found[cut.task] = cut.value  # the stated one comes first
+    return found
+
+
 def _threshold(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings) -> Threshold:
     target = task.settings.target_sensitivity
     positive = task.positive(sample.labels)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
+from offsite.evaluation.operating_points.choosing import shipped_thresholds
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
@@ -63,7 +63,7 @@ def complementary_table(
     reference = rows_of_test(first)
     sites = Sites.of(reference, settings)
     other = sites.with_probabilities(aligned(reference, second))
-    cuts = [_thresholds(model, settings) for model in (first, second)]
+    cuts = [shipped_thresholds(model, settings) for model in (first, second)]
     records = [
         row
         for task in [*tasks_of(first.classes, settings), None]
@@ -71,15 +71,6 @@ def complementary_table(
         for row in _rows(task, pair, cuts, sites)
     ]
     return SCHEMAS["complementary"].frame(records)
-
-
-def _thresholds(predictions: Predictions, settings: EvaluationSettings) -> dict[str, float]:
-    """The threshold of each task: as packages ship it, else as stated."""
-    found = {}
-    for cut in choose_thresholds(predictions, settings):
-        if cut.value is not None and cut.rule in ("stated", PACKAGED):
-            found[cut.task] = cut.value  # the stated one comes first
-    return found
 
 
 def _rows(

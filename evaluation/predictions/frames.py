@@ -33,6 +33,7 @@ def read_predictions(
     path: str | Path,
     classes: Sequence[str] | None = None,
     columns: Mapping[str, str | None] | None = None,
+    kept: Sequence[str] = (),
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Read a table of another's, or that of a run folder, by the names that it has.
 
@@ -40,7 +41,7 @@ def read_predictions(
     ----------
     path : path
         A table in any form that `offsite.tables.reading.read_table` takes.
-    classes, columns
+    classes, columns, kept
         As in `predictions_of_frame`.
 
     Raises
@@ -60,7 +61,8 @@ def read_predictions(
     for name, column in named.items():
         if column is not None and column not in frame.columns:
             named[name] = headers.get(plain(column), column)
-    return predictions_of_frame(frame, classes, named, file, decimal_comma=source.decimal_comma)
+    comma = source.decimal_comma
+    return predictions_of_frame(frame, classes, named, file, decimal_comma=comma, kept=kept)
 
 
 def predictions_of_frame(
@@ -70,6 +72,7 @@ def predictions_of_frame(
     file: Path | None = None,
     *,
     decimal_comma: bool = False,
+    kept: Sequence[str] = (),
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Return a table's predictions, and what was taken for granted, a sentence each.
 
@@ -85,6 +88,8 @@ def predictions_of_frame(
         Where it came from: for the errors, and for arrays beside it.
     decimal_comma : bool
         Whether ``0,25`` can only be 0.25.
+    kept : sequence of str
+        Further columns that stay, where the table has them.
 
     Raises
     ------
@@ -95,6 +100,9 @@ def predictions_of_frame(
     named = dict(columns or {})
     _check_named(frame, named, file)
     table, notes = _described(frame, named, file)
+    for name in kept:
+        if name in frame.columns and name not in table:
+            table[name] = frame[name].to_numpy()
     order, sources = _probability_columns(frame, named, classes, file)
     table["label"], numbered = _class_names(table["label"], order)
     values = {

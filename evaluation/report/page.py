@@ -28,6 +28,7 @@ from offsite.evaluation.report.sections import (
     selective,
     shift,
     sites,
+    subgroups,
     summary,
 )
 from offsite.evaluation.tables.reading import Evaluated, read_evaluation
@@ -84,6 +85,7 @@ def build_page(evaluated: Evaluated) -> Page:
     findings = Findings(evaluated)
     parts: list[Section | None] = [
         sites.section(evaluated, findings),
+        subgroups.section(evaluated, findings),
         operating.section(evaluated, findings),
         calibration.section(evaluated, findings),
         confusion.section(evaluated, findings),
@@ -104,6 +106,7 @@ def build_page(evaluated: Evaluated) -> Page:
             for module in (sites, extremes)
             for point in module.points(evaluated, findings)
         ),
+        *(replace(point, about="subgroups") for point in subgroups.points(evaluated, findings)),
         *accusations.points(findings),
     )
     return Page(

@@ -39,6 +39,11 @@ class ReportSettings(Settings):
     parts: tuple[Part, ...] = Field(
         default=PARTS, description="What to measure beside the per-site table"
     )
+    by: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of the predictions whose groups of patients are measured by themselves "
+        "at each site, such as sex, age_band, scanner, eye, year",
+    )
     metrics: EvaluationSettings = Field(
         default_factory=EvaluationSettings, description="The per-site tables"
     )

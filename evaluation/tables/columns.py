@@ -7,12 +7,14 @@ DTYPES = {"text": "str", "number": "float64", "count": "Int64", "truth": "boolea
 VOCABULARY: Mapping[str, Mapping[str, str]] = {
     "text": {
         "alarm": "what would be said: see *Alarms*",
+        "by": "the column whose groups these are",
         "calibrated_at": "`site` (thresholds of its own), `parent` (those of all sites) or `mixed`",
         "calibrator": "`none`, `temperature`, `vector`, `platt`, or `site_platt` (the site's own "
         "where it has validation rows, else `platt`)",
         "category": "`in_distribution`, `covariate_shifted`, `near`, `far`, or `error`",
         "detail": "`_worst`: the worst site; `_gap`: `best > worst`; at a threshold: `threshold 0.5`",
         "detector": "name of the score",
+        "group": "a value of it; `(blank)`: empty cells",
         "kind": "`covariate`, `prevalence`, `performance`; `features` for all sites together",
         "label": "a class, or `_all`",
         "method": "name of the method",

@@ -125,6 +125,15 @@ SCHEMAS: Mapping[str, TableSchema] = {
             " under that of the rows where the threshold was chosen",
         ),
         _schema(
+            *("subgroups", "operating_points.subgroups:subgroup_table"),
+            "Groups of patients by the columns of `by`, at each site: a row for each metric.",
+            "by group site site_role metric value low high difference p_value adjusted raised n"
+            " n_positive n_patients reason",
+            difference="to the rest of the site, where both have 30 patients",
+            p_value="of so much worse a value than that of the rest by chance",
+            raised="whether the group is worse, beyond chance over the whole table",
+        ),
+        _schema(
             *("net_benefit", "operating_points.net_benefit:net_benefit_table"),
             "Decision curves: a row for each task, site and threshold.",
             "task site site_role threshold net_benefit low high treat_all treat_none advantage"

@@ -36,7 +36,7 @@ def evaluate_table(
         ``name=value`` each, over those of the file.
     """
     settings = load_settings(file, TableSettings, overrides)
-    predictions, notes = read_predictions(table, settings.classes, settings.columns)
+    predictions, notes = read_predictions(table, settings.classes, settings.columns, settings.by)
     report = settings.report(notes)
     read_as = {"table": table.name, "classes": ", ".join(predictions.classes)}
     read_as |= {f"column {name}": column or "none" for name, column in settings.columns.items()}

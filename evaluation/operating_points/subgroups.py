@@ -1,0 +1,184 @@
+"""Subgroups of patients at each site: how the model does in each, and whether worse than in the rest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from offsite.errors import InputError
+from offsite.evaluation.alarms import FEW_PATIENTS
+from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
+from offsite.evaluation.metrics.names import base_name, described, primary_metric
+from offsite.evaluation.metrics.thresholds import shares_at
+from offsite.evaluation.operating_points.choosing import shipped_thresholds
+from offsite.evaluation.statistics.effects import SCALES, effect_of
+from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.holm import holm
+from offsite.evaluation.statistics.intervals import estimate
+from offsite.evaluation.statistics.measured import Measured, Request
+from offsite.evaluation.statistics.sites import ALL, Site, Sites, request_of
+from offsite.evaluation.tables.schemas import SCHEMAS
+
+BLANK = "(blank)"
+MOST_GROUPS = 20
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """What is measured of a group: the primary metric, and each task at its threshold."""
+
+    sites: Sites
+    request: Request
+    primary: str
+    cuts: Mapping[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        """Metrics, in order."""
+        tasks = [
+            f"{task.name}/{name}"
+            for task in self.request.tasks
+            for name in ("sensitivity", "specificity")
+        ]
+        return list(dict.fromkeys((self.primary, *tasks)))
+
+    def measured(self, site: Site) -> dict[str, Measured]:
+        """The metrics of a site by name."""
+        sample, counts = site.sample, site.counts
+        found = {}
+        for task in self.request.tasks:
+            scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
+            cut = self.cuts[task.name]
+            shares = shares_at(
+                sample, counts, scores >= cut, positive, prefix=f"{task.name}/", detail=f"{cut:.4g}"
+            )
+            found |= {each.name: each for each in shares}
+        if self.primary not in found:
+            every = FUNCTIONS[base_name(self.primary)](sample, counts, self.request)
+            found[self.primary] = next(each for each in every if each.name == self.primary)
+        return {name: found[name] for name in self.names}
+
+
+def subgroup_table(sites: Sites, by: Sequence[str], primary: str | None = None) -> pd.DataFrame:
+    """A row for each column, group, place and metric: each site, and the sites of a role pooled.
+
+    Groups of fewer than 30 patients are counted and not measured. A group is tested against the
+    rest of its site, one-sided for the worse, by the normal law on the scale where sites are
+    combined; where the two share patients (the eyes of one) the test is on the careful side. All of
+    the table is one family by Holm under ``alarm_level``.
+
+    Parameters
+    ----------
+    sites : Sites
+        Test rows are measured; thresholds come from validation rows of training sites.
+    by : sequence of str
+        Columns of the predictions.
+    primary : str, optional
+        The metric beside sensitivity and specificity; unset: the usual one.
+
+    Raises
+    ------
+    InputError
+        There is no such column, or it has more than twenty values.
+    """
+    request = request_of(sites.predictions, sites.settings)
+    asked = _Asked(
+        sites=sites,
+        request=request,
+        primary=primary_metric(metric_names(request), primary),
+        cuts=shipped_thresholds(sites.predictions, sites.settings),
+    )
+    rows = [row for column in by for row in _rows_by(column, asked)]
+    tested = [row for row in rows if row.get("p_value") is not None]
+    adjusted = holm([row["p_value"] for row in tested])
+    for row, p_value in zip(tested, adjusted, strict=True):
+        row |= {"adjusted": p_value, "raised": p_value <= sites.settings.alarm_level}
+    return SCHEMAS["subgroups"].frame(rows)
+
+
+def groups_of_column(predictions: pd.DataFrame, column: str) -> np.ndarray:
+    """The group of each row, N names; empty cells are a group too.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    """
+    if column not in predictions:
+        near = get_close_matches(column, [str(name) for name in predictions.columns], n=1)
+        raise InputError(
+            f"the predictions have no column '{column}' to group by",
+            remedy=f"{f'Did you mean {near[0]}? ' if near else ''}Name columns of the table in `by`",
+            code="unknown_column",
+        )
+    cells = predictions[column].astype("string").fillna("").str.strip()
+    return cells.where(cells != "", BLANK).to_numpy(dtype=str)
+
+
+def _rows_by(column: str, asked: _Asked) -> Iterator[dict[str, Any]]:
+    group_of, test = groups_of_column(asked.sites.predictions.table, column), asked.sites.roles.test
+    names = np.unique(group_of[test])
+    if len(names) > MOST_GROUPS:
+        raise InputError(
+            f"column '{column}' has {len(names)} different values, too many to be groups",
+            remedy=f"Make at most {MOST_GROUPS} bands of it, such as age 40-59",
+            code="too_many_groups",
+        )
+    for name in names:
+        inside = _places(asked.sites, test & (group_of == name))
+        rest = _places(asked.sites, test & (group_of != name))
+        for place, site in inside.items():
+            base = {"by": column, "group": str(name), "site": place[0], "site_role": place[1]}
+            yield from (base | row for row in _rows_of(site, rest.get(place), asked))
+
+
+def _places(sites: Sites, rows: np.ndarray) -> dict[Place, Site]:
+    """The sites, and the sites of each role together, of some of the test rows."""
+    chosen = sites.predictions.select(rows)
+    table = chosen.table.assign(site_role=sites.roles.site_role[rows])
+    among = Sites.of(replace(chosen, table=table), sites.settings)
+    pools = [site for site in among.pools if site.role != ALL]
+    return {(site.name, site.role): site for site in [*pools, *among.single]}
+
+
+def _rows_of(site: Site, rest: Site | None, asked: _Asked) -> Iterator[dict[str, Any]]:
+    if site.sample.n_patients < FEW_PATIENTS:
+        counts = {"n": site.sample.n, "n_patients": site.sample.n_patients}
+        nothing = Estimate(value=None, reason=Reason.TOO_FEW, **counts)
+        yield from ({"metric": name} | nothing.cells() for name in asked.names)
+        return
+    here = asked.measured(site)
+    there = {}
+    if rest is not None and rest.sample.n_patients >= FEW_PATIENTS:
+        there = asked.measured(rest)
+    for name, measured in here.items():
+        row = {"metric": name} | estimate(measured, site.sample, asked.sites.settings).cells()
+        if rest is not None and name in there:
+            row |= _against(name, (measured, site), (there[name], rest))
+        yield row
+
+
+def _against(
+    name: str, one: tuple[Measured, Site], other: tuple[Measured, Site]
+) -> dict[str, float | None]:
+    """Difference to the rest of the site, and how likely so bad a one is by chance."""
+    values = [float(measured.values[0]) for measured, _ in (one, other)]
+    if not np.isfinite(values).all():
+        return {}
+    metric, found = described(name), {"difference": values[0] - values[1]}
+    if metric.higher is None or metric.scale not in SCALES:
+        return found
+    effects = [
+        effect_of(measured, site.sample.n_units, metric.scale) for measured, site in (one, other)
+    ]
+    if effects[0] is None or effects[1] is None:
+        return found
+    (here, error), (there, spread) = effects[0], effects[1]
+    worse = (here - there) * (1 if metric.higher else -1)
+    return found | {"p_value": float(norm.cdf(worse / np.hypot(error, spread)))}

@@ -1,0 +1,92 @@
+"""Groups of patients at each site, and where one fares worse than the rest."""
+
+import pandas as pd
+
+from offsite.evaluation.metrics.names import described
+from offsite.evaluation.report.content import Cell, Group, Point, Section, Table, cells, listing
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record, numbers
+from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.wording import NO_INTERVAL, estimate, interval, listed, number, reason
+
+
+def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+    """A table for each column that was asked for."""
+    table = evaluated.table("subgroups")
+    if table is None:
+        return None
+    return Section(
+        anchor="subgroups",
+        title="Groups of patients",
+        lead=(
+            "Each group by itself, at the threshold that ships. A group is marked where it fares worse "
+            "than the rest of its site, beyond chance over all groups and sites together (Holm 1979).",
+        ),
+        tables=tuple(
+            _table(findings, str(by), rows) for by, rows in table.groupby("by", sort=False)
+        ),
+        notes=("Groups of fewer than 30 patients are counted, and not measured.",),
+    )
+
+
+def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+    """The groups that fare worse than the rest of their site."""
+    table = evaluated.table("subgroups")
+    if table is None:
+        return []
+    raised = table[table["raised"].fillna(False).astype(bool)]
+    found = []
+    for metric, rows in raised.groupby("metric", sort=False):
+        told = listed([_told(row) for row in records(rows)])
+        sentence = (
+            f"{described(str(metric)).label} is worse than in the rest of the site for {told}."
+        )
+        sentence = sentence[0].upper() + sentence[1:]
+        found.append(Point(subject="Groups of patients", sentence=sentence, caution=True))
+    return found
+
+
+def _told(row: Record) -> str:
+    where = "over all its sites" if row["site"] == "_pooled" else f"at {row['site']}"
+    role = f" ({GROUPS.get(row['site_role'], 'sites').lower()})" if row["site"] == "_pooled" else ""
+    return f"{row['by']} {row['group']} {where}{role} ({estimate(*numbers(row))})"
+
+
+def _table(findings: Findings, by: str, rows: pd.DataFrame) -> Table:
+    metrics = list(dict.fromkeys(rows["metric"].astype(str)))
+    found = {
+        (row["site"], row["site_role"], row["group"], row["metric"]): row for row in records(rows)
+    }
+    places = [(site, role) for role in findings.roles for site in findings.sites(role)]
+    places += [("_pooled", role) for role in findings.roles]
+    groups = []
+    for site, role in places:
+        here = [str(name) for name in dict.fromkeys(rows.loc[_at(rows, site, role), "group"])]
+        if here:
+            lines = cells(
+                [name, *_line([found[site, role, name, metric] for metric in metrics])]
+                for name in here
+            )
+            heading = f"{NAMES.get(site, site)} · {GROUPS.get(role, 'site').lower()}"
+            groups.append(Group(heading=heading, rows=lines))
+    heads = [("Images", "patients"), *(described(metric).short for metric in metrics)]
+    return listing(f"By {by}", (by,), heads, (), groups=groups, source="subgroups")
+
+
+def _at(rows: pd.DataFrame, site: str, role: str) -> "pd.Series[bool]":
+    return (rows["site"] == site) & (rows["site_role"] == role)
+
+
+def _line(rows: list[Record]) -> list[Cell]:
+    size = max(rows, key=lambda row: int(row["n"]))
+    count = Cell(text=f"{int(size['n']):,}", note=f"{int(size['n_patients']):,}")
+    return [count, *(_cell(row) for row in rows)]
+
+
+def _cell(row: Record) -> Cell:
+    value, low, high = numbers(row)
+    if value is None:
+        return Cell(text=reason(str(row["reason"])), kind="undefined")
+    raised = not pd.isna(row["raised"]) and bool(row["raised"])
+    note = interval(low, high) or NO_INTERVAL
+    return Cell(text=number(value), note=note, kind="caution" if raised else "")
