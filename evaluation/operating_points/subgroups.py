@@ -171,7 +171,8 @@ def _against(
     values = [float(measured.values[0]) for measured, _ in (one, other)]
     if not np.isfinite(values).all():
         return {}
-    metric, found = described(name), {"difference": values[0] - values[1]}
+    metric = described(name)
+    found: dict[str, float | None] = {"difference": values[0] - values[1]}
     if metric.higher is None or metric.scale not in SCALES:
         return found
     effects = [

@@ -69,7 +69,8 @@ def _table(findings: Findings, by: str, rows: pd.DataFrame) -> Table:
             )
             heading = f"{NAMES.get(site, site)} · {GROUPS.get(role, 'site').lower()}"
             groups.append(Group(heading=heading, rows=lines))
-    heads = [("Images", "patients"), *(described(metric).short for metric in metrics)]
+    heads: list[str | tuple[str, str]] = [("Images", "patients")]
+    heads += [described(metric).short for metric in metrics]
     return listing(f"By {by}", (by,), heads, (), groups=groups, source="subgroups")
 
 
@@ -87,6 +88,6 @@ def _cell(row: Record) -> Cell:
     value, low, high = numbers(row)
     if value is None:
         return Cell(text=reason(str(row["reason"])), kind="undefined")
-    raised = not pd.isna(row["raised"]) and bool(row["raised"])
+    raised = False if pd.isna(row["raised"]) else bool(row["raised"])
     note = interval(low, high) or NO_INTERVAL
     return Cell(text=number(value), note=note, kind="caution" if raised else "")
