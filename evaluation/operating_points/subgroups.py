@@ -51,7 +51,7 @@ class _Asked:
     def measured(self, site: Site) -> dict[str, Measured]:
         """The metrics of a site by name."""
         sample, counts = site.sample, site.counts
-        found = {}
+        found: dict[str, Measured] = {}
         for task in self.request.tasks:
             scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
             cut = self.cuts[task.name]

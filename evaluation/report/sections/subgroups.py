@@ -7,7 +7,15 @@ from offsite.evaluation.report.content import Cell, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GROUPS, NAMES, Record, numbers
 from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import NO_INTERVAL, estimate, interval, listed, number, reason
+from offsite.evaluation.wording import (
+    NO_INTERVAL,
+    estimate,
+    interval,
+    listed,
+    number,
+    present,
+    reason,
+)
 
 
 def section(evaluated: Evaluated, findings: Findings) -> Section | None:
@@ -88,6 +96,6 @@ def _cell(row: Record) -> Cell:
     value, low, high = numbers(row)
     if value is None:
         return Cell(text=reason(str(row["reason"])), kind="undefined")
-    raised = False if pd.isna(row["raised"]) else bool(row["raised"])
+    raised: bool = present(row["raised"]) == 1.0
     note = interval(low, high) or NO_INTERVAL
     return Cell(text=number(value), note=note, kind="caution" if raised else "")
