@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.alarms import ALARMS, FEW_PATIENTS, alarm_table, only_answer
+from offsite.evaluation.alarms import ALARMS, alarm_table, only_answer
 from offsite.evaluation.calibration.table import calibration_tables
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
@@ -31,6 +31,7 @@ from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Material, comparisons
+from offsite.evaluation.statistics.estimates import FEW_PATIENTS
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.per_site import confusion_table
 from offsite.evaluation.tables.schemas import SCHEMAS

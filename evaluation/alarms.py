@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from offsite.evaluation.operating_points.choosing import CHOSEN, PACKAGED, RULES
+from offsite.evaluation.statistics.estimates import FEW_PATIENTS
 from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.schemas import SCHEMAS
 
-FEW_PATIENTS = 30
 ALARMS: Mapping[str, str] = {
     "too_sure": "probabilities are too extreme (calibration slope under 1)",
     "at_large": "probabilities are too high or too low as a whole (calibration intercept)",

@@ -10,13 +10,12 @@ import pandas as pd
 from scipy.stats import norm
 
 from offsite.errors import InputError
-from offsite.evaluation.alarms import FEW_PATIENTS
 from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
 from offsite.evaluation.metrics.names import base_name, described, primary_metric
 from offsite.evaluation.metrics.thresholds import shares_at
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
 from offsite.evaluation.statistics.effects import SCALES, effect_of
-from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.estimates import FEW_PATIENTS, Estimate, Reason
 from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request

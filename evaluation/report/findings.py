@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from offsite.evaluation.alarms import FEW_PATIENTS, alarm_table
+from offsite.evaluation.alarms import alarm_table
 from offsite.evaluation.metrics.names import PRIMARY, TASK_HEADLINE, described, primary_metric
 from offsite.evaluation.operating_points.choosing import PACKAGED
+from offsite.evaluation.statistics.estimates import FEW_PATIENTS
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import present
 

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+FEW_PATIENTS = 30
+"""With fewer of them no conclusion should rest on a number."""
+
 
 class Reason(StrEnum):
     """Why a metric has, or has not, a value."""
