@@ -7,12 +7,14 @@ import typer
 
 from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
+from offsite.workflows.commands.site_plan import plan
 from offsite.workflows.commands.site_sums import join, leave, sums
 
 app = typer.Typer(
-    help="calibrate, sums, join, leave: a hospital's cases set a model, or enter its head.",
+    help="plan, calibrate, sums, join, leave: a hospital's cases set a model, or enter its head.",
     no_args_is_help=True,
 )
+app.command()(plan)
 app.command()(sums)
 app.command()(join)
 app.command()(leave)
@@ -108,10 +110,24 @@ def _tell(report: dict[str, Any]) -> None:
             f"[{colour}]{check['verdict']}[/{colour}]",
         )
     messages.print(table)
+    for sentence in _plans(report):
+        messages.print(sentence)
     if "refit" in report:
         messages.print(_refitted(report["refit"]))
     if "banner" in report:
         messages.print(f"[bold]{report['banner']}[/bold]")
+
+
+def _plans(report: dict[str, Any]) -> list[str]:
+    """How many cases it would take to state each sensitivity well."""
+    from offsite.workflows.site.planning import more_needed
+
+    found = []
+    for name, check in report["checks"].items():
+        if name.startswith("sensitivity of") and report["labelled"]:
+            said = more_needed(check["value"], int(check["n"]), report["labelled"], within=0.05)
+            found += [f"{name.split(' at ')[0]}: {said}"] if said else []
+    return found
 
 
 def _refitted(report: dict[str, Any]) -> str:
