@@ -25,6 +25,7 @@ from offsite.children.limits import LONGEST, Limits
 # What takes long to import is imported once, in the process that children are forked from.
 PRELOADED = ("numpy", "cv2", "PIL.Image", "pydantic")
 _TOLD = 2000  # characters of standard error that are kept
+_LOOKED_AT = 32  # tasks after which its size is looked at
 _starting = threading.Lock()
 
 
@@ -56,6 +57,7 @@ class Child:
         context = multiprocessing.get_context("forkserver")
         self._limits, self._reason = limits, ""
         self._closing = threading.Lock()
+        self._tasks = 0
         self._clock = context.RawArray("d", 2)
         self._log = folder / f"{id(self)}.log"
         longest = LONGEST * limits.case_seconds
@@ -89,6 +91,8 @@ class Child:
         ------
         ChildEnded
             It was ended, or ended by itself.
+        ChildrenClosed
+            The run is being stopped.
         """
         try:
             return task.result()
@@ -113,6 +117,12 @@ class Child:
         except psutil.Error:
             return 0
 
+    def is_worn(self) -> bool:
+        """Whether libraries have kept so much that a later task could be blamed for it."""
+        self._tasks += 1
+        often = self._tasks % _LOOKED_AT == 0
+        return often and self._grown() > self._limits.case_gib * (1 << 29)
+
     def is_there(self) -> bool:
         """Whether the process has not ended of itself since its last task."""
         try:
@@ -132,7 +142,7 @@ class Child:
         with self._closing:  # whoever waits for it does so too
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ended(self) -> ChildEnded:
+    def _ended(self) -> Exception:
         self.close()  # then its exit code is known
         detail = ""
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ import signal
 
 from offsite.children.limits import Limits
 
+CLOSED = "closed"
 TIMED_OUT, OUT_OF_MEMORY, CRASHED = "timed_out", "out_of_memory", "crashed"
 
 
@@ -29,7 +30,11 @@ class ChildEnded(Exception):
         self.code, self.message, self.limits, self.detail = code, message, limits, detail
 
 
-def why(reason: str, exit_code: int | None, limits: Limits, detail: str) -> ChildEnded:
+class ChildrenClosed(Exception):
+    """The run is being stopped: nothing is known of what was being read."""
+
+
+def why(reason: str, exit_code: int | None, limits: Limits, detail: str) -> Exception:
     """Tell apart what ended a child.
 
     Parameters
@@ -39,6 +44,8 @@ def why(reason: str, exit_code: int | None, limits: Limits, detail: str) -> Chil
     exit_code : int or None
         Negative: the signal.
     """
+    if reason == CLOSED:
+        return ChildrenClosed("the run was stopped")
     if reason == TIMED_OUT:
         text = f"not read within {limits.case_seconds:g} s; --case-seconds allows more"
         return ChildEnded(reason, text, limits, detail)

@@ -4,13 +4,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from offsite.children import inside
 from offsite.children.child import Child
-from offsite.children.ended import CRASHED, TIMED_OUT, ChildEnded
+from offsite.children.ended import CLOSED, TIMED_OUT, ChildEnded, ChildrenClosed
 from offsite.children.limits import LONGEST, Limits
 from offsite.cores import usable_cores
 
@@ -28,10 +29,15 @@ class Place(Protocol):
         ------
         ChildEnded
             It took too long, too much memory, or crashed.
+        ChildrenClosed
+            The run is being stopped.
         """
 
     def stream(self, function: Callable[..., Iterator[R]], *args: Any, **named: Any) -> Iterator[R]:
         """Yield what a function yields, each part made while the one before is used."""
+
+    def stop(self) -> None:
+        """End what is being done at once; nothing more is begun."""
 
 
 class Here:
@@ -45,8 +51,24 @@ class Here:
         """Call it."""
         yield from function(*args, **named)
 
+    def stop(self) -> None:
+        """Do nothing: what runs here cannot be ended."""
+
 
 HERE = Here()
+
+
+@contextmanager
+def threads_at(place: Place, workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads that have things done at a place; interrupted, they wait for nothing."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    except BaseException:
+        place.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
 
 
 class Children:
@@ -81,6 +103,10 @@ class Children:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def stop(self) -> None:
+        """See `Place`."""
+        self.close()
+
     def close(self) -> None:
         """Kill all children; whoever waits for one is told that it ended."""
         self._closed.set()
@@ -89,7 +115,7 @@ class Children:
             children = [*self._idle, *self._busy]
             self._idle.clear()
         for child in children:
-            child.end("closed")
+            child.end(CLOSED)
         for child in children:
             child.close()
         self._folder.cleanup()
@@ -128,19 +154,28 @@ class Children:
             child = self._taken()
             try:
                 yield child
-            except ChildEnded:
+            except (ChildEnded, ChildrenClosed):
                 with self._lock:
                     self._busy.discard(child)
                 raise
             finally:
-                with self._lock:
-                    if child in self._busy:
-                        self._busy.discard(child)
-                        self._idle.append(child)
+                self._put_back(child)
+
+    def _put_back(self, child: Child) -> None:
+        worn = child.is_worn()
+        with self._lock:
+            if child not in self._busy:
+                return
+            self._busy.discard(child)
+            if not worn:
+                self._idle.append(child)
+        if worn:
+            child.end(CLOSED)
+            child.close()
 
     def _taken(self) -> Child:
         if self._closed.is_set():
-            raise ChildEnded(CRASHED, "the run was stopped")
+            raise ChildrenClosed("the run was stopped")
         with self._lock:
             child = self._idle.pop() if self._idle else None
             while child is not None and not child.is_there():  # its end is no task's fault
@@ -152,7 +187,7 @@ class Children:
             with self._lock:
                 self._busy.add(child)
         if self._closed.is_set():
-            child.end("closed")
+            child.end(CLOSED)
         return child
 
     def _look(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from offsite.children.ended import ChildEnded
-from offsite.children.pool import HERE, Place
+from offsite.children.ended import ChildEnded, ChildrenClosed
+from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError, disk_is_full
 from offsite.files import state_of
 from offsite.ownership import refuse_link
@@ -100,7 +99,7 @@ def embed_cohort(
             progress(row)
         return row
 
-    with ThreadPoolExecutor(workers) as pool:
+    with threads_at(place, workers) as pool:
         rows = pd.DataFrame(list(pool.map(embed, table["slide"])))
     rows.insert(1, "image", table["image"].to_numpy())
     rows.insert(2, "site", table["site"].to_numpy())
@@ -212,6 +211,8 @@ def _embed_slide(
         with suppress(InputError):
             remove_features(path, recorded=slide in known)
         return row | {"code": error.code, "message": error.message}
+    except ChildrenClosed:
+        raise
     except Exception as error:  # a fault of ours must not end a night's batch
         if disk_is_full(error):  # nor may a full disk count as a fault of the slide
             raise

@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from offsite.children.budget import room_for
 from offsite.children.ended import ChildEnded
-from offsite.children.pool import HERE, Place
+from offsite.children.pool import HERE, Place, threads_at
 from offsite.files import check_plain, file_digest, is_file
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
 from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
@@ -145,7 +144,7 @@ def _look(
             return _Looked("", None, None)
 
     looked = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with threads_at(place, workers or os.cpu_count() or 1) as pool:
         for done, look in enumerate(pool.map(one, paths), start=1):
             looked.append(look)
             if progress is not None:

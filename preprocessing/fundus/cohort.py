@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from offsite.children.ended import ChildEnded
-from offsite.children.pool import HERE, Place
+from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError
 from offsite.files import read_json
 from offsite.ownership import refuse_link
@@ -88,7 +87,7 @@ def prepare_cohort(
     sources = [cohort.path.parent / image for image in table["image"]]
     digest = settings.digest()
     records: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with threads_at(place, workers or os.cpu_count() or 1) as pool:
         jobs = pool.map(
             lambda pair: _prepare_at(place, pair[0], root, pair[1], settings, digest),
             zip(sources, table["slide"], strict=True),

@@ -3,14 +3,14 @@
 import glob
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from offsite.children.ended import ChildEnded
-from offsite.children.pool import HERE, Place
+from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError
 from offsite.files import state_of, temporary_prefix
 from offsite.preprocessing.cohort.table import Cohort
@@ -183,7 +183,7 @@ def tile_cohort(
     scales = [None if np.isnan(value) else float(value) for value in table["mpp"].to_numpy(float)]
     jobs = [(paths[name], name, mpp) for name, mpp in zip(table["slide"], scales, strict=True)]
     records: dict[str, SlideRecord] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    with threads_at(place, workers) as pool:
         futures = [
             pool.submit(_tile_at, place, image, name, out, settings, mpp)
             for image, name, mpp in jobs

@@ -53,6 +53,14 @@ def eat() -> None:
         time.sleep(0.01)
 
 
+_kept: list[bytes] = []
+
+
+def keep(size: int) -> None:
+    """A library that never gives memory back."""
+    _kept.append(b"x" * size)
+
+
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from offsite.children.budget import ORDINARY
-from offsite.children.ended import ChildEnded
+from offsite.children.ended import ChildEnded, ChildrenClosed
 from offsite.children.limits import Limits
 from offsite.children.pool import HERE, Children
 from tests.children import tasks
@@ -140,10 +140,19 @@ def test_closing_ends_what_runs_at_once() -> None:
             process = next(iter(made._busy), None)
         start = time.monotonic()
         made.close()
-        assert isinstance(endless.exception(), ChildEnded)
+        assert isinstance(endless.exception(), ChildrenClosed)
     assert time.monotonic() - start < 10
-    with pytest.raises(ChildEnded):
+    with pytest.raises(ChildrenClosed):
         made.call(tasks.add, 1, 2)
+
+
+def test_a_child_that_keeps_memory_is_replaced_before_a_task_is_blamed(
+    children: Children,
+) -> None:
+    first = children.call(tasks.process)
+    for _ in range(40):  # each keeps 2 MiB: half of what a task may take is reached
+        children.call(tasks.keep, 2 << 20)
+    assert children.call(tasks.process) != first
 
 
 SCRIPT = """

@@ -74,7 +74,7 @@ CaseSeconds = Annotated[
 CaseGib = Annotated[
     float,
     typer.Option(
-        "--case-gib", min=0.05, max=1024, help="Nor one that takes more memory to read, GiB."
+        "--case-gib", min=0.25, max=1024, help="Nor one that takes more memory to read, GiB."
     ),
 ]
 RequireSignature = Annotated[

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from pydantic import ValidationError
 
 from offsite.children.child import ready_for_children
+from offsite.children.limits import Limits
 from offsite.children.pool import Children
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import dicom_series
@@ -31,6 +32,8 @@ from offsite.workflows.predict.inputs.listing import Inputs, find_inputs, part_o
 from offsite.workflows.predict.output.case_files import CaseFiles
 from offsite.workflows.predict.passage import check_file
 
+_HEADER = Limits(case_seconds=20, case_gib=1)
+"""What reading a header may take, which tells what belongs together."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 REGISTERED = "models:/"
 
@@ -165,7 +168,7 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
     record = package.record
     of_patients = record.preprocessing.get("pooling", "slide") != "slide"
     if modality_reading(record.task).joins_series:
-        with Children(1) as children:  # a DICOM header can keep its reader for ever
+        with Children(1, _HEADER) as children:  # a DICOM header can keep its reader for ever
             group = partial(dicom_series, place=children)
             inputs = find_inputs(names, site=site, leave_out=output, group=group)
     else:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from offsite.children.pool import HERE, Place
 from offsite.errors import InputError
 from offsite.training.prediction.codes import Code
 from offsite.training.prediction.contract import ModelAnswer, ModelPackage, Prepared, Rejected
@@ -21,12 +22,17 @@ class GreyPredictor:
     def __init__(self, package: ModelPackage, device: str, batch_size: int | None = None) -> None:
         self.batch_size = batch_size or 16
         self._side = int(package.record.preprocessing["side"])
+        self._place: Place = HERE
         self._network = Network(package.weights, package.record.architecture.settings)
+
+    def open_at(self, place: Place) -> None:
+        """Open pictures there from now on: what a file ends is a child, and not the run."""
+        self._place = place
 
     def prepare(self, item: Item) -> Prepared:
         """Read one picture."""
         try:
-            pixels = read_picture(item.path, self._side)
+            pixels = self._place.call(read_picture, item.path, self._side)
         except InputError as error:
             code = Code.UNGRADABLE if error.code == "too_small" else Code.UNREADABLE
             raise Rejected(code, error.problem) from error

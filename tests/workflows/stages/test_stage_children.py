@@ -1,6 +1,10 @@
 """Tiling, embedding, preparing and checking: one file that ends its reader is a row of its own."""
 
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -116,6 +120,19 @@ def test_a_photograph_that_loops_is_not_prepared_and_the_others_are(tmp_path: Pa
     record = read_json(tmp_path / "out" / "images" / "good.json")
     assert rows["fingerprint"].iloc[0] == record["fingerprint"]
     assert "decoded" not in record
+
+
+def test_an_interrupted_stage_waits_for_no_image_and_blames_none(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        deadly.looping_dicom(tmp_path / f"{name}.dcm")
+    cohort = load_cohort(write_cohort(tmp_path, "a.dcm", "b.dcm", "c.dcm"), ("a", "b"))
+    interrupt = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    interrupt.start()
+    with Children(2, Limits()) as children, pytest.raises(KeyboardInterrupt):
+        prepare_cohort(cohort, tmp_path / "out", FundusSettings(px=32), workers=2, place=children)
+    assert time.monotonic() - start < 60, "far less than the 120 s of an image"
+    assert not list((tmp_path / "out" / "images").iterdir())
 
 
 def _pixels(path: Path) -> "np.ndarray | None":
