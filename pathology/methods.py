@@ -83,6 +83,7 @@ METHODS: dict[str, Method] = {
         "ldam_drw": {"loss": "ldam_drw"},
         "balanced_softmax": {"loss": "balanced_softmax"},
         "logit_adjustment": {"loss": "logit_adjustment"},
+        "logit_adjustment_views": {"loss": "logit_adjustment", "views": True},
         "two_stage": {"second_stage": True},
     }.items()
 }
