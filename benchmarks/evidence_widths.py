@@ -18,6 +18,7 @@ import pandas as pd
 from colon_bags import bags_of
 from colon_features import SITES
 from evidence import Cell, arguments, markdown, paired, run_cells, write_page
+from evidence_real_tiles import FIRST
 from mil_runs import BagSet
 
 WIDTHS = {
@@ -68,7 +69,7 @@ def main() -> None:
     trials = real_tiles.settling_cells(places)
     tried = run_cells(given.settled, trials, real_tiles.run, given.minutes, 1)
     rates, best = real_tiles.own_rates(tried), real_tiles.best_rivals(tried)
-    methods = tuple(dict.fromkeys(("sc_mil", "cross_entropy", *best[:3])))
+    methods = tuple(dict.fromkeys((FIRST, "cross_entropy", *best[:3])))
     cells = [
         {
             "method": method, "width": width, "bags": bags, "seed": seed, "rate": rates[method],
@@ -103,20 +104,20 @@ def told(table: pd.DataFrame, methods: tuple[str, ...]) -> list[str]:
                 if part.empty:
                     continue
                 means = part.groupby("method")["mean"].mean()
-                over = paired(part, "mean", "sc_mil", "cross_entropy", ["seed"])
-                short = means.max() - means["sc_mil"]
+                over = paired(part, "mean", FIRST, "cross_entropy", ["seed"])
+                short = means.max() - means[FIRST]
                 count, behind = count + 1, behind + (short > 0.01)
                 beaten += "to -" in over  # the whole interval is below nought
                 rows[f"{bags} bags, {width} numbers"] = {
                     **{name: f"{means[name]:.3f}" for name in methods},
                     "behind the best by": f"{short:.3f}",
-                    "sc_mil − cross_entropy": over,
+                    f"{FIRST} − cross_entropy": over,
                     "whitened": f"{(part['directions'] > 0).mean():.0%}",
                     "seeds": part["seed"].nunique(),
                 }  # fmt: skip
         parts += [
             f"## {title}: mean of the sites and seeds",
-            f"SC-MIL is the best or within .01 of it in {count - behind} of {count} cells, and below"
+            f"`{FIRST}` is the best or within .01 of it in {count - behind} of {count} cells, and below"
             f" cross-entropy by a whole interval in {beaten}.",
             markdown(pd.DataFrame(rows).T.rename_axis("")),
         ]
