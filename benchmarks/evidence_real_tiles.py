@@ -20,17 +20,22 @@ import numpy as np
 import pandas as pd
 from colon_bags import bags_of
 from colon_features import SITES
-from evidence import (
-    Cell,
-    arguments,
-    markdown,
-    mean_and_spread,
-    paired,
-    run_cells,
-    scores_of,
-    write_page,
-)
+from evidence import Cell, arguments, markdown, run_cells, scores_of, write_page
 from mil_runs import BagSet, Recipe, predict, probabilities, train
+from real_tiles_page import (
+    DEFAULT,
+    ENCODERS,
+    FIRST,
+    FURTHER_RATIOS,
+    FURTHER_RIVALS,
+    FURTHER_SEEDS,
+    METHODS,
+    RATIOS,
+    RIVALS,
+    TEST_SEEDS,
+    comparison,
+    encoders_told,
+)
 
 from offsite.pathology.settings import ScMilSettings
 from offsite.training.fit.settings import FitSettings
@@ -38,22 +43,6 @@ from offsite.training.fit.settings import FitSettings
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 SETTLING_SEEDS = range(3)
 SETTLING_RATIO = 10
-TEST_SEEDS = range(300, 310)
-RATIOS = (10, 20)
-FURTHER_RATIOS = (5, 1)
-FURTHER_SEEDS = TEST_SEEDS[:5]
-FURTHER_RIVALS = 3
-"""At the further ratios: so many rivals, the best on the settling seeds, and the controls."""
-FIRST = "sc_mil_logit_adjustment"
-"""What is compared with all others: contrast beside logit adjustment, batches as they come."""
-RIVALS = ("cross_entropy", "balanced_sampling", "ldam_drw", "logit_adjustment", "two_stage")
-CONTROLS = ("logit_adjustment_views", "sc_mil", "balanced_views")
-"""With an ingredient less or another: the same views without contrast; contrast on batches that draw
-classes equally, in place of the adjustment; and those batches without contrast."""
-METHODS = (FIRST, *RIVALS, *CONTROLS)
-ENCODERS = {"all": "all stages, 1,632", "all+structure": "all stages and structure, 1,755"}
-"""Other readings of the same tiles, for the first, its nearest controls and the best rival."""
-METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1"}
 TRIAL_SEEDS = range(6)
 _HALF, _WHOLE = {"inputs": "whitened"}, {"inputs": "whitened", "whitening_power": 1.0}
 TRIALS: tuple[tuple[str, str, float, dict], ...] = (
@@ -138,7 +127,7 @@ def main() -> None:
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
     if given.stage == "test" and len(tried) == len(trials):
         rates, best = own_rates(tried), best_rivals(tried)
-        further = (FIRST, *best[:FURTHER_RIVALS], *CONTROLS[:2])
+        further = (FIRST, DEFAULT, *best[:FURTHER_RIVALS])
         cells = [
             *(cell_of(places, name, ratio, seed, rates[name], {})
               for seed in TEST_SEEDS for ratio in RATIOS for name in METHODS),
@@ -148,7 +137,7 @@ def main() -> None:
         others = [
             cell_of(places, name, ratio, seed, rates[name], {}, encoder)
             for seed in FURTHER_SEEDS for encoder in ENCODERS for ratio in RATIOS
-            for name in dict.fromkeys((FIRST, best[0], *CONTROLS[:2]))
+            for name in (DEFAULT, best[0], "balanced_views")
         ]  # fmt: skip
         table, by_encoder = ran(cells), ran(others)
         if len(table):
@@ -215,80 +204,6 @@ def trials_told(table: pd.DataFrame) -> list[str]:
                 for metric, title in (("auroc", "AUROC A / B / C"), ("macro_f1", "macro-F1"))
             } | {"seeds": str(len(part))}
     return ["## Trials", markdown(pd.DataFrame(rows).T.rename_axis(""))]
-
-
-def comparison(table: pd.DataFrame) -> list[str]:
-    """Return SC-MIL against the best rival, then each ratio's methods and paired differences."""
-    first: dict[str, dict[str, str]] = {}
-    parts = []
-    for metric, title in METRICS.items():
-        for ratio in (*RATIOS, *FURTHER_RATIOS):
-            part = with_mean(table[table["ratio"] == ratio], metric)
-            if part.empty:
-                continue
-            means = part.groupby("method")["mean"].mean()
-            best = means.reindex(RIVALS).idxmax()
-            rows = {f"{FIRST} − {name}": against(part, metric, name) for name in order_of(part)[1:]}
-            first[f"{title}, ratio {ratio}"] = {
-                "best rival": best, **rows[f"{FIRST} − {best}"], "seeds": part["seed"].nunique(),
-            }  # fmt: skip
-            names = [f"{site}_{metric}" for site in SITES]
-            shown = part.groupby("method")[names].agg(mean_and_spread).reindex(order_of(part))
-            shown.columns = list(SITES)
-            parts += [
-                f"## {title}, ratio {ratio}: mean ± sd over seeds",
-                markdown(shown.rename_axis("method")),
-                "Paired differences (95 % t interval over seeds):",
-                markdown(pd.DataFrame(rows).T.rename_axis("")),
-            ]
-    whitened = (table["directions"] > 0).mean()
-    head = [
-        "## SC-MIL minus the best rival: 95 % t interval over seeds",
-        markdown(pd.DataFrame(first).T.rename_axis("")),
-        "The best rival is the one with the highest mean of the three sites on these very seeds."
-        f" {', '.join(CONTROLS)} have an ingredient less or another; they stand below. Whitened inputs were chosen in {whitened:.0%} of the runs."
-        f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core.",
-    ]
-    return head + parts
-
-
-def with_mean(part: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return rows with a metric's mean over the sites."""
-    return part.assign(mean=part[[f"{site}_{metric}" for site in SITES]].mean(axis=1))
-
-
-def order_of(part: pd.DataFrame) -> list[str]:
-    """Return the methods of a table, SC-MIL first."""
-    return [name for name in METHODS if name in set(part["method"])]
-
-
-def against(part: pd.DataFrame, metric: str, other: str) -> dict[str, str]:
-    """Return the paired differences between SC-MIL and another method."""
-    sites = {site: paired(part, f"{site}_{metric}", FIRST, other, ["seed"]) for site in SITES}
-    return {**sites, "mean of the sites": paired(part, "mean", FIRST, other, ["seed"])}
-
-
-def encoders_told(by_encoder: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Return the table of encoders: means over the sites, and what SC-MIL is ahead by."""
-    seeds = [seed for seed in FURTHER_SEEDS if seed in set(by_encoder.get("seed", ()))]
-    rows = {}
-    for name, words in {"last": "last stage, 640", **ENCODERS}.items():
-        of = table if name == "last" else by_encoder
-        for ratio in RATIOS if seeds else ():
-            here = of[(of["encoder"] == name) & (of["ratio"] == ratio) & of["seed"].isin(seeds)]
-            cells: dict[str, str] = {}
-            for metric, title in METRICS.items():
-                part = with_mean(here, metric)
-                means = part.groupby("method")["mean"].mean()
-                compared = [one for one in order_of(by_encoder) if one in means]
-                cells |= {f"{title}, {one}": f"{means[one]:.3f}" for one in compared}
-                cells |= {
-                    f"{title}, first − {one}": paired(part, "mean", FIRST, one, ["seed"])
-                    for one in compared[1:]
-                }
-            rows[f"{words}; ratio {ratio}"] = cells
-    title = f"## Other stages of the network: mean of the sites, seeds {seeds[0]} to {seeds[-1]}"
-    return [title, markdown(pd.DataFrame(rows).T.rename_axis("encoder"))] if rows else []
 
 
 if __name__ == "__main__":
