@@ -57,9 +57,67 @@ def fit_linear(
     # On the way of every answer, so that a slide's numbers are the same in training and after it.
     loader = BagLoader(slides.store, slides.subset(train))
     rows = np.stack([one.embedding for one in predict_all(network, loader)]).astype(np.float64)
-    labels = slides.bags.labels[train]
     of_bag = slides.table.drop_duplicates("bag").set_index("bag").loc[train]
     patients, sites = (of_bag[name].to_numpy(str) for name in ("patient", "site"))
+    labels = slides.bags.labels[train]
+    head = linear_head(rows, labels, patients, sites, settings, n_classes=n_classes, seed=seed)
+    network.set_head(head.slopes, head.starts)
+    result = write_fit(folder, digest, network.state_dict(), head.sums.arrays(), head.errors)
+    facts = {
+        "penalty": head.penalty,
+        "errors_at_left_out_patients": [float(error) for error in head.errors],
+        "sites_of_sums": list(head.sums.sites),
+    }
+    return LinearFit(result, facts, network)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """Logits that are linear in the mean tile features, and what they were fitted to.
+
+    Attributes
+    ----------
+    slopes, starts : numpy.ndarray
+        D x C and C: the logits of a row x are ``x @ slopes + starts``.
+    penalty : float
+    errors : numpy.ndarray
+        At patients that were left out, for each penalty.
+    sums : SiteSums
+    """
+
+    slopes: np.ndarray
+    starts: np.ndarray
+    penalty: float
+    errors: np.ndarray
+    sums: SiteSums
+
+
+def linear_head(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    sites: np.ndarray,
+    settings: ridge.RidgeSettings,
+    *,
+    n_classes: int,
+    seed: int,
+) -> LinearHead:
+    """Fit the head to rows (N x D, float64) of classes, patients and sites (N each).
+
+    Raises
+    ------
+    InputError
+        Code ``too_few_patients``.
+
+    Examples
+    --------
+    >>> rows, labels = np.array([[0.0], [0.1], [1.0], [1.1]]), np.array([0, 0, 1, 1])
+    >>> settings = ridge.RidgeSettings(folds=2)
+    >>> names, sites = np.array(["a", "b", "c", "d"]), np.array(["north"] * 4)
+    >>> head = linear_head(rows, labels, names, sites, settings, n_classes=2, seed=0)
+    >>> (rows @ head.slopes + head.starts).argmax(axis=1).tolist()
+    [0, 0, 1, 1]
+    """
     share = ridge.site_weights(sites, settings.site_share)
     folds = ridge.folds_of(patients, sites, settings.folds, seed)
     parts = [
@@ -70,17 +128,11 @@ def fit_linear(
     left_out = ridge.left_out_answers(parts, folds, rows, targets, settings.penalties)
     errors = ((left_out - targets[labels]) ** 2).sum(axis=2) @ share
     strongest = ridge.strongest_within(errors, settings.slack)
+    penalty = settings.penalties[strongest]
     sums = SiteSums.of(rows, labels, sites, n_classes, settings.site_share)
-    ((slopes, starts),) = fit_targets(sums.weighted(), targets, [settings.penalties[strongest]])
+    ((slopes, starts),) = fit_targets(sums.weighted(), targets, [penalty])
     scale, shifts = fit_logits(left_out[strongest], labels, share)
-    network.set_head(slopes * scale, starts * scale + shifts)
-    result = write_fit(folder, digest, network.state_dict(), sums.arrays(), errors)
-    facts = {
-        "penalty": settings.penalties[strongest],
-        "errors_at_left_out_patients": [float(error) for error in errors],
-        "sites_of_sums": list(sums.sites),
-    }
-    return LinearFit(result, facts, network)
+    return LinearHead(slopes * scale, starts * scale + shifts, penalty, errors, sums)
 
 
 def fit_logits(

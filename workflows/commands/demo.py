@@ -39,7 +39,7 @@ def retina(output: Output = Path("demo/retina")) -> None:
     Example: offsite demo retina -o demo/retina
     """
     from offsite.locks import writing
-    from offsite.workflows.demo import refitting
+    from offsite.workflows.demo import joining, refitting
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 
@@ -49,3 +49,5 @@ def retina(output: Output = Path("demo/retina")) -> None:
         local, others = demo_retina.write_local_cases(output)
         strange = demo_retina.write_strange_cases(output)
         refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)
+        cases = demo_retina.write_joining_cases(output)
+        joining.join_by_sums(config, cases, strange, demo_retina.STRANGE.name)

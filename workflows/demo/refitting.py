@@ -62,9 +62,9 @@ def refit(config: Path, local: Path, others: Path, strange: Path, site: str) -> 
     )
     assert done.package is not None  # the cases have labels
     classes = job.configuration.classes
-    before = _judged(address, job, others, folder / "as-shipped", classes)
-    after = _judged(str(done.package), job, others, folder / "refitted", classes)
-    foreign = _judged(address, job, strange, folder / "strange", classes)
+    before = judged(address, job, others, folder / "as-shipped", classes)
+    after = judged(str(done.package), job, others, folder / "refitted", classes)
+    foreign = judged(address, job, strange, folder / "strange", classes)
     patients = pd.read_csv(local)["patient"].nunique()
     verdict = "adopted" if done.report["refit"]["adopted"] else "not adopted"
     data.print(
@@ -81,8 +81,8 @@ def refit(config: Path, local: Path, others: Path, strange: Path, site: str) -> 
     )
 
 
-def _judged(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, ...]) -> Judged:
-    """What a model's answers to the cases of a table are worth."""
+def judged(model: str, job: Job, table: Path, folder: Path, classes: tuple[str, ...]) -> Judged:
+    """Return what a model's answers to the cases of a table are worth."""
     options = BatchOptions(output=folder, workers=usable_cores())
     running.predict([table], model, options, tracking_uri=job.tracking_uri)
     answers = pd.read_csv(folder / "results.csv", keep_default_na=False, encoding="utf-8-sig")

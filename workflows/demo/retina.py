@@ -40,7 +40,7 @@ STRANGE = ClinicProfile(
 STRANGE_CASES = NEW_CASES.model_copy(
     update={"patients_per_site": 5, "seed": 2, "clinics": (STRANGE,)}
 )
-LOCAL_PATIENTS, STRANGE_PATIENTS = 50, 20
+LOCAL_PATIENTS, STRANGE_PATIENTS, JOINING_PATIENTS = 50, 20, 60
 
 
 def write_demo(folder: Path) -> Path:
@@ -84,6 +84,12 @@ def write_strange_cases(folder: Path) -> Path:
     """Make more photographs of the clinic whose camera is unlike all others; return their table."""
     more = STRANGE_CASES.model_copy(update={"patients_per_site": STRANGE_PATIENTS, "seed": 3})
     return make_fundus_cohort(folder / "strange", more)
+
+
+def write_joining_cases(folder: Path) -> Path:
+    """Make labelled photographs of that clinic by further patients, to sum up; return their table."""
+    more = STRANGE_CASES.model_copy(update={"patients_per_site": JOINING_PATIENTS, "seed": 4})
+    return make_fundus_cohort(folder / "joining", more)
 
 
 def write_local_cases(folder: Path) -> tuple[Path, Path]:

@@ -81,7 +81,8 @@ def join(run: Path, files: Sequence[Path], output: Path) -> Path:
     ------
     InputError
         Code ``no_linear_head``, ``not_sums``, ``too_small_cells``, ``other_model``,
-        ``other_classes``, ``hospital_twice`` or ``folder_in_use``. Nothing is written then.
+        ``other_classes``, ``hospital_twice``, ``judges_here`` or ``folder_in_use``. Nothing is
+        written then.
     """
     with ExitStack() as held:
         before = _opened(run, held)
@@ -89,7 +90,14 @@ def join(run: Path, files: Sequence[Path], output: Path) -> Path:
         classes = tuple(before.record["inputs"]["classes"])
         coming = [read_sums(file) for file in files]
         parts, known = before.sums.by_site(), {digest: site for site, digest in _joined(before)}
+        judging = set(pd.read_parquet(run / "splits.parquet")["site"]) - set(parts)
         for hospital in coming:
+            if hospital.site in judging:
+                raise InputError(
+                    f"the run holds {hospital.site} out to judge the head: it cannot be fitted to it",
+                    remedy="Train a run without its images, and let it join that",
+                    code="judges_here",
+                )
             check_same(hospital.site, hospital.reads, reads)
             _check_classes(hospital, classes)
             twin = known.get(hospital.digest)

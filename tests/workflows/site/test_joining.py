@@ -1,5 +1,6 @@
 """Hospitals join a head by sums and leave it: the head is that of all rows together."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file
 
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import load_predictions
-from offsite.files import read_json
+from offsite.files import file_digest, read_json, write_json
 from offsite.preprocessing.fundus.grades import GRADES
 from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
@@ -250,3 +251,17 @@ def test_too_few_patients_of_a_class_are_not_summed(made: Hospitals, tmp_path: P
         export_sums(cohort, str(made.package), SOUTH, tmp_path / "out", device="cpu")
     assert caught.value.code == "too_small_cells"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_site_that_the_run_holds_out_cannot_be_fitted_to(made: Hospitals, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    shutil.copytree(made.run, held)
+    splits = pd.read_parquet(held / "splits.parquet")
+    judged = splits.iloc[:1].assign(site=NORTH, site_role="held_out")
+    pd.concat([splits, judged]).to_parquet(held / "splits.parquet", index=False)
+    record = read_json(held / "run.json")
+    record["files"]["splits.parquet"] = file_digest(held / "splits.parquet")
+    write_json(held / "run.json", record)
+    with pytest.raises(InputError, match="to judge the head") as caught:
+        join(held, [made.north.file], tmp_path / "new")
+    assert caught.value.code == "judges_here"
