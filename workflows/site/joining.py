@@ -6,7 +6,6 @@ it the new run is evaluated, packaged, registered and judged by the gate as ever
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -23,46 +22,16 @@ from offsite.training.fit.from_sums import write_fit
 from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums
-from offsite.training.run_folder import EXCLUDED, RECORD, SUMS, RunFolder
+from offsite.training.run_folder import EXCLUDED, RECORD, RunFolder
 from offsite.training.train_run import Answers, write_answers
 from offsite.workflows.jobs.modalities import modality_named
-from offsite.workflows.site.fingerprints import check_same, fingerprints
+from offsite.workflows.site.fingerprints import check_same
+from offsite.workflows.site.run_of_sums import WEIGHTS, RunOfSums, fingerprints_of, opened
 from offsite.workflows.site.sums_file import HospitalSums, read_sums
-from offsite.workflows.stages.evaluation import configuration_of, finished_run
-from offsite.workflows.stages.registration import model_facts
+from offsite.workflows.stages.evaluation import configuration_of
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 _COPIED = ("settings.json", CONFIGURATION)
-_WEIGHTS = "weights.safetensors"
-
-
-@dataclass(frozen=True, eq=False)
-class RunOfSums:
-    """A finished run whose head was fitted to sums.
-
-    Attributes
-    ----------
-    folder : Path
-    record : mapping
-        Content of ``run.json``.
-    sums : SiteSums
-    share : float
-        Exponent by which sites of many rows weigh less.
-    copies : numpy.ndarray
-        How many altered copies are behind each row.
-    """
-
-    folder: Path
-    record: Mapping[str, Any]
-    sums: SiteSums
-    share: float
-    copies: np.ndarray
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the run tells of itself."""
-        facts: Mapping[str, Any] = self.record["facts"]
-        return facts
 
 
 def join(run: Path, files: Sequence[Path], output: Path) -> Path:
@@ -85,8 +54,8 @@ def join(run: Path, files: Sequence[Path], output: Path) -> Path:
         written then.
     """
     with ExitStack() as held:
-        before = _opened(run, held)
-        reads = _fingerprints(before)
+        before = opened(run, held)
+        reads = fingerprints_of(before)
         classes = tuple(before.record["inputs"]["classes"])
         coming = [read_sums(file) for file in files]
         parts, known = before.sums.by_site(), {digest: site for site, digest in _joined(before)}
@@ -126,7 +95,7 @@ def leave(run: Path, site: str, output: Path) -> Path:
         Code ``no_linear_head``, ``no_such_hospital``, ``last_hospital`` or ``folder_in_use``.
     """
     with ExitStack() as held:
-        before = _opened(run, held)
+        before = opened(run, held)
         parts = before.sums.by_site()
         if site not in parts:
             raise InputError(
@@ -145,36 +114,6 @@ def leave(run: Path, site: str, output: Path) -> Path:
             )
         left = sorted({*before.facts.get("left", []), site})
         return _made(before, parts, output, {"joined": joined, "left": left})
-
-
-def _opened(run: Path, held: ExitStack) -> RunOfSums:
-    """The run, which nobody writes until the stack is left."""
-    from safetensors.numpy import load_file
-
-    finished_run(run)
-    held.enter_context(writing(run))
-    record = finished_run(run)
-    kept = load_file(run / SUMS) if (run / SUMS).is_file() else {}
-    if "site_weights" not in kept:
-        raise InputError(
-            "the head of this run was not fitted to sums",
-            file=run,
-            remedy="Train with method linear; no other method's head can be joined without images",
-            code="no_linear_head",
-        )
-    sums = SiteSums.from_arrays(kept, record["facts"]["sites_of_sums"])
-    share = float(read_json(run / "settings.json")["linear"]["site_share"])
-    return RunOfSums(run, record, sums, share, kept.get("copies", np.array([0])))
-
-
-def _fingerprints(run: RunOfSums) -> dict[str, str]:
-    from safetensors.torch import load_file
-
-    facts = model_facts(configuration_of(run.folder), run.facts["architecture"])
-    pooling = {"pooling": run.facts["pooling"]} if run.facts.get("pooling") else {}
-    weights = load_file(run.folder / _WEIGHTS)
-    preprocessing = {**facts.preprocessing, **pooling}
-    return fingerprints(weights, preprocessing, run.facts.get("encoder_digest") or "")
 
 
 def _check_classes(hospital: HospitalSums, classes: tuple[str, ...]) -> None:
@@ -270,7 +209,7 @@ def _refitted(before: RunOfSums, sums: SiteSums, rows: Predictions) -> RefittedH
             code="no_linear_head",
         )
     head = HeadOfRun(
-        weights=before.folder / _WEIGHTS,
+        weights=before.folder / WEIGHTS,
         architecture=before.facts["architecture"],
         sums=before.sums.weighted(),
         penalty=float(before.facts["penalty"]),
