@@ -102,10 +102,10 @@ _THRESHOLDS = (
     Metric("net_benefit", "net benefit", "Net benefit", _CURVES, "TP/n - FP/n t/(1 - t) of acting at or over the probability t (Vickers and Elkin 2006).", limits=(-math.inf, 1.0)),
 )  # fmt: skip
 _PAIRS = (
-    _share("caught_by_second", "what the second catches of the first's misses", "Caught by the second", _PAIRED, "Of the positive images that the first model calls negative, the share that the second calls positive, each at its own threshold; of the most probable class: of the images that the first gets wrong, the share that the second gets right."),
-    _share("caught_by_first", "what the first catches of the second's misses", "Caught by the first", _PAIRED, "The same with the models exchanged."),
-    _share("sensitivity_either", "sensitivity if either calls", "Sensitivity, either", _PAIRED, "Share of the positive images that at least one of the models calls positive."),
-    _share("specificity_either", "specificity if either calls", "Specificity, either", _PAIRED, "Share of the negative images that neither model calls positive."),
+    Metric("caught_by_second", "what the second catches of the first's misses", "Caught by the second", _PAIRED, "Of the positive images that the first model calls negative, the share that the second calls positive, each at its own threshold; of the most probable class: of the images that the first gets wrong, the share that the second gets right."),
+    Metric("caught_by_first", "what the first catches of the second's misses", "Caught by the first", _PAIRED, "The same with the models exchanged."),
+    Metric("sensitivity_either", "sensitivity if either calls", "Sensitivity, either", _PAIRED, "Share of the positive images that at least one of the models calls positive."),
+    Metric("specificity_either", "specificity if either calls", "Specificity, either", _PAIRED, "Share of the negative images that neither model calls positive."),
 )  # fmt: skip
 _CALIBRATION = (
     Metric("ece", "calibration error", "Calibration error", _ERROR + "expected_error", "Mean over bins of equal mass of |share that came true - mean probability|; beside it what noise alone would give.", higher=False),

@@ -34,7 +34,10 @@ def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator
     ]
     for name, measured in zip(("auroc", "auprc"), zip(*by_class, strict=True), strict=True):
         values = np.stack([each.values for each in measured], axis=1)
-        yield macro(name, confusion.mean_over(values, included), sample, included)
+        whole = confusion.mean_over(values, included)
+        used = [each for each, use in zip(measured, included, strict=True) if use]
+        areas = [each.placements for each in used] if name == "auroc" else []
+        yield macro(name, whole, sample, included, areas=areas)
         yield from measured
     yield macro("auroc_ovo", _one_against_one(sample, counts, included), sample, included)
 
@@ -65,11 +68,13 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
     several = present if present.sum() >= 2 else np.zeros_like(present)
     right = called == sample.labels
     yield share("accuracy", confusion.accuracy(table), right, sample.units)
-    for name, function in (
-        ("balanced_accuracy", confusion.balanced_accuracy),
-        ("macro_f1", confusion.macro_f1),
-    ):
-        yield macro(name, function(table, several), sample, present)
+    by_class = tuple(
+        (right[sample.labels == index], sample.units[sample.labels == index])
+        for index in np.flatnonzero(several)
+    )
+    balanced = confusion.balanced_accuracy(table, several)
+    yield macro("balanced_accuracy", balanced, sample, present, shares=by_class)
+    yield macro("macro_f1", confusion.macro_f1(table, several), sample, present)
     if sample.classes > 2 and request.ordered:
         for name, power in (("quadratic_weighted_kappa", 2), ("linear_weighted_kappa", 1)):
             kappa = confusion.weighted_kappa(table, power)

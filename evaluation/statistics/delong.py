@@ -22,6 +22,8 @@ class Placements:
         divided by the number of positive (negative) rows of all.
     has_positive, has_negative : numpy.ndarray
         Whether the unit has such rows.
+    degrees : float or None
+        What the variance of a mean of several rests on; ``None`` for one area.
     """
 
     auroc: float
@@ -29,6 +31,7 @@ class Placements:
     negative: np.ndarray
     has_positive: np.ndarray
     has_negative: np.ndarray
+    degrees: float | None = None
 
 
 def placements(
@@ -97,8 +100,11 @@ def _corrected(units: int) -> float:
 def degrees_of_freedom(placements: Placements) -> float:
     """What the variance estimate rests on, by Welch and Satterthwaite from its two sides.
 
-    Units with both kinds of rows count on both sides (our construction).
+    Units with both kinds of rows count on both sides; a mean of areas rests on those of each, the
+    rarest class the least (our construction).
     """
+    if placements.degrees is not None:
+        return placements.degrees
     parts = [
         (float(sums @ sums) * _corrected(int(has.sum())), max(int(has.sum()) - 1, 1))
         for sums, has in (
@@ -155,22 +161,35 @@ def newcombe_interval(
 
 
 def averaged(areas: Sequence[Placements]) -> Placements:
-    """Mean of several AUROCs on the same rows and units, such as one class against the rest."""
-    first = areas[0]
-    return replace(
-        first,
+    """Mean of several AUROCs on the same rows and units, such as one class against the rest.
+
+    Its variance is the mean over all pairs of their covariances, each corrected for its own units.
+    """
+    parts = [(covariance(area, area), degrees_of_freedom(area)) for area in areas]
+    below = sum(variance**2 / degrees for variance, degrees in parts)
+    whole = replace(
+        areas[0],
         auroc=float(np.mean([area.auroc for area in areas])),
         positive=np.mean([area.positive for area in areas], axis=0),
         negative=np.mean([area.negative for area in areas], axis=0),
         has_positive=np.any([area.has_positive for area in areas], axis=0),
         has_negative=np.any([area.has_negative for area in areas], axis=0),
+        degrees=sum(part for part, _ in parts) ** 2 / below if below > 0 else 1.0,
     )
+    plain = covariance(whole, whole)
+    wanted = float(np.mean([covariance(one, other) for one in areas for other in areas]))
+    if plain <= 0 or wanted <= 0:
+        return whole
+    scale = np.sqrt(wanted / plain)
+    return replace(whole, positive=scale * whole.positive, negative=scale * whole.negative)
 
 
 def paired_difference(one: Placements, other: Placements) -> Placements:
     """Difference of two AUROCs on the same rows (other minus one), with its variance's parts."""
+    known = [each.degrees for each in (one, other) if each.degrees is not None]
     return replace(
         one,
+        degrees=min(known) if known else None,
         auroc=other.auroc - one.auroc,
         positive=other.positive - one.positive,
         negative=other.negative - one.negative,

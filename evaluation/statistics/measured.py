@@ -1,11 +1,12 @@
 """A metric of one sample: its point estimate, its draws, and what it rests on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from offsite.evaluation.predictions.tasks import Task
-from offsite.evaluation.statistics.delong import Placements
+from offsite.evaluation.statistics.delong import Placements, averaged
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.samples import Sample
 
@@ -25,9 +26,11 @@ class Measured:
     classes_defined, classes : int or None
         Of a macro average.
     placements : Placements or None
-        Of one AUROC: the parts of its variance.
+        Of an AUROC, or a mean of several: the parts of its variance.
     hits, units : numpy.ndarray or None
         Of a share: the rows' booleans and units, for an exact interval.
+    shares : tuple of (numpy.ndarray, numpy.ndarray)
+        Of a mean of shares of different rows: booleans and units of each.
     detail : str
         What else there is to say, such as the threshold.
     undefined : Reason
@@ -43,6 +46,7 @@ class Measured:
     placements: Placements | None = None
     hits: np.ndarray | None = None
     units: np.ndarray | None = None
+    shares: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     detail: str = ""
     undefined: Reason = Reason.SINGLE_CLASS
 
@@ -104,14 +108,25 @@ def share(
     )
 
 
-def macro(name: str, values: np.ndarray, sample: Sample, included: np.ndarray) -> Measured:
-    """An average over the included classes."""
+def macro(
+    name: str,
+    values: np.ndarray,
+    sample: Sample,
+    included: np.ndarray,
+    *,
+    areas: Sequence[Placements | None] = (),
+    shares: tuple[tuple[np.ndarray, np.ndarray], ...] = (),
+) -> Measured:
+    """An average over the included classes: of AUROCs (their parts), shares, or something else."""
+    known = [area for area in areas if area is not None]
     return Measured(
         name=name,
         values=values,
         n=sample.n,
         classes_defined=int(included.sum()),
         classes=sample.classes,
+        placements=averaged(known) if known and len(known) == len(areas) else None,
+        shares=shares,
         undefined=_why(sample),
     )
 

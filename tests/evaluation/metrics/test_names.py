@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation import evaluating
+from offsite.evaluation.making import made_tables
 from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
 from offsite.evaluation.metrics.entries import METRICS, PER_SITE, Metric
 from offsite.evaluation.metrics.names import described
@@ -86,7 +86,7 @@ def test_every_name_in_every_table_is_in_the_catalogue(make_sites) -> None:
             "shift": {"permutations": 19, "resamples": 50, "null_splits": 19},
         }
     )
-    made = evaluating._tables(predictions, settings, None, None)
+    made = made_tables(predictions, settings, None, None)
     names = {
         str(name)
         for table in made.values()

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from offsite.evaluation.statistics.delong import (
     auroc_interval,
+    averaged,
     covariance,
     degrees_of_freedom,
     newcombe_interval,
@@ -109,3 +110,19 @@ def test_degrees_of_freedom_lie_between_the_rarer_side_and_both_sides(rows) -> N
 def test_one_side_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="positive and negative"):
         placements(np.arange(3.0), np.ones(3, dtype=bool))
+
+
+def test_a_mean_of_areas_rests_on_its_rarest_class_and_has_an_interval_at_twenty_patients() -> None:
+    labels = np.repeat([0, 1, 2], [12, 5, 3])
+    scores = np.random.default_rng(4).normal(size=(20, 3)) + 1.5 * np.eye(3)[labels]
+    areas = [placements(scores[:, c], labels == c) for c in range(3)]
+    whole = averaged(areas)
+    variances = np.array([covariance(area, area) for area in areas])
+    degrees = np.array([degrees_of_freedom(area) for area in areas])
+    wanted = variances.sum() ** 2 / (variances**2 / degrees).sum()
+    assert degrees_of_freedom(whole) == pytest.approx(wanted)
+    assert min(degrees) <= degrees_of_freedom(whole) < 19
+    pairs = [[covariance(one, other) for other in areas] for one in areas]
+    assert covariance(whole, whole) == pytest.approx(np.mean(pairs))
+    low, high = auroc_interval(whole)
+    assert 0 < low < whole.auroc < high < 1

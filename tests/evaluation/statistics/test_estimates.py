@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.binomial import exact_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.statistics.intervals import estimate, percentile_interval
+from offsite.evaluation.statistics.intervals import (
+    estimate,
+    mean_of_shares_interval,
+    percentile_interval,
+)
 from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.samples import Sample
 
@@ -73,3 +78,16 @@ def test_draws_that_all_agree_are_no_interval() -> None:
     assert percentile_interval(np.full(500, 1.0), 12) is None
     # Rounding alone does not make one either.
     assert percentile_interval(1.0 - 1e-16 * np.arange(500), 12) is None
+
+
+def test_bounds_of_a_mean_of_shares_are_those_of_its_shares_put_together() -> None:
+    hits = [np.arange(20) < 15, np.arange(8) < 8, np.arange(5) < 2]
+    shares = [(each, np.arange(len(each))) for each in hits]
+    low, high = mean_of_shares_interval(shares)
+    means = [float(each.mean()) for each in hits]
+    bounds = [exact_interval(int(each.sum()), len(each)) for each in hits]
+    below = sum((mean - end[0]) ** 2 for mean, end in zip(means, bounds, strict=True)) ** 0.5 / 3
+    above = sum((end[1] - mean) ** 2 for mean, end in zip(means, bounds, strict=True)) ** 0.5 / 3
+    assert low == pytest.approx(np.mean(means) - below)
+    assert high == pytest.approx(np.mean(means) + above)
+    assert mean_of_shares_interval(shares[:1]) == pytest.approx(bounds[0])
