@@ -1,5 +1,6 @@
 """``offsite cohort``: whether the table is fit to train on, and a table from what there is."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,15 @@ def check(
     strict: Annotated[
         Path | None, typer.Option(help="Write a clean table here, and beside it what was changed.")
     ] = None,
+    shortcuts: Annotated[
+        bool, typer.Option("--shortcuts", help="How far colour, sharpness and size alone get.")
+    ] = False,
+    positive: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Class that shortcuts are to rank; repeatable; default: all but the first."
+        ),
+    ] = None,
 ) -> None:
     """Validate and audit a cohort table: duplicates, leaks, conflicting labels, site giveaways.
 
@@ -64,17 +74,20 @@ def check(
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance, Children(usable_cores()) as children:
+        slides = _are_slides(cohort, children)
         audit = audit_cohort(
             cohort,
             pictures=images,
             near=pictures,
-            slides=_are_slides(cohort, children),
+            slides=slides,
             decode=_pixels,
             workers=usable_cores(),
             progress=advance,
             place=children,
         )
     _show_findings(audit, cohort)
+    if shortcuts:
+        _show_shortcuts(cohort, positive or (), slides)
     if strict is not None:
         _write_strict(cohort, audit, strict)
     if any(finding.severity == "error" for finding in audit.findings):
@@ -213,6 +226,20 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
             data.print(f"                {escape(text)}", soft_wrap=True)
     if not audit.findings:
         data.print("nothing found")
+
+
+def _show_shortcuts(cohort: "Cohort", positive: Sequence[str], slides: bool) -> None:
+    from offsite.children.pool import Children
+    from offsite.cores import usable_cores
+    from offsite.workflows.commands.shortcuts import shortcuts_of, show_shortcuts
+    from offsite.workflows.console.messages import stage
+
+    workers = usable_cores()
+    with stage("shortcuts", len(cohort.table)) as advance, Children(workers) as children:
+        table, unread = shortcuts_of(
+            cohort, positive, slides=slides, place=children, workers=workers, progress=advance
+        )
+    show_shortcuts(table, unread)
 
 
 def _write_strict(cohort: "Cohort", audit: "Audit", path: Path) -> None:

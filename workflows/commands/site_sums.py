@@ -99,9 +99,9 @@ def join(
 ) -> None:
     """Fit the head of a run to its own rows and those behind other hospitals' sums.
 
-    Gives a new run folder and prints it: evaluate, register and judge it as any other run. The head
-    is the one that all rows together would give. The new hospitals then calibrate it with the cases
-    that they kept back.
+    Takes a run and files of sums; gives a new run folder and prints it: evaluate, register and judge
+    it as any other run. The head is the one that all rows together would give. The new hospitals then
+    calibrate it with the cases that they kept back.
 
     Example: offsite site join results/runs/linear north/sums.npz south/sums.npz -o joined
     """
@@ -117,8 +117,8 @@ def leave(
 ) -> None:
     """Fit the head of a run without a hospital, whether it came with images or by sums.
 
-    Gives a new run folder and prints it; the old one stays as it is. No row and no sum of the
-    hospital is in the new one.
+    Takes a run and a hospital; gives a new run folder and prints it. The old one stays as it is, and
+    no row and no sum of the hospital is in the new one.
 
     Example: offsite site leave joined --site south -o without-south
     """
