@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from offsite.children.pool import Place
     from offsite.preprocessing.cohort.audit import Audit
@@ -67,6 +66,7 @@ def check(
     from offsite.cores import usable_cores
     from offsite.preprocessing.cohort.audit import audit_cohort
     from offsite.preprocessing.cohort.table import load_cohort
+    from offsite.workflows.commands.pixels import pixels_of
     from offsite.workflows.console.messages import stage
 
     if strict is not None and strict.resolve() == table.resolve():
@@ -80,7 +80,7 @@ def check(
             pictures=images,
             near=pictures,
             slides=slides,
-            decode=_pixels,
+            decode=pixels_of,
             workers=usable_cores(),
             progress=advance,
             place=children,
@@ -173,21 +173,6 @@ def _are_slides(cohort: "Cohort", place: "Place") -> bool:
         return place.call(are_slides, cohort.image_paths())
     except ChildEnded:  # a slide that crashes its reader is one
         return True
-
-
-def _pixels(path: Path) -> "np.ndarray | None":
-    """The pixels of a picture in any format that photographs have."""
-    from offsite.errors import InputError
-    from offsite.preprocessing.cohort.audit import decoded
-    from offsite.preprocessing.formats.kinds import kind_of
-    from offsite.preprocessing.fundus.dicom import dicom_pixels
-
-    if kind_of(path) != "dicom":
-        return decoded(path)
-    try:
-        return dicom_pixels(path)
-    except InputError:
-        return None
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:

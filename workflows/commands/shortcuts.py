@@ -29,13 +29,13 @@ def numbers_of(path: Path, *, slide: bool) -> np.ndarray | None:
     """
     from offsite.preprocessing.cohort.nuisances import nuisances
     from offsite.preprocessing.slides.overview import slide_view
-    from offsite.workflows.commands.cohort import _pixels
+    from offsite.workflows.commands.pixels import pixels_of
 
     try:
         if slide:
             pixels: np.ndarray | None = slide_view(path)
         else:
-            pixels = _pixels(path)
+            pixels = pixels_of(path)
     except InputError:
         return None
     return None if pixels is None else nuisances(pixels, path)
