@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-
     from offsite.children.pool import Place
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort

@@ -14,7 +14,7 @@ from offsite.preprocessing.readers.gdrbench import read_gdrbench
 from offsite.preprocessing.slides.opening import are_slides
 from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
-from offsite.workflows.commands.cohort import _pixels
+from offsite.workflows.commands.pixels import pixels_of
 from tests.workflows.dicom_files import write_dicom
 
 
@@ -256,6 +256,6 @@ def test_photographs_in_dicom_are_compared_as_pictures(tmp_path):
     (tmp_path / "torn.dcm").write_bytes((tmp_path / "other.dcm").read_bytes()[:400])
     made = cohort(tmp_path, [*rows, ("torn.dcm", "torn", "a", "mild", "train")])
     assert not are_slides(made.image_paths())
-    audit = audit_cohort(made, decode=_pixels)
+    audit = audit_cohort(made, decode=pixels_of)
     assert found(audit, "near_identical") == {(0, 1)}
     assert found(audit, "unreadable") == {(3,)}
