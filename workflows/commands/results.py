@@ -64,8 +64,8 @@ def compare(
 ) -> None:
     """Compare models: the methods of a job, or tables of predictions, with paired intervals.
 
-    Takes a job whose runs are trained, and gives comparison.csv and a page; or predictions of the
-    same images by several models, and gives differences, what each would catch of what the other
+    Takes a job whose runs are trained; gives comparison.csv and a page. Or takes predictions of the
+    same images by several models; gives differences, what each would catch of what the other
     misses, and a page. Prints the page or table's path. A difference whose interval holds 0 is not
     shown to be one.
 

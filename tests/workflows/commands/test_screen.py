@@ -27,7 +27,7 @@ GROUPS = {
     },
     "encoder": {"list", "check", "twins"},
     "model": {"register", "promote", "info", "verify", "export", "sign", "serve"},
-    "site": {"calibrate", "sums", "join", "leave"},
+    "site": {"plan", "calibrate", "sums", "join", "leave"},
 }  # fmt: skip
 
 
