@@ -24,6 +24,7 @@ from offsite.children.limits import LONGEST, Limits
 
 # What takes long to import is imported once, in the process that children are forked from.
 PRELOADED = ("numpy", "cv2", "PIL.Image", "pydantic")
+PRELOADED_FOR_SLIDES = ("pandas", "openslide", "tifffile", "scipy.ndimage")
 _TOLD = 2000  # characters of standard error that are kept
 _LOOKED_AT = 32  # tasks after which its size is looked at
 _starting = threading.Lock()
@@ -32,10 +33,14 @@ _starting = threading.Lock()
 def ready_for_children() -> None:
     """Start the process that children are forked from; it loads libraries while others work.
 
+    Those of slides are loaded where this process has loaded them.
+
     A clean process is forked and not this one: threads of this one may hold locks.
     """
     with _starting, _without_main():
-        multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOADED))
+        of_slides = PRELOADED_FOR_SLIDES if "openslide" in sys.modules else ()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*PRELOADED, *of_slides])
         forkserver.ensure_running()
 
 

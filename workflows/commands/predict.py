@@ -52,7 +52,7 @@ def predict(
     ] = False,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Do every case again.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do again what failed before, and nothing else.")
+        bool, typer.Option("--retry-failed", help="Do again what failed before, too.")
     ] = False,
     case_seconds: CaseSeconds = 120.0,
     case_gib: CaseGib = 4.0,

@@ -195,8 +195,9 @@ def predict(
 ) -> Outcome:
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
-    ready_for_children()  # they load libraries while this process loads its own
     with opened_model(model, tracking_uri, keys) as package:
+        if not modality_reading(package.record.task).joins_series:
+            ready_for_children()  # they load libraries while this process loads its own
         inputs = inputs_for(package, names, site, options.output)
         torch_device = device_named(device)
         predictor = predictor_for(package, torch_device, batch_size)

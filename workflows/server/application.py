@@ -1,5 +1,6 @@
 """The web application that answers for a package: MLflow's, with bounds on what it takes in."""
 
+import json
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -19,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _TOO_LARGE = b'{"error": "the request is larger than this server takes"}'
+_TOO_DEEP = b'{"error": "the request is nested more deeply than any table"}'
 
 
 def run_server(
@@ -85,7 +87,8 @@ class BodyLimit:
     """An application that never sees a request of more than so many bytes.
 
     The body is read whole first, which its bound makes affordable; a larger one is answered with
-    status 413 as soon as it is known to be larger, also where it does not say its length.
+    status 413 as soon as it is known to be larger, also where it does not say its length. One of
+    endless brackets, which would exhaust whatever parses it, is answered with status 400.
     """
 
     def __init__(self, application: Application, most_bytes: int) -> None:
@@ -97,8 +100,8 @@ class BodyLimit:
             await self._application(scope, receive, send)
             return
         body = await self._body(scope, receive)
-        if body is None:
-            await _refuse(send)
+        if body is None or _is_too_deep(body):
+            await _refuse(send, *((413, _TOO_LARGE) if body is None else (400, _TOO_DEEP)))
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -124,7 +127,17 @@ class BodyLimit:
         return b"".join(parts)
 
 
-async def _refuse(send: Send) -> None:
+def _is_too_deep(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except RecursionError:
+        return True
+    except ValueError:  # no JSON: MLflow says so
+        pass
+    return False
+
+
+async def _refuse(send: Send, status: int, why: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": _TOO_LARGE})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": why})

@@ -117,6 +117,8 @@ def test_requests_are_bounded(tmp_path: Path, images: Path) -> None:
         assert good.json()["predictions"][0]["status"] in ("ok", "review")
         assert asked(["y" * 5000, "north"]).status_code == 413
         assert requests.post(address, b"x" * 5000, headers=as_json, timeout=60).status_code == 413
+        deep = requests.post(address, b"[" * 4000, headers=as_json, timeout=60)
+        assert (deep.status_code, "nested" in deep.text) == (400, True)
         unmeasured = iter([b"x" * 3000] * 3)
         assert requests.post(address, unmeasured, headers=as_json, timeout=60).status_code == 413
         for wrong in (asked([None, None]), asked([5, 7]), asked([[name], "x"])):
