@@ -30,6 +30,8 @@ slow: $(SETUP)  ## statistical truth, kills at random moments, large inputs: abo
 truth: $(SETUP)  ## what the statistics promise against simulated truth: the tables of docs/evaluation/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_extremes.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_alarms.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_next_hospital.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_intervals.py
 
 wheel: $(SETUP)  ## build, install beside packages of the same names as ours, run the demo's first stage
 	OFFSITE_WHEEL=1 $(BIN)/pytest tests/packaging/test_wheel.py --timeout 1800

@@ -9,6 +9,7 @@ counted again, so that a run that was cut off goes on.
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -153,7 +154,11 @@ def main() -> None:
     """Count what is not counted yet, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=400)
-    parser.add_argument("--cache", type=Path, default=Path("evaluation_intervals.json"))
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "offsite-evaluation-intervals.json",
+    )
     arguments = parser.parse_args()
     cache = read_json(arguments.cache) if arguments.cache.is_file() else {}
     found = {}

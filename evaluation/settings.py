@@ -80,6 +80,15 @@ class EvaluationSettings(Settings):
         le=1,
         description="Share (0..1) of draws in which a metric must be defined to have an interval",
     )
+    next_hospital_spread: float = Field(
+        default=0.5,
+        gt=0,
+        description="Scale of the half-normal prior on how hospitals differ, on the logit (and log) "
+        "scale, for the narrower interval of the next hospital",
+    )
+    next_hospital_spread_of_kappas: float = Field(
+        default=0.2, gt=0, description="The same on Fisher's scale, for kappas"
+    )
     calibration_bins: int = Field(
         default=15, ge=2, le=100, description="Bins of equal mass in calibration errors (number)"
     )

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import chi2, t
+from scipy.stats import chi2, norm, t
 
 _DRAWS = 10_000
 _GRID = 200
@@ -65,6 +65,41 @@ class RandomEffects:
         tau2, means, spreads = self._by_tau2(q)
         new = means + student * spreads + np.sqrt(tau2) * normal
         low, high = np.quantile(new, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
+    def prior_interval(self, spread: float, confidence: float = 0.95) -> tuple[float, float]:
+        """Interval of the true effect at a new hospital, if hospitals differ as a prior says.
+
+        The deviation between hospitals has the half-normal prior of that scale (Röver et al. 2021),
+        the mean a flat one; both are integrated over. Narrow where there are three or four sites, for
+        the prior says what they do not; where hospitals differ more than it expects it is too narrow.
+
+        Parameters
+        ----------
+        spread : float
+            Scale of the half-normal prior, > 0, on the scale of the effects.
+        confidence : float
+            Of the interval.
+        """
+        tau = np.linspace(0, 5 * spread, _GRID + 1)
+        variances = self.errors**2 + tau[:, None] ** 2
+        weights = 1 / variances
+        total = weights.sum(axis=1)
+        means = weights @ self.effects / total
+        misfit = (weights * (self.effects - means[:, None]) ** 2).sum(axis=1)
+        log = -0.5 * (np.log(variances).sum(axis=1) + np.log(total) + misfit + (tau / spread) ** 2)
+        posterior = np.exp(log - log.max())
+        deviations = np.sqrt(1 / total + tau**2)
+
+        def below(x: float) -> float:
+            return float(posterior @ norm.cdf((x - means) / deviations) / posterior.sum())
+
+        reach = 12 * float(deviations.max())
+        ends = (float(means.min()) - reach, float(means.max()) + reach)
+        low, high = (
+            brentq(lambda x, tail=tail: below(x) - tail, *ends)
+            for tail in ((1 - confidence) / 2, (1 + confidence) / 2)
+        )
         return float(low), float(high)
 
     def shrunken(self) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,9 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
         "advantage_high": "upper end of its interval: over 0 says that the model helps",
         "advantage_low": "lower end of its interval",
         "against": "what it is tested against; empty where the test has no such number",
+        "assumed_high": "upper end of it",
+        "assumed_low": "lower end of what to expect at a new hospital if hospitals differ as a "
+        "half-normal prior says (`metrics.next_hospital_spread`)",
         "band_high": "upper end of the band of a calibrated model",
         "band_low": "lower end of the band of a calibrated model",
         "beta_sd": "standard deviation of the coverage that so small a calibration set can give",
@@ -83,6 +86,8 @@ VOCABULARY: Mapping[str, Mapping[str, str]] = {
         "threshold": "positive, flagged or answered at or over it",
         "treat_all": "net benefit of acting on everyone",
         "treat_none": "net benefit of acting on no one: 0",
+        "usual_high": "upper end of it",
+        "usual_low": "lower end of what four of five new hospitals have (80 %)",
         "value": "the estimate",
         "weight": "share of the site's own estimate in `shrunken`",
         "x": "place along the direction in which the training images vary most",

@@ -80,9 +80,17 @@ def _meta_row(
     back = SCALES[scale][1]
     record["mean"] = float(back(np.array(pooled.mean)))
     record["low"], record["high"] = back(np.array(pooled.mean_interval(settings.confidence)))
-    expected = pooled.prediction_interval(settings.confidence)
-    if expected is not None:
+    expected, usual = (
+        pooled.prediction_interval(settings.confidence),
+        pooled.prediction_interval(0.8),
+    )
+    if expected is not None and usual is not None:
         record["prediction_low"], record["prediction_high"] = back(np.array(expected))
+        record["usual_low"], record["usual_high"] = back(np.array(usual))
+        kappa = scale == "fisher"
+        spread = settings.next_hospital_spread_of_kappas if kappa else settings.next_hospital_spread
+        assumed = pooled.prior_interval(spread, settings.confidence)
+        record["assumed_low"], record["assumed_high"] = back(np.array(assumed))
     return record | {
         "tau2": pooled.tau2,
         "q": pooled.q,

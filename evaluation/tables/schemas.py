@@ -106,7 +106,8 @@ SCHEMAS: Mapping[str, TableSchema] = {
             *("meta", "tables.meta_analysis:meta_table"),
             "Random effects over sites, and what to expect at the next hospital.",
             "metric site_role scale sites sites_left_out mean low high prediction_low"
-            " prediction_high tau2 q q_p_value i2 reason",
+            " prediction_high usual_low usual_high assumed_low assumed_high tau2 q q_p_value i2"
+            " reason",
             sites="sites that were combined",
         ),
         _schema(

@@ -7,7 +7,7 @@ from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import base_name, described, headline_metrics
 from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
 from offsite.evaluation.report.findings import Findings, SiteEstimate
-from offsite.evaluation.report.grids import GROUPS, NAMES
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record
 from offsite.evaluation.report.sections import extremes
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import (
@@ -82,15 +82,25 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
         words = f"these {sites} held-out sites"
     elif findings.sites("training"):
         caveat = " Training sites are among them, so it is, if anything, too hopeful."
-    return [
-        Point(
-            subject="The next hospital",
-            sentence=(
-                f"If it resembles {words}, expect {findings.metric.label} between "
-                f"{number(low)} and {number(high)} ({level(findings.confidence)} prediction interval).{caveat}"
-            ),
-        )
-    ]
+    sentence = (
+        f"If it resembles {words}, expect {findings.metric.label} between {number(low)} and "
+        f"{number(high)} ({level(findings.confidence)} prediction interval){_narrower(row)}.{caveat}"
+    )
+    return [Point(subject="The next hospital", sentence=sentence)]
+
+
+def _narrower(row: Record) -> str:
+    """Four of five hospitals, and what a prior on their differences makes of few sites."""
+    usual, assumed = (
+        interval(present(row.get(f"{name}_low")), present(row.get(f"{name}_high")))
+        for name in ("usual", "assumed")
+    )
+    if not usual or not assumed:
+        return ""
+    return (
+        f"; four of five hospitals between {usual}; and, if hospitals differ no more than is usual (a "
+        f"half-normal prior, which so few sites cannot check), {assumed}"
+    )
 
 
 def _headline(findings: Findings, headline: list[str]) -> Table:

@@ -157,3 +157,32 @@ def test_perfect_sites_can_be_combined(make_sites) -> None:
         row = one(table, metric=metric, site_role="held_out")
         assert row["sites"] == 5, metric
         assert 0.7 < row["prediction_low"] < row["mean"] < 1, metric
+
+
+def test_the_interval_under_a_prior_is_that_of_drawing_from_it() -> None:
+    effects, errors, spread = np.array([1.1, 1.9, 1.4]), np.array([0.3, 0.25, 0.4]), 0.5
+    low, high = random_effects(effects, errors).prior_interval(spread)
+    # Draws of tau and mean from their priors, weighted by the likelihood of what was seen.
+    rng = np.random.default_rng(0)
+    tau = np.abs(rng.normal(0, spread, 400_000))
+    mean = rng.uniform(-3, 6, len(tau))
+    variances = errors**2 + tau[:, None] ** 2
+    log = -0.5 * (np.log(variances) + (effects - mean[:, None]) ** 2 / variances).sum(axis=1)
+    new = mean + tau * rng.normal(size=len(tau))
+    order = np.argsort(new)
+    weight = np.exp(log - log.max())[order].cumsum()
+    ends = new[order][np.searchsorted(weight / weight[-1], [0.025, 0.975])]
+    assert (low, high) == pytest.approx(ends, abs=0.06)
+
+
+def test_with_few_sites_the_prior_narrows_and_no_more_than_it_says() -> None:
+    found = random_effects(np.array([1.2, 1.8, 1.5]), np.full(3, 0.2))
+    wide, tight = found.prediction_interval(), found.prior_interval(0.5)
+    assert wide is not None
+    assert tight[1] - tight[0] < 0.7 * (wide[1] - wide[0])
+    assert wide[0] < tight[0] < found.mean < tight[1] < wide[1]
+    narrow = found.prior_interval(0.05)
+    assert narrow[1] - narrow[0] < tight[1] - tight[0]
+    usual = found.prediction_interval(0.8)
+    assert usual is not None
+    assert wide[0] < usual[0] < usual[1] < wide[1]
