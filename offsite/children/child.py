@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from offsite.children import inside
 from offsite.children.clock import SINCE, TASK
 from offsite.children.ended import CRASHED, OUT_OF_MEMORY, TIMED_OUT, ChildEnded, why
 from offsite.children.limits import LONGEST, Limits
+from offsite.errors import InputError
 
 # What takes long to import is imported once, in the process that children are forked from.
 PRELOADED = ("numpy", "cv2", "PIL.Image", "pydantic")
@@ -33,7 +35,8 @@ _starting = threading.Lock()
 def ready_for_children() -> None:
     """Start the process that children are forked from; it loads libraries while others work.
 
-    Those of slides are loaded where this process has loaded them.
+    Those of slides are loaded where this process has loaded them. Raises `InputError` with code
+    ``long_tmpdir`` where no socket fits into the folder of temporary files.
 
     A clean process is forked and not this one: threads of this one may hold locks.
     """
@@ -41,7 +44,17 @@ def ready_for_children() -> None:
         of_slides = PRELOADED_FOR_SLIDES if "openslide" in sys.modules else ()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*PRELOADED, *of_slides])
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:
+            if "too long" not in str(error):
+                raise
+            raise InputError(
+                "the folder of temporary files has too long a name for a socket",
+                file=tempfile.gettempdir(),
+                remedy="Set TMPDIR to a short path, such as /tmp",
+                code="long_tmpdir",
+            ) from error
 
 
 class Child:

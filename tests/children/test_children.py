@@ -176,6 +176,17 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.count("begun")) == (0, 1), done.stderr
 
 
+def test_a_folder_that_no_socket_fits_into_is_named(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(deep)},
+    )  # fmt: skip
+    assert "Set TMPDIR to a short path" in done.stderr
+
+
 def test_children_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     parent = subprocess.Popen(
