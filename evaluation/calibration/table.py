@@ -174,7 +174,7 @@ def _score_rows(calibrated: _Calibrated, sites: Sites) -> Iterator[dict[str, Any
     rows = [brier_rows(pairs, labels), log_loss_rows(pairs, labels), np.ones(sample.n)]
     sums = weighted_sums(calibrated.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
     for column, name in enumerate(("brier", "log_loss")):
-        told = sites.of_draws(ratio(sums[:, column], sums[:, 2]), sample.n_units)
+        told = sites.of_draws(ratio(sums[:, column], sums[:, 2]), sample.n_units, loss=True)
         yield calibrated.base | {"metric": name} | told
 
 

@@ -113,4 +113,4 @@ def of_probabilities(sample: Sample, counts: np.ndarray, request: Request) -> It
     sums = weighted_sums(counts, sample.unit_sums(rows))
     for column, name in enumerate(("brier", "log_loss")):
         values = confusion.ratio(sums[:, column], sums[:, 2])
-        yield Measured(name=name, values=values, n=sample.n)
+        yield Measured(name=name, values=values, n=sample.n, loss=True)

@@ -46,6 +46,7 @@ def _of_task(
         values=confusion.ratio(squares, total),
         n=sample.n,
         n_positive=count,
+        loss=True,
     )
     threshold = task.settings.threshold
     yield from shares_at(

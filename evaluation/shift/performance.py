@@ -104,4 +104,4 @@ def _scored(row: ShiftRow, name: str, pair: Comparison, probabilities: np.ndarra
         [log_loss_rows(probabilities[known], labels), np.ones(len(units))]
     )
     losses, total = side.rows.totals(sums, 1 + pair.settings.resamples).T
-    return row | pair.sites.of_draws(ratio(losses, total), len(np.unique(units)))
+    return row | pair.sites.of_draws(ratio(losses, total), len(np.unique(units)), loss=True)

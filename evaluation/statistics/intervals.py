@@ -46,6 +46,34 @@ def percentile_interval(
     return None if high - low <= _ROUNDING * max(1.0, abs(low)) else (low, high)
 
 
+def loss_interval(
+    values: np.ndarray, units: int, confidence: float = 0.95, minimum_defined: float = 0.8
+) -> tuple[float, float] | None:
+    """Interval of a positive mean on the log scale, by Student's t from the spread of its draws.
+
+    Losses of few patients are skewed: quantiles of their draws end too low (at ten to fifty patients
+    they hold 71 to 91 % where these hold 80 to 96 %).
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        The estimate, then B draws of it; NaN where one is undefined.
+    units : int
+        Units (patients) that were drawn from.
+    confidence, minimum_defined : float
+        As of :func:`percentile_interval`; ``None`` in the same cases, and of a loss of 0.
+    """
+    draws = values[1:]
+    defined = draws[np.isfinite(draws) & (draws > 0)]
+    if values[0] <= 0 or units < 2 or len(defined) < max(2, minimum_defined * len(draws)):
+        return None
+    error = np.log(defined).std(ddof=1) * np.sqrt(units / (units - 1))
+    width = float(t.ppf((1 + confidence) / 2, units - 1) * error)
+    if width <= _ROUNDING:
+        return None
+    return float(values[0] * np.exp(-width)), float(values[0] * np.exp(width))
+
+
 def mean_of_shares_interval(
     shares: Sequence[tuple[np.ndarray, np.ndarray]], confidence: float = 0.95
 ) -> tuple[float, float]:
@@ -80,7 +108,7 @@ def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -
     Shares get the exact interval at the effective sample size of their clusters, a mean of shares
     that of Zou and Donner from theirs, an AUROC (or a mean of several) the logit interval of its
     placement values by cluster: they keep their coverage at small sites and where all rows agree.
-    Other metrics get the expanded percentile interval.
+    A loss has that of Student's t on the log. Other metrics get the expanded percentile interval.
 
     Parameters
     ----------
@@ -111,9 +139,11 @@ def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -
     if measured.shares:
         low, high = mean_of_shares_interval(measured.shares, settings.confidence)
         return Estimate(value=point, low=min(low, point), high=max(high, point), **facts)
-    interval = percentile_interval(
-        measured.values[1:], sample.n_units, settings.confidence, settings.minimum_defined
-    )
+    asked = (sample.n_units, settings.confidence, settings.minimum_defined)
+    if measured.loss:
+        interval = loss_interval(measured.values, *asked)
+    else:
+        interval = percentile_interval(measured.values[1:], *asked)
     if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)

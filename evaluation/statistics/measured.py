@@ -31,6 +31,8 @@ class Measured:
         Of a share: the rows' booleans and units, for an exact interval.
     shares : tuple of (numpy.ndarray, numpy.ndarray)
         Of a mean of shares of different rows: booleans and units of each.
+    loss : bool
+        Whether it is a positive mean without an upper end, whose interval is taken on the log.
     detail : str
         What else there is to say, such as the threshold.
     undefined : Reason
@@ -47,6 +49,7 @@ class Measured:
     hits: np.ndarray | None = None
     units: np.ndarray | None = None
     shares: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    loss: bool = False
     detail: str = ""
     undefined: Reason = Reason.SINGLE_CLASS
 

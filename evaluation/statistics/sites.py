@@ -14,7 +14,7 @@ from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.delong import Placements, auroc_interval
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.intervals import loss_interval, percentile_interval
 from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
 from offsite.evaluation.statistics.rows import POOLED, Rows, side_by_side, together
@@ -162,9 +162,12 @@ class Sites:
         low, high = self.share_interval(hits, units)
         return {"value": float(hits.mean()), "low": low, "high": high, "reason": Reason.OK.value}
 
-    def of_draws(self, values: np.ndarray, units: int) -> dict[str, Any]:
+    def of_draws(self, values: np.ndarray, units: int, *, loss: bool = False) -> dict[str, Any]:
         """Value and interval of an estimate and its draws of so many units, as cells of a table."""
         bounds = self.interval(values[1:], units)
+        if loss:
+            asked = (self.settings.confidence, self.settings.minimum_defined)
+            bounds = loss_interval(values, units, *asked)
         low, high = bounds or (None, None)
         reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
         return {"value": float(values[0]), "low": low, "high": high, "reason": reason.value}

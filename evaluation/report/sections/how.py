@@ -14,12 +14,15 @@ from offsite.evaluation.wording import counted, level, noted, number, present
 
 ANCHOR = "how"
 _EXACT = "exact (Clopper and Pearson) at the effective number of patients"
-_PLACED = "placement values by patient (DeLong, Obuchowski); of a mean over classes: draws"
+_PLACED = "placement values by patient (DeLong, Obuchowski), on the logit"
+_LOSS = "Student's t on the log, from the spread of the draws"
 _INTERVALS = {
     **dict.fromkeys(("accuracy", "sensitivity", "specificity", "ppv", "npv", "prevalence"), _EXACT),
     **dict.fromkeys(("flag_rate", "transfer_gap", "coverage"), _EXACT),
     **dict.fromkeys(("accuracy_at_threshold", "coverage_at_threshold"), _EXACT),
     **dict.fromkeys(("auroc", "auroc_change", "c2st_auroc"), _PLACED),
+    **dict.fromkeys(("brier", "log_loss", "log_loss_prior_corrected"), _LOSS),
+    "balanced_accuracy": "exact of each class, put together (Zou and Donner 2008)",
     **dict.fromkeys(("slope", "intercept"), "sandwich variance by patient, Student's t"),
     **dict.fromkeys(("ece", "ece_debiased"), "none; beside it what noise alone gives, simulated"),
     **dict.fromkeys(("mean_size", "singleton_rate", "empty_rate", "refer_rate"), "none"),

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import exact_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import (
     estimate,
+    loss_interval,
     mean_of_shares_interval,
     percentile_interval,
 )
@@ -91,3 +93,15 @@ def test_bounds_of_a_mean_of_shares_are_those_of_its_shares_put_together() -> No
     assert low == pytest.approx(np.mean(means) - below)
     assert high == pytest.approx(np.mean(means) + above)
     assert mean_of_shares_interval(shares[:1]) == pytest.approx(bounds[0])
+
+
+def test_the_interval_of_a_loss_is_student_s_on_the_log() -> None:
+    draws = np.exp(np.random.default_rng(0).normal(-1, 0.2, 400))
+    low, high = loss_interval(np.r_[0.4, draws], 12)
+    error = np.log(draws).std(ddof=1) * np.sqrt(12 / 11)
+    assert (low, high) == pytest.approx(
+        (0.4 * np.exp(-t.ppf(0.975, 11) * error), 0.4 * np.exp(t.ppf(0.975, 11) * error))
+    )
+    assert loss_interval(np.zeros(101), 12) is None
+    assert loss_interval(np.full(101, 0.3), 12) is None
+    assert loss_interval(np.r_[0.4, draws], 1) is None

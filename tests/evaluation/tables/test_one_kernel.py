@@ -133,6 +133,11 @@ def tables(kind: str, confidence: float, unit: str) -> dict[str, pd.DataFrame]:
     return found | {"alarms": alarm_table(found, settings.alarm_level)}
 
 
+def measured_rows(kind: str) -> pd.DataFrame:
+    table = random_predictions(kind, KINDS[kind]).table
+    return table[table["split"] == "test"]
+
+
 def counted(rows: pd.DataFrame) -> dict[str, tuple[int, int]]:
     return {
         str(site): (len(part), part["patient"].nunique()) for site, part in rows.groupby("site")
@@ -150,9 +155,7 @@ def told(table: pd.DataFrame, wanted: Mapping[str, object]) -> dict[str, tuple[i
 @pytest.mark.parametrize("unit", ["patient", "image"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_table_counts_the_same_images_and_patients(kind: str, unit: str) -> None:
-    made = tables(kind, 0.95, unit)
-    test = random_predictions(kind, KINDS[kind]).table
-    test = test[test["split"] == "test"]
+    made, test = tables(kind, 0.95, unit), measured_rows(kind)
     for name, wanted in OF_LABELLED.items():
         assert told(made[name], wanted) == counted(test[test["label"] != ""]), name
     for name, wanted in OF_ALL.items():
@@ -168,9 +171,7 @@ def test_no_table_of_the_page_is_left_out() -> None:
 @pytest.mark.parametrize("unit", ["patient", "image"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_tables_without_a_row_for_all_images_sum_to_the_same(kind: str, unit: str) -> None:
-    made = tables(kind, 0.95, unit)
-    test = random_predictions(kind, KINDS[kind]).table
-    test = test[test["split"] == "test"]
+    made, test = tables(kind, 0.95, unit), measured_rows(kind)
     labelled = counted(test[test["label"] != ""])
     images = {site: n for site, (n, _) in labelled.items()}
 
