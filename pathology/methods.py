@@ -66,13 +66,13 @@ LINEAR = "linear"
 METHODS: dict[str, Method] = {
     name: Method.model_validate(given)
     for name, given in {
-        "sc_mil": {"contrast": "standard", "batches": "balanced"},
+        "sc_mil": {"contrast": "standard", "loss": "logit_adjustment"},
+        "sc_mil_balanced": {"contrast": "standard", "batches": "balanced"},
         "sc_mil_class_aware": {"contrast": "standard", "batches": "class_aware"},
         "sc_mil_random_batches": {"contrast": "standard"},
         "sc_mil_prototypes": {"contrast": "prototypes", "batches": "balanced"},
         "sc_mil_minority": {"contrast": "minority", "batches": "balanced"},
         "sc_mil_balanced_softmax": {"contrast": "standard", "loss": "balanced_softmax"},
-        "sc_mil_logit_adjustment": {"contrast": "standard", "loss": "logit_adjustment"},
         "sc_mil_ldam_drw": {"contrast": "standard", "loss": "ldam_drw"},
         "cross_entropy": {"loss": "cross_entropy"},
         "weighted": {"loss": "weighted"},

@@ -38,23 +38,28 @@ MethodName = Annotated[
 ]
 
 
+STEADY = 0.4
+"""Weight of the contrast where it is the same throughout and none is asked for."""
+
+
 class ContrastSettings(Settings):
     """The supervised contrast between bags and its hand-over to the classifier."""
 
     temperature: float = Field(default=1.0, gt=0, description="Temperature (cosine units)")
     schedule: ScheduleName = Field(
-        default="linear",
-        description="Course of beta, the weight of the contrast, over progress: from 1 to 'floor',"
-        " or, if constant, 'floor' throughout",
+        default="constant",
+        description="Course of beta, the weight of the contrast, over progress: 'floor' throughout"
+        " (constant), or from 1 to 'floor'",
     )
     step_at: float = Field(
         default=0.5, gt=0, lt=1, description="Progress at which schedule 'step' falls"
     )
-    floor: float = Field(
-        default=0.0,
+    floor: float | None = Field(
+        default=None,
         ge=0,
         le=0.5,
-        description="Value of beta at the end; above a half the classifier would never lead",
+        description="Value of beta at the end, or throughout; above a half the classifier would never"
+        " lead. None = 0.4 throughout, 0 at the end",
     )
     projection: int = Field(
         default=64, ge=2, le=4096, description="Width of the projection head (numbers); not kept"
@@ -75,7 +80,7 @@ class ContrastSettings(Settings):
 
     @model_validator(mode="after")
     def _contrasts(self) -> Self:
-        if self.schedule == "constant" and not self.floor:
+        if self.schedule == "constant" and self.floor == 0:
             raise ValueError("schedule 'constant' takes its weight from floor, which is 0")
         return self
 
@@ -85,11 +90,14 @@ class ContrastSettings(Settings):
         Examples
         --------
         >>> [ContrastSettings().beta(progress) for progress in (0.0, 0.5, 1.0)]
+        [0.4, 0.4, 0.4]
+        >>> falling = ContrastSettings(schedule="linear")
+        >>> [falling.beta(progress) for progress in (0.0, 0.5, 1.0)]
         [1.0, 0.5, 0.0]
         """
         if self.schedule == "constant":
-            return self.floor
-        return scheduled(self.schedule, progress, floor=self.floor, step_at=self.step_at)
+            return STEADY if self.floor is None else self.floor
+        return scheduled(self.schedule, progress, floor=self.floor or 0.0, step_at=self.step_at)
 
     def classifier_leads_from(self) -> float:
         """Return the progress, in hundredths, from which the end of an epoch may be selected.

@@ -12,7 +12,7 @@ from offsite.pathology.method_plan import (
 )
 from offsite.pathology.methods import METHODS
 from offsite.pathology.sc_mil import ScMil
-from offsite.pathology.settings import ContrastSettings, ScMilSettings
+from offsite.pathology.settings import STEADY, ContrastSettings, ScMilSettings
 from offsite.training.algorithm import Algorithm, Batch
 from offsite.training.fit.settings import FitSettings
 from offsite.training.losses.classification import cross_entropy
@@ -43,7 +43,8 @@ def test_the_contract_of_an_algorithm_holds():
     assert (output.logits.shape, output.embedding.shape) == ((8, 3), (8, 16))
 
 
-HANDED_OVER = {"contrast": {"classifier": "handed_over"}}
+FALLING = {"contrast": {"schedule": "linear"}}
+HANDED_OVER = {"contrast": {"schedule": "linear", "classifier": "handed_over"}}
 
 
 def parts(sc_mil, bags):
@@ -60,7 +61,7 @@ def gradients(loss, sc_mil):
 
 
 def test_handed_over_the_loss_goes_from_pure_contrast_to_pure_cross_entropy():
-    sc_mil, bags = model(**HANDED_OVER), batch()
+    sc_mil, bags = model("sc_mil_balanced", **HANDED_OVER), batch()
     contrast, plain = (part.item() for part in parts(sc_mil, bags))
     assert sc_mil.step(bags, 0.0)["loss"].item() == pytest.approx(contrast, abs=1e-6)
     assert sc_mil.step(bags, 1.0)["loss"].item() == pytest.approx(plain, abs=1e-6)
@@ -75,7 +76,7 @@ def test_handed_over_the_loss_goes_from_pure_contrast_to_pure_cross_entropy():
 def test_an_always_trained_classifier_learns_in_full_and_reaches_the_trunk_by_one_minus_beta(
     loss, progress
 ):
-    sc_mil, bags = model("sc_mil_random_batches", loss={"kind": loss}), batch()
+    sc_mil, bags = model("sc_mil_random_batches", loss={"kind": loss}, **FALLING), batch()
     found = gradients(sc_mil.step(bags, progress)["loss"], sc_mil)
     output = sc_mil(bags)
     plain = gradients(sc_mil.classification(output.logits, bags.labels, progress), sc_mil)
@@ -90,7 +91,7 @@ def test_an_always_trained_classifier_learns_in_full_and_reaches_the_trunk_by_on
 
 
 def test_at_first_the_trunk_gets_no_gradient_from_the_head():
-    sc_mil, bags = model(), batch()
+    sc_mil, bags = model(**FALLING), batch()
     found = gradients(sc_mil.step(bags, 0.0)["loss"], sc_mil)
     with torch.no_grad():
         sc_mil.classifier.weight.mul_(-3)
@@ -207,7 +208,8 @@ def test_a_constant_contrast_is_a_plain_weight_and_the_classifier_always_comes_t
     contrast = ContrastSettings(schedule="constant", floor=0.25)
     assert [contrast.beta(t) for t in (0.0, 0.4, 1.0)] == [0.25] * 3
     with pytest.raises(ValueError, match="floor"):
-        ContrastSettings(schedule="constant")
+        ContrastSettings(schedule="constant", floor=0)
+    assert [ContrastSettings().beta(t) for t in (0.0, 1.0)] == [STEADY] * 2
     for schedule in ("constant", "linear", "step"):
         with pytest.raises(ValueError, match="floor"):
             ContrastSettings(schedule=schedule, floor=0.6)

@@ -15,7 +15,7 @@ from offsite.pathology.bags import Bags
 from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
 from offsite.pathology.methods import GENERALISERS, METHODS, method_named
 from offsite.pathology.sc_mil import ScMil
-from offsite.pathology.settings import PathologySettings, ScMilSettings
+from offsite.pathology.settings import STEADY, PathologySettings, ScMilSettings
 from offsite.training.generalisation.making import make_algorithm
 from offsite.training.generalisation.names import ALGORITHMS
 from offsite.training.generalisation.settings import GeneralisationSettings
@@ -62,8 +62,8 @@ def test_contrast_hands_over_to_the_objective(kind):
     output = mil(bags)
     contrast = supervised_contrastive(mil.projection(output.embedding), bags.labels, 1.0).loss
     losses = mil.step(bags, 0.25)
-    # Where the classifier always learns, what fades in is the gradient that reaches the embedding.
-    expected = 0.75 * contrast + twin.step(bags, 0.25)["classification"]
+    # Where the classifier always learns, what it hands over is the gradient that reaches the embedding.
+    expected = STEADY * contrast + twin.step(bags, 0.25)["classification"]
     torch.testing.assert_close(losses["loss"], expected, rtol=1e-5, atol=1e-6)
 
 

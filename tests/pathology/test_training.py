@@ -106,7 +106,8 @@ def test_settings_that_do_not_fit_together_are_refused_before_anything_is_read(c
     three = Cohort(table=cohort.table, classes=(*CLASSES, "other"), path=cohort.path)
     for chosen, code in (
         (narrow, "narrow_projection"),
-        (settings("sc_mil", model=softmax), "corrected_twice"),
+        (settings("sc_mil", model=softmax), "loss_decided"),
+        (settings("sc_mil_balanced", model=softmax), "corrected_twice"),
         (settings("two_stage", model=softmax), "corrected_twice"),
         (settings("focal", model=softmax), "loss_decided"),
         (settings("two_stage", epochs=1), "too_few_epochs"),

@@ -44,7 +44,7 @@ def test_with_few_validation_patients_the_last_epoch_is_kept_and_said_to_be(run)
 
 def test_epochs_are_compared_from_the_first_or_once_the_classifier_leads(cohort, folder, tmp_path):
     def first_open(classifier):
-        given = settings(model={"contrast": {"classifier": classifier}})
+        given = settings(model={"contrast": {"schedule": "linear", "classifier": classifier}})
         fit_settings = _fit_settings(given)
         return next(epoch for epoch in range(6) if fit_settings.selectable(epoch))
 
