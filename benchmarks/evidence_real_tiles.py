@@ -30,6 +30,7 @@ from real_tiles_page import (
     FURTHER_RIVALS,
     FURTHER_SEEDS,
     METHODS,
+    NAMES,
     RATIOS,
     RIVALS,
     TEST_SEEDS,
@@ -73,14 +74,16 @@ def run(cell: Cell) -> dict[str, float | None]:
 
 def scored(cell: Cell, bags: dict[str, BagSet]) -> dict[str, float | None]:
     """Train a cell's method on bags (``training``, ``validation``) and score it at the sites."""
+    given = {"contrast": {"schedule": "linear"}} | cell["model"]
     recipe = Recipe(
-        model=ScMilSettings.model_validate(cell["model"]), epochs=40,
+        model=ScMilSettings.model_validate(given), epochs=40,
         learning_rate=cell["rate"], weight_decay=1e-4, instances=512,
     )  # fmt: skip
     held = bags["validation"]
     if min(np.bincount(held.labels, minlength=3)) < FitSettings().fewest_validated:
         held = None  # the last epoch is kept whatever it says: the same weights, a sixth sooner
-    model = train(cell["method"], recipe, bags["training"], held, 3, cell["seed"])
+    method = NAMES.get(cell["method"], cell["method"])
+    model = train(method, recipe, bags["training"], held, 3, cell["seed"])
     scores: dict[str, float | None] = {
         "directions": 0 if model.directions is None else len(model.directions)
     }

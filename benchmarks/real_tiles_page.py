@@ -19,6 +19,8 @@ CONTROLS = (ADJUSTED, DEFAULT, "balanced_views")
 """With an ingredient less or another: the same views without contrast; contrast on batches that draw
 classes equally, in place of the adjustment; and those batches without contrast."""
 METHODS = (FIRST, *RIVALS, *CONTROLS)
+NAMES = {FIRST: "sc_mil", DEFAULT: "sc_mil_balanced"}
+"""What the pages' methods are called today, where it is something else; their contrast hands over."""
 ENCODERS = {"all": "all stages, 1,632", "all+structure": "all stages and structure, 1,755"}
 """Other readings of the same tiles, for the default, its batches and the best rival when settling."""
 METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1"}

@@ -3,7 +3,7 @@
 Juyal et al., "SC-MIL: Supervised Contrastive Multiple Instance Learning for Imbalanced
 Classification in Pathology", WACV 2024, arXiv 2303.13405. The loss at progress t is
 beta(t) * contrast(g(b)) + (1 - beta(t)) * cross-entropy(W b) on bag embeddings b, with beta falling
-from 1. The shape of beta, the width of g and the mean over valid anchors are our construction, and so
+from 1; by default it is steady. The shape of beta, the width of g and the mean over valid anchors are our construction, and so
 is that W learns at its full rate from the first step: what beta weighs is what reaches b.
 """
 
