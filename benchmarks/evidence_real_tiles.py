@@ -11,7 +11,9 @@ bags), inputs `auto`; the rate is each method's own, of four, by three settling 
 No slide is named, and the classes differ in stain: 24 numbers of colour alone rank them about as well.
 What is meant are differences between methods, not how well adenomas are told. The recipe was settled on
 other seeds, on which B and C were looked at; an earlier test of it, on seeds of its own, is told in
-[trials](sc_mil_trials.md).
+[trials](sc_mil_trials.md). Contrast hands over to the classifier (beta from 1 to 0). `sc_mil` is what is called
+`sc_mil_balanced` today, and `sc_mil_logit_adjustment` what is called `sc_mil`, with that hand-over; what came
+of it: [steady weight](contrast_weight.md).
 """
 
 from pathlib import Path

@@ -7,7 +7,8 @@ bags in all. The same tiles are read as 24 numbers (colour), 123 (structure), 1,
 and 1,632 (all its stages), and as numbers made of these: 64 and 512 random sums of the 1,632, and 2,560
 that are the 1,632 and the first 928 of the top. The recipe is the default and the rates are those that
 were settled on 80 bags of 640 numbers: nothing is chosen here. SC-MIL is compared with cross-entropy and
-with the three best rivals of those settling seeds.
+with the three best rivals of those settling seeds, and with itself without contrast
+(`logit_adjustment_views`).
 """
 
 from pathlib import Path
