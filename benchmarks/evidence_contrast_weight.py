@@ -15,7 +15,7 @@ import evidence_real_tiles as real_tiles
 import pandas as pd
 from colon_features import SITES
 from evidence import arguments, markdown, mean_and_spread, paired, run_cells, write_page
-from real_tiles_page import METRICS, RATIOS, with_mean
+from real_tiles_page import FURTHER_RATIOS, METRICS, RATIOS, with_mean
 
 STEADY = "steady contrast"
 METHODS: dict[str, tuple[str, float, dict]] = {
@@ -27,6 +27,8 @@ METHODS: dict[str, tuple[str, float, dict]] = {
 }
 """Method, rate and settings by the page's name."""
 SEEDS = range(400, 410)
+FURTHER_SEEDS = SEEDS[:3]
+"""At the further ratios."""
 
 
 def main() -> None:
@@ -39,19 +41,22 @@ def main() -> None:
     places = {"data": str(given.data), "features": str(given.settled / "features")}
     cells = [
         real_tiles.cell_of(places, method, ratio, seed, rate, model)
-        for seed in SEEDS for ratio in RATIOS for method, rate, model in METHODS.values()
+        for ratios, seeds in ((RATIOS, SEEDS), (FURTHER_RATIOS, FURTHER_SEEDS)) for seed in seeds
+        for ratio in ratios for method, rate, model in METHODS.values()
     ]  # fmt: skip
     table = run_cells(given.out, cells, real_tiles.run, given.minutes, 1)
     named = {method: name for name, (method, _, _) in METHODS.items()}
     table["method"] = table["method"].map(named)
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
     for metric, title in METRICS.items():
-        for ratio in RATIOS:
+        for ratio in (*RATIOS, *FURTHER_RATIOS):
             part = with_mean(table[table["ratio"] == ratio], metric)
-            parts += [f"## {title}, ratio {ratio}", markdown(told(part, metric))]
+            if len(part):
+                parts += [f"## {title}, ratio {ratio}", markdown(told(part, metric))]
     parts.append(
         "Mean ± sd over seeds; differences are paired over seeds, with 95 % t intervals."
-        f" {len(table)} of {len(cells)} cells have been run, seeds {SEEDS[0]} to {SEEDS[-1]}."
+        f" {len(table)} of {len(cells)} cells have been run, seeds {SEEDS[0]} to {SEEDS[-1]},"
+        f" at ratios {FURTHER_RATIOS[0]} and {FURTHER_RATIOS[1]} the first {len(FURTHER_SEEDS)}."
         f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
     )
     write_page(
