@@ -31,7 +31,7 @@ def test_photographs_in_tiff_are_no_slides(tmp_path: Path, picture: np.ndarray) 
     assert not are_slides([photograph, photograph])
     assert not are_slides([slide, tmp_path / "photograph.png"])
     assert are_slides([photograph, slide])
-    assert are_slides([dicom, photograph])
+    assert not are_slides([dicom, photograph])  # DICOM holds photographs too
     assert are_slides([tmp_path / "not-there.tif"])
 
 
