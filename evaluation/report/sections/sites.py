@@ -98,8 +98,8 @@ def _narrower(row: Record) -> str:
     if not usual or not assumed:
         return ""
     return (
-        f"; four of five hospitals between {usual}; and, if hospitals differ no more than is usual (a "
-        f"half-normal prior, which so few sites cannot check), {assumed}"
+        f"; four of five hospitals, {usual}; if hospitals differ no more than is usual (a half-normal "
+        f"prior, which so few sites cannot test), {assumed}"
     )
 
 
