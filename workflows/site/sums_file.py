@@ -20,7 +20,7 @@ from offsite.files import check_plain, digest_of
 from offsite.training.heads.sums import RowSums
 from offsite.written import write_own
 
-FORMAT = "offsite sums of a hospital, 1"
+FORMAT = "sums-of-a-hospital-1"
 WIDEST = 8192
 """The most numbers a case: their second moments are 256 MiB."""
 LEAST_PATIENTS = 5
