@@ -54,7 +54,7 @@ METRICS = {
     "B_auroc": "AUROC, B", "C_auroc": "AUROC, C", "taught_auroc": "AUROC, A, D, E",
     "B_macro_f1": "macro-F1, B", "C_macro_f1": "macro-F1, C",
 }  # fmt: skip
-RECIPE = "5c48273"
+RECIPE = "8215cdc"
 VERSION = 1
 
 
