@@ -44,12 +44,14 @@ PATHS = {
     "strict": "out/strict.csv",
     "package": "package",
     "key": "signing.pem",
+    "files": "out/site-sums/sums.npz",
 }
 TEXTS = {
     "because": "the sites were looked at by hand",
     "encoder": "structure",
     "site": "SITE",
     "layout": "class-folders",
+    "prevalence": "0.2",
 }
 # Of these options the commands write more.
 ASKED_FOR = ("output", "strict", "geojson")
@@ -58,6 +60,7 @@ OWN_VALUES = {
     ("cohort read", "output"): "out/read.csv",
     ("workflow report", "output"): "out/page.html",
     ("encoder twins", "cohort"): "twins/cohort.csv",
+    ("site sums", "cohort"): "cohort/cohort.csv",
 }
 FIRST = (
     "workflow prepare", "workflow tile", "workflow embed", "train", "evaluate", "compare",

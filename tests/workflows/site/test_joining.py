@@ -265,3 +265,22 @@ def test_a_site_that_the_run_holds_out_cannot_be_fitted_to(made: Hospitals, tmp_
     with pytest.raises(InputError, match="to judge the head") as caught:
         join(held, [made.north.file], tmp_path / "new")
     assert caught.value.code == "judges_here"
+
+
+def test_what_others_wrote_stays(made: Hospitals, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "notes.txt").write_text("mine")
+    with pytest.raises(InputError):
+        join(made.run, [made.north.file], theirs)
+    assert [path.name for path in theirs.iterdir() if not path.name.startswith(".")] == [
+        "notes.txt"
+    ]
+    sums = tmp_path / "sums"
+    sums.mkdir()
+    (sums / "sums.npz").write_text("mine")
+    cohort = made.north.file.parents[1] / NORTH / "cohort.csv"
+    with pytest.raises(InputError) as caught:
+        export_sums(cohort, str(made.package), NORTH, sums, device="cpu", leave_out_rare=True)
+    assert caught.value.code == "not_ours"
+    assert (sums / "sums.npz").read_text() == "mine"
