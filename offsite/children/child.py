@@ -87,6 +87,7 @@ class Child:
             first = self._pool.submit(os.getpid)
         try:
             self._pid = first.result()
+            self._listen_to_it_alone()
             self._process = next(
                 child for child in multiprocessing.active_children() if child.pid == self._pid
             )
@@ -94,6 +95,17 @@ class Child:
             self._base = self._facts.memory_info().rss
         except (BrokenProcessPool, StopIteration, psutil.Error) as error:
             raise ChildEnded(CRASHED, "no process could be started to read it") from error
+
+    def _listen_to_it_alone(self) -> None:
+        """Close this process's own end for writing of the pipe that results come by.
+
+        A child that is killed in the middle of a result leaves a part of it in the pipe. Whoever
+        reads it would wait for the rest for ever, as long as anybody could still write there.
+        """
+        results = getattr(self._pool, "_result_queue", None)
+        writer = getattr(results, "_writer", None)
+        if writer is not None:
+            writer.close()
 
     def submit(self, function: Callable[..., Any], *args: Any, **named: Any) -> "Future[Any]":
         """Begin a task."""

@@ -1,5 +1,7 @@
 """What a child does: it begins, carries out tasks, and follows its parent into the end."""
 
+import contextlib
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from ctypes import Array, c_double
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 from offsite.children import budget, clock
 
 _ORPHAN_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
 _streams: list[Iterator[Any]] = []
 _longest = 0.0
 
@@ -32,12 +36,28 @@ def begin(shared: "Array[c_double]", log: str, room: str, threads: int, longest:
     os.dup2(handle, 2)
     faulthandler.enable(2, all_threads=False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _follow_in_the_kernel()
     threading.Thread(target=_follow, daemon=True).start()
     clock.share(shared)
     budget.share(Path(room))
     import cv2
 
     cv2.setNumThreads(threads)
+
+
+def _follow_in_the_kernel() -> None:
+    """Have Linux kill this process with the one it is forked from, which ends with the program.
+
+    C code may hold the interpreter, so that no thread of this process can look. The process it is
+    forked from lives as long as anybody holds the pipe by which it sees the program: this one must not.
+    """
+    server = getattr(forkserver, "_forkserver", None)
+    held = getattr(server, "_forkserver_alive_fd", None)
+    if server is not None and held is not None:
+        os.close(held)
+        server._forkserver_alive_fd = None
+    with contextlib.suppress(OSError, AttributeError):  # another system: the thread and a timer do
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _follow() -> None:

@@ -108,3 +108,8 @@ def large(pixels: int, seconds: float, diary: Path) -> None:
 def large_and_gone(pixels: int) -> None:
     with room_for(pixels):
         os.abort()
+
+
+def much(megabytes: int) -> bytes:
+    """Return so much, which takes a while to send."""
+    return bytes(megabytes << 20)

@@ -1,9 +1,11 @@
 """Children: each way to end is told apart, ends nobody else, and leaves nothing behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -197,6 +199,7 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
     assert parent.stdout.readline() == "begun\n"
     child = Path(f"/proc/{parent.stdout.readline().strip()}")
     assert child.exists()
+    time.sleep(0.5)  # it is in C code now, and no thread of it runs
     parent.kill()
     parent.wait()
     parent.stdout.close()
@@ -204,3 +207,25 @@ def test_children_end_with_their_parent(tmp_path: Path) -> None:
     while child.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.exists()
+
+
+@pytest.mark.parametrize("wait", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_a_child_that_is_killed_in_the_middle_of_a_result_is_waited_for_by_nobody(
+    wait: float,
+) -> None:
+    children = Children(1)
+    children.call(tasks.much, 0)  # it is there
+    caller = threading.Thread(target=_called, args=(children,), daemon=True)
+    caller.start()
+    time.sleep(wait)
+    closer = threading.Thread(target=children.close, daemon=True)
+    closer.start()
+    closer.join(20)
+    caller.join(20)
+    assert not closer.is_alive()
+    assert not caller.is_alive()
+
+
+def _called(children: Children) -> None:
+    with contextlib.suppress(ChildEnded, ChildrenClosed):
+        children.call(tasks.much, 400)
