@@ -61,7 +61,11 @@ OWN_VALUES = {
     ("workflow report", "output"): "out/page.html",
     ("encoder twins", "cohort"): "twins/cohort.csv",
     ("site sums", "cohort"): "cohort/cohort.csv",
+    ("evaluate", "runs"): "RUN",
+    ("compare", "inputs"): "job.yaml",
 }
+# Only tables of predictions take a folder there; of a run and a job the place is known.
+LEFT_OUT = {("evaluate", "output"), ("compare", "output")}
 FIRST = (
     "workflow prepare", "workflow tile", "workflow embed", "train", "evaluate", "compare",
     "workflow track", "model register",
@@ -161,6 +165,7 @@ class Room:
         for parameter in command.params:
             given = parameter.name or ""
             wanted = given in ASKED_FOR or (name, given) in OWN_VALUES
+            wanted &= (name, given) not in LEFT_OUT
             wanted |= name.startswith("model ") and given == "model"
             if not parameter.required and not wanted:
                 continue
