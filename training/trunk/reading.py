@@ -113,7 +113,10 @@ class TrunkReader(nn.Module):
 
 def as_pixels(pictures: np.ndarray) -> Tensor:
     """Return B x 3 x H x W (float32, 0..255, channels last in memory) of uint8 B x H x W x 3."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).float().permute(0, 3, 1, 2)
+    # What comes from another process cannot be written to, which torch warns of.
+    return (
+        torch.from_numpy(np.require(pictures, requirements=("C", "W"))).float().permute(0, 3, 1, 2)
+    )
 
 
 def pictures_at_once(px: int) -> int:
