@@ -23,6 +23,7 @@ from evidence import (
     write_page,
 )
 from evidence_real_tiles import RATIOS, TEST_SEEDS, cell_of, scored
+from scipy.special import softmax
 
 from offsite.pathology.linear.training import linear_head
 from offsite.training.heads.ridge import RidgeSettings
@@ -49,8 +50,8 @@ def run(cell: Cell) -> dict[str, float | None]:
     scores: dict[str, float | None] = {"penalty": head.penalty}
     for site in SITES:
         means = np.stack([bag.astype(np.float64).mean(axis=0) for bag in bags[site].bags])
-        powers = np.exp((logits := means @ head.slopes + head.starts) - logits.max(1)[:, None])
-        scores |= scores_of(bags[site].labels, powers / powers.sum(1)[:, None], f"{site}_")
+        found = softmax(means @ head.slopes + head.starts, axis=1)
+        scores |= scores_of(bags[site].labels, found, f"{site}_")
     return scores
 
 

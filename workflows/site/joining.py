@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import roles_of
@@ -80,7 +81,8 @@ def join(run: Path, files: Sequence[Path], output: Path) -> Path:
             known[hospital.digest] = hospital.site
         told = [*before.facts.get("joined", []), *map(_told, coming)]
         told.sort(key=lambda one: str(one["site"]))
-        facts = {"joined": told, "left": before.facts.get("left", [])}
+        left = [site for site in before.facts.get("left", []) if site not in parts]
+        facts = {"joined": told, "left": left}
         return _made(before, parts, output, facts)
 
 
@@ -189,7 +191,7 @@ def _write(
         "training_sites": here,
         "made_from": before.record["key"],
     }
-    probabilities = _softmax(refitted.logits)
+    probabilities = softmax(refitted.logits.astype(np.float64), axis=1)
     assert rows.embeddings is not None
     table = pd.read_parquet(before.folder / "predictions.parquet")
     table = table[~table["site"].isin(gone)].reset_index(drop=True)
@@ -217,11 +219,6 @@ def _refitted(before: RunOfSums, sums: SiteSums, rows: Predictions) -> RefittedH
     validation = np.asarray(roles_of(rows.table).calibrate)
     known = KnownRows(embeddings=rows.embeddings, labels=rows.labels, validation=validation)
     return refit_head(head, sums.weighted(), known)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _copy_tables(old: Path, new: Path, gone: set[str]) -> None:

@@ -139,6 +139,9 @@ def test_hospitals_join_in_any_order_and_leave_without_a_trace(
     assert before.logits is not None
     assert rows.table["image"].tolist() == before.table["image"].tolist()
     assert read_json(left / "run.json")["facts"]["left"] == [NORTH]
+    back = join(left, [made.north.file], tmp_path / "back")
+    np.testing.assert_array_equal(head_of(back), head_of(both))
+    assert read_json(back / "run.json")["facts"]["left"] == []
     assert RunFolder(both).damaged() is None
     finished = (both / "run.json").stat().st_mtime_ns
     join(made.run, [made.south.file, made.north.file], both)  # it is there
