@@ -26,11 +26,8 @@ from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.pathology.tile_encoders.contract import TileEncoder, check_scale
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.preprocessing.slides.fingerprints import (
-    changed_while_read,
-    companions,
-    slide_fingerprint,
-)
+from offsite.preprocessing.formats.companions import companions
+from offsite.preprocessing.slides.fingerprints import changed_while_read, slide_fingerprint
 from offsite.preprocessing.tiles.reading import read_tiles
 from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles, load_tiles
 from offsite.training.read_ahead import read_ahead

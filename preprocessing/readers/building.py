@@ -7,10 +7,10 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.preprocessing.formats.companions import companion_files
 from offsite.preprocessing.formats.kinds import dicom_series
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.fundus.grades import GRADES as GRADES
-from offsite.preprocessing.slides.fingerprints import slide_parts
 from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
 from offsite.written import replacing_own
 
@@ -26,7 +26,7 @@ def images_in(folder: Path) -> tuple[list[Path], set[Path]]:
     """
     files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     named = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-    further = {part for path in named for part in slide_parts(path)}
+    further = {part for path in named for part in companion_files(path)}
     groups = dicom_series([path for path in named if path not in further])
     further |= {part for _, *rest in groups for part in rest}
     return [first for first, *_ in groups], further

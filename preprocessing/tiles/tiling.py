@@ -14,11 +14,8 @@ from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError
 from offsite.files import state_of, temporary_prefix
 from offsite.preprocessing.cohort.table import Cohort
-from offsite.preprocessing.slides.fingerprints import (
-    changed_while_read,
-    companions,
-    slide_fingerprint,
-)
+from offsite.preprocessing.formats.companions import companions
+from offsite.preprocessing.slides.fingerprints import changed_while_read, slide_fingerprint
 from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard

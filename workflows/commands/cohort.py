@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from offsite.children.pool import Place
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort
 
@@ -64,8 +63,8 @@ def check(
     from offsite.children.pool import Children
     from offsite.cores import usable_cores
     from offsite.preprocessing.cohort.audit import audit_cohort
+    from offsite.preprocessing.cohort.pictures import are_slides, pixels_of
     from offsite.preprocessing.cohort.table import load_cohort
-    from offsite.workflows.commands.pixels import pixels_of
     from offsite.workflows.console.messages import stage
 
     if strict is not None and strict.resolve() == table.resolve():
@@ -73,7 +72,7 @@ def check(
     cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance, Children(usable_cores()) as children:
-        slides = _are_slides(cohort, children)
+        slides = are_slides(cohort.image_paths(), children)
         audit = audit_cohort(
             cohort,
             pictures=images,
@@ -161,17 +160,6 @@ def _read(
 
 def _names(classes: str) -> list[str] | None:
     return [name.strip() for name in classes.split(",") if name.strip()] or None
-
-
-def _are_slides(cohort: "Cohort", place: "Place") -> bool:
-    """Whether the images are slides, which are compared by their bytes alone."""
-    from offsite.children.ended import ChildEnded
-    from offsite.preprocessing.slides.opening import are_slides
-
-    try:
-        return place.call(are_slides, cohort.image_paths())
-    except ChildEnded:  # a slide that crashes its reader is one
-        return True
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:

@@ -22,25 +22,6 @@ _WORDS = {
 }
 
 
-def numbers_of(path: Path, *, slide: bool) -> np.ndarray | None:
-    """Return the nuisances of an image, or None where it cannot be read; runs in a child.
-
-    Of a slide they are those of its overview, at most 1,024 px.
-    """
-    from offsite.preprocessing.cohort.nuisances import nuisances
-    from offsite.preprocessing.slides.overview import slide_view
-    from offsite.workflows.commands.pixels import pixels_of
-
-    try:
-        if slide:
-            pixels: np.ndarray | None = slide_view(path)
-        else:
-            pixels = pixels_of(path)
-    except InputError:
-        return None
-    return None if pixels is None else nuisances(pixels, path)
-
-
 def shortcuts_of(
     cohort: Cohort,
     positive: Sequence[str],
@@ -59,6 +40,7 @@ def shortcuts_of(
     """
     from offsite.children.ended import ChildEnded
     from offsite.evaluation.shift.shortcuts import shortcut_table
+    from offsite.preprocessing.cohort.pictures import nuisances_of
 
     chosen = tuple(positive) or cohort.classes[1:]
     unknown = sorted(set(chosen) - set(cohort.classes))
@@ -73,7 +55,7 @@ def shortcuts_of(
 
     def read(path: Path) -> np.ndarray | None:
         try:
-            return place.call(numbers_of, path, slide=slides)
+            return place.call(nuisances_of, path, slides=slides)
         except ChildEnded:
             return None
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from offsite.errors import InputError
 from offsite.files import digest_of
-from offsite.preprocessing.slides.fingerprints import slide_parts
+from offsite.preprocessing.formats.companions import companion_files
 from offsite.training.prediction.codes import Code
 from offsite.training.prediction.items import Item, Sibling
 from offsite.workflows.predict.inputs.search import Search
@@ -79,7 +79,7 @@ def find_inputs(
     items = [item for rows in by_file.values() for item in rows]
     whole = _joined(items, group) if group else items
     numbered = (
-        replace(item, number=number, parts=item.parts or slide_parts(item.path))
+        replace(item, number=number, parts=item.parts or companion_files(item.path))
         for number, item in enumerate(whole, start=1)
     )
     return Inputs(tuple(numbered), repeated, dict(search.left_out))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from offsite.files import is_file
-from offsite.preprocessing.slides.fingerprints import slide_data
+from offsite.preprocessing.formats.companions import companion_folder
 from offsite.tables.reading import is_table
 from offsite.training.prediction.codes import Code
 from offsite.training.prediction.items import Item, item_of
@@ -66,7 +66,7 @@ class Search:
             return
         files, folders = self._sorted_out(folder, names)
         yield from map(item_of, files)
-        data = {slide_data(path) for path in files}
+        data = {companion_folder(path) for path in files}
         for path in folders:
             if path not in data and path.resolve() != self._leave_out:
                 yield from self._folder(path, (*above, identity), root)

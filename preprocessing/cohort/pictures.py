@@ -1,0 +1,58 @@
+"""The pictures of a cohort, whatever kind of image it holds: what its checks look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from offsite.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from offsite.children.pool import Place
+
+
+def are_slides(paths: Sequence[Path], place: "Place") -> bool:
+    """Whether the images are slides, which are compared by their bytes alone."""
+    from offsite.children.ended import ChildEnded
+    from offsite.preprocessing.slides import opening
+
+    try:
+        return place.call(opening.are_slides, paths)
+    except ChildEnded:  # a slide that crashes its reader is one
+        return True
+
+
+def pixels_of(path: Path) -> "np.ndarray | None":
+    """Return the pixels of a photograph in any format that photographs have; runs in a child.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8, H x W x 3, RGB; None where there is no picture.
+    """
+    from offsite.preprocessing.cohort.audit import decoded
+    from offsite.preprocessing.formats.kinds import kind_of
+    from offsite.preprocessing.fundus.dicom import dicom_pixels
+
+    if kind_of(path) != "dicom":
+        return decoded(path)
+    try:
+        return dicom_pixels(path)
+    except InputError:
+        return None
+
+
+def nuisances_of(path: Path, *, slides: bool) -> "np.ndarray | None":
+    """Return what an image shows of its camera and storage; None where it cannot be read.
+
+    Of a slide they are those of its overview, at most 1,024 px. Runs in a child.
+    """
+    from offsite.preprocessing.cohort.nuisances import nuisances
+    from offsite.preprocessing.slides.overview import slide_view
+
+    try:
+        pixels = slide_view(path) if slides else pixels_of(path)
+    except InputError:
+        return None
+    return None if pixels is None else nuisances(pixels, path)
