@@ -63,8 +63,8 @@ def check(
     from offsite.children.pool import Children
     from offsite.cores import usable_cores
     from offsite.preprocessing.cohort.audit import audit_cohort
-    from offsite.preprocessing.cohort.pictures import are_slides, pixels_of
     from offsite.preprocessing.cohort.table import load_cohort
+    from offsite.preprocessing.readers.pictures import are_slides, pixels_of
     from offsite.workflows.console.messages import stage
 
     if strict is not None and strict.resolve() == table.resolve():

@@ -40,7 +40,7 @@ def shortcuts_of(
     """
     from offsite.children.ended import ChildEnded
     from offsite.evaluation.shift.shortcuts import shortcut_table
-    from offsite.preprocessing.cohort.pictures import nuisances_of
+    from offsite.preprocessing.readers.pictures import nuisances_of
 
     chosen = tuple(positive) or cohort.classes[1:]
     unknown = sorted(set(chosen) - set(cohort.classes))

@@ -7,11 +7,11 @@ import pytest
 
 from offsite.preprocessing.cohort.audit import audit_cohort, label_shift
 from offsite.preprocessing.cohort.near_duplicates import joined_groups, near_pairs, signature
-from offsite.preprocessing.cohort.pictures import pixels_of
 from offsite.preprocessing.cohort.strict_splits import strict_cohort
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
+from offsite.preprocessing.readers.pictures import pixels_of
 from offsite.preprocessing.slides.opening import are_slides
 from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
