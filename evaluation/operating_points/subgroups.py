@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from offsite.errors import InputError
 from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
 from offsite.evaluation.metrics.names import base_name, described, primary_metric
 from offsite.evaluation.metrics.thresholds import shares_at
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
+from offsite.evaluation.predictions.groups import groups_of_column
 from offsite.evaluation.statistics.effects import SCALES, effect_of
 from offsite.evaluation.statistics.estimates import FEW_PATIENTS, Estimate, Reason
 from offsite.evaluation.statistics.holm import holm
@@ -21,9 +20,6 @@ from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request
 from offsite.evaluation.statistics.sites import ALL, Site, Sites, request_of
 from offsite.evaluation.tables.schemas import SCHEMAS
-
-BLANK = "(blank)"
-MOST_GROUPS = 20
 
 Place = tuple[str, str]
 
@@ -101,37 +97,13 @@ def subgroup_table(sites: Sites, by: Sequence[str], primary: str | None = None) 
     return SCHEMAS["subgroups"].frame(rows)
 
 
-def groups_of_column(predictions: pd.DataFrame, column: str) -> np.ndarray:
-    """The group of each row, N names; empty cells are a group too.
-
-    Raises
-    ------
-    InputError
-        There is no such column.
-    """
-    if column not in predictions:
-        near = get_close_matches(column, [str(name) for name in predictions.columns], n=1)
-        raise InputError(
-            f"the predictions have no column '{column}' to group by",
-            remedy=f"{f'Did you mean {near[0]}? ' if near else ''}Name columns of the table in `by`",
-            code="unknown_column",
-        )
-    cells = predictions[column].astype("string").fillna("").str.strip()
-    return cells.where(cells != "", BLANK).to_numpy(dtype=str)
-
-
 def _rows_by(column: str, asked: _Asked) -> Iterator[dict[str, Any]]:
-    group_of, test = groups_of_column(asked.sites.predictions.table, column), asked.sites.roles.test
-    names = np.unique(group_of[test])
-    if len(names) > MOST_GROUPS:
-        raise InputError(
-            f"column '{column}' has {len(names)} different values, too many to be groups",
-            remedy=f"Make at most {MOST_GROUPS} bands of it, such as age 40-59",
-            code="too_many_groups",
-        )
-    for name in names:
-        inside = _places(asked.sites, test & (group_of == name))
-        rest = _places(asked.sites, test & (group_of != name))
+    test = asked.sites.roles.test
+    group_of = groups_of_column(asked.sites.predictions.table[test], column)
+    for name in np.unique(group_of):
+        chosen, others = test.copy(), test.copy()
+        chosen[test], others[test] = group_of == name, group_of != name
+        inside, rest = _places(asked.sites, chosen), _places(asked.sites, others)
         for place, site in inside.items():
             base = {"by": column, "group": str(name), "site": place[0], "site_role": place[1]}
             yield from (base | row for row in _rows_of(site, rest.get(place), asked))

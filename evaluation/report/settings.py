@@ -1,11 +1,12 @@
 """Everything that decides what stands in an evaluation folder."""
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.predictions.table import PROBABILITY_PREFIX
 from offsite.evaluation.settings import EvaluationSettings, SelectiveSettings
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.settings import Settings
@@ -41,8 +42,9 @@ class ReportSettings(Settings):
     )
     by: tuple[str, ...] = Field(
         default=(),
-        description="Columns of the predictions whose groups of patients are measured by themselves "
-        "at each site, such as sex, age_band, scanner, eye, year",
+        description="Columns of the cohort (of a table: its own) whose groups of patients are measured "
+        "by themselves at each site, such as sex, age_band, scanner, eye, year; predictions keep these "
+        "and no other",
     )
     metrics: EvaluationSettings = Field(
         default_factory=EvaluationSettings, description="The per-site tables"
@@ -55,6 +57,14 @@ class ReportSettings(Settings):
     selective: SelectiveSettings = Field(
         default_factory=SelectiveSettings, description="Selective prediction"
     )
+
+    @model_validator(mode="after")
+    def _by_columns(self) -> Self:
+        if len(set(self.by)) < len(self.by):
+            raise ValueError("by names a column twice")
+        if named := [name for name in self.by if name.startswith(PROBABILITY_PREFIX)]:
+            raise ValueError(f"by names {named[0]}: predictions read that as a class's probability")
+        return self
 
 
 class TableSettings(ReportSettings):

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from offsite.errors import InputError, InputErrors
+from offsite.evaluation.predictions.groups import groups_of_column
 from offsite.evaluation.tracking.keys import site_slugs
 from offsite.evaluation.tracking.store import check_address
 from offsite.preprocessing.cohort.faults import faults_at
 from offsite.preprocessing.cohort.splits import split_cohort
+from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.cells import Cell
 from offsite.training.checking import missing_package
 from offsite.workflows.jobs.job import Job
@@ -64,10 +66,9 @@ def _cohort(job: Job) -> Faults:
 def _splits(job: Job, cells: Sequence[Cell]) -> Faults:
     """Every division of the cohort that the runs ask for can be made."""
     said = set()
-    for held_out in dict.fromkeys(cell.held_out for cell in cells):
-        settings = job.configuration.splits.model_copy(update={"held_out_sites": held_out})
+    for held_out in _divisions(cells):
         try:
-            split_cohort(job.cohort, settings)
+            _divided(job, held_out)
         except InputError as error:
             without = f" (held out: {', '.join(held_out) or 'none'})"
             for fault in _faults_of(error):
@@ -75,6 +76,33 @@ def _splits(job: Job, cells: Sequence[Cell]) -> Faults:
                     said.add(str(fault))
                     fault.problem += without
                     yield fault
+
+
+def _groups(job: Job, cells: Sequence[Cell]) -> Faults:
+    """The columns that the evaluation groups patients by are there, and hold few groups."""
+    faults: dict[str, InputError] = {}
+    by = job.configuration.evaluation.by
+    for held_out in _divisions(cells) if by else ():
+        try:
+            table = _divided(job, held_out).table
+        except InputError:  # told by `splits`
+            continue
+        for column in by:
+            try:
+                groups_of_column(table[table["split"] == "test"], column)
+            except InputError as error:
+                error.file = str(job.cohort.path)
+                faults.setdefault(column, error)
+    yield from faults.values()
+
+
+def _divisions(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(cell.held_out for cell in cells))
+
+
+def _divided(job: Job, held_out: tuple[str, ...]) -> Cohort:
+    settings = job.configuration.splits.model_copy(update={"held_out_sites": held_out})
+    return split_cohort(job.cohort, settings)
 
 
 def _names(job: Job, cells: Sequence[Cell]) -> Faults:
@@ -181,6 +209,7 @@ CHECKS: dict[str, Callable[[Job, Sequence[Cell]], Faults]] = {
     "names": _names,
     "store": _store,
     "tasks": _tasks,
+    "groups": _groups,
     "packages": _packages,
     "room": _room,
 }

@@ -86,4 +86,5 @@ def settings_of(job: Job, stage: str) -> str:
         "evaluate": ("title", "decision", "evaluation"),
     }[stage]
     settings = job.configuration.model_dump(mode="json")
-    return digest_of({name: settings[name] for name in concerned})[:16]
+    kept = settings["evaluation"]["by"] if stage == "train" else ()  # columns in the predictions
+    return digest_of([{name: settings[name] for name in concerned}, *kept])[:16]

@@ -7,6 +7,7 @@ from offsite.files import read_json, write_json
 from offsite.locks import writing
 from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.training.carried_columns import carry_columns
 from offsite.training.cells import Cell
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.job import Job
@@ -19,7 +20,8 @@ def train(job: Job, cell: Cell) -> Path:
     """Train one run and write its predictions; a finished one is left as it is.
 
     Beside what the modality's room writes (docs/architecture.md, "Run folder") it gets
-    ``configuration.json`` and ``cell.json``: every later stage needs the run's folder alone.
+    ``configuration.json`` and ``cell.json``, and its predictions the columns that the evaluation
+    groups by: every later stage needs the run's folder alone.
 
     Raises
     ------
@@ -41,6 +43,7 @@ def train(job: Job, cell: Cell) -> Path:
     with writing(folder):
         job.modality.train(job, divided, of_cell, folder)
         if distributed.rank_and_world()[0] == 0:
+            carry_columns(folder, divided.table, job.configuration.evaluation.by)
             if (folder / "draws.json").is_file():  # a head in closed form draws no batches
                 _tell_draws(read_json(folder / "draws.json"))
             _write_origin(job, cell, folder)

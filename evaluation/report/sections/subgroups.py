@@ -42,7 +42,7 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     table = evaluated.table("subgroups")
     if table is None:
         return []
-    raised = table[table["raised"].fillna(False).astype(bool)]
+    raised = table[table["raised"].eq(True)]
     found = []
     for metric, rows in raised.groupby("metric", sort=False):
         told = listed([_told(row) for row in records(rows)])

@@ -9,9 +9,10 @@ import pytest
 from offsite.errors import InputError
 from offsite.evaluation.evaluating import evaluate
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
-from offsite.evaluation.operating_points.subgroups import BLANK, subgroup_table
+from offsite.evaluation.operating_points.subgroups import subgroup_table
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.frames import read_predictions
+from offsite.evaluation.predictions.groups import BLANK
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings

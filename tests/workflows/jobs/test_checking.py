@@ -85,6 +85,15 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         {"evaluation": {"metrics": {"tasks": {"worst": {"positive_classes": ["worse"]}}}}},
         "unknown_class", "names worse",
     ),
+    "groups by a column that the cohort lacks": (
+        {"change": lambda table: table.assign(age_band="40-59"), "evaluation": {"by": ["age_bnd"]}},
+        "unknown_column", "Did you mean age_band?",
+    ),
+    "groups by a column of many values": (
+        {"change": lambda table: table.assign(weight=[50 + row for row in range(36)]),
+         "cells": {"protocol": "single_source"}, "evaluation": {"by": ["weight"]}},
+        "too_many_groups", "bands",
+    ),
     "a store with options": (
         {"tracking": {"uri": "sqlite:///a.db?timeout=30"}}, "tracking_uri", "options after a '?'",
     ),

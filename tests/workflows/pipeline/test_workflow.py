@@ -178,3 +178,5 @@ def test_settings_concern_their_stage_alone(finished: Path) -> None:
     job, other = Job.load(finished), Job.load(finished, ["evaluation.metrics.resamples=200"])
     assert settings_of(job, "evaluate") != settings_of(other, "evaluate")
     assert settings_of(job, "train") == settings_of(other, "train")
+    grouped = Job.load(finished, ["evaluation.by=[scanner]"])  # training keeps the column
+    assert settings_of(job, "train") != settings_of(grouped, "train")

@@ -1,0 +1,88 @@
+"""Groups of patients from a job's cohort through training to the report, in both rooms."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from offsite.evaluation.predictions.table import load_predictions
+from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
+from offsite.preprocessing.synthetic.slides.biology import CLASSES
+from offsite.preprocessing.synthetic.slides.sites import SITES
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages.evaluation import evaluate_run
+from offsite.workflows.stages.training import train
+
+ROOMS: dict[str, dict[str, Any]] = {
+    "pathology": {
+        "classes": list(CLASSES), "splits": {"held_out_sites": [SITES[2].name], "val": 0.3, "test": 0.2},
+        "tiles": {"tile_px": 128, "min_tissue": 0.3},
+        "encoder": {"name": "structure_baseline", "tile_px": 128},
+        "training": {"fit": {"epochs": 1}, "batch_size": 4, "instances": 16},
+    },
+    "retina": {
+        "classes": list(GRADES), "splits": {"held_out_sites": [CLINICS[2].name], "val": 0.4, "test": 0.1},
+        "preparation": {"px": 48},
+        "training": {"method": "erm", "backbone": {"width": 8}, "fit": {"epochs": 1}, "batch_size": 16},
+    },
+}  # fmt: skip
+
+
+def job_file(folder: Path, task: str, by: list[str]) -> Path:
+    settings = {
+        "task": task, "cohort": "cohort/cohort.csv", "output": ".", **ROOMS[task],
+        "evaluation": {"by": by, "parts": [], "metrics": {"resamples": 100}},
+    }  # fmt: skip
+    (folder / "job.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "job.yaml"
+
+
+@pytest.fixture(params=ROOMS)
+def task(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Images that are ready for training, and a cohort that says who the patients are."""
+    done = request.getfixturevalue(
+        {"pathology": "slide_run", "retina": "fundus_run"}[request.param]
+    )
+    for name in ("cohort", "tiles", "features", "prepared"):
+        if (done.cohort.parents[1] / name).is_dir():
+            shutil.copytree(done.cohort.parents[1] / name, tmp_path / name, copy_function=os.link)
+    for table in done.cohort.parents[1].glob("*.csv"):
+        shutil.copy(table, tmp_path)
+    cohort = pd.read_csv(done.cohort, dtype=str)
+    patients = pd.factorize(cohort["patient"])[0]
+    cohort["sex"] = [("F", "M", "")[number % 3] for number in patients]
+    cohort["surname"] = cohort["patient"].map("Surname {}".format)
+    (tmp_path / "cohort" / "cohort.csv").unlink()
+    cohort.to_csv(tmp_path / "cohort" / "cohort.csv", index=False)
+    return str(request.param)
+
+
+def test_groups_reach_the_report_and_no_other_column_does(task: str, tmp_path: Path) -> None:
+    job = Job.load(job_file(tmp_path, task, ["sex", "scanner"]))
+    run = train(job, job.cells()[0])
+    rows = load_predictions(run).table
+    assert not any("Surname" in str(cell) for cell in rows.to_numpy().ravel())
+    of_image = job.cohort.table.set_index("image").loc[rows["image"]]
+    for column in ("sex", "scanner"):
+        assert rows[column].tolist() == of_image[column].tolist()
+    made = evaluate_run(run)
+    groups = pd.read_csv(made.folder / "subgroups.csv")
+    found = groups[(groups["by"] == "sex") & (groups["site"] != "_pooled")].drop_duplicates(
+        ["group", "site"]
+    )
+    test = rows[rows["split"] == "test"].replace({"sex": {"": "(blank)"}})
+    counts = test.groupby(["sex", "site"])["patient"].nunique()
+    assert found.set_index(["group", "site"])["n_patients"].to_dict() == counts.to_dict()
+    page = made.report.read_text(encoding="utf-8")
+    assert "By sex" in page
+    assert "By scanner" in page
+    weights = (run / "weights.safetensors").stat().st_mtime_ns
+    other = Job.load(job_file(tmp_path, task, []))
+    assert train(other, other.cells()[0]) == run
+    assert "sex" not in load_predictions(run).table
+    assert not (evaluate_run(run).folder / "subgroups.csv").exists()
+    assert (run / "weights.safetensors").stat().st_mtime_ns == weights
