@@ -1,7 +1,7 @@
 """``offsite site``: fit a model to one hospital."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from offsite.workflows.commands import completion
 from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
 from offsite.workflows.commands.site_plan import plan
 from offsite.workflows.commands.site_sums import join, leave, sums
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = typer.Typer(
     help="plan, calibrate, sums, join, leave: a hospital's cases set a model, or enter its head.",
@@ -110,24 +113,31 @@ def _tell(report: dict[str, Any]) -> None:
             f"[{colour}]{check['verdict']}[/{colour}]",
         )
     messages.print(table)
-    for sentence in _plans(report):
-        messages.print(sentence)
+    if "plan" in report:
+        messages.print(_plan_table(report["plan"]))
     if "refit" in report:
         messages.print(_refitted(report["refit"]))
     if "banner" in report:
         messages.print(f"[bold]{report['banner']}[/bold]")
 
 
-def _plans(report: dict[str, Any]) -> list[str]:
-    """How many cases it would take to state each sensitivity well."""
-    from offsite.workflows.site.planning import more_needed
+def _plan_table(rows: list[dict[str, Any]]) -> "Table":
+    """What it takes to state each sensitivity, or a threshold, beside what is here."""
+    from rich.table import Table
 
-    found = []
-    for name, check in report["checks"].items():
-        if name.startswith("sensitivity of") and report["labelled"]:
-            said = more_needed(check["value"], int(check["n"]), report["labelled"], within=0.05)
-            found += [f"{name.split(' at ')[0]}: {said}"] if said else []
-    return found
+    table = Table(title="patients it takes to state", title_justify="left")
+    for column in ("of", "", "within", "positive, here", "needed", "in all, here", "needed"):
+        table.add_column(column, justify="left" if column in ("of", "") else "right")
+    for row in rows:
+        needs = [row["positives_needed"], row["patients_needed"]]
+        here = [row["positives"], row["patients"]]
+        cells = [
+            text
+            for count, need in zip(here, needs, strict=True)
+            for text in (f"{count:,}", "–" if need is None else f"{need:,}")
+        ]
+        table.add_row(row["what"], row["states"], f"± {row['within']:g}", *cells)
+    return table
 
 
 def _refitted(report: dict[str, Any]) -> str:

@@ -38,11 +38,13 @@ from offsite.workflows.site.local_settings import (
     DEFAULT_SENSITIVITY,
     LocalSettings,
     decided_groups,
+    positive_patients,
     scores_of,
     temperature_of,
     too_few_positives,
 )
 from offsite.workflows.site.own_images import own_scores
+from offsite.workflows.site.planning import local_plan, plan_sentences
 from offsite.workflows.site.refitting import refit_at
 
 
@@ -84,6 +86,7 @@ def calibrate_site(
         return SiteCalibration(report)
     check_enough_labels(len(labelled.labels), site)
     report["checks"] |= _checks(package, labelled, site)
+    report["plan"] = _plan(package.record, labelled, site, report["checks"])
     if not refit:
         return _set(package, labelled, site, report)
     judged = refit_at(package, labelled, site)
@@ -133,6 +136,22 @@ def _checks(package: Package, cases: LocalCases, site: str) -> dict[str, Any]:
     return checks
 
 
+def _plan(
+    record: ModelRecord, cases: LocalCases, site: str, checks: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """How many patients it takes to state what is decided, by what was seen of these."""
+    rows, patients = [], len(np.unique(cases.patients))
+    for what, classes, point in decided_groups(record, record.profile_of(site)[1]):
+        target = (point.target_sensitivity if point else None) or DEFAULT_SENSITIVITY
+        seen = [
+            c["value"] for name, c in checks.items() if name.startswith(f"sensitivity of {what} ")
+        ]
+        sensitivity = target if not seen or seen[0] is None else seen[0]
+        positives = positive_patients(record, cases, classes)
+        rows += local_plan(what, sensitivity, target, positives, patients)
+    return rows
+
+
 def _set(
     package: Package,
     cases: LocalCases,
@@ -153,6 +172,7 @@ def _set(
         reference |= under(f"conformal/{site}", sets.to_arrays())
         # Local cases are too few for each class; the pooled sets of the model may hold for each.
         notes.append("the coverage of the local sets holds over all classes together, not for each")
+    notes += plan_sentences(report["plan"])
     if len(cases.labels) < ADVISED_CASES:
         notes.append(f"{len(cases.labels)} local cases, fewer than {ADVISED_CASES}: wide intervals")
     profile = SiteProfile(

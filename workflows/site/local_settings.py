@@ -76,13 +76,15 @@ class LocalSettings:
 
 def too_few_positives(record: ModelRecord, cases: LocalCases) -> dict[str, int]:
     """Patients with a positive case, by what a threshold cannot be set for."""
-    few = {}
-    for what, classes, _ in decided_groups(record, record.profile_of("")[1]):
-        index = [record.classes.index(name) for name in classes]
-        patients = len(np.unique(cases.patients[np.isin(cases.labels, index)]))
-        if patients < LEAST_POSITIVES:
-            few[what] = patients
-    return few
+    groups = decided_groups(record, record.profile_of("")[1])
+    counts = {what: positive_patients(record, cases, classes) for what, classes, _ in groups}
+    return {what: patients for what, patients in counts.items() if patients < LEAST_POSITIVES}
+
+
+def positive_patients(record: ModelRecord, cases: LocalCases, classes: Sequence[str]) -> int:
+    """Patients with a case of these classes."""
+    index = [record.classes.index(name) for name in classes]
+    return len(np.unique(cases.patients[np.isin(cases.labels, index)]))
 
 
 def temperature_of(package: Package, calibration: str) -> float:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError
+from offsite.evaluation.new_site.planning import cases_for
 from offsite.evaluation.tracking.champion import champion_of
 from offsite.evaluation.tracking.kept_predictions import keep_predictions, kept_predictions
 from offsite.evaluation.tracking.logging import log_run
@@ -59,6 +60,21 @@ def test_labelled_cases_give_the_site_a_profile_of_its_own(
     card = (done.package / "card.md").read_text()
     assert "local cases" in card
     assert f"{SITE}: the coverage of the local sets holds over all classes together" in card
+
+    table = pd.read_csv(local)
+    ill = table[table["label"].isin(package.record.decision.positive)]
+    plan = [row for row in done.report["plan"] if row["what"] == "referral"]
+    assert {(row["states"], row["within"]) for row in plan} == {
+        (states, within) for states in ("the sensitivity", "a threshold for it")
+        for within in (0.1, 0.05)
+    }  # fmt: skip
+    for row in plan:
+        assert row["positives"] == ill["patient"].nunique()
+        assert row["patients"] == table["patient"].nunique()
+        assert row["positives_needed"] > row["positives"]
+        share = row["positives"] / row["patients"]
+        assert row["patients_needed"] == cases_for(row["positives_needed"], share)
+    assert f"{row['positives']} of {row['patients']} patients here have a positive case" in card
 
     options = BatchOptions(output=tmp_path / "again", workers=1)
     predict([local], str(done.package), options, device="cpu")
