@@ -18,7 +18,6 @@ of it: [steady weight](contrast_weight.md).
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from colon_bags import bags_of
 from colon_features import SITES
@@ -41,7 +40,6 @@ from real_tiles_page import (
 )
 
 from offsite.pathology.settings import ScMilSettings
-from offsite.training.fit.settings import FitSettings
 
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
 SETTLING_SEEDS = range(3)
@@ -81,11 +79,8 @@ def scored(cell: Cell, bags: dict[str, BagSet]) -> dict[str, float | None]:
         model=ScMilSettings.model_validate(given), epochs=40,
         learning_rate=cell["rate"], weight_decay=1e-4, instances=512,
     )  # fmt: skip
-    held = bags["validation"]
-    if min(np.bincount(held.labels, minlength=3)) < FitSettings().fewest_validated:
-        held = None  # the last epoch is kept whatever it says: the same weights, a sixth sooner
     method = NAMES.get(cell["method"], cell["method"])
-    model = train(method, recipe, bags["training"], held, 3, cell["seed"])
+    model = train(method, recipe, bags["training"], bags["validation"], 3, cell["seed"])
     scores: dict[str, float | None] = {
         "directions": 0 if model.directions is None else len(model.directions)
     }

@@ -1,5 +1,6 @@
 """Train the methods on bags in memory, as `offsite.pathology.training` does on slides."""
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from offsite.pathology.bags import BagLoader, BagTable
 from offsite.pathology.features.store import FeatureStore
 from offsite.pathology.inference import BagPrediction, describe, load_slide_model, predict_all
-from offsite.pathology.inputs import fit_inputs
+from offsite.pathology.inputs import Inputs, fit_inputs
 from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
 from offsite.pathology.methods import method_named
 from offsite.pathology.sc_mil import ScMil
@@ -24,6 +25,7 @@ from offsite.training.samplers.plans import PlannedSource
 from offsite.training.samplers.settings import SamplerSettings
 
 _PLAIN = GeneralisationSettings.model_validate({})
+_FITTED: dict[tuple, Inputs] = {}  # of the call before
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,14 @@ def train(
     n_classes: int,
     seed: int,
 ) -> ScMil:
-    """Train a method; return the model of the selected epoch, or of the last without validation."""
+    """Train a method; return the model of the selected epoch, or of the last without validation.
+
+    Where the validation bags are too few to compare epochs by, they are not predicted: the last epoch
+    is kept whatever they say, and training is a sixth sooner done.
+    """
+    if validation is not None:
+        each = np.bincount(validation.labels, minlength=n_classes)
+        validation = validation if each.min() >= FitSettings().fewest_validated else None
     chosen, items = method_named(method), training.items()
     settings = with_method(chosen, recipe.model, recipe.epochs, recipe.general)
     views = recipe.views if chosen.contrast or chosen.views else 1
@@ -115,9 +124,7 @@ def train(
         recipe.sampler,
     )
     torch.manual_seed(seed)
-    inputs = fit_inputs(
-        loader.store, loader.table, loader.table.names, settings
-    )  # a bag is a patient
+    inputs = _inputs(loader, settings)
     n_sites = len(np.unique(items.sites))
     model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs, n_sites)
     held = None if validation is None else validation.loader()
@@ -145,6 +152,22 @@ def train(
             validated=None if validation is None else counts,
         )  # fmt: skip
         return load_slide_model(result.weights, describe(model))
+
+
+def _inputs(loader: BagLoader, settings: ScMilSettings) -> Inputs:
+    """Fit the inputs to training bags (a bag is a patient), or give again those of the call before.
+
+    They depend on no method, and of many numbers a tile they cost as much as the training.
+    """
+    store, table = loader.store, loader.table
+    read = hashlib.blake2b(np.ascontiguousarray(store.features).data)
+    read.update(store.offsets.tobytes() + table.labels.tobytes())
+    asked = (read.hexdigest(), settings.inputs, settings.directions, settings.whitening_power)
+    if asked not in _FITTED:
+        found = fit_inputs(store, table, table.names, settings)
+        _FITTED.clear()
+        _FITTED[asked] = found
+    return _FITTED[asked]
 
 
 def predict(model: ScMil, bags: BagSet) -> list[BagPrediction]:
