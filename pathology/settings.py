@@ -276,7 +276,8 @@ class PathologySettings(TrainingSettings):
 
     def _check_loss(self, method: Method, name: str) -> None:
         asked = self.model.loss.kind
-        if method.loss is not None and asked not in ("cross_entropy", method.loss):
+        named = asked != "cross_entropy" or "kind" in self.model.loss.model_fields_set
+        if method.loss is not None and named and asked != method.loss:
             raise InputError(
                 f"model.loss.kind is {asked}, but method {name} is by its loss, {method.loss}",
                 remedy="Leave out model.loss.kind, or choose a method that takes any loss: "

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, ValidationInfo, create_model, model_validator
 
 from offsite.children.limits import Limits
 from offsite.errors import InputError
@@ -106,7 +106,9 @@ class JobConfiguration(JobPart):
         return self
 
     @model_validator(mode="after")
-    def _methods_can_be_trained(self) -> Self:
+    def _methods_can_be_trained(self, info: ValidationInfo) -> Self:
+        if (info.context or {}).get("trained"):
+            return self
         for method in self.cells.methods or (self.training.method,):
             self.training.check_method(method, len(self.classes))
         return self
@@ -157,8 +159,14 @@ def load_configuration(path: str | Path, overrides: Sequence[str] = ()) -> Confi
     return validate_configuration(read_values(file, overrides), file)
 
 
-def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
-    """Check a configuration that was read from ``file``."""
+def validate_configuration(
+    values: dict[str, Any], file: Path, *, trained: bool = False
+) -> Configuration:
+    """Check a configuration that was read from ``file``.
+
+    Of a run that is done (``trained``) the methods are not asked whether they can be trained: an earlier
+    version had other rules, and its run is evaluated all the same.
+    """
     try:
         model = configuration_model(str(values.get("task")))
     except InputError as error:
@@ -168,4 +176,4 @@ def validate_configuration(values: dict[str, Any], file: Path) -> Configuration:
             remedy=error.remedy,
             code=error.code,
         ) from error
-    return validate(values, model, file)
+    return validate(values, model, file, trained=trained)

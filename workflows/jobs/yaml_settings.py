@@ -57,10 +57,15 @@ def read_values(file: Path | None, overrides: Sequence[str] = ()) -> dict[str, A
     return values
 
 
-def validate(values: dict[str, Any], model: type[Model], file: Path | None) -> Model:
-    """Check settings that were read from ``file``; faults are named as by `load_settings`."""
+def validate(
+    values: dict[str, Any], model: type[Model], file: Path | None, *, trained: bool = False
+) -> Model:
+    """Check settings that were read from ``file``; faults are named as by `load_settings`.
+
+    ``trained``: they are those of a run that is done, which nobody asks to train again.
+    """
     try:
-        return TypeAdapter(model).validate_python(values)
+        return TypeAdapter(model).validate_python(values, context={"trained": trained})
     except ValidationError as error:
         raise InputErrors([_fault(detail, file) for detail in error.errors()]) from error
 

@@ -146,7 +146,7 @@ def configuration_of(path: Path) -> Configuration:
         for key in groups:
             group = group.get(key, {})
         group.pop(name, None)
-    return validate_configuration(values, path / CONFIGURATION)
+    return validate_configuration(values, path / CONFIGURATION, trained=True)
 
 
 def cohort_flow(path: Path) -> pd.DataFrame:

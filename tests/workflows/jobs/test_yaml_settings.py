@@ -63,19 +63,26 @@ def test_an_override_that_sets_nothing_is_refused(tmp_path: Path, override: str)
 
 
 @pytest.mark.parametrize(
-    ("cells", "classes", "words"),
+    ("cells", "classes", "loss", "words"),
     [
-        ({"methods": ["sc_mil", "unheard"]}, 2, "no method is named 'unheard'"),
-        ({"methods": ["sc_mil_prototypes"]}, 3, "no directions for 3 classes"),
+        ({"methods": ["sc_mil", "unheard"]}, 2, {}, "no method is named 'unheard'"),
+        ({"methods": ["sc_mil_prototypes"]}, 3, {}, "no directions for 3 classes"),
+        (
+            {"methods": ["cross_entropy", "sc_mil"]},
+            2,
+            {"kind": "cross_entropy"},
+            "sc_mil is by its loss",
+        ),
+        ({"methods": ["ldam_drw"]}, 2, {"kind": "focal"}, "ldam_drw is by its loss"),
     ],
 )
 def test_methods_that_cannot_be_trained_are_refused_with_the_configuration(
-    tmp_path: Path, cells: dict[str, list[str]], classes: int, words: str
+    tmp_path: Path, cells: dict[str, list[str]], classes: int, loss: dict[str, str], words: str
 ) -> None:
     values = {
         "task": "pathology", "cohort": "cohort.csv", "cells": cells,
         "classes": [f"grade {number}" for number in range(classes)],
-        "training": {"model": {"contrast": {"projection": 2}}},
+        "training": {"model": {"contrast": {"projection": 2}, "loss": loss}},
     }  # fmt: skip
     with pytest.raises(InputError, match=words):
         validate_configuration(values, tmp_path / "job.yaml")
