@@ -1,9 +1,7 @@
 """Covariate shift of a site: what its features look like, labels or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from offsite.evaluation.shift.distances import (
     principal_directions,
     whitened_mean_distance,
 )
-from offsite.evaluation.shift.record import ShiftRow, blank, tested, undefined
+from offsite.evaluation.shift.record import Cells, row_of, tested, undefined
 from offsite.evaluation.shift.sides import Comparison
 from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
 from offsite.evaluation.statistics.feature_stats import constant
@@ -34,23 +32,14 @@ class _Features:
     """Embeddings of some rows of either side, with their units."""
 
     pair: Comparison
-    places: tuple[np.ndarray, np.ndarray]
+    rows: list[np.ndarray]
+    units: list[np.ndarray]
 
-    @cached_property
-    def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        sides = (self.pair.local, self.pair.reference)
-        first, second = (
-            side.features(place) for side, place in zip(sides, self.places, strict=True)
-        )
-        return first, second
-
-    @property
-    def units(self) -> tuple[np.ndarray, np.ndarray]:
-        sides = (self.pair.local, self.pair.reference)
-        first, second = (
-            side.rows.units[place] for side, place in zip(sides, self.places, strict=True)
-        )
-        return first, second
+    @classmethod
+    def of(cls, pair: Comparison, places: Sequence[np.ndarray]) -> "_Features":
+        sides = list(zip(pair.sides, places, strict=True))
+        rows = [side.features(some) for side, some in sides]
+        return cls(pair, rows, [side.rows.units[some] for side, some in sides])
 
     def test(
         self, function: Callable[..., TwoSample | None], number: int, at_most: int | None = None
@@ -64,41 +53,40 @@ class _Features:
         )
 
 
-def mmd_row(pair: Comparison) -> ShiftRow:
+def mmd_row(pair: Comparison) -> Cells:
     """The headline: squared maximum mean discrepancy of embeddings, with its test."""
-    row = blank(pair, KIND, "mmd2")
-    reason = why_not(pair)
-    if reason != "ok":
-        return undefined(row, reason)
-    return tested(row, _sampled(pair).test(mmd_test, 0, pair.permutations))
+    found = undefined(why_not(pair))
+    if found["reason"] == "ok":
+        found = tested(_sampled(pair).test(mmd_test, 0, pair.permutations))
+    return row_of(pair, KIND, "mmd2", found)
 
 
-def detail_rows(pair: Comparison) -> list[ShiftRow]:
+def detail_rows(pair: Comparison) -> list[Cells]:
     """Energy distance, classifier test and Gaussian distances, each against its null."""
     names = ("energy", "c2st_auroc", *DISTANCES, "within_class_mmd2")
     reason = why_not(pair)
     if reason != "ok":
-        return [undefined(blank(pair, KIND, name), reason) for name in names]
+        return [row_of(pair, KIND, name, undefined(reason)) for name in names]
     features = _sampled(pair)
-    return [
-        tested(blank(pair, KIND, "energy"), features.test(energy_test, 1)),
-        _classifier_row(features),
-        *_distance_rows(features),
-        _within_class_row(pair),
-    ]
+    found = (
+        tested(features.test(energy_test, 1)),
+        _classifier(features),
+        *_distances(features),
+        _within_class(pair),
+    )
+    return [row_of(pair, KIND, *both) for both in zip(names, found, strict=True)]
 
 
 def why_not(pair: Comparison) -> str:
     """Why embeddings cannot be compared, or ``ok``."""
-    sides = (pair.local, pair.reference)
-    fewest, embeddings = min(map(len, sides)), pair.sites.predictions.embeddings
+    fewest, embeddings = min(map(len, pair.sides)), pair.sites.predictions.embeddings
     if fewest == 0:
         return "no_samples"
     if embeddings is None:
         return "no_embeddings"
-    if all(constant(embeddings, side.rows.index) for side in sides):
+    if all(constant(embeddings, side.rows.index) for side in pair.sides):
         return "constant_embeddings"
-    patients = min(side.rows.n_patients() for side in sides)
+    patients = min(side.rows.n_patients() for side in pair.sides)
     return "ok" if fewest >= pair.settings.minimum_rows and patients >= 4 else "too_few"
 
 
@@ -108,73 +96,69 @@ def _generator(pair: Comparison, *numbers: int) -> np.random.Generator:
 
 def _sampled(pair: Comparison) -> _Features:
     generator, limit = _generator(pair, 2), pair.settings.max_rows
-    local, reference = (side.sample(limit, generator) for side in (pair.local, pair.reference))
-    return _Features(pair, (local, reference))
+    return _Features.of(pair, [side.sample(limit, generator) for side in pair.sides])
 
 
-def _classifier_row(features: _Features) -> ShiftRow:
-    pair = features.pair
-    row = blank(pair, KIND, "c2st_auroc")
+def _classifier(features: _Features) -> Cells:
+    settings = features.pair.settings
     result = classifier_test(
         *features.rows,
         *features.units,
-        permutations=pair.settings.permutations,
-        folds=pair.settings.folds,
-        ridge=pair.settings.ridge,
-        confidence=pair.sites.settings.confidence,
-        seed=pair.settings.seed,
+        permutations=settings.permutations,
+        folds=settings.folds,
+        ridge=settings.ridge,
+        confidence=features.pair.sites.settings.confidence,
+        seed=settings.seed,
     )
     if result is None:
-        return undefined(row, "too_few")
-    return tested(row, result.test) | {"low": result.low, "high": result.high}
+        return undefined("too_few")
+    return tested(result.test) | {"low": result.low, "high": result.high}
 
 
-def _distance_rows(features: _Features) -> list[ShiftRow]:
-    pair, (local, reference) = features.pair, features.rows
-    axes = principal_directions(np.concatenate([local, reference]), pair.settings.components)
+def _distances(features: _Features) -> list[Cells]:
+    settings, (local, reference) = features.pair.settings, features.rows
+    axes = principal_directions(np.concatenate([local, reference]), settings.components)
     distances = against_null(
         local @ axes,
         reference @ axes,
         features.units[1],
         DISTANCES,
-        splits=pair.settings.null_splits,
-        seed=pair.settings.seed,
+        splits=settings.null_splits,
+        seed=settings.seed,
     )
-    return [_distance_row(blank(pair, KIND, name), *both) for name, both in distances.items()]
+    return [_distance(*both) for both in distances.values()]
 
 
-def _distance_row(row: ShiftRow, to_site: np.ndarray, to_itself: np.ndarray) -> ShiftRow:
+def _distance(to_site: np.ndarray, to_itself: np.ndarray) -> Cells:
     usable = np.isfinite(to_site) & np.isfinite(to_itself)
     if usable.sum() < 0.5 * len(usable):
-        return undefined(row, "too_few")
-    return tested(row, TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]]))
+        return undefined("too_few")
+    return tested(TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]]))
 
 
-def _within_class_row(pair: Comparison) -> ShiftRow:
+def _within_class(pair: Comparison) -> Cells:
     """MMD class by class, averaged by the site's rows: shift that prevalence cannot explain."""
-    row = blank(pair, KIND, "within_class_mmd2")
-    if not (pair.local.labelled.any() and pair.reference.labelled.any()):
-        return undefined(row, "no_labels")
-    found: list[tuple[TwoSample, Any]] = []
-    for label in range(pair.local.probabilities.shape[1]):
-        sides = (pair.local, pair.reference)
-        of_class = [np.flatnonzero(side.labels == label) for side in sides]
-        if min(len(rows) for rows in of_class) >= pair.settings.minimum_rows:
-            test = _class_test(pair, label, of_class)
-            found += [(test, len(of_class[0]))] if test is not None else []
-    if not found:
-        return undefined(row, "too_few")
-    share = np.array([size for _, size in found]) / sum(size for _, size in found)
-    length = min(len(test.null) for test, _ in found)
-    null = share @ np.stack([test.null[:length] for test, _ in found])
-    value = float(share @ np.array([test.statistic for test, _ in found]))
-    return tested(row, TwoSample.of(np.r_[value, null]))
-
-
-def _class_test(pair: Comparison, label: int, of_class: list[np.ndarray]) -> TwoSample | None:
-    generator, limit = _generator(pair, 3, label), pair.settings.max_rows // 2
-    local, reference = (
-        np.sort(generator.choice(rows, size=min(len(rows), limit), replace=False))
-        for rows in of_class
-    )
-    return _Features(pair, (local, reference)).test(mmd_test, 10 + label)
+    if not all(side.labelled.any() for side in pair.sides):
+        return undefined("no_labels")
+    limit = pair.settings.max_rows // 2
+    tests, sizes = [], []
+    for label in range(len(pair.sites.predictions.classes)):
+        of_class = [np.flatnonzero(side.labels == label) for side in pair.sides]
+        if min(map(len, of_class)) < pair.settings.minimum_rows:
+            continue
+        generator = _generator(pair, 3, label)
+        some = [
+            np.sort(generator.choice(rows, size=min(len(rows), limit), replace=False))
+            for rows in of_class
+        ]
+        test = _Features.of(pair, some).test(mmd_test, 10 + label)
+        if test is not None:
+            tests.append(test)
+            sizes.append(len(of_class[0]))
+    if not tests:
+        return undefined("too_few")
+    share = np.array(sizes) / sum(sizes)
+    length = min(len(test.null) for test in tests)
+    null = share @ np.stack([test.null[:length] for test in tests])
+    value = float(share @ np.array([test.statistic for test in tests]))
+    return tested(TwoSample.of(np.r_[value, null]))

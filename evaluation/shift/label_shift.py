@@ -171,15 +171,15 @@ def prior_corrected(
     return np.where(total > 0, weighted / np.where(total > 0, total, 1), probabilities)
 
 
-def total_variation(first: np.ndarray, second: np.ndarray) -> float:
-    """Half the sum of absolute differences of two distributions, 0..1.
+def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Half the sum of absolute differences of distributions (..., C), 0..1.
 
     Examples
     --------
-    >>> round(total_variation(np.array([0.5, 0.5]), np.array([0.8, 0.2])), 3)
-    0.3
+    >>> total_variation(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0.75, 0.25])).tolist()
+    [0.25, 0.25]
     """
-    return float(np.abs(np.asarray(first) - np.asarray(second)).sum() / 2)
+    return np.asarray(np.abs(first - second).sum(axis=-1) / 2)
 
 
 def permuted_histograms(

@@ -8,7 +8,7 @@ from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.metrics.scoring import log_loss_rows
 from offsite.evaluation.shift.label_shift import prior_corrected
 from offsite.evaluation.shift.prevalence import Priors
-from offsite.evaluation.shift.record import ShiftRow, blank, undefined
+from offsite.evaluation.shift.record import Cells, row_of, undefined
 from offsite.evaluation.shift.sides import Comparison, Side
 from offsite.evaluation.statistics.delong import (
     Placements,
@@ -20,31 +20,33 @@ from offsite.evaluation.statistics.delong import (
 KIND = "performance"
 
 
-def auroc_change_row(pair: Comparison) -> ShiftRow:
+def auroc_change_row(pair: Comparison) -> Cells:
     """The headline: macro AUROC of the site minus the reference's, over classes both have.
 
     The variances are those of the placement values, by patient, and add up, as the sites share
     no patient. The test is one-sided, for a lower area, on the logit scale.
     """
-    row = blank(pair, KIND, "auroc_change", labelled=True)
-    for side in (pair.local, pair.reference):
+    return row_of(pair, KIND, "auroc_change", _auroc_change(pair), labelled=True)
+
+
+def _auroc_change(pair: Comparison) -> Cells:
+    for side in pair.sides:
         if (reason := _why_not(side, pair)) != "ok":
-            return undefined(row, reason)
+            return undefined(reason)
     local, reference = pair.local.areas, pair.reference.areas
     common = sorted(local.keys() & reference.keys())
     if not common:
-        return undefined(row, "single_class")
+        return undefined("single_class")
     one, other = (averaged([side[c] for c in common]) for side in (local, reference))
     value = one.auroc - other.auroc
     variances = [covariance(one, one), covariance(other, other)]
     if sum(variances) <= 0:
-        return row | {"value": value, "reason": "interval_unstable"}
+        return {"value": value, "reason": "interval_unstable"}
     parts = [v**2 / degrees_of_freedom(a) for v, a in zip(variances, (one, other), strict=True)]
     degrees = sum(variances) ** 2 / sum(parts)
     width = t.ppf((1 + pair.sites.settings.confidence) / 2, degrees) * np.sqrt(sum(variances))
     p_value = _p_value(one, other, variances, degrees)
-    bounds = {"low": float(value - width), "high": float(value + width)}
-    return row | {"value": value, **bounds, "p_value": p_value}
+    return {"value": value, "low": value - width, "high": value + width, "p_value": p_value}
 
 
 def _p_value(one: Placements, other: Placements, variances: list[float], degrees: float) -> float:
@@ -60,23 +62,25 @@ def _p_value(one: Placements, other: Placements, variances: list[float], degrees
     return float(t.cdf(gap / error, degrees))
 
 
-def detail_rows(pair: Comparison, priors: Priors) -> list[ShiftRow]:
+def detail_rows(pair: Comparison, priors: Priors) -> list[Cells]:
     """AUROC, accuracy and log loss; the last two also with the prior corrected by EM."""
     names = ("accuracy", "log_loss")
-    corrected = {
-        name: blank(pair, KIND, f"{name}_prior_corrected", labelled=True, transductive=True)
-        for name in names
-    }
-    plain = {name: blank(pair, KIND, name, labelled=True) for name in ("auroc", *names)}
     reason = _why_not(pair.local, pair)
-    if reason != "ok":
-        return [undefined(row, reason) for row in (*plain.values(), *corrected.values())]
-    rows = [_auroc_row(plain["auroc"], pair)]
-    rows += [_scored(plain[name], name, pair, pair.local.calibrated) for name in names]
-    if priors.problem != "ok":
-        return rows + [undefined(row, priors.problem) for row in corrected.values()]
-    better = prior_corrected(pair.local.calibrated, priors.model, priors.estimate)
-    return rows + [_scored(row, name, pair, better) for name, row in corrected.items()]
+    plain = corrected = [undefined(reason)] * len(names)
+    area = plain[0]
+    if reason == "ok":
+        area, calibrated = _area(pair), pair.local.calibrated
+        plain = [_scored(name, pair, calibrated) for name in names]
+        corrected = [undefined(priors.problem)] * len(names)
+        if priors.problem == "ok":
+            better = prior_corrected(calibrated, priors.model, priors.estimate)
+            corrected = [_scored(name, pair, better) for name in names]
+    rows = [row_of(pair, KIND, *both, labelled=True) for both in zip(names, plain, strict=True)]
+    rows.insert(0, row_of(pair, KIND, "auroc", area, labelled=True))
+    for name, found in zip(names, corrected, strict=True):
+        name = f"{name}_prior_corrected"
+        rows.append(row_of(pair, KIND, name, found, labelled=True, transductive=True))
+    return rows
 
 
 def _why_not(side: Side, pair: Comparison) -> str:
@@ -86,22 +90,20 @@ def _why_not(side: Side, pair: Comparison) -> str:
     return "ok" if known >= pair.settings.minimum_rows else "too_few"
 
 
-def _auroc_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
-    areas = pair.local.areas
-    if not areas:
-        return undefined(row, "single_class")
-    return row | pair.sites.of_area(averaged(list(areas.values())))
+def _area(pair: Comparison) -> Cells:
+    areas = list(pair.local.areas.values())
+    return pair.sites.of_area(averaged(areas)) if areas else undefined("single_class")
 
 
-def _scored(row: ShiftRow, name: str, pair: Comparison, probabilities: np.ndarray) -> ShiftRow:
+def _scored(name: str, pair: Comparison, probabilities: np.ndarray) -> Cells:
     """Accuracy or log loss of N x C probabilities over the labelled rows."""
     side, known = pair.local, pair.local.labelled
     labels, units = side.labels[known], side.rows.units[known]
     if name == "accuracy":
-        return row | pair.sites.of_share(probabilities[known].argmax(axis=1) == labels, units)
+        return pair.sites.of_share(probabilities[known].argmax(axis=1) == labels, units)
     sums = np.zeros((len(side), 2))
     sums[known] = np.column_stack(
         [log_loss_rows(probabilities[known], labels), np.ones(len(units))]
     )
     losses, total = side.rows.totals(sums, 1 + pair.settings.resamples).T
-    return row | pair.sites.of_draws(ratio(losses, total), len(np.unique(units)), loss=True)
+    return pair.sites.of_draws(ratio(losses, total), len(np.unique(units)), loss=True)

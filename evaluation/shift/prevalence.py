@@ -13,8 +13,8 @@ from offsite.evaluation.shift.label_shift import (
     permuted_histograms,
     total_variation,
 )
-from offsite.evaluation.shift.record import ShiftRow, blank, tested, undefined
-from offsite.evaluation.shift.sides import DRAWS, Comparison, Side, prior_distances
+from offsite.evaluation.shift.record import Cells, row_of, tested, undefined
+from offsite.evaluation.shift.sides import DRAWS, Comparison, Side
 from offsite.evaluation.shift.two_sample import TwoSample
 
 KIND = "prevalence"
@@ -30,7 +30,7 @@ class Priors:
     @cached_property
     def model(self) -> np.ndarray:
         """The prior that calibrated probabilities stand for; the reference's where none is known."""
-        known = self.pair.material.prior
+        known = self.pair.local.material.prior
         return self.pair.reference.frequencies if known is None else known
 
     @cached_property
@@ -76,28 +76,36 @@ class Priors:
         return em_prior(self.pair.local.calibrated, self.model, weights)
 
 
-def prior_row(pair: Comparison, priors: Priors) -> ShiftRow:
+def prior_row(pair: Comparison, priors: Priors) -> Cells:
     """The headline: distance of the site's class prior from the reference's.
 
     From the labels where the site has enough of them, else by EM (transductive), if label shift
     explains what the model says there.
     """
-    return _counted_row(pair, priors) if _counted(pair) else _estimated_row(pair, priors)
+    if not _counted(pair):
+        return _estimated_row(pair, priors)
+    found = undefined(priors.missing) if priors.missing != "ok" else _counted_distance(pair)
+    return row_of(pair, KIND, "prior_distance", found, labelled=True)
 
 
-def detail_rows(pair: Comparison, priors: Priors) -> list[ShiftRow]:
+def detail_rows(pair: Comparison, priors: Priors) -> list[Cells]:
     """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
-    names = [*(f"prior/{name}" for name in pair.sites.predictions.classes), "prior_distance_bbse"]
-    rows = [blank(pair, KIND, name, transductive=True) for name in names]
-    estimated = [_estimated_row(pair, priors)] if _counted(pair) else []  # else it is the headline
-    if priors.problem != "ok":
-        rows = [undefined(row, priors.problem) for row in rows]
-        return [*estimated, *rows, _misfit_row(pair, priors)]
-    *shares, bbse = rows
-    for index, row in enumerate(shares):
-        bounds = _bounds(pair, priors.drawn[:, index], pair.local.rows.n_units)
-        shares[index] = row | {"value": float(priors.estimate[index]), **bounds}
-    return [*estimated, *shares, _bbse_row(bbse, pair), _misfit_row(pair, priors)]
+    names = [f"prior/{name}" for name in pair.sites.predictions.classes]
+    names += ["prior_distance_bbse", "label_shift_misfit"]
+    found = [undefined(priors.problem)] * (len(names) - 1)
+    if priors.problem == "ok":
+        units = pair.local.rows.n_units
+        found = [
+            {"value": share, **_bounds(pair, draws, units)}
+            for share, draws in zip(priors.estimate, priors.drawn.T, strict=True)
+        ]
+        found.append(_bbse_distance(pair))
+    found.append(undefined(priors.missing) if priors.missing != "ok" else tested(priors.misfit))
+    # Where no labels are counted the estimated distance is the headline.
+    estimated = [_estimated_row(pair, priors)] if _counted(pair) else []
+    return estimated + [
+        row_of(pair, KIND, *both, transductive=True) for both in zip(names, found, strict=True)
+    ]
 
 
 def _generator(seed: int, number: int) -> np.random.Generator:
@@ -114,41 +122,37 @@ def _bounds(pair: Comparison, draws: np.ndarray, units: int) -> dict[str, float 
     )
 
 
-def _counted_row(pair: Comparison, priors: Priors) -> ShiftRow:
-    row = blank(pair, KIND, "prior_distance", labelled=True)
-    if priors.missing != "ok":
-        return undefined(row, priors.missing)
+def _counted_distance(pair: Comparison) -> Cells:
     local, known = pair.local, pair.local.labelled
     prior = pair.reference.frequencies
     classes = np.zeros((len(local), len(prior)))
     classes[known] = np.eye(len(prior))[local.labels[known]]
     totals = local.rows.totals(classes, 1 + pair.settings.resamples)
-    draws = prior_distances(ratio(totals[1:], totals[1:].sum(axis=1, keepdims=True)), prior)
-    test, distances = _histogram_test(pair, [local.labels, pair.reference.labels])
-    return row | {
+    draws = total_variation(ratio(totals[1:], totals[1:].sum(axis=1, keepdims=True)), prior)
+    p_value, distances = _histogram_test(pair, [side.labels for side in pair.sides])
+    return {
         "value": total_variation(local.frequencies, prior),
         **_bounds(pair, draws, len(np.unique(local.rows.units[known]))),
         "null_high": float(np.quantile(distances, 0.95)),
-        "p_value": None if test is None else test.p_value,
+        "p_value": p_value,
     }
 
 
-def _estimated_row(pair: Comparison, priors: Priors) -> ShiftRow:
-    row = blank(pair, KIND, "prior_distance_em", transductive=True)
-    if priors.problem != "ok":
-        return undefined(row, priors.problem)
-    prior = pair.reference.frequencies
-    predicted = [side.probabilities.argmax(axis=1) for side in (pair.local, pair.reference)]
-    test, _ = _histogram_test(pair, predicted)
-    return row | {
-        "value": total_variation(priors.estimate, prior),
-        **_bounds(pair, prior_distances(priors.drawn, prior), pair.local.rows.n_units),
-        "null_high": pair.reference.prior_null(priors.model, pair.local.rows.n_units),
-        "p_value": None if test is None else test.p_value,
-    }
+def _estimated_row(pair: Comparison, priors: Priors) -> Cells:
+    found = undefined(priors.problem)
+    if priors.problem == "ok":
+        prior, units = pair.reference.frequencies, pair.local.rows.n_units
+        predicted = [side.probabilities.argmax(axis=1) for side in pair.sides]
+        found = {
+            "value": total_variation(priors.estimate, prior),
+            **_bounds(pair, total_variation(priors.drawn, prior), units),
+            "null_high": pair.reference.prior_null(priors.model, units),
+            "p_value": _histogram_test(pair, predicted)[0],
+        }
+    return row_of(pair, KIND, "prior_distance_em", found, transductive=True)
 
 
-def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
+def _bbse_distance(pair: Comparison) -> Cells:
     known = pair.reference.labelled
     solved = bbse_prior(
         pair.reference.probabilities[known].argmax(axis=1),
@@ -157,32 +161,20 @@ def _bbse_row(row: ShiftRow, pair: Comparison) -> ShiftRow:
         pair.local.probabilities.shape[1],
     )
     if solved is None:
-        return undefined(row, "too_few")
-    return row | {"value": total_variation(solved, pair.reference.frequencies)}
+        return undefined("too_few")
+    return {"value": total_variation(solved, pair.reference.frequencies)}
 
 
-def _misfit_row(pair: Comparison, priors: Priors) -> ShiftRow:
-    row = blank(pair, KIND, "label_shift_misfit", transductive=True)
-    if priors.missing != "ok":
-        return undefined(row, priors.missing)
-    return tested(row, priors.misfit)
-
-
-def _histogram_test(
-    pair: Comparison, values: list[np.ndarray]
-) -> tuple[TwoSample | None, np.ndarray]:
-    """Chi-square test of class by side with patients permuted; distances of the permutations."""
+def _histogram_test(pair: Comparison, values: list[np.ndarray]) -> tuple[float | None, np.ndarray]:
+    """P-value of class by side with patients permuted; distances of the permutations."""
     classes = pair.local.probabilities.shape[1]
-    tables = [
-        _by_unit(side, of, classes)
-        for side, of in zip((pair.local, pair.reference), values, strict=True)
-    ]
+    tables = [_by_unit(side, of, classes) for side, of in zip(pair.sides, values, strict=True)]
     everyone = tables[0].sum(axis=0) + tables[1].sum(axis=0)
     generator = _generator(pair.settings.seed, 6)
     first = permuted_histograms(tables[0], tables[1], pair.permutations, generator)
     test = TwoSample.of(histogram_statistics(first, everyone))
     shares = [side / side.sum(axis=1, keepdims=True) for side in (first[1:], everyone - first[1:])]
-    return test, np.abs(shares[0] - shares[1]).sum(axis=1) / 2
+    return None if test is None else test.p_value, total_variation(*shares)
 
 
 def _by_unit(side: Side, values: np.ndarray, classes: int) -> np.ndarray:

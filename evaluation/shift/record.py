@@ -5,18 +5,19 @@ from typing import Any
 from offsite.evaluation.shift.sides import Comparison
 from offsite.evaluation.shift.two_sample import TwoSample
 
-ShiftRow = dict[str, Any]
+Cells = dict[str, Any]
 
 
-def blank(
+def row_of(
     pair: Comparison,
     kind: str,
     statistic: str,
+    found: Cells,
     *,
     labelled: bool = False,
     transductive: bool = False,
-) -> ShiftRow:
-    """A row of this comparison without a value yet, of all rows or of the labelled ones."""
+) -> Cells:
+    """A row of this comparison, of all rows or of the labelled ones, with what was found."""
     local, reference = pair.local, pair.reference
     known = local.labelled if labelled else None
     return {
@@ -29,16 +30,17 @@ def blank(
         "n_patients": local.rows.n_patients(known),
         "n_reference": int(reference.labelled.sum()) if labelled else len(reference),
         "reason": "ok",
+        **found,
     }
 
 
-def undefined(row: ShiftRow, reason: str) -> ShiftRow:
-    """The row with a reason in place of a value."""
-    return row | {"reason": reason}
+def undefined(reason: str) -> Cells:
+    """A reason in place of a value."""
+    return {"reason": reason}
 
 
-def tested(row: ShiftRow, test: TwoSample | None) -> ShiftRow:
-    """The row with the outcome of its test; too few patients give none."""
+def tested(test: TwoSample | None) -> Cells:
+    """The outcome of a test; too few patients give none."""
     if test is None:
-        return undefined(row, "too_few")
-    return row | {"value": test.statistic, "null_high": test.null_high, "p_value": test.p_value}
+        return undefined("too_few")
+    return {"value": test.statistic, "null_high": test.null_high, "p_value": test.p_value}

@@ -8,7 +8,7 @@ import numpy as np
 
 from offsite.evaluation.alarms import smallest_level
 from offsite.evaluation.predictions.roles import TRAINING
-from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior
+from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior, total_variation
 from offsite.evaluation.shift.label_shift_fit import SourceOutputs
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.statistics.delong import Placements, placements
@@ -159,7 +159,7 @@ class Side:
         drawn = generator.multinomial(size, np.full(few, 1 / few), size=DRAWS)
         weights = drawn[:, place[self.rows.units[rows]]]
         priors = em_prior(self.calibrated[rows], model, weights)
-        return float(np.quantile(prior_distances(priors, self.frequencies), 0.95))
+        return float(np.quantile(total_variation(priors, self.frequencies), 0.95))
 
     def sample(self, limit: int, generator: np.random.Generator) -> np.ndarray:
         """Places of at most ``limit`` rows, at random without replacement, sorted."""
@@ -186,19 +186,19 @@ class Comparison:
     reference: Side
 
     @property
-    def material(self) -> Material:
-        """What all comparisons share."""
-        return self.local.material
+    def sides(self) -> tuple[Side, Side]:
+        """The site, and what it is compared with."""
+        return self.local, self.reference
 
     @property
     def settings(self) -> ShiftSettings:
         """Permutations, limits and seed."""
-        return self.material.settings
+        return self.local.material.settings
 
     @property
     def sites(self) -> Sites:
         """Draws and confidence."""
-        return self.material.sites
+        return self.local.material.sites
 
     @property
     def permutations(self) -> int:
@@ -222,8 +222,3 @@ def comparisons(material: Material) -> Iterator[Comparison]:
             reference = Side(material=material, rows=together(TRAINING, others))
         local = Side(material=material, rows=rows)
         yield Comparison(local=local, reference=reference)
-
-
-def prior_distances(priors: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Half the sum of absolute differences of B priors (B x C) from one (C), B."""
-    return np.abs(priors - prior).sum(axis=1) / 2

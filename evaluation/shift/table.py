@@ -1,12 +1,14 @@
 """The shift tables: three rows for each site, and every other statistic behind them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.classifier_test import site_predictability
 from offsite.evaluation.shift.prevalence import Priors
-from offsite.evaluation.shift.record import ShiftRow, tested, undefined
+from offsite.evaluation.shift.record import Cells, tested, undefined
 from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Material, Side, comparisons
@@ -29,8 +31,8 @@ def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, p
         Permutations, limits and seed.
     """
     material = Material.of(sites, settings)
-    heads: list[ShiftRow] = []
-    details: list[ShiftRow] = []
+    heads: list[Cells] = []
+    details: list[Cells] = []
     for pair in comparisons(material):
         priors = Priors(pair)
         for head, others in (
@@ -40,18 +42,26 @@ def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, p
         ):
             heads.append(head)
             details += [head, *others]
-    side = Side(material=material, rows=together(ALL, sites.every))
-    details += [_predictability_row(side), _robustness_row(side)]
+    details += _rows_of_all(Side(material=material, rows=together(ALL, sites.every)))
     short, long = (
         SCHEMAS[name].frame(rows) for name, rows in (("shift", heads), ("shift_details", details))
     )
     return short, long
 
 
-def _pooled_row(statistic: str, side: Side, rows: np.ndarray) -> ShiftRow:
-    n_patients = len(np.unique(side.rows.patients[rows]))
-    row = {"site": POOLED, "site_role": "", "kind": "features", "statistic": statistic}
-    return row | {"transductive": False, "n": len(rows), "n_patients": n_patients, "reason": "ok"}
+def _rows_of_all(side: Side) -> Iterator[Cells]:
+    """What the features of all sites together tell of class and site."""
+    for statistic, usable, measure in (
+        ("site_balanced_accuracy", np.ones(len(side), dtype=bool), _predictability),
+        ("robustness_index", side.labelled, _robustness),
+    ):
+        rows = _even_sample(side, usable)
+        found = undefined(_features_problem(side, rows))
+        if found["reason"] == "ok":
+            found |= measure(side, rows)
+        patients = len(np.unique(side.rows.patients[rows]))
+        place = {"site": POOLED, "site_role": "", "kind": "features", "statistic": statistic}
+        yield {**place, "transductive": False, "n": len(rows), "n_patients": patients, **found}
 
 
 def _names(side: Side) -> np.ndarray:
@@ -80,12 +90,8 @@ def _features_problem(side: Side, rows: np.ndarray) -> str:
     return "constant_embeddings" if constant(embeddings, side.rows.index[rows]) else "ok"
 
 
-def _predictability_row(side: Side) -> ShiftRow:
-    rows, settings = _even_sample(side, np.ones(len(side), dtype=bool)), side.material.settings
-    row = _pooled_row("site_balanced_accuracy", side, rows)
-    reason = _features_problem(side, rows)
-    if reason != "ok":
-        return undefined(row, reason)
+def _predictability(side: Side, rows: np.ndarray) -> Cells:
+    settings = side.material.settings
     result = site_predictability(
         side.features(rows),
         _names(side)[rows],
@@ -95,15 +101,11 @@ def _predictability_row(side: Side) -> ShiftRow:
         ridge=settings.ridge,
         seed=settings.seed,
     )
-    return tested(row, result)
+    return tested(result)
 
 
-def _robustness_row(side: Side) -> ShiftRow:
-    rows, settings = _even_sample(side, side.labelled), side.material.settings
-    row = _pooled_row("robustness_index", side, rows)
-    reason = _features_problem(side, rows)
-    if reason != "ok":
-        return undefined(row, reason)
+def _robustness(side: Side, rows: np.ndarray) -> Cells:
+    settings = side.material.settings
     weights = side.rows.counts[1 : 1 + settings.resamples][:, side.rows.units[rows]]
     result = robustness_index(
         side.features(rows),
@@ -115,5 +117,5 @@ def _robustness_row(side: Side) -> ShiftRow:
         confidence=side.material.sites.settings.confidence,
     )
     if result is None:
-        return undefined(row, "single_class")
-    return row | {"value": result.value, "low": result.low, "high": result.high}
+        return undefined("single_class")
+    return {"value": result.value, "low": result.low, "high": result.high}

@@ -1,6 +1,8 @@
 """Kernel two-sample tests: MMD and energy distance, whole patients permuted in one product."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -42,7 +44,8 @@ class TwoSample:
         return float(np.quantile(self.null, 0.95))
 
 
-def mmd_test(
+def kernel_test(
+    kernel: Callable[[np.ndarray], np.ndarray | None],
     first: np.ndarray,
     second: np.ndarray,
     first_patients: np.ndarray,
@@ -51,60 +54,68 @@ def mmd_test(
     permutations: int,
     generator: np.random.Generator,
     at_most: int | None = None,
-    bandwidth: float | None = None,
 ) -> TwoSample | None:
-    """Unbiased squared maximum mean discrepancy with a Gaussian kernel (Gretton et al. 2012).
+    """``mean k(x, x') + mean k(y, y') - 2 mean k(x, y)``, tested by permuting whole patients.
 
-    ``mean k(x, x') + mean k(y, y') - 2 mean k(x, y)`` with ``k = exp(-d^2 / (2 h^2))``, over pairs
-    of different patients (their equation 3 where every patient has one row).
+    Means are over pairs of different patients, so that the estimate is unbiased.
 
     Parameters
     ----------
+    kernel : callable
+        Gives N x N kernel values of the pooled rows, or ``None`` where the features do not vary.
     first, second : numpy.ndarray
         n x D and m x D features.
     first_patients, second_patients : numpy.ndarray
         n and m names; rows of a patient are permuted together.
     permutations : int
         Random reassignments of patients.
+    generator : numpy.random.Generator
+        Source of the permutations.
     at_most : int, optional
         Go on to so many where none of them reaches the observed statistic, so that a p-value can
         be small enough for an alarm among many.
-    generator : numpy.random.Generator
-        Source of the permutations.
-    bandwidth : float, optional
-        h, in units of the features; the median distance of the pooled sample by default.
 
     Returns
     -------
     TwoSample or None
         ``None`` where a side has fewer than two patients, or the features do not vary.
     """
-    squared = squared_distances(np.concatenate([first, second]))
+    values = kernel(np.concatenate([first, second]))
+    if values is None:
+        return None
+    inside = np.arange(len(values)) < len(first)
+    names = np.concatenate([first_patients, second_patients])
+    codes = cluster_codes(inside, names)
+    statistics, wanted = np.empty(0), permutations
+    while len(statistics) < 1 + wanted:
+        count = min(_AT_ONCE, wanted - max(len(statistics) - 1, 0))
+        assignments = patient_assignments(inside, names, count, generator)
+        found = kernel_statistics(values, codes, assignments)
+        # Each batch has the true arrangement before its permutations.
+        statistics = np.r_[statistics, found[min(len(statistics), 1) :]]
+        if len(statistics) >= 1 + wanted and not (statistics[1:] >= statistics[0]).any():
+            wanted = max(wanted, at_most or 0)
+    return TwoSample.of(statistics)
+
+
+def gaussian_kernel(rows: np.ndarray, bandwidth: float | None = None) -> np.ndarray | None:
+    """``exp(-d^2 / (2 h^2))`` of N x D rows, N x N; h is their median distance where not given."""
+    squared = squared_distances(rows)
     if bandwidth is None:
         bandwidth = float(np.sqrt(np.median(squared[np.triu_indices(len(squared), 1)])))
-    if bandwidth <= 0:
-        return None
-    kernel = np.exp(squared / np.float32(-2 * bandwidth**2))
-    return _test(kernel, (first_patients, second_patients), permutations, at_most, generator)
+    return np.exp(squared / np.float32(-2 * bandwidth**2)) if bandwidth > 0 else None
 
 
-def energy_test(
-    first: np.ndarray,
-    second: np.ndarray,
-    first_patients: np.ndarray,
-    second_patients: np.ndarray,
-    *,
-    permutations: int,
-    generator: np.random.Generator,
-    at_most: int | None = None,
-) -> TwoSample | None:
-    """Energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|`` (Szekely and Rizzo 2013).
+def distance_kernel(rows: np.ndarray) -> np.ndarray:
+    """``-d`` of N x D rows, N x N, in units of the features."""
+    return -np.sqrt(squared_distances(rows))
 
-    The same test with the kernel ``-d``; means are over pairs of different patients, so the
-    estimate is unbiased. In units of the features. Parameters as in ``mmd_test``.
-    """
-    kernel = -np.sqrt(squared_distances(np.concatenate([first, second])))
-    return _test(kernel, (first_patients, second_patients), permutations, at_most, generator)
+
+mmd_test = partial(kernel_test, gaussian_kernel)
+"""Unbiased squared maximum mean discrepancy (Gretton et al. 2012; their equation 3 where every
+patient has one row)."""
+energy_test = partial(kernel_test, distance_kernel)
+"""Energy distance ``2 E|x - y| - E|x - x'| - E|y - y'|`` (Szekely and Rizzo 2013)."""
 
 
 def squared_distances(rows: np.ndarray) -> np.ndarray:
@@ -184,25 +195,3 @@ def kernel_statistics(
         - 2 * across[defined] / (n * m)[defined]
     )
     return result
-
-
-def _test(
-    kernel: np.ndarray,
-    patients: tuple[np.ndarray, np.ndarray],
-    permutations: int,
-    at_most: int | None,
-    generator: np.random.Generator,
-) -> TwoSample | None:
-    first = np.arange(len(kernel)) < len(patients[0])
-    names = np.concatenate(patients)
-    codes = cluster_codes(first, names)
-    statistics, wanted = np.empty(0), permutations
-    while len(statistics) < 1 + wanted:
-        count = min(_AT_ONCE, wanted - max(len(statistics) - 1, 0))
-        assignments = patient_assignments(first, names, count, generator)
-        found = kernel_statistics(kernel, codes, assignments)
-        # Each batch has the true arrangement before its permutations.
-        statistics = np.r_[statistics, found[min(len(statistics), 1) :]]
-        if len(statistics) >= 1 + wanted and not (statistics[1:] >= statistics[0]).any():
-            wanted = max(wanted, at_most or 0)
-    return TwoSample.of(statistics)

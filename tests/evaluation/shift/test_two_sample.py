@@ -1,5 +1,7 @@
 """Two-sample statistics against double loops, and the null of whole patients."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -17,7 +19,9 @@ from offsite.evaluation.shift.two_sample import (
     TwoSample,
     cluster_codes,
     energy_test,
+    gaussian_kernel,
     kernel_statistics,
+    kernel_test,
     mmd_test,
     patient_assignments,
 )
@@ -77,9 +81,9 @@ def test_a_name_in_both_samples_is_two_patients():
 
 def test_mmd_equals_the_textbook_formula():
     x, y = rng(1).normal(size=(40, 5)), rng(2).normal(size=(30, 5)) + 0.5
-    found = mmd_test(
-        x, y, singles(40, "x"), singles(30, "y"), permutations=19, generator=rng(), bandwidth=2.0
-    )
+    kernel = partial(gaussian_kernel, bandwidth=2.0)
+    names = singles(40, "x"), singles(30, "y")
+    found = kernel_test(kernel, x, y, *names, permutations=19, generator=rng())
     kxx, kyy, kxy = (np.exp(-cdist(a, b, "sqeuclidean") / 8) for a, b in ((x, x), (y, y), (x, y)))
     expected = (kxx.sum() - 40) / (40 * 39) + (kyy.sum() - 30) / (30 * 29) - 2 * kxy.mean()
     assert found.statistic == pytest.approx(expected, abs=1e-6)
@@ -91,7 +95,8 @@ def test_the_default_bandwidth_is_the_median_distance():
     median = np.median(cdist(pooled, pooled)[np.triu_indices(50, 1)])
     arguments = {"permutations": 19, "first_patients": singles(25, "x")}
     arguments["second_patients"] = singles(25, "y")
-    given = mmd_test(x, y, generator=rng(), bandwidth=median, **arguments)
+    kernel = partial(gaussian_kernel, bandwidth=median)
+    given = kernel_test(kernel, x, y, generator=rng(), **arguments)
     default = mmd_test(x, y, generator=rng(), **arguments)
     assert default.statistic == pytest.approx(given.statistic, rel=1e-3)
 
