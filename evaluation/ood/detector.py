@@ -47,11 +47,12 @@ class Detector(ABC):
     """A fitted detector. Subclasses are frozen dataclasses whose fields are all arrays.
 
     ``needs`` names what ``fit`` and ``score`` use: ``embeddings``, ``logits``, ``probabilities``
-    (logits up to a constant of each row will do), ``head``.
+    (logits up to a constant of each row will do), ``head``. ``block`` rows are scored at a time.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
+    block: ClassVar[int] = 8192
 
     @classmethod
     def fit(
@@ -82,13 +83,22 @@ class Detector(ABC):
         return cls._of(Training(embeddings, logits, labels, head, settings or OodSettings()))
 
     @classmethod
-    @abstractmethod
     def _of(cls, given: Training) -> Self:
-        """Fit on what ``fit`` was given."""
+        """Fit on what ``fit`` was given; what has no fields is not fitted."""
+        return cls()
+
+    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """N scores, float64; larger is more out of distribution. Blocks bound the memory."""
+        scores = [np.empty(0)]
+        for start in range(0, max(len(embeddings), len(logits)), self.block):
+            part = slice(start, start + self.block)
+            rows, outputs = (np.asarray(of[part], np.float64) for of in (embeddings, logits))
+            scores.append(self._score(rows, outputs))
+        return np.concatenate(scores)
 
     @abstractmethod
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores, float64; larger is more out of distribution."""
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Scores of some rows, float64 as what is given."""
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything that was fitted, as arrays by name."""

@@ -11,8 +11,6 @@ from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Detector, Head, Training
 from offsite.evaluation.statistics.feature_stats import FeatureStats
 
-_BLOCK = 8192
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mahalanobis(Detector):
@@ -38,8 +36,7 @@ class Mahalanobis(Detector):
         """Class means and the shrunk covariance within classes; absent classes take no part."""
         return cls.of(_stats(given.embeddings, given.labels))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N squared distances."""
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         return _nearest(embeddings, self.means, self.whitener)
 
 
@@ -65,8 +62,7 @@ class RelativeMahalanobis(Detector):
             total_whitener=inverse_root(stats.total_covariance()),
         )
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N differences of squared distances; may be negative."""
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         background = _nearest(embeddings, self.mean[None], self.total_whitener)
         return _nearest(embeddings, self.means, self.whitener) - background
 
@@ -92,13 +88,12 @@ class Residual(Detector):
         origin, basis = residual_space(stats, given.head, given.settings.principal)
         return cls(origin=origin, basis=basis)
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N norms, non-negative."""
-        return _residual_norm(embeddings, self.origin, self.basis)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sqrt((((embeddings - self.origin) @ self.basis) ** 2).sum(axis=1)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Vim(Detector):
+class Vim(Residual):
     """``alpha ||R'(z - u)|| - log sum_c exp(l_c)`` (Wang et al. 2022, ViM, section 4).
 
     ``alpha = mean(max_c l_c) / mean(||R'(z - u)||)`` over the training rows; origin and basis as
@@ -107,8 +102,6 @@ class Vim(Detector):
     which would turn the score round, logits are taken about the mean of their row.
     """
 
-    origin: np.ndarray
-    basis: np.ndarray
     alpha: np.ndarray
     name: ClassVar[str] = "vim"
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
@@ -116,17 +109,15 @@ class Vim(Detector):
     @classmethod
     def _of(cls, given: Training) -> Self:
         """Labels are not used: every row counts."""
-        stats = FeatureStats.of(given.embeddings, None, 1)
-        origin, basis = residual_space(stats, given.head, given.settings.principal)
-        residual = _residual_norm(given.embeddings, origin, basis).mean()
-        vanishing = residual <= 1e-9 * np.sqrt(np.trace(stats.within) / stats.n)
-        alpha = 0.0 if vanishing else _logit_scale(given.logits) / residual
-        return cls(origin=origin, basis=basis, alpha=np.array(alpha))
+        outside = Residual._of(given)
+        residual = outside.score(given.embeddings, given.logits).mean()
+        spread = np.var(given.embeddings, axis=0, dtype=np.float64).sum()
+        alpha = 0.0 if residual <= 1e-9 * np.sqrt(spread) else _logit_scale(given.logits) / residual
+        return cls(**outside.to_arrays(), alpha=np.array(alpha))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores."""
-        virtual = self.alpha * _residual_norm(embeddings, self.origin, self.basis)
-        return virtual - logsumexp(np.asarray(logits, np.float64), axis=1)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        virtual = self.alpha * super()._score(embeddings, logits)
+        return np.asarray(virtual - logsumexp(logits, axis=1))
 
 
 def inverse_root(covariance: np.ndarray) -> np.ndarray:
@@ -173,22 +164,8 @@ def _stats(embeddings: np.ndarray, labels: np.ndarray) -> FeatureStats:
 
 
 def _nearest(embeddings: np.ndarray, means: np.ndarray, whitener: np.ndarray) -> np.ndarray:
-    """Squared distance to the nearest mean after whitening; blocks bound the memory."""
+    """Squared distance to the nearest mean after whitening."""
     centre = means.mean(axis=0)
-    whitened_means = (means - centre) @ whitener.T
-    nearest = np.empty(len(embeddings))
-    for start in range(0, len(embeddings), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        rows = (np.asarray(embeddings[part], np.float64) - centre) @ whitener.T
-        distances = [((rows - mean) ** 2).sum(axis=1) for mean in whitened_means]
-        nearest[part] = np.min(distances, axis=0)
-    return nearest
-
-
-def _residual_norm(embeddings: np.ndarray, origin: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    norms = np.empty(len(embeddings))
-    for start in range(0, len(embeddings), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        rows = (np.asarray(embeddings[part], np.float64) - origin) @ basis
-        norms[part] = np.sqrt((rows**2).sum(axis=1))
-    return norms
+    rows = (embeddings - centre) @ whitener.T
+    distances = [((rows - mean) ** 2).sum(axis=1) for mean in (means - centre) @ whitener.T]
+    return np.asarray(np.min(distances, axis=0))

@@ -16,14 +16,9 @@ class Msp(Detector):
     name: ClassVar[str] = "msp"
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
 
-    @classmethod
-    def _of(cls, given: Training) -> Self:
-        """Nothing is fitted."""
-        return cls()
-
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores in [-1, -1/C]."""
-        return -softmax(np.asarray(logits, np.float64), axis=1).max(axis=1)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Scores in [-1, -1/C]."""
+        return np.asarray(-softmax(logits, axis=1).max(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,14 +28,8 @@ class MaxLogit(Detector):
     name: ClassVar[str] = "max_logit"
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
-    @classmethod
-    def _of(cls, given: Training) -> Self:
-        """Nothing is fitted."""
-        return cls()
-
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores."""
-        return -np.asarray(logits, np.float64).max(axis=1)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return -logits.max(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,8 +45,7 @@ class Energy(Detector):
         """Only the temperature is kept."""
         return cls(temperature=np.array(given.settings.temperature))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores."""
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         return _energy(logits, float(self.temperature))
 
 
@@ -77,9 +65,9 @@ class Gen(Detector):
         """Only the exponent is kept."""
         return cls(power=np.array(given.settings.gen_power))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores, non-negative."""
-        p = softmax(np.asarray(logits, np.float64), axis=1)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Scores, non-negative."""
+        p = softmax(logits, axis=1)
         return ((p * (1 - p)) ** float(self.power)).sum(axis=1)
 
 
@@ -109,12 +97,11 @@ class React(Detector):
             temperature=np.array(settings.temperature),
         )
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores; the given logits are not used."""
-        clipped = np.minimum(np.asarray(embeddings, np.float64), self.ceiling)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """The given logits are not used."""
+        clipped = np.minimum(embeddings, self.ceiling)
         return _energy(clipped @ self.weight.T + self.bias, float(self.temperature))
 
 
 def _energy(logits: np.ndarray, temperature: float) -> np.ndarray:
-    scaled = np.asarray(logits, np.float64) / temperature
-    return np.asarray(-temperature * logsumexp(scaled, axis=1))
+    return np.asarray(-temperature * logsumexp(logits / temperature, axis=1))

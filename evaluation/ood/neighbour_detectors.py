@@ -22,6 +22,7 @@ class Knn(Detector):
     bank: np.ndarray
     neighbours: np.ndarray
     name: ClassVar[str] = "knn"
+    block: ClassVar[int] = _BLOCK
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
@@ -34,16 +35,12 @@ class Knn(Detector):
         bank = unit(given.embeddings[rows]).astype(np.float16)
         return cls(bank=bank, neighbours=np.array(neighbours))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N distances in [0, 2]."""
-        bank, k = self.bank.astype(np.float32), int(self.neighbours)
-        result = np.empty(len(embeddings))
-        for start in range(0, len(embeddings), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            cosine = unit(embeddings[part]).astype(np.float32) @ bank.T
-            kth = np.partition(cosine, len(bank) - k, axis=1)[:, len(bank) - k]
-            result[part] = np.sqrt(np.maximum(2.0 - 2.0 * kth.astype(np.float64), 0.0))
-        return result
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Distances in [0, 2]."""
+        last = len(self.bank) - int(self.neighbours)
+        cosine = unit(embeddings).astype(np.float32) @ self.bank.astype(np.float32).T
+        kth = np.partition(cosine, last, axis=1)[:, last].astype(np.float64)
+        return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * kth, 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +53,7 @@ class NNGuide(Detector):
     bank: np.ndarray
     neighbours: np.ndarray
     name: ClassVar[str] = "nnguide"
+    block: ClassVar[int] = _BLOCK
     needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
@@ -67,16 +65,11 @@ class NNGuide(Detector):
         bank = (unit(given.embeddings[rows]) * energy[:, None]).astype(np.float32)
         return cls(bank=bank, neighbours=np.array(min(settings.guide_neighbours, len(rows))))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores."""
-        k = int(self.neighbours)
-        guidance = np.empty(len(embeddings))
-        for start in range(0, len(embeddings), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            product = unit(embeddings[part]).astype(np.float32) @ self.bank.T
-            top = np.partition(product, len(self.bank) - k, axis=1)[:, len(self.bank) - k :]
-            guidance[part] = top.mean(axis=1, dtype=np.float64)
-        return -logsumexp(np.asarray(logits, np.float64), axis=1) * guidance
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        last = len(self.bank) - int(self.neighbours)
+        product = unit(embeddings).astype(np.float32) @ self.bank.T
+        top = np.partition(product, last, axis=1)[:, last:]
+        return np.asarray(-logsumexp(logits, axis=1) * top.mean(axis=1, dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,10 +98,8 @@ class She(Detector):
             patterns.append(np.asarray(given.embeddings[used], np.float64).mean(axis=0))
         return cls(patterns=np.stack(patterns))
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores."""
-        patterns = self.patterns[logits.argmax(axis=1)]
-        return -np.einsum("nd,nd->n", np.asarray(embeddings, np.float64), patterns)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        return -np.einsum("nd,nd->n", embeddings, self.patterns[logits.argmax(axis=1)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,15 +125,15 @@ class Fdbd(Detector):
             gaps=np.linalg.norm(difference, axis=2),
         )
 
-    def score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """N scores, non-positive."""
-        logits = np.asarray(logits, np.float64)
+    def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Scores, non-positive."""
         rows, predicted = np.arange(len(logits)), logits.argmax(axis=1)
         gaps = self.gaps[predicted].copy()
         gaps[rows, predicted] = 1.0  # its own margin is 0, whatever it is divided by
         margins = np.abs(logits[rows, predicted][:, None] - logits) / np.maximum(gaps, 1e-12)
-        spread = np.linalg.norm(np.asarray(embeddings, np.float64) - self.mean, axis=1)
-        return -margins.sum(axis=1) / (logits.shape[1] - 1) / np.maximum(spread, 1e-12)
+        spread = np.linalg.norm(embeddings - self.mean, axis=1)
+        mean = margins.sum(axis=1) / (logits.shape[1] - 1)
+        return np.asarray(-mean / np.maximum(spread, 1e-12))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
