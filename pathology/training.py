@@ -25,6 +25,7 @@ from offsite.training.devices import distributed
 from offsite.training.fit.loop import Validate
 from offsite.training.fit.result import FitResult
 from offsite.training.fit.settings import FitSettings, outcome_settings
+from offsite.training.geometry import geometry
 from offsite.training.run_folder import NOT_TRAINED_ON
 from offsite.training.samplers.plans import PlannedSource
 from offsite.training.train_run import Answers, fit_by_steps, train_run
@@ -242,12 +243,17 @@ def _validator(slides: SlidesOfRun, n_classes: int) -> Validate | None:
     bags = slides.validation_bags()
     if not len(bags):
         return None
-    validation = slides.subset(bags)
+    validation, sites = slides.subset(bags), slides.sites(bags)
     loader = BagLoader(slides.store, validation)
 
     def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
         assert isinstance(algorithm, ScMil)
-        logits = np.stack([answer.logits for answer in predict_all(algorithm, loader)])
-        return validation_scores(logits, validation.labels, n_classes)
+        answers = list(predict_all(algorithm, loader))
+        logits = np.stack([answer.logits for answer in answers])
+        embeddings = np.stack([answer.embedding for answer in answers])
+        return {
+            **validation_scores(logits, validation.labels, n_classes),
+            **geometry(embeddings, logits, validation.labels, sites),
+        }
 
     return validate

@@ -16,6 +16,7 @@ from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
 from offsite.training.fit.loop import Validate
 from offsite.training.generalisation.erm import ERM
+from offsite.training.geometry import geometry
 from offsite.training.randomness import seed_of
 from offsite.training.trunk.weights import content_digest, trunk_state
 
@@ -51,8 +52,12 @@ class FrozenRun(PhotographRun):
 
         def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
             assert isinstance(algorithm, ERM)
-            logits = _answered(algorithm.backbone, algorithm.classifier, self._features[rows])
-            return grading_scores(logits.logits, self.photographs.labels[rows])
+            graded = _answered(algorithm.backbone, algorithm.classifier, self._features[rows])
+            labels, sites = self.photographs.labels[rows], self.photographs.sites[rows]
+            return {
+                **grading_scores(graded.logits, labels),
+                **geometry(graded.embeddings, graded.logits, labels, sites),
+            }
 
         return validate
 

@@ -1,7 +1,11 @@
 """Scores of grades on the validation photographs, by which weights are selected."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import logsumexp
+
+from offsite.training.geometry import site_collapse, spread_within
 
 
 def grading_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
@@ -47,6 +51,30 @@ def grading_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | 
     else:
         scores["referable_auc"] = None
     return scores
+
+
+def geometry_of_stages(
+    stages: Sequence[np.ndarray], labels: np.ndarray, sites: np.ndarray
+) -> dict[str, float | None]:
+    """Return how classes and sites gather stage by stage, 0 being the stem.
+
+    Parameters
+    ----------
+    stages : sequence of numpy.ndarray
+        N x K each: means of a stage's maps.
+    labels, sites : numpy.ndarray
+        N, int.
+
+    Returns
+    -------
+    dict
+        ``nc1_stage_<s>`` and ``site_collapse_stage_<s>``; see `offsite.training.geometry`.
+    """
+    found: dict[str, float | None] = {}
+    for number, rows in enumerate(stages):
+        found[f"nc1_stage_{number}"] = spread_within(rows, labels)
+        found[f"site_collapse_stage_{number}"] = site_collapse(rows, labels, sites)
+    return found
 
 
 def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:

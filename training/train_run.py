@@ -1,5 +1,6 @@
 """One run, whatever its items are: from a divided cohort to weights and a table of predictions."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from offsite.training.fit.loop import Validate, fit
 from offsite.training.fit.result import FitResult
 from offsite.training.fit.selection import classes_not_validated, patients_by_class
 from offsite.training.fit.settings import FitSettings
+from offsite.training.geometry import geometry_of_splits, weak_classes
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.run_folder import EXCLUDED, RunFolder
 from offsite.training.samplers.plans import PlannedSource
@@ -139,7 +141,9 @@ def train_run(items: RunItems, run_folder: str | Path) -> pd.DataFrame:
             answers = items.answers(result)
             write_answers(run.path, answers, items.classes)
             lacking = classes_not_validated(items.validation_labels(), items.classes)
-            run.finish(**answers.facts, **_selected(result), classes_not_validated=lacking)
+            facts = {**answers.facts, **_selected(result), "classes_not_validated": lacking}
+            found = _geometry(run.path, answers, items.classes, result)
+            run.finish(**facts, geometry=found, weak_classes=weak_classes(found))
         distributed.wait_for_all()
     return pd.read_parquet(run.path / _PREDICTIONS)
 
@@ -204,6 +208,20 @@ def write_answers(folder: Path, answers: Answers, classes: tuple[str, ...]) -> N
             np.save(file, array.astype(np.float32), allow_pickle=False)
     with replacing(folder / _PREDICTIONS) as temporary:
         table.to_parquet(temporary, index=False)
+
+
+def _geometry(
+    folder: Path, answers: Answers, classes: tuple[str, ...], result: FitResult
+) -> dict[str, Any]:
+    """How the answers' embeddings lie, and how the selected epoch's stages did, where they were seen."""
+    found = geometry_of_splits(answers.table, answers.embeddings, answers.logits, classes)
+    curves = folder / "curves.jsonl"
+    lines = curves.read_text(encoding="utf-8").splitlines() if curves.is_file() else []
+    if lines and "val" in found:
+        scores = json.loads(lines[-1 if result.epoch is None else result.epoch])["scores"]
+        stages = [value for name, value in scores.items() if name.startswith("nc1_stage_")]
+        found["val"] |= {"nc1_by_stage": stages} if stages else {}
+    return found
 
 
 def _selected(result: FitResult) -> dict[str, Any]:

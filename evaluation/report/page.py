@@ -21,6 +21,7 @@ from offsite.evaluation.report.sections import (
     embeddings,
     extremes,
     foreign,
+    geometry,
     how,
     leading,
     operating,
@@ -107,6 +108,7 @@ def build_page(evaluated: Evaluated) -> Page:
             for point in module.points(evaluated, findings)
         ),
         *(replace(point, about="subgroups") for point in subgroups.points(evaluated, findings)),
+        *geometry.points(evaluated),
         *accusations.points(findings),
     )
     return Page(

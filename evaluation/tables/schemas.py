@@ -232,6 +232,13 @@ SCHEMAS: Mapping[str, TableSchema] = {
             n_positive="of them caught; of `specificity_either` left in peace by both",
         ),
         _schema(
+            *("seed_agreement", "tables.seeds:seed_tables"),
+            "Whether a method's seeds call a test image alike: shares at each site, pooled for each role.",
+            "method site site_role metric seeds value low high n n_patients reason",
+            metric="`flips`: images that two seeds call differently; `wrong_where_agreed` and "
+            "`wrong_where_flipped`: wrong ones among the others and among these, by the mean over seeds",
+        ),
+        _schema(
             *("methods", "tables.comparison:compare_methods"),
             "Methods with several seeds against a baseline; intervals are of patients and seeds.",
             "method site site_role metric seeds value seed_sd low high difference difference_low"

@@ -1,11 +1,13 @@
 """Networks that read photographs, in stages that a method can step between."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from offsite.retina.networks.thin_resnet import ThinResNet18
 from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import TRUNK, BackboneSettings
 
@@ -61,6 +63,28 @@ class Backbone(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """Return B x E: the mean over the map."""
         return features.mean(dim=(2, 3))
+
+    @contextmanager
+    def watched(self) -> Iterator[list[list[Tensor]]]:
+        """Keep what each stage gives meanwhile: for each a list of B x K, means over the map."""
+        seen: list[list[Tensor]] = [[] for _ in (*self._early, *self._late)]
+
+        def kept(stage: Stage, means: list[Tensor]) -> Stage:
+            def through(features: Tensor) -> Tensor:
+                given = stage(features)
+                means.append(given.detach().flatten(2).mean(dim=2).float().cpu())
+                return given
+
+            return through
+
+        stages = self._early, self._late
+        cut = len(self._early)
+        self._early = [kept(*both) for both in zip(stages[0], seen[:cut], strict=True)]
+        self._late = [kept(*both) for both in zip(stages[1], seen[cut:], strict=True)]
+        try:
+            yield seen
+        finally:
+            self._early, self._late = stages
 
     def rate_of(self, name: str) -> float:
         """Return the factor of the learning rate of a parameter of this module.
@@ -144,49 +168,8 @@ def build_backbone(settings: BackboneSettings, first_weights: bool = True) -> Ba
     return backbone
 
 
-class _Block(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut (He et al. 2016, arXiv 1512.03385, figure 5 left)."""
-
-    def __init__(self, incoming: int, outgoing: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(incoming, outgoing, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outgoing)
-        self.conv2 = nn.Conv2d(outgoing, outgoing, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outgoing)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or incoming != outgoing:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(incoming, outgoing, 1, stride, bias=False), nn.BatchNorm2d(outgoing)
-            )
-
-    def forward(self, features: Tensor) -> Tensor:
-        through = torch.relu(self.bn1(self.conv1(features)))
-        return torch.relu(self.bn2(self.conv2(through)) + self.downsample(features))
-
-
-class _ThinResNet18(nn.Module):
-    """ResNet-18 with few channels and a 3 x 3 stem: for small pictures on a processor."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        channels = width
-        for number in range(1, 5):
-            outgoing = width * 2 ** (number - 1)
-            first = _Block(channels, outgoing, 1 if number == 1 else 2)
-            self.add_module(f"layer{number}", nn.Sequential(first, _Block(outgoing, outgoing, 1)))
-            channels = outgoing
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def stem(self, pixels: Tensor) -> Tensor:
-        return torch.relu(self.bn1(self.conv1(pixels)))
-
-
 def _thin_resnet18(settings: BackboneSettings) -> Backbone:
-    net = _ThinResNet18(settings.width)
+    net = ThinResNet18(settings.width)
     layers = [net.get_submodule(f"layer{number}") for number in range(1, 5)]
     return Backbone(net, [net.stem, *layers], settings.width * 8, settings.split_after, _RESNET)
 

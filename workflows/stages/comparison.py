@@ -7,8 +7,10 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
+from offsite.evaluation.report.sections.seeds import seeds_sections
 from offsite.evaluation.tables.comparison import compare_methods
 from offsite.evaluation.tables.reading import table_text
+from offsite.evaluation.tables.seeds import seed_tables
 from offsite.locks import writing
 from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
@@ -20,6 +22,8 @@ BASELINES = ("cross_entropy", "erm")
 
 def compare(job: Job, baseline: str | None = None) -> pd.DataFrame:
     """Compare the methods of a job over their seeds, and write ``comparison.csv``.
+
+    Beside it come ``seeds.csv`` and ``seed_agreement.csv`` (`offsite.evaluation.tables.seeds`).
 
     Where each site was held out in turn, a method's predictions of every site come from the run
     that never saw it, so that the table is of unseen sites alone.
@@ -48,26 +52,32 @@ def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
             file=job.file,
             remedy=f"The job's methods are {', '.join(methods)}",
         )
-    for file in (comparison_path(job), comparison_path(job).with_suffix(".html")):
+    page = comparison_path(job).with_suffix(".html")
+    beside = {name: job.output / f"{name}.csv" for name in ("seeds", "seed_agreement")}
+    for file in (comparison_path(job), page, *beside.values()):
         check_own(file)
     settings = job.configuration.report_settings().metrics
-    tables = []
+    tables: dict[str, list[pd.DataFrame]] = {"methods": [], "seeds": [], "seed_agreement": []}
     for division, cells in _divisions(job).items():
         groups = {method: _by_seed(job, cells, method) for method in methods}
-        table = compare_methods(groups, compared_with, settings)
-        table.insert(0, "division", division)
-        tables.append(table)
-    whole = pd.concat(tables, ignore_index=True)
-    write_own(comparison_path(job), table_text(whole))
+        found = {"methods": compare_methods(groups, compared_with, settings)}
+        for name, table in (found | seed_tables(groups, settings.confidence)).items():
+            table.insert(0, "division", division)
+            tables[name].append(table)
+    whole = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    write_own(comparison_path(job), table_text(whole["methods"]))
+    for name, file in beside.items():
+        write_own(file, table_text(whole[name]))
     write_comparison(
-        whole,
-        comparison_path(job).with_suffix(".html"),
+        whole["methods"],
+        page,
         baseline=compared_with,
         title=job.configuration.title,
         confidence=settings.confidence,
         alarm_level=settings.alarm_level,
+        more=seeds_sections(whole["seed_agreement"]),
     )
-    return whole
+    return whole["methods"]
 
 
 def _divisions(job: Job) -> dict[str, list[Cell]]:

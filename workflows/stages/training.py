@@ -9,6 +9,7 @@ from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.carried_columns import carry_columns
 from offsite.training.cells import Cell
+from offsite.training.run_folder import RECORD
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.job import Job
 
@@ -44,6 +45,7 @@ def train(job: Job, cell: Cell) -> Path:
         job.modality.train(job, divided, of_cell, folder)
         if distributed.rank_and_world()[0] == 0:
             carry_columns(folder, divided.table, job.configuration.evaluation.by)
+            _tell_weak_classes(read_json(folder / RECORD)["facts"])
             if (folder / "draws.json").is_file():  # a head in closed form draws no batches
                 _tell_draws(read_json(folder / "draws.json"))
             _write_origin(job, cell, folder)
@@ -80,3 +82,15 @@ def _tell_draws(report: dict[str, Any]) -> None:
     say(f"draws     {drawn}")
     if report["warning"]:
         say(f"[yellow]warning[/yellow]   {report['warning']}")
+
+
+def _tell_weak_classes(facts: dict[str, Any]) -> None:
+    """Warn of classes that hardly exist for the classifier."""
+    from rich.markup import escape
+
+    from offsite.training.geometry import weak_sentence
+
+    items = facts.get("geometry", {}).get("train", {}).get("items", {})
+    for name, strength in facts.get("weak_classes", {}).items():
+        told = weak_sentence(name, strength, items.get(name, 0), items.values())
+        say(f"[yellow]warning[/yellow]   {escape(told)}")

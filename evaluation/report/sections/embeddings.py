@@ -7,6 +7,7 @@ from offsite.evaluation.figures.embedding_map import embedding_map_figure
 from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GROUPS, Record
+from offsite.evaluation.report.sections import geometry
 from offsite.evaluation.report.sections.sites import value_cell
 from offsite.evaluation.tables.reading import Evaluated, records
 from offsite.evaluation.wording import interval, number, present, reason
@@ -40,6 +41,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             "class, that one is nearer; 0.5 is chance, 1 the best. Own site nearer: the same of two "
             "training images of the image's class, one of its site; 0.5 says that the site does not "
             "show.",
+            *geometry.notes(evaluated),
         ),
     )
 

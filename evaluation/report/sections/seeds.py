@@ -1,0 +1,72 @@
+"""Whether a method's seeds call an image alike, on the page that compares methods."""
+
+import pandas as pd
+
+from offsite.evaluation.report.content import Cell, Group, Section, listing
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.tables.seeds import FLIPS, WRONG_AGREED, WRONG_FLIPPED
+from offsite.evaluation.wording import interval, percent, present, reason
+
+_HEADINGS = {
+    FLIPS: ("Seeds differ", "share of images"),
+    WRONG_AGREED: ("Wrong where they agree", "of these"),
+    WRONG_FLIPPED: ("Wrong where they differ", "of these"),
+}
+
+
+def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
+    """The section, or none where every method has one seed."""
+    if table.empty:
+        return ()
+    several = table["division"].nunique() > 1
+    tables = []
+    for division, rows in table.groupby("division", sort=False):
+        found = {(r["method"], r["site"], r["site_role"], r["metric"]): r for r in records(rows)}
+        groups = tuple(
+            Group(
+                heading=GROUPS.get(role, "All sites"),
+                rows=tuple(
+                    (
+                        Cell(text=NAMES.get(site, site)),
+                        Cell(text=method),
+                        *(_cell(found[method, site, role, metric]) for metric in _HEADINGS),
+                    )
+                    for method, site in dict.fromkeys(
+                        zip(part["method"], part["site"], strict=True)
+                    )
+                ),
+            )
+            for role, part in rows.groupby("site_role", sort=False)
+        )
+        caption = "Images that two seeds of a method call differently"
+        tables.append(
+            listing(
+                f"{caption}: {division}" if several else caption,
+                ("Site", "Method"),
+                tuple(_HEADINGS.values()),
+                (),
+                groups=groups,
+                source="seed_agreement",
+            )
+        )
+    return (
+        Section(
+            anchor="seeds",
+            title="Whether seeds agree",
+            lead=(
+                "The same method, trained on the same images from another seed, may call an image "
+                "differently. Such an image deserves a reader more than the others do. Each image "
+                "stands in seeds.csv, with the least and the most that a seed says of each class.",
+            ),
+            tables=tuple(tables),
+        ),
+    )
+
+
+def _cell(row: Record) -> Cell:
+    value = present(row["value"])
+    if value is None:
+        return Cell(text=reason(str(row["reason"])), kind="undefined")
+    bounds = interval(present(row["low"]), present(row["high"]))
+    return Cell(text=percent(value), note=bounds or "no interval")
