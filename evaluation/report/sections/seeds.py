@@ -25,7 +25,7 @@ def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
         found = {(r["method"], r["site"], r["site_role"], r["metric"]): r for r in records(rows)}
         groups = tuple(
             Group(
-                heading=GROUPS.get(role, "All sites"),
+                heading=GROUPS.get(str(role), "All sites"),
                 rows=tuple(
                     (
                         Cell(text=NAMES.get(site, site)),
