@@ -7,9 +7,7 @@ from evidence import markdown, mean_and_spread, paired
 TEST_SEEDS = range(300, 310)
 RATIOS = (10, 20)
 FURTHER_RATIOS = (5, 1)
-FURTHER_SEEDS = TEST_SEEDS[:5]
-FURTHER_RIVALS = 3
-"""At the further ratios: so many rivals, the best on the settling seeds."""
+"""These the recipe that followed was tested at (`evidence_contrast_weight.py`)."""
 FIRST = "sc_mil_logit_adjustment"
 """What is compared with all others: contrast beside logit adjustment, batches as they come."""
 RIVALS = ("cross_entropy", "balanced_sampling", "ldam_drw", "logit_adjustment", "two_stage")
@@ -21,8 +19,6 @@ classes equally, in place of the adjustment; and those batches without contrast.
 METHODS = (FIRST, *RIVALS, *CONTROLS)
 NAMES = {FIRST: "sc_mil", DEFAULT: "sc_mil_balanced"}
 """What the pages' methods are called today, where it is something else; their contrast hands over."""
-ENCODERS = {"all": "all stages, 1,632", "all+structure": "all stages and structure, 1,755"}
-"""Other readings of the same tiles, for the default, its batches and the best rival when settling."""
 METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1"}
 
 
@@ -31,7 +27,7 @@ def comparison(table: pd.DataFrame) -> list[str]:
     ahead: dict[str, dict[str, dict[str, str]]] = {FIRST: {}, DEFAULT: {}, ADJUSTED: {}}
     parts = []
     for metric, title in METRICS.items():
-        for ratio in (*RATIOS, *FURTHER_RATIOS):
+        for ratio in RATIOS:
             part = whole_seeds(with_mean(table[table["ratio"] == ratio], metric))
             if part["seed"].nunique() < 3:
                 continue  # nothing can be told of so few
@@ -95,28 +91,3 @@ def differences(part: pd.DataFrame) -> dict[str, dict[str, str]]:
         }
         for other in order_of(part)
     }
-
-
-def encoders_told(by_encoder: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Return the table of encoders: means over the sites, and what SC-MIL is ahead by."""
-    seeds = [seed for seed in FURTHER_SEEDS if seed in set(by_encoder.get("seed", ()))]
-    rows = {}
-    for name, words in {"last": "last stage, 640", **ENCODERS}.items():
-        of = table if name == "last" else by_encoder
-        for ratio in RATIOS if seeds else ():
-            here = of[(of["encoder"] == name) & (of["ratio"] == ratio) & of["seed"].isin(seeds)]
-            cells: dict[str, str] = {}
-            for metric, title in METRICS.items():
-                part = with_mean(here, metric)
-                means = part.groupby("method")["mean"].mean()
-                compared = [DEFAULT, *(o for o in order_of(by_encoder) if o != DEFAULT)]
-                cells |= {f"{title}, {one}": f"{means[one]:.3f}" for one in compared}
-                cells |= {
-                    f"{title}, sc_mil − {one}": paired(part, "mean", DEFAULT, one, ["seed"])
-                    for one in compared[1:]
-                }
-            rows[f"{words}; ratio {ratio}"] = cells
-    if not rows:
-        return []
-    title = f"## Other stages of the network: mean of the sites, seeds {seeds[0]} to {seeds[-1]}"
-    return [title, markdown(pd.DataFrame(rows).T.rename_axis("encoder"))]
