@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from evidence import arguments, markdown, paired, run_cells, write_page
-from mil_runs import BagSet, Recipe, predict, probabilities, train
+from mil_runs import COLON_RATES, BagSet, Recipe, predict, probabilities, train
 from sklearn.metrics import roc_auc_score
 
 from offsite.pathology.settings import ScMilSettings
@@ -23,11 +23,7 @@ from offsite.pathology.settings import ScMilSettings
 SETS = ("Musk1", "Elephant", "Fox", "BrownCreeper", "CorelAfrican")
 PUBLISHED = {"Musk1": ".892, .900", "Elephant": ".868, .857", "Fox": ".615, .603"}
 TEST_TO_TRAINING = 1 / 9
-RATES = {
-    "sc_mil": 5e-4, "logit_adjustment_views": 5e-4, "cross_entropy": 1e-3, "balanced_sampling": 2.5e-4,
-    "ldam_drw": 1e-3, "logit_adjustment": 5e-4,
-}  # fmt: skip
-METHODS = tuple(RATES)
+METHODS = tuple(COLON_RATES)
 STEPS, BATCH = 450, 16
 VERSION = 4
 DATA = Path(os.environ.get("OFFSITE_DATA", "shared/data")) / "mil_benchmarks"
@@ -55,7 +51,7 @@ def run(cell: dict) -> dict[str, float | None]:
     steps = -(-len(training) // BATCH)
     recipe = Recipe(
         model=ScMilSettings.model_validate({}), epochs=int(np.clip(STEPS / steps, 1, 40)),
-        learning_rate=RATES[cell["method"]], weight_decay=1e-4, batch_size=BATCH, instances=512,
+        learning_rate=COLON_RATES[cell["method"]], weight_decay=1e-4, batch_size=BATCH, instances=512,
     )  # fmt: skip
     seed = 10 * cell["repeat"] + cell["fold"]
     model = train(cell["method"], recipe, bags.take(training), None, 2, seed)
@@ -94,7 +90,7 @@ def main() -> None:
     given: argparse.Namespace = arguments("mil_benchmarks")
     cells = [
         {"set": name, "thinned": thin, "repeat": repeat, "fold": fold, "method": method,
-         "rate": RATES[method], "version": VERSION}
+         "rate": COLON_RATES[method], "version": VERSION}
         for repeat in range(given.seeds) for thin in (True, False) for name in SETS
         for fold in range(10) for method in METHODS
     ]  # fmt: skip

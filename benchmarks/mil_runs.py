@@ -24,6 +24,11 @@ from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.samplers.plans import PlannedSource
 from offsite.training.samplers.settings import SamplerSettings
 
+COLON_RATES = {
+    "sc_mil": 5e-4, "logit_adjustment_views": 5e-4, "cross_entropy": 1e-3, "balanced_sampling": 2.5e-4,
+    "ldam_drw": 1e-3, "logit_adjustment": 5e-4,
+}  # fmt: skip
+"""The default, itself without contrast, and rivals: rates that were settled on bags of colon tiles."""
 _PLAIN = GeneralisationSettings.model_validate({})
 _FITTED: dict[tuple, Inputs] = {}  # of the call before
 
