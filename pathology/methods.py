@@ -91,8 +91,8 @@ METHODS: dict[str, Method] = {
 METHOD_NAMES: dict[str, Method | None] = {LINEAR: None, **METHODS}
 """Every method by name, to choose from; one that trains by steps may add one of `GENERALISERS`."""
 
-GENERALISERS = tuple(kind for kind in ALGORITHMS if kind not in ("erm", "mixup"))
-"""What a name may add: bags of other sizes are not averaged, so there is no Mixup of them."""
+GENERALISERS = tuple(kind for kind in ALGORITHMS if kind != "erm")
+"""What a name may add. Bags of other sizes are not averaged: Mixup mixes their embeddings."""
 
 
 def check_method_name(name: str) -> None:

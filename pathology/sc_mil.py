@@ -22,6 +22,13 @@ from offsite.training.algorithm import Algorithm, Output
 from offsite.training.devices.distributed import gather
 from offsite.training.diagnostics import contrast_diagnostics, neural_collapse
 from offsite.training.generalisation.making import make_objective
+from offsite.training.generalisation.mixup import (
+    Pairs,
+    check_decoupled,
+    draw_pairs,
+    mixed_losses,
+    mixes,
+)
 from offsite.training.generalisation.objectives import SiteObjective, SiteParts, site_losses
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.configured import ClassificationLoss
@@ -102,7 +109,9 @@ class ScMil(Algorithm):
             general = self.settings.general
             parts = SiteParts(self.classifier, self.classification, n_sites)
             self.objective = make_objective(general, parts)
-            self.mixing = general if general.kind == "mixstyle" else None
+            self.mixing = general if general.kind in ("mixstyle", "mixup") else None
+            if general.kind == "mixup":
+                check_decoupled(general, self.classifier, self.classification)
         contrast = self.settings.contrast
         if contrast is None:
             return
@@ -143,7 +152,7 @@ class ScMil(Algorithm):
         rows = self._standardised(batch.rows)
         if self.training and self.settings.site_jitter:
             rows = site_jittered(rows, batch.offsets, self.settings.site_jitter, batch.views)
-        if self.training and self.mixing is not None:
+        if self.training and self.mixing is not None and self.mixing.kind == "mixstyle":
             rows = mixed_bags(rows, batch.offsets, batch.sites, self.mixing, batch.views)
         return self.aggregator(self._whitened(rows), batch.offsets)
 
@@ -151,17 +160,17 @@ class ScMil(Algorithm):
         """Return the losses of a training batch; ``beta`` and the diagnostics are logged."""
         if self.classification is None:
             raise RuntimeError("a model without class counts predicts, it does not train")
+        pairs = self._pairs(batch, progress)  # drawn before dropout draws
         if self.freeze_from is not None and progress >= self.freeze_from:
-            frozen = self._frozen_embedding(batch)
-            return self._classified(self.classifier(frozen), frozen, batch, progress)
+            return self._classified(self._frozen_embedding(batch), batch, progress, pairs)
         embedding = self._pooled(batch).embedding
         contrast = self.settings.contrast
         if self.projection is None or contrast is None:
-            return self._classified(self.classifier(embedding), embedding, batch, progress)
+            return self._classified(embedding, batch, progress, pairs)
         beta = contrast.beta(progress)
         always = contrast.classifier == "always"
         read = _with_gradient_scaled(embedding, 1 - beta) if always else embedding
-        losses = self._classified(self.classifier(read), read, batch, progress)
+        losses = self._classified(read, batch, progress, pairs)
         weight = 1.0 if always else 1 - beta  # where it always learns, the weight is in `read`
         pulled = self._pulled(embedding, batch)
         return {
@@ -187,15 +196,32 @@ class ScMil(Algorithm):
             **contrast_diagnostics(z, labels, bags, self.n_classes),
         }
 
+    def _pairs(self, batch: Bags, progress: float) -> Pairs | None:
+        """Whose embeddings are mixed in this step; None where none are."""
+        if self.mixing is None or self.mixing.kind != "mixup" or not mixes(self.mixing, progress):
+            return None
+        return draw_pairs(batch.labels, batch.sites, self.mixing, batch.views)
+
     def _classified(
-        self, logits: Tensor, embedding: Tensor, batch: Bags, progress: float
+        self, embedding: Tensor, batch: Bags, progress: float, pairs: Pairs | None
     ) -> dict[str, Tensor]:
+        """Return the classifier's loss of plain or mixed embeddings, and how the plain ones gather."""
         assert self.classification is not None
         collapse = neural_collapse(embedding, batch.labels, self.n_classes)
-        if self.objective is None:
-            loss = self.classification(logits, batch.labels, progress)
-            return {"loss": loss, "classification": loss, **collapse}
-        losses = site_losses(self.objective, self._risk, embedding, logits, batch, progress)
+        read = embedding if pairs is None else pairs.mixed(embedding, batch.views)
+        logits = self.classifier(read)
+
+        def risk(labels: Tensor) -> Tensor:
+            return self._risk(read, logits, labels, progress)
+
+        if pairs is not None and self.mixing is not None:
+            losses = mixed_losses(
+                pairs, risk, logits, batch.labels, self.mixing, self.classification
+            )
+        elif self.objective is not None:
+            losses = site_losses(self.objective, self._risk, read, logits, batch, progress)
+        else:
+            losses = {"loss": risk(batch.labels)}
         return {**losses, "classification": losses["loss"], **collapse}
 
     def _risk(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Tensor:

@@ -86,9 +86,11 @@ METHODS: dict[str, Method] = {
 ON_FEATURES = tuple(
     name
     for name, method in METHODS.items()
-    if method.build == _GENERAL and method.settings["kind"] not in ("mixup", "mixstyle")
+    if method.build == _GENERAL and method.settings["kind"] != "mixstyle"
 )
-"""Methods that ask for features alone, so that they can train the head of a frozen trunk."""
+"""Methods that ask for features alone, so that they can train the head of a frozen trunk.
+
+Mixup then mixes features in the place of pictures."""
 
 LINEAR = "linear"
 """The method that fits a head to the frozen trunk in closed form; those above train by steps."""

@@ -14,7 +14,13 @@ DRIVER = Path(__file__).with_name("ranks_driver.py")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
-    ["sc_mil", "sc_mil+fishr", "cross_entropy+group_dro", "cross_entropy+mixstyle"],
+    [
+        "sc_mil",
+        "sc_mil+fishr",
+        "cross_entropy+group_dro",
+        "cross_entropy+mixstyle",
+        "cross_entropy+mixup",
+    ],
 )
 def test_two_processes_train_slides_as_one_does(method, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[2])}

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from slides_on_disk import settings
 from torch import nn
 
@@ -16,7 +17,9 @@ from offsite.pathology.method_plan import TrainingItems, batch_plan, with_method
 from offsite.pathology.methods import GENERALISERS, METHODS, method_named
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import STEADY, PathologySettings, ScMilSettings
+from offsite.training.diagnostics import neural_collapse
 from offsite.training.generalisation.making import make_algorithm
+from offsite.training.generalisation.mixup import decoupled_term, draw_pairs
 from offsite.training.generalisation.names import ALGORITHMS
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.losses.contrastive import supervised_contrastive
@@ -32,10 +35,11 @@ def batch(seed=0):
     return Bags.pack(bags, labels, sites=[n % 3 for n in range(12)])
 
 
-def model(name):
+def model(name, general=None):
     torch.manual_seed(0)
     plain = {"aggregator": {"width": 16, "dropout": 0.0}}
-    settings = with_method(method_named(name), ScMilSettings.model_validate(plain))
+    added = GeneralisationSettings.model_validate(general or {})
+    settings = with_method(method_named(name), ScMilSettings.model_validate(plain), general=added)
     return ScMil(6, 3, settings, COUNTS, n_sites=3)
 
 
@@ -83,7 +87,7 @@ def test_every_method_takes_every_algorithm_and_predicts_as_without(base, kind):
     torch.testing.assert_close(mil.eval()(bags).logits, plain.eval()(bags).logits)
 
 
-@pytest.mark.parametrize("name", ["sc_mil+mixup", "sc_mil+corals", "sc_mill+coral", "sc_mil+"])
+@pytest.mark.parametrize("name", ["sc_mil+erm", "sc_mil+corals", "sc_mill+coral", "sc_mil+"])
 def test_a_name_that_is_none_is_refused(name):
     with pytest.raises(InputError, match="is named"):
         method_named(name)
@@ -188,3 +192,23 @@ def test_a_killed_run_ends_with_the_same_bits(name, cohort, folder, tmp_path, mo
         runs[which] = (path / "weights.safetensors").read_bytes()
         assert json.loads((path / "run.json").read_text())["status"] == "done"
     assert runs["whole"] == runs["killed"]
+
+
+def test_mixup_of_slides_mixes_their_embeddings_and_measures_the_plain_ones():
+    general = {"alpha": 1.0, "decoupled": 0.5, "pairs": "adjacent"}
+    bags, mil = batch(), model("logit_adjustment+mixup", general)
+    torch.manual_seed(3)
+    losses = mil.eval().step(bags, 0.2)
+    torch.manual_seed(3)
+    pairs = draw_pairs(bags.labels, bags.sites, mil.mixing, bags.views)
+    embedding = mil(bags).embedding
+    logits = mil.classifier(pairs.share * embedding + (1 - pairs.share) * embedding[pairs.partner])
+    shifted = logits + mil.classification.counts.log()
+    expected = pairs.share * F.cross_entropy(shifted, bags.labels)
+    expected = expected + (1 - pairs.share) * F.cross_entropy(shifted, pairs.labels)
+    expected = expected + 0.5 * decoupled_term(shifted, bags.labels, pairs.labels)
+    torch.testing.assert_close(losses["loss"], expected)
+    plain = neural_collapse(embedding, bags.labels, mil.n_classes)
+    torch.testing.assert_close(losses["nc1"], plain["nc1"])
+    late = model("logit_adjustment+mixup", {**general, "until": 0.0}).eval()
+    assert torch.equal(late.step(bags, 0.2)["loss"], model("logit_adjustment").eval().step(bags, 0.2)["loss"])  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_photograph_is_answered_alike_from_its_file_and_from_what_was_read(run
 
 def test_the_trunk_runs_once_for_all_methods(run, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(TrunkFeatures, "_read", lambda *_: pytest.fail("read again"))
-    for method in ("coral", "group_dro", "erm_ema"):
+    for method in ("coral", "group_dro", "erm_ema", "mixup"):
         chosen = settings(method, fit={"epochs": 1, "device": "cpu", "prefetch": 0})
         table = train_retina(prepared.split("corran"), prepared.folder, chosen, tmp_path / method)
         assert len(table) == len(run[1])
@@ -78,7 +78,7 @@ def test_a_graded_head_gets_its_cut_points(prepared, tmp_path):
     assert np.isfinite(table[[f"prob_{name}" for name in GRADES]].to_numpy()).all()
 
 
-@pytest.mark.parametrize("method", ["deco", "mixstyle", "mixup", "gdrnet"])
+@pytest.mark.parametrize("method", ["deco", "mixstyle", "gdrnet"])
 def test_what_mixes_pictures_or_maps_is_refused(method, prepared, tmp_path):
     with pytest.raises(InputError, match="frozen") as caught:
         train_retina(prepared.split("corran"), prepared.folder, settings(method), tmp_path / "run")

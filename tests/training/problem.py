@@ -164,5 +164,6 @@ EXACT = {
     "contrast": exact(Contrast),
     "batch norm": exact(Contrast, norm=True),
     "mixup": general("mixup", alpha=1.0),
+    "decoupled mixup": general("mixup", alpha=1.0, decoupled=0.5, until=0.5, pairs="adjacent"),
     "mixstyle": general("mixstyle", alpha=1.0, probability=0.8, layers=("maps",)),
 } | {kind: general(kind, norm=kind in ("irm", "fishr")) for kind in COMPARING_SITES}

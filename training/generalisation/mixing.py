@@ -1,4 +1,4 @@
-"""Mixing of items, if possible across sites: Mixup of images, MixStyle of feature statistics."""
+"""MixStyle of feature statistics, and what all mixing draws: partners and shares."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -68,64 +68,6 @@ def style_draws(
 
     partner, share = draw_together(draw, n, together).unbind(dim=1)
     return None if bool(share.isnan().any()) else (partner.long(), share.float())
-
-
-class Mixup(ERM):
-    """Convex combinations of two images; the loss is that of both labels, in their shares.
-
-    Zhang et al. 2018, arXiv 1710.09412, with one share for a batch as in the authors' code. Pairs
-    are made within the global batch and, where it allows, across sites, as benchmarks of domain
-    generalisation do.
-
-    Parameters
-    ----------
-    alpha : float
-        Of the Beta(alpha, alpha) from which the share is drawn, > 0.
-    other_site : bool
-        Whether partners come from another site.
-    """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        classifier: nn.Module,
-        loss: ClassificationLoss,
-        *,
-        alpha: float = 0.2,
-        other_site: bool = True,
-    ) -> None:
-        super().__init__(backbone, classifier, loss)
-        self.alpha, self.other_site = alpha, other_site
-
-    @classmethod
-    def from_settings(cls, parts: Parts, settings: GeneralisationSettings) -> Self:
-        """Return the algorithm with ``alpha`` and ``other_site`` as set."""
-        return cls(
-            parts.backbone,
-            parts.classifier,
-            parts.loss,
-            alpha=settings.alpha,
-            other_site=settings.other_site,
-        )
-
-    def step(self, batch: Any, progress: float) -> dict[str, Tensor]:
-        """Return the loss of the mixed images."""
-        sites = None if batch.sites is None else gather(batch.sites)
-        pixels, labels = gather(batch.pixels), gather(batch.labels)
-
-        def draw(total: int) -> Tensor:
-            partner = partners(sites, total, other_site=self.other_site)
-            share = beta_draws(self.alpha, 1).expand(total)
-            return torch.stack([partner.double(), share.double()], dim=1)
-
-        drawn = draw_together(draw, len(batch))
-        partner, share = drawn[:, 0].long().to(labels.device), float(drawn[0, 1])
-        mixed = share * batch.pixels + (1 - share) * pixels[partner]
-        embedding = self.backbone(mixed)
-        logits = self.classifier(embedding)
-        first = self.risk(embedding, logits, batch.labels, progress)
-        other = self.risk(embedding, logits, labels[partner], progress)
-        return {"loss": share * first + (1 - share) * other}
 
 
 class MixStyle(nn.Module):

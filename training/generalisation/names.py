@@ -28,7 +28,7 @@ _HERE = "offsite.training.generalisation"
 
 ALGORITHMS = {
     "erm": Kind(f"{_HERE}.erm:ERM", "instance", "plain training, every item once"),
-    "mixup": Kind(f"{_HERE}.mixing:Mixup", "instance", "mixes pictures and labels"),
+    "mixup": Kind(f"{_HERE}.mixup:Mixup", "instance", "mixes items and labels"),
     "mixstyle": Kind(
         f"{_HERE}.mixing:MixStyleERM", "instance", "mixes feature statistics of early stages"
     ),

@@ -1,6 +1,6 @@
 """Which domain-generalisation algorithm."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,3 +29,15 @@ class GeneralisationSettings(Settings):
         ("layer1", "layer2"), description="mixstyle: layers of the backbone behind which to mix"
     )
     other_site: bool = Field(True, description="mixup, mixstyle: partners from another site")
+    decoupled: float = Field(
+        0.0,
+        ge=0,
+        description="mixup: weight of the decoupled term, in which each of two classes is judged"
+        " without the other; of three classes or more",
+    )
+    until: float = Field(
+        1.0, ge=0, le=1, description="mixup: progress from which training is plain; 1: to the end"
+    )
+    pairs: Literal["any", "adjacent"] = Field(
+        "any", description="mixup: partners of any class, or of the same or a neighbouring grade"
+    )

@@ -59,6 +59,18 @@ class ClassificationLoss(nn.Module):
         """Return the mean loss of B x C logits and B labels (-1 = unlabelled)."""
         return self._loss(logits, labels, progress)
 
+    def shifted(self, logits: Tensor) -> Tensor:
+        """Return the logits (B x C, float32) whose plain cross-entropy is minimised.
+
+        Those of a loss that shifts by class counts are shifted; LDAM's margin depends on the label
+        and is none of it.
+        """
+        if self.settings.kind == "balanced_softmax":
+            return logits.float() + self.counts.log()
+        if self.settings.kind == "logit_adjustment":
+            return logits.float() + self.settings.tau * self.counts.log()
+        return logits.float()
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor, progress: float) -> Tensor:
         return cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
 

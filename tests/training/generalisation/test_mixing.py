@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from problem import Points, general, points
+from problem import Points, general
 from torch import nn
 
 from offsite.errors import InputError
@@ -27,21 +27,6 @@ def test_partners_come_from_another_site_or_at_least_are_another_item(sites):
             assert i != j
     anywhere = partners(sites, len(sites), other_site=False)
     assert sorted(anywhere.tolist()) == list(range(len(sites)))
-
-
-def test_mixup_is_the_loss_of_both_labels_in_their_shares():
-    data = points(12)
-    algorithm = general("mixup", alpha=0.4)()
-    torch.manual_seed(5)
-    loss = algorithm.step(data, 0.0)["loss"]
-    torch.manual_seed(5)
-    partner = partners(data.sites, 12, other_site=True)
-    share = beta_draws(0.4, 1).item()
-    mixed = Points(share * data.pixels + (1 - share) * data.pixels[partner], data.labels, None)
-    logits = algorithm(mixed).logits
-    expected = share * F.cross_entropy(logits, data.labels)
-    expected = expected + (1 - share) * F.cross_entropy(logits, data.labels[partner])
-    torch.testing.assert_close(loss, expected)
 
 
 def test_shares_are_beta_distributed():
