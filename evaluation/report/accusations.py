@@ -1,7 +1,7 @@
 """What the summary says against sites: a sentence for each alarm, its sites in the page's order."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offsite.evaluation.report.content import Point
 from offsite.evaluation.report.findings import Findings
@@ -9,7 +9,7 @@ from offsite.evaluation.report.grids import Record, numbers, sites_of
 from offsite.evaluation.wording import change, estimate, level, listed, number, percent, present
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Said:
     """How an alarm is told.
 
@@ -39,6 +39,10 @@ def _share(row: Record) -> str:
     return percent(present(row["value"]))
 
 
+def _lost(row: Record) -> str:
+    return f"AUROC {change(present(row['value']))}"
+
+
 def _slope(row: Record) -> str:
     wrong = (present(row["high"]) or 0.0) < 0
     return f"slope {estimate(*numbers(row))}{': the wrong way round' if wrong else ''}"
@@ -49,61 +53,45 @@ def _intercept(row: Record) -> str:
     return f"too {side}: intercept {estimate(*numbers(row))}"
 
 
+def _nothing(row: Record) -> str:
+    return ""
+
+
 _SAID = {
     "missed": _Said(
-        subject="Threshold",
-        about="operating",
-        sentence="Sensitivity for {task} is under the wanted {against} at {sites}.",
+        "Threshold",
+        "operating",
+        "Sensitivity for {task} is under the wanted {against} at {sites}.",
         against=level,
     ),
     "over_referral": _Said(
-        subject="Over-referral",
-        about="operating",
-        sentence="More of those without {task} are referred than where the threshold was chosen "
+        "Over-referral",
+        "operating",
+        "More of those without {task} are referred than where the threshold was chosen "
         "(specificity {against}): specificity at {sites}.",
     ),
     "too_sure": _Said(
-        subject="Calibration",
-        about="calibration",
-        sentence="Probabilities of {task} are too extreme at {sites}.",
-        seen=_slope,
+        "Calibration", "calibration", "Probabilities of {task} are too extreme at {sites}.", _slope
     ),
     "at_large": _Said(
-        subject="Calibration in the large",
-        about="calibration",
-        sentence="As a whole, probabilities of {task} are off at {sites}.",
+        "Calibration in the large",
+        "calibration",
+        "As a whole, probabilities of {task} are off at {sites}.",
         seen=_intercept,
     ),
-    "images": _Said(
-        subject="Shift",
-        about="shift",
-        sentence="Images look different at {sites}.",
-        seen=lambda _: "",
-        caution=False,
-    ),
-    "case_mix": _Said(
-        subject="Case mix",
-        about="shift",
-        sentence="It differs at {sites}.",
-        seen=lambda _: "",
-        caution=False,
-    ),
-    "performance": _Said(
-        subject="Performance",
-        about="shift",
-        sentence="It is lower, beyond chance, at {sites}.",
-        seen=lambda row: f"AUROC {change(present(row['value']))}",
-    ),
+    "images": _Said("Shift", "shift", "Images look different at {sites}.", _nothing, caution=False),
+    "case_mix": _Said("Case mix", "shift", "It differs at {sites}.", _nothing, caution=False),
+    "performance": _Said("Performance", "shift", "It is lower, beyond chance, at {sites}.", _lost),
     "foreign": _Said(
-        subject="Foreign images",
-        about="foreign",
-        sentence="The detector flags more than twice the expected share at {sites}.",
+        "Foreign images",
+        "foreign",
+        "The detector flags more than twice the expected share at {sites}.",
         seen=_share,
     ),
     "sets": _Said(
-        subject="Prediction sets",
-        about="sets",
-        sentence="Promised to hold the truth in {against}; they do not at {sites}.",
+        "Prediction sets",
+        "sets",
+        "Promised to hold the truth in {against}; they do not at {sites}.",
         seen=_share,
         against=level,
     ),
@@ -121,14 +109,8 @@ def points(findings: Findings) -> tuple[Point, ...]:
             told = listed([_at(str(row["site"]), said.seen(row)) for row in sites])
             against = said.against(present(sites[0]["against"]))
             sentence = said.sentence.format(sites=told, task=task_named(str(task)), against=against)
-            found.append(
-                Point(
-                    subject=said.subject,
-                    sentence=sentence,
-                    caution=said.caution,
-                    about=said.about,
-                )
-            )
+            point = Point(subject=said.subject, sentence=sentence, caution=said.caution)
+            found.append(replace(point, about=said.about))
     return tuple(found)
 
 

@@ -11,8 +11,8 @@ from offsite.errors import InputError
 from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record, dot_of
+from offsite.evaluation.report.content import Cell, Column, Point, Section, listing
+from offsite.evaluation.report.grids import Record, by_role, dot_of
 from offsite.evaluation.report.page import Page, render
 from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.reading import records
@@ -235,29 +235,18 @@ def _matrix(part: _Part, names: list[str], metric: str, *, folded: bool) -> Sect
     cells = {(row["method"], row["site"], row["site_role"]): row for row in records(rows)}
     places = [(str(row["site"]), str(row["site_role"])) for row in _ordered(rows)]
     worse = {key for key, word in part.verdicts.items() if (word, metric) == (_WORSE, part.metric)}
-    groups = []
-    for role in dict.fromkeys(role for _, role in places):
-        lines = tuple(
-            (
-                Cell(text=NAMES.get(site, site)),
-                *(_cell(cells.get((name, site, role)), worse) for name in names),
-            )
-            for site in dict.fromkeys(site for site, of in places if of == role)
-        )
-        groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=lines))
+    groups = by_role(
+        list(dict.fromkeys(places)),
+        lambda site, role: [_cell(cells.get((name, site, role)), worse) for name in names],
+    )
     label = described(metric).label
     title = label[0].upper() + label[1:]
     caption = f"{title} by site and method"
     seeds = part.rows.groupby("method")["seeds"].max().to_dict()
-    heads = (Column(heading=name, note=counted(int(seeds[name]), "seed")) for name in names)
+    heads = [Column(name, note=counted(int(seeds[name]), "seed")) for name in names]
     direction = "Less" if described(metric).higher is False else "More"
     anchor = "metric-" + "".join(letter if letter.isalnum() else "-" for letter in metric)
-    table = Table(
-        caption=caption,
-        columns=(Column(heading="Site", numeric=False), *heads),
-        groups=tuple(groups),
-        folded=caption if folded else "",
-    )
+    table = listing(caption, ("Site",), heads, groups=groups, folded=caption if folded else "")
     return Section(
         anchor=f"{anchor}{part.suffix}",
         title=f"{title}{part.told}",
@@ -284,9 +273,9 @@ def _ordered(rows: pd.DataFrame) -> list[Record]:
 def _cell(row: Record | None, worse: set[Place]) -> Cell:
     value = None if row is None else present(row["value"])
     if row is None or value is None:
-        return Cell(text=reason(str(row["reason"])) if row else "", kind="undefined")
+        return Cell(reason(str(row["reason"])) if row else "", kind="undefined")
     note = _signed(row) if present(row["difference_low"]) is not None else ""
-    return Cell(text=number(value), note=note, kind="caution" if _place(row) in worse else "")
+    return Cell(number(value), note=note, kind="caution" if _place(row) in worse else "")
 
 
 def _signed(row: Record) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from offsite.evaluation.figures.drawing import Figure
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cell:
     """One cell of a table.
 
@@ -31,7 +31,7 @@ class Cell:
     anchor: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Column:
     """A column's heading, linked to how its metric is made; numbers stand right, words left."""
 
@@ -65,8 +65,8 @@ class Table:
 def listing(
     caption: str,
     words: Sequence[str],
-    numbers: Sequence[str | tuple[str, str]],
-    rows: Iterable[Sequence[str | Cell]],
+    numbers: Sequence[str | Column],
+    rows: Iterable[Sequence[str | Cell]] = (),
     *,
     groups: Sequence[Group] = (),
     folded: str = "",
@@ -80,17 +80,16 @@ def listing(
         As in :class:`Table`.
     words : sequence of str
         Headings of the columns of words.
-    numbers : sequence of str or (str, str)
-        Headings of the columns of numbers, with the note under a heading.
+    numbers : sequence of str or Column
+        Headings of the columns of numbers; a whole column where there is more to it.
     rows : iterable of sequence of str or Cell
         The rows, where there are no groups of them; text is a cell of nothing else.
     groups : sequence of Group
         Rows under headings.
     """
-    noted = [(heading, "") if isinstance(heading, str) else heading for heading in numbers]
     columns = (
-        *(Column(heading=heading, numeric=False) for heading in words),
-        *(Column(heading=heading, note=note) for heading, note in noted),
+        *(Column(heading, numeric=False) for heading in words),
+        *(Column(one) if isinstance(one, str) else one for one in numbers),
     )
     found = tuple(groups) or (Group(rows=cells(rows)),)
     return Table(caption=caption, columns=columns, groups=found, folded=folded, source=source)
@@ -99,7 +98,7 @@ def listing(
 def cells(rows: Iterable[Sequence[str | Cell]]) -> tuple[tuple[Cell, ...], ...]:
     """Rows of cells, of which plain ones are given as text."""
     return tuple(
-        tuple(Cell(text=cell) if isinstance(cell, str) else cell for cell in row) for row in rows
+        tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows
     )
 
 

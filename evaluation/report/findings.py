@@ -55,16 +55,17 @@ class Findings:
 
     def __init__(self, evaluated: Evaluated) -> None:
         table = evaluated.per_site
+        table = table[table["split"] == "test"] if "split" in table else table
+        single = table[~table["site"].str.startswith("_")]
+        self.evaluated = evaluated
         self.confidence = evaluated.confidence
-        self.table = table[table["split"] == "test"] if "split" in table else table
-        single = self.table[~self.table["site"].str.startswith("_")]
         self.metrics = list(dict.fromkeys(single["metric"]))
         wanted = evaluated.facts.get("primary_metric")
         self.primary = primary_metric(self.metrics, wanted) if self.metrics else ""
         self.metric = described(self.primary or PRIMARY[0])
         self._rows = {
-            (row["site"], row["site_role"], row["metric"]): _estimate(row)
-            for row in records(self.table)
+            (row["site"], row["site_role"], row["metric"]): estimate_of(row)
+            for row in records(table)
         }
         self._roles = dict(zip(single["site"], single["site_role"], strict=True))
         self.shipped = _shipped(evaluated)
@@ -143,18 +144,19 @@ def _shipped(evaluated: Evaluated) -> dict[tuple[str, str, str], SiteEstimate]:
         return {}
     rows = table[(table["rule"] == PACKAGED) & table["metric"].isin(TASK_HEADLINE)]
     return {
-        (row["site"], row["site_role"], f"{row['task']}/{row['metric']}"): _estimate(row)
+        (row["site"], row["site_role"], f"{row['task']}/{row['metric']}"): estimate_of(row)
         for row in records(rows[rows["threshold"].notna()])
     }
 
 
-def _estimate(row: dict[str, Any]) -> SiteEstimate:
+def estimate_of(row: Mapping[str, Any]) -> SiteEstimate:
+    """The row of a long table; what it lacks is ``None``."""
     numbers = {name: present(row.get(name)) for name in (*_NUMBERS, *_COUNTS)}
     whole = {name: None if (number := numbers[name]) is None else int(number) for name in _COUNTS}
     told: dict[str, Any] = numbers | whole | {"n": whole["n"] or 0}
     detail = row.get("detail", "")
     return SiteEstimate(
-        site=str(row["site"]),
+        site=str(row.get("site", "")),
         role=str(row["site_role"]),
         reason=str(row.get("reason") or "ok"),
         detail="" if pd.isna(detail) else str(detail),

@@ -9,10 +9,10 @@ import pandas as pd
 
 from offsite.evaluation.figures.dots import Dot
 from offsite.evaluation.metrics.names import base_name, described
-from offsite.evaluation.report.content import Cell, Column, Group, Table
-from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.content import Cell, Column, Group, Table, cells
+from offsite.evaluation.report.findings import Findings, SiteEstimate
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import interval, number, present, reason
+from offsite.evaluation.wording import NO_INTERVAL, interval, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 NAMES = {
@@ -84,7 +84,7 @@ def metric_columns(
     named = set(rows.loc[~silent, "metric"])
     return [
         GridColumn(
-            column=Column(heading=described(name).short, about=base_name(name)),
+            column=Column(described(name).short, about=base_name(name)),
             rows=rows[rows["metric"] == name],
             noise="null_high" if name == "ece" else "",
             alarm=(alarms or {}).get(name, ""),
@@ -117,25 +117,57 @@ def grid(
     looked_up = [
         {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns
     ]
-    places = without_lone_pools(
-        list(dict.fromkeys(key for by_site in looked_up for key in by_site))
-    )
-    groups = []
-    for role in _roles(findings, places):
-        sites = _ordered(findings, [site for site, of in places if of == role])
-        rows = tuple(
-            (
-                Cell(text=NAMES.get(site, site)),
-                *(
-                    _cell(findings, column, by_site.get((site, role)))
-                    for column, by_site in zip(columns, looked_up, strict=True)
-                ),
-            )
-            for site in sites
+    places = list(dict.fromkeys(key for by_site in looked_up for key in by_site))
+    ordered = [
+        (site, role)
+        for role in _roles(findings, places)
+        for site in _ordered(findings, [site for site, of in places if of == role])
+    ]
+
+    def line(site: str, role: str) -> list[Cell]:
+        return [
+            _cell(findings, column, by_site.get((site, role)))
+            for column, by_site in zip(columns, looked_up, strict=True)
+        ]
+
+    heads = (Column("Site", numeric=False), *(column.column for column in columns))
+    groups = by_role(ordered, line)
+    return Table(caption=caption, columns=heads, groups=groups, folded=folded, source=source)
+
+
+def by_role(
+    places: Sequence[tuple[str, str]], line: Callable[[str, str], Sequence[str | Cell]]
+) -> tuple[Group, ...]:
+    """A group of rows for each role of the places (site, role), in their order.
+
+    ``line`` gives what stands behind a site's name. The pooled rows of a role with a single site
+    are left out.
+    """
+    shown = without_lone_pools(list(places))
+    return tuple(
+        Group(
+            heading=GROUPS.get(role, "All sites"),
+            rows=cells(
+                [NAMES.get(site, site), *line(site, role)] for site, of in shown if of == role
+            ),
         )
-        groups.append(Group(heading=GROUPS.get(role, "All sites"), rows=rows))
-    heads = (Column(heading="Site", numeric=False), *(column.column for column in columns))
-    return Table(caption=caption, columns=heads, groups=tuple(groups), folded=folded, source=source)
+        for role in dict.fromkeys(role for _, role in shown)
+    )
+
+
+def value_cell(row: SiteEstimate | None, *, format: Format = number, caution: bool = False) -> Cell:
+    """A value with its interval, or why there is none; nothing of no row."""
+    if row is None:
+        return Cell("")
+    if row.value is None:
+        return Cell(reason(row.reason), kind="undefined")
+    note = interval(row.low, row.high) or NO_INTERVAL
+    return Cell(format(row.value), note=note, kind="caution" if caution else "")
+
+
+def counts_cell(n: int, patients: float | None, kind: str = "") -> Cell:
+    """Images, with their patients underneath."""
+    return Cell(f"{n:,}", note="" if patients is None else f"{int(patients):,}", kind=kind)
 
 
 def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -201,11 +233,11 @@ def _ordered(findings: Findings, sites: list[str]) -> list[str]:
 
 def _cell(findings: Findings, column: GridColumn, row: Record | None) -> Cell:
     if row is None:
-        return Cell(text="")
+        return Cell("")
     value = present(row.get(column.value))
     if value is None:
         code = str(row.get("reason") or "")
-        return Cell(text="" if code in ("", "ok") else reason(code), kind="undefined")
+        return Cell("" if code in ("", "ok") else reason(code), kind="undefined")
     raised = bool(column.alarm) and findings.raised(column.alarm, row, column.task)
     if column.cell is not None:
         return column.cell(row, raised)
@@ -213,4 +245,4 @@ def _cell(findings: Findings, column: GridColumn, row: Record | None) -> Cell:
     if column.noise:
         told = present(row.get(column.noise))
         note = "" if told is None else f"≤ {number(told)} by noise"
-    return Cell(text=column.format(value), note=note, kind="caution" if raised else "")
+    return Cell(column.format(value), note=note, kind="caution" if raised else "")

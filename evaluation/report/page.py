@@ -2,7 +2,7 @@
 
 import html
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,23 @@ from offsite.evaluation.tables.reading import Evaluated, read_evaluation
 from offsite.written import write_own
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
+    sites.section,
+    subgroups.section,
+    operating.section,
+    calibration.section,
+    confusion.section,
+    embeddings.section,
+    shift.section,
+    foreign.section,
+    selective.sets_section,
+    selective.selective_section,
+    cohort.section,
+    acquisition.section,
+    provenance.limits,
+    provenance.section,
+)
+"""Between the summary and how the numbers were made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,41 +101,24 @@ def write_report(folder: str | Path, facts: Mapping[str, Any] | None = None) -> 
 def build_page(evaluated: Evaluated) -> Page:
     """Every section whose tables are there; one without says nothing but in the known limits."""
     findings = Findings(evaluated)
-    parts: list[Section | None] = [
-        sites.section(evaluated, findings),
-        subgroups.section(evaluated, findings),
-        operating.section(evaluated, findings),
-        calibration.section(evaluated, findings),
-        confusion.section(evaluated, findings),
-        embeddings.section(evaluated, findings),
-        shift.section(evaluated, findings),
-        foreign.section(evaluated, findings),
-        selective.sets_section(evaluated, findings),
-        selective.selective_section(evaluated, findings),
-        cohort.section(evaluated),
-        acquisition.section(evaluated),
-        provenance.limits(evaluated, findings),
-        provenance.section(evaluated),
-    ]
-    shown = [part for part in parts if part]
+    shown = [part for section in _SECTIONS if (part := section(findings))]
     points = (
         *(
-            replace(point, about="sites")
-            for module in (sites, extremes)
-            for point in module.points(evaluated, findings)
+            replace(point, about=about)
+            for module, about in ((sites, "sites"), (extremes, "sites"), (subgroups, "subgroups"))
+            for point in module.points(findings)
         ),
-        *(replace(point, about="subgroups") for point in subgroups.points(evaluated, findings)),
         *geometry.points(evaluated),
         *accusations.points(findings),
     )
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
-        facts=_facts(evaluated, findings),
+        facts=_facts(findings),
         sections=(
-            summary.section(findings, points, leading.leads(evaluated, findings)),
+            summary.section(findings, points, leading.leads(findings)),
             *shown,
-            how.section(evaluated, findings, shown),
+            how.section(findings, shown),
         ),
         version=importlib.metadata.version("offsite"),
     )
@@ -166,7 +166,7 @@ def _subtitle(findings: Findings) -> str:
     return f"Test images of {' and '.join(parts)} site{'' if sum(counts.values()) == 1 else 's'}"
 
 
-def _facts(evaluated: Evaluated, findings: Findings) -> tuple[Point, ...]:
+def _facts(findings: Findings) -> tuple[Point, ...]:
     rows = [findings.size(site) for site in findings.sites()]
     patients = [row.n_patients for row in rows if row.n_patients is not None]
     points = [Point(subject="Test images, labelled", sentence=f"{sum(row.n for row in rows):,}")]
@@ -175,7 +175,7 @@ def _facts(evaluated: Evaluated, findings: Findings) -> tuple[Point, ...]:
     points.append(Point(subject="Sites", sentence=str(len(rows))))
     held_out = len(findings.sites("held_out"))
     points.append(Point(subject="of them held out", sentence=str(held_out)))
-    classes = evaluated.facts.get("classes")
+    classes = findings.evaluated.facts.get("classes")
     if classes:
         points.append(Point(subject="Classes", sentence=", ".join(map(str, classes))))
     return tuple(points)

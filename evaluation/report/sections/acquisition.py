@@ -5,18 +5,23 @@ from typing import Any
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Section, Table, listing
-from offsite.evaluation.tables.reading import Evaluated
+from offsite.evaluation.report.content import Cell, Column, Section, Table, listing
+from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.wording import present
 
+_STAINS = ("Haematoxylin", "Eosin")
 
-def section(evaluated: Evaluated) -> Section | None:
+
+def section(findings: Findings) -> Section | None:
     """Acquisition by site and confounding, as far as those who made the images handed them over."""
-    acquisition, confounding = evaluated.table("acquisition"), evaluated.table("confounding")
+    acquisition, confounding = (
+        findings.evaluated.table("acquisition"),
+        findings.evaluated.table("confounding"),
+    )
     tables = []
     notes = []
     if acquisition is not None:
-        tables.append(_acquisition(acquisition, evaluated.table("stain")))
+        tables.append(_acquisition(acquisition, findings.evaluated.table("stain")))
         notes.append(
             "Tiles of another physical size, another stain or another compression are what a "
             "model can mistake for disease: they should not differ with the label."
@@ -39,15 +44,20 @@ def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table
     return listing(
         "Acquisition by site",
         ("Site", "Scanner"),
-        ("um per px", "Tile, um", "JPEG quality", ("Haematoxylin", angle), ("Eosin", angle)),
+        (
+            "um per px",
+            "Tile, um",
+            "JPEG quality",
+            *(Column(of, note=angle) for of in _STAINS),
+        ),
         (
             (
-                Cell(text=str(row["site"]), note=f"{int(row['slides'])} slides"),
+                Cell(str(row["site"]), note=f"{int(row['slides'])} slides"),
                 str(row["scanner"]) or "not named",
                 _range(row, "mpp", 3),
                 _range(row, "tile_um", 0),
                 _range(row, "jpeg_quality", 0),
-                *(_angle(angles.get(row["site"], {}), name) for name in ("haematoxylin", "eosin")),
+                *(_angle(angles.get(row["site"], {}), name) for name in _STAINS),
             )
             for row in acquisition.to_dict("records")
         ),
@@ -58,11 +68,11 @@ def _confounding(confounding: pd.DataFrame) -> Table:
     return listing(
         "How far each factor alone tells the label",
         ("Factor",),
-        (("Cramér's V", "0 none, 1 wholly"), "p", "Patients"),
+        (Column("Cramér's V", note="0 none, 1 wholly"), "p", "Patients"),
         (
             (
                 str(row["factor"]),
-                Cell(text=_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
+                Cell(_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
                 _number(row["p"], 3),
                 f"{int(row['patients']):,}",
             )
@@ -82,5 +92,5 @@ def _number(value: object, digits: int) -> str:
 
 
 def _angle(row: Mapping[Any, Any], name: str) -> str:
-    given = present(row.get(f"{name}_degrees"))
+    given = present(row.get(f"{name.lower()}_degrees"))
     return "–" if given is None else f"{given:.0f}°"

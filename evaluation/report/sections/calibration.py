@@ -6,7 +6,6 @@ from offsite.evaluation.report.accusations import task_named
 from offsite.evaluation.report.content import Section
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import grid, in_order, metric_columns
-from offsite.evaluation.tables.reading import Evaluated
 
 _WORDS = {
     "none": "as the model gives them",
@@ -18,9 +17,9 @@ _WORDS = {
 _COLUMNS = ("ece", "slope", "intercept", "brier")
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """Calibration of the first task (or of the top class), and what recalibration changes."""
-    table = evaluated.table("calibration")
+    table = findings.evaluated.table("calibration")
     if table is None:
         return None
     tasks = list(dict.fromkeys(table["task"]))
@@ -35,7 +34,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             columns = metric_columns(rows, _COLUMNS, alarms=asked, task=task)
             folded = "" if first else caption
             tables.append(grid(findings, columns, caption, source="calibration", folded=folded))
-    curves = evaluated.table("reliability")
+    curves = findings.evaluated.table("reliability")
     figures: tuple[Figure, ...] = ()
     if curves is not None:
         rows = curves[(curves["task"] == tasks[0]) & (curves["calibrator"] == "none")]

@@ -2,19 +2,20 @@
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Group, Section, Table, cells, listing
-from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table, cells, listing
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import ROLES, percent, present
 
 
-def section(evaluated: Evaluated) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """The cohort by site, its flow with exclusions, and quality rates, as far as they are known."""
-    cohort = evaluated.table("cohort")
+    cohort = findings.evaluated.table("cohort")
     if cohort is None:
         return None
     tables = [_by_site(cohort)]
     notes = []
-    flow, quality = evaluated.table("cohort_flow"), evaluated.table("quality")
+    flow, quality = findings.evaluated.table("cohort_flow"), findings.evaluated.table("quality")
     if flow is not None:
         tables.append(_flow(flow))
     else:
@@ -32,12 +33,16 @@ def _by_site(cohort: pd.DataFrame) -> Table:
     return listing(
         "Images by site, split and label",
         ("Site", "Split"),
-        (("Images", "patients"), *(name.removeprefix("label_") for name in labels), "No label"),
+        (
+            Column("Images", note="patients"),
+            *(name.removeprefix("label_") for name in labels),
+            "No label",
+        ),
         (
             (
-                Cell(text=str(row["site"]), note=ROLES.get(row["site_role"], row["site_role"])),
+                Cell(str(row["site"]), note=ROLES.get(row["site_role"], row["site_role"])),
                 str(row["split"]),
-                Cell(text=f"{int(row['n']):,}", note=f"{int(row['n_patients']):,}"),
+                Cell(f"{int(row['n']):,}", note=f"{int(row['n_patients']):,}"),
                 *(f"{int(row[name]):,}" for name in labels),
                 f"{int(row['n']) - int(row['n_labelled']):,}",
             )
@@ -53,13 +58,13 @@ def _flow(flow: pd.DataFrame) -> Table:
         rows = (
             (
                 str(row["site"]),
-                Cell(text=str(row["outcome"]), note=str(row.get("reason", ""))),
+                Cell(str(row["outcome"]), note=str(row.get("reason", ""))),
                 f"{int(row['n']):,}",
             )
             for row in records(part)
         )
         groups.append(Group(heading=str(stage), rows=cells(rows)))
-    return listing("What became of every case", ("Site", "Outcome"), ("Cases",), (), groups=groups)
+    return listing("What became of every case", ("Site", "Outcome"), ("Cases",), groups=groups)
 
 
 def _quality(quality: pd.DataFrame) -> Table:

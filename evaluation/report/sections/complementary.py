@@ -1,12 +1,15 @@
 """Whether a second model would catch what the first misses."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from offsite.evaluation.operating_points.complementary import TOP
-from offsite.evaluation.report.content import Cell, Group, Section, Table, cells, listing
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record, numbers, without_lone_pools
+from offsite.evaluation.report.content import Cell, Section, Table, listing
+from offsite.evaluation.report.findings import estimate_of
+from offsite.evaluation.report.grids import Record, by_role, value_cell
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import NO_INTERVAL, counted, interval, level, number, reason
+from offsite.evaluation.wording import counted, level
 
 _ROLES = ("held_out", "training", "all")
 
@@ -38,30 +41,21 @@ def _table(table: pd.DataFrame, task: str, first: str, second: str) -> Table:
         for row in records(table[table["task"] == task])
     }
     metrics = list(dict.fromkeys(metric for *_, metric in rows))
-    places = without_lone_pools(list(dict.fromkeys((site, role) for site, role, _ in rows)))
-    groups = [
-        Group(
-            heading=GROUPS.get(role, "All sites"),
-            rows=cells(
-                [NAMES.get(site, site), *(_cell(rows[site, role, metric]) for metric in metrics)]
-                for site, of in places
-                if of == role
-            ),
-        )
-        for role in _ROLES
-    ]
+    order = list(dict.fromkeys((site, role) for site, role, _ in rows))
+    groups = by_role(
+        sorted(order, key=lambda place: _ROLES.index(place[1])),
+        lambda site, role: [_cell(rows[site, role, metric]) for metric in metrics],
+    )
     heads = (f"{first} misses, {second} catches", f"{second} misses, {first} catches")
     named = "the most probable class" if task == TOP else task
     either = ("Sensitivity, if either calls", "Specificity, if either calls")
     shown = [*heads, *either][: len(metrics)]
-    return listing(f"By site: {named}", ("Site",), shown, (), groups=groups)
+    return listing(f"By site: {named}", ("Site",), shown, groups=groups)
 
 
 def _cell(row: Record) -> Cell:
-    value, low, high = numbers(row)
-    n = int(row["n"])
-    if value is None:
-        nothing = "none missed" if n == 0 and str(row["metric"]).startswith("caught") else ""
-        return Cell(text=nothing or reason(str(row["reason"])), kind="undefined")
-    note = interval(low, high) or NO_INTERVAL
-    return Cell(text=number(value), note=f"{note}, of {counted(n, 'image')}")
+    n, cell = int(row["n"]), value_cell(estimate_of(row))
+    if cell.kind == "undefined":
+        caught = n == 0 and str(row["metric"]).startswith("caught")
+        return replace(cell, text="none missed") if caught else cell
+    return replace(cell, note=f"{cell.note}, of {counted(n, 'image')}")

@@ -4,13 +4,13 @@ from offsite.evaluation.figures.confusion import confusion_figure
 from offsite.evaluation.report.content import Cell, Section, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import sites_of, without_lone_pools
-from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import percent, present
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """Confusion matrices: pooled by role, then each site that has labels."""
-    table = evaluated.table("confusion")
+    table = findings.evaluated.table("confusion")
     if table is None:
         return None
     labelled = table.groupby(["site", "site_role"])["count"].sum()
@@ -23,10 +23,10 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     sites = without_lone_pools([key for key in [*pooled, *single] if key in having])
     if not sites:
         return None
-    classes = evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))
+    classes = findings.evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))
     rows = (
         (
-            Cell(text=str(row["site"]), note=str(row["site_role"]).replace("_", " ")),
+            Cell(str(row["site"]), note=str(row["site_role"]).replace("_", " ")),
             str(row["true_class"]),
             str(row["predicted_class"]),
             f"{int(row['count']):,}",

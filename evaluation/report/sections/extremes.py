@@ -4,23 +4,23 @@ Of many sites the worst and the best are so partly by chance: their measured val
 less often than their intervals say. The estimate of a random-effects model does not have that fault.
 """
 
-from offsite.evaluation.report.content import Cell, Point, Table, listing
-from offsite.evaluation.report.findings import Findings, SiteEstimate
-from offsite.evaluation.report.grids import Record
-from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import estimate, interval, number, present
+from offsite.evaluation.report.content import Point, Table, listing
+from offsite.evaluation.report.findings import Findings, SiteEstimate, estimate_of
+from offsite.evaluation.report.grids import value_cell
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import estimate
 
 
-def table(evaluated: Evaluated, findings: Findings) -> tuple[Table, ...]:
+def table(findings: Findings) -> tuple[Table, ...]:
     """Both estimates of the worst and of the best site; nothing where sites cannot be combined."""
-    pairs = _pairs(evaluated, findings)
+    pairs = _pairs(findings)
     if not pairs:
         return ()
     rows = (
         (
             f"{word}: {row.site}",
-            Cell(text=number(row.value), note=interval(row.low, row.high) or "no interval"),
-            Cell(text=number(_of(drawn, "shrunken")), note=_bounds(drawn)),
+            value_cell(row),
+            value_cell(drawn),
         )
         for word, row, drawn in pairs
     )
@@ -29,13 +29,13 @@ def table(evaluated: Evaluated, findings: Findings) -> tuple[Table, ...]:
     return (listing(caption, ("Site",), told, rows, source="shrunken"),)
 
 
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+def points(findings: Findings) -> list[Point]:
     """What the worst and the best site are likely to be, for the summary."""
-    pairs = _pairs(evaluated, findings)
+    pairs = _pairs(findings)
     if not pairs:
         return []
     told = " and ".join(
-        f"{row.site} {estimate(_of(drawn, 'shrunken'), _of(drawn, 'low'), _of(drawn, 'high'), findings.confidence)}"
+        f"{row.site} {estimate(drawn.value, drawn.low, drawn.high, findings.confidence)}"
         for _, row, drawn in pairs
     )
     sentence = (
@@ -45,17 +45,16 @@ def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
     return [Point(subject="Worst and best", sentence=sentence)]
 
 
-def _pairs(evaluated: Evaluated, findings: Findings) -> list[tuple[str, SiteEstimate, Record]]:
+def _pairs(findings: Findings) -> list[tuple[str, SiteEstimate, SiteEstimate]]:
     """(word, as measured, drawn towards the others) of the worst and the best firm site."""
-    shrunken = evaluated.table("shrunken")
+    shrunken = findings.evaluated.table("shrunken")
     if shrunken is None:
         return []
     role = "all" if len(findings.roles) > 1 else next(iter(findings.roles), "all")
     wanted = (shrunken["metric"] == findings.primary) & (shrunken["site_role"] == role)
     by_site = {
-        str(row["site"]): row
-        for row in records(shrunken[wanted])
-        if present(row["shrunken"]) is not None
+        str(row["site"]): estimate_of(row | {"value": row["shrunken"]})
+        for row in records(shrunken[wanted & shrunken["shrunken"].notna()])
     }
     firm = [
         row
@@ -70,11 +69,3 @@ def _pairs(evaluated: Evaluated, findings: Findings) -> list[tuple[str, SiteEsti
         ("Worst", firm[0], by_site[firm[0].site]),
         ("Best", firm[-1], by_site[firm[-1].site]),
     ]
-
-
-def _of(row: Record, column: str) -> float | None:
-    return present(row[column])
-
-
-def _bounds(row: Record) -> str:
-    return interval(_of(row, "low"), _of(row, "high")) or "no interval"

@@ -1,15 +1,17 @@
 """Whether the model notices images that it should not judge."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from offsite.evaluation.alarms import first_detector
 from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table
-from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import Record, dot_of, numbers, sites_of
-from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import interval, number, percent, reason
+from offsite.evaluation.report.content import Cell, Column, Group, Section, Table, cells, listing
+from offsite.evaluation.report.findings import Findings, estimate_of
+from offsite.evaluation.report.grids import Record, dot_of, numbers, sites_of, value_cell
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import percent
 
 _CATEGORIES = {
     "in_distribution": "Training sites, test images",
@@ -19,9 +21,9 @@ _CATEGORIES = {
 }
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """Flag rates and separation of the first detector; the others behind a fold."""
-    table = evaluated.measured("ood")
+    table = findings.evaluated.measured("ood")
     if table is None:
         return None
     detectors = list(dict.fromkeys(table["detector"]))
@@ -57,53 +59,39 @@ def _rows(table: pd.DataFrame, detector: str, metric: str) -> pd.DataFrame:
 
 
 def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bool) -> Table:
-    flags, separation = (_rows(table, detector, metric) for metric in ("flag_rate", "auroc"))
-    errors = {
-        str(row["site"]): row for row in records(separation[separation["category"] == "error"])
+    flags = _rows(table, detector, "flag_rate")
+    areas = {
+        (row["category"], row["site"]): estimate_of(row)
+        for row in records(_rows(table, detector, "auroc"))
     }
     groups = []
     for category, heading in _CATEGORIES.items():
-        apart = {
-            str(row["site"]): row for row in records(separation[separation["category"] == category])
-        }
-        of_category = flags[flags["category"] == category]
-        rows = tuple(
+        rows = [
             (
-                Cell(text=str(row["site"])),
-                _value(row, share=True),
-                _value(apart.get(str(row["site"]))),
-                _value(errors.get(str(row["site"])) if category in _OWN else None),
+                str(row["site"]),
+                _flagged(row),
+                value_cell(areas.get((category, row["site"]))),
+                value_cell(areas.get(("error", row["site"])) if category in _OWN else None),
             )
-            for row in sites_of(findings, of_category)
-        )
-        groups.append(Group(heading=heading, rows=rows))
+            for row in sites_of(findings, flags[flags["category"] == category])
+        ]
+        groups.append(Group(heading=heading, rows=cells(rows)))
     caption = f"Detector: {_named(detector)}"
-    return Table(
-        caption=caption,
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Flagged", about="flag_rate"),
-            Column(heading="AUROC against familiar images", about="auroc"),
-            Column(heading="AUROC for errors", about="auroc"),
-        ),
-        groups=tuple(groups),
-        folded=caption if folded else "",
-        source="ood",
+    columns = (
+        Column("Flagged", about="flag_rate"),
+        Column("AUROC against familiar images", about="auroc"),
+        Column("AUROC for errors", about="auroc"),
     )
+    folds = caption if folded else ""
+    return listing(caption, ("Site",), columns, groups=groups, folded=folds, source="ood")
 
 
 _OWN = ("in_distribution", "covariate_shifted")
 
 
-def _value(row: Record | None, *, share: bool = False) -> Cell:
-    if row is None:
-        return Cell(text="")
-    value, low, high = numbers(row)
-    if value is None:
-        return Cell(text=reason(str(row["reason"])), kind="undefined")
-    if share:
-        return Cell(text=percent(value), note=_bounds(low, high))
-    return Cell(text=number(value), note=interval(low, high))
+def _flagged(row: Record) -> Cell:
+    cell, (value, low, high) = value_cell(estimate_of(row)), numbers(row)
+    return cell if value is None else replace(cell, text=percent(value), note=_bounds(low, high))
 
 
 def _bounds(low: float | None, high: float | None) -> str:

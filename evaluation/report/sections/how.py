@@ -8,7 +8,7 @@ from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Cell, Section, Table, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import numbers
-from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.tables.reading import records
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.wording import counted, level, noted, number, present
 
@@ -30,7 +30,7 @@ _INTERVALS = {
 }
 
 
-def section(evaluated: Evaluated, findings: Findings, parts: Sequence[Section]) -> Section:
+def section(findings: Findings, parts: Sequence[Section]) -> Section:
     """The metrics that head columns, the tables they stand in, and what was asked of the sites."""
     tables = [table for part in parts for table in part.tables]
     sources = dict.fromkeys(table.source for table in tables if table.source)
@@ -45,7 +45,7 @@ def section(evaluated: Evaluated, findings: Findings, parts: Sequence[Section]) 
     return Section(
         anchor=ANCHOR,
         title="How every number was made",
-        lead=(_unit(evaluated),),
+        lead=(_unit(findings),),
         tables=(
             _metrics([name for name in METRICS if name in names]),
             _tables([*sources, "alarms"]),
@@ -58,14 +58,18 @@ def section(evaluated: Evaluated, findings: Findings, parts: Sequence[Section]) 
     )
 
 
-def _unit(evaluated: Evaluated) -> str:
-    settings = evaluated.facts.get("settings", {}).get("metrics", {})
-    unit = "Images are" if evaluated.over_images else "Patients, with all of their images, are"
+def _unit(findings: Findings) -> str:
+    settings = findings.evaluated.facts.get("settings", {}).get("metrics", {})
+    unit = (
+        "Images are"
+        if findings.evaluated.over_images
+        else "Patients, with all of their images, are"
+    )
     draws = int(settings.get("resamples", 0))
     drawn = f", {counted(draws, 'time')} (seed {settings.get('seed', 0)})" if draws else ""
     return (
         f"{unit} drawn within each site{drawn}, and the draws are the same for every number. "
-        f"Intervals are of {level(evaluated.confidence)}; where nothing else is said they are the "
+        f"Intervals are of {level(findings.confidence)}; where nothing else is said they are the "
         "expanded percentiles of the draws (Hesterberg 2015). Every column and formula: "
         "docs/evaluation/tables.md; how the numbers come about: docs/evaluation/metrics.md."
     )
@@ -74,7 +78,7 @@ def _unit(evaluated: Evaluated) -> str:
 def _metrics(names: list[str]) -> Table:
     rows = [
         (
-            Cell(text=described(name).label, anchor=f"how-{name}"),
+            Cell(described(name).label, anchor=f"how-{name}"),
             METRICS[name].formula,
             _INTERVALS.get(name, "draws"),
             METRICS[name].function.replace(":", "."),
@@ -93,7 +97,7 @@ def _asked(findings: Findings) -> Table:
             noted(*numbers(row)) if present(row["low"]) is not None else number(numbers(row)[0]),
             number(present(row["against"])),
             f"{row['p_value']:.2g}",
-            Cell(text=f"{row['adjusted']:.2g}", kind="caution" if row["raised"] else ""),
+            Cell(f"{row['adjusted']:.2g}", kind="caution" if row["raised"] else ""),
         )
         for row in records(findings.alarms)
     ]
@@ -105,7 +109,7 @@ def _asked(findings: Findings) -> Table:
 def _tables(sources: list[str]) -> Table:
     rows = [
         (
-            Cell(text=f"{name}.csv", anchor=f"table-{name}"),
+            Cell(f"{name}.csv", anchor=f"table-{name}"),
             SCHEMAS[name].meaning,
             SCHEMAS[name].maker.removeprefix("offsite.evaluation.").replace(":", "."),
         )

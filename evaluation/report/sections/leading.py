@@ -6,7 +6,6 @@ from offsite.evaluation.alarms import only_answer, usable_rules
 from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import Record, numbers, sites_of
-from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import ROLES, counted, estimate, listed, present
 
 _POORLY = 0.5
@@ -22,14 +21,14 @@ def threshold_named(rule: str) -> str:
     return words.get(rule, "the more careful threshold")
 
 
-def leads(evaluated: Evaluated, findings: Findings) -> tuple[str, ...]:
+def leads(findings: Findings) -> tuple[str, ...]:
     """The first sentences, where there is something that no average may hide."""
-    return (*_constant(evaluated, findings), *_at_threshold(evaluated, findings))
+    return (*_constant(findings), *_at_threshold(findings))
 
 
-def _constant(evaluated: Evaluated, findings: Findings) -> list[str]:
+def _constant(findings: Findings) -> list[str]:
     """The model, or a site at which the model, gives one answer to images of several classes."""
-    table = evaluated.table("confusion")
+    table = findings.evaluated.table("confusion")
     if table is None:
         return []
     whole = table[(table["site"] == "_pooled") & (table["site_role"] == "all")]
@@ -53,9 +52,9 @@ def _every(n: int) -> str:
     return f"every one of the {counted(n, 'labelled test image')}"
 
 
-def _at_threshold(evaluated: Evaluated, findings: Findings) -> list[str]:
+def _at_threshold(findings: Findings) -> list[str]:
     """Sensitivity and specificity of each task at its weakest site."""
-    table = evaluated.table("operating_points")
+    table = findings.evaluated.table("operating_points")
     if table is None:
         return []
     sentences = []

@@ -16,7 +16,6 @@ from offsite.evaluation.report.grids import (
     numbers,
     sites_of,
 )
-from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import level, noted, number, present
 
 _RULE_WORDS = {
@@ -36,9 +35,9 @@ _STATED = (
 _COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "flag_rate", "needed_threshold")
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """The carried threshold, site by site, and the decision curves."""
-    table = evaluated.table("operating_points")
+    table = findings.evaluated.table("operating_points")
     if table is None:
         return None
     figures, tables, any_chosen = [], [], False
@@ -51,7 +50,7 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
             tables.append(_table(findings, task, rule, rows, folded=not main))
             if main:
                 figures.append(_strip(findings, task, rows))
-    curves = evaluated.table("net_benefit")
+    curves = findings.evaluated.table("net_benefit")
     if curves is not None:
         for number_of, task in enumerate(dict.fromkeys(curves["task"])):
             rows = in_order(findings, curves[curves["task"] == task])

@@ -5,7 +5,6 @@ from typing import Any
 
 from offsite.evaluation.report.content import Group, Section, cells, listing
 from offsite.evaluation.report.findings import FEW_PATIENTS, Findings
-from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import counted, listed
 
 _TABLE = "Inputs, versions, seeds and settings"
@@ -18,7 +17,7 @@ _HEADINGS = {
 }
 
 
-def limits(evaluated: Evaluated, findings: Findings) -> Section:
+def limits(findings: Findings) -> Section:
     """What the page cannot say: found in the tables, then what its makers add."""
     lead = [
         "The results are retrospective, on the images named here, with the labels they came with; "
@@ -41,16 +40,16 @@ def limits(evaluated: Evaluated, findings: Findings) -> Section:
     absent = [
         words
         for name, (words, column) in _EXPECTED.items()
-        if evaluated.measured(name, column) is None
+        if findings.evaluated.measured(name, column) is None
     ]
-    if absent and evaluated.test_only:
+    if absent and findings.evaluated.test_only:
         lead.append(
             "There are no rows of training sites to compare with, so this page has nothing on "
             f"{listed(absent)}."
         )
     elif absent:
         lead.append(f"Not measured in this evaluation: {listed(absent)}.")
-    lead.extend(str(text) for text in evaluated.facts.get("limits", ()))
+    lead.extend(str(text) for text in findings.evaluated.facts.get("limits", ()))
     return Section(anchor="limits", title="Known limits", lead=tuple(lead))
 
 
@@ -64,11 +63,11 @@ _EXPECTED = {
 }
 
 
-def section(evaluated: Evaluated) -> Section:
+def section(findings: Findings) -> Section:
     """Inputs by digest, versions, seeds and settings."""
     groups = []
     for name, heading in _HEADINGS.items():
-        content = evaluated.facts.get(name)
+        content = findings.evaluated.facts.get(name)
         if content not in (None, {}, []):
             rows = ((key or heading, value) for key, value in _flat(content))
             groups.append(Group(heading=heading, rows=cells(rows)))
@@ -81,8 +80,8 @@ def section(evaluated: Evaluated) -> Section:
     return Section(
         anchor="provenance",
         title="Provenance",
-        lead=(f"Made {evaluated.facts.get('created', 'at an unknown time')}.",),
-        tables=(listing(_TABLE, ("Item", "Value"), (), (), groups=groups),),
+        lead=(f"Made {findings.evaluated.facts.get('created', 'at an unknown time')}.",),
+        tables=(listing(_TABLE, ("Item", "Value"), (), groups=groups),),
     )
 
 

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Group, Section, listing
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record
+from offsite.evaluation.report.content import Column, Group, Section, cells, listing
+from offsite.evaluation.report.findings import estimate_of
+from offsite.evaluation.report.grids import GROUPS, NAMES, value_cell
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.tables.seeds import FLIPS, WRONG_AGREED, WRONG_FLIPPED
-from offsite.evaluation.wording import interval, percent, present, reason
+from offsite.evaluation.wording import percent
 
 _HEADINGS = {
     FLIPS: ("Seeds differ", "share of images"),
@@ -22,30 +23,34 @@ def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
     several = table["division"].nunique() > 1
     tables = []
     for division, rows in table.groupby("division", sort=False):
-        found = {(r["method"], r["site"], r["site_role"], r["metric"]): r for r in records(rows)}
-        groups = tuple(
+        cell = {
+            (row["method"], row["site"], row["site_role"], row["metric"]): value_cell(
+                estimate_of(row), format=percent
+            )
+            for row in records(rows)
+        }
+        groups = [
             Group(
                 heading=GROUPS.get(str(role), "All sites"),
-                rows=tuple(
-                    (
-                        Cell(text=NAMES.get(site, site)),
-                        Cell(text=method),
-                        *(_cell(found[method, site, role, metric]) for metric in _HEADINGS),
-                    )
+                rows=cells(
+                    [
+                        NAMES.get(site, site),
+                        method,
+                        *(cell[method, site, role, of] for of in _HEADINGS),
+                    ]
                     for method, site in dict.fromkeys(
                         zip(part["method"], part["site"], strict=True)
                     )
                 ),
             )
             for role, part in rows.groupby("site_role", sort=False)
-        )
+        ]
         caption = "Images that two seeds of a method call differently"
         tables.append(
             listing(
                 f"{caption}: {division}" if several else caption,
                 ("Site", "Method"),
-                tuple(_HEADINGS.values()),
-                (),
+                [Column(heading, note=note) for heading, note in _HEADINGS.values()],
                 groups=groups,
                 source="seed_agreement",
             )
@@ -62,11 +67,3 @@ def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
             tables=tuple(tables),
         ),
     )
-
-
-def _cell(row: Record) -> Cell:
-    value = present(row["value"])
-    if value is None:
-        return Cell(text=reason(str(row["reason"])), kind="undefined")
-    bounds = interval(present(row["low"]), present(row["high"]))
-    return Cell(text=percent(value), note=bounds or "no interval")

@@ -8,7 +8,6 @@ from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Column, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, grid, metric_columns, sites_of
-from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import level as stated
 from offsite.evaluation.wording import percent
 
@@ -19,9 +18,9 @@ _SELECTIVE = (
 )
 
 
-def sets_section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def sets_section(findings: Findings) -> Section | None:
     """Coverage and size of the prediction sets at each site."""
-    table = evaluated.measured("conformal", "coverage")
+    table = findings.evaluated.measured("conformal", "coverage")
     if table is None:
         return None
     whole = table[table["label"] == "_all"]
@@ -49,13 +48,13 @@ def sets_section(evaluated: Evaluated, findings: Findings) -> Section | None:
     )
 
 
-def selective_section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def selective_section(findings: Findings) -> Section | None:
     """What is left of the errors when the least confident cases go to a reader."""
-    table = evaluated.table("selective")
+    table = findings.evaluated.table("selective")
     if table is None:
         return None
     columns = metric_columns(table, _SELECTIVE)
-    curves = evaluated.table("risk_coverage")
+    curves = findings.evaluated.table("risk_coverage")
     figures: tuple[Figure, ...] = ()
     if curves is not None:
         sites = [str(row["site"]) for row in sites_of(findings, curves.drop_duplicates("site"))]
@@ -80,7 +79,7 @@ def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool
     def column(name: str, heading: str = "", **options: object) -> GridColumn:
         metric = "" if heading else name
         return GridColumn(
-            column=Column(heading=heading or described(name).short, about=metric),
+            column=Column(heading or described(name).short, about=metric),
             rows=rows,
             value=name,
             **options,  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Cell, Column, Section, Table
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import GridColumn, Record, dot_of, grid, numbers, sites_of
-from offsite.evaluation.tables.reading import Evaluated
 from offsite.evaluation.wording import NO_INTERVAL, change, interval, listed, number, present
 
 _KINDS = {
@@ -26,9 +25,9 @@ _CAPTION = (
 )
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """Three questions for each site: other images, other case mix, other performance."""
-    table = evaluated.measured("shift")
+    table = findings.evaluated.measured("shift")
     if table is None:
         return None
     by_kind = {kind: sites_of(findings, table[table["kind"] == kind]) for kind in _KINDS}
@@ -65,7 +64,7 @@ def _case_mix(rows: list[Record]) -> str:
 def _table(findings: Findings, table: pd.DataFrame) -> Table:
     columns = [
         GridColumn(
-            column=Column(heading=words, numeric=False, about=metric),
+            column=Column(words, numeric=False, about=metric),
             rows=table[table["kind"] == kind],
             alarm=_ALARMS[kind],
             cell=_performance if kind == "performance" else _tested,
@@ -79,7 +78,7 @@ def _tested(row: Record, raised: bool) -> Cell:
     p_value = present(row["p_value"])
     note = "" if p_value is None else _p_value(p_value)
     words, kind = ("yes", "caution") if raised else ("not beyond chance", "")
-    return Cell(text=words, note=note, kind=kind)
+    return Cell(words, note=note, kind=kind)
 
 
 def _performance(row: Record, raised: bool) -> Cell:

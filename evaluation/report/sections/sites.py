@@ -5,11 +5,11 @@ from dataclasses import replace
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import base_name, described, headline_metrics
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table
+from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table, listing
 from offsite.evaluation.report.findings import Findings, SiteEstimate
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record, counts_cell, value_cell
 from offsite.evaluation.report.sections import extremes
-from offsite.evaluation.tables.reading import Evaluated, records
+from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import (
     counted,
     interval,
@@ -28,18 +28,18 @@ _FOREST = (
 _SUMMARIES = ("_pooled", "_worst", "_gap")
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section:
+def section(findings: Findings) -> Section:
     """The first table of the page, its forest plot, and every metric behind a fold."""
     headline = headline_metrics(findings.metrics, findings.primary) if findings.metrics else []
     drawn = (
         "It is drawn over single images, as if each were of another patient: it is too narrow "
         "where patients have several."
-        if evaluated.over_images
+        if findings.evaluated.over_images
         else "It is drawn over patients, so that two eyes or ten slides of one patient do not count "
         "as two or ten."
     )
     notes = [
-        f"Under each value stands its {level(evaluated.confidence)} interval. {drawn} The worst site is a minimum over "
+        f"Under each value stands its {level(findings.confidence)} interval. {drawn} The worst site is a minimum over "
         "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
         "value, or all had the same, as with a perfect score, of which resampling says nothing."
     ]
@@ -51,17 +51,17 @@ def section(evaluated: Evaluated, findings: Findings) -> Section:
         title="What it does at each site",
         tables=(
             _headline(findings, headline),
-            *extremes.table(evaluated, findings),
+            *extremes.table(findings),
             _everything(findings),
         ),
-        figures=(_forest(evaluated, findings),) if findings.primary else (),
+        figures=(_forest(findings),) if findings.primary else (),
         notes=tuple(notes),
     )
 
 
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+def points(findings: Findings) -> list[Point]:
     """What to expect at a hospital that is in none of the tables."""
-    row = _expected(evaluated, findings.primary)
+    row = _expected(findings, findings.primary)
     if row is None:
         return []
     low, high = present(row["prediction_low"]), present(row["prediction_high"])
@@ -119,14 +119,14 @@ def _headline(findings: Findings, headline: list[str]) -> Table:
         )
         if rows and (role != "all" or len(findings.roles) > 1):
             groups.append(Group(heading=f"Over {GROUPS.get(role, 'all sites').lower()}", rows=rows))
-    return Table(
-        caption="Results by site, the worst first",
-        columns=(
-            Column(heading="Site", numeric=False),
-            Column(heading="Labelled images", note="patients"),
+    return listing(
+        "Results by site, the worst first",
+        ("Site",),
+        (
+            Column("Labelled images", note="patients"),
             *(_column(findings, name) for name in headline),
         ),
-        groups=tuple(groups),
+        groups=groups,
         source="per_site",
     )
 
@@ -134,16 +134,15 @@ def _headline(findings: Findings, headline: list[str]) -> Table:
 def _column(findings: Findings, name: str) -> Column:
     shipped = any(metric == name for *_, metric in findings.shipped)
     note = "at the shipped threshold" if shipped else ""
-    return Column(heading=described(name).short, note=note, about=base_name(name))
+    return Column(described(name).short, note=note, about=base_name(name))
 
 
 def _row(findings: Findings, site: str, headline: list[str]) -> tuple[Cell, ...]:
     size = findings.size(site)
-    patients = "" if size.n_patients is None else f"{size.n_patients:,}"
-    count = Cell(text=f"{size.n:,}", note=patients, kind="caution" if size.few else "")
+    count = counts_cell(size.n, size.n_patients, "caution" if size.few else "")
     role = findings.role(site)
     rows = [findings.shown(site, role, name) or findings.at(site, name) for name in headline]
-    return (Cell(text=site), count, *map(value_cell, rows))
+    return (Cell(site), count, *map(value_cell, rows))
 
 
 def _summary_row(
@@ -153,17 +152,8 @@ def _summary_row(
     if not any(estimates):
         return None
     size = max((row.n for row in estimates if row), default=0)
-    count = Cell(text=f"{size:,}") if name == "_pooled" else Cell(text="")
-    cells = [value_cell(row) if row else Cell(text="") for row in estimates]
-    return (Cell(text=NAMES[name]), count, *cells)
-
-
-def value_cell(row: SiteEstimate) -> Cell:
-    """A value with its interval, or why there is none."""
-    if row.value is None:
-        return Cell(text=reason(row.reason), kind="undefined")
-    bounds = interval(row.low, row.high)
-    return Cell(text=number(row.value), note=bounds or "no interval")
+    count = Cell(f"{size:,}") if name == "_pooled" else Cell("")
+    return (Cell(NAMES[name]), count, *map(value_cell, estimates))
 
 
 def _everything(findings: Findings) -> Table:
@@ -172,18 +162,16 @@ def _everything(findings: Findings) -> Table:
         for site in findings.sites(role):
             rows = tuple(_full_row(findings.at(site, name), name) for name in findings.metrics)
             groups.append(Group(heading=f"{site} · {GROUPS.get(role, 'site').lower()}", rows=rows))
-    return Table(
-        caption="Every metric at every site",
-        columns=(
-            Column(heading="Metric", numeric=False),
-            Column(heading="Value"),
-            Column(heading=f"{level(findings.confidence)} interval"),
-            Column(heading="Images"),
-            Column(heading="Positive"),
-            Column(heading="Patients"),
-            Column(heading="Remark", numeric=False),
+    return listing(
+        "Every metric at every site",
+        ("Metric",),
+        (
+            "Value",
+            f"{level(findings.confidence)} interval",
+            *("Images", "Positive", "Patients"),
+            Column("Remark", numeric=False),
         ),
-        groups=tuple(groups),
+        groups=groups,
         folded="Every metric at every site (per_site.csv)",
         source="per_site",
     )
@@ -193,20 +181,20 @@ def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
     undefined = row.value is None
     remark = row.detail if row.reason == "ok" else reason(row.reason)
     return (
-        Cell(text=described(metric).label, about=base_name(metric)),
+        Cell(described(metric).label, about=base_name(metric)),
         Cell(
             text="not defined" if undefined else number(row.value, 3),
             kind="undefined" if undefined else "",
         ),
-        Cell(text=interval(row.low, row.high, 3)),
-        Cell(text=f"{row.n:,}"),
-        Cell(text="" if row.n_positive is None else f"{row.n_positive:,}"),
-        Cell(text="" if row.n_patients is None else f"{row.n_patients:,}"),
-        Cell(text=remark),
+        Cell(interval(row.low, row.high, 3)),
+        Cell(f"{row.n:,}"),
+        Cell("" if row.n_positive is None else f"{row.n_positive:,}"),
+        Cell("" if row.n_patients is None else f"{row.n_patients:,}"),
+        Cell(remark),
     )
 
 
-def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
+def _forest(findings: Findings) -> Figure:
     largest = max((findings.at(site, findings.primary).n for site in findings.sites()), default=1)
     dots = [
         _dot(site, row, role, row.n / max(largest, 1))
@@ -217,7 +205,7 @@ def _forest(evaluated: Evaluated, findings: Findings) -> Figure:
     pooled = findings.summary("_pooled", "all", findings.primary)
     if pooled is not None and len(dots) > 1:
         dots.append(_dot("All rows pooled", pooled, "pooled"))
-    expected = _expected(evaluated, findings.primary)
+    expected = _expected(findings, findings.primary)
     if expected is not None and present(expected["prediction_low"]) is not None:
         low, high = present(expected["prediction_low"]), present(expected["prediction_high"])
         bar = Dot(label="A new hospital", note=interval(low, high), value=None, low=low, high=high)
@@ -242,8 +230,8 @@ def _dot(label: str, row: SiteEstimate, kind: str, weight: float = 1.0) -> Dot:
     return Dot(label=label, note=note, value=row.value, low=low, high=high, kind=kind, area=area)
 
 
-def _expected(evaluated: Evaluated, metric: str) -> dict[str, object] | None:
-    table = evaluated.table("meta")
+def _expected(findings: Findings, metric: str) -> dict[str, object] | None:
+    table = findings.evaluated.table("meta")
     if table is None:
         return None
     rows = table[table["metric"] == metric]

@@ -3,24 +3,25 @@
 import pandas as pd
 
 from offsite.evaluation.metrics.names import described
-from offsite.evaluation.report.content import Cell, Group, Point, Section, Table, cells, listing
-from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record, numbers
-from offsite.evaluation.tables.reading import Evaluated, records
-from offsite.evaluation.wording import (
-    NO_INTERVAL,
-    estimate,
-    interval,
-    listed,
-    number,
-    present,
-    reason,
+from offsite.evaluation.report.content import (
+    Cell,
+    Column,
+    Group,
+    Point,
+    Section,
+    Table,
+    cells,
+    listing,
 )
+from offsite.evaluation.report.findings import Findings, estimate_of
+from offsite.evaluation.report.grids import GROUPS, NAMES, Record, counts_cell, numbers, value_cell
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import estimate, listed, present
 
 
-def section(evaluated: Evaluated, findings: Findings) -> Section | None:
+def section(findings: Findings) -> Section | None:
     """A table for each column that was asked for."""
-    table = evaluated.table("subgroups")
+    table = findings.evaluated.table("subgroups")
     if table is None:
         return None
     return Section(
@@ -37,9 +38,9 @@ def section(evaluated: Evaluated, findings: Findings) -> Section | None:
     )
 
 
-def points(evaluated: Evaluated, findings: Findings) -> list[Point]:
+def points(findings: Findings) -> list[Point]:
     """The groups that fare worse than the rest of their site."""
-    table = evaluated.table("subgroups")
+    table = findings.evaluated.table("subgroups")
     if table is None:
         return []
     raised = table[table["raised"].eq(True)]
@@ -77,9 +78,9 @@ def _table(findings: Findings, by: str, rows: pd.DataFrame) -> Table:
             )
             heading = f"{NAMES.get(site, site)} · {GROUPS.get(role, 'site').lower()}"
             groups.append(Group(heading=heading, rows=lines))
-    heads: list[str | tuple[str, str]] = [("Images", "patients")]
-    heads += [described(metric).short for metric in metrics]
-    return listing(f"By {by}", (by,), heads, (), groups=groups, source="subgroups")
+    shown = [described(metric).short for metric in metrics]
+    heads = (Column("Images", note="patients"), *shown)
+    return listing(f"By {by}", (by,), heads, groups=groups, source="subgroups")
 
 
 def _at(rows: pd.DataFrame, site: str, role: str) -> "pd.Series[bool]":
@@ -88,14 +89,7 @@ def _at(rows: pd.DataFrame, site: str, role: str) -> "pd.Series[bool]":
 
 def _line(rows: list[Record]) -> list[Cell]:
     size = max(rows, key=lambda row: int(row["n"]))
-    count = Cell(text=f"{int(size['n']):,}", note=f"{int(size['n_patients']):,}")
-    return [count, *(_cell(row) for row in rows)]
-
-
-def _cell(row: Record) -> Cell:
-    value, low, high = numbers(row)
-    if value is None:
-        return Cell(text=reason(str(row["reason"])), kind="undefined")
-    raised: bool = present(row["raised"]) == 1.0
-    note = interval(low, high) or NO_INTERVAL
-    return Cell(text=number(value), note=note, kind="caution" if raised else "")
+    return [
+        counts_cell(int(size["n"]), size["n_patients"]),
+        *(value_cell(estimate_of(row), caution=present(row["raised"]) == 1.0) for row in rows),
+    ]

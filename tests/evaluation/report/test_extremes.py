@@ -36,24 +36,24 @@ def evaluated(metric: str, patients: int = 60) -> Evaluated:
 
 def test_both_estimates_stand_side_by_side_for_worst_and_best() -> None:
     made = evaluated("auroc")
-    (table,) = extremes.table(made, Findings(made))
+    (table,) = extremes.table(Findings(made))
     shrunken = made.tables["shrunken"]
     shrunken = shrunken[shrunken["site_role"] == "training"].set_index("site")["shrunken"]
     assert [row[0].text for row in table.groups[0].rows] == ["Worst: a", "Best: e"]
     for row, site in zip(table.groups[0].rows, ("a", "e"), strict=True):
         assert row[1].text == f"{VALUES[site][0]:.2f}"
         assert row[2].text == f"{shrunken[site]:.2f}"
-    (point,) = extremes.points(made, Findings(made))
+    (point,) = extremes.points(Findings(made))
     assert f"AUROC is a {shrunken['a']:.2f} (95\u202f% interval" in point.sentence
 
 
 def test_a_loss_turns_worst_and_best_round() -> None:
     made = evaluated("brier")
-    (table,) = extremes.table(made, Findings(made))
+    (table,) = extremes.table(Findings(made))
     assert [row[0].text for row in table.groups[0].rows] == ["Worst: e", "Best: a"]
 
 
 def test_sites_too_small_to_judge_are_neither() -> None:
     made = evaluated("auroc", patients=20)
-    assert extremes.table(made, Findings(made)) == ()
-    assert extremes.points(made, Findings(made)) == []
+    assert extremes.table(Findings(made)) == ()
+    assert extremes.points(Findings(made)) == []
