@@ -78,8 +78,8 @@ def _table(findings: Findings, by: str, rows: pd.DataFrame) -> Table:
             )
             heading = f"{NAMES.get(site, site)} · {GROUPS.get(role, 'site').lower()}"
             groups.append(Group(heading=heading, rows=lines))
-    shown = [described(metric).short for metric in metrics]
-    heads = (Column("Images", note="patients"), *shown)
+    heads = [Column("Images", note="patients")]
+    heads += [Column(described(metric).short) for metric in metrics]
     return listing(f"By {by}", (by,), heads, groups=groups, source="subgroups")
 
 
