@@ -1,6 +1,6 @@
 """Calibrators fitted on the training sites' validation rows, and applied everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,8 +83,10 @@ def logits_of(predictions: Predictions) -> np.ndarray:
     return np.log(np.maximum(predictions.probabilities, _FLOOR))
 
 
-def fit_calibrators(predictions: Predictions) -> dict[str, Calibrator]:
-    """The four calibrators by name, from labelled validation rows of training sites.
+def fit_calibrators(
+    predictions: Predictions, kinds: Iterable[Kind] = KINDS
+) -> dict[str, Calibrator]:
+    """The calibrators by name, from labelled validation rows of training sites.
 
     Empty where those rows are absent or of one class.
     """
@@ -94,7 +96,7 @@ def fit_calibrators(predictions: Predictions) -> dict[str, Calibrator]:
         return {}
     logits = logits_of(predictions)[rows]
     sites = predictions.table["site"].to_numpy(dtype=str)[rows]
-    return {kind: fit_calibrator(kind, logits, labels, sites) for kind in KINDS}
+    return {kind: fit_calibrator(kind, logits, labels, sites) for kind in kinds}
 
 
 def fit_calibrator(

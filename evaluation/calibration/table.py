@@ -1,6 +1,6 @@
 """How far each site's probabilities can be taken at their word, before and after calibration."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,8 +85,25 @@ def calibration_tables(
     tuple of pandas.DataFrame
         ``calibration`` and ``reliability``: a row per task, calibrator, site and metric or bin.
     """
+    return _tables(sites, calibrators, None, curved=True)
+
+
+def calibration_table(
+    sites: Sites, calibrators: dict[str, Calibrator], only: Collection[tuple[str, str]]
+) -> pd.DataFrame:
+    """The first of :func:`calibration_tables`, for some pairs of task and calibrator alone."""
+    return _tables(sites, calibrators, only, curved=False)[0]
+
+
+def _tables(
+    sites: Sites,
+    calibrators: dict[str, Calibrator] | None,
+    only: Collection[tuple[str, str]] | None,
+    *,
+    curved: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     metrics, curves = [], []
-    for case in _cases(sites, calibrators):
+    for case in _cases(sites, calibrators, only):
         if len(case.scores) < sites.settings.minimum_rows:
             reason = {"reason": case.site.why_not(sites.settings.minimum_rows).value}
             metrics += [case.base | {"metric": name} | reason for name in METRICS]
@@ -94,7 +111,7 @@ def calibration_tables(
             continue
         bins, shares = _binned(case, sites.settings)
         metrics += _metric_rows(case, bins, shares, sites)
-        curves += _bin_rows(case, bins, shares, sites)
+        curves += _bin_rows(case, bins, shares, sites) if curved else []
     return SCHEMAS["calibration"].frame(metrics), SCHEMAS["reliability"].frame(curves)
 
 
@@ -106,13 +123,19 @@ def calibrated(predictions: Predictions, calibrator: Calibrator | None) -> Predi
     return replace(predictions, probabilities=calibrator.apply(logits_of(predictions), sites))
 
 
-def _cases(sites: Sites, calibrators: dict[str, Calibrator] | None) -> Iterator[_Calibrated]:
+def _cases(
+    sites: Sites,
+    calibrators: dict[str, Calibrator] | None,
+    only: Collection[tuple[str, str]] | None,
+) -> Iterator[_Calibrated]:
     predictions = sites.predictions
     fitted = fit_calibrators(predictions) if calibrators is None else calibrators
     tasks = tasks_of(predictions.classes, sites.settings)
     for name, calibrator in {NONE: None, **fitted}.items():
         changed = sites.with_probabilities(calibrated(predictions, calibrator))
         for task in [*tasks, None]:
+            if only is not None and (TOP if task is None else task.name, name) not in only:
+                continue
             for site in [*changed.single, *changed.pools]:
                 scores, positive = _of_task(site, task)
                 yield _Calibrated(

@@ -4,128 +4,109 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from offsite.evaluation.gate.candidate import Candidate, Row, source_of
 from offsite.evaluation.gate.rules import (
     AnyRule,
     Calibration,
+    Limit,
     MinimumN,
     NonInferiority,
-    Rule,
+    Pooled,
     ThresholdTransfer,
     WorstSite,
 )
 from offsite.evaluation.gate.verdict import RuleVerdict
 from offsite.evaluation.metrics.names import described
-from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, PACKAGED
-from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import change, interval, number, present, reason
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """What is judged.
+class _Asked:
+    """What a rule asks of a row.
 
     Attributes
     ----------
-    tables : mapping of str to pandas.DataFrame
-        Tables of the evaluation, and ``differences`` where there is a champion.
-    left_out : frozenset of str
-        Sites that are not judged.
-    champion, version : str or None
-        Version of the champion, and of what is judged.
+    words : str
+        What is wanted.
+    fault : callable
+        Why a row does not meet it, as the end of a sentence; ``None`` where it does.
+    value : callable
+        Why the estimate of a single site breaks the limit of single sites.
+    each : str
+        That limit in words; empty where there is none.
     """
 
-    tables: Mapping[str, pd.DataFrame]
-    left_out: frozenset[str]
-    champion: str | None
-    version: str | None = None
-
-    def rows(self, name: str, about: Rule, /, **wanted: str) -> dict[str, Row] | None:
-        """The rows of single sites by site, or ``None`` where the table is missing."""
-        table = self.tables.get(name)
-        if table is None:
-            return None
-        by_site: dict[str, Row] = {}
-        for row in records(table):
-            fits = all(str(row.get(key)) == value for key, value in wanted.items())
-            if fits and self._judged(about, str(row["site"]), str(row.get("site_role", ""))):
-                by_site[str(row["site"])] = row
-        return by_site
-
-    def sites(self, rule: Rule) -> list[str]:
-        """The sites that a rule is about: those of the per-site table."""
-        pairs = self.tables["per_site"][["site", "site_role"]].drop_duplicates()
-        return [
-            str(row["site"])
-            for row in records(pairs)
-            if self._judged(rule, str(row["site"]), str(row["site_role"]))
-        ]
-
-    def _judged(self, rule: Rule, site: str, role: str) -> bool:
-        return (
-            not site.startswith("_") and site not in self.left_out and rule.sites in ("all", role)
-        )
+    words: str
+    fault: Callable[[Row], str | None]
+    value: Callable[[Row], str | None]
+    each: str = ""
 
 
 def _minimum_n(candidate: Candidate, rule: MinimumN) -> RuleVerdict:
     table = candidate.tables["per_site"]
-    faults = []
+    faults, total = [], 0
     sites = candidate.sites(rule)
     for site in sites:
-        patients = present(table.loc[table["site"] == site, "n_patients"].max()) or 0
+        patients = int(present(table.loc[table["site"] == site, "n_patients"].max()) or 0)
+        total += patients
         if patients < rule.patients:
-            faults.append((site, f"{patients:.0f} labelled patients at {site}"))
+            faults.append((site, f"{patients} labelled patients at {site}"))
     if len(sites) < rule.number_of_sites:
         said = f"{len(sites)} of {rule.number_of_sites} sites ({rule.sites.replace('_', ' ')})"
         faults.append(("", f"only {said}"))
-    good = f"at least {rule.patients} labelled patients at each of {len(sites)} sites"
-    return _verdict(
-        rule, faults, good, f"fewer than {rule.patients} labelled patients or too few sites"
-    )
+    good, few = f"at least {rule.patients} labelled patients at each of {len(sites)} sites", ""
+    if rule.together > 1:
+        good, few = f"{good} and {rule.together} together", f", {rule.together} together,"
+        if total < rule.together:
+            faults.append(("", f"{total} labelled patients together"))
+    wanted = f"fewer than {rule.patients} labelled patients{few} or too few sites"
+    return _verdict(rule, faults, good, wanted)
 
 
-def _worst_site(candidate: Candidate, rule: WorstSite) -> RuleVerdict:
-    label = described(rule.metric).label
-    limit = rule.at_least if rule.at_least is not None else rule.at_most
-    assert limit is not None
+def _limit(candidate: Candidate, rule: Limit) -> RuleVerdict:
     low_end = rule.at_least is not None
     bound = "value" if rule.bound == "value" else "low" if low_end else "high"
 
-    def fault(row: Row) -> str | None:
-        value = present(row[bound])
+    def broken(row: Row, column: str, limit: float) -> str | None:
+        value = present(row[column])
         if value is None:
             return f"has no {'interval' if present(row['value']) is not None else 'value'} ({reason(str(row['reason']))})"
         if (value >= limit) if low_end else (value <= limit):
             return None
         return f"has {number(present(row['value']))} ({interval(present(row['low']), present(row['high']))})"
 
-    words = f"{label} {'of at least' if low_end else 'of at most'} {number(limit)}"
+    def words(limit: float) -> str:
+        return f"of at {'least' if low_end else 'most'} {number(limit)}"
+
+    source = source_of(rule)
+    at = " at the chosen threshold" if source and source.table == "operating_points" else ""
     by = "" if rule.bound == "value" else " by the careful end of its interval"
-    task, _, name = rule.metric.rpartition("/")
-    if not task or name not in AT_THRESHOLD:
-        rows = candidate.rows("per_site", rule, metric=rule.metric)
-        return _each_site(candidate, rule, rows, fault, f"{words}{by}")
-    # The per-site table has it at the stated threshold, by which no package decides.
-    rows = candidate.rows("operating_points", rule, metric=name, task=task, rule=PACKAGED)
-    return _each_site(candidate, rule, rows, fault, f"{words} at the chosen threshold{by}")
+    floor = rule.limit if rule.floor is None else rule.floor
+    asked = _Asked(
+        words=f"{described(rule.metric).label} {words(rule.limit)}{at}{by}",
+        fault=lambda row: broken(row, bound, rule.limit),
+        value=lambda row: broken(row, "value", floor),
+        each=words(floor),
+    )
+    return _judged(candidate, rule, asked)
 
 
 def _calibration(candidate: Candidate, rule: Calibration) -> RuleVerdict:
-    where = {"task": rule.task, "calibrator": rule.calibrator}
-    rows = candidate.rows("calibration", rule, metric="ece", **where)
-    slopes = candidate.rows("calibration", rule, metric="slope", **where) or {}
+    where = {"task": rule.task, "calibrator": rule.calibrator, "metric": "slope"}
+    slopes = candidate.rows("calibration", rule, **where) or {}
+    if (pooled := candidate.pooled("calibration", rule, **where)) is not None:
+        slopes = {**slopes, str(pooled["site"]): pooled}
 
-    def fault(row: Row) -> str | None:
+    def off(row: Row, limit: float) -> str | None:
         excess = present(row["excess"])
         if excess is None:
             return f"has no calibration error ({reason(str(row['reason']))})"
-        if excess > rule.excess_at_most:
-            return f"is off by {number(excess)} beyond noise"
-        if rule.slope_at_least is None:
-            return None
+        return None if excess <= limit else f"is off by {number(excess)} beyond noise"
+
+    def fault(row: Row) -> str | None:
+        found = off(row, rule.excess_at_most)
+        if found is not None or rule.slope_at_least is None:
+            return found
         slope = slopes.get(str(row["site"]), {})
         value = present(slope.get("value"))
         if value is None:
@@ -135,27 +116,36 @@ def _calibration(candidate: Candidate, rule: Calibration) -> RuleVerdict:
     words = f"calibration error at most {number(rule.excess_at_most)} beyond noise"
     if rule.slope_at_least is not None:
         words += f" and slope at least {number(rule.slope_at_least)}"
-    return _each_site(candidate, rule, rows, fault, f"{words} ({rule.task})")
+    floor = rule.each_site or rule.excess_at_most
+    asked = _Asked(
+        words=f"{words} ({rule.task})",
+        fault=fault,
+        value=lambda row: off(row, floor),
+        each=f"an error of at most {number(floor)} beyond noise",
+    )
+    return _judged(candidate, rule, asked)
 
 
 def _threshold_transfer(candidate: Candidate, rule: ThresholdTransfer) -> RuleVerdict:
-    rows = candidate.rows(
-        "operating_points", rule, metric="transfer_gap", task=rule.task, rule=PACKAGED
-    )
+    floor = rule.each_site or rule.gap_at_most
 
-    def fault(row: Row) -> str | None:
-        high = present(row["high"])
-        if high is None:
+    def broken(row: Row, column: str, limit: float) -> str | None:
+        gap = present(row[column])
+        if gap is None:
             return f"has no transfer gap ({reason(str(row['reason']))})"
-        if high <= rule.gap_at_most:
+        if gap <= limit:
             return None
-        bounds = interval(present(row["low"]), high)
+        bounds = interval(present(row["low"]), present(row["high"]))
         return f"misses {number(present(row['value']))} more than promised ({bounds})"
 
-    words = (
-        f"sensitivity for {rule.task} at most {number(rule.gap_at_most)} under what was promised"
+    gap = f"at most {number(rule.gap_at_most)} under what was promised"
+    asked = _Asked(
+        words=f"sensitivity for {rule.task} {gap}",
+        fault=lambda row: broken(row, "high", rule.gap_at_most),
+        value=lambda row: broken(row, "value", floor),
+        each=f"at most {number(floor)} under it",
     )
-    return _each_site(candidate, rule, rows, fault, words)
+    return _judged(candidate, rule, asked)
 
 
 def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
@@ -173,40 +163,56 @@ def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
             " candidate with a written reason"
         )
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
+    down = name.higher is False
 
-    def fault(row: Row) -> str | None:
-        loss = present(row["high"] if name.higher is False else row["low"])
-        if loss is None:
+    def broken(row: Row, column: str, limit: float) -> str | None:
+        change_of = present(row[column])
+        if change_of is None:
             return f"cannot be compared ({reason(str(row['reason']))})"
-        if (-loss if name.higher is False else loss) >= -rule.margin:
+        if (-change_of if down else change_of) >= -limit:
             return None
         bounds = interval(present(row["low"]), present(row["high"]))
         return f"may lose more: {change(present(row['difference']))} ({bounds})"
 
-    words = f"{name.label} not lower than version {candidate.champion} by more than {number(rule.margin, 3)}"
-    if name.higher is False:
-        words = words.replace("lower", "higher")
-    return _each_site(
-        candidate, rule, candidate.rows("differences", rule, metric=rule.metric), fault, words
+    floor, side = rule.each_site or rule.margin, "higher" if down else "lower"
+    words = f"{name.label} not {side} than version {candidate.champion} by more than"
+    asked = _Asked(
+        words=f"{words} {number(rule.margin, 3)}",
+        fault=lambda row: broken(row, "high" if down else "low", rule.margin),
+        value=lambda row: broken(row, "difference", floor),
+        each=f"by more than {number(floor, 3)}",
     )
+    return _judged(candidate, rule, asked)
 
 
-def _each_site(
-    candidate: Candidate,
-    rule: Any,
-    rows: dict[str, Row] | None,
-    fault: Callable[[Row], str | None],
-    words: str,
-) -> RuleVerdict:
+def _judged(candidate: Candidate, rule: Any, asked: _Asked) -> RuleVerdict:
+    """Every site by itself, or all of them together and each by its estimate."""
+    source = source_of(rule)
+    assert source is not None
+    wanted = {"metric": source.metric, **source.wanted}
+    rows = candidate.rows(source.table, rule, **wanted)
     if rows is None:
-        said = f"{words}: not measured, the evaluation has no such table"
+        said = f"{asked.words}: not measured, the evaluation has no such table"
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
     sites = candidate.sites(rule)
     if not sites:
-        said = f"{words}: no site of the chosen roles is left to judge"
+        said = f"{asked.words}: no site of the chosen roles is left to judge"
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
-    faults = list(_faults(sites, rows, fault))
-    return _verdict(rule, faults, f"{words} at every one of {len(sites)} sites", words)
+    if rule.floor is None:
+        faults = list(_faults(sites, rows, asked.fault))
+        good = f"{asked.words} at every one of {len(sites)} sites"
+        return _verdict(rule, faults, good, asked.words)
+    words = f"{asked.words} over {len(sites)} sites together, and at each of them {asked.each}"
+    pool = candidate.pooled(source.table, rule, **wanted)
+    whole = _pool_fault(candidate, rule, pool, asked)
+    faults = [("", f"the pool of sites {whole}")] if whole is not None else []
+    return _verdict(rule, [*faults, *_faults(sites, rows, asked.value)], words, words)
+
+
+def _pool_fault(candidate: Candidate, rule: Any, pool: Row | None, asked: _Asked) -> str | None:
+    if mixed := candidate.pooled_though_left_out(rule):
+        return f"holds the rows of {', '.join(mixed)}, left out here: evaluate without them"
+    return "was not measured" if pool is None else asked.fault(pool)
 
 
 def _faults(
@@ -231,7 +237,8 @@ def _verdict(rule: Any, faults: list[tuple[str, str]], good: str, wanted: str) -
 
 JUDGES: Mapping[type[AnyRule], Callable[[Candidate, Any], RuleVerdict]] = {
     MinimumN: _minimum_n,
-    WorstSite: _worst_site,
+    WorstSite: _limit,
+    Pooled: _limit,
     Calibration: _calibration,
     ThresholdTransfer: _threshold_transfer,
     NonInferiority: _non_inferiority,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.gate.judges import JUDGES, Candidate
+from offsite.evaluation.gate.candidate import Candidate
+from offsite.evaluation.gate.judges import JUDGES
 from offsite.evaluation.gate.rules import GateSettings
 from offsite.evaluation.gate.verdict import GateVerdict
 from offsite.evaluation.tables.reading import read_evaluation

@@ -1,7 +1,7 @@
 """The rules that a candidate must meet at every site before it may become the champion."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -21,23 +21,28 @@ class Rule(Settings):
         default="all", description="Sites that must meet the rule, by role"
     )
 
+    @property
+    def floor(self) -> float | None:
+        """What the estimate of each site keeps while the sites are judged together; ``None``: they are not."""
+        return None
+
 
 class MinimumN(Rule):
-    """Enough patients at every site, and enough sites, for a verdict at all."""
+    """Enough patients at every site and together, and enough sites, for a verdict at all."""
 
     rule: Literal["minimum_n"] = "minimum_n"
     patients: int = Field(default=30, ge=1, description="Fewest labelled patients at each site")
     number_of_sites: int = Field(default=1, ge=1, description="Fewest sites of the chosen roles")
+    together: int = Field(default=1, ge=1, description="Fewest labelled patients of these sites")
 
 
-class WorstSite(Rule):
-    """A metric reaches a value at the worst site, by its interval's careful end.
+class Limit(Rule):
+    """A metric and what it must reach.
 
     Sensitivity, specificity and predictive values of a task are judged at the threshold chosen by
     the rule of model packages, :data:`offsite.evaluation.operating_points.choosing.PACKAGED`.
     """
 
-    rule: Literal["worst_site"] = "worst_site"
     metric: str = Field(description="Metric of per_site.csv, such as referable/sensitivity")
     at_least: float | None = Field(
         default=None, description="Least value of the lower bound, where more is better"
@@ -50,13 +55,68 @@ class WorstSite(Rule):
     )
 
     @pydantic.model_validator(mode="after")
-    def _one_limit(self) -> "WorstSite":
+    def _one_limit(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("give at_least or at_most, and not both")
         return self
 
+    @property
+    def limit(self) -> float:
+        """The one that is given."""
+        limit = self.at_least if self.at_least is not None else self.at_most
+        assert limit is not None
+        return limit
 
-class Calibration(Rule):
+
+class WorstSite(Limit):
+    """A metric reaches a value at the worst site, by its interval's careful end."""
+
+    rule: Literal["worst_site"] = "worst_site"
+
+
+class Pooled(Limit):
+    """A metric reaches a value over all sites together, and no single site is far from it."""
+
+    rule: Literal["pooled"] = "pooled"
+    each_site: float = Field(
+        description="The same limit for the estimate at every single site, so that none is hidden"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _no_stricter(self) -> Self:
+        stricter = self.each_site > self.limit
+        if stricter if self.at_least is not None else self.each_site < self.limit:
+            raise ValueError("each_site is stricter than the limit of all; use worst_site")
+        return self
+
+    @property
+    def floor(self) -> float | None:
+        """As of every rule."""
+        return self.each_site
+
+
+class Together(Rule):
+    """A rule that judges every site by itself, or all together with a limit for each."""
+
+    each_site: float | None = Field(
+        default=None,
+        gt=0,
+        description="Set: all sites are judged together, and the estimate at every single site keeps "
+        "this limit, which is wider; unset: each site meets the rule by itself",
+    )
+
+    @property
+    def floor(self) -> float | None:
+        """As of every rule."""
+        return self.each_site
+
+    def check_wider(self, limit: float) -> None:
+        """Refuse a limit of single sites that is stricter than that of all."""
+        if self.each_site is not None and self.each_site < limit:
+            raise ValueError("each_site is stricter than the limit of all; leave it out")
+
+
+class Calibration(Together):
     """Probabilities come true: the error beyond noise is small, and the slope is near 1."""
 
     rule: Literal["calibration"] = "calibration"
@@ -71,8 +131,13 @@ class Calibration(Rule):
         default=None, gt=0, description="Least calibration slope; 1 is perfect"
     )
 
+    @pydantic.model_validator(mode="after")
+    def _wider(self) -> Self:
+        self.check_wider(self.excess_at_most)
+        return self
 
-class ThresholdTransfer(Rule):
+
+class ThresholdTransfer(Together):
     """The threshold chosen on training sites still finds what it promised.
 
     It is chosen by the rule of model packages, :data:`offsite.evaluation.operating_points.choosing.PACKAGED`.
@@ -84,9 +149,14 @@ class ThresholdTransfer(Rule):
         default=0.05, ge=0, lt=1, description="Greatest upper bound of target minus sensitivity"
     )
 
+    @pydantic.model_validator(mode="after")
+    def _wider(self) -> Self:
+        self.check_wider(self.gap_at_most)
+        return self
 
-class NonInferiority(Rule):
-    """At no site worse than the champion by more than a margin, on the same cases."""
+
+class NonInferiority(Together):
+    """Not worse than the champion by more than a margin, on the same cases."""
 
     rule: Literal["non_inferiority"] = "non_inferiority"
     metric: str = Field(description="Metric of differences.csv")
@@ -94,9 +164,14 @@ class NonInferiority(Rule):
         gt=0, description="Greatest loss that the paired interval may reach, in the metric's unit"
     )
 
+    @pydantic.model_validator(mode="after")
+    def _wider(self) -> Self:
+        self.check_wider(self.margin)
+        return self
+
 
 AnyRule = Annotated[
-    MinimumN | WorstSite | Calibration | ThresholdTransfer | NonInferiority,
+    MinimumN | WorstSite | Pooled | Calibration | ThresholdTransfer | NonInferiority,
     Field(discriminator="rule"),
 ]
 

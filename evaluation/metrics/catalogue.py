@@ -1,6 +1,7 @@
 """All metrics of one sample, for its point estimate and every draw in one pass."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,19 +26,38 @@ def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measur
     counts : numpy.ndarray
         B x units, how often each unit counts; a row of ones gives the plain metric.
     request : Request
-        Classes, tasks and minima.
+        Classes, tasks and minima, and which metrics where not all are asked for.
     """
-    functions = dict.fromkeys(FUNCTIONS[name] for name in PER_SITE)
-    return [measured for function in functions for measured in function(sample, counts, request)]
+    functions = _functions_of(request)
+    every = (measured for function in functions for measured in function(sample, counts, request))
+    return [measured for measured in every if request.wants(measured.name)]
 
 
 def metric_names(request: Request) -> list[str]:
     """Names of all metrics of a request, in the order of the tables."""
+    return [each.name for each in measure(*_one_row(request), request)]
+
+
+@lru_cache(maxsize=32)
+def _functions_of(request: Request) -> tuple[Callable[..., Iterator[Measured]], ...]:
+    """The functions that give what is asked for: each gives several metrics."""
+    functions = dict.fromkeys(FUNCTIONS[name] for name in PER_SITE)
+    if request.only is None:
+        return tuple(functions)
+    given = {
+        function: {each.name for each in function(*_one_row(request), request)}
+        for function in functions
+    }
+    return tuple(function for function in functions if given[function] & request.only)
+
+
+def _one_row(request: Request) -> tuple[Sample, np.ndarray]:
+    """The least that has a name for every metric, though hardly a value."""
     classes = len(request.classes)
-    one_row = Sample(
+    sample = Sample(
         labels=np.zeros(1, dtype=np.int64),
         probabilities=np.full((1, classes), 1 / classes),
         units=np.zeros(1, dtype=np.int64),
         n_units=1,
     )
-    return [each.name for each in measure(one_row, np.ones((1, 1), dtype=np.uint8), request)]
+    return sample, np.ones((1, 1), dtype=np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 
 from offsite.evaluation.metrics import confusion
 from offsite.evaluation.metrics.separation import precision_at_prevalence, separation
-from offsite.evaluation.metrics.thresholds import shares_at
+from offsite.evaluation.metrics.thresholds import AT_THRESHOLD, shares_at
 from offsite.evaluation.predictions.tasks import Task
 from offsite.evaluation.statistics.measured import Measured, Request, share
 from offsite.evaluation.statistics.resampling import weighted_sums
@@ -24,12 +24,13 @@ def _of_task(
 ) -> Iterator[Measured]:
     scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
     minimum = request.minimum_of_class
-    if sample.classes > 2:
-        names = (f"{task.name}/auroc", f"{task.name}/auprc")
+    names = (f"{task.name}/auroc", f"{task.name}/auprc")
+    if sample.classes > 2 and request.wants(*names):
         yield from separation(names, sample, counts, scores, positive, minimum)
-    if task.name in request.references:
+    at_reference = f"{task.name}/auprc_at_reference"
+    if task.name in request.references and request.wants(at_reference):
         yield precision_at_prevalence(
-            f"{task.name}/auprc_at_reference",
+            at_reference,
             sample,
             counts,
             scores,
@@ -48,6 +49,8 @@ def _of_task(
         n_positive=count,
         loss=True,
     )
+    if not request.wants(*(f"{task.name}/{name}" for name in AT_THRESHOLD)):
+        return
     threshold = task.settings.threshold
     yield from shares_at(
         sample,

@@ -10,6 +10,9 @@ from offsite.evaluation.statistics.measured import Measured, share
 from offsite.evaluation.statistics.resampling import blocks, weighted_sums
 from offsite.evaluation.statistics.samples import Sample
 
+AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
+"""Metrics of a task that depend on its threshold."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:

@@ -1,6 +1,6 @@
 """Thresholds chosen on the training sites' validation rows, to be carried elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,8 +19,6 @@ Rule = Literal["stated", "point", "confident"]
 RULES: tuple[Rule, ...] = ("stated", "point", "confident")
 # The rule by which a model package chooses its thresholds; the gate judges what is shipped.
 PACKAGED: Rule = "point"
-# Metrics of a task that depend on its threshold.
-AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 CHOSEN = "_chosen"
 """The rows a threshold was chosen on, in place of a site."""
 _CANDIDATES = 200
@@ -69,8 +67,10 @@ class Threshold:
             ) from error
 
 
-def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) -> list[Threshold]:
-    """Three thresholds for each task: the stated one and two chosen on validation rows.
+def choose_thresholds(
+    predictions: Predictions, settings: EvaluationSettings, rules: Sequence[Rule] = RULES
+) -> list[Threshold]:
+    """A threshold for each task by each rule: the stated one and two chosen on validation rows.
 
     Only validation rows of training sites are looked at; without any the chosen ones are ``None``.
     """
@@ -79,7 +79,7 @@ def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) ->
     return [
         _threshold(task, rule, sample, settings)
         for task in tasks_of(predictions.classes, settings)
-        for rule in RULES
+        for rule in rules
     ]
 
 

@@ -1,6 +1,6 @@
 """Thresholds from the training sites, carried to every site: what they yield there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ import pandas as pd
 from offsite.evaluation.metrics.entries import measured_by
 from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.metrics.thresholds import (
+    AT_THRESHOLD,
     Outcomes,
     needed_threshold,
     outcomes,
     shares_at,
 )
 from offsite.evaluation.operating_points.choosing import (
-    AT_THRESHOLD,
     CHOSEN,
     Threshold,
     choose_thresholds,
@@ -34,6 +34,7 @@ from offsite.evaluation.statistics.samples import sample_of
 from offsite.evaluation.statistics.sites import Site, Sites, reference_prevalences
 from offsite.evaluation.tables.schemas import SCHEMAS
 
+_NEEDED = {"needed_threshold", "specificity_at_needed"}
 METRICS = (*AT_THRESHOLD, *measured_by("operating_points.table:measured_at"))
 
 
@@ -55,7 +56,11 @@ class _Carried:
         return self.task.positive(self.site.sample.labels)
 
 
-def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = None) -> pd.DataFrame:
+def operating_point_table(
+    sites: Sites,
+    thresholds: list[Threshold] | None = None,
+    metrics: Sequence[str] = METRICS,
+) -> pd.DataFrame:
     """A row per task, rule, site and metric.
 
     Parameters
@@ -65,6 +70,8 @@ def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = Non
         from test rows; tasks with wanted sensitivity, costs and reference prevalence; draws.
     thresholds : list of Threshold, optional
         Thresholds chosen earlier (those of a model package); unset: chosen here.
+    metrics : sequence of str
+        Those to give.
     """
     predictions, settings = sites.predictions, sites.settings
     tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
@@ -79,7 +86,7 @@ def operating_point_table(sites: Sites, thresholds: list[Threshold] | None = Non
             carried_to = _Carried(
                 site=site, task=task, threshold=threshold, reference=references.get(task.name)
             )
-            rows, measured = _site_rows(carried_to, promise, settings)
+            rows, measured = _site_rows(carried_to, promise, settings, metrics)
             promise = measured if site is chosen else promise
             records.extend(rows)
     return SCHEMAS["operating_points"].frame(records)
@@ -94,7 +101,10 @@ def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site
 
 
 def _site_rows(
-    carried: _Carried, promise: dict[str, Measured], settings: EvaluationSettings
+    carried: _Carried,
+    promise: dict[str, Measured],
+    settings: EvaluationSettings,
+    metrics: Sequence[str],
 ) -> tuple[list[dict[str, Any]], dict[str, Measured]]:
     """The rows of one threshold at one site, and what was measured there."""
     site, threshold = carried.site, carried.threshold
@@ -112,11 +122,11 @@ def _site_rows(
         reason = Reason(threshold.reason)
     if reason is not Reason.OK or threshold.value is None:
         nothing = Estimate(value=None, n=site.sample.n, reason=reason)
-        return [base | nothing.cells() | {"metric": metric} for metric in METRICS], {}
-    measured = {each.name: each for each in measured_at(carried, threshold.value)}
+        return [base | nothing.cells() | {"metric": metric} for metric in metrics], {}
+    measured = {each.name: each for each in measured_at(carried, threshold.value, metrics)}
     p_values = _p_values(measured, promise, threshold.target_sensitivity)
     rows = []
-    for metric in METRICS:
+    for metric in metrics:
         source = "sensitivity" if metric == "transfer_gap" else metric
         value = estimate(measured[source], site.sample, settings)
         if metric == "transfer_gap":
@@ -166,8 +176,13 @@ def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
     )
 
 
-def measured_at(carried: _Carried, threshold: float) -> Iterator[Measured]:
-    """What the threshold yields at the site, for the estimate and every draw."""
+def measured_at(
+    carried: _Carried, threshold: float, metrics: Sequence[str] = METRICS
+) -> Iterator[Measured]:
+    """What the threshold yields at the site, for the estimate and every draw.
+
+    What takes long is left out where it is not among the metrics that are asked for.
+    """
     sample, counts = carried.site.sample, carried.site.counts
     flagged = carried.scores >= threshold
     seen = outcomes(sample, counts, flagged, carried.positive)
@@ -175,7 +190,8 @@ def measured_at(carried: _Carried, threshold: float) -> Iterator[Measured]:
     rate = (seen.caught + seen.alarms) / seen.total
     count = int(carried.positive.sum())
     yield share("flag_rate", rate, flagged, sample.units, positive=count)
-    yield from _needed(carried)
+    if not _NEEDED.isdisjoint(metrics):
+        yield from _needed(carried)
     yield from _at_reference(carried, seen)
     settings = carried.task.settings
     missed, alarms = settings.cost_false_negative, settings.cost_false_positive

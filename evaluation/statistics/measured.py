@@ -70,6 +70,8 @@ class Request:
         Fewest rows of a class, and of the others, for it to count.
     ordered : bool
         Whether classes are grades, so that there are kappas.
+    only : frozenset of str or None
+        The metrics to give, by name; ``None``: all.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +79,11 @@ class Request:
     references: dict[str, float]
     minimum_of_class: int = 2
     ordered: bool = True
+    only: frozenset[str] | None = None
+
+    def wants(self, *names: str) -> bool:
+        """Whether any of these metrics is asked for."""
+        return self.only is None or not self.only.isdisjoint(names)
 
 
 def included_classes(sample: Sample, minimum: int) -> np.ndarray:

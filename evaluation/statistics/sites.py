@@ -1,6 +1,6 @@
 """The rows of each site, their patients and their draws: what every table starts from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -250,8 +250,10 @@ def pooled(role: str, sites: list[Site]) -> Site:
     )
 
 
-def request_of(predictions: Predictions, settings: EvaluationSettings) -> Request:
-    """What the settings ask to be measured, with each task's reference prevalence."""
+def request_of(
+    predictions: Predictions, settings: EvaluationSettings, only: Iterable[str] | None = None
+) -> Request:
+    """What the settings ask to be measured, or ``only`` so named, with each task's reference prevalence."""
     tasks = tasks_of(predictions.classes, settings)
     return Request(
         classes=predictions.classes,
@@ -259,6 +261,7 @@ def request_of(predictions: Predictions, settings: EvaluationSettings) -> Reques
         references=reference_prevalences(predictions, tasks),
         minimum_of_class=settings.minimum_of_class,
         ordered=settings.ordered is not False,
+        only=None if only is None else frozenset(only),
     )
 
 

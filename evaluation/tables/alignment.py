@@ -77,9 +77,9 @@ def aligned(reference: Predictions, other: Predictions) -> Predictions:
 
 
 def measured_together(
-    models: Sequence[Predictions],
+    sites: Sites,
+    others: Sequence[Predictions],
     request: Request,
-    settings: EvaluationSettings,
     *,
     permute: bool = False,
 ) -> list[Together]:
@@ -87,24 +87,25 @@ def measured_together(
 
     Parameters
     ----------
-    models : sequence of Predictions
-        Aligned test rows; the draws are those of :func:`offsite.evaluation.statistics.sites.Sites`.
+    sites : Sites
+        Test rows of the first model, with the draws and minima for all.
+    others : sequence of Predictions
+        The same rows by the other models, aligned.
     request : Request
         What to measure.
-    settings : EvaluationSettings
-        Draws and minima.
     permute : bool
         Add two more columns of metrics after those of two models: the models exchanged by
         patient (:func:`offsite.evaluation.statistics.permutation.swapped`).
     """
-    columns = _columns(models, settings)
+    settings = sites.settings
+    columns = [sites.single, *(sites.with_probabilities(model).single for model in others)]
     requests = [request] * len(columns)
     if permute:
         pairs = [swapped(one, two, settings) for one, two in zip(*columns, strict=True)]
         columns += [[pair[model] for pair in pairs] for model in (0, 1)]
         # Each row stands twice there, once for each model.
         requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
-    drawn, originals = columns[0], len(models)
+    drawn, originals = columns[0], 1 + len(others)
     together = [
         _together([column[index] for column in columns], (), requests, settings, originals)
         for index in range(len(drawn))
@@ -115,12 +116,6 @@ def measured_together(
         names = tuple(site.name for site in members)
         together.append(_together(wholes, names, requests, settings, originals))
     return together
-
-
-def _columns(models: Sequence[Predictions], settings: EvaluationSettings) -> list[list[Site]]:
-    """The sites of each model, with the draws of the first."""
-    first = Sites.of(models[0], settings)
-    return [first.single, *(first.with_probabilities(model).single for model in models[1:])]
 
 
 def _together(

@@ -1,6 +1,6 @@
 """Models against each other on the same draws of patients, per site."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from offsite.evaluation.statistics.agreement import difference_interval
 from offsite.evaluation.statistics.delong import paired_test
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.measured import Measured
+from offsite.evaluation.statistics.measured import Measured, Request
 from offsite.evaluation.statistics.resampling import generator_of
-from offsite.evaluation.statistics.sites import WORST, request_of
+from offsite.evaluation.statistics.sites import WORST, Sites, request_of
 from offsite.evaluation.tables.alignment import Together, aligned, measured_together, rows_of_test
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -53,7 +53,10 @@ class _Compared:
 
 
 def paired_differences(
-    first: Predictions, second: Predictions, settings: EvaluationSettings
+    first: Predictions,
+    second: Predictions,
+    settings: EvaluationSettings,
+    only: Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """Second model minus first: per site, pooled, and at the worst site of each.
 
@@ -68,14 +71,26 @@ def paired_differences(
         Predictions for the same test images, in any order.
     settings : EvaluationSettings
         Tasks, draws, confidence.
+    only : iterable of str, optional
+        The metrics to give; unset: all.
 
     Raises
     ------
     InputError
         The test images, their labels, sites or patients, or the classes are not the same.
     """
-    places = _places([first, second], settings, permute=True)
-    return SCHEMAS["differences"].frame(_difference_row(entry, settings) for entry in places)
+    reference = rows_of_test(first)
+    other = aligned(reference, second)
+    request = request_of(first, settings, only)
+    return differences_of_aligned(Sites.of(reference, settings), other, request)
+
+
+def differences_of_aligned(first: Sites, second: Predictions, request: Request) -> pd.DataFrame:
+    """As :func:`paired_differences`, of test rows that are in one order already."""
+    # Without draws there is nothing to exchange: such tables have no p-values but those of areas.
+    permute = first.settings.resamples > 0
+    places = _places(first, [second], request, permute=permute)
+    return SCHEMAS["differences"].frame(_difference_row(each, first.settings) for each in places)
 
 
 def compare_methods(
@@ -116,21 +131,25 @@ def compare_methods(
         name: slice(int(end) - len(groups[name]), int(end))
         for name, end in zip(order, ends, strict=True)
     }
+    reference = rows_of_test(models[0])
+    others = [aligned(reference, model) for model in models[1:]]
+    request = request_of(models[0], settings)
     records = [
         row
-        for entry in _places(models, settings)
+        for entry in _places(Sites.of(reference, settings), others, request)
         for row in _method_rows(entry, slices, baseline, settings)
     ]
     return SCHEMAS["methods"].frame(records)
 
 
 def _places(
-    models: Sequence[Predictions], settings: EvaluationSettings, *, permute: bool = False
+    first: Sites,
+    others: Sequence[Predictions],
+    request: Request,
+    *,
+    permute: bool = False,
 ) -> Iterator[_Compared]:
-    request = request_of(models[0], settings)
-    reference = rows_of_test(models[0])
-    rows = [reference, *(aligned(reference, model) for model in models[1:])]
-    together = measured_together(rows, request, settings, permute=permute)
+    together = measured_together(first, others, request, permute=permute)
     plain = {each.site.name: each for each in together if not each.members}
     for each in together:
         for metric in metric_names(request):
@@ -196,6 +215,8 @@ def _difference_row(entry: _Compared, settings: EvaluationSettings) -> dict[str,
     interval = difference_interval(draws, entry.models[:2], entry.units, settings, same=entry.same)
     if interval is None:
         return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
+    if not swapped:
+        return record | {"low": interval[0], "high": interval[1]}
     null = np.abs(swapped[1] - swapped[0])
     null = null[np.isfinite(null)]
     # The observed arrangement is one of them; rounding must not make it larger than itself.

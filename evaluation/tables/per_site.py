@@ -1,6 +1,6 @@
 """The per-site table: every metric at every site, pooled, at the worst site, and the gap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,15 @@ from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import worst_and_gap
 
 
-def per_site_table(sites: Sites) -> pd.DataFrame:
+def per_site_table(sites: Sites, only: Iterable[str] | None = None) -> pd.DataFrame:
     """A row per site and metric of the test split.
 
     Parameters
     ----------
     sites : Sites
         Rows of all splits, of which the test rows are measured; tasks, draws, confidence, minima.
+    only : iterable of str, optional
+        The metrics to give; unset: all.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def per_site_table(sites: Sites) -> pd.DataFrame:
         A task does not fit the classes.
     """
     settings = sites.settings
-    request = request_of(sites.predictions, settings)
+    request = request_of(sites.predictions, settings, only)
     measured = [(site, measured_site(site, request, settings)) for site in sites.single]
     records: list[dict[str, Any]] = []
     for site, metrics in measured:

@@ -45,6 +45,7 @@ PATHS = {
     "package": "package",
     "key": "signing.pem",
     "files": "out/site-sums/sums.npz",
+    "rules": "gate.yaml",
 }
 TEXTS = {
     "because": "the sites were looked at by hand",
@@ -52,6 +53,8 @@ TEXTS = {
     "site": "SITE",
     "layout": "class-folders",
     "prevalence": "0.2",
+    "patients": "20",
+    "draws": "2",
 }
 # Of these options the commands write more.
 ASKED_FOR = ("output", "strict", "geojson")
@@ -62,6 +65,7 @@ OWN_VALUES = {
     ("encoder twins", "cohort"): "twins/cohort.csv",
     ("site sums", "cohort"): "cohort/cohort.csv",
     ("evaluate", "runs"): "RUN",
+    ("model plan-gate", "draws"): "2",
     ("compare", "inputs"): "job.yaml",
 }
 # Only tables of predictions take a folder there; of a run and a job the place is known.
@@ -158,6 +162,7 @@ class Room:
                              "fit": {"epochs": 1}},
             }  # fmt: skip
         (self.root / "job.yaml").write_text(yaml.safe_dump(settings))
+        (self.root / "gate.yaml").write_text("rules: [{rule: minimum_n, patients: 5}]\n")
 
     def words(self, name: str, command: click.Command) -> list[str]:
         """A command with all that it needs, and the options by which it writes more."""

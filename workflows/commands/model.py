@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.workflows.commands.model_plan import plan_gate
 from offsite.workflows.commands.options import (
     REFUSED,
     Keys,
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from offsite.evaluation.gate.verdict import GateVerdict
 
 app = typer.Typer(
-    help="register, promote, info, sign, verify, export, serve: registered versions and packages.",
+    help="register, plan-gate, promote, info, sign, verify, export, serve: registered versions and packages.",
     no_args_is_help=True,
 )
+app.command("plan-gate")(plan_gate)
 app.command()(sign)
 app.command()(serve)
 _Model = Annotated[

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from offsite.evaluation.operating_points.choosing import AT_THRESHOLD, PACKAGED
+from offsite.evaluation.metrics.thresholds import AT_THRESHOLD
+from offsite.evaluation.operating_points.choosing import PACKAGED
 from offsite.evaluation.tables.reading import Evaluated, read_evaluation
 from offsite.evaluation.wording import level
 from offsite.workflows.package.schema import SiteResult

@@ -26,7 +26,9 @@ GROUPS = {
         "schema",
     },
     "encoder": {"list", "check", "twins"},
-    "model": {"register", "promote", "info", "verify", "export", "sign", "serve"},
+    "model": {
+        "register", "plan-gate", "promote", "info", "verify", "export", "sign", "serve",
+    },
     "site": {"plan", "calibrate", "sums", "join", "leave"},
 }  # fmt: skip
 
