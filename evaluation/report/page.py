@@ -36,6 +36,7 @@ from offsite.evaluation.tables.reading import Evaluated, read_evaluation
 from offsite.written import write_own
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_XLINK = "http://www.w3.org/1999/xlink"
 _SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
     sites.section,
     subgroups.section,
@@ -147,8 +148,9 @@ def drawing(figure: Figure) -> Markup:
 
 
 def standalone(figure: Figure) -> str:
-    """The figure as a file of its own."""
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{_named(figure)}\n'
+    """The figure as a file of its own, which unlike a page's element has to name its namespaces."""
+    svg = _named(figure).replace("<svg ", f'<svg xmlns:xlink="{_XLINK}" ', 1)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
 
 
 def _named(figure: Figure) -> str:

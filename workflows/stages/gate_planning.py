@@ -13,6 +13,7 @@ from offsite.evaluation.gate.planning.rates import ALL, Plan, pass_rates
 from offsite.evaluation.gate.planning.scenario import Scenario
 from offsite.evaluation.gate.planning.tables import reading_of
 from offsite.evaluation.gate.rules import load_rules
+from offsite.evaluation.report.page import standalone
 from offsite.evaluation.tables.reading import table_text
 from offsite.locks import writing
 from offsite.workflows.console.messages import stage
@@ -70,7 +71,7 @@ def plan_gate(
             ignore_index=True,
         )
         write_own(where / TABLE, table_text(table))
-        write_own(where / PICTURE, pass_rate_figure(table, ALL).svg)
+        write_own(where / PICTURE, standalone(pass_rate_figure(table, ALL)))
     return table, where
 
 
