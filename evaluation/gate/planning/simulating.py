@@ -128,7 +128,7 @@ class Simulator:
         rows = slice(None) if among is None else among
         known = self._all if among is None else self._tested
         columns = [1 - positive[rows], positive[rows], np.zeros(len(positive[rows]))]
-        labels = pd.Categorical.from_codes(cases.labels[rows], categories=list(self._classes))
+        labels = pd.Categorical.from_codes(cases.labels[rows], categories=pd.Index(self._classes))
         read = replace(
             known.predictions,
             table=known.predictions.table.assign(label=labels),
