@@ -1,7 +1,6 @@
 """Models against each other on the same draws of patients, per site."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from offsite.errors import InputError
-from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
@@ -17,39 +15,12 @@ from offsite.evaluation.statistics.agreement import difference_interval
 from offsite.evaluation.statistics.delong import paired_test
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.measured import Measured, Request
+from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of
-from offsite.evaluation.statistics.sites import WORST, Sites, request_of
-from offsite.evaluation.tables.alignment import Together, aligned, measured_together, rows_of_test
+from offsite.evaluation.statistics.sites import Sites, request_of
+from offsite.evaluation.tables.alignment import aligned, rows_of_test
+from offsite.evaluation.tables.places import Compared, compared_places
 from offsite.evaluation.tables.schemas import SCHEMAS
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Compared:
-    """One metric of M models at a site, a pooled role, or the worst site.
-
-    Attributes
-    ----------
-    base : dict
-        ``site, site_role, metric, n, n_patients, reason``.
-    n_positive : int or None
-        Positive rows.
-    units : int
-        Units that were drawn from.
-    values : numpy.ndarray or None
-        M x (1 + B); ``None`` where undefined.
-    models : tuple of Measured
-        Where they are of one site.
-    same : bool
-        Whether the models give every row the same probabilities.
-    """
-
-    base: dict[str, Any]
-    n_positive: int | None
-    units: int
-    values: np.ndarray | None
-    models: tuple[Measured, ...] = ()
-    same: bool = False
 
 
 def paired_differences(
@@ -89,7 +60,7 @@ def differences_of_aligned(first: Sites, second: Predictions, request: Request) 
     """As :func:`paired_differences`, of test rows that are in one order already."""
     # Without draws there is nothing to exchange: such tables have no p-values but those of areas.
     permute = first.settings.resamples > 0
-    places = _places(first, [second], request, permute=permute)
+    places = compared_places(first, [second], request, permute=permute)
     return SCHEMAS["differences"].frame(_difference_row(each, first.settings) for each in places)
 
 
@@ -136,73 +107,13 @@ def compare_methods(
     request = request_of(models[0], settings)
     records = [
         row
-        for entry in _places(Sites.of(reference, settings), others, request)
+        for entry in compared_places(Sites.of(reference, settings), others, request)
         for row in _method_rows(entry, slices, baseline, settings)
     ]
     return SCHEMAS["methods"].frame(records)
 
 
-def _places(
-    first: Sites,
-    others: Sequence[Predictions],
-    request: Request,
-    *,
-    permute: bool = False,
-) -> Iterator[_Compared]:
-    together = measured_together(first, others, request, permute=permute)
-    plain = {each.site.name: each for each in together if not each.members}
-    for each in together:
-        for metric in metric_names(request):
-            yield _at(each, metric)
-        if each.members:
-            inside = [plain[name] for name in each.members]
-            for metric in metric_names(request):
-                yield from _at_worst(each.site.role, inside, metric)
-
-
-def _at(each: Together, metric: str) -> _Compared:
-    sample = each.site.sample
-    base: dict[str, Any] = {"site": each.site.name, "site_role": each.site.role, "metric": metric}
-    base |= {"n": sample.n, "n_patients": sample.n_patients}
-    models = tuple(measured[metric] for measured in each.metrics if measured is not None)
-    if not models:
-        reason = each.site.lacking.value
-        return _Compared(base=base | {"reason": reason}, n_positive=None, units=0, values=None)
-    values = np.stack([measured.values for measured in models])
-    missing = next((measured for measured in models if not np.isfinite(measured.values[0])), None)
-    reason = Reason.OK if missing is None else missing.undefined
-    return _Compared(
-        base=base | {"reason": reason.value, "n": models[0].n},
-        n_positive=models[0].n_positive,
-        units=sample.n_units,
-        values=values if missing is None else None,
-        models=models,
-        same=each.same,
-    )
-
-
-def _at_worst(role: str, inside: list[Together], metric: str) -> Iterator[_Compared]:
-    defined = [entry for each in inside if (entry := _at(each, metric)).values is not None]
-    better = described(metric).higher
-    if better is None:
-        return
-    base: dict[str, Any] = {"site": WORST, "site_role": role, "metric": metric}
-    if not defined:
-        base |= {"n": 0, "n_patients": 0, "reason": Reason.TOO_FEW.value}
-        yield _Compared(base=base, n_positive=None, units=0, values=None)
-        return
-    values = np.stack([entry.values for entry in defined if entry.values is not None])
-    totals = {name: sum(entry.base[name] for entry in defined) for name in ("n", "n_patients")}
-    yield _Compared(
-        base=base | totals | {"reason": Reason.OK.value},
-        n_positive=None,
-        units=min(entry.units for entry in defined),
-        values=values.min(axis=0) if better else values.max(axis=0),
-        same=all(entry.same for entry in defined),
-    )
-
-
-def _difference_row(entry: _Compared, settings: EvaluationSettings) -> dict[str, Any]:
+def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, Any]:
     record = {"split": "test", **entry.base, "n_positive": entry.n_positive}
     if entry.values is None:
         return record
@@ -224,7 +135,7 @@ def _difference_row(entry: _Compared, settings: EvaluationSettings) -> dict[str,
     return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
 
 
-def _by_placements(entry: _Compared, settings: EvaluationSettings) -> dict[str, Any] | None:
+def _by_placements(entry: Compared, settings: EvaluationSettings) -> dict[str, Any] | None:
     parts = [model.placements for model in entry.models[:2] if model.placements is not None]
     if len(parts) != 2:
         return None
@@ -233,7 +144,7 @@ def _by_placements(entry: _Compared, settings: EvaluationSettings) -> dict[str, 
 
 
 def _method_rows(
-    entry: _Compared, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
+    entry: Compared, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
 ) -> Iterator[dict[str, Any]]:
     drawn: dict[str, np.ndarray] = {}
     for method, seeds in slices.items():
