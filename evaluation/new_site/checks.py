@@ -6,11 +6,14 @@ give an alarm and an estimate of the prior, never a calibration.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from offsite.evaluation.statistics.binomial import at_most, effective_counts, exact_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
+
+_LEVEL = 0.05
 
 
 class CheckResult(StrEnum):
@@ -29,7 +32,7 @@ class ShareCheck:
     Attributes
     ----------
     estimate : Estimate
-        The local share with its exact interval.
+        The local share with its exact 95 % interval.
     target : float
         What was promised, 0..1.
     p_value : float or None
@@ -37,7 +40,7 @@ class ShareCheck:
         true.
     verdict : CheckResult
         ``holds``: the whole interval is on the good side of the target; ``fails``: ``p_value``
-        is under one minus the confidence; else ``unclear``, where more cases are needed to tell.
+        is under 0.05; else ``unclear``, where more cases are needed to tell.
     """
 
     estimate: Estimate
@@ -52,7 +55,6 @@ def check_sensitivity(
     threshold: float,
     target: float,
     patients: np.ndarray,
-    level: float = 0.95,
 ) -> ShareCheck:
     """Whether the carried threshold still finds the wanted share of positives.
 
@@ -68,11 +70,9 @@ def check_sensitivity(
         Sensitivity promised, 0..1.
     patients : numpy.ndarray
         N names; cases of a patient count as far as they agree.
-    level : float
-        Confidence.
     """
     called = np.asarray(scores)[positive] >= threshold
-    return _check(called, np.asarray(patients)[positive], target, level, n_positive=len(called))
+    return _check(called, np.asarray(patients)[positive], target, n_positive=len(called))
 
 
 def check_coverage(
@@ -80,7 +80,6 @@ def check_coverage(
     labels: np.ndarray,
     target: float,
     patients: np.ndarray,
-    level: float = 0.95,
 ) -> ShareCheck:
     """Whether the carried prediction sets (N x C booleans) still hold the truth often enough.
 
@@ -94,19 +93,17 @@ def check_coverage(
         Coverage promised, 0..1.
     patients : numpy.ndarray
         N names.
-    level : float
-        Confidence.
     """
     known = np.asarray(labels) >= 0
     rows = np.flatnonzero(known)
     covered = np.asarray(members)[rows, np.asarray(labels)[rows]]
-    return _check(covered, np.asarray(patients)[rows], target, level)
+    return _check(covered, np.asarray(patients)[rows], target)
 
 
-def shift_alarm(
-    flags: np.ndarray, expected: float, patients: np.ndarray, level: float = 0.95
-) -> ShareCheck:
+def shift_alarm(flags: np.ndarray, expected: float, patients: np.ndarray) -> ShareCheck:
     """Whether a frozen detector flags more unlabelled cases than in distribution; exact binomial.
+
+    The verdict ``fails`` is the alarm.
 
     Parameters
     ----------
@@ -116,42 +113,33 @@ def shift_alarm(
         Share flagged in distribution (one minus the share the threshold keeps).
     patients : numpy.ndarray
         N names.
-    level : float
-        Confidence; the verdict ``fails`` is the alarm.
     """
-    return _check(np.asarray(flags), np.asarray(patients), expected, level, few_is_bad=False)
+    return _check(np.asarray(flags), np.asarray(patients), expected, few_is_bad=False)
 
 
 def _check(
     hits: np.ndarray,
     patients: np.ndarray,
     target: float,
-    level: float,
     *,
     few_is_bad: bool = True,
     n_positive: int | None = None,
 ) -> ShareCheck:
-    units = len(np.unique(patients))
+    counts: dict[str, Any] = {"n": len(hits), "n_positive": n_positive}
     if len(hits) == 0:
-        nothing = Estimate(value=None, reason=Reason.NO_SAMPLES, n=0, n_positive=n_positive)
+        nothing = Estimate(value=None, reason=Reason.NO_SAMPLES, **counts)
         return ShareCheck(
             estimate=nothing, target=target, p_value=None, verdict=CheckResult.UNDEFINED
         )
-    successes, trials = effective_counts(hits, patients, level)
-    low, high = exact_interval(successes, trials, level)
-    estimate = Estimate(
-        value=float(hits.mean()),
-        low=low,
-        high=high,
-        n=len(hits),
-        n_positive=n_positive,
-        n_patients=units,
-    )
+    successes, trials = effective_counts(hits, patients)
+    low, high = exact_interval(successes, trials)
+    counts["n_patients"] = len(np.unique(patients))
+    estimate = Estimate(value=float(hits.mean()), low=low, high=high, **counts)
     if few_is_bad:
         p_value, good = at_most(successes, trials, target), low >= target
     else:
         p_value, good = 1 - at_most(successes - 1, trials, target), high <= target
     verdict = CheckResult.HOLDS if good else CheckResult.UNCLEAR
-    if p_value < 1 - level:
+    if p_value < _LEVEL:
         verdict = CheckResult.FAILS
     return ShareCheck(estimate=estimate, target=target, p_value=p_value, verdict=verdict)

@@ -1,4 +1,4 @@
-"""Threshold, temperature and prior of a new site from its own cases, each with its interval.
+"""Threshold, temperature and prior of a new site from its own cases, each with its 95 % interval.
 
 Nothing here adapts a model.
 """
@@ -17,6 +17,7 @@ from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.patient_weights import patient_weights
 
 _SEARCH = np.log(100.0)
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,7 @@ class LocalThreshold:
     reason: Reason
 
 
-def local_threshold(
-    scores: np.ndarray, positive: np.ndarray, sensitivity: float, level: float = 0.95
-) -> LocalThreshold:
+def local_threshold(scores: np.ndarray, positive: np.ndarray, sensitivity: float) -> LocalThreshold:
     """Threshold of a wanted sensitivity from local cases, with a distribution-free interval.
 
     Order statistics bound the quantile exactly (Conover 1999, section 3.2); one case a patient is
@@ -59,7 +58,7 @@ def local_threshold(
         )
     share = 1 - sensitivity
     missed = int(np.floor(n * share + 1e-9))
-    tail = (1 - level) / 2
+    tail = (1 - _CONFIDENCE) / 2
     # Positives under the true quantile are binomial (n, share). The r-th smallest score lies over
     # it with P(X <= r - 1), under it with P(X >= r).
     under = int(binom.ppf(tail, n, share))
@@ -75,9 +74,7 @@ def local_threshold(
     )
 
 
-def local_temperature(
-    logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, level: float = 0.95
-) -> Estimate:
+def local_temperature(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Estimate:
     """Temperature T that calibrates local cases best, ``softmax(l / T)``, with its interval.
 
     Maximum likelihood (Guo et al. 2017); the interval is Wald's on log T with the sandwich
@@ -92,8 +89,6 @@ def local_temperature(
         N class indices; unlabelled rows (-1) are left out.
     patients : numpy.ndarray
         N names.
-    level : float
-        Confidence.
     """
     known = np.asarray(labels) >= 0
     values, truth = np.asarray(logits, dtype=np.float64)[known], np.asarray(labels)[known]
@@ -116,7 +111,7 @@ def local_temperature(
     log_t = float(minimum.x)
     if abs(log_t) > _SEARCH - 1e-2:
         return Estimate(value=None, reason=Reason.TOO_FEW, **facts)
-    half = float(norm.ppf((1 + level) / 2)) * _log_sd(values * np.exp(-log_t), truth, codes)
+    half = float(norm.ppf((1 + _CONFIDENCE) / 2)) * _log_sd(values * np.exp(-log_t), truth, codes)
     return Estimate(
         value=float(np.exp(log_t)),
         low=float(np.exp(log_t - half)),
@@ -141,7 +136,6 @@ def local_prior(
     *,
     resamples: int = 500,
     seed: int = 0,
-    level: float = 0.95,
 ) -> list[Estimate]:
     """Class prior of unlabelled local cases by EM, an estimate for each class (transductive).
 
@@ -158,8 +152,6 @@ def local_prior(
         N names.
     resamples, seed : int
         Bootstrap of patients.
-    level : float
-        Confidence.
     """
     units = len(np.unique(patients))
     facts: dict[str, Any] = {"n": len(probabilities), "n_patients": units}
@@ -170,7 +162,7 @@ def local_prior(
     draws = em_prior(probabilities, source_prior, patient_weights(patients, resamples, generator))
     result = []
     for label in range(len(source_prior)):
-        interval = percentile_interval(draws[:, label], units, level)
-        low, high = (None, None) if interval is None else interval
+        interval = percentile_interval(draws[:, label], units)
+        low, high = interval or (None, None)
         result.append(Estimate(value=float(point[label]), low=low, high=high, **facts))
     return result
