@@ -4,7 +4,7 @@ Mondrian (bin-wise) split conformal prediction (Vovk, Gammerman and Shafer 2005)
 class has the threshold of its own bin, so coverage is promised within bins, not on average only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from offsite.errors import InputError
 from offsite.evaluation.conformal.settings import ConformalSettings
+
+_OPTIONS = ("ordered", "by_class", "by_site", "minimum_bin")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,10 +60,8 @@ class ConformalSets:
         Sites with calibration rows.
     classes : int
         C.
-    ordered, by_class, by_site : bool
-        As in the settings.
-    minimum_bin : int
-        As in the settings.
+    settings : ConformalSettings
+        Binning and back-off.
     """
 
     scores: np.ndarray
@@ -69,10 +69,7 @@ class ConformalSets:
     sites: np.ndarray
     site_names: tuple[str, ...]
     classes: int
-    ordered: bool
-    by_class: bool
-    by_site: bool
-    minimum_bin: int
+    settings: ConformalSettings
 
     @classmethod
     def fit(
@@ -108,10 +105,7 @@ class ConformalSets:
             sites=codes[order].astype(np.int64),
             site_names=tuple(str(name) for name in names),
             classes=probabilities.shape[1],
-            ordered=settings.ordered,
-            by_class=settings.by_class,
-            by_site=settings.by_site,
-            minimum_bin=settings.minimum_bin,
+            settings=settings,
         )
 
     def bin_of(self, site: str, label: int) -> tuple[np.ndarray, bool]:
@@ -119,36 +113,39 @@ class ConformalSets:
 
         Too few rows of its own, or a site never seen, give the class over all sites.
         """
-        parent = self.labels == label if self.by_class else np.ones(len(self.labels), dtype=bool)
-        if self.by_site and site in self.site_names:
+        parent = (
+            self.labels == label
+            if self.settings.by_class
+            else np.ones(len(self.labels), dtype=bool)
+        )
+        if self.settings.by_site and site in self.site_names:
             local = parent & (self.sites == self.site_names.index(site))
-            if local.sum() >= self.minimum_bin:
+            if local.sum() >= self.settings.minimum_bin:
                 return self.scores[local], True
         return self.scores[parent], False
 
-    def threshold(self, site: str, label: int, level: float) -> float:
-        """The largest score that a class may have to be in the set; infinite where n is too small."""
-        return conformal_quantile(self.bin_of(site, label)[0], level)
+    def _bins(self, sites: np.ndarray) -> Iterator[tuple[np.ndarray, int, np.ndarray, bool]]:
+        """(which of N rows, class, its sorted scores, whether they are the site's own)."""
+        names = np.asarray(sites, dtype=str)
+        for site in np.unique(names):
+            for label in range(self.classes):
+                yield names == site, label, *self.bin_of(str(site), label)
 
     def predict(self, probabilities: np.ndarray, sites: np.ndarray, level: float) -> PredictionSets:
         """Sets of N rows at coverage ``level``, each judged by the bins of its site.
 
         An infinite threshold keeps its class in every set and marks the row ``refer``.
         """
-        scores = nonconformity(probabilities, ordered=self.ordered)
+        scores = nonconformity(probabilities, ordered=self.settings.ordered)
         thresholds = np.empty_like(scores)
         local = np.zeros(scores.shape, dtype=bool)
         rows = np.zeros(scores.shape, dtype=np.int64)
-        names = np.asarray(sites, dtype=str)
-        for site in np.unique(names):
-            here = names == site
-            for label in range(self.classes):
-                scores_of_bin, is_local = self.bin_of(str(site), label)
-                thresholds[here, label] = conformal_quantile(scores_of_bin, level)
-                local[here, label], rows[here, label] = is_local, len(scores_of_bin)
+        for here, label, scores_of_bin, is_local in self._bins(sites):
+            thresholds[here, label] = conformal_quantile(scores_of_bin, level)
+            local[here, label], rows[here, label] = is_local, len(scores_of_bin)
         members = scores <= thresholds
         return PredictionSets(
-            members=contiguous(members) if self.ordered else members,
+            members=contiguous(members) if self.settings.ordered else members,
             refer=np.isinf(thresholds).any(axis=1),
             local=local,
             bin_rows=rows,
@@ -159,17 +156,11 @@ class ConformalSets:
 
         A class is in the set of coverage ``1 - a`` where its p value is over a.
         """
-        scores = nonconformity(probabilities, ordered=self.ordered)
+        scores = nonconformity(probabilities, ordered=self.settings.ordered)
         result = np.empty_like(scores)
-        names = np.asarray(sites, dtype=str)
-        for site in np.unique(names):
-            here = names == site
-            for label in range(self.classes):
-                scores_of_bin = self.bin_of(str(site), label)[0]
-                beyond = len(scores_of_bin) - np.searchsorted(
-                    scores_of_bin, scores[here, label], side="left"
-                )
-                result[here, label] = (beyond + 1) / (len(scores_of_bin) + 1)
+        for here, label, of_bin, _ in self._bins(sites):
+            beyond = len(of_bin) - np.searchsorted(of_bin, scores[here, label], side="left")
+            result[here, label] = (beyond + 1) / (len(of_bin) + 1)
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -180,8 +171,7 @@ class ConformalSets:
             "sites": self.sites,
             "site_names": np.array(self.site_names, dtype=np.str_),
             "options": np.array(
-                [self.classes, self.ordered, self.by_class, self.by_site, self.minimum_bin],
-                dtype=np.int64,
+                [self.classes, *(getattr(self.settings, name) for name in _OPTIONS)], dtype=np.int64
             ),
         }
 
@@ -195,17 +185,14 @@ class ConformalSets:
                 f"the stored prediction sets lack {', '.join(missing)}",
                 remedy="Write them by to_arrays",
             )
-        classes, ordered, by_class, by_site, minimum = (int(v) for v in arrays["options"])
+        classes, *options = (int(number) for number in arrays["options"])
         return cls(
             scores=np.asarray(arrays["scores"], dtype=np.float64),
             labels=np.asarray(arrays["labels"], dtype=np.int64),
             sites=np.asarray(arrays["sites"], dtype=np.int64),
             site_names=tuple(str(name) for name in arrays["site_names"]),
             classes=classes,
-            ordered=bool(ordered),
-            by_class=bool(by_class),
-            by_site=bool(by_site),
-            minimum_bin=minimum,
+            settings=ConformalSettings.model_validate(dict(zip(_OPTIONS, options, strict=True))),
         )
 
 

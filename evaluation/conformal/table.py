@@ -131,7 +131,7 @@ def _why_not(labels: np.ndarray, of_label: np.ndarray, judged: PredictionSets | 
 def _sizes(judged: PredictionSets, of_label: np.ndarray) -> dict[str, Any]:
     if not of_label.any():
         return {}
-    sizes = judged.members[of_label].sum(axis=1)
+    sizes = judged.sizes[of_label]
     return {
         "mean_size": float(sizes.mean()),
         "singleton_rate": float((sizes == 1).mean()),
