@@ -94,29 +94,27 @@ def shipped_thresholds(predictions: Predictions, settings: EvaluationSettings) -
 
 def _threshold(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings) -> Threshold:
     target = task.settings.target_sensitivity
-    positive = task.positive(sample.labels)
-    value, reason = task.settings.threshold, Reason.OK
+    value: float | None = task.settings.threshold
+    known, reason = 0, Reason.OK
     if rule != "stated":
-        scores = task.scores(sample.probabilities)
-        cut = choose_threshold(
-            scores,
+        positive = task.positive(sample.labels)
+        known = int(positive.sum())
+        value = choose_threshold(
+            task.scores(sample.probabilities),
             positive,
             sample.units,
             target,
             confidence=confidence_of(rule, settings.confidence),
         )
-        if cut is None:
-            reason = Reason.TOO_FEW if positive.any() else Reason.NO_SAMPLES
-        return Threshold(
-            task=task.name,
-            rule=rule,
-            target_sensitivity=target,
-            value=cut,
-            n_positive=int(positive.sum()),
-            reason=reason.value,
-        )
+        if value is None:
+            reason = Reason.TOO_FEW if known else Reason.NO_SAMPLES
     return Threshold(
-        task=task.name, rule=rule, target_sensitivity=target, value=value, n_positive=0
+        task=task.name,
+        rule=rule,
+        target_sensitivity=target,
+        value=value,
+        n_positive=known,
+        reason=reason.value,
     )
 
 

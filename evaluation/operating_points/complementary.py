@@ -1,7 +1,6 @@
 """Whether a second model would catch what the first misses, site by site."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,7 @@ from offsite.evaluation.tables.schemas import SCHEMAS
 TOP = "_top"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """Two models' answers to the labelled test rows of a place.
-
-    Attributes
-    ----------
-    cases : numpy.ndarray
-        N booleans: rows that can be missed (positive; of the most probable class all).
-    right : tuple of numpy.ndarray
-        Whether each model finds them, N booleans each.
-    others : tuple of numpy.ndarray
-        Whether each model leaves the others in peace, N booleans each; of no other all.
-    """
-
-    site: Site
-    cases: np.ndarray
-    right: tuple[np.ndarray, np.ndarray]
-    others: tuple[np.ndarray, np.ndarray]
+_METRICS = ("caught_by_second", "caught_by_first", "sensitivity_either", "specificity_either")
 
 
 def complementary_table(
@@ -84,15 +66,13 @@ def _rows(
     }
     if task is not None:
         base |= {"first": cuts[0][task.name], "second": cuts[1][task.name]}
-    names = ["caught_by_second", "caught_by_first"]
-    names += [] if task is None else ["sensitivity_either", "specificity_either"]
     reason = site.why_not(sites.settings.minimum_rows)
     if reason is not Reason.OK:
         known = {"n": sample.n, "n_patients": sample.n_patients, "reason": reason.value}
+        names = _METRICS[:2] if task is None else _METRICS
         yield from (base | {"metric": name} | known for name in names)
         return
-    answers = _answers(task, pair, cuts)
-    for name, (hits, among) in zip(names, _shares(answers), strict=False):
+    for name, (hits, among) in zip(_METRICS, _shares(task, pair, cuts), strict=False):
         units = sample.units[among]
         told: dict[str, Any] = {"reason": Reason.NO_SAMPLES.value}
         if among.any():
@@ -101,26 +81,22 @@ def _rows(
         yield base | {"metric": name} | told | counts | {"n_patients": sample.patients_of(units)}
 
 
-def _answers(task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]]) -> _Pair:
+def _shares(
+    task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(hits, among which rows) of each metric; of the most probable class the first two."""
     labels, samples = pair[0].sample.labels, [site.sample for site in pair]
     if task is None:
         one, two = (sample.probabilities.argmax(axis=1) == labels for sample in samples)
-        everyone = np.ones(len(labels), dtype=bool)
-        return _Pair(site=pair[0], cases=everyone, right=(one, two), others=(one, two))
+        return [(two, ~one), (one, ~two)]
     one, two = (
         task.scores(sample.probabilities) >= cut[task.name]
         for sample, cut in zip(samples, cuts, strict=True)
     )
-    positive = task.positive(labels)
-    return _Pair(site=pair[0], cases=positive, right=(one, two), others=(~one, ~two))
-
-
-def _shares(pair: _Pair) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(hits, among which rows) of each metric, in order."""
-    one, two = pair.right
+    either, positive = one | two, task.positive(labels)
     return [
-        (two, pair.cases & ~one),
-        (one, pair.cases & ~two),
-        (one | two, pair.cases),
-        (pair.others[0] & pair.others[1], ~pair.cases),
+        (two, positive & ~one),
+        (one, positive & ~two),
+        (either, positive),
+        (~either, ~positive),
     ]

@@ -1,7 +1,6 @@
 """Decision curves: is acting on the model better than acting on everyone, or on no one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,13 @@ from offsite.evaluation.statistics.sites import Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Curve:
-    """Net benefit over K thresholds in B draws.
-
-    Attributes
-    ----------
-    model, treat_all : numpy.ndarray
-        float64, B x K, per image.
-    """
-
-    model: np.ndarray
-    treat_all: np.ndarray
-
-
 def decision_curve(
     scores: np.ndarray,
     positive: np.ndarray,
     units: np.ndarray,
     counts: np.ndarray,
     thresholds: np.ndarray,
-) -> Curve:
+) -> tuple[np.ndarray, np.ndarray]:
     """Net benefit TP/n - FP/n * t/(1 - t) of acting at or over t (Vickers and Elkin 2006).
 
     Parameters
@@ -46,6 +31,11 @@ def decision_curve(
         B x units.
     thresholds : numpy.ndarray
         K probabilities strictly between 0 and 1.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Net benefit per image of the model and of acting on everyone, B x K each.
     """
     flagged = scores[:, None] >= thresholds
     columns = np.hstack(
@@ -60,10 +50,8 @@ def decision_curve(
     size, odds = len(thresholds), thresholds / (1 - thresholds)
     n = totals[:, -1:]
     prevalence = ratio(totals[:, -2:-1], n)
-    return Curve(
-        model=ratio(totals[:, :size], n) - ratio(totals[:, size : 2 * size], n) * odds,
-        treat_all=prevalence - (1 - prevalence) * odds,
-    )
+    model = ratio(totals[:, :size], n) - ratio(totals[:, size : 2 * size], n) * odds
+    return model, prevalence - (1 - prevalence) * odds
 
 
 def net_benefit_table(sites: Sites) -> pd.DataFrame:
@@ -97,22 +85,19 @@ def _site_rows(site: Site, task: Task, sites: Sites) -> Iterator[dict[str, Any]]
         yield from (base | {"threshold": value, "reason": reason.value} for value in thresholds)
         return
     scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
-    curve = decision_curve(scores, positive, sample.units, site.counts, thresholds)
-    default = np.where(curve.treat_all[0] > 0, curve.treat_all, 0.0)
-    advantage = curve.model - default
+    model, treat_all = decision_curve(scores, positive, sample.units, site.counts, thresholds)
+    advantage = model - np.where(treat_all[0] > 0, treat_all, 0.0)
     for column, value in enumerate(thresholds):
-        told = sites.of_draws(curve.model[:, column], sample.n_units)
+        told = sites.of_draws(model[:, column], sample.n_units)
         above = sites.of_draws(advantage[:, column], sample.n_units)
-        yield (
-            base
-            | told
-            | {
-                "threshold": value,
-                "net_benefit": told["value"],
-                "treat_all": curve.treat_all[0, column],
-                "treat_none": 0.0,
-                "advantage": above["value"],
-                "advantage_low": above["low"],
-                "advantage_high": above["high"],
-            }
-        )
+        yield {
+            **base,
+            **told,
+            "threshold": value,
+            "net_benefit": told["value"],
+            "treat_all": treat_all[0, column],
+            "treat_none": 0.0,
+            "advantage": above["value"],
+            "advantage_low": above["low"],
+            "advantage_high": above["high"],
+        }

@@ -1,7 +1,7 @@
 """Thresholds from the training sites, carried to every site: what they yield there."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -165,15 +165,8 @@ def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
     def under(value: float | None) -> float | None:
         return None if value is None else target - value
 
-    return Estimate(
-        value=under(sensitivity.value),
-        low=under(sensitivity.high),
-        high=under(sensitivity.low),
-        n=sensitivity.n,
-        n_positive=sensitivity.n_positive,
-        n_patients=sensitivity.n_patients,
-        reason=sensitivity.reason,
-    )
+    low, high = under(sensitivity.high), under(sensitivity.low)
+    return replace(sensitivity, value=under(sensitivity.value), low=low, high=high)
 
 
 def measured_at(
@@ -228,9 +221,8 @@ def _at_reference(carried: _Carried, seen: Outcomes) -> Iterator[Measured]:
         ppv, npv = caught / (caught + alarms), cleared / (cleared + missed)
     cost = settings.cost_false_negative * missed + settings.cost_false_positive * alarms
     undefined = why_undefined(carried.positive, 1) or Reason.TOO_FEW
-    yield _plain(carried, "ppv_at_reference", ppv, undefined)
-    yield _plain(carried, "npv_at_reference", npv, undefined)
-    yield _plain(carried, "expected_cost_at_reference", cost, undefined)
+    for name, values in (("ppv", ppv), ("npv", npv), ("expected_cost", cost)):
+        yield _plain(carried, f"{name}_at_reference", values, undefined)
 
 
 def _plain(

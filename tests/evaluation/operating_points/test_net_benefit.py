@@ -14,17 +14,19 @@ def test_net_benefit_by_hand() -> None:
     scores = np.array([0.9, 0.6, 0.4, 0.2])
     positive = np.array([True, False, True, False])
     ones = np.ones((1, 4), dtype=np.uint8)
-    curve = decision_curve(scores, positive, np.arange(4), ones, np.array([0.25, 0.5]))
-    np.testing.assert_allclose(curve.model, [[2 / 4 - 1 / 4 / 3, 1 / 4 - 1 / 4]])
-    np.testing.assert_allclose(curve.treat_all, [[0.5 - 0.5 / 3, 0.0]])
+    model, treat_all = decision_curve(scores, positive, np.arange(4), ones, np.array([0.25, 0.5]))
+    np.testing.assert_allclose(model, [[2 / 4 - 1 / 4 / 3, 1 / 4 - 1 / 4]])
+    np.testing.assert_allclose(treat_all, [[0.5 - 0.5 / 3, 0.0]])
 
 
 def test_a_score_that_flags_everyone_is_treating_all() -> None:
     rng = np.random.default_rng(0)
     positive = rng.random(50) < 0.3
     counts = rng.multinomial(50, np.full(50, 0.02), size=5).astype(np.uint8)
-    curve = decision_curve(np.ones(50), positive, np.arange(50), counts, np.array([0.2, 0.7]))
-    np.testing.assert_allclose(curve.model, curve.treat_all, atol=1e-14)
+    model, treat_all = decision_curve(
+        np.ones(50), positive, np.arange(50), counts, np.array([0.2, 0.7])
+    )
+    np.testing.assert_allclose(model, treat_all, atol=1e-14)
 
 
 def test_a_useful_model_beats_both_defaults_and_undefined_sites_say_why(make_sites) -> None:
