@@ -54,8 +54,10 @@ def first_detector(table: pd.DataFrame) -> str:
     return str((usable if len(usable) else table)["detector"].iloc[0])
 
 
-def alarm_table(tables: Tables, level: float, fewest: int = FEW_PATIENTS) -> pd.DataFrame:
+def alarm_table(tables: Tables, level: float) -> pd.DataFrame:
     """Every question that the page asks of a site, with its p-value after Holm's correction.
+
+    A site of fewer than thirty patients is not asked.
 
     Parameters
     ----------
@@ -63,14 +65,12 @@ def alarm_table(tables: Tables, level: float, fewest: int = FEW_PATIENTS) -> pd.
         The evaluation's tables; what is absent is not asked.
     level : float
         Familywise level (0..1) of the whole page.
-    fewest : int
-        Patients below which a site is not asked.
     """
     sizes = tables["per_site"].groupby("site")["n_patients"].max().to_dict()
     asked = []
     for row in (*_from_p_values(tables), *_one_answer(tables, sizes)):
         patients = max(int(row["n_patients"]), int(sizes.get(row["site"], 0) or 0))
-        if patients >= fewest:
+        if patients >= FEW_PATIENTS:
             asked.append(row | {"n_patients": patients})
     asked.sort(key=lambda row: row["p_value"])
     for row, adjusted in zip(asked, holm([row["p_value"] for row in asked]), strict=True):

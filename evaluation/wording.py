@@ -137,7 +137,7 @@ def reason(code: str) -> str:
     return REASONS.get(code, code.replace("_", " "))
 
 
-def counted(n: int, one: str, many: str | None = None) -> str:
+def counted(n: int, one: str) -> str:
     """``1 image``, ``1,204 images``.
 
     Examples
@@ -145,7 +145,7 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     >>> counted(1, 'site'), counted(3, 'site')
     ('1 site', '3 sites')
     """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {one if n == 1 else one + 's'}"
 
 
 def listed(items: list[str]) -> str:

@@ -23,6 +23,7 @@ ACCENT = "#0b5c73"
 SERIES = ("#0b5c73", "#b3541e", "#5b6770", "#7a9a2b", "#8a5a9e", "#2f8fb0", "#c08a1e", "#333333")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (8, 2)), (0, (1, 2)))
 WIDTH_IN = 7.6
+_LEAST = 0.15
 _ILLEGIBLE = (
     "Letters that no font of the machine that drew this has stand as their Unicode numbers; the table "
     "has the names. With a font for them (such as Noto Sans) the page can be made anew."
@@ -133,20 +134,18 @@ def quiet_axes(axes: "Axes", *, grid: str | None = None) -> None:
         axes.set_axisbelow(True)
 
 
-def fit_axis(
-    axes: "Axes", values: list[float], limits: tuple[float, float], least: float = 0.15
-) -> None:
+def fit_axis(axes: "Axes", values: list[float], limits: tuple[float, float]) -> None:
     """Set the horizontal range to the values, within what the metric can be.
 
-    Sites that are all alike are not spread over the page: the axis covers at least the share
-    ``least`` of a range that is bounded. No tick stands beyond a bound.
+    Sites that are all alike are not spread over the page: the axis covers at least 15 % of
+    a range that is bounded. No tick stands beyond a bound.
     """
     low, high = (min(values), max(values)) if values else limits
     whole = limits[1] - limits[0]
     if whole < 100:
-        missing = max(0.0, least * whole - (high - low))
+        missing = max(0.0, _LEAST * whole - (high - low))
         low = max(limits[0], low - missing)
-        high = min(limits[1], max(high, low + least * whole))
+        high = min(limits[1], max(high, low + _LEAST * whole))
     room = 0.04 * (high - low or 1.0)
     axes.set_xlim(low - room, high + room)
     ticks = [tick for tick in axes.get_xticks() if limits[0] - 1e-9 <= tick <= limits[1] + 1e-9]

@@ -117,12 +117,10 @@ class Detector(ABC):
         return cls(**{name: np.asarray(arrays[name]) for name in names})
 
 
-def recover_head(
-    embeddings: np.ndarray, logits: np.ndarray, *, tolerance: float = 1e-3
-) -> Head | None:
+def recover_head(embeddings: np.ndarray, logits: np.ndarray) -> Head | None:
     """The linear head between embeddings and logits, or ``None`` where there is not one.
 
-    Least squares on the even rows must explain the odd rows to within ``tolerance`` of their
+    Least squares on the even rows must explain the odd rows to within a thousandth of their
     variance; so a non-linear head, or too few rows to know, gives ``None``. Our construction: a
     predictions table need not carry the weights for the scores that use them.
     """
@@ -140,7 +138,7 @@ def recover_head(
     if weight is None:
         return None
     error = ((rows[1::2] @ weight - target[1::2]) ** 2).sum()
-    if error > tolerance * (target[1::2] ** 2).sum():
+    if error > 1e-3 * (target[1::2] ** 2).sum():
         return None
     weight = _least_squares(halves[0][0] + halves[1][0], halves[0][1] + halves[1][1])
     return None if weight is None else Head(weight=weight.T, bias=level - centre @ weight)

@@ -7,6 +7,8 @@ import numpy as np
 
 from offsite.evaluation.statistics.resampling import blocks
 
+_KEPT = 0.95
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
@@ -40,12 +42,12 @@ class Scored:
 
 
 def false_positive_rates(
-    familiar: Scored, sets: Sequence[Scored], share: float = 0.95
+    familiar: Scored, sets: Sequence[Scored]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Two conventions of the false-positive rate of each set against the familiar images.
 
-    The first threshold keeps ``share`` of the familiar images; the rate is the share of the set
-    kept with them (ODIN; no foreign image is needed to set it). The second catches ``share`` of
+    The first threshold keeps 95 % of the familiar images; the rate is the share of the set
+    kept with them (ODIN; no foreign image is needed to set it). The second catches 95 % of
     the set; the rate is the share of familiar images flagged with them (OpenOOD). The familiar
     images are ranked once for all sets.
 
@@ -55,8 +57,6 @@ def false_positive_rates(
         In-distribution rows.
     sets : sequence of Scored
         Each with as many draws.
-    share : float
-        The 95 %.
 
     Returns
     -------
@@ -75,11 +75,11 @@ def false_positive_rates(
     for block in blocks(familiar.counts, len(familiar.units)):
         inside = familiar.upto(block)
         # Whole counts against a share: the slack keeps 19 of 20 from missing 95 % by rounding.
-        keep = (inside[:, 1:] < (share * inside[:, -1:] - 1e-6)).sum(axis=1)
+        keep = (inside[:, 1:] < (_KEPT * inside[:, -1:] - 1e-6)).sum(axis=1)
         rows = slice(start, start + len(block))
         for found, other in zip(parts, sets, strict=True):
             outside = other.upto(other.counts[rows])
-            found.append(_rates(familiar, inside, keep, other, outside, share))
+            found.append(_rates(familiar, inside, keep, other, outside))
         start += len(block)
     return [
         (np.concatenate([kept for kept, _ in found]), np.concatenate([flag for _, flag in found]))
@@ -93,7 +93,6 @@ def _rates(
     keep: np.ndarray,
     other: Scored,
     outside: np.ndarray,
-    share: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     n, m = inside[:, -1].astype(np.float64), outside[:, -1].astype(np.float64)
     if not len(familiar.scores) or not len(other.scores):
@@ -102,7 +101,7 @@ def _rates(
     rows = np.arange(len(inside))
     limit = familiar.scores[np.minimum(keep, len(familiar.scores) - 1)]
     kept = outside[rows, np.searchsorted(other.scores, limit, side="right")]
-    last = (outside[:, :-1] <= ((1 - share) * m + 1e-6)[:, None]).sum(axis=1) - 1
+    last = (outside[:, :-1] <= ((1 - _KEPT) * m + 1e-6)[:, None]).sum(axis=1) - 1
     spared = inside[rows, np.searchsorted(familiar.scores, other.scores[last], side="left")]
     missing = (n == 0) | (m == 0)
     n, m = np.where(missing, np.nan, n), np.where(missing, np.nan, m)

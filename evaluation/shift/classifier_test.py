@@ -4,7 +4,7 @@ The classifier is ridge regression: its out-of-fold predictions are linear in th
 permutations of the null cost one product with the observed labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -12,23 +12,6 @@ from scipy.linalg import cho_factor, cho_solve
 from offsite.evaluation.predictions.roles import patient_folds
 from offsite.evaluation.shift.two_sample import TwoSample, cluster_codes, patient_assignments
 from offsite.evaluation.statistics.delong import auroc_interval, placements
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClassifierTest:
-    """Outcome of a classifier two-sample test.
-
-    Attributes
-    ----------
-    test : TwoSample
-        Of the out-of-fold AUROC (.5: no shift seen).
-    low, high : float
-        Interval of the AUROC over patients, for the fitted classifiers.
-    """
-
-    test: TwoSample
-    low: float
-    high: float
 
 
 def classifier_test(
@@ -42,7 +25,7 @@ def classifier_test(
     ridge: float = 0.1,
     confidence: float = 0.95,
     seed: int = 0,
-) -> ClassifierTest | None:
+) -> TwoSample | None:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017), grouped by patient.
 
     Folds by image would measure how well a patient is recognised. The statistic is the AUROC of
@@ -63,8 +46,9 @@ def classifier_test(
 
     Returns
     -------
-    ClassifierTest or None
-        ``None`` where a side has fewer than two patients.
+    TwoSample or None
+        Of the out-of-fold AUROC (.5: no shift seen), with its interval over patients for the
+        fitted classifiers; ``None`` where a side has fewer than two patients.
     """
     pooled = np.concatenate([first, second])
     inside = np.arange(len(pooled)) < len(first)
@@ -79,7 +63,7 @@ def classifier_test(
     if test is None:
         return None
     low, high = auroc_interval(placements(scores[:, 0], inside, patients), confidence)
-    return ClassifierTest(test=test, low=low, high=high)
+    return replace(test, low=low, high=high)
 
 
 def site_predictability(

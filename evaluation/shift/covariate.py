@@ -101,7 +101,7 @@ def _sampled(pair: Comparison) -> _Features:
 
 def _classifier(features: _Features) -> Cells:
     settings = features.pair.settings
-    result = classifier_test(
+    test = classifier_test(
         *features.rows,
         *features.units,
         permutations=settings.permutations,
@@ -110,9 +110,7 @@ def _classifier(features: _Features) -> Cells:
         confidence=features.pair.sites.settings.confidence,
         seed=settings.seed,
     )
-    if result is None:
-        return undefined("too_few")
-    return tested(result.test) | {"low": result.low, "high": result.high}
+    return tested(test)
 
 
 def _distances(features: _Features) -> list[Cells]:

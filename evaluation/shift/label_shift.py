@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-_TINY = 1e-12
+_TINY, _SINGULAR = 1e-12, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,8 +120,6 @@ def bbse_prior(
     source_labels: np.ndarray,
     target_predicted: np.ndarray,
     classes: int,
-    *,
-    smallest: float = 1e-3,
 ) -> np.ndarray | None:
     """Class prior by black-box shift estimation (Lipton, Wang and Smola 2018).
 
@@ -132,7 +130,7 @@ def bbse_prior(
     -------
     numpy.ndarray or None
         C; ``None`` where the confusion matrix of the source's classes is singular (its smallest
-        singular value under ``smallest``), so that the answer would be noise.
+        singular value under 0.001), so that the answer would be noise.
 
     Examples
     --------
@@ -145,7 +143,7 @@ def bbse_prior(
     target = np.bincount(target_predicted, minlength=classes) / len(target_predicted)
     prior = confusion.sum(axis=0)
     seen = prior > 0
-    if np.linalg.svd(confusion[:, seen], compute_uv=False)[-1] < smallest:
+    if np.linalg.svd(confusion[:, seen], compute_uv=False)[-1] < _SINGULAR:
         return None
     ratio = np.zeros(classes)
     ratio[seen] = np.maximum(np.linalg.lstsq(confusion[:, seen], target, rcond=None)[0], 0)

@@ -43,4 +43,5 @@ def tested(test: TwoSample | None) -> Cells:
     """The outcome of a test; too few patients give none."""
     if test is None:
         return undefined("too_few")
-    return {"value": test.statistic, "null_high": test.null_high, "p_value": test.p_value}
+    found = {"value": test.statistic, "low": test.low, "high": test.high}
+    return found | {"null_high": test.null_high, "p_value": test.p_value}

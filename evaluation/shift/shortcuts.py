@@ -29,9 +29,6 @@ def shortcut_table(
     positive: np.ndarray,
     sites: Sequence[str] | np.ndarray,
     patients: Sequence[str] | np.ndarray,
-    *,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return how well the numbers rank the positive images of each site, and tell the sites.
 
@@ -43,16 +40,12 @@ def shortcut_table(
         N booleans: what is to be ranked.
     sites, patients : sequence of str
         N each; a patient of two sites counts as two.
-    confidence : float
-        Of the intervals, which are over patients (DeLong 1988, Obuchowski 1997) and for the fitted
-        classifiers as they are.
-    seed : int
-        Of the folds of patients.
 
     Returns
     -------
     pandas.DataFrame
-        `COLUMNS`. Kind ``within``: by patients of the site that were left out; ``across``: by a
+        `COLUMNS`. The 95 % intervals are over patients (DeLong 1988, Obuchowski 1997) and for the
+        fitted classifiers as they are. Kind ``within``: by patients of the site that were left out; ``across``: by a
         classifier of all other sites; ``tells_sites``: how well the images of the site are told from
         the others', by patients that were left out. ``reason`` is ``ok``, or why there is no value.
         Where numbers tell nothing, values of patients left out lie a little below .5: each fold's
@@ -88,9 +81,9 @@ def shortcut_table(
                     model = _classifier().fit(numbers[~here], truth[~here])
                     scores = model.decision_function(numbers[here])
                 else:
-                    scores = _left_out(numbers[judged], truth[judged], units[judged], seed)
+                    scores = _left_out(numbers[judged], truth[judged], units[judged])
                 area = placements(scores, truth[judged], units[judged])
-                low, high = auroc_interval(area, confidence)
+                low, high = auroc_interval(area)
                 row |= {"auroc": float(area.auroc), "low": low, "high": high}
             rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -102,13 +95,13 @@ def _classifier() -> LogisticRegression:
     )
 
 
-def _left_out(numbers: np.ndarray, truth: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
+def _left_out(numbers: np.ndarray, truth: np.ndarray, units: np.ndarray) -> np.ndarray:
     """The score of each row by a classifier that saw no row of its patient.
 
     The folds' scores are put on one scale, the log-odds at equal classes, and are not ranked apart.
     """
     scores = np.empty(len(truth))
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
     for fit, left in folds.split(numbers, truth, units):
         model = _classifier().fit(numbers[fit], truth[fit])
         scores[left] = model.decision_function(numbers[left])

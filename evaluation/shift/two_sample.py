@@ -21,11 +21,15 @@ class TwoSample:
         The statistic under each permutation of patients, those that are defined.
     p_value : float
         Share of permutations, the true one counted in, with a statistic at least as large.
+    low, high : float or None
+        Interval of the statistic, where the test has one.
     """
 
     statistic: float
     null: np.ndarray
     p_value: float
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
     def of(cls, statistics: np.ndarray) -> "TwoSample | None":

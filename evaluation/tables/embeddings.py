@@ -129,22 +129,17 @@ def _nearer(sites: Sites, why: str) -> Iterator[dict[str, Any]]:
         for number, label in enumerate(predictions.classes):
             of_class = predictions.labels[rows.index] == number
             place = {"label": label, "site_role": role, "n_reference": len(fit)}
+            near = place | {"metric": "class_nearer"}
             if why != Reason.OK or not of_class.any():
                 lacking = why if why != Reason.OK else Reason.NO_SAMPLES
-                yield {
-                    **place,
-                    "metric": "class_nearer",
-                    "n": int(of_class.sum()),
-                    "reason": lacking,
-                }
+                yield near | {"n": int(of_class.sum()), "reason": lacking}
                 continue
             class_nearer, site_nearer = _shares(sites, rows.index[of_class], fit, number)
-            yield {**place, "metric": "class_nearer"} | _cells(sites, rows, of_class, class_nearer)
+            yield near | _cells(sites, rows, of_class, class_nearer)
             if role == TRAINING:
-                alike = {**place, "n_reference": int((predictions.labels[fit] == number).sum())}
-                yield {**alike, "metric": "site_nearer"} | _cells(
-                    sites, rows, of_class, site_nearer
-                )
+                alike = int((predictions.labels[fit] == number).sum())
+                near = place | {"metric": "site_nearer", "n_reference": alike}
+                yield near | _cells(sites, rows, of_class, site_nearer)
 
 
 def _shares(

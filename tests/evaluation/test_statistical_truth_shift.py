@@ -44,7 +44,7 @@ def test_classifier_test_rejects_three_to_seven_percent_without_shift():
         y, second = clustered(rng, 30)
         seed = int(rng.integers(2**31))
         options = {"permutations": 99, "seed": seed}
-        return classifier_test(x, y, first, second, **options).test.p_value
+        return classifier_test(x, y, first, second, **options).p_value
 
     assert 0.03 <= rejections(p_value) <= 0.07
 

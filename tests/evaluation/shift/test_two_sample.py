@@ -197,11 +197,11 @@ def test_the_classifier_test_finds_a_shift_with_an_interval():
     y[:, 0] += 1.5
     options = {"permutations": 99}
     found = classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options)
-    assert found.test.p_value == pytest.approx(0.01)
-    assert 0.7 < found.low < found.test.statistic < found.high
+    assert found.p_value == pytest.approx(0.01)
+    assert 0.7 < found.low < found.statistic < found.high
     y[:, 0] -= 1.5
     assert (
-        classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options).test.p_value > 0.05
+        classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options).p_value > 0.05
     )
 
 
@@ -217,9 +217,9 @@ def test_recognising_patients_is_not_telling_sites():
     grouped = classifier_test(
         rows[first], rows[~first], patients[first], patients[~first], **options
     )
-    assert by_image.test.statistic > 0.95
-    assert grouped.test.statistic < 0.75
-    assert grouped.test.p_value > 0.05
+    assert by_image.statistic > 0.95
+    assert grouped.statistic < 0.75
+    assert grouped.p_value > 0.05
 
 
 def test_site_predictability_is_chance_without_sites_and_high_with_them():
