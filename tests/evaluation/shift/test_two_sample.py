@@ -200,9 +200,7 @@ def test_the_classifier_test_finds_a_shift_with_an_interval():
     assert found.p_value == pytest.approx(0.01)
     assert 0.7 < found.low < found.statistic < found.high
     y[:, 0] -= 1.5
-    assert (
-        classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options).p_value > 0.05
-    )
+    assert classifier_test(x, y, singles(150, "x"), singles(150, "y"), **options).p_value > 0.05
 
 
 def test_recognising_patients_is_not_telling_sites():
