@@ -6,8 +6,10 @@ page and worklist, and can be killed at any moment. Run it on an idle machine:
 
     python -m benchmarks.predict --photographs FOLDER --slides FOLDER --repeats 3
 
-Without ``--photographs`` it makes synthetic ones of 2,048 px, as cameras do. How much can be gained
-depends on the network: of a heavy one the plain loop, too, uses all cores.
+Without ``--photographs`` it makes synthetic ones of 2,048 px, as cameras do; ``--slide-side 12288``
+makes three slides of that side; ``--only`` leaves the rest out. How much can be gained depends on the
+network: of a heavy one the plain loop, too, uses all cores. On a machine with other work, compare on one
+core (``taskset -c 0``): torch's threads wait for one another there, which flatters offsite.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import numpy as np
 import openslide
 import torch
 
+from benchmarks.tiling import make_picture
 from offsite.pathology.inference import describe, load_slide_model, predict_bag
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
@@ -37,6 +40,7 @@ from offsite.preprocessing.synthetic.fundus.cohort import (
     make_fundus_cohort,
 )
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
+from offsite.preprocessing.synthetic.slides.writing import write_slide
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.retina.inference import FundusNetwork, load_fundus_model
 from offsite.retina.linear.fitting import trunk_network
@@ -237,6 +241,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--slides", type=Path)
+    parser.add_argument("--slide-side", type=int, help="px at 0.25 um of slides to make")
+    parser.add_argument("--only", choices=["photographs", "slides"])
     parser.add_argument("--count", type=int, default=70)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="thin_resnet18",
@@ -248,23 +254,53 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         print(f"threads {torch.get_num_threads()}, load {os.getloadavg()[0]:.1f}")
-        backbone = None
-        if chosen.backbone != "linear":
-            backbone = BackboneSettings(name=chosen.backbone, width=chosen.width)
-        package = photograph_package(folder / "package", backbone, chosen.px)
-        paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
-        for what, loop in (
-            ("photographs", plain_photographs), ("same-preparation", same_preparation),
-            ("same-reader", same_reader),
-        ):  # fmt: skip
-            found = compare(what, paths, package, loop, folder, chosen.repeats)
-            print(json.dumps(found, indent=2))
-        if chosen.slides:
-            paths = sorted(p for p in chosen.slides.iterdir() if p.suffix in (".svs", ".tiff"))
-            paths = paths[: chosen.count]
-            package = slide_package(folder / "slide-package", EncoderSettings(name=chosen.encoder))
-            found = compare("slides", paths, package, plain_slides, folder, chosen.repeats)
-            print(json.dumps(found, indent=2))
+        if chosen.only != "slides":
+            compare_photographs(chosen, folder)
+        if chosen.only != "photographs":
+            compare_slides(chosen, folder)
+
+
+def compare_photographs(chosen: argparse.Namespace, folder: Path) -> None:
+    """Print the figures of photographs, beside three loops."""
+    backbone = None
+    if chosen.backbone != "linear":
+        backbone = BackboneSettings(name=chosen.backbone, width=chosen.width)
+    package = photograph_package(folder / "package", backbone, chosen.px)
+    paths = photographs_in(chosen.photographs, folder / "made", chosen.count)
+    for what, loop in (
+        ("photographs", plain_photographs), ("same-preparation", same_preparation),
+        ("same-reader", same_reader),
+    ):  # fmt: skip
+        found = compare(what, paths, package, loop, folder, chosen.repeats)
+        print(json.dumps(found, indent=2))
+
+
+def compare_slides(chosen: argparse.Namespace, folder: Path) -> None:
+    """Print the figures of slides, of a folder or made here."""
+    sources = []
+    if chosen.slides:
+        sources.append(sorted(p for p in chosen.slides.iterdir() if p.suffix in (".svs", ".tiff")))
+    if chosen.slide_side:
+        sources.append(made_slides(folder / "made-slides", chosen.slide_side))
+    for number, paths in enumerate(sources):
+        package = slide_package(
+            folder / f"slide-package-{number}", EncoderSettings(name=chosen.encoder)
+        )
+        found = compare(
+            f"slides-{number}", paths[: chosen.count], package, plain_slides, folder, chosen.repeats
+        )
+        print(json.dumps(found, indent=2))
+
+
+def made_slides(folder: Path, side: int) -> list[Path]:
+    """Write three slides of one tissue, laid out differently."""
+    folder.mkdir()
+    picture = make_picture(side)
+    paths = [folder / f"{number}.svs" for number in range(3)]
+    for number, path in enumerate(paths):
+        shifted = np.roll(picture, 1111 * number, axis=1)
+        write_slide(path, shifted, mpp=0.25, quality=80)
+    return paths
 
 
 if __name__ == "__main__":

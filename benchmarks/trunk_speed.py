@@ -51,9 +51,10 @@ def pictures(px: int, folder: Path) -> Tensor:
 
 def plain() -> Way:
     """Return the network as it is published: norms apart, a picture at a time."""
-    net = Lite0().eval()
+    net = Lite0().eval().requires_grad_(False)
     net.load_state_dict(trunk_state())
 
+    @torch.enable_grad()  # offsite's own choice of kernels is left out, as in training
     def way(pixels: Tensor) -> Tensor:
         each = [net.maps(trunk_input(one[None].contiguous())) for one in pixels]
         return torch.cat([statistics_of(maps, WHOLE) for maps in each])
@@ -203,7 +204,8 @@ def main() -> None:
 
 PREFACE = """Processor time of one thread, the least of the repeats, ways taking turns. *plain*: batch
 norms apart, a picture at a time; *shipped*: norms folded into the convolutions, channels last, as many at
-a time as the cache holds. How far features move is in units of their deviation among pictures."""
+a time as the cache holds, and 1 x 1 kernels by oneDNN, which torch leaves to a slower way for few pictures
+on one thread. How far features move is in units of their deviation among pictures."""
 AFTER = """**Neither bfloat16 nor int8 is used**: they move single features by several of their deviations,
 and by an amount that hangs on the processor, so that a case would have another answer on another machine.
 Ratios hold for processors of this kind (AVX-512, with bfloat16 and VNNI instructions); times are

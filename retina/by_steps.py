@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from offsite.files import file_digest
-from offsite.preprocessing.augment.fundus import fundus_augmentation
+from offsite.preprocessing.augment.fundus import Augmentation, fundus_augmentation
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.building import MethodContext, build
-from offsite.retina.inference import Graded, grade, load_fundus_model
+from offsite.retina.inference import BATCH, Graded, grade, load_fundus_model
 from offsite.retina.methods import Method, method_named
 from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
@@ -37,6 +37,8 @@ from offsite.training.samplers.settings import make_plan
 from offsite.training.samplers.shares import cells_of
 from offsite.training.samplers.weighted import WeightedBatches
 from offsite.training.train_run import Answers, fit_by_steps
+from offsite.training.trunk.network import Lite0
+from offsite.training.trunk.reading import pictures_at_once
 
 VERSION = 2
 """Goes up when the same inputs would give another run."""
@@ -96,11 +98,11 @@ class PhotographRun:
     def fit(self, folder: Path, fingerprint: str) -> FitResult:
         """Train the method's network."""
         method, settings = method_named(self.settings.method), self.settings
-        algorithm = self._algorithm(method)
+        algorithm = self.begun(method)
         return fit_by_steps(
             self,
             algorithm,
-            batch_source(method, self.photographs, settings, self._loader(method)),
+            batch_source(method, self.photographs, settings, self.loader(method)),
             settings.fit.model_copy(update=method.fit),
             folder,
             loss=algorithm.loss,
@@ -108,10 +110,12 @@ class PhotographRun:
             fingerprint=fingerprint,
         )
 
-    def _algorithm(self, method: Method) -> ERM:
+    def begun(self, method: Method) -> ERM:
+        """Return the method's algorithm, fresh, with all read that it learns from."""
         return build_algorithm(method, self.photographs, self.settings, len(self.classes))
 
-    def _loader(self, method: Method) -> BatchLoader:
+    def loader(self, method: Method) -> BatchLoader:
+        """Return what loads the batches of a run that has begun."""
         return photograph_loader(method, self.photographs, self.settings)
 
     def _validator(self) -> Validate | None:
@@ -135,7 +139,7 @@ class PhotographRun:
 
     def _graded(self, network: FundusClassifier, rows: np.ndarray) -> Graded:
         """The answers to some photographs."""
-        return grade(network, lambda part: self.photographs.store.pixels(rows[part]), len(rows))
+        return graded_rows(network, self.photographs, rows)
 
     def _cut(self, network: FundusClassifier, head: GradeHead, weights: Path) -> None:
         """Set the cut-points of a real-valued grade on the validation photographs, and keep them."""
@@ -147,6 +151,14 @@ class PhotographRun:
         cuts = fit_cut_points(values, self.photographs.labels[rows], head.cuts.numel() + 1)
         head.set_cut_points(cuts)
         save_tensors(weights, network.state_dict())
+
+
+def graded_rows(network: FundusClassifier, photographs: RunPhotographs, rows: np.ndarray) -> Graded:
+    """Return the answers of a network to some photographs of a run."""
+    on_processor = next(network.parameters()).device.type == "cpu"
+    trunk = isinstance(network.backbone.net, Lite0) and on_processor
+    batch = pictures_at_once(photographs.prepared.px) if trunk else BATCH
+    return grade(network, lambda part: photographs.store.pixels(rows[part]), len(rows), batch)
 
 
 def build_algorithm(
@@ -174,14 +186,22 @@ def photograph_loader(
     method: Method, photographs: RunPhotographs, settings: RetinaSettings
 ) -> PhotographLoader:
     """Return what loads the photographs of a method's batches, augmented."""
-    fill = photographs.prepared.fill
+    first, *second = (
+        fundus_augmentation(name, fill=photographs.prepared.fill)
+        for name in views_of(method, settings)
+    )
     return PhotographLoader(
         photographs,
         photographs.rows("train"),
-        fundus_augmentation(settings.augmentation, fill=fill),
+        first,
         settings.fit.seed,
-        second=fundus_augmentation("artefacts", fill=fill) if method.second_view else None,
+        second=second[0] if second else None,
     )
+
+
+def views_of(method: Method, settings: RetinaSettings) -> list[Augmentation]:
+    """Return the augmentation of each view of a photograph that a method's batches hold."""
+    return [settings.augmentation, *(["artefacts"] if method.second_view else [])]
 
 
 def batch_source(
@@ -240,7 +260,7 @@ def _validator(photographs: RunPhotographs) -> Validate | None:
         assert isinstance(algorithm.backbone, Backbone)
         network = FundusClassifier(algorithm.backbone, algorithm.classifier).eval()
         with algorithm.backbone.watched() as stages:
-            graded = grade(network, lambda part: photographs.store.pixels(rows[part]), len(rows))
+            graded = graded_rows(network, photographs, rows)
         labels, sites = photographs.labels[rows], photographs.sites[rows]
         return {
             **grading_scores(graded.logits, labels),

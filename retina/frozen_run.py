@@ -24,7 +24,8 @@ from offsite.training.trunk.weights import content_digest, trunk_state
 class FrozenRun(PhotographRun):
     """Photographs as the trunk read them; see `offsite.training.train_run.RunItems`."""
 
-    def _algorithm(self, method: Method) -> ERM:
+    def begun(self, method: Method) -> ERM:
+        """Return the method's algorithm, fresh, with all read that it learns from."""
         algorithm = build_algorithm(method, self.photographs, self.settings, len(self.classes))
         backbone = algorithm.backbone
         assert isinstance(backbone, FrozenBackbone)
@@ -42,7 +43,8 @@ class FrozenRun(PhotographRun):
         backbone.standardise(self._views.reshape(-1, of_train.shape[1]))
         return algorithm
 
-    def _loader(self, method: Method) -> BatchLoader:
+    def loader(self, method: Method) -> BatchLoader:
+        """Return what loads the batches of a run that has begun."""
         return FeatureLoader(self.photographs, self._views, self.settings.fit.seed)
 
     def _validator(self) -> Validate | None:

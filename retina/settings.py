@@ -59,6 +59,25 @@ class BackboneSettings(Settings):
         description="Whether efficientnet-lite0 is not trained: it runs once, and a method trains its"
         " head on the statistics of the stages named below",
     )
+    frozen_stages: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="First stages of efficientnet-lite0, the stem counted, that are not trained while"
+        " the others are: they run once for each copy of a photograph, and what they see is kept",
+    )
+    frozen_copies: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Augmented copies of each training photograph that frozen stages read; every draw"
+        " takes one of them",
+    )
+    frozen_norms: bool = Field(
+        default=False,
+        description="Whether batch norms of efficientnet-lite0 keep the statistics that they came with"
+        " while it is trained",
+    )
     rate_by_depth: float = Field(
         default=1.0,
         gt=0,
@@ -83,6 +102,12 @@ class BackboneSettings(Settings):
             raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
         if self.frozen and self.name != TRUNK:
             raise ValueError(f"a frozen backbone is {TRUNK}: set backbone.name to it")
+        if (self.frozen_stages or self.frozen_norms) and (self.name != TRUNK or self.frozen):
+            raise ValueError(
+                f"frozen_stages and frozen_norms are of {TRUNK} while the rest of it is trained"
+            )
+        if self.frozen_stages > self.split_after + 1:
+            raise ValueError("features are mixed after the frozen stages: raise split_after")
         self.reading()
         return self
 
@@ -198,9 +223,11 @@ class RetinaSettings(TrainingSettings):
         description="How photographs (anchors of pairs) are drawn, in place of the method's batches",
     )
     batch_size: int = Field(default=32, ge=2, le=4096, description="Photographs (pairs) in a batch")
-    augmentation: Literal["none", "geometry", "standard"] = Field(
+    augmentation: Literal["none", "geometry", "standard", "cameras"] = Field(
         default="standard",
-        description="Of every method; GDRNet adds its artefacts in a second view",
+        description="Of every method: turns and zooms, with mild changes of light and colour, or with"
+        " the resolution, sharpness and colours of another camera; GDRNet adds its artefacts in a"
+        " second view",
     )
     resident_gib: float = Field(
         default=4.0, ge=0, description="Pictures up to this size (GiB) are held in memory"

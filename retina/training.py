@@ -8,7 +8,12 @@ from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.by_steps import PhotographRun
 from offsite.retina.frozen_run import FrozenRun
 from offsite.retina.linear.fitting import fit_linear
-from offsite.retina.methods import LINEAR, check_method_name, check_reads_features
+from offsite.retina.methods import (
+    LINEAR,
+    check_method_name,
+    check_reads_features,
+)
+from offsite.retina.partly_frozen_run import PartlyFrozenRun
 from offsite.retina.photographs.of_run import select_photographs
 from offsite.retina.run_outputs import answers_of
 from offsite.retina.settings import TRUNK, RetinaSettings
@@ -48,6 +53,8 @@ def train_retina(
         check_reads_features(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
     of_method = FrozenRun if settings.backbone.frozen else PhotographRun
+    if settings.backbone.frozen_stages:
+        of_method = PartlyFrozenRun
     if settings.method == LINEAR:
         of_method = LinearRun
     return train_run(of_method(cohort, photographs, settings, prepared_folder), run_folder)

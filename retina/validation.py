@@ -54,7 +54,7 @@ def grading_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | 
 
 
 def geometry_of_stages(
-    stages: Sequence[np.ndarray], labels: np.ndarray, sites: np.ndarray
+    stages: Sequence[np.ndarray], labels: np.ndarray, sites: np.ndarray, first: int = 0
 ) -> dict[str, float | None]:
     """Return how classes and sites gather stage by stage, 0 being the stem.
 
@@ -64,6 +64,8 @@ def geometry_of_stages(
         N x K each: means of a stage's maps.
     labels, sites : numpy.ndarray
         N, int.
+    first : int
+        Number of the first one given: what is frozen is not looked at.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def geometry_of_stages(
         ``nc1_stage_<s>`` and ``site_collapse_stage_<s>``; see `offsite.training.geometry`.
     """
     found: dict[str, float | None] = {}
-    for number, rows in enumerate(stages):
+    for number, rows in enumerate(stages, start=first):
         found[f"nc1_stage_{number}"] = spread_within(rows, labels)
         found[f"site_collapse_stage_{number}"] = site_collapse(rows, labels, sites)
     return found

@@ -39,7 +39,12 @@ def altered(picture: np.ndarray, copy: int, key: int) -> np.ndarray:
     changed = picture.astype(np.float32)
     changed = changed[:, ::-1] if draw.random() < 0.5 else changed
     changed = np.ascontiguousarray(changed[::-1] if draw.random() < 0.5 else changed)
-    changed = _balanced(_resolved(changed, draw), draw)
+    return redrawn(changed, draw)
+
+
+def redrawn(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return a picture (H x W x 3, 0..255) as another camera would have drawn it, unturned (uint8)."""
+    changed = _balanced(_resolved(picture.astype(np.float32), draw), draw)
     if draw.random() < 0.4:
         return _through_jpeg(changed, int(draw.integers(30, 90)))
     return _bytes(changed)

@@ -6,7 +6,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-Augmentation = Literal["none", "geometry", "standard", "artefacts"]
+from offsite.preprocessing.augment import altered
+
+VERSION = 1
+"""Goes up when the same picture and seed would give another one."""
+
+Augmentation = Literal["none", "geometry", "standard", "cameras", "artefacts"]
 Augment = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -15,9 +20,11 @@ def fundus_augmentation(name: Augmentation, *, fill: int = 0) -> Augment:
 
     Parameters
     ----------
-    name : {"none", "geometry", "standard", "artefacts"}
+    name : {"none", "geometry", "standard", "cameras", "artefacts"}
         ``geometry``: flip, small turn, shift and zoom. ``standard``: that and mild changes of
-        brightness, contrast, saturation and hue. ``artefacts``: ``standard`` and then the fundus
+        brightness, contrast, saturation and hue. ``cameras``: ``geometry`` and then another
+        resolution, sharpness, contrast and colour balance, as another camera would have given it
+        (`altered`). ``artefacts``: ``standard`` and then the fundus
         artefacts of GDRNet (Che et al. 2023, arXiv 2307.04378): sharpness, halo, hole, spots,
         blur, each with probability one half and drawn for every picture on its own.
     fill : int
@@ -58,7 +65,10 @@ def fundus_augmentation(name: Augmentation, *, fill: int = 0) -> Augment:
         if name == "geometry":
             return moved
         outside = (moved == fill).all(axis=2)
-        changed = _drawn(colour, moved, seed)
+        if name == "cameras":
+            changed = altered.redrawn(moved, np.random.default_rng([seed, 2]))
+        else:
+            changed = _drawn(colour, moved, seed)
         if name == "artefacts":
             generator = np.random.default_rng(np.random.SeedSequence([seed, 1]))
             changed = fundus_artefacts(changed, generator)

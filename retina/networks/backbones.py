@@ -1,6 +1,6 @@
 """Networks that read photographs, in stages that a method can step between."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from offsite.retina.networks.thin_resnet import ThinResNet18
-from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import TRUNK, BackboneSettings
 
 Stage = Callable[[Tensor], Tensor]
@@ -31,7 +30,7 @@ class Backbone(nn.Module):
         Channels E of the last stage.
     split_after : int
         Stage that ends `early`; 0 is the stem.
-    first_layers : (str, str)
+    first_layers : tuple of str
         Names, within this module, of the layers that end the first and the second stage.
     """
 
@@ -41,7 +40,7 @@ class Backbone(nn.Module):
         stages: Sequence[Stage],
         dimensions: int,
         split_after: int,
-        first_layers: tuple[str, str],
+        first_layers: tuple[str, ...],
     ) -> None:
         super().__init__()
         self.net = net
@@ -54,11 +53,11 @@ class Backbone(nn.Module):
 
     def early(self, pixels: Tensor) -> Tensor:
         """Return the features after the split stage: B x K x h x w of B x 3 x H x W."""
-        return _through(self._early, pixels.contiguous() if self._plain_memory else pixels)
+        return through(self._early, pixels.contiguous() if self._plain_memory else pixels)
 
     def late(self, features: Tensor) -> Tensor:
         """Return the last stage's features (B x E x h' x w') of the split stage's."""
-        return _through(self._late, features)
+        return through(self._late, features)
 
     def pool(self, features: Tensor) -> Tensor:
         """Return B x E: the mean over the map."""
@@ -70,12 +69,12 @@ class Backbone(nn.Module):
         seen: list[list[Tensor]] = [[] for _ in (*self._early, *self._late)]
 
         def kept(stage: Stage, means: list[Tensor]) -> Stage:
-            def through(features: Tensor) -> Tensor:
+            def watched(features: Tensor) -> Tensor:
                 given = stage(features)
                 means.append(given.detach().flatten(2).mean(dim=2).float().cpu())
                 return given
 
-            return through
+            return watched
 
         stages = self._early, self._late
         cut = len(self._early)
@@ -129,7 +128,8 @@ def _crashes_channels_last(layer: nn.Module) -> bool:
     )
 
 
-def _through(stages: Sequence[Stage], features: Tensor) -> Tensor:
+def through(stages: Iterable[Stage], features: Tensor) -> Tensor:
+    """Return what stages one after the other make of features."""
     for stage in stages:
         features = stage(features)
     return features
@@ -232,7 +232,7 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
 
     def blocks(first: int, last: int) -> Stage:
         blocks: list[Any] = list(net._blocks.children())[first:last]
-        return lambda features: _through(blocks, features)
+        return lambda features: through(blocks, features)
 
     def top(features: Tensor) -> Tensor:
         deep = blocks(5, 7)(features)
@@ -244,23 +244,9 @@ def _efficientnet(settings: BackboneSettings) -> Backbone:
 
 
 def _lite0(settings: BackboneSettings) -> Backbone:
-    from offsite.training.trunk.network import TOP_CHANNELS, Lite0, trunk_input
+    from offsite.retina.networks.trunk_backbone import TrunkBackbone
 
-    net = Lite0()
-    layers = list(net.stages)
-
-    def stem(pixels: Tensor) -> Tensor:
-        return layers[0](net.stem(trunk_input(pixels_of(pixels))))
-
-    def middle(features: Tensor) -> Tensor:
-        return _through(layers[3:5], features)
-
-    def top(features: Tensor) -> Tensor:
-        return net.top(_through(layers[5:], features))
-
-    stages: list[Stage] = [stem, layers[1], layers[2], middle, top]
-    first = ("net.stages.1", "net.stages.2")
-    return Backbone(net, stages, TOP_CHANNELS, settings.split_after, first)
+    return TrunkBackbone(settings)
 
 
 def _timm(settings: BackboneSettings) -> Backbone:

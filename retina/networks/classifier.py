@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from offsite.retina.networks.backbones import Backbone, build_backbone
 from offsite.retina.networks.frozen import FrozenBackbone
-from offsite.retina.photographs.batches import pixels_of
+from offsite.retina.networks.trunk_backbone import trunk_inputs
 from offsite.retina.settings import BackboneSettings, HeadName
 from offsite.training.algorithm import Output
 from offsite.training.heads.ordinal import CornHead, GradeHead
-from offsite.training.trunk.network import Lite0, folded_state, trunk_input
+from offsite.training.trunk.network import Lite0, folded_state
 from offsite.training.trunk.reading import statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings
 from offsite.training.trunk.weights import trunk_state
@@ -47,7 +47,7 @@ class FundusClassifier(nn.Module):
             return Output(self.classifier(embedding), embedding, seen), last
         net, trunk = self.backbone.net, None
         if isinstance(net, Lite0) and not self.training:
-            maps = net.maps(trunk_input(pixels_of(pixels)))
+            maps = net.maps(trunk_inputs(pixels))
             last, trunk = net.top(maps[-1]), statistics_of(maps, ALL_STAGES)
         else:
             last = self.backbone.late(self.backbone.early(pixels))

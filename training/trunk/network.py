@@ -100,6 +100,12 @@ class _Conv(nn.Conv2d):
         super().__init__(incoming, outgoing, kernel, stride, even, groups=groups, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.kernel_size == (1, 1) and _goes_past_onednn(input):
+            one, none = [1, 1], [0, 0]
+            convolved: Tensor = torch.ops.aten.mkldnn_convolution(
+                input, self.weight, self.bias, none, one, one, 1
+            )
+            return convolved
         if self.stride[0] == 1:
             return super().forward(input)
         sides = []
@@ -108,6 +114,22 @@ class _Conv(nn.Conv2d):
             lacking = max(steps * self.stride[0] + self.kernel_size[0] - length, 0)
             sides += [lacking // 2, lacking - lacking // 2]
         return super().forward(F.pad(input, sides))
+
+
+def _goes_past_onednn(input: Tensor) -> bool:
+    """Whether torch would leave a 1 x 1 kernel to its slow convolution, which copies the maps.
+
+    It does for fewer than 16 pictures on one thread, and takes half as long again for the trunk.
+    """
+    return (
+        len(input) < 16
+        and input.device.type == "cpu"
+        and input.dtype == torch.float32
+        and torch.get_num_threads() == 1
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def _unit(

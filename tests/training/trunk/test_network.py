@@ -37,7 +37,6 @@ def pictures(px, seed=0):
     ).float()
 
 
-@torch.inference_mode()
 @pytest.mark.parametrize("px", [96, 130, 160, 224])
 def test_equals_the_network_that_the_weights_were_published_with(network, folded, px):
     package = pytest.importorskip("efficientnet_lite_pytorch")
@@ -47,7 +46,9 @@ def test_equals_the_network_that_the_weights_were_published_with(network, folded
     inputs = trunk_input(pictures(px))
     expected = theirs.extract_features(inputs)
     torch.testing.assert_close(network(inputs), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(folded(inputs), expected, atol=1e-4, rtol=0)
+    with torch.inference_mode():  # by other kernels, which add up in another order
+        torch.testing.assert_close(network(inputs), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(folded(inputs), expected, atol=1e-4, rtol=0)
 
 
 @torch.inference_mode()
@@ -61,7 +62,7 @@ def test_maps_are_those_of_the_stages_from_early_to_late(folded):
 @torch.inference_mode()
 def test_a_picture_gives_the_same_alone_as_among_others(folded):
     inputs = trunk_input(pictures(128))
-    torch.testing.assert_close(folded(inputs)[1:], folded(inputs[1:]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(folded(inputs)[1:], folded(inputs[1:]), atol=3e-5, rtol=0)
 
 
 @torch.inference_mode()
@@ -84,3 +85,27 @@ def test_the_scale_of_the_input_is_the_one_that_knows_what_a_photograph_shows(ne
         wrong.append(chance(pixels / 255, classes))
     assert min(right) > 0.5
     assert min(wrong) < 0.2
+
+
+@pytest.mark.parametrize("pictures", [1, 5])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_few_pictures_on_one_thread_are_read_as_many_are(pictures, threads):
+    net = Lite0(folded=True).eval()
+    net.load_state_dict(folded_state(trunk_state()))
+    inputs = torch.rand(20, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            few, many = net.maps(inputs[:pictures]), net.maps(inputs)
+    finally:
+        torch.set_num_threads(before)
+    for some, every in zip(few, many, strict=True):
+        torch.testing.assert_close(some, every[:pictures], rtol=0, atol=1e-4)
+        assert some.shape == every[:pictures].shape
+    doubled = net.double()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            doubled.maps(inputs[:pictures].double())[-1].float(), many[-1][:pictures],
+            rtol=0, atol=1e-3,
+        )  # fmt: skip

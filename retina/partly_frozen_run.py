@@ -1,0 +1,82 @@
+"""A run whose first stages are frozen: they see every copy of a photograph once, for all runs."""
+
+import torch
+
+from offsite.files import digest_of
+from offsite.preprocessing.augment.fundus import Augmentation
+from offsite.retina.by_steps import BatchLoader, PhotographRun, build_algorithm, views_of
+from offsite.retina.methods import Method
+from offsite.retina.networks.trunk_backbone import TrunkBackbone
+from offsite.retina.photographs.kept_maps import AS_IT_IS, KeptMaps
+from offsite.retina.photographs.source import KeptMapLoader
+from offsite.retina.validation import geometry_of_stages, grading_scores
+from offsite.training.algorithm import Algorithm
+from offsite.training.devices import distributed
+from offsite.training.fit.loop import Validate
+from offsite.training.generalisation.erm import ERM
+from offsite.training.geometry import geometry
+from offsite.training.trunk.weights import content_digest, trunk_state
+
+_BATCH = 64
+
+
+class PartlyFrozenRun(PhotographRun):
+    """Photographs as frozen stages see them; see `offsite.training.train_run.RunItems`."""
+
+    def begun(self, method: Method) -> ERM:
+        """Return the method's algorithm, fresh, with all read that it learns from."""
+        algorithm = build_algorithm(method, self.photographs, self.settings, len(self.classes))
+        backbone, settings = algorithm.backbone, self.settings.backbone
+        assert isinstance(backbone, TrunkBackbone)
+        of = [content_digest(trunk_state(settings.weights)), settings.frozen_stages]
+        self._kept = KeptMaps(
+            self.photographs, self.prepared_folder, backbone.reader(), digest_of(of)
+        )
+        distributed.rank_zero_first(lambda: self._read(views_of(method, self.settings)))
+        return algorithm
+
+    def _read(self, augmented: list[Augmentation]) -> None:
+        self._kept.read(self.photographs.rows("val"), AS_IT_IS, 1)
+        for name in augmented:
+            copies = self.settings.backbone.frozen_copies
+            self._kept.read(self.photographs.rows("train"), name, copies)
+
+    def loader(self, method: Method) -> BatchLoader:
+        """Return what loads the batches of a run that has begun."""
+        return KeptMapLoader(
+            self._kept,
+            self.settings.backbone.frozen_copies,
+            self.photographs,
+            self.photographs.rows("train"),
+            self.settings.fit.seed,
+            views_of(method, self.settings),
+        )
+
+    def _validator(self) -> Validate | None:
+        rows = self.photographs.rows("val")
+        if not len(rows):
+            return None
+
+        @torch.inference_mode()
+        def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
+            assert isinstance(algorithm, ERM)
+            backbone, outputs = algorithm.backbone, []
+            assert isinstance(backbone, TrunkBackbone)
+            with backbone.watched() as stages:
+                for start in range(0, len(rows), _BATCH):
+                    part = rows[start : start + _BATCH]
+                    maps = self._kept.maps(part, AS_IT_IS, [0] * len(part))
+                    embedding = backbone(maps.to(next(algorithm.parameters()).device))
+                    outputs.append((embedding, algorithm.classifier(embedding)))
+            embeddings, logits = (
+                torch.cat(each).float().cpu().numpy() for each in zip(*outputs, strict=True)
+            )
+            labels, sites = self.photographs.labels[rows], self.photographs.sites[rows]
+            seen = [torch.cat(means).numpy() for means in stages[backbone.frozen :]]
+            return {
+                **grading_scores(logits, labels),
+                **geometry(embeddings, logits, labels, sites),
+                **geometry_of_stages(seen, labels, sites, first=backbone.frozen),
+            }
+
+        return validate
