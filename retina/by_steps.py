@@ -201,7 +201,8 @@ def photograph_loader(
 
 def views_of(method: Method, settings: RetinaSettings) -> list[Augmentation]:
     """Return the augmentation of each view of a photograph that a method's batches hold."""
-    return [settings.augmentation, *(["artefacts"] if method.second_view else [])]
+    first: Augmentation = settings.augmentation
+    return [first, "artefacts"] if method.second_view else [first]
 
 
 def batch_source(

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as a backbone that is trained: all of it, or its last stages on kept maps."""
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from offsite.retina.networks.backbones import Backbone, Stage, through
 from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import BackboneSettings
-from offsite.training.trunk.network import TOP_CHANNELS, Lite0, folded_state, trunk_input
+from offsite.training.trunk.network import (
+    TOP_CHANNELS,
+    Lite0,
+    channels_last,
+    folded_state,
+    trunk_input,
+)
 
 _COLOURS = 3
-_LAST = torch.channels_last  # two thirds of the time of a step on a processor
 
 
 class TrunkBackbone(Backbone):
@@ -32,8 +37,9 @@ class TrunkBackbone(Backbone):
     """
 
     def __init__(self, settings: BackboneSettings) -> None:
-        net: Any = Lite0().to(memory_format=_LAST)
-        blocks = list(net.stages)
+        net = Lite0()
+        channels_last(net)
+        blocks: list[nn.Module] = list(net.stages)
         parts = [[net.stem, blocks[0]], [blocks[1]], [blocks[2]], blocks[3:5],
                  [*blocks[5:], net.top]]  # fmt: skip
         stages = [_as_one(part) for part in parts]
@@ -88,8 +94,9 @@ class FrontReader(nn.Module):
         super().__init__()
         net = Lite0(folded=True)
         net.load_state_dict(folded_state(backbone.net.state_dict()))
-        blocks = (1, 2, 3, 5)[backbone.frozen - 1]
-        self.layers = nn.Sequential(net.stem, *list(net.stages)[:blocks]).to(memory_format=_LAST)
+        read = (1, 2, 3, 5)[backbone.frozen - 1]
+        channels_last(net)
+        self.layers = nn.Sequential(net.stem, *list(net.stages)[:read])
         self.eval()
 
     @torch.inference_mode()
@@ -101,7 +108,7 @@ class FrontReader(nn.Module):
 
 def trunk_inputs(pixels: Tensor) -> Tensor:
     """Return the network's input of normalised photographs (B x 3 x H x W), channels last."""
-    return trunk_input(pixels_of(pixels)).contiguous(memory_format=_LAST)
+    return trunk_input(pixels_of(pixels)).contiguous(memory_format=torch.channels_last)
 
 
 def _as_one(layers: list[nn.Module]) -> Stage:

@@ -65,7 +65,7 @@ class KeptMaps:
         """Make what is missing of each of the copies (0 to ``copies`` - 1) of some photographs."""
         self._open_blocks()
         digests = self._photographs.store.digests
-        wanted = [
+        wanted: list[tuple[int, Key]] = [
             (int(row), (digests[row], augmentation, copy)) for copy in range(copies) for row in rows
         ]
         missing = [(row, key) for row, key in wanted if key not in self._places]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offsite.training.trunk.network import Lite0, trunk_input
+from offsite.training.trunk.network import Lite0, channels_last, trunk_input
 from offsite.training.trunk.settings import STAGE_NAMES, TrunkReadingSettings
 
 _FIELD = 0.85  # of the half side: inside a prepared photograph's field of view, without its rim
@@ -96,9 +96,7 @@ class TrunkReader(nn.Module):
         super().__init__()
         self.settings = settings
         self.net = Lite0(folded=True)
-        for convolution in self.net.parameters():
-            if convolution.ndim == 4:
-                convolution.data = convolution.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self.net)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return B x D of pixels in 0..255 (B x 3 x H x W, float)."""
