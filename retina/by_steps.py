@@ -12,8 +12,8 @@ from offsite.preprocessing.cohort.table import Cohort
 from offsite.retina.building import MethodContext, build
 from offsite.retina.inference import BATCH, Graded, grade, load_fundus_model
 from offsite.retina.methods import Method, method_named
-from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, build_classifier
+from offsite.retina.networks.staged import Backbone
 from offsite.retina.photographs.batches import PhotographBatch
 from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.retina.photographs.source import PhotographLoader

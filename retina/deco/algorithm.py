@@ -19,8 +19,8 @@ from offsite.retina.deco.decoupling import (
     recombine,
     restandardised,
 )
-from offsite.retina.networks.backbones import Backbone
 from offsite.retina.networks.classifier import FundusClassifier, network_state
+from offsite.retina.networks.staged import Backbone
 from offsite.retina.photographs.batches import PhotographBatch
 from offsite.retina.settings import DecoSettings
 from offsite.training.devices.distributed import draw_together, gather

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from offsite.retina.networks.backbones import Backbone, build_backbone
+from offsite.retina.networks.backbones import build_backbone
 from offsite.retina.networks.frozen import FrozenBackbone
+from offsite.retina.networks.staged import Backbone
 from offsite.retina.networks.trunk_backbone import trunk_inputs
 from offsite.retina.settings import BackboneSettings, HeadName
 from offsite.training.algorithm import Output

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offsite.retina.networks.backbones import Backbone
+from offsite.retina.networks.staged import Backbone
 from offsite.retina.photographs.batches import pixels_of
 from offsite.training.trunk.reading import TrunkReader, statistic_maps, statistics_of
 from offsite.training.trunk.settings import TrunkReadingSettings

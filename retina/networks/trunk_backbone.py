@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from offsite.retina.networks.backbones import Backbone, Stage, through
+from offsite.retina.networks.staged import Backbone, Stage, through
 from offsite.retina.photographs.batches import pixels_of
 from offsite.retina.settings import BackboneSettings
 from offsite.training.trunk.network import (
