@@ -43,6 +43,9 @@ SEEDS = range(330, 335)
 BIG_SEEDS = SEEDS[:1]
 """Of the largest cohort, which costs as much as all others."""
 RATIO = 10
+RAW_RATES, RAW_SEEDS, RAW_BAGS = (5e-4, 1e-3, 2e-3, 4e-3), range(3), 90
+"""What is tried where the inputs are read as they are: on the settling seeds of the other pages."""
+RAW_METHODS = ("sc_mil", "ldam_drw", "balanced_sampling")
 SC_MIL = "sc_mil"
 """The default: contrast of a steady weight beside logit adjustment."""
 VERSION = 1
@@ -75,6 +78,7 @@ def main() -> None:
         "widths",
         ("--data", {"type": Path, "required": True, "help": "folder with first/ and second/"}),
         ("--settled", {"type": Path, "default": Path("build/evidence/real_tiles")}),
+        ("--stage", {"choices": ("test", "rates"), "default": "test"}),
     )
     places = {"data": str(given.data), "features": str(given.settled / "features")}
     trials = real_tiles.settling_cells(places)
@@ -91,7 +95,7 @@ def main() -> None:
         for seed in seeds
         for bags in sizes for width in WIDTHS for method, rate, model in asked.values()
     ]  # fmt: skip
-    table = run_cells(given.out, cells, run, given.minutes, 1)
+    table = run_cells(given.out, cells, run, given.minutes if given.stage == "test" else 0, 1)
     table["method"] = table["method"].map({method: name for name, (method, *_) in asked.items()})
     methods = tuple(asked)
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
@@ -100,10 +104,40 @@ def main() -> None:
         f"{len(table)} of {len(cells)} cells have been run, seed by seed, the largest cohort after three seeds of the others."
         f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
     )
+    parts += raw_rates(given.out, places, given.minutes if given.stage == "rates" else 0)
     write_page(
         given.table, "Evidence: one recipe, many widths", parts,
         "python benchmarks/evidence_widths.py --data FOLDER",
     )  # fmt: skip
+
+
+def raw_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]:
+    """Try rates on the narrow tiles, which no method reads whitened; return their table."""
+    cells = [
+        {
+            "method": method, "width": width, "bags": RAW_BAGS, "seed": seed, "rate": rate,
+            "model": weight.METHODS[weight.STEADY][2] if method == SC_MIL else {},
+            "version": VERSION, **places,
+        }
+        for seed in RAW_SEEDS for width in WIDTHS if width <= 256
+        for method in RAW_METHODS for rate in RAW_RATES
+    ]  # fmt: skip
+    tried = run_cells(out, cells, run, minutes, 1)
+    if len(tried) < len(cells):
+        return []
+    parts = [
+        f"## Rates where the inputs are read as they are: {RAW_BAGS} bags, settling seeds {RAW_SEEDS[0]} to"
+        f" {RAW_SEEDS[-1]}, AUROC / macro-F1, mean of the sites"
+    ]
+    means = {
+        metric: tried[[f"{site}_{metric}" for site in SITES]].mean(axis=1) for metric in METRICS
+    }
+    tried = tried.assign(**{f"mean_{metric}": values for metric, values in means.items()})
+    rows: dict[str, dict[str, str]] = {}
+    for (width, method, rate), part in tried.groupby(["width", "method", "rate"], sort=False):
+        found = " / ".join(f"{part[f'mean_{metric}'].mean():.3f}" for metric in METRICS)
+        rows.setdefault(f"{width} numbers, {method}", {})[f"{rate:g}"] = found
+    return [*parts, markdown(pd.DataFrame(rows).T.rename_axis(""))]
 
 
 def told(table: pd.DataFrame, methods: tuple[str, ...]) -> list[str]:
