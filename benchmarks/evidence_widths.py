@@ -45,7 +45,7 @@ BIG_SEEDS = SEEDS[:1]
 RATIO = 10
 RAW_RATES, RAW_SEEDS, RAW_BAGS = (5e-4, 1e-3, 2e-3, 4e-3), range(3), 90
 """What is tried where the inputs are read as they are: on the settling seeds of the other pages."""
-RAW_METHODS = ("sc_mil", "ldam_drw", "balanced_sampling")
+RAW_METHODS = ("sc_mil_logit_adjustment", "ldam_drw", "balanced_sampling")
 SC_MIL = "sc_mil"
 """The default: contrast of a steady weight beside logit adjustment."""
 VERSION = 1
@@ -116,7 +116,7 @@ def raw_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]:
     cells = [
         {
             "method": method, "width": width, "bags": RAW_BAGS, "seed": seed, "rate": rate,
-            "model": weight.METHODS[weight.STEADY][2] if method == SC_MIL else {},
+            "model": weight.METHODS[weight.STEADY][2] if method == RAW_METHODS[0] else {},
             "version": VERSION, **places,
         }
         for seed in RAW_SEEDS for width in WIDTHS if width <= 256
@@ -136,7 +136,8 @@ def raw_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]:
     rows: dict[str, dict[str, str]] = {}
     for (width, method, rate), part in tried.groupby(["width", "method", "rate"], sort=False):
         found = " / ".join(f"{part[f'mean_{metric}'].mean():.3f}" for metric in METRICS)
-        rows.setdefault(f"{width} numbers, {method}", {})[f"{rate:g}"] = found
+        name = SC_MIL if method == RAW_METHODS[0] else method
+        rows.setdefault(f"{width} numbers, {name}", {})[f"{rate:g}"] = found
     return [*parts, markdown(pd.DataFrame(rows).T.rename_axis(""))]
 
 
