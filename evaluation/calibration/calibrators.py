@@ -1,6 +1,6 @@
 """Calibrators fitted on the training sites' validation rows, and applied everywhere."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,6 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions
 
@@ -46,34 +45,6 @@ class Calibrator:
             row_of = {site: number for number, site in enumerate(self.sites)}
             rows = np.array([row_of.get(str(site), 0) for site in sites], dtype=np.int64)
         return softmax(self.slope[rows] * logits + self.intercept[rows], axis=1)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays for a package's ``reference.npz``."""
-        return {
-            "kind": np.array(self.kind),
-            "sites": np.array(self.sites, dtype=np.str_),
-            "slope": self.slope,
-            "intercept": self.intercept,
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Calibrator":
-        """Back from :meth:`to_arrays`; missing or ill-shaped arrays raise ``InputError``."""
-        try:
-            kind, sites = str(arrays["kind"]), tuple(str(site) for site in arrays["sites"])
-            slope = np.asarray(arrays["slope"], dtype=np.float64)
-            intercept = np.asarray(arrays["intercept"], dtype=np.float64)
-        except (KeyError, ValueError) as error:
-            raise InputError(
-                f"not a calibrator ({error})", remedy="Write it by Calibrator.to_arrays"
-            ) from error
-        fits = slope.ndim == 2 and slope.shape == intercept.shape and len(slope) == len(sites)
-        if kind not in KINDS or not fits or not sites or sites[0] != "":
-            raise InputError(
-                "the arrays of a calibrator do not fit each other",
-                remedy="Write kind, sites, slope and intercept of one Calibrator",
-            )
-        return cls(kind=kind, sites=sites, slope=slope, intercept=intercept)
 
 
 def logits_of(predictions: Predictions) -> np.ndarray:

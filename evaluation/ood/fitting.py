@@ -1,5 +1,6 @@
 """Fit every detector that a predictions table allows, on the training sites alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +57,10 @@ def usable_embeddings(predictions: Predictions) -> np.ndarray:
     return np.empty((len(predictions), 0))
 
 
-def fit_detectors(
-    predictions: Predictions, settings: OodSettings, head: Head | None = None
-) -> list[Fitted]:
+def fit_detectors(predictions: Predictions, settings: OodSettings) -> list[Fitted]:
     """Fit the detectors named in the settings and freeze their thresholds.
+
+    The model's last layer is recovered from embeddings and logits where they are linear.
 
     Parameters
     ----------
@@ -69,13 +70,11 @@ def fit_detectors(
         rows take no part.
     settings : OodSettings
         Which detectors, and their hyper-parameters.
-    head : Head, optional
-        The model's last layer; recovered from embeddings and logits where they are linear.
     """
     roles = roles_of(predictions.table)
-    train = predictions.select(roles.fit)
-    held = predictions.select(roles.calibrate)
-    if head is None and train.embeddings is not None and train.logits is not None:
+    train, held = predictions.select(roles.fit), predictions.select(roles.calibrate)
+    head = None
+    if train.embeddings is not None and train.logits is not None:
         head = recover_head(train.embeddings, train.logits)
     return [_fit_one(name, train, held, head, settings) for name in settings.detectors]
 
@@ -91,21 +90,22 @@ def _fit_one(
     reason = _lacking(kind, train, head, settings)
     if reason != "ok":
         return Fitted(name=name, detector=None, reason=reason)
+
+    def fit(rows: Predictions) -> Detector:
+        return kind.fit(usable_embeddings(rows), usable_logits(rows), rows.labels, head, settings)
+
     try:
-        detector = _fit(kind, train, head, settings)
+        detector = fit(train)
         if len(held) >= settings.minimum_rows:
             scores, source = _score(detector, held), VALIDATION
         else:
-            scores, source = _cross_fitted(kind, train, head, settings), CROSS_FITTED
+            scores, source = _cross_fitted(fit, train, settings), CROSS_FITTED
     except InputError as error:
         if error.code != "constant_embeddings":
             raise
         return Fitted(name=name, detector=None, reason=error.code)
-    return Fitted(
-        name=name,
-        detector=ReferencedDetector.of(detector, scores, settings.kept),
-        threshold_from=source,
-    )
+    referenced = ReferencedDetector.of(detector, scores, settings.kept)
+    return Fitted(name=name, detector=referenced, threshold_from=source)
 
 
 def _lacking(
@@ -125,18 +125,12 @@ def _lacking(
     return "ok"
 
 
-def _fit(
-    kind: type[Detector], rows: Predictions, head: Head | None, settings: OodSettings
-) -> Detector:
-    return kind.fit(usable_embeddings(rows), usable_logits(rows), rows.labels, head, settings)
-
-
 def _score(detector: Detector, rows: Predictions) -> np.ndarray:
     return detector.score(usable_embeddings(rows), usable_logits(rows))
 
 
 def _cross_fitted(
-    kind: type[Detector], train: Predictions, head: Head | None, settings: OodSettings
+    fit: Callable[[Predictions], Detector], train: Predictions, settings: OodSettings
 ) -> np.ndarray:
     folds = patient_folds(unit_codes(train), settings.folds, settings.seed)
     scores = np.full(len(train), np.nan)
@@ -144,8 +138,8 @@ def _cross_fitted(
         in_fold = folds == fold
         rest = train.select(~in_fold)
         if (rest.labels >= 0).any():
-            scores[in_fold] = _score(_fit(kind, rest, head, settings), train.select(in_fold))
+            scores[in_fold] = _score(fit(rest), train.select(in_fold))
     # A single patient leaves nothing to fit on: then the seen rows are all there is.
     if np.isnan(scores).all():
-        return _score(_fit(kind, train, head, settings), train)
+        return _score(fit(train), train)
     return scores[~np.isnan(scores)]

@@ -9,7 +9,6 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.metrics.separation import why_undefined
-from offsite.evaluation.ood.detector import Head
 from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
 from offsite.evaluation.ood.metrics import Scored, false_positive_rates
 from offsite.evaluation.ood.settings import OodSettings
@@ -68,7 +67,6 @@ def ood_table(
     settings: OodSettings,
     far: Predictions | None = None,
     near: Predictions | None = None,
-    head: Head | None = None,
 ) -> pd.DataFrame:
     """A row per detector, category, site and metric.
 
@@ -81,8 +79,6 @@ def ood_table(
     far, near : Predictions, optional
         The same model's predictions on images it was never meant for (far), or of another kind
         from the same modality (near); every row counts, a set per value of ``site``.
-    head : Head, optional
-        The model's last layer, for scores that use it.
 
     Raises
     ------
@@ -93,7 +89,7 @@ def ood_table(
         _check_same_model(sites.predictions, other)
     groups = _groups(sites, far, near)
     records: list[dict[str, Any]] = []
-    for fitted in fit_detectors(sites.predictions, settings, head):
+    for fitted in fit_detectors(sites.predictions, settings):
         scores = _scores(fitted, groups)
         detected = _Detected(fitted=fitted, groups=groups, scores=scores, settings=settings)
         records.extend(_rows_of(detected))

@@ -1,12 +1,11 @@
 """Thresholds chosen on the training sites' validation rows, to be carried elsewhere."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
@@ -26,7 +25,7 @@ _CANDIDATES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """A threshold of one task; plain values, so that it goes into JSON.
+    """A threshold of one task.
 
     Attributes
     ----------
@@ -51,20 +50,6 @@ class Threshold:
     value: float | None
     n_positive: int
     reason: str = Reason.OK.value
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Threshold":
-        """Back from :meth:`to_dict`; other content raises ``InputError``."""
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise InputError(
-                f"not a threshold ({error})", remedy="Write it by Threshold.to_dict"
-            ) from error
 
 
 def choose_thresholds(

@@ -22,8 +22,6 @@ class Roles:
         Validation split of training sites: thresholds and sets come from here.
     test : numpy.ndarray
         Test split of any site.
-    reference : numpy.ndarray
-        Test split of training sites: the in-distribution test.
     site_role : numpy.ndarray
         N strings, ``training`` or ``held_out``.
     """
@@ -31,7 +29,6 @@ class Roles:
     fit: np.ndarray
     calibrate: np.ndarray
     test: np.ndarray
-    reference: np.ndarray
     site_role: np.ndarray
 
     def test_sites(self, sites: np.ndarray) -> list[tuple[str, str]]:
@@ -55,13 +52,11 @@ def roles_of(table: pd.DataFrame) -> Roles:
     if "site_role" in table.columns:
         given = table["site_role"].fillna("").to_numpy(dtype=str)
         role = np.where(np.isin(given, [TRAINING, HELD_OUT]), given, role)
-    inside, test = role == TRAINING, split == "test"
-    once = inside & _first_answers(table)
+    once = (role == TRAINING) & _first_answers(table)
     return Roles(
         fit=once & (split == "train"),
         calibrate=once & (split == "val"),
-        test=test,
-        reference=inside & test,
+        test=split == "test",
         site_role=role,
     )
 

@@ -5,6 +5,7 @@ are per row, so that pairs of sites can be pooled; `mean_over_tissues` gives the
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -132,20 +133,20 @@ def mean_over_tissues(
     if not len(scores):
         return Estimate(value=None, reason=Reason.NO_SAMPLES)
     value = float(scores.mean())
+    counts: dict[str, Any] = {"n": len(scores), "n_patients": units}
     if units < 2:
-        return Estimate(value=value, n=len(scores), n_patients=units, reason=Reason.TOO_FEW)
+        return Estimate(value=value, reason=Reason.TOO_FEW, **counts)
     if scores.dtype == bool:
         low, high = clustered_interval(scores, tissues)
-        return Estimate(value=value, low=low, high=high, n=len(scores), n_patients=units)
+        return Estimate(value=value, low=low, high=high, **counts)
     generator = np.random.default_rng(np.random.SeedSequence(seed))
     weights = patient_weights(tissues, resamples, generator).astype(np.float64)
-    draws = (weights @ scores) / weights.sum(axis=1)
-    interval = percentile_interval(draws, units)
+    interval = percentile_interval((weights @ scores) / weights.sum(axis=1), units)
     if interval is None:
-        reason = Reason.INTERVAL_UNSTABLE
-        return Estimate(value=value, n=len(scores), n_patients=units, reason=reason)
-    low, high = min(interval[0], value), max(interval[1], value)
-    return Estimate(value=value, low=low, high=high, n=len(scores), n_patients=units)
+        return Estimate(value=value, reason=Reason.INTERVAL_UNSTABLE, **counts)
+    return Estimate(
+        value=value, low=min(interval[0], value), high=max(interval[1], value), **counts
+    )
 
 
 def _nearest(similarity: np.ndarray, excluded: np.ndarray, count: int) -> np.ndarray:

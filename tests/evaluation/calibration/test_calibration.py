@@ -8,10 +8,8 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from offsite.errors import InputError
 from offsite.evaluation.calibration.calibrators import (
     KINDS,
-    Calibrator,
     fit_calibrator,
     fit_calibrators,
     logits_of,
@@ -124,29 +122,6 @@ def test_a_site_has_its_own_row_and_a_new_site_the_common_one() -> None:
     assert p[0] == pytest.approx(0.5, abs=0.08)
     assert p[1] == pytest.approx(expit(2), abs=0.05)
     assert p[2] == p[3] == pytest.approx(common.apply(probe)[0, 1], abs=1e-9)
-
-
-def test_a_calibrator_survives_its_arrays(predictions: Predictions, tmp_path) -> None:
-    logits = logits_of(predictions)[:20]
-    names = np.array(["home", "away"] * 10)
-    for kind, found in fit_calibrators(predictions).items():
-        np.savez(tmp_path / "c.npz", **found.to_arrays())
-        with np.load(tmp_path / "c.npz", allow_pickle=False) as arrays:
-            back = Calibrator.from_arrays(dict(arrays))
-        assert back.kind == kind
-        np.testing.assert_array_equal(back.apply(logits, names), found.apply(logits, names))
-
-
-@pytest.mark.parametrize("broken", ["slope", "kind", "sites"])
-def test_arrays_that_do_not_fit_are_refused(broken: str) -> None:
-    good = Calibrator(
-        kind="platt", sites=("",), slope=np.ones((1, 2)), intercept=np.zeros((1, 2))
-    ).to_arrays()
-    wrong = {"slope": np.ones((2, 2)), "kind": np.array("magic"), "sites": np.array(["a"])}
-    with pytest.raises(InputError):
-        Calibrator.from_arrays(good | {broken: wrong[broken]})
-    with pytest.raises(InputError, match="not a calibrator"):
-        Calibrator.from_arrays({key: value for key, value in good.items() if key != broken})
 
 
 def test_probabilities_stand_in_for_missing_logits(predictions: Predictions) -> None:

@@ -1,13 +1,10 @@
 """Thresholds from validation rows alone, carried to sites where they do not hold."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import beta
 
-from offsite.errors import InputError
 from offsite.evaluation.metrics.thresholds import needed_threshold
 from offsite.evaluation.operating_points.choosing import (
     Threshold,
@@ -126,14 +123,6 @@ def test_only_validation_rows_of_training_sites_choose(predictions: Predictions)
     assert [threshold.rule for threshold in chosen] == ["stated", "point", "confident"]
     values = {threshold.rule: threshold.value for threshold in chosen}
     assert values["confident"] < values["point"]
-
-
-def test_a_threshold_survives_json(predictions: Predictions) -> None:
-    for threshold in choose_thresholds(predictions, QUICK):
-        text = json.dumps(threshold.to_dict())
-        assert Threshold.from_dict(json.loads(text)) == threshold
-    with pytest.raises(InputError):
-        Threshold.from_dict({"task": "ill"})
 
 
 def test_the_transfer_gap_shows_what_was_promised_and_not_kept(

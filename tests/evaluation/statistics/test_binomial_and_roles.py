@@ -59,7 +59,6 @@ def test_roles_follow_split_and_site_role():
     )
     np.testing.assert_array_equal(roles.fit, [1, 0, 0, 0, 0])
     np.testing.assert_array_equal(roles.calibrate, [0, 1, 0, 0, 0])
-    np.testing.assert_array_equal(roles.reference, [0, 0, 1, 0, 0])
     np.testing.assert_array_equal(roles.test, [0, 0, 1, 1, 0])
     assert roles.test_sites(np.array(["a", "a", "a", "b", "b"])) == [
         ("a", "training"),
