@@ -110,6 +110,34 @@ def is_own(path: str | Path) -> bool:
     return bool(known) and file_digest(target) in known
 
 
+def strike(path: str | Path) -> None:
+    """Remove a file that offsite wrote, if it is there, and its name from the list of its folder.
+
+    Nobody else may write to the folder meanwhile.
+
+    Raises
+    ------
+    InputError
+        Code ``not_ours``: the file is somebody else's, or was changed; it and the list stay.
+    """
+    target = Path(path)
+    check_own(target)
+    target.unlink(missing_ok=True)
+    file = target.parent / LIST
+    if not _digests(target.parent, target.name):
+        return
+    kept = []
+    for line in file.read_bytes().splitlines(keepends=True):
+        try:
+            named = json.loads(line)[1]
+        except (ValueError, TypeError, LookupError):
+            continue  # a line cut short vouches for nothing
+        if named != target.name:
+            kept.append(line)
+    with replacing(file) as temporary:
+        temporary.write_bytes(b"".join(kept))
+
+
 def enter(path: str | Path, digest: str) -> None:
     """Enter a file in the list of its folder before it takes its name.
 

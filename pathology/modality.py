@@ -1,6 +1,6 @@
 """Whole-slide images as a modality."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,7 @@ from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.training.encoders import EncoderBench
 from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
+from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
 from offsite.training.prediction.contract import ModelPackage, Predictor
 
@@ -76,6 +77,12 @@ def _refit_head(head: HeadOfRun, sums: "RowSums", rows: KnownRows) -> RefittedHe
     return refit_head(head, sums, rows)
 
 
+def _held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
+    from offsite.pathology.held_files import held_files
+
+    return held_files(job, slides)
+
+
 MODALITY = Modality(
     contract=1,
     name="pathology",
@@ -100,4 +107,5 @@ MODALITY = Modality(
     encoders=_encoders,
     trials=TRIALS,
     refit_head=_refit_head,
+    held_files=_held_files,
 )

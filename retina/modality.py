@@ -1,6 +1,6 @@
 """Fundus photographs as a modality."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from offsite.retina.checking import bytes_to_do, package_faults, weights_faults
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.stages import PREPARE, check_inputs, image_tables, prepared_of
 from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
+from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
 from offsite.training.prediction.contract import ModelPackage, Predictor
 
@@ -55,6 +56,12 @@ def _refit_head(head: HeadOfRun, sums: "RowSums", rows: KnownRows) -> RefittedHe
     return refit_head(head, sums, rows)
 
 
+def _held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
+    from offsite.retina.held_files import held_files
+
+    return held_files(job, slides)
+
+
 MODALITY = Modality(
     contract=1,
     name="retina",
@@ -77,4 +84,5 @@ MODALITY = Modality(
     ),
     by_eye=True,
     refit_head=_refit_head,
+    held_files=_held_files,
 )

@@ -1,6 +1,6 @@
 """What a kind of image is to the rest of offsite: its settings, stages, runs, predictor and words."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from offsite.settings import Settings
 from offsite.training.encoders import EncoderBench
 from offsite.training.fit.settings import FitSettings
 from offsite.training.heads.joining import RefitHead
+from offsite.training.held_files import HeldFile
 from offsite.training.prediction.contract import ModelPackage, Predictor
 from offsite.training.steps import Step
 from offsite.training.trials import Trial
@@ -158,6 +159,9 @@ class Modality:
         What `offsite doctor` tries for it, beside the packages of its formats.
     refit_head : callable, optional
         `offsite.training.heads.joining.RefitHead` of its method `linear`, where it has one.
+    held_files : callable, optional
+        ``held_files(job, slides)``: the files beside the stages' tables that were made of these
+        images, and those that hold anything of them.
     """
 
     contract: int
@@ -179,6 +183,7 @@ class Modality:
     encoders: Callable[[], EncoderBench] | None = None
     trials: tuple[Trial, ...] = ()
     refit_head: RefitHead | None = None
+    held_files: Callable[[ImageJob, Sequence[str]], list[HeldFile]] | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from offsite.workflows.commands import (
     encoder,
     evaluate,
     model,
+    patient,
     predict,
     results,
     screen,
@@ -44,6 +45,7 @@ for _name, _group in {
     "encoder": encoder.app,
     "model": model.app,
     "site": site.app,
+    "patient": patient.app,
 }.items():
     app.add_typer(_group, name=_name, rich_help_panel=screen.panel_of(_name))
 _commands: dict[str, Callable[..., None]] = {

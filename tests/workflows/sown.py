@@ -55,6 +55,7 @@ TEXTS = {
     "prevalence": "0.2",
     "patients": "20",
     "draws": "2",
+    "patient": "PATIENT",
 }
 # Of these options the commands write more.
 ASKED_FOR = ("output", "strict", "geojson")
@@ -109,6 +110,11 @@ class Room:
     @property
     def sites(self) -> list[str]:
         return [each.name for each in (SITES if self.task == "pathology" else CLINICS)[:3]]
+
+    @property
+    def patient(self) -> str:
+        """One of the first site, who stays in the table of unlabelled images whatever is forgotten."""
+        return str(pd.read_csv(self.root / "cohort" / "unlabelled.csv")["patient"].iloc[0])
 
     def make(self) -> None:
         """Make cohort and job, and a few pictures in class folders."""
@@ -184,7 +190,8 @@ class Room:
 
     def _value(self, command: str, name: str) -> str:
         if name in TEXTS:
-            return TEXTS[name].replace("SITE", self.sites[0])
+            named = TEXTS[name].replace("SITE", self.sites[0])
+            return named.replace("PATIENT", self.patient) if "PATIENT" in named else named
         relative = OWN_VALUES.get((command, name), PATHS.get(name))
         assert relative is not None, f"say in PATHS or TEXTS what '{name}' of '{command}' takes"
         if relative == "RUN":

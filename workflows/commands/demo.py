@@ -23,9 +23,12 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
     from offsite.locks import writing
     from offsite.workflows.demo import pathology as demo_pathology
     from offsite.workflows.demo import running as demo
+    from offsite.workflows.demo import withdrawing
 
     with writing(output):
-        demo.run(demo_pathology.write_demo(output), demo_pathology.write_new_cases(output))
+        config = demo_pathology.write_demo(output)
+        demo.run(config, demo_pathology.write_new_cases(output))
+        withdrawing.show_holdings(config)
 
 
 @app.command()

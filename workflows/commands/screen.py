@@ -12,7 +12,7 @@ SCREEN = {
     START: ("demo", "doctor"),
     DATA: ("cohort", "workflow"),
     MODELS: ("train", "evaluate", "compare", "encoder", "model"),
-    SITES: ("site", "predict"),
+    SITES: ("site", "patient", "predict"),
 }
 """Panels of the first screen with their commands, in order."""
 

@@ -17,6 +17,7 @@ from offsite.preprocessing.cohort.splits import split_cohort
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.cells import Cell
 from offsite.training.checking import missing_package
+from offsite.workflows.jobs.forgotten import returning_patients
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.modalities import OWN
 
@@ -212,6 +213,7 @@ CHECKS: dict[str, Callable[[Job, Sequence[Cell]], Faults]] = {
     "groups": _groups,
     "packages": _packages,
     "room": _room,
+    "withdrawn": returning_patients,
 }
 """What is asked of every job beside the settings and the cohort table; docs/workflow.md lists it, and
 what each modality asks (`offsite.training.modality.Modality.checks`)."""

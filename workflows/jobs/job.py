@@ -1,7 +1,7 @@
 """A job: a configuration, the folder it lives in, and where each of its results goes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,12 @@ class Job:
     def cohort(self) -> Cohort:
         """The validated cohort."""
         return load_cohort(self.cohort_path, self.configuration.classes)
+
+    def with_cohort(self, cohort: Cohort) -> "Job":
+        """Return the same job over another cohort than its table's; nothing is written."""
+        other = replace(self)
+        other.__dict__["cohort"] = cohort
+        return other
 
     def cell(
         self,

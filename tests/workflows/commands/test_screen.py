@@ -30,6 +30,7 @@ GROUPS = {
         "register", "plan-gate", "promote", "info", "verify", "export", "sign", "serve",
     },
     "site": {"plan", "calibrate", "sums", "join", "leave"},
+    "patient": {"find", "forget"},
 }  # fmt: skip
 
 

@@ -1,0 +1,65 @@
+"""What is kept of a slide below a job's output: its tiles, their pictures, and its features."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from offsite.errors import InputError
+from offsite.pathology.features.file import feature_path, remove_features
+from offsite.pathology.features.folders import locate, read_header
+from offsite.pathology.stages import features_of
+from offsite.preprocessing.tiles.pictures import picture_paths
+from offsite.preprocessing.tiles.table import (
+    FOLDER,
+    load_record,
+    record_path,
+    refuse_foreign_tiles,
+    table_path,
+)
+from offsite.training.held_files import HeldFile
+from offsite.training.modality import ImageJob
+from offsite.written import is_own, strike
+
+
+def held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
+    """Return the files that hold these slides, see `offsite.training.modality.Modality`.
+
+    Features that another tool made are named, and are nobody's to remove but their owner's.
+    """
+    found = [held for slide in slides for held in _tiles(job.output, slide)]
+    return found + [held for slide in slides for held in _features(features_of(job), slide)]
+
+
+def _tiles(output: Path, slide: str) -> Iterator[HeldFile]:
+    table, record = table_path(output, slide), record_path(output, slide)
+    drawn = output / FOLDER / f"{slide}.geojson"
+    for picture in (*picture_paths(output, slide), drawn):
+        if picture.is_file() or picture.is_symlink():
+            remove = partial(strike, picture) if is_own(picture) else None
+            yield HeldFile(picture, "picture of a slide's tiles", remove)
+    ours = load_record(output, slide) is not None
+    for file, what in ((table, "table of tiles"), (record, "record of tiles")):
+        if file.is_file() or file.is_symlink():
+            remove_ours = partial(_remove_tiles, output, slide, file) if ours else None
+            yield HeldFile(file, what, remove_ours)
+
+
+def _remove_tiles(output: Path, slide: str, file: Path) -> None:
+    refuse_foreign_tiles(output, slide)
+    file.unlink(missing_ok=True)
+
+
+def _features(folder: Path, slide: str) -> Iterator[HeldFile]:
+    named = feature_path(folder, slide)
+    files = {named} if named.is_file() or named.is_symlink() else set()
+    try:
+        files |= set(locate(folder, [slide]).values())
+    except InputError:  # two of one name: each is found by its name
+        files |= {path for path in folder.rglob(f"{slide}.*") if path.is_file()}
+    for file in sorted(files):
+        try:
+            ours = file == named and read_header(file).layout == "offsite"
+        except InputError:
+            ours = False
+        remove = partial(remove_features, file, recorded=True) if ours else None
+        yield HeldFile(file, "features of a slide", remove)
