@@ -15,6 +15,7 @@ from offsite.pathology.trials import TRIALS
 from offsite.preprocessing.slides.formats import FORMATS
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.training.encoders import EncoderBench
+from offsite.training.frozen_images import FrozenImages
 from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
 from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
@@ -83,6 +84,12 @@ def _held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
     return held_files(job, slides)
 
 
+def _frozen_images(job: ImageJob) -> FrozenImages:
+    from offsite.pathology.frozen_images import frozen_images
+
+    return frozen_images(job)
+
+
 MODALITY = Modality(
     contract=1,
     name="pathology",
@@ -108,4 +115,5 @@ MODALITY = Modality(
     trials=TRIALS,
     refit_head=_refit_head,
     held_files=_held_files,
+    frozen_images=_frozen_images,
 )

@@ -12,6 +12,7 @@ from offsite.preprocessing.fundus.photograph import FundusSettings
 from offsite.retina.checking import bytes_to_do, package_faults, weights_faults
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.stages import PREPARE, check_inputs, image_tables, prepared_of
+from offsite.training.frozen_images import FrozenImages
 from offsite.training.heads.joining import HeadOfRun, KnownRows, RefittedHead
 from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob, JobPart, Modality, Overlay
@@ -62,6 +63,12 @@ def _held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
     return held_files(job, slides)
 
 
+def _frozen_images(job: ImageJob) -> FrozenImages:
+    from offsite.retina.frozen_images import frozen_images
+
+    return frozen_images(job)
+
+
 MODALITY = Modality(
     contract=1,
     name="retina",
@@ -85,4 +92,5 @@ MODALITY = Modality(
     by_eye=True,
     refit_head=_refit_head,
     held_files=_held_files,
+    frozen_images=_frozen_images,
 )

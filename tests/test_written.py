@@ -10,7 +10,7 @@ import pytest
 
 from offsite.errors import InputError
 from offsite.files import file_digest
-from offsite.written import LIST, check_own, check_unchanged, enter, is_own, write_own
+from offsite.written import LIST, check_own, check_unchanged, enter, is_own, strike, write_own
 
 
 def test_ours_is_replaced_and_what_others_wrote_or_changed_stays(tmp_path: Path) -> None:
@@ -74,6 +74,22 @@ def test_a_damaged_list_vouches_for_nothing_and_is_mended(tmp_path: Path) -> Non
     with pytest.raises(InputError):
         write_own(tmp_path / "b.csv", "ours")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_is_struck_is_gone_with_its_name_and_others_stay(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        write_own(tmp_path / name, name)
+    strike(tmp_path / "a.csv")
+    assert not (tmp_path / "a.csv").exists()
+    assert "a.csv" not in (tmp_path / LIST).read_text()
+    assert is_own(tmp_path / "b.csv")
+    strike(tmp_path / "a.csv")  # a second time there is nothing to do
+    write_own(tmp_path / "a.csv", "again")
+    (tmp_path / "a.csv").write_text("again, seen by Dr A")
+    with pytest.raises(InputError, match="Move it"):
+        strike(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "again, seen by Dr A"
+    assert "a.csv" in (tmp_path / LIST).read_text()
 
 
 def test_names_of_all_kinds_are_listed(tmp_path: Path) -> None:

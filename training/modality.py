@@ -12,6 +12,7 @@ from offsite.file_formats import FileFormat
 from offsite.settings import Settings
 from offsite.training.encoders import EncoderBench
 from offsite.training.fit.settings import FitSettings
+from offsite.training.frozen_images import FrozenImages
 from offsite.training.heads.joining import RefitHead
 from offsite.training.held_files import HeldFile
 from offsite.training.prediction.contract import ModelPackage, Predictor
@@ -162,6 +163,8 @@ class Modality:
     held_files : callable, optional
         ``held_files(job, slides)``: the files beside the stages' tables that were made of these
         images, and those that hold anything of them.
+    frozen_images : callable, optional
+        ``frozen_images(job)``: its labelled images as a frozen network sees them.
     """
 
     contract: int
@@ -184,6 +187,7 @@ class Modality:
     trials: tuple[Trial, ...] = ()
     refit_head: RefitHead | None = None
     held_files: Callable[[ImageJob, Sequence[str]], list[HeldFile]] | None = None
+    frozen_images: Callable[[ImageJob], FrozenImages] | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.workflows.commands.doubts import doubts
+
 if TYPE_CHECKING:
     from offsite.preprocessing.cohort.audit import Audit
     from offsite.preprocessing.cohort.table import Cohort
 
 app = typer.Typer(
-    help="read, check: the table of images that everything begins with.", no_args_is_help=True
+    help="read, check, doubts: the table of images that everything begins with.",
+    no_args_is_help=True,
 )
+app.command()(doubts)
 SOME_WRONG = 3
 
 
@@ -23,6 +27,7 @@ class Layout(StrEnum):
     GDRBENCH = "gdrbench"
     CLASS_FOLDERS = "class-folders"
     MEDMNIST = "medmnist"
+    TABLE = "table"
 
 
 @app.command()
@@ -94,7 +99,9 @@ def check(
 
 @app.command()
 def read(
-    source: Annotated[Path, typer.Argument(help="Folder, or a MedMNIST .npz file.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder, a MedMNIST .npz file, or a cohort table.")
+    ],
     layout: Annotated[Layout, typer.Option(help="How it lies on disk.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The cohort table to write.")],
     classes: Annotated[str, typer.Option(help="Class names in order, separated by commas.")] = "",
@@ -108,10 +115,16 @@ def read(
     patient_pattern: Annotated[
         str | None, typer.Option(help="Regular expression with one group: patient in a file name.")
     ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="doubts.csv with its decisions, which become a column beside the label."),
+    ] = None,
 ) -> None:
-    """Write a cohort table from what there is: GDRBench folders, class folders, a MedMNIST file.
+    """Write a cohort table from what there is: folders, a MedMNIST file, another table.
 
-    Takes a folder or an .npz file; gives the table (CSV or Parquet), and prints its path.
+    Takes a folder, an .npz file or a cohort table; gives the table (CSV or Parquet), and prints its
+    path. With --decisions it has what people decided on doubtful labels as column 'decision'; no
+    label is changed.
 
     Example: offsite cohort read photos --layout class-folders -o cohort.csv --site east
     """
@@ -124,7 +137,18 @@ def read(
         cohort = _read(
             source, layout, output.parent, classes, held_out, lists, site, patient_pattern
         )
+        if decisions is not None:
+            cohort = _decided(cohort, decisions)
         typer.echo(write_cohort(cohort, output))
+
+
+def _decided(cohort: "Cohort", decisions: Path) -> "Cohort":
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.doubts.decisions import told, with_decisions
+
+    decided = with_decisions(cohort, decisions)
+    say(told(decided))
+    return decided
 
 
 def _read(
@@ -137,11 +161,14 @@ def _read(
     site: str | None,
     patient_pattern: str | None,
 ) -> "Cohort":
+    from offsite.preprocessing.cohort.table import load_cohort
     from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
     from offsite.preprocessing.readers.gdrbench import read_gdrbench
     from offsite.preprocessing.readers.medmnist import read_medmnist
     from offsite.workflows.console.messages import say
 
+    if layout is Layout.TABLE:
+        return load_cohort(source, _names(classes))
     if layout is Layout.GDRBENCH:
         return read_gdrbench(source, held_out=held_out or (), lists=lists)
     if layout is Layout.CLASS_FOLDERS:

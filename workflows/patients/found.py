@@ -9,6 +9,7 @@ import pandas as pd
 from offsite.evaluation.tracking.withdrawal import Logged, logged_under
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.held_files import HeldFile
+from offsite.workflows.doubts.writing import FOLDER as DOUBTS
 from offsite.workflows.jobs.forgotten import RECORD
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.identity import Identity, cohort_with, identity_of, stage_tables
@@ -149,6 +150,8 @@ def fate_of(job: Job, path: Path, patient: Identity) -> str:
         return REMOVED
     if path in (comparison_path(job), comparison_path(job).with_suffix(".html")):
         return MADE_AGAIN
+    if path.parent == job.output / DOUBTS and is_own(path):
+        return REMOVED  # `offsite cohort doubts` makes it again, from the images that are left
     if path.is_relative_to(job.output / "workflow" / "logs") and path.suffix == ".log":
         return REMOVED
     inside = path.relative_to(job.output)

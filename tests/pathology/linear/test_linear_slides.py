@@ -13,9 +13,9 @@ from offsite.errors import InputError
 from offsite.pathology.bags import Bags
 from offsite.pathology.features.file import feature_path, read_features
 from offsite.pathology.inference import load_slide_model, predict_bag, predict_bags
-from offsite.pathology.linear.training import fit_logits
 from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.training import train_pathology
+from offsite.training.heads.logits import fit_logits
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import fit_targets
 from offsite.training.run_folder import SUMS
