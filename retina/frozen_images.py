@@ -33,8 +33,8 @@ def frozen_images(job: ImageJob) -> FrozenImages:
     )
     kept = TrunkFeatures(prepared_of(job), network.reader, digest)
     used = photographs.table["gradable"].to_numpy(bool) & (photographs.labels >= 0)
-    rows = np.flatnonzero(used)
-    features = kept.rows(photographs, [(int(row), 0) for row in rows])
+    rows: list[int] = np.flatnonzero(used).tolist()
+    features = kept.rows(photographs, [(row, 0) for row in rows])
     table = photographs.table.iloc[rows][["image", "slide", "patient", "site", "label"]]
     contents = [photographs.store.digests[row] for row in rows]
     labelled = int((job.cohort.label_indices >= 0).sum())

@@ -85,8 +85,9 @@ def doubts_of(images: FrozenImages, classes: tuple[str, ...], file: Path) -> Dou
         probability=given[np.arange(len(table)), labels],
         identical=_named(images.table)[used],
         conflict=False,
-        picture=[path for path, mine in zip(images.pictures, used, strict=True) if mine],
     )
+    shown = [path for path, mine in zip(images.pictures, used, strict=True) if mine]
+    table["picture"] = pd.Series(shown, index=table.index, dtype=object)
     places = np.flatnonzero(used)
     of_rows = copies.set_index("index").reindex(places).set_axis(table.index).dropna()
     table.loc[of_rows.index, "conflict"] = of_rows["conflict"].astype(bool)

@@ -82,7 +82,8 @@ def _page(doubts: Doubts, first: pd.DataFrame, title: str) -> str:
     here = files("offsite.workflows.doubts")
     template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
     cases: list[dict[str, Any]] = []
-    for number, row in enumerate(first.to_dict("records"), start=1):
+    rows: list[dict[str, Any]] = [*map(dict, first.to_dict("records"))]
+    for number, row in enumerate(rows, start=1):
         picture = row["picture"]
         cases.append(
             {**row, "rank": number, "picture": None if picture is None else inline(picture)}
@@ -110,4 +111,6 @@ def inline(file: Path) -> str | None:
     size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     done, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}" if done else None
+    return (
+        f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}" if done else None
+    )

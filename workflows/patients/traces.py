@@ -79,7 +79,7 @@ def _in_bytes(path: Path, patient: Identity) -> bool:
         return _in_stream(file, patient)
 
 
-def _in_stream(stream: IO[bytes], patient: Identity) -> bool:
+def _in_stream(stream: IO[bytes] | gzip.GzipFile, patient: Identity) -> bool:
     if patient.pattern is None:
         return False
     before = b""
