@@ -82,8 +82,8 @@ def _page(doubts: Doubts, first: pd.DataFrame, title: str) -> str:
     here = files("offsite.workflows.doubts")
     template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
     cases: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = [*map(dict, first.to_dict("records"))]
-    for number, row in enumerate(rows, start=1):
+    for number, given in enumerate(first.to_dict("records"), start=1):
+        row: dict[str, Any] = {str(name): value for name, value in given.items()}
         picture = row["picture"]
         cases.append(
             {**row, "rank": number, "picture": None if picture is None else inline(picture)}
