@@ -77,6 +77,6 @@ def test_a_patients_answer_fits_and_calibrates_once():
     rows = table([("train", "a", "training"), ("val", "a", "training"), ("test", "a", "training")])
     slides = rows.loc[rows.index.repeat(3)].assign(patient=np.repeat(["p", "q", "r"], 3))
     plain, pooled = roles_of(slides), roles_of(slides.assign(slide_label="x"))
-    for mask in ("fit", "calibrate", "test", "reference"):
+    for mask in ("fit", "calibrate", "test"):
         assert getattr(plain, mask).sum() == 3
     assert (pooled.fit.sum(), pooled.calibrate.sum(), pooled.test.sum()) == (1, 1, 3)
