@@ -3,7 +3,6 @@
 Nothing here adapts a model.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,57 +19,31 @@ _SEARCH = np.log(100.0)
 _CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalThreshold:
-    """A threshold from local positives.
-
-    Attributes
-    ----------
-    value : float or None
-        The highest threshold at which the wanted share of local positives is found.
-    low, high : float or None
-        Interval of the threshold that reaches it in the whole population; ``None`` on a side
-        where the cases do not bound it. ``low`` is the careful choice.
-    n_positive : int
-        Positives it rests on.
-    reason : Reason
-        ``OK``, ``NO_SAMPLES`` or ``INTERVAL_UNSTABLE`` (no bound on a side).
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n_positive: int
-    reason: Reason
-
-
-def local_threshold(scores: np.ndarray, positive: np.ndarray, sensitivity: float) -> LocalThreshold:
+def local_threshold(scores: np.ndarray, positive: np.ndarray, sensitivity: float) -> Estimate:
     """Threshold of a wanted sensitivity from local cases, with a distribution-free interval.
 
-    Order statistics bound the quantile exactly (Conover 1999, section 3.2); one case a patient is
-    assumed. Scores and booleans are N long; a case is positive at or over the threshold.
+    Its value is the highest threshold at which the wanted share of local positives is found, its
+    interval that of the threshold which reaches it in the whole population; the lower end is the
+    careful choice. An end is ``None`` where the cases do not bound it. Order statistics bound the
+    quantile exactly (Conover 1999, section 3.2); one case a patient is assumed. Scores and booleans
+    are N long; a case is positive at or over the threshold.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64)[positive])
-    n = len(ordered)
+    n, share, tail = len(ordered), 1 - sensitivity, (1 - _CONFIDENCE) / 2
     if n == 0:
-        return LocalThreshold(
-            value=None, low=None, high=None, n_positive=0, reason=Reason.NO_SAMPLES
-        )
-    share = 1 - sensitivity
+        return Estimate(value=None, n_positive=0, reason=Reason.NO_SAMPLES)
     missed = int(np.floor(n * share + 1e-9))
-    tail = (1 - _CONFIDENCE) / 2
     # Positives under the true quantile are binomial (n, share). The r-th smallest score lies over
     # it with P(X <= r - 1), under it with P(X >= r).
     under = int(binom.ppf(tail, n, share))
     over = int(binom.ppf(1 - tail, n, share)) + 1
-    low = float(ordered[under - 1]) if under >= 1 else None
-    high = float(ordered[over - 1]) if over <= n else None
-    return LocalThreshold(
+    return Estimate(
         value=float(ordered[min(missed, n - 1)]),
-        low=low,
-        high=high,
+        low=float(ordered[under - 1]) if under >= 1 else None,
+        high=float(ordered[over - 1]) if over <= n else None,
+        n=n,
         n_positive=n,
-        reason=Reason.OK if low is not None and high is not None else Reason.INTERVAL_UNSTABLE,
+        reason=Reason.OK if under >= 1 and over <= n else Reason.INTERVAL_UNSTABLE,
     )
 
 

@@ -51,16 +51,14 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """The same predictions for a boolean mask or index array over rows."""
+        table = self.table[rows] if rows.dtype == bool else self.table.iloc[rows]
+        given = {name: getattr(self, name) for name in ("embeddings", "logits", "trunk")}
         return Predictions(
-            table=self.table[rows].reset_index(drop=True)
-            if rows.dtype == bool
-            else self.table.iloc[rows].reset_index(drop=True),
+            table=table.reset_index(drop=True),
             classes=self.classes,
             probabilities=self.probabilities[rows],
             labels=self.labels[rows],
-            embeddings=None if self.embeddings is None else self.embeddings[rows],
-            logits=None if self.logits is None else self.logits[rows],
-            trunk=None if self.trunk is None else self.trunk[rows],
+            **{name: None if array is None else array[rows] for name, array in given.items()},
         )
 
     @classmethod
@@ -114,9 +112,7 @@ def load_predictions(path: str | Path) -> Predictions:
     return predictions_of(
         _with_numbers(source, file),
         file,
-        embeddings=array_beside(file, "embeddings.npy"),
-        logits=array_beside(file, "logits.npy"),
-        trunk=array_beside(file, "trunk.npy"),
+        **{name: array_beside(file, f"{name}.npy") for name in ("embeddings", "logits", "trunk")},
     )
 
 
@@ -192,9 +188,10 @@ def predictions_of(
         classes=classes,
         probabilities=_probabilities(table, classes, file),
         labels=_labels(table, classes, file),
-        embeddings=_checked(embeddings, "embeddings.npy", len(table), file),
-        logits=_checked(logits, "logits.npy", len(table), file),
-        trunk=_checked(trunk, "trunk.npy", len(table), file),
+        **{
+            name: _checked(array, f"{name}.npy", len(table), file)
+            for name, array in (("embeddings", embeddings), ("logits", logits), ("trunk", trunk))
+        },
     )
 
 

@@ -118,11 +118,6 @@ def grid(
         {(row["site"], row["site_role"]): row for row in records(column.rows)} for column in columns
     ]
     places = list(dict.fromkeys(key for by_site in looked_up for key in by_site))
-    ordered = [
-        (site, role)
-        for role in _roles(findings, places)
-        for site in _ordered(findings, [site for site, of in places if of == role])
-    ]
 
     def line(site: str, role: str) -> list[Cell]:
         return [
@@ -131,7 +126,7 @@ def grid(
         ]
 
     heads = (Column("Site", numeric=False), *(column.column for column in columns))
-    groups = by_role(ordered, line)
+    groups = by_role(_ordered(findings, places), line)
     return Table(caption=caption, columns=heads, groups=groups, folded=folded, source=source)
 
 
@@ -188,11 +183,7 @@ def sites_of(findings: Findings, rows: pd.DataFrame) -> list[Record]:
         for row in records(rows)
         if not str(row["site"]).startswith("_")
     }
-    ordered = []
-    for role in _roles(findings, list(by_site)):
-        for site in _ordered(findings, [site for site, of in by_site if of == role]):
-            ordered.append(by_site[(site, role)])
-    return ordered
+    return [by_site[place] for place in _ordered(findings, list(by_site))]
 
 
 def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
@@ -217,18 +208,18 @@ def dot_of(row: Record, note: Callable[[Record], str], *, kind: str = "") -> Dot
     return Dot(label=str(row["site"]), note=said, value=value, low=low, high=high, kind=kind)
 
 
-def _roles(findings: Findings, places: list[tuple[str, str]]) -> list[str]:
-    present_roles = dict.fromkeys(role for _, role in places)
-    known = [role for role in findings.roles if role in present_roles]
-    return known + [role for role in present_roles if role not in known]
-
-
-def _ordered(findings: Findings, sites: list[str]) -> list[str]:
+def _ordered(findings: Findings, places: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Places (site, role) in the page's order: the rows of a choice before the sites, pooled ones last."""
+    roles = [*findings.roles, *(role for _, role in places)]
     order = {site: rank for rank, site in enumerate(findings.sites())}
-    first = [site for site in sites if site == "_chosen"]
-    last = [site for site in sites if site.startswith("_") and site != "_chosen"]
-    single = [site for site in sites if not site.startswith("_")]
-    return first + sorted(single, key=lambda site: (order.get(site, len(order)), site)) + last
+
+    def rank(place: tuple[str, str]) -> tuple[int, int, int, str]:
+        site, role = place
+        single = not site.startswith("_")
+        kind = 1 if single else 0 if site == "_chosen" else 2
+        return roles.index(role), kind, order.get(site, len(order)), site if single else ""
+
+    return sorted(places, key=rank)
 
 
 def _cell(findings: Findings, column: GridColumn, row: Record | None) -> Cell:

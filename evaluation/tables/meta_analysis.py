@@ -11,7 +11,7 @@ from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.effects import SCALES
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.random_effects import RandomEffects, random_effects
+from offsite.evaluation.statistics.random_effects import random_effects
 from offsite.evaluation.statistics.sites import ALL, GAP, WORST
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -79,24 +79,16 @@ def _meta_row(
     pooled = random_effects(effects, errors)
     back = SCALES[scale][1]
     record["mean"] = float(back(np.array(pooled.mean)))
-    record["low"], record["high"] = back(np.array(pooled.mean_interval(settings.confidence)))
-    expected, usual = (
-        pooled.prediction_interval(settings.confidence),
-        pooled.prediction_interval(0.8),
-    )
+    intervals = {"": pooled.mean_interval(settings.confidence)}
+    expected, usual = map(pooled.prediction_interval, (settings.confidence, 0.8))
     if expected is not None and usual is not None:
-        record["prediction_low"], record["prediction_high"] = back(np.array(expected))
-        record["usual_low"], record["usual_high"] = back(np.array(usual))
         kappa = scale == "fisher"
         spread = settings.next_hospital_spread_of_kappas if kappa else settings.next_hospital_spread
         assumed = pooled.prior_interval(spread, settings.confidence)
-        record["assumed_low"], record["assumed_high"] = back(np.array(assumed))
-    return record | {
-        "tau2": pooled.tau2,
-        "q": pooled.q,
-        "q_p_value": pooled.q_p_value,
-        "i2": pooled.i2,
-    }
+        intervals |= {"prediction_": expected, "usual_": usual, "assumed_": assumed}
+    for kind, bounds in intervals.items():
+        record[f"{kind}low"], record[f"{kind}high"] = back(np.array(bounds))
+    return record | {name: getattr(pooled, name) for name in ("tau2", "q", "q_p_value", "i2")}
 
 
 def _shrunken_rows(
@@ -105,31 +97,27 @@ def _shrunken_rows(
     usable, effects, errors = _combined(rows)
     sites = rows["site"].astype(str).to_numpy()
     values = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
-    empty = {"metric": metric, "site_role": role, "reason": Reason.TOO_FEW.value}
-    if len(effects) < 2:
-        return [
-            empty | {"site": site, "value": value}
-            for site, value in zip(sites, values, strict=True)
-        ]
+    combined = len(effects) >= 2
+    records = [
+        {"metric": metric, "site_role": role, "site": site, "value": value}
+        # Of one site alone there is nothing to combine, whatever its own row says.
+        | {"reason": str(why) if combined and why != Reason.OK else Reason.TOO_FEW.value}
+        for site, value, why in zip(sites, values, rows["reason"], strict=True)
+    ]
+    if not combined:
+        return records
     pooled = random_effects(effects, errors)
     back = SCALES[described(metric).scale][1]
     centre, weight = pooled.shrunken()
     shrunken, low, high = map(back, (centre, *pooled.shrunken_intervals(settings.confidence)))
-    made = iter(zip(shrunken, low, high, weight, strict=True))
-    records = []
-    for site, value, use, reason in zip(sites, values, usable, rows["reason"], strict=True):
-        record = empty | {"site": site, "value": value}
-        if use:
-            numbers = dict(zip(("shrunken", "low", "high", "weight"), next(made), strict=True))
-            record |= numbers | {"reason": Reason.OK.value}
-        elif reason != Reason.OK.value:
-            record["reason"] = str(reason)
-        records.append(record)
-    return records + _extremes(metric, role, values[usable], shrunken, pooled)
+    for place, *numbers in zip(np.flatnonzero(usable), shrunken, low, high, weight, strict=True):
+        records[place] |= dict(zip(("shrunken", "low", "high", "weight"), numbers, strict=True))
+        records[place]["reason"] = Reason.OK.value
+    return records + _extremes(metric, role, values[usable], shrunken)
 
 
 def _extremes(
-    metric: str, role: str, values: np.ndarray, shrunken: np.ndarray, pooled: RandomEffects
+    metric: str, role: str, values: np.ndarray, shrunken: np.ndarray
 ) -> list[dict[str, Any]]:
     # Of what is neither better nor worse, the least stands for the worst.
     pick = np.max if described(metric).higher is False else np.min
