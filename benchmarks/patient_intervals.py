@@ -45,8 +45,20 @@ def mean_interval(
     The variance is that of the mean over runs when patients are drawn with replacement, the same in
     all runs, plus the seeds' own over their number, stretched by Student's t for so few of them.
     """
+    values = drawn_values(runs, referable, classes)
+    seeds = np.array([run.seed for run in runs])
+    return {name: interval_of(each, seeds) for name, each in values.items()}
+
+
+def drawn_values(
+    runs: Sequence[Judged], referable: int, classes: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return R x (1 + draws) referable AUROCs and kappas: of all patients, then of draws of them.
+
+    Equal patients and ``seed`` give the same draws, so that methods can be compared draw by draw.
+    """
     names = np.unique(np.concatenate([run.patients for run in runs]))
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     times = draw.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
     times = np.concatenate([np.ones((1, len(names)), int), times])
     found: dict[str, list[np.ndarray]] = {"auroc": [], "kappa": []}
@@ -55,12 +67,11 @@ def mean_interval(
         ranking = Ranking.of(run.scores, run.truth >= referable, np.arange(len(run.scores)))
         found["auroc"].append(auroc_and_precision(ranking, weights.astype(np.uint8))[0])
         found["kappa"].append(weighted_kappas(run.truth, run.called, weights, classes))
-    seeds = np.array([run.seed for run in runs])
-    return {name: _interval(np.stack(values), seeds) for name, values in found.items()}
+    return {name: np.stack(values) for name, values in found.items()}
 
 
-def _interval(values: np.ndarray, seeds: np.ndarray) -> tuple[float, float, float]:
-    """Of R x (1 + draws) values, the first column those of all patients."""
+def interval_of(values: np.ndarray, seeds: np.ndarray) -> tuple[float, float, float]:
+    """Return mean, low and high of R x (1 + draws), the first column those of all patients."""
     by_seed = np.stack([values[seeds == seed].mean(axis=0) for seed in np.unique(seeds)])
     mean, n = float(by_seed[:, 0].mean()), len(by_seed)
     variance = float(np.nanvar(by_seed[:, 1:].mean(axis=0)))
