@@ -4,7 +4,7 @@ import torch
 
 from offsite.files import digest_of
 from offsite.preprocessing.augment.fundus import Augmentation
-from offsite.retina.by_steps import BatchLoader, PhotographRun, build_algorithm, views_of
+from offsite.retina.by_steps import BatchLoader, PhotographRun, views_of
 from offsite.retina.methods import Method
 from offsite.retina.networks.trunk_backbone import TrunkBackbone
 from offsite.retina.photographs.kept_maps import AS_IT_IS, KeptMaps
@@ -25,7 +25,7 @@ class PartlyFrozenRun(PhotographRun):
 
     def begun(self, method: Method) -> ERM:
         """Return the method's algorithm, fresh, with all read that it learns from."""
-        algorithm = build_algorithm(method, self.photographs, self.settings, len(self.classes))
+        algorithm = super().begun(method)
         backbone, settings = algorithm.backbone, self.settings.backbone
         assert isinstance(backbone, TrunkBackbone)
         of = [content_digest(trunk_state(settings.weights)), settings.frozen_stages]

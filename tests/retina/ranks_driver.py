@@ -1,4 +1,5 @@
-"""Trains on one and on two gloo processes; ``python ranks_driver.py COHORT PREPARED FOLDER``.
+"""Trains on one and on two gloo processes; ``python ranks_driver.py COHORT PREPARED FOLDER
+[CASE ...]``.
 
 One process imports everything and forks the others. Beside each run lie the tensors that training
 alone reads, of every rank. All is computed in double precision: in single, rounding decides on
@@ -22,15 +23,27 @@ from offsite.training.devices import distributed
 from offsite.training.fit.checkpoint import save_tensors
 
 METHODS = ("deco", "gdrnet", "mixstyle", "mixup", "coral")
+THIN = {"backbone": {"width": 4}, "deco": {"warmup": 0.4}}
+# The last map of 32 px is one pixel, which alignment cannot compare.
+KEPT_MAPS = {
+    "backbone": {"name": "efficientnet-lite0", "frozen_stages": 3, "frozen_copies": 2,
+                 "rate_by_depth": 0.5},
+    "deco": {"warmup": 0.4, "alignment": 0.0},
+}  # fmt: skip
+CASES = {
+    **{method: (method, THIN) for method in METHODS},
+    **{f"{method}-maps": (method, KEPT_MAPS) for method in ("deco", "gdrnet", "mixstyle")},
+}
 
 
-def train(method, table, prepared, folder):
+def train(case, table, prepared, folder):
+    method, given = CASES[case]
     distributed.join()
     built, real = [], by_steps.build_algorithm
     by_steps.build_algorithm = lambda *given: built.append(real(*given)) or built[0]
     settings = training.RetinaSettings.model_validate(
         {
-            "method": method, "backbone": {"width": 4}, "batch_size": 11, "deco": {"warmup": 0.4},
+            "method": method, **given, "batch_size": 11,
             "fit": {"epochs": 2, "learning_rate": 2e-3, "device": "cpu", "prefetch": 0},
         }
     )  # fmt: skip
@@ -74,7 +87,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
-    table, prepared, base = sys.argv[1:]
-    for method in METHODS:
-        on_ranks(1, method, table, prepared, f"{base}/{method}-one")
-        on_ranks(2, method, table, prepared, f"{base}/{method}-two")
+    table, prepared, base = sys.argv[1:4]
+    for case in sys.argv[4:] or CASES:
+        on_ranks(1, case, table, prepared, f"{base}/{case}-one")
+        on_ranks(2, case, table, prepared, f"{base}/{case}-two")

@@ -27,10 +27,13 @@ def runs(prepared, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("method", ["deco", "gdrnet", "mixstyle", "mixup", "coral"])
-def test_two_processes_follow_the_loss_curve_of_one(runs, method):
+@pytest.mark.parametrize(
+    "case",
+    ["deco", "gdrnet", "mixstyle", "mixup", "coral", "deco-maps", "gdrnet-maps", "mixstyle-maps"],
+)
+def test_two_processes_follow_the_loss_curve_of_one(runs, case):
     one, two = (
-        [json.loads(line) for line in (runs / f"{method}-{name}/curves.jsonl").open()]
+        [json.loads(line) for line in (runs / f"{case}-{name}/curves.jsonl").open()]
         for name in ("one", "two")
     )
     assert len(one) == 2
@@ -39,12 +42,13 @@ def test_two_processes_follow_the_loss_curve_of_one(runs, method):
         assert shared["scores"] == pytest.approx(alone["scores"], abs=1e-9)
 
 
-def test_both_processes_have_the_prototypes_of_one(runs):
-    alone = load_file(runs / "deco-one-rank0.safetensors")
+@pytest.mark.parametrize("case", ["deco", "deco-maps"])
+def test_both_processes_have_the_prototypes_of_one(runs, case):
+    alone = load_file(runs / f"{case}-one-rank0.safetensors")
     assert {"prototypes.class_sum", "prototypes.mean_sum", "prototypes.sd_sum"} <= alone.keys()
     assert alone["prototypes.class_mass"].min() > 0
     for rank in (0, 1):
-        shared = load_file(runs / f"deco-two-rank{rank}.safetensors")
+        shared = load_file(runs / f"{case}-two-rank{rank}.safetensors")
         assert shared.keys() == alone.keys()
         for name, values in alone.items():
             np.testing.assert_allclose(shared[name], values, atol=1e-9, err_msg=name)
