@@ -42,13 +42,14 @@ def retina(output: Output = Path("demo/retina")) -> None:
     Example: offsite demo retina -o demo/retina
     """
     from offsite.locks import writing
-    from offsite.workflows.demo import joining, refitting
+    from offsite.workflows.demo import doubting, joining, refitting
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 
     with writing(output):
         config = demo_retina.write_demo(output)
         demo.run(config, demo_retina.write_new_cases(output))
+        doubting.list_doubts(config)
         local, others = demo_retina.write_local_cases(output)
         strange = demo_retina.write_strange_cases(output)
         refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)

@@ -5,15 +5,16 @@ nobody can read names from it. A patient of it is refused in every later cohort 
 """
 
 import hmac
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from offsite.errors import InputError
-from offsite.files import is_plain_file, read_json
+from offsite.files import read_json
 from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.names_key import names_key
-from offsite.written import write_own_json
+from offsite.written import check_own, write_own_json
 
 RECORD = "forgotten.json"
 RUNNING, DONE = "running", "done"
@@ -32,13 +33,14 @@ class Forgotten:
     Raises
     ------
     InputError
-        The record is none of offsite's (``not_ours``), or its key is missing (``other_names_key``).
+        The record is none of offsite's or was changed (``not_ours``), or its key is missing (``other_names_key``).
     """
 
     def __init__(self, job: Job, *, make_key: bool = False) -> None:
         self.file = job.output / RECORD
         self.entries: list[dict[str, Any]] = []
-        if is_plain_file(self.file):
+        check_own(self.file)
+        if self.file.is_file():
             self.entries = read_json(self.file)["forgotten"]
         self._key = names_key(job.names_key_path, make=make_key and not self.entries)
         if self.entries and self._key is None:
@@ -70,7 +72,7 @@ class Forgotten:
 
 def returning_patients(job: Job, cells: Sequence[Cell]) -> Iterator[InputError]:
     """Yield a fault for each patient of the cohort who was forgotten in this job."""
-    if not (job.output / RECORD).is_file():
+    if not os.path.lexists(job.output / RECORD):
         return
     try:
         forgotten = Forgotten(job)

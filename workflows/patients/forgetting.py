@@ -16,7 +16,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.tracking.withdrawal import logged_under
 from offsite.locks import alone, writing
-from offsite.training.run_folder import RECORD, RunFolder
+from offsite.training.run_folder import RunFolder
 from offsite.workflows.jobs.forgotten import DONE, Forgotten
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients import entries
@@ -30,17 +30,18 @@ from offsite.workflows.patients.found import (
     fate_of,
     find,
     holdings,
+    is_ours,
     look,
 )
 from offsite.workflows.patients.identity import unknown_patient
-from offsite.workflows.patients.run_plans import AGAIN, CLEARED, RunPlan
+from offsite.workflows.patients.run_plans import AGAIN, CLEARED, RunPlan, run_folders
 from offsite.workflows.patients.store import bring_up_to_date, logged_of, withdraw_from
 from offsite.workflows.pipeline.running import LOCK
 from offsite.workflows.stages.comparison import compare, comparison_path
 from offsite.workflows.stages.evaluation import evaluate_run
 from offsite.workflows.stages.registration import package
 from offsite.workflows.stages.training import train
-from offsite.written import is_own, replacing_own, strike
+from offsite.written import replacing_own, strike
 
 
 def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
@@ -78,8 +79,8 @@ def _hold(job: Job, held: ExitStack) -> None:
     )
     for name in (*(stage.name for stage in job.modality.stages), "compare", "doubts", "forget"):
         held.enter_context(writing(job.output, name))
-    for record in sorted(job.output.rglob(RECORD)):
-        held.enter_context(writing(record.parent))
+    for folder, _ in run_folders(job):
+        held.enter_context(writing(folder))
     held.enter_context(writing(job.cohort_path.parent, "cohort"))
 
 
@@ -179,7 +180,7 @@ def _remove_other(path: Path) -> None:
 
 def _take_rows_out(table: Path, rows: Sequence[int]) -> None:
     """Write a cohort's table without rows, where offsite wrote it."""
-    if not rows or not is_own(table):
+    if not rows or not is_ours(table):
         return
     with replacing_own(table) as temporary:
         if table.suffix.lower() == ".parquet":

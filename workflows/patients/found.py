@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.evaluation.tracking.withdrawal import Logged, logged_under
+from offsite.files import is_plain_file
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.held_files import HeldFile
 from offsite.workflows.doubts.writing import FOLDER as DOUBTS
@@ -140,6 +141,11 @@ def _elsewhere(job: Job, cohort: Cohort, patient: Identity, also: Sequence[Path]
                 yield path
 
 
+def is_ours(file: Path) -> bool:
+    """Whether a file is one that offsite wrote, as it wrote it, and no link to one."""
+    return is_plain_file(file) and is_own(file)
+
+
 def fate_of(job: Job, path: Path, patient: Identity) -> str:
     """Say what becomes of a further file below the output.
 
@@ -150,12 +156,12 @@ def fate_of(job: Job, path: Path, patient: Identity) -> str:
         return REMOVED
     if path in (comparison_path(job), comparison_path(job).with_suffix(".html")):
         return MADE_AGAIN
-    if path.parent == job.output / DOUBTS and is_own(path):
+    if path.parent == job.output / DOUBTS and is_ours(path):
         return REMOVED  # `offsite cohort doubts` makes it again, from the images that are left
     if path.is_relative_to(job.output / "workflow" / "logs") and path.suffix == ".log":
         return REMOVED
     inside = path.relative_to(job.output)
-    return REMOVED if is_named(inside, patient) and is_own(path) else LEFT
+    return REMOVED if is_named(inside, patient) and is_ours(path) else LEFT
 
 
 def holdings(job: Job, found: Found) -> Iterator[Held]:
@@ -163,14 +169,14 @@ def holdings(job: Job, found: Found) -> Iterator[Held]:
     table = job.cohort_path
     if found.rows:
         rows = ", ".join(str(row + 2) for row in found.rows)
-        yield Held("cohort, rows " + rows, str(table), ROWS_GO if is_own(table) else LEFT)
+        yield Held("cohort, rows " + rows, str(table), ROWS_GO if is_ours(table) else LEFT)
     for image in sorted(found.patient.images):
         if (table.parent / image).is_file():
             yield Held("original", str(table.parent / image), LEFT)
     for held in found.files:
         yield Held(held.what, _shown(job, held.path), REMOVED if held.remove else LEFT)
     for file in found.tables:
-        yield Held("table of a stage", _shown(job, file), ROWS_GO)
+        yield Held("table of a stage", _shown(job, file), ROWS_GO if is_ours(file) else LEFT)
     for plan in found.runs:
         then = f"{plan.becomes}: {plan.why}" if plan.why else plan.becomes
         yield Held("run", _shown(job, job.output / plan.folder), then)

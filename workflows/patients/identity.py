@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
+import pyarrow as pa
 
-from offsite.errors import InputError
+from offsite.errors import InputError, InputErrors
 from offsite.preprocessing.cohort.table import Cohort, read_cohort
 from offsite.training.run_folder import RECORD
 from offsite.workflows.jobs.job import Job
@@ -80,12 +81,12 @@ def cohort_with(job: Job) -> Cohort:
 
     Raises
     ------
-    InputError
+    InputErrors
         Faults of the table.
     """
     cohort, faults = read_cohort(job.cohort_path, job.configuration.classes)
     if faults:
-        raise faults[0]
+        raise InputErrors(faults)
     return cohort.with_table(cohort.table)
 
 
@@ -115,11 +116,11 @@ def _earlier_tables(job: Job) -> Iterable[pd.DataFrame]:
     for record in sorted((job.output / "runs").rglob(RECORD)):
         for name in ("splits.parquet", "predictions.parquet"):
             file = record.parent / name
-            if file.is_file():
-                try:
+            try:
+                if file.is_file():
                     yield pd.read_parquet(file, columns=["image", "slide", "patient"]).astype(str)
-                except (OSError, ValueError):  # one that is damaged is made again
-                    continue
+            except (OSError, ValueError, pa.ArrowException):  # damaged: it is made again
+                continue
 
 
 def stage_tables(job: Job, table: str) -> list[Path]:

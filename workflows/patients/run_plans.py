@@ -1,11 +1,13 @@
 """The runs of a job that hold a patient, and what becomes of each."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from offsite.errors import InputError
-from offsite.files import read_json
+from offsite.files import is_plain_file, read_json
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.settings import Settings
 from offsite.training.cells import Cell
@@ -59,11 +61,7 @@ class RunPlan(Settings):
 def plans_of(job: Job, reduced: Cohort, patient: Identity) -> list[RunPlan]:
     """Return a plan for each run below a job's output that holds a patient, or is not finished."""
     plans = []
-    for record in sorted(job.output.rglob(RECORD)):
-        folder = record.parent
-        facts = RunFolder(folder).record() or {}
-        if "key" not in facts or "status" not in facts:
-            continue  # somebody else's
+    for folder, facts in run_folders(job):
         own = [path for path in holding(folder, patient) if is_of_run(folder, path)]
         if own or facts["status"] != "done":
             plan = RunPlan(
@@ -74,6 +72,17 @@ def plans_of(job: Job, reduced: Cohort, patient: Identity) -> list[RunPlan]:
             )
             plans.append(_planned(plan, job, reduced, done=facts["status"] == "done"))
     return plans
+
+
+def run_folders(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder of each run below a job's output, and its record."""
+    for file in sorted(job.output.rglob(RECORD)):
+        try:
+            facts = RunFolder(file.parent).record() if is_plain_file(file) else None
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and {"key", "status"} <= facts.keys():  # else somebody else's
+            yield file.parent, facts
 
 
 def is_of_run(folder: Path, path: Path) -> bool:

@@ -293,12 +293,20 @@ def test_find_lists_folders_that_are_named_and_features_of_other_tools(
 ) -> None:
     job = photographs.copy(tmp_path)
     pd.DataFrame({"case": [photographs.patient]}).to_csv(tmp_path / "worklist.csv")
+    for name, text in (("a", "a year's work"), ("b", "[]"), ("c", '{"status": "done"}')):
+        (job.output / name).mkdir()
+        (job.output / name / "run.json").write_text(text)
     found = find(job, photographs.patient, [tmp_path])
     assert found.elsewhere == [tmp_path / "worklist.csv"]
     lines = {(held.what, held.then) for held in holdings(job, found)}
     assert ("file elsewhere", "left to you") in lines
     assert ("run", "made again without the patient") in lines
     assert ("prepared picture", "removed") in lines
+    (job.output / "forgotten.json").write_text("a year's work")
+    with pytest.raises(InputError) as caught:
+        forgetting.forget(job, photographs.patient)
+    assert caught.value.code == "not_ours"
+    assert find(job, photographs.patient).rows == found.rows
 
 
 @pytest.mark.slow
