@@ -89,10 +89,8 @@ def check_coverage(
         N x C booleans.
     labels : numpy.ndarray
         N class indices; unlabelled rows (-1) are left out.
-    target : float
-        Coverage promised, 0..1.
-    patients : numpy.ndarray
-        N names.
+    target, patients
+        Coverage promised, 0..1, and N names, as of :func:`check_sensitivity`.
     """
     known = np.asarray(labels) >= 0
     rows = np.flatnonzero(known)

@@ -33,10 +33,8 @@ def classifier_test(
 
     Parameters
     ----------
-    first, second : numpy.ndarray
-        n x D and m x D features.
-    first_patients, second_patients : numpy.ndarray
-        n and m names.
+    first, second, first_patients, second_patients : numpy.ndarray
+        As of :func:`offsite.evaluation.shift.two_sample.kernel_test`.
     permutations, folds, seed : int
         Of patients for the null, of patients, and of both.
     ridge : float

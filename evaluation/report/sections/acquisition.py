@@ -57,7 +57,10 @@ def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table
                 _range(row, "mpp", 3),
                 _range(row, "tile_um", 0),
                 _range(row, "jpeg_quality", 0),
-                *(_angle(angles.get(row["site"], {}), name) for name in _STAINS),
+                *(
+                    _number(angles.get(row["site"], {}).get(f"{name.lower()}_degrees"), 0, "°")
+                    for name in _STAINS
+                ),
             )
             for row in acquisition.to_dict("records")
         ),
@@ -86,11 +89,6 @@ def _range(row: Mapping[Any, Any], name: str, digits: int) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _number(value: object, digits: int) -> str:
+def _number(value: object, digits: int, unit: str = "") -> str:
     given = present(value)
-    return "–" if given is None else f"{given:.{digits}f}"
-
-
-def _angle(row: Mapping[Any, Any], name: str) -> str:
-    given = present(row.get(f"{name.lower()}_degrees"))
-    return "–" if given is None else f"{given:.0f}°"
+    return "–" if given is None else f"{given:.{digits}f}{unit}"
