@@ -61,7 +61,7 @@ def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
     for division, cells in _divisions(job).items():
         groups = {method: _by_seed(job, cells, method) for method in methods}
         found = {"methods": compare_methods(groups, compared_with, settings)}
-        for name, table in (found | seed_tables(groups, settings.confidence)).items():
+        for name, table in (found | seed_tables(groups, settings)).items():
             table.insert(0, "division", division)
             tables[name].append(table)
     whole = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

@@ -43,7 +43,7 @@ def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
                     )
                 ),
             )
-            for role, part in rows.groupby("site_role", sort=False)
+            for role, part in rows.groupby("site_role")
         ]
         caption = "Images that two seeds of a method call differently"
         tables.append(

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from offsite.evaluation.report.sections.seeds import seeds_sections
+from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.tables.alignment import rows_of_test
 from offsite.evaluation.tables.seeds import seed_tables
 
@@ -23,7 +24,7 @@ def seeds(make_sites):
 
 @pytest.fixture(scope="module")
 def tables(seeds):
-    return seed_tables({"many": seeds, "one": seeds[:1]}, 0.95)
+    return seed_tables({"many": seeds, "one": seeds[:1]}, EvaluationSettings())
 
 
 def test_each_image_has_the_least_and_the_most_of_its_seeds(seeds, tables):
@@ -59,7 +60,7 @@ def test_what_is_undefined_is_said_and_intervals_hold_their_values(tables):
     assert blank["value"].isna().all()
     sure = agreement[agreement["reason"] == "ok"]
     assert ((sure["low"] <= sure["value"]) & (sure["value"] <= sure["high"])).all()
-    alone = seed_tables({"one": []}, 0.95)
+    alone = seed_tables({"one": []}, EvaluationSettings())
     assert alone["seeds"].empty
     assert alone["seed_agreement"].empty
 
@@ -70,3 +71,10 @@ def test_the_page_has_a_table_of_it_and_none_of_one_seed(tables):
     cells = {(row[0].text, row[1].text): row[2].text for g in section.tables[0].groups for row in g.rows}  # fmt: skip
     assert cells["a", "many"].endswith("%")
     assert seeds_sections(tables["seed_agreement"].head(0).assign(division="d")) == ()
+
+
+def test_images_of_nobody_in_particular_are_each_a_case(seeds):
+    nameless = [replace(seed, table=seed.table.assign(patient="")) for seed in seeds]
+    found = seed_tables({"many": nameless}, EvaluationSettings())["seed_agreement"]
+    flips = found[found["metric"] == "flips"]
+    assert (flips["n_patients"] == flips["n"]).all()
