@@ -16,6 +16,7 @@ from offsite.evaluation.report.settings import Part, ReportSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
+from offsite.evaluation.tables.coupling import coupling_table
 from offsite.evaluation.tables.embeddings import embedding_tables
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table
@@ -48,7 +49,7 @@ def made_tables(
         },
         "operating_points": lambda: {"operating_points": operating_point_table(sites)},
         "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
-        "embeddings": lambda: embedding_tables(sites),
+        "embeddings": lambda: embedding_tables(sites) | {"site_coupling": coupling_table(sites)},
         "calibration": lambda: dict(
             zip(("calibration", "reliability"), calibration_tables(sites), strict=True)
         ),

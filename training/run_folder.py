@@ -32,8 +32,10 @@ RESULTS = (
     "logits.npy",
     "trunk.npy",
 )
+NUISANCES = "nuisances.parquet"  # what the images show of their cameras; a later stage writes it
 OWNED = (
     *RESULTS,
+    NUISANCES,
     "settings.json",
     "draws.json",
     "curves.jsonl",

@@ -28,6 +28,7 @@ from offsite.evaluation.report.sections import (
     provenance,
     selective,
     shift,
+    shortcuts,
     sites,
     subgroups,
     summary,
@@ -45,6 +46,7 @@ _SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
     confusion.section,
     embeddings.section,
     shift.section,
+    shortcuts.section,
     foreign.section,
     selective.sets_section,
     selective.selective_section,
@@ -110,6 +112,7 @@ def build_page(evaluated: Evaluated) -> Page:
             for point in module.points(findings)
         ),
         *geometry.points(evaluated),
+        *shortcuts.points(findings),
         *accusations.points(findings),
     )
     return Page(

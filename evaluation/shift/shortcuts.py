@@ -74,14 +74,14 @@ def shortcut_table(
         ):
             fitted_to = ~here if kind == ACROSS else judged
             facts = _counts(truth, units, judged)
-            reason = _why_not(truth, units, judged) or _why_not(truth, units, fitted_to)
+            reason = why_not(truth, units, judged) or why_not(truth, units, fitted_to)
             row = {"site": site, "kind": kind, **facts, "reason": reason or "ok"}
             if not reason:
                 if kind == ACROSS:
                     model = _classifier().fit(numbers[~here], truth[~here])
                     scores = model.decision_function(numbers[here])
                 else:
-                    scores = _left_out(numbers[judged], truth[judged], units[judged])
+                    scores = left_out_scores(numbers[judged], truth[judged], units[judged])
                 area = placements(scores, truth[judged], units[judged])
                 low, high = auroc_interval(area)
                 row |= {"auroc": float(area.auroc), "low": low, "high": high}
@@ -95,10 +95,19 @@ def _classifier() -> LogisticRegression:
     )
 
 
-def _left_out(numbers: np.ndarray, truth: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """The score of each row by a classifier that saw no row of its patient.
+def left_out_scores(numbers: np.ndarray, truth: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the score of each row (N) by a classifier that saw no row of its patient.
 
-    The folds' scores are put on one scale, the log-odds at equal classes, and are not ranked apart.
+    The folds' scores are on one scale, the log-odds at equal classes, and are not ranked apart.
+
+    Parameters
+    ----------
+    numbers : numpy.ndarray
+        N x F, finite.
+    truth : numpy.ndarray
+        N booleans.
+    units : numpy.ndarray
+        N: whose row each is.
     """
     scores = np.empty(len(truth))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
@@ -116,7 +125,8 @@ def _counts(truth: np.ndarray, units: np.ndarray, judged: np.ndarray) -> dict[st
     }
 
 
-def _why_not(truth: np.ndarray, units: np.ndarray, rows: np.ndarray) -> str:
+def why_not(truth: np.ndarray, units: np.ndarray, rows: np.ndarray) -> str:
+    """Return why rows (N booleans) have too few patients on a side of the truth (N), or nothing."""
     for side in (truth, ~truth):
         patients = len(np.unique(units[rows & side]))
         if patients < LEAST_PATIENTS:

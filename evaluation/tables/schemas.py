@@ -169,6 +169,13 @@ SCHEMAS: Mapping[str, TableSchema] = {
             n_reference="training images it is compared with",
         ),
         _schema(
+            *("site_coupling", "tables.coupling:coupling_table"),
+            "Within a class, the correlation of the log-odds of a task with those of being from a training"
+            " site, by a classifier of the embedding: 0 where the answer does not ride on the site.",
+            "task site value low high n n_patients reason",
+            site="training site that is told from the others",
+        ),
+        _schema(
             *("ood", "ood.table:ood_table"),
             "What each detector notices at each site. A larger score is more unlike the training"
             " images.",

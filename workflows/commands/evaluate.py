@@ -27,6 +27,10 @@ def evaluate(
     tracking_uri: TrackingUri = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "offsite",
     overrides: Overrides = None,
+    shortcuts: Annotated[
+        bool,
+        typer.Option("--shortcuts", help="Of runs: how far colour, sharpness and size alone get."),
+    ] = False,
     example: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table to start from, and stop.")
     ] = None,
@@ -54,11 +58,13 @@ def evaluate(
     unused = [name for name, value in {**given, "--set": overrides}.items() if value is not None]
     if unused and len(tables) < len(runs):
         raise typer.BadParameter(f"{unused[0]} is for tables; a run has its own settings")
+    if shortcuts and tables:
+        raise typer.BadParameter("--shortcuts is for runs: a table does not say where images lie")
     overrides = [*(overrides or ()), *of_tables.as_overrides(column or (), classes)]
     folders = dict(zip(tables, of_tables.folders_of(tables, output), strict=True))
     for run in runs:
         if run not in folders:
-            report = evaluate_run(run).report
+            report = evaluate_run(run, shortcuts=shortcuts).report
             if tracking_uri:
                 track_run(run, tracking_uri, experiment)
         else:

@@ -1,8 +1,6 @@
 """What ``offsite cohort check --shortcuts`` reads of the images and says of them."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +36,8 @@ def shortcuts_of(
     InputError
         A class is named that the cohort has not, or none or all are positive.
     """
-    from offsite.children.ended import ChildEnded
     from offsite.evaluation.shift.shortcuts import shortcut_table
-    from offsite.preprocessing.readers.pictures import nuisances_of
+    from offsite.workflows.stages.shortcuts import read_nuisances
 
     chosen = tuple(positive) or cohort.classes[1:]
     unknown = sorted(set(chosen) - set(cohort.classes))
@@ -53,16 +50,7 @@ def shortcuts_of(
     labelled = cohort.table["label"].to_numpy(str) != ""
     paths = [path for path, known in zip(cohort.image_paths(), labelled, strict=True) if known]
 
-    def read(path: Path) -> np.ndarray | None:
-        try:
-            return place.call(nuisances_of, path, slides=slides)
-        except ChildEnded:
-            return None
-        finally:
-            progress()
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(read, paths))
+    found = read_nuisances(paths, slides=slides, place=place, workers=workers, progress=progress)
     rows = cohort.table[labelled]
     known = np.array([one is not None for one in found], dtype=bool)
     rows = rows[known]

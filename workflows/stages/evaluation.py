@@ -19,6 +19,7 @@ from offsite.workflows.console.messages import Advance, say, stage
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.image_tables import image_tables
+from offsite.workflows.stages.shortcuts import keep_nuisances, shortcut_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 EVALUATION = "evaluation"
@@ -31,8 +32,13 @@ RETIRED = (
 """Settings that earlier runs recorded and that nothing reads any more: `metrics` decides them."""
 
 
-def evaluate_run(folder: str | Path) -> Evaluation:
+def evaluate_run(folder: str | Path, *, shortcuts: bool = False) -> Evaluation:
     """Write the evaluation of a finished run into its folder.
+
+    Parameters
+    ----------
+    shortcuts : bool
+        Whether the images are read for what they show of their cameras, where that is not kept yet.
 
     Raises
     ------
@@ -42,6 +48,8 @@ def evaluate_run(folder: str | Path) -> Evaluation:
     path = Path(folder)
     finished_run(path)
     with writing(path):  # a training of this run would change what is measured
+        if shortcuts:
+            keep_nuisances(path, job_of_run(path))
         return _evaluated(path)
 
 
@@ -68,15 +76,24 @@ def _measured(
             },
             "seeds": {"training": read_json(path / CELL)["seed"]},
         },
-        extra_tables={"cohort_flow": cohort_flow(path), **_image_tables(path)},
+        extra_tables={
+            "cohort_flow": cohort_flow(path),
+            **_image_tables(path),
+            **shortcut_tables(path, settings.metrics),
+        },
         progress=advance,
     )
 
 
 def _image_tables(path: Path) -> dict[str, pd.DataFrame]:
     """The tables of the run's images, where the job that it belongs to is still there."""
-    job = Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
+    job = job_of_run(path)
     return image_tables(job) if job.cohort_path.is_file() else {}
+
+
+def job_of_run(path: Path) -> Job:
+    """Return the job that a run belongs to, whether or not its files are still there."""
+    return Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
 
 
 def track_run(folder: str | Path, uri: str, experiment: str) -> str:

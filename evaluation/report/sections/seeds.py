@@ -52,7 +52,6 @@ def seeds_sections(table: pd.DataFrame) -> tuple[Section, ...]:
                 ("Site", "Method"),
                 [Column(heading, note=note) for heading, note in _HEADINGS.values()],
                 groups=groups,
-                source="seed_agreement",
             )
         )
     return (

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from offsite.errors import InputError
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, GRADES
 from offsite.preprocessing.synthetic.slides.biology import CLASSES
@@ -86,3 +87,25 @@ def test_groups_reach_the_report_and_no_other_column_does(task: str, tmp_path: P
     assert "sex" not in load_predictions(run).table
     assert not (evaluate_run(run).folder / "subgroups.csv").exists()
     assert (run / "weights.safetensors").stat().st_mtime_ns == weights
+    _shortcuts_reach_the_report(other, run)
+
+
+def _shortcuts_reach_the_report(job: Job, run: Path) -> None:
+    """Colour, sharpness, size and storage of the run's images, in either room."""
+    made = evaluate_run(run, shortcuts=True)
+    kept = pd.read_parquet(run / "nuisances.parquet").set_index("image")
+    predicted = load_predictions(run)
+    assert set(kept.index) == set(predicted.table["image"][predicted.labels >= 0])
+    assert kept.notna().all().all()
+    table = pd.read_csv(made.folder / "shortcuts.csv")
+    assert set(table["site"]) == set(job.cohort.sites)
+    assert (table["n"][table["kind"] == "within"].sum()) == len(kept)
+    assert "rank" in made.report.read_text(encoding="utf-8")
+    again = (run / "nuisances.parquet").stat().st_mtime_ns
+    assert evaluate_run(run, shortcuts=True).key == made.key
+    assert (run / "nuisances.parquet").stat().st_mtime_ns == again
+    (run / "nuisances.parquet").unlink()
+    for path in job.cohort.image_paths():
+        path.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        evaluate_run(run, shortcuts=True)

@@ -1,0 +1,121 @@
+"""What a run's images show of their cameras, kept beside its predictions, and how far it gets."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from offsite.errors import InputError
+from offsite.evaluation.predictions.table import load_predictions
+from offsite.evaluation.predictions.tasks import tasks_of
+from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.shift.shortcuts import shortcut_table
+from offsite.evaluation.tables.embeddings import enough
+from offsite.files import replacing
+from offsite.preprocessing.cohort.nuisances import NAMES
+from offsite.training.run_folder import NUISANCES
+from offsite.workflows.jobs.job import Job
+
+if TYPE_CHECKING:
+    from offsite.children.pool import Place
+
+MOST = 4000
+"""Labelled images that are read; of larger sites fewer than there are."""
+
+
+def read_nuisances(
+    paths: Sequence[Path],
+    *,
+    slides: bool,
+    place: "Place",
+    workers: int,
+    progress: Callable[[], object],
+) -> list[np.ndarray | None]:
+    """Return the numbers of each image (`preprocessing.cohort.nuisances.NAMES`); None of one not read."""
+    from offsite.children.ended import ChildEnded
+    from offsite.preprocessing.readers.pictures import nuisances_of
+
+    def read(path: Path) -> np.ndarray | None:
+        try:
+            return place.call(nuisances_of, path, slides=slides)
+        except ChildEnded:
+            return None
+        finally:
+            progress()
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(read, paths))
+
+
+def keep_nuisances(folder: Path, job: Job) -> None:
+    """Write ``nuisances.parquet`` beside a run's predictions, where it is not there yet.
+
+    Raises
+    ------
+    InputError
+        Code ``no_images``: the job's cohort is not there any more, or no image could be read.
+    """
+    from offsite.children.pool import Children
+    from offsite.cores import usable_cores
+    from offsite.preprocessing.readers.pictures import are_slides
+    from offsite.workflows.console.messages import stage
+
+    if (folder / NUISANCES).is_file():
+        return
+    if not job.cohort_path.is_file():
+        raise InputError(
+            "the cohort whose images are to be read is not there",
+            file=job.cohort_path,
+            remedy="Put cohort and images back, or evaluate without --shortcuts",
+            code="no_images",
+        )
+    predicted = load_predictions(folder)
+    labelled = np.flatnonzero(predicted.labels >= 0)
+    rows = labelled[enough(predicted.table["site"].to_numpy(str)[labelled], MOST)]
+    path_of = dict(zip(job.cohort.table["image"], job.cohort.image_paths(), strict=True))
+    images = predicted.table["image"].iloc[rows].tolist()
+    paths = [path_of[image] for image in images if image in path_of]
+    workers = usable_cores()
+    with stage("shortcuts", len(paths)) as advance, Children(workers) as children:
+        slides = are_slides(paths, children)
+        found = read_nuisances(
+            paths, slides=slides, place=children, workers=workers, progress=advance
+        )
+    known = [image for image, one in zip(images, found, strict=True) if one is not None]
+    if not known:
+        raise InputError(
+            "no image of the run could be read",
+            file=job.cohort_path,
+            remedy="Put the images where the cohort names them, or evaluate without --shortcuts",
+            code="no_images",
+        )
+    table = pd.DataFrame([one for one in found if one is not None], columns=list(NAMES))
+    table.insert(0, "image", known)
+    with replacing(folder / NUISANCES) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def shortcut_tables(folder: Path, settings: EvaluationSettings) -> dict[str, pd.DataFrame]:
+    """Return ``shortcuts`` of a run whose ``nuisances.parquet`` is there; else nothing.
+
+    They rank the first task; without one all classes but the first.
+    """
+    if not (folder / NUISANCES).is_file():
+        return {}
+    numbers = pd.read_parquet(folder / NUISANCES).drop_duplicates("image").set_index("image")
+    predicted = load_predictions(folder)
+    kept = (predicted.labels >= 0) & predicted.table["image"].isin(numbers.index).to_numpy()
+    rows = predicted.select(kept)
+    tasks = tasks_of(predicted.classes, settings)
+    positive = tasks[0].positive(rows.labels) if tasks else rows.labels > 0
+    table = shortcut_table(
+        numbers.loc[rows.table["image"], list(NAMES)].to_numpy(np.float64),
+        positive,
+        rows.table["site"].to_numpy(str),
+        rows.table["patient"].to_numpy(str),
+    )
+    table.insert(0, "task", tasks[0].name if tasks else "")
+    return {"shortcuts": table}
