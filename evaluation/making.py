@@ -13,10 +13,10 @@ from offsite.evaluation.operating_points.subgroups import subgroup_table
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import Part, ReportSettings
+from offsite.evaluation.shift.coupling import coupling_table
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
-from offsite.evaluation.tables.coupling import coupling_table
 from offsite.evaluation.tables.embeddings import embedding_tables
 from offsite.evaluation.tables.meta_analysis import meta_table, shrunken_table
 from offsite.evaluation.tables.per_site import confusion_table, per_site_table

@@ -169,7 +169,7 @@ SCHEMAS: Mapping[str, TableSchema] = {
             n_reference="training images it is compared with",
         ),
         _schema(
-            *("site_coupling", "tables.coupling:coupling_table"),
+            *("site_coupling", "shift.coupling:coupling_table"),
             "Within a class, the correlation of the log-odds of a task with those of being from a training"
             " site, by a classifier of the embedding: 0 where the answer does not ride on the site.",
             "task site value low high n n_patients reason",

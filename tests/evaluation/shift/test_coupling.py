@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit
 
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
+from offsite.evaluation.shift.coupling import correlations, coupling_table
 from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.coupling import correlations, coupling_table
 
 SETTINGS = EvaluationSettings(
     resamples=200, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"))}
