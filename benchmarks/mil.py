@@ -20,12 +20,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from offsite.pathology.aggregators.pooling import GatedAttention
 from offsite.pathology.attention.geojson import write_geojson
 from offsite.pathology.attention.heatmap import TileGrid
 from offsite.pathology.bags import Bags
 from offsite.pathology.features.folders import locate
 from offsite.pathology.features.store import pack_features
+from offsite.training.aggregators.pooling import GatedAttention
 
 SIZES = (60, 90, 140, 210, 330, 480, 700, 950, 1400, 2100, 3200, 10_000)
 DIMENSIONS, WIDTH = 256, 128

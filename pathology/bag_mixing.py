@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from offsite.pathology.aggregators.segments import segment_index, segment_mean
+from offsite.training.aggregators.segments import segment_index, segment_mean
 from offsite.training.devices.distributed import gather
 from offsite.training.generalisation.mixing import style_draws
 from offsite.training.generalisation.settings import GeneralisationSettings

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from offsite.errors import InputError
-from offsite.pathology.aggregators.additive import AdditiveAttention
-from offsite.pathology.aggregators.contract import Pooled
-from offsite.pathology.aggregators.segments import segment_mean
 from offsite.pathology.bags import BagLoader, Bags
 from offsite.pathology.linear_network import LinearSlides
 from offsite.pathology.methods import LINEAR
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
+from offsite.training.aggregators.additive import AdditiveAttention
+from offsite.training.aggregators.contract import Pooled
+from offsite.training.aggregators.segments import segment_mean
 
 SlideNetwork = ScMil | LinearSlides
 

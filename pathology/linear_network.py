@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offsite.pathology.aggregators.contract import Aggregator, Pooled, RowStream
-from offsite.pathology.aggregators.segments import segment_mean
 from offsite.pathology.bags import Bags
+from offsite.training.aggregators.contract import Aggregator, Pooled, RowStream
+from offsite.training.aggregators.segments import segment_mean
 from offsite.training.algorithm import Output
 
 

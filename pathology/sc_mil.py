@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offsite.pathology.aggregators.contract import Pooled
-from offsite.pathology.aggregators.registry import build_aggregator
 from offsite.pathology.bag_mixing import mixed_bags
 from offsite.pathology.bags import Bags
 from offsite.pathology.inputs import Inputs
 from offsite.pathology.settings import ScMilSettings, StagedSettings
 from offsite.pathology.site_jitter import site_jittered
+from offsite.training.aggregators.contract import Pooled
+from offsite.training.aggregators.registry import build_aggregator
 from offsite.training.algorithm import Algorithm, Output
 from offsite.training.devices.distributed import gather
 from offsite.training.diagnostics import contrast_diagnostics, neural_collapse

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from offsite.errors import InputError
-from offsite.pathology.aggregators.settings import AggregatorSettings
 from offsite.pathology.methods import (
     CORRECTING,
     GENERALISERS,
@@ -16,6 +15,7 @@ from offsite.pathology.methods import (
     method_named,
 )
 from offsite.settings import Settings
+from offsite.training.aggregators.settings import AggregatorSettings
 from offsite.training.fit.settings import FitSettings
 from offsite.training.generalisation.settings import GeneralisationSettings
 from offsite.training.heads.ridge import RidgeSettings

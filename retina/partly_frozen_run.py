@@ -1,4 +1,4 @@
-"""A run whose first stages are frozen: they see every copy of a photograph once, for all runs."""
+"""A run on kept maps: frozen first stages, or the trunk on crops, see every copy once for all runs."""
 
 import torch
 
@@ -6,6 +6,7 @@ from offsite.files import digest_of
 from offsite.preprocessing.augment.fundus import Augmentation
 from offsite.retina.by_steps import BatchLoader, PhotographRun, views_of
 from offsite.retina.methods import Method
+from offsite.retina.networks.crops import CropBackbone
 from offsite.retina.networks.trunk_backbone import TrunkBackbone
 from offsite.retina.photographs.kept_maps import AS_IT_IS, KeptMaps
 from offsite.retina.photographs.source import KeptMapLoader
@@ -21,19 +22,29 @@ _BATCH = 64
 
 
 class PartlyFrozenRun(PhotographRun):
-    """Photographs as frozen stages see them; see `offsite.training.train_run.RunItems`."""
+    """Photographs as frozen stages, or crops of them as the trunk, see them; see `offsite.training.train_run.RunItems`."""
 
     def begun(self, method: Method) -> ERM:
         """Return the method's algorithm, fresh, with all read that it learns from."""
         algorithm = super().begun(method)
         backbone, settings = algorithm.backbone, self.settings.backbone
-        assert isinstance(backbone, TrunkBackbone)
-        of = [content_digest(trunk_state(settings.weights)), settings.frozen_stages]
+        assert isinstance(backbone, TrunkBackbone | CropBackbone)
+        read = {"frozen_stages", "crops", "crop_px", "stages", "statistics"}
+        of = [content_digest(trunk_state(settings.weights)),
+              settings.model_dump(mode="json", include=read)]  # fmt: skip
         self._kept = KeptMaps(
             self.photographs, self.prepared_folder, backbone.reader(), digest_of(of)
         )
         distributed.rank_zero_first(lambda: self._read(views_of(method, self.settings)))
+        if isinstance(backbone, CropBackbone):
+            self._standardise(backbone)
         return algorithm
+
+    def _standardise(self, backbone: CropBackbone) -> None:
+        """By one augmented copy of each training photograph."""
+        rows = self.photographs.rows("train")
+        maps = self._kept.maps(rows, self.settings.augmentation, [0] * len(rows))
+        backbone.standardise(maps.permute(0, 2, 3, 1).flatten(0, 2))
 
     def _read(self, augmented: list[Augmentation]) -> None:
         self._kept.read(self.photographs.rows("val"), AS_IT_IS, 1)
@@ -61,7 +72,7 @@ class PartlyFrozenRun(PhotographRun):
         def validate(algorithm: Algorithm, epoch: int) -> dict[str, float | None]:
             assert isinstance(algorithm, ERM)
             backbone, outputs = algorithm.backbone, []
-            assert isinstance(backbone, TrunkBackbone)
+            assert isinstance(backbone, TrunkBackbone | CropBackbone)
             with backbone.watched() as stages:
                 for start in range(0, len(rows), _BATCH):
                     part = rows[start : start + _BATCH]

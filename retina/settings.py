@@ -90,6 +90,16 @@ class BackboneSettings(Settings):
         default="all",
         description="Stages of efficientnet-lite0 that method linear or a frozen backbone reads",
     )
+    crops: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="Overlapping crops a side that a frozen efficientnet-lite0 reads of a photograph, and"
+        " that attention pools; 0: the photograph as a whole",
+    )
+    crop_px: int = Field(
+        default=224, ge=32, le=1024, description="Side of a crop, px of the prepared photograph"
+    )
     statistics: tuple[StatisticName, ...] = Field(
         default=("mean", "deviation"),
         min_length=1,
@@ -102,6 +112,8 @@ class BackboneSettings(Settings):
             raise ValueError("backbone timm, and it alone, needs the name of a network in 'timm'")
         if self.frozen and self.name != TRUNK:
             raise ValueError(f"a frozen backbone is {TRUNK}: set backbone.name to it")
+        if self.crops == 1 or (self.crops and not self.frozen):
+            raise ValueError("crops (two a side or more) are read by a frozen backbone: set frozen")
         if (self.frozen_stages or self.frozen_norms) and (self.name != TRUNK or self.frozen):
             raise ValueError(
                 f"frozen_stages and frozen_norms are of {TRUNK} while the rest of it is trained"

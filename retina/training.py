@@ -53,7 +53,7 @@ def train_retina(
         check_reads_features(settings.method)
     photographs = select_photographs(cohort, prepared_folder, settings.resident_gib)
     of_method = FrozenRun if settings.backbone.frozen else PhotographRun
-    if settings.backbone.frozen_stages:
+    if settings.backbone.frozen_stages or settings.backbone.crops:
         of_method = PartlyFrozenRun
     if settings.method == LINEAR:
         of_method = LinearRun

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from offsite.retina.networks.backbones import build_backbone
+from offsite.retina.networks.crops import CropBackbone
 from offsite.retina.networks.frozen import FrozenBackbone
 from offsite.retina.networks.staged import Backbone
 from offsite.retina.networks.trunk_backbone import trunk_inputs
@@ -46,6 +47,11 @@ class FundusClassifier(nn.Module):
         if isinstance(self.backbone, FrozenBackbone):
             embedding, last, seen = self.backbone.with_map(pixels)
             return Output(self.classifier(embedding), embedding, seen), last
+        if isinstance(self.backbone, CropBackbone):
+            crops = self.backbone.front(pixels)
+            last = self.backbone.early(crops)
+            embedding = self.backbone.pool(last)
+            return Output(self.classifier(embedding), embedding, crops.mean(dim=(2, 3))), last
         net, trunk = self.backbone.net, None
         if isinstance(net, Lite0) and not self.training:
             maps = net.maps(trunk_inputs(pixels))
@@ -86,10 +92,13 @@ def build_classifier(
 def _backbone(settings: BackboneSettings, first_weights: bool) -> Backbone:
     if not settings.frozen:
         return build_backbone(settings, first_weights)
-    frozen = FrozenBackbone(settings.reading())
+    if settings.crops:
+        backbone: CropBackbone | FrozenBackbone = CropBackbone(settings)
+    else:
+        backbone = FrozenBackbone(settings.reading())
     if first_weights:
-        frozen.reader.net.load_state_dict(folded_state(trunk_state(settings.weights)))
-    return frozen
+        backbone.trunk_reader.net.load_state_dict(folded_state(trunk_state(settings.weights)))
+    return backbone
 
 
 def network_state(algorithm: nn.Module) -> dict[str, Tensor]:

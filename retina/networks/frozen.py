@@ -41,6 +41,11 @@ class FrozenBackbone(Backbone):
         self.register_buffer("centre", torch.zeros(reading.dimensions))
         self.register_buffer("scale", torch.ones(reading.dimensions))
 
+    @property
+    def trunk_reader(self) -> TrunkReader:
+        """The trunk and what is read of it."""
+        return self.reader
+
     def standardise(self, rows: np.ndarray) -> None:
         """Set shift and scale by training photographs' statistics (N x D).
 
@@ -49,6 +54,7 @@ class FrozenBackbone(Backbone):
         """
         scale = rows.std(axis=0, dtype=np.float64)
         scale = np.maximum(scale, _LEAST_SCALE * np.median(scale))
+        scale[scale == 0] = 1.0  # a map of one place has no deviation
         self.centre.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)).float())
         self.scale.copy_(torch.from_numpy(scale).float())
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from offsite.pathology.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
-from offsite.pathology.aggregators.segments import (
+from offsite.training.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
+from offsite.training.aggregators.segments import (
     segment_max,
     segment_mean,
     segment_softmax,

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from offsite.pathology.aggregators.contract import Pooled, RowStream
-from offsite.pathology.aggregators.pooling import GatedAttention
-from offsite.pathology.aggregators.segments import segment_softmax, segment_sum
+from offsite.training.aggregators.contract import Pooled, RowStream
+from offsite.training.aggregators.pooling import GatedAttention
+from offsite.training.aggregators.segments import segment_softmax, segment_sum
 
 
 class AdditiveAttention(GatedAttention):

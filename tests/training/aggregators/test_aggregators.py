@@ -3,16 +3,16 @@ import pytest
 import torch
 from padded import pad, pool
 
-from offsite.pathology.aggregators.registry import build_aggregator
-from offsite.pathology.aggregators.segments import (
+from offsite.pathology.bags import Bags
+from offsite.training.aggregators.registry import build_aggregator
+from offsite.training.aggregators.segments import (
     segment_max,
     segment_mean,
     segment_softmax,
     segment_sum,
     segment_weighted_sum,
 )
-from offsite.pathology.aggregators.settings import AggregatorSettings
-from offsite.pathology.bags import Bags
+from offsite.training.aggregators.settings import AggregatorSettings
 
 NAMES = ("gated_attention", "additive_attention", "mean", "max", "dual_stream", "transformer")
 SIZES = (1, 7, 40, 3)

@@ -1,15 +1,15 @@
 """The registry of aggregators."""
 
-from offsite.pathology.aggregators.contract import Aggregator
-from offsite.pathology.aggregators.settings import AggregatorSettings
+from offsite.training.aggregators.contract import Aggregator
+from offsite.training.aggregators.settings import AggregatorSettings
 
 
 def build_aggregator(settings: AggregatorSettings, inputs: int, n_classes: int) -> Aggregator:
     """Return the aggregator for instances of ``inputs`` numbers, with random weights."""
-    from offsite.pathology.aggregators.additive import AdditiveAttention
-    from offsite.pathology.aggregators.dsmil import DualStream
-    from offsite.pathology.aggregators.pooling import GatedAttention, MaxPooling, MeanPooling
-    from offsite.pathology.aggregators.transformer import LandmarkTransformer
+    from offsite.training.aggregators.additive import AdditiveAttention
+    from offsite.training.aggregators.dsmil import DualStream
+    from offsite.training.aggregators.pooling import GatedAttention, MaxPooling, MeanPooling
+    from offsite.training.aggregators.transformer import LandmarkTransformer
 
     width, inner, dropout = settings.width, settings.attention_width, settings.dropout
     match settings.name:

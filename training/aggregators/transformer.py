@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from offsite.pathology.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
+from offsite.training.aggregators.contract import Aggregator, Pooled, RowStream, instance_layer
 
 LANDMARKS = 32
 
