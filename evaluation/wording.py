@@ -132,6 +132,15 @@ def noted(value: float | None, low: float | None, high: float | None) -> str:
     return f"{number(value)} ({interval(low, high) or NO_INTERVAL})"
 
 
+def no_interval(code: str) -> str:
+    """Why a value has no interval, in words.
+
+    >>> no_interval('too_few'), no_interval('interval_unstable')
+    ('too few', 'no interval')
+    """
+    return reason(code) if code == "too_few" else NO_INTERVAL
+
+
 def reason(code: str) -> str:
     """Why there is no value, in words."""
     return REASONS.get(code, code.replace("_", " "))

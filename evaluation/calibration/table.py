@@ -196,8 +196,11 @@ def _score_rows(calibrated: _Calibrated, sites: Sites) -> Iterator[dict[str, Any
     pairs = np.column_stack([1 - calibrated.scores, calibrated.scores])
     rows = [brier_rows(pairs, labels), log_loss_rows(pairs, labels), np.ones(sample.n)]
     sums = weighted_sums(calibrated.site.counts, sample.unit_sums(np.stack(rows, axis=1)))
+    sides = (calibrated.positive, ~calibrated.positive)
+    rarer = min(sample.patients_among(side) for side in sides)
     for column, name in enumerate(("brier", "log_loss")):
-        told = sites.of_draws(ratio(sums[:, column], sums[:, 2]), sample.n_units, loss=True)
+        values = ratio(sums[:, column], sums[:, 2])
+        told = sites.of_draws(values, sample.n_units, loss=True, rarer=rarer)
         yield calibrated.base | {"metric": name} | told
 
 

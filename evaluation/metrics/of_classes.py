@@ -1,6 +1,7 @@
 """Metrics over the classes of a model, for the point estimate and every draw."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +9,20 @@ import numpy as np
 from offsite.evaluation.metrics import confusion, scoring
 from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
 from offsite.evaluation.metrics.separation import separation
-from offsite.evaluation.statistics.measured import Measured, Request, included_classes, macro, share
+from offsite.evaluation.statistics.composed import (
+    macro_f1_interval,
+    mean_of_shares_interval,
+    mean_precision_interval,
+)
+from offsite.evaluation.statistics.delong import Placements, placements
+from offsite.evaluation.statistics.measured import (
+    Bounds,
+    Measured,
+    Request,
+    included_classes,
+    macro,
+    share,
+)
 from offsite.evaluation.statistics.resampling import weighted_sums
 from offsite.evaluation.statistics.samples import Sample
 
@@ -37,25 +51,34 @@ def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator
         whole = confusion.mean_over(values, included)
         used = [each for each, use in zip(measured, included, strict=True) if use]
         areas = [each.placements for each in used] if name == "auroc" else []
-        yield macro(name, whole, sample, included, areas=areas)
+        bounds = _mean_precision(sample, used, included) if used and name == "auprc" else None
+        yield macro(name, whole, sample, included, areas=areas, bounds=bounds)
         yield from measured
-    yield macro("auroc_ovo", _one_against_one(sample, counts, included), sample, included)
+    whole, areas = _one_against_one(sample, counts, included)
+    yield macro("auroc_ovo", whole, sample, included, areas=areas)
 
 
-def _one_against_one(sample: Sample, counts: np.ndarray, included: np.ndarray) -> np.ndarray:
-    """Hand and Till's (2001) M over the included classes."""
+def _mean_precision(sample: Sample, used: list[Measured], included: np.ndarray) -> Bounds:
+    patients = [sample.patients_among(sample.labels == label) for label in np.flatnonzero(included)]
+    values = [float(each.values[0]) for each in used]
+    return partial(mean_precision_interval, list(zip(values, patients, strict=True)))
+
+
+def _one_against_one(
+    sample: Sample, counts: np.ndarray, included: np.ndarray
+) -> tuple[np.ndarray, list[Placements | None]]:
+    """Hand and Till's (2001) M over the included classes, and the areas that it is the mean of."""
     pairs = list(combinations(np.flatnonzero(included), 2))
-    total = np.zeros(len(counts))
+    total, areas = np.zeros(len(counts)), []
     for one, other in pairs:
         rows = np.isin(sample.labels, (one, other))
+        units, labels = sample.units[rows], sample.labels[rows]
         for positive in (one, other):
-            ranking = Ranking.of(
-                sample.probabilities[rows, positive],
-                sample.labels[rows] == positive,
-                sample.units[rows],
-            )
+            scores = sample.probabilities[rows, positive]
+            ranking = Ranking.of(scores, labels == positive, units)
             total += auroc_and_precision(ranking, counts)[0]
-    return total / (2 * len(pairs)) if pairs else np.full(len(counts), np.nan)
+            areas.append(placements(scores, labels == positive, units, sample.n_units))
+    return total / (2 * len(pairs)) if pairs else np.full(len(counts), np.nan), areas
 
 
 def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
@@ -73,12 +96,16 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
         for index in np.flatnonzero(several)
     )
     balanced = confusion.balanced_accuracy(table, several)
-    yield macro("balanced_accuracy", balanced, sample, present, shares=by_class)
-    yield macro("macro_f1", confusion.macro_f1(table, several), sample, present)
+    rarer, included = sample.rarer_side, np.flatnonzero(several)
+    of_shares = partial(mean_of_shares_interval, by_class)
+    yield macro("balanced_accuracy", balanced, sample, present, bounds=of_shares, rarer=rarer)
+    of_f1 = partial(macro_f1_interval, sample.labels, called, sample.units, included)
+    f1 = confusion.macro_f1(table, several)
+    yield macro("macro_f1", f1, sample, present, bounds=of_f1, rarer=rarer)
     if sample.classes > 2 and request.ordered:
         for name, power in (("quadratic_weighted_kappa", 2), ("linear_weighted_kappa", 1)):
             kappa = confusion.weighted_kappa(table, power)
-            yield Measured(name=name, values=kappa, n=sample.n)
+            yield Measured(name=name, values=kappa, n=sample.n, scale="fisher", rarer=rarer)
     sensitivities = confusion.sensitivities(table)
     shares = table.sum(axis=-1) / np.maximum(table.sum(axis=(-2, -1)), 1)[:, None]
     for index, label in enumerate(request.classes):
@@ -113,4 +140,4 @@ def of_probabilities(sample: Sample, counts: np.ndarray, request: Request) -> It
     sums = weighted_sums(counts, sample.unit_sums(rows))
     for column, name in enumerate(("brier", "log_loss")):
         values = confusion.ratio(sums[:, column], sums[:, 2])
-        yield Measured(name=name, values=values, n=sample.n, loss=True)
+        yield Measured(name=name, values=values, n=sample.n, scale="log", rarer=sample.rarer_side)

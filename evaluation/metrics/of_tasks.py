@@ -47,7 +47,8 @@ def _of_task(
         values=confusion.ratio(squares, total),
         n=sample.n,
         n_positive=count,
-        loss=True,
+        scale="log",
+        rarer=min(sample.patients_among(positive), sample.patients_among(~positive)),
     )
     if not request.wants(*(f"{task.name}/{name}" for name in AT_THRESHOLD)):
         return

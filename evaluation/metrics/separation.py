@@ -1,10 +1,12 @@
 """How well scores separate positive from negative rows, for the estimate and every draw."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.statistics.composed import mean_precision_interval
 from offsite.evaluation.statistics.delong import placements
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.measured import Measured
@@ -46,7 +48,7 @@ def separation(
     placed = placements(scores, positive, sample.units)
     return (
         Measured(name=names[0], values=both[0], placements=placed, **facts),
-        Measured(name=names[1], values=both[1], **facts),
+        Measured(name=names[1], values=both[1], **facts, **_precision(both[1], sample, positive)),
     )
 
 
@@ -67,7 +69,17 @@ def precision_at_prevalence(
         return Measured(name=name, values=nothing, detail=detail, undefined=undefined, **facts)
     ranking = Ranking.of(scores, positive, sample.units)
     values = auroc_and_precision(ranking, counts, prevalence)[1]
+    facts |= _precision(values, sample, positive)
     return Measured(name=name, values=values, detail=detail, **facts)
+
+
+def _precision(values: np.ndarray, sample: Sample, positive: np.ndarray) -> dict[str, Any]:
+    """What the interval of an average precision rests on."""
+    patients = sample.patients_among(positive)
+    return {
+        "bounds": partial(mean_precision_interval, [(float(values[0]), patients)]),
+        "rarer": min(patients, sample.patients_among(~positive)),
+    }
 
 
 def why_undefined(positive: np.ndarray, minimum: int) -> Reason | None:

@@ -18,6 +18,7 @@ from offsite.evaluation.metrics.thresholds import (
 )
 from offsite.evaluation.operating_points.choosing import (
     CHOSEN,
+    PACKAGED,
     Threshold,
     choose_thresholds,
 )
@@ -31,8 +32,9 @@ from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, share
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
 from offsite.evaluation.statistics.samples import sample_of
-from offsite.evaluation.statistics.sites import Site, Sites, reference_prevalences
+from offsite.evaluation.statistics.sites import Site, Sites, groups_of, reference_prevalences
 from offsite.evaluation.tables.schemas import SCHEMAS
+from offsite.evaluation.tables.summaries import MeasuredSite, worst_and_gap
 
 _NEEDED = {"needed_threshold", "specificity_at_needed"}
 METRICS = (*AT_THRESHOLD, *measured_by("operating_points.table:measured_at"))
@@ -82,14 +84,44 @@ def operating_point_table(
     for threshold in carried:
         task, of_rule = tasks[threshold.task], threshold.rule != "stated"
         promise: dict[str, Measured] = {}
+        found: list[MeasuredSite] = []
         for site in [*([chosen] if of_rule else []), *sites.single, *sites.pools]:
             carried_to = _Carried(
                 site=site, task=task, threshold=threshold, reference=references.get(task.name)
             )
             rows, measured = _site_rows(carried_to, promise, settings, metrics)
             promise = measured if site is chosen else promise
+            found.append((site, measured or None))
             records.extend(rows)
+        if threshold.rule == PACKAGED and threshold.value is not None:
+            records.extend(_summaries(threshold, sites, found))
     return SCHEMAS["operating_points"].frame(records)
+
+
+def _summaries(
+    threshold: Threshold, sites: Sites, found: list[MeasuredSite]
+) -> Iterator[dict[str, Any]]:
+    """The worst site and the gap at the threshold that ships."""
+    for role, members in groups_of(sites.single):
+        inside = [pair for pair in found if pair[0] in members]
+        for metric in ("sensitivity", "specificity"):
+            for told in worst_and_gap(metric, inside, sites.settings):
+                yield {
+                    **_base(threshold),
+                    "site": told.name,
+                    "site_role": role,
+                    "metric": metric,
+                } | (told.estimate.cells())
+
+
+def _base(threshold: Threshold) -> dict[str, Any]:
+    return {
+        "task": threshold.task,
+        "rule": threshold.rule,
+        "target_sensitivity": threshold.target_sensitivity,
+        "threshold": threshold.value,
+        "chosen_n_positive": threshold.n_positive,
+    }
 
 
 def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site:
@@ -108,15 +140,7 @@ def _site_rows(
 ) -> tuple[list[dict[str, Any]], dict[str, Measured]]:
     """The rows of one threshold at one site, and what was measured there."""
     site, threshold = carried.site, carried.threshold
-    base = {
-        "task": carried.task.name,
-        "rule": threshold.rule,
-        "target_sensitivity": threshold.target_sensitivity,
-        "threshold": threshold.value,
-        "chosen_n_positive": threshold.n_positive,
-        "site": site.name,
-        "site_role": site.role,
-    }
+    base = _base(threshold) | {"site": site.name, "site_role": site.role}
     reason = site.why_not(settings.minimum_rows)
     if reason is Reason.OK:
         reason = Reason(threshold.reason)

@@ -116,20 +116,11 @@ class Findings:
     def shown(self, site: str, role: str, metric: str) -> SiteEstimate | None:
         """A metric at a site or over the sites of a role, at the threshold that ships if it has one.
 
-        The per-site table has those of tasks at the stated threshold. Of the shipped one the worst
-        site and the gap are those of its values, without an interval.
+        The per-site table has those of tasks at the stated threshold. An evaluation of an earlier
+        version has no worst site and no gap at the shipped one.
         """
-        if not any(name == metric for *_, name in self.shipped):
-            return self._rows.get((site, role, metric))
-        if site not in ("_worst", "_gap"):
-            return self.shipped.get((site, role, metric))
-        among = self.sites(None if role == "all" else role)
-        rows = [self.shipped.get((name, self._roles[name], metric)) for name in among]
-        values = [row.value for row in rows if row is not None and row.value is not None]
-        if len(values) < 2:
-            return None
-        value = max(values) - min(values) if site == "_gap" else min(values)
-        return SiteEstimate(site=site, role=role, value=value, reason="interval_unstable")
+        shipped = any(name == metric for *_, name in self.shipped)
+        return (self.shipped if shipped else self._rows).get((site, role, metric))
 
     def size(self, site: str) -> SiteEstimate:
         """The row of a site with the most images: its n and patients are the site's."""

@@ -12,7 +12,7 @@ from offsite.evaluation.metrics.names import base_name, described
 from offsite.evaluation.report.content import Cell, Column, Group, Table, cells
 from offsite.evaluation.report.findings import Findings, SiteEstimate
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import NO_INTERVAL, interval, number, present, reason
+from offsite.evaluation.wording import interval, no_interval, number, present, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 NAMES = {
@@ -156,7 +156,7 @@ def value_cell(row: SiteEstimate | None, *, format: Format = number, caution: bo
         return Cell("")
     if row.value is None:
         return Cell(reason(row.reason), kind="undefined")
-    note = interval(row.low, row.high) or NO_INTERVAL
+    note = interval(row.low, row.high) or no_interval(row.reason)
     return Cell(format(row.value), note=note, kind="caution" if caution else "")
 
 

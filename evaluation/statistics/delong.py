@@ -24,6 +24,8 @@ class Placements:
         Whether the unit has such rows.
     degrees : float or None
         What the variance of a mean of several rests on; ``None`` for one area.
+    independent : float
+        Where a unit has several rows, the variance were they all of units of their own.
     """
 
     auroc: float
@@ -32,10 +34,14 @@ class Placements:
     has_positive: np.ndarray
     has_negative: np.ndarray
     degrees: float | None = None
+    independent: float = 0.0
 
 
 def placements(
-    scores: np.ndarray, positive: np.ndarray, units: np.ndarray | None = None
+    scores: np.ndarray,
+    positive: np.ndarray,
+    units: np.ndarray | None = None,
+    n_units: int = 0,
 ) -> Placements:
     """AUROC by mid-ranks (Sun and Xu 2014) with sums of placement values per unit.
 
@@ -47,6 +53,8 @@ def placements(
         N booleans, some of each.
     units : numpy.ndarray, optional
         N unit numbers 0..U-1; rows are units of their own where not given.
+    n_units : int
+        Units that there are, where the rows are some of theirs; unset: those of the rows.
 
     Raises
     ------
@@ -67,14 +75,29 @@ def placements(
     ranks = rankdata(scores)
     of_positive = (ranks[positive] - rankdata(scores[positive])) / n
     of_negative = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
-    area, count = float(of_positive.mean()), int(units.max()) + 1
+    area, count = float(of_positive.mean()), max(int(units.max()) + 1, n_units)
+    alone = len(np.unique(units)) == m + n
     return Placements(
         auroc=area,
         positive=np.bincount(units[positive], (of_positive - area) / m, count),
         negative=np.bincount(units[~positive], (of_negative - area) / n, count),
         has_positive=np.bincount(units[positive], minlength=count) > 0,
         has_negative=np.bincount(units[~positive], minlength=count) > 0,
+        independent=0.0 if alone else hanley_mcneil(area, m, n),
     )
+
+
+def hanley_mcneil(auroc: float, positives: int, negatives: int) -> float:
+    """Variance of an AUROC of so many independent rows (Hanley and McNeil 1982, equations 1 and 2).
+
+    >>> round(hanley_mcneil(0.8, 20, 80), 4)
+    0.0039
+    """
+    of_positives, of_negatives = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    spread = auroc * (1 - auroc)
+    spread += (positives - 1) * (of_positives - auroc**2)
+    spread += (negatives - 1) * (of_negatives - auroc**2)
+    return float(spread / (positives * negatives))
 
 
 def covariance(one: Placements, other: Placements) -> float:
@@ -98,22 +121,16 @@ def _corrected(units: int) -> float:
 
 
 def degrees_of_freedom(placements: Placements) -> float:
-    """What the variance estimate rests on, by Welch and Satterthwaite from its two sides.
+    """What the variance estimate rests on: the units of the rarer side, less one.
 
-    Units with both kinds of rows count on both sides; a mean of areas rests on those of each, the
-    rarest class the least (our construction).
+    Welch and Satterthwaite's mixture of both sides trusts the estimated variance of the rarer one:
+    where two positive patients agree by chance it counts the negative ones, and the interval holds
+    84 % (our construction). Of a mean of areas see :func:`averaged`.
     """
     if placements.degrees is not None:
         return placements.degrees
-    parts = [
-        (float(sums @ sums) * _corrected(int(has.sum())), max(int(has.sum()) - 1, 1))
-        for sums, has in (
-            (placements.positive, placements.has_positive),
-            (placements.negative, placements.has_negative),
-        )
-    ]
-    below = sum(variance**2 / degrees for variance, degrees in parts)
-    return sum(variance for variance, _ in parts) ** 2 / below if below > 0 else 1.0
+    rarer = min(int(placements.has_positive.sum()), int(placements.has_negative.sum()))
+    return float(max(rarer - 1, 1))
 
 
 def auroc_interval(placements: Placements, confidence: float = 0.95) -> tuple[float, float]:
@@ -164,9 +181,13 @@ def averaged(areas: Sequence[Placements]) -> Placements:
     """Mean of several AUROCs on the same rows and units, such as one class against the rest.
 
     Its variance is the mean over all pairs of their covariances, each corrected for its own units.
+    Where a patient has several rows, two or three patients of a class can seem alike by chance, so it
+    is no smaller than that of as many independent rows (our construction). Its degrees of freedom are
+    Satterthwaite's, from those of the areas.
     """
     parts = [(covariance(area, area), degrees_of_freedom(area)) for area in areas]
     below = sum(variance**2 / degrees for variance, degrees in parts)
+    count = len(areas)
     whole = replace(
         areas[0],
         auroc=float(np.mean([area.auroc for area in areas])),
@@ -175,9 +196,12 @@ def averaged(areas: Sequence[Placements]) -> Placements:
         has_positive=np.any([area.has_positive for area in areas], axis=0),
         has_negative=np.any([area.has_negative for area in areas], axis=0),
         degrees=sum(part for part, _ in parts) ** 2 / below if below > 0 else 1.0,
+        independent=sum(area.independent for area in areas) / count**2,
     )
     plain = covariance(whole, whole)
-    wanted = float(np.mean([covariance(one, other) for one in areas for other in areas]))
+    # A covariance is linear in the other area: the mean over pairs is that with the mean area.
+    wanted = float(np.mean([covariance(one, whole) for one in areas]))
+    wanted = max(wanted, whole.independent)
     if plain <= 0 or wanted <= 0:
         return whole
     scale = np.sqrt(wanted / plain)

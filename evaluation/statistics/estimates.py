@@ -8,6 +8,11 @@ from typing import Any
 FEW_PATIENTS = 30
 """With fewer of them no conclusion should rest on a number."""
 
+FEWEST_PATIENTS = 5
+"""With fewer on a side that a number rests on (the positive ones of a sensitivity, either class of an
+AUROC, those outside the most frequent class of a kappa) its interval is next to the whole range, or does
+not hold what it promises: the value is given with ``TOO_FEW`` in its stead."""
+
 
 class Reason(StrEnum):
     """Why a metric has, or has not, a value."""
@@ -28,7 +33,8 @@ class Estimate:
     ----------
     value, low, high : float or None
         The point estimate and its 95 % interval. The interval may be absent where the value is
-        not (``INTERVAL_UNSTABLE``): too few of the resamples had a defined value.
+        not: too few patients on a side (``TOO_FEW``, see ``FEWEST_PATIENTS``), or too few of the
+        resamples with a defined value (``INTERVAL_UNSTABLE``).
     n, n_positive : int
         Samples used, and those of the positive class (``None`` where there is no such class).
     n_patients : int or None

@@ -1,7 +1,8 @@
 """A metric of one sample: its point estimate, its draws, and what it rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from offsite.evaluation.predictions.tasks import Task
 from offsite.evaluation.statistics.delong import Placements, averaged
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.samples import Sample
+
+Bounds = Callable[[float], tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,10 +32,13 @@ class Measured:
         Of an AUROC, or a mean of several: the parts of its variance.
     hits, units : numpy.ndarray or None
         Of a share: the rows' booleans and units, for an exact interval.
-    shares : tuple of (numpy.ndarray, numpy.ndarray)
-        Of a mean of shares of different rows: booleans and units of each.
-    loss : bool
-        Whether it is a positive mean without an upper end, whose interval is taken on the log.
+    bounds : callable or None
+        Its interval at a confidence, where that is made from neither a share nor an area nor draws.
+    scale : str
+        Of an interval from the spread of the draws: ``log`` (losses) or ``fisher`` (kappas).
+    rarer : int or None
+        Patients on the rarer of the sides that it rests on, where there are sides and it has
+        neither ``hits`` nor ``placements`` to count them by.
     detail : str
         What else there is to say, such as the threshold.
     undefined : Reason
@@ -48,8 +54,9 @@ class Measured:
     placements: Placements | None = None
     hits: np.ndarray | None = None
     units: np.ndarray | None = None
-    shares: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-    loss: bool = False
+    bounds: Bounds | None = None
+    scale: Literal["", "log", "fisher"] = ""
+    rarer: int | None = None
     detail: str = ""
     undefined: Reason = Reason.SINGLE_CLASS
 
@@ -125,9 +132,10 @@ def macro(
     included: np.ndarray,
     *,
     areas: Sequence[Placements | None] = (),
-    shares: tuple[tuple[np.ndarray, np.ndarray], ...] = (),
+    bounds: Bounds | None = None,
+    rarer: int | None = None,
 ) -> Measured:
-    """An average over the included classes: of AUROCs (their parts), shares, or something else."""
+    """An average over the included classes: of AUROCs (their parts), or of something with bounds."""
     known = [area for area in areas if area is not None]
     return Measured(
         name=name,
@@ -136,7 +144,8 @@ def macro(
         classes_defined=int(included.sum()),
         classes=sample.classes,
         placements=averaged(known) if known and len(known) == len(areas) else None,
-        shares=shares,
+        bounds=bounds,
+        rarer=rarer,
         undefined=_why(sample),
     )
 

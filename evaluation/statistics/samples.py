@@ -57,6 +57,16 @@ class Sample:
         """How many patients are behind units, of which some may be named more than once."""
         return len(np.unique(units if self.patients is None else self.patients[units]))
 
+    def patients_among(self, rows: np.ndarray) -> int:
+        """How many patients are behind some of the rows (N booleans)."""
+        return self.patients_of(np.flatnonzero(np.bincount(self.units[rows])))
+
+    @property
+    def rarer_side(self) -> int:
+        """Patients of the most frequent class or outside it, whichever are fewer."""
+        common = self.labels == self.class_counts.argmax()
+        return min(self.patients_among(common), self.patients_among(~common))
+
     def unit_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows of each unit, n_units x K, of N x K values."""
         return sums_by_unit(self.units, values, self.n_units)

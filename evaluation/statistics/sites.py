@@ -13,8 +13,8 @@ from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.delong import Placements, auroc_interval
-from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.intervals import loss_interval, percentile_interval
+from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS, Reason
+from offsite.evaluation.statistics.intervals import percentile_interval, spread_interval
 from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
 from offsite.evaluation.statistics.rows import POOLED, Rows, side_by_side, together
@@ -158,22 +158,41 @@ class Sites:
         return self.predictions.table["site"].to_numpy(dtype=str)
 
     def of_share(self, hits: np.ndarray, units: np.ndarray) -> dict[str, Any]:
-        """Value and exact interval of a share of rows with these units, as cells of a table."""
+        """Value and exact interval of a share of rows with these units, as cells of a table.
+
+        Of fewer than ``FEWEST_PATIENTS`` units the value alone.
+        """
+        if len(np.unique(units)) < FEWEST_PATIENTS:
+            return {"value": float(hits.mean()), "reason": Reason.TOO_FEW.value}
         low, high = self.share_interval(hits, units)
         return {"value": float(hits.mean()), "low": low, "high": high, "reason": Reason.OK.value}
 
-    def of_draws(self, values: np.ndarray, units: int, *, loss: bool = False) -> dict[str, Any]:
-        """Value and interval of an estimate and its draws of so many units, as cells of a table."""
-        bounds = self.interval(values[1:], units)
+    def of_draws(
+        self, values: np.ndarray, units: int, *, loss: bool = False, rarer: int | None = None
+    ) -> dict[str, Any]:
+        """Value and interval of an estimate and its draws of so many units, as cells of a table.
+
+        ``rarer`` patients are on the rarer of the sides that it rests on, where it has sides.
+        """
+        bounds, reason = self.interval(values[1:], units), Reason.INTERVAL_UNSTABLE
         if loss:
             asked = (self.settings.confidence, self.settings.minimum_defined)
-            bounds = loss_interval(values, units, *asked)
+            bounds = spread_interval(values, units, "log", *asked)
+        if rarer is not None and rarer < FEWEST_PATIENTS:
+            bounds, reason = None, Reason.TOO_FEW
         low, high = bounds or (None, None)
-        reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
+        reason = Reason.OK if bounds else reason
         return {"value": float(values[0]), "low": low, "high": high, "reason": reason.value}
 
     def of_area(self, area: Placements) -> dict[str, Any]:
-        """An AUROC and its interval by placement values, as cells of a table."""
+        """An AUROC and its interval by placement values, as cells of a table.
+
+        With fewer than ``FEWEST_PATIENTS`` units on a side the value alone; a mean of several has no
+        sides.
+        """
+        rarer = min(int(area.has_positive.sum()), int(area.has_negative.sum()))
+        if area.degrees is None and rarer < FEWEST_PATIENTS:
+            return {"value": area.auroc, "reason": Reason.TOO_FEW.value}
         low, high = auroc_interval(area, self.settings.confidence)
         bounds = {"low": min(low, area.auroc), "high": max(high, area.auroc)}
         return {"value": area.auroc, **bounds, "reason": Reason.OK.value}

@@ -1,19 +1,22 @@
-"""The worst site and the gap between sites, in each draw as in the estimate."""
+"""The worst site and the gap between sites, with intervals that allow for the choice of the sites."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm, studentized_range
 
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.statistics.intervals import percentile_interval
+from offsite.evaluation.statistics.intervals import estimate, interval_of
 from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.sites import GAP, WORST, Site
 
 MeasuredSite = tuple[Site, dict[str, Measured] | None]
+_Defined = Sequence[tuple[Site, Measured]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +43,14 @@ class Summary:
 
 
 def worst_and_gap(
-    metric: str, measured: Sequence[MeasuredSite], settings: EvaluationSettings
+    metric: str,
+    measured: Sequence[MeasuredSite],
+    settings: EvaluationSettings,
 ) -> list[Summary]:
     """The worst site and the gap of one metric; nothing for a metric without a better side.
+
+    Their intervals are of the sites that have an interval of their own: of a site of two patients
+    nobody knows whether it is the worst. Where such a site is the extreme one, there is none.
 
     Parameters
     ----------
@@ -57,25 +65,86 @@ def worst_and_gap(
     better = described(metric).higher
     if better is None:
         return []
-    defined = [(site, metrics) for site, metrics in pairs if np.isfinite(metrics.values[0])]
+    defined = [(site, each) for site, each in pairs if np.isfinite(each.values[0])]
     counts: dict[str, Any] = {"sites_defined": len(defined), "sites": len(measured)}
     if not defined:
         nothing = Estimate(value=None, reason=_why_nowhere(measured, pairs))
         return [Summary(name=name, estimate=nothing, **counts) for name in (WORST, GAP)]
+    own = [estimate(each, site.sample, settings) for site, each in defined]
+    stated = [pair for pair, told in zip(defined, own, strict=True) if told.low is not None]
     sign = 1.0 if better else -1.0
-    values = sign * np.stack([metrics.values for _, metrics in defined], axis=1)
-    site, metrics = defined[int(values[0].argmin())]
-    units = min(each.sample.n_units for each, _ in defined)
-    worst = _of_draws(sign * values.min(axis=1), units, _facts(site, metrics), settings)
+    values = sign * np.array([each.values[0] for _, each in defined])
+    first, last = int(values.argmin()), int(values.argmax())
+    site, each = defined[first]
+    reason = own[first].reason
+    bounds = worst_bounds(stated, settings, sign) if reason is Reason.OK else None
+    worst = _estimate(float(sign * values[first]), bounds, reason, _facts(site, each))
     gap, detail = Estimate(value=None, reason=Reason.TOO_FEW), ""
     if len(defined) > 1:
-        detail = f"{defined[int(values[0].argmax())][0].name} > {site.name}"
+        detail = f"{defined[last][0].name} > {site.name}"
         rows = {"n": sum(each.n for _, each in defined)}
-        gap = _of_draws(values.max(axis=1) - values.min(axis=1), units, rows, settings)
+        limits = described(metric).limits
+        reason = reason if reason is not Reason.OK else own[last].reason
+        widest = limits[1] - limits[0]
+        bounds = gap_bounds(stated, settings, widest) if reason is Reason.OK else None
+        gap = _estimate(float(np.ptp(values)), bounds, reason, rows)
     return [
         Summary(name=WORST, estimate=worst, detail=site.name, **counts),
         Summary(name=GAP, estimate=gap, detail=detail, **counts),
     ]
+
+
+def worst_bounds(
+    sites: _Defined, settings: EvaluationSettings, sign: float
+) -> tuple[float, float] | None:
+    """Interval of the true value of whichever of k sites is truly the worst; ``sign`` > 0: the least.
+
+    Where every site's own bound holds on a side, the least of the bounds holds for the least of the
+    true values. Each side holds for all sites together (Šidák 1967): 95 % where the sites are alike,
+    more where they differ, for then one alone can be the worst.
+    """
+    alpha = 1 - settings.confidence
+    each = 1 - (1 - alpha / 2) ** (1 / len(sites))
+    bounds = _bounds(sites, settings, 1 - 2 * each)
+    if bounds is None:
+        return None
+    least = bounds.min(axis=0) if sign > 0 else bounds.max(axis=0)
+    return float(least[0]), float(least[1])
+
+
+def gap_bounds(
+    sites: _Defined, settings: EvaluationSettings, widest: float
+) -> tuple[float, float] | None:
+    """Interval of the true gap between the best and the worst of k sites.
+
+    All differences of two sites at once by Tukey's studentized range; the interval of each
+    from those of its sites (Zou and Donner 2008), so that it is as uneven as theirs are. The
+    greatest of the lower, and of the upper bounds hold for the greatest of the true differences, which
+    is not over ``widest``, the range of the metric.
+    """
+    z = _range_quantile(len(sites), settings.confidence)
+    bounds = _bounds(sites, settings, float(2 * norm.cdf(z) - 1))
+    if bounds is None:
+        return None
+    values = np.array([each.values[0] for _, each in sites])
+    below, above = values - bounds[:, 0], bounds[:, 1] - values
+    apart = np.subtract.outer(values, values)
+    low = apart - np.hypot.outer(below, above)
+    high = apart + np.hypot.outer(above, below)
+    pairs = ~np.eye(len(sites), dtype=bool)
+    return max(0.0, float(low[pairs].max())), min(widest, float(high[pairs].max()))
+
+
+@cache
+def _range_quantile(sites: int, confidence: float) -> float:
+    """Quantile of the greatest standardised difference of k normal values of equal truth."""
+    return float(studentized_range.ppf(confidence, sites, np.inf) / np.sqrt(2))
+
+
+def _bounds(sites: _Defined, settings: EvaluationSettings, confidence: float) -> np.ndarray | None:
+    """The sites' own intervals (k x 2) at another confidence; ``None`` where one has none."""
+    found = [interval_of(each, site.sample, settings, confidence) for site, each in sites]
+    return None if None in found else np.array(found, dtype=np.float64)
 
 
 def _why_nowhere(measured: Sequence[MeasuredSite], pairs: list[tuple[Site, Measured]]) -> Reason:
@@ -94,10 +163,11 @@ def _facts(site: Site, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _of_draws(
-    values: np.ndarray, units: int, facts: dict[str, Any], settings: EvaluationSettings
+def _estimate(
+    value: float, bounds: tuple[float, float] | None, reason: Reason, facts: dict[str, Any]
 ) -> Estimate:
-    interval = percentile_interval(values[1:], units, settings.confidence, settings.minimum_defined)
-    if interval is None:
-        return Estimate(value=float(values[0]), reason=Reason.INTERVAL_UNSTABLE, **facts)
-    return Estimate(value=float(values[0]), low=interval[0], high=interval[1], **facts)
+    if bounds is None:
+        why = Reason.INTERVAL_UNSTABLE if reason is Reason.OK else reason
+        return Estimate(value=value, reason=why, **facts)
+    low, high = min(bounds[0], value), max(bounds[1], value)
+    return Estimate(value=value, low=low, high=high, **facts)

@@ -8,6 +8,7 @@ from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Cell, Section, Table, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import numbers
+from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.wording import counted, level, noted, number, present
@@ -16,13 +17,20 @@ ANCHOR = "how"
 _EXACT = "exact (Clopper and Pearson) at the effective number of patients"
 _PLACED = "placement values by patient (DeLong, Obuchowski), on the logit"
 _LOSS = "Student's t on the log, from the spread of the draws"
+_KAPPA = "Student's t on Fisher's scale, from the spread of the draws"
+_TOGETHER = "exact of each class, put together (Zou and Donner 2008)"
+_TO_THE_LOGIT = (
+    "of a share of as many rows as there are positive patients, on the logit (Boyd 2013)"
+)
 _INTERVALS = {
     **dict.fromkeys(("accuracy", "sensitivity", "specificity", "ppv", "npv", "prevalence"), _EXACT),
     **dict.fromkeys(("flag_rate", "transfer_gap", "coverage"), _EXACT),
     **dict.fromkeys(("accuracy_at_threshold", "coverage_at_threshold"), _EXACT),
-    **dict.fromkeys(("auroc", "auroc_change", "c2st_auroc"), _PLACED),
+    **dict.fromkeys(("auroc", "auroc_ovo", "auroc_change", "c2st_auroc"), _PLACED),
+    **dict.fromkeys(("auprc", "auprc_at_reference"), _TO_THE_LOGIT),
     **dict.fromkeys(("brier", "log_loss", "log_loss_prior_corrected"), _LOSS),
-    "balanced_accuracy": "exact of each class, put together (Zou and Donner 2008)",
+    **dict.fromkeys(("balanced_accuracy", "macro_f1"), _TOGETHER),
+    **dict.fromkeys(("quadratic_weighted_kappa", "linear_weighted_kappa"), _KAPPA),
     **dict.fromkeys(("slope", "intercept"), "sandwich variance by patient, Student's t"),
     **dict.fromkeys(("ece", "ece_debiased"), "none; beside it what noise alone gives, simulated"),
     **dict.fromkeys(("mean_size", "singleton_rate", "empty_rate", "refer_rate"), "none"),
@@ -70,8 +78,11 @@ def _unit(findings: Findings) -> str:
     return (
         f"{unit} drawn within each site{drawn}, and the draws are the same for every number. "
         f"Intervals are of {level(findings.confidence)}; where nothing else is said they are the "
-        "expanded percentiles of the draws (Hesterberg 2015). Every column and formula: "
-        "docs/evaluation/tables.md; how the numbers come about: docs/evaluation/metrics.md."
+        "expanded percentiles of the draws (Hesterberg 2015). With fewer than "
+        f"{FEWEST_PATIENTS} patients on a side that a number rests on there is none. The worst site and "
+        "the gap have intervals that allow for whichever site it is (Šidák 1967, Tukey). Every column and formula: "
+        "docs/evaluation/tables.md; how the numbers come about: docs/evaluation/metrics.md; how often "
+        "intervals hold: docs/evaluation/coverage.md."
     )
 
 

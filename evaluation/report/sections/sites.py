@@ -9,11 +9,13 @@ from offsite.evaluation.report.content import Cell, Column, Group, Point, Sectio
 from offsite.evaluation.report.findings import Findings, SiteEstimate
 from offsite.evaluation.report.grids import GROUPS, NAMES, Record, counts_cell, value_cell
 from offsite.evaluation.report.sections import extremes
+from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.wording import (
     counted,
     interval,
     level,
+    no_interval,
     noted,
     number,
     present,
@@ -40,8 +42,9 @@ def section(findings: Findings) -> Section:
     )
     notes = [
         f"Under each value stands its {level(findings.confidence)} interval. {drawn} The worst site is a minimum over "
-        "noisy values and so looks worse the smaller the sites are. No interval: too few draws had a "
-        "value, or all had the same, as with a perfect score, of which resampling says nothing."
+        "noisy values and so looks worse the smaller the sites are; its interval, and that of the gap, "
+        "hold for whichever sites these truly are. Too few: there are fewer than "
+        f"{FEWEST_PATIENTS} patients on a side that the value rests on, and an interval would say nothing."
     ]
     lower = [described(name).label for name in headline if described(name).higher is False]
     if lower:
@@ -179,7 +182,8 @@ def _everything(findings: Findings) -> Table:
 
 def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
     undefined = row.value is None
-    remark = row.detail if row.reason == "ok" else reason(row.reason)
+    why = reason if undefined else no_interval
+    remark = row.detail if row.reason == "ok" else why(row.reason)
     return (
         Cell(described(metric).label, about=base_name(metric)),
         Cell(
@@ -224,6 +228,8 @@ def _forest(findings: Findings) -> Figure:
 def _dot(label: str, row: SiteEstimate, kind: str, weight: float = 1.0) -> Dot:
     low, high = row.low, row.high
     note = noted(row.value, low, high)
+    if low is None:
+        note = f"{number(row.value)} ({no_interval(row.reason)})"
     if row.value is None:
         note = f"not defined: {reason(row.reason)}"
     area = 22 + 70 * weight

@@ -125,11 +125,12 @@ def test_sites_without_what_is_needed_have_reasons_in_place_of_values(make_sites
     )
     table = ood_table(Sites.of(predictions), FAST)
     assert cell(table, "residual", "covariate_shifted", "tiny", "auroc").reason == "too_few"
-    assert cell(table, "residual", "covariate_shifted", "tiny", "flag_rate").reason == "ok"
+    few = cell(table, "residual", "covariate_shifted", "tiny", "flag_rate")
+    assert (few.reason, few.value >= 0, np.isnan(few.low)) == ("too_few", True, True)
     assert cell(table, "residual", "error", "blank", "auroc").reason == "no_labels"
     assert cell(table, "residual", "error", "one_class", "auroc").reason == "single_class"
     assert cell(table, "residual", "covariate_shifted", "blank", "auroc").reason == "ok"
-    undefined = table[~table.reason.isin(["ok", "interval_unstable"])]
+    undefined = table[~table.reason.isin(["ok", "interval_unstable", "too_few"])]
     assert undefined.value.isna().all()
 
 

@@ -9,6 +9,7 @@ from offsite.evaluation.statistics.delong import (
     averaged,
     covariance,
     degrees_of_freedom,
+    hanley_mcneil,
     newcombe_interval,
     paired_difference,
     paired_test,
@@ -104,7 +105,7 @@ def test_paired_test_is_antisymmetric_and_sharper_than_unpaired(rows) -> None:
 def test_degrees_of_freedom_lie_between_the_rarer_side_and_both_sides(rows) -> None:
     positive, scores, _ = rows
     m, n = positive.sum(), (~positive).sum()
-    assert min(m, n) - 1 <= degrees_of_freedom(placements(scores, positive)) <= m + n - 2
+    assert degrees_of_freedom(placements(scores, positive)) == max(min(m, n) - 1, 1)
 
 
 def test_one_side_alone_is_refused() -> None:
@@ -126,3 +127,26 @@ def test_a_mean_of_areas_rests_on_its_rarest_class_and_has_an_interval_at_twenty
     assert covariance(whole, whole) == pytest.approx(np.mean(pairs))
     low, high = auroc_interval(whole)
     assert 0 < low < whole.auroc < high < 1
+
+
+def test_a_mean_of_areas_of_patients_who_seem_alike_is_no_surer_than_of_their_rows() -> None:
+    """Two patients of a class whose rows rank alike: between them there is no variance to be seen."""
+    units = np.repeat(np.arange(12), 3)
+    labels = np.repeat([0, 1, 2], [24, 6, 6])
+    scores = np.random.default_rng(2).normal(size=(36, 3)) + np.eye(3)[labels]
+    scores[27:30], scores[33:36] = scores[24:27], scores[30:33]
+    areas = [placements(scores[:, c], labels == c, units) for c in range(3)]
+    whole = averaged(areas)
+    rows = [
+        hanley_mcneil(area.auroc, *np.bincount(labels == c)[::-1]) for c, area in enumerate(areas)
+    ]
+    assert whole.independent == pytest.approx(sum(rows) / 9)
+    assert covariance(whole, whole) >= whole.independent - 1e-12
+    alone = [placements(scores[:, c], labels == c) for c in range(3)]
+    assert averaged(alone).independent == 0
+    assert 0.2 < hanley_mcneil(0.75, 12, 24) / covariance(areas[0], areas[0]) < 5
+
+
+def test_areas_of_some_of_the_rows_have_a_place_for_every_unit() -> None:
+    scores, positive = np.array([0.2, 0.9, 0.4]), np.array([False, True, False])
+    assert len(placements(scores, positive, np.array([0, 2, 3]), 9).positive) == 9

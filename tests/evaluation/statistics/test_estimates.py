@@ -7,13 +7,12 @@ import pytest
 from scipy.stats import t
 
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.binomial import exact_interval
+from offsite.evaluation.statistics.delong import placements
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import (
     estimate,
-    loss_interval,
-    mean_of_shares_interval,
     percentile_interval,
+    spread_interval,
 )
 from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.samples import Sample
@@ -82,26 +81,41 @@ def test_draws_that_all_agree_are_no_interval() -> None:
     assert percentile_interval(1.0 - 1e-16 * np.arange(500), 12) is None
 
 
-def test_bounds_of_a_mean_of_shares_are_those_of_its_shares_put_together() -> None:
-    hits = [np.arange(20) < 15, np.arange(8) < 8, np.arange(5) < 2]
-    shares = [(each, np.arange(len(each))) for each in hits]
-    low, high = mean_of_shares_interval(shares)
-    means = [float(each.mean()) for each in hits]
-    bounds = [exact_interval(int(each.sum()), len(each)) for each in hits]
-    below = sum((mean - end[0]) ** 2 for mean, end in zip(means, bounds, strict=True)) ** 0.5 / 3
-    above = sum((end[1] - mean) ** 2 for mean, end in zip(means, bounds, strict=True)) ** 0.5 / 3
-    assert low == pytest.approx(np.mean(means) - below)
-    assert high == pytest.approx(np.mean(means) + above)
-    assert mean_of_shares_interval(shares[:1]) == pytest.approx(bounds[0])
-
-
 def test_the_interval_of_a_loss_is_student_s_on_the_log() -> None:
     draws = np.exp(np.random.default_rng(0).normal(-1, 0.2, 400))
-    low, high = loss_interval(np.r_[0.4, draws], 12)
+    low, high = spread_interval(np.r_[0.4, draws], 12)
     error = np.log(draws).std(ddof=1) * np.sqrt(12 / 11)
     assert (low, high) == pytest.approx(
         (0.4 * np.exp(-t.ppf(0.975, 11) * error), 0.4 * np.exp(t.ppf(0.975, 11) * error))
     )
-    assert loss_interval(np.zeros(101), 12) is None
-    assert loss_interval(np.full(101, 0.3), 12) is None
-    assert loss_interval(np.r_[0.4, draws], 1) is None
+    assert spread_interval(np.zeros(101), 12) is None
+    assert spread_interval(np.full(101, 0.3), 12) is None
+    assert spread_interval(np.r_[0.4, draws], 1) is None
+
+
+def test_the_interval_of_a_kappa_is_student_s_on_fisher_s_scale() -> None:
+    draws = np.tanh(np.random.default_rng(0).normal(0.8, 0.3, 400))
+    low, high = spread_interval(np.r_[0.7, draws], 12, "fisher")
+    width = t.ppf(0.975, 11) * np.arctanh(np.minimum(draws, 0.99)).std(ddof=1) * np.sqrt(12 / 11)
+    assert np.arctanh([low, high]) == pytest.approx(np.arctanh(0.7) + np.array([-width, width]))
+    assert spread_interval(np.full(101, 1.0), 12, "fisher") is None
+    assert -1 < spread_interval(np.r_[1.0, draws], 12, "fisher")[1] < 1
+
+
+def test_with_few_patients_on_a_side_there_is_a_value_and_no_interval() -> None:
+    """One place decides, whatever the interval is made from."""
+    draws = np.r_[0.7, np.random.default_rng(0).normal(0.7, 0.05, 100)]
+    for number, reason in ((4, Reason.TOO_FEW), (5, Reason.OK)):
+        hits, units = np.arange(3 * number) % 3 > 0, np.arange(3 * number) // 3
+        positive = np.repeat([True, False], [number, 20])
+        area = placements(np.arange(number + 20.0) % 7, positive)
+        for measured in (
+            Measured(name="m", values=draws, n=9, hits=hits, units=units),
+            Measured(name="m", values=draws, n=9, placements=area),
+            Measured(name="m", values=draws, n=9, rarer=number),
+            Measured(name="m", values=draws, n=9, scale="log", rarer=number),
+            Measured(name="m", values=draws, n=9, bounds=lambda _: (0.6, 0.8), rarer=number),
+        ):
+            found = estimate(measured, patients(number + 20), SETTINGS)
+            assert found.value == 0.7
+            assert (found.reason, found.low is None) == (reason, reason is Reason.TOO_FEW)

@@ -12,8 +12,8 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.per_site import confusion_table, per_site_table
+from offsite.evaluation.statistics.sites import Sites, request_of
+from offsite.evaluation.tables.per_site import confusion_table, measured_site, per_site_table
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 QUICK = EvaluationSettings(
@@ -283,14 +283,16 @@ def test_a_perfect_auroc_has_a_lower_bound_under_one(make_sites) -> None:
 def test_stratified_draws_keep_a_rare_class(make_sites) -> None:
     rows = make_sites({"a": 60}, priors={"a": (0.9, 0.05, 0.05)}, held_out=("a",), seed=3)
     assert 2 <= (rows.labels == 2).sum() <= 4
-    plain = at(per_site_table(Sites.of(rows, QUICK)), "a", "macro_f1")
-    kept = at(
-        per_site_table(Sites.of(rows, QUICK.model_copy(update={"stratified": True}))),
-        "a",
-        "macro_f1",
-    )
-    assert kept["reason"] == "ok"
-    assert plain["value"] == kept["value"]
+    values = []
+    for stratified in (False, True):
+        settings = QUICK.model_copy(update={"stratified": stratified})
+        (site,), request = Sites.of(rows, settings).single, request_of(rows, settings)
+        measured = measured_site(site, request, settings)
+        assert measured is not None
+        values.append(measured["macro_f1"].values)
+    assert np.isnan(values[0]).any()
+    assert np.isfinite(values[1]).all()
+    assert values[0][0] == values[1][0]
 
 
 def test_a_table_without_test_rows_is_empty_with_its_columns(make_sites) -> None:
