@@ -136,10 +136,12 @@ def degrees_of_freedom(placements: Placements) -> float:
 def auroc_interval(placements: Placements, confidence: float = 0.95) -> tuple[float, float]:
     """Interval of an AUROC, on the logit scale, so that it stays inside (0, 1).
 
-    Where the area is 0 or 1, or its estimated variance is 0, Newcombe's (2006) score interval
-    for the number of units takes over.
+    Where a patient has several rows the variance is no smaller than that of as many independent rows:
+    at twenty positive patients of three it comes out too small, and the interval holds 92 % (our
+    construction). Where the area is 0 or 1, or its variance is 0, Newcombe's (2006) score interval for
+    the number of units takes over.
     """
-    variance = covariance(placements, placements)
+    variance = max(covariance(placements, placements), placements.independent)
     if not 0 < placements.auroc < 1 or variance <= 0:
         return newcombe_interval(
             placements.auroc,
@@ -214,6 +216,7 @@ def paired_difference(one: Placements, other: Placements) -> Placements:
     return replace(
         one,
         degrees=min(known) if known else None,
+        independent=0.0,
         auroc=other.auroc - one.auroc,
         positive=other.positive - one.positive,
         negative=other.negative - one.negative,
