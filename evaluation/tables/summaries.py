@@ -85,6 +85,8 @@ def worst_and_gap(
         rows = {"n": sum(each.n for _, each in defined)}
         limits = described(metric).limits
         reason = reason if reason is not Reason.OK else own[last].reason
+        if len(stated) < 2:  # the only one with an interval is as good as one without
+            reason = Reason.TOO_FEW
         widest = limits[1] - limits[0]
         bounds = gap_bounds(stated, settings, widest) if reason is Reason.OK else None
         gap = _estimate(float(np.ptp(values)), bounds, reason, rows)

@@ -77,6 +77,12 @@ def test_a_site_of_few_patients_has_no_say_and_as_the_worst_no_interval() -> Non
     assert (gap.low, gap.reason) == (None, Reason.TOO_FEW)
 
 
+def test_one_site_with_an_interval_makes_no_gap() -> None:
+    worst, gap = both([of("a", 10, 10), of("b", 2, 2)])
+    assert worst.low is not None
+    assert (gap.value, gap.low, gap.reason) == (0.0, None, Reason.TOO_FEW)
+
+
 @pytest.mark.parametrize("deviation", [0.0, 0.6])
 def test_bounds_hold_the_true_worst_and_the_true_gap(deviation: float) -> None:
     held, trials = np.zeros(2), 300
