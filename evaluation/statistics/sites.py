@@ -158,14 +158,9 @@ class Sites:
         return self.predictions.table["site"].to_numpy(dtype=str)
 
     def of_share(self, hits: np.ndarray, units: np.ndarray) -> dict[str, Any]:
-        """Value and exact interval of a share of rows with these units, as cells of a table.
-
-        Of fewer than ``FEWEST_PATIENTS`` units the value alone.
-        """
-        if len(np.unique(units)) < FEWEST_PATIENTS:
-            return {"value": float(hits.mean()), "reason": Reason.TOO_FEW.value}
-        low, high = self.share_interval(hits, units)
-        return {"value": float(hits.mean()), "low": low, "high": high, "reason": Reason.OK.value}
+        """Value and exact interval of a share of rows with these units, as cells of a table."""
+        bounds = self.share_interval(hits, units)
+        return _cells(float(hits.mean()), bounds, len(np.unique(units)))
 
     def of_draws(
         self, values: np.ndarray, units: int, *, loss: bool = False, rarer: int | None = None
@@ -174,28 +169,18 @@ class Sites:
 
         ``rarer`` patients are on the rarer of the sides that it rests on, where it has sides.
         """
-        bounds, reason = self.interval(values[1:], units), Reason.INTERVAL_UNSTABLE
+        bounds = self.interval(values[1:], units)
         if loss:
             asked = (self.settings.confidence, self.settings.minimum_defined)
             bounds = spread_interval(values, units, "log", *asked)
-        if rarer is not None and rarer < FEWEST_PATIENTS:
-            bounds, reason = None, Reason.TOO_FEW
-        low, high = bounds or (None, None)
-        reason = Reason.OK if bounds else reason
-        return {"value": float(values[0]), "low": low, "high": high, "reason": reason.value}
+        return _cells(float(values[0]), bounds, rarer)
 
     def of_area(self, area: Placements) -> dict[str, Any]:
-        """An AUROC and its interval by placement values, as cells of a table.
-
-        With fewer than ``FEWEST_PATIENTS`` units on a side the value alone; a mean of several has no
-        sides.
-        """
-        rarer = min(int(area.has_positive.sum()), int(area.has_negative.sum()))
-        if area.degrees is None and rarer < FEWEST_PATIENTS:
-            return {"value": area.auroc, "reason": Reason.TOO_FEW.value}
+        """An AUROC and its interval by placement values; a mean of several has no sides."""
         low, high = auroc_interval(area, self.settings.confidence)
-        bounds = {"low": min(low, area.auroc), "high": max(high, area.auroc)}
-        return {"value": area.auroc, **bounds, "reason": Reason.OK.value}
+        sides = min(int(area.has_positive.sum()), int(area.has_negative.sum()))
+        bounds = (min(low, area.auroc), max(high, area.auroc))
+        return _cells(area.auroc, bounds, sides if area.degrees is None else None)
 
     def share_interval(self, hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
         """Exact interval of a share of rows with these units, at the confidence of the tables."""
@@ -243,6 +228,14 @@ class Sites:
         generator = generator_of(self.settings.seed, self.draws, name)
         resamples, stratified = self.settings.resamples, self.settings.stratified
         return point_and_draws(units, labels, resamples, generator, stratified=stratified)
+
+
+def _cells(value: float, bounds: tuple[float, float] | None, rarer: int | None) -> dict[str, Any]:
+    few = rarer is not None and rarer < FEWEST_PATIENTS
+    low, high = (None, None) if few or bounds is None else bounds
+    reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
+    reason = Reason.TOO_FEW if few else reason
+    return {"value": value, "low": low, "high": high, "reason": reason.value}
 
 
 def groups_of(sites: list[Site]) -> list[tuple[str, list[Site]]]:
