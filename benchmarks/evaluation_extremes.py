@@ -1,6 +1,6 @@
 """How often the worst and the best site's intervals hold their truth: docs/evaluation/coverage.md.
 
-    python benchmarks/evaluation_extremes.py [--trials 500] [--cache FILE] [--minutes 15]
+    python benchmarks/evaluation_extremes.py [--trials 500] [--cache FILE] [--minutes 15] [--only PART]
 
 Two parts. Hospitals with patients: `_worst` and `_gap` of the per-site table. Hospitals on the logit
 scale, where sites are combined, each with its true value and an estimate with a standard error: the
@@ -166,7 +166,14 @@ def main() -> None:
         type=Path,
         default=Path(tempfile.gettempdir()) / "offsite-evaluation-extremes.json",
     )
+    parser.add_argument("--only", choices=("summaries", "drawn"), help="one part of the page")
     arguments = parser.parse_args()
+    if arguments.only != "summaries":
+        drawn, _ = written(arguments.trials)
+        put_part(COVERAGE, 2, "The site that seems worst, or best", drawn)
+        print(drawn)
+    if arguments.only == "drawn":
+        return
     kept = read_json(arguments.cache) if arguments.cache.is_file() else {}
     end = time.monotonic() + 60 * arguments.minutes
     for setting in HOSPITALS:
@@ -181,9 +188,7 @@ def main() -> None:
     found = {setting: kept[json.dumps([*setting, arguments.trials])] for setting in HOSPITALS}
     text = written_summaries(found, arguments.trials)
     put_part(COVERAGE, 1, "The worst site and the gap", text)
-    drawn, _ = written(arguments.trials)
-    put_part(COVERAGE, 2, "The site that seems worst, or best", drawn)
-    print(text, drawn, sep="\n\n")
+    print(text)
 
 
 if __name__ == "__main__":
