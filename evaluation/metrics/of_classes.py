@@ -69,7 +69,8 @@ def _one_against_one(
 ) -> tuple[np.ndarray, list[Placements | None]]:
     """Hand and Till's (2001) M over the included classes, and the areas that it is the mean of."""
     pairs = list(combinations(np.flatnonzero(included), 2))
-    total, areas = np.zeros(len(counts)), []
+    total = np.zeros(len(counts))
+    areas: list[Placements | None] = []
     for one, other in pairs:
         rows = np.isin(sample.labels, (one, other))
         units, labels = sample.units[rows], sample.labels[rows]
@@ -96,7 +97,7 @@ def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[M
         for index in np.flatnonzero(several)
     )
     balanced = confusion.balanced_accuracy(table, several)
-    rarer, included = sample.rarer_side, np.flatnonzero(several)
+    rarer, included = sample.rarer_side, np.flatnonzero(several).tolist()
     of_shares = partial(mean_of_shares_interval, by_class)
     yield macro("balanced_accuracy", balanced, sample, present, bounds=of_shares, rarer=rarer)
     of_f1 = partial(macro_f1_interval, sample.labels, called, sample.units, included)

@@ -82,8 +82,8 @@ def spread_interval(
     width = float(t.ppf((1 + confidence) / 2, units - 1) * error)
     if width <= _ROUNDING:
         return None
-    centre = float(to(values[0]))
-    return float(back(centre - width)), float(back(centre + width))
+    low, high = back(to(values[:1]) + np.array([-width, width]))
+    return float(low), float(high)
 
 
 def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -> Estimate:
