@@ -292,12 +292,14 @@ def test_find_lists_folders_that_are_named_and_features_of_other_tools(
     photographs: Made, tmp_path: Path
 ) -> None:
     job = photographs.copy(tmp_path)
-    pd.DataFrame({"case": [photographs.patient]}).to_csv(tmp_path / "worklist.csv")
+    (tmp_path / "more").mkdir()
+    worklist = tmp_path / "more" / "worklist.csv"
+    pd.DataFrame({"case": [photographs.patient]}).to_csv(worklist)
     for name, text in (("a", "a year's work"), ("b", "[]"), ("c", '{"status": "done"}')):
         (job.output / name).mkdir()
         (job.output / name / "run.json").write_text(text)
-    found = find(job, photographs.patient, [tmp_path])
-    assert found.elsewhere == [tmp_path / "worklist.csv"]
+    found = find(job, photographs.patient, [tmp_path / "more", job.output])
+    assert found.elsewhere == [worklist]
     lines = {(held.what, held.then) for held in holdings(job, found)}
     assert ("file elsewhere", "left to you") in lines
     assert ("run", "made again without the patient") in lines
