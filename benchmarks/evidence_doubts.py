@@ -12,6 +12,8 @@ loss is to find them. Without a known patient, each photograph but its copies co
 """
 
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,10 +24,11 @@ import yaml
 from evidence import arguments, markdown, write_page
 from sklearn.metrics import roc_auc_score
 
+from offsite.files import read_json, write_json
 from offsite.preprocessing.fundus.grades import GRADES
 from offsite.training.frozen_images import FrozenImages
 from offsite.workflows.doubts.alike import identical
-from offsite.workflows.doubts.finding import Doubts, doubts_of
+from offsite.workflows.doubts.finding import doubts_of
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages import images
 
@@ -34,8 +37,8 @@ LAST = """
 Training by methods that are made for noisy labels is not offered. In the trials before this page
 (one seed, not made again by this command) out-of-fold losses of a plain network ranked the 62
 with AUROC .746, with nested dropout .754, with co-teaching .743: the penalised head .760. With a fifth of the
-grades moved the head found them with .842 and co-teaching with .852; only with two fifths, more than
-any data set here has, co-teaching was clearly better at finding them (.793 against .668). As a training it gave
+grades moved the head found them with .842 and co-teaching with .852; only with two fifths
+co-teaching was clearly better at finding them (.793 against .668). As a training it gave
 a kappa of +.015 +-.046, -.004 +-.027 and +.015 +-.014 against the plain network with 0, 20 and 40 % of the
 grades moved, and a worse calibration; nested dropout -.011, -.095 and -.079. Dropout and weight decay
 did as much.
@@ -68,8 +71,11 @@ def relabelled(found: FrozenImages, **columns: object) -> FrozenImages:
     return FrozenImages(found.table.assign(**columns), found.features, found.pictures, found.unread)
 
 
-def auroc_of_conflicts(doubts: Doubts, conflicts: set[str], contents: pd.Series) -> list[float]:
+def auroc_of_conflicts(
+    found: FrozenImages, conflicts: set[str], contents: pd.Series
+) -> list[float]:
     """Return the AUROC of the loss for the images in conflict, and its interval over pictures."""
+    doubts = doubts_of(found, GRADES, Path("job.yaml"))
     hits = doubts.table["image"].isin(conflicts).to_numpy()
     losses = doubts.table["loss"].to_numpy()
     pictures = doubts.table["image"].map(contents)
@@ -94,6 +100,14 @@ def moved(found: FrozenImages, share: float, seed: int) -> tuple[float, float]:
     return float(roc_auc_score(known, doubts.table["loss"])), float(known[:100].mean())
 
 
+def cached(file: Path, measure: Callable[[], Sequence[float]]) -> list[float]:
+    """Return what was measured before, or measure it now."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, [float(value) for value in measure()])
+    return list(read_json(file))
+
+
 def main() -> None:
     """Measure, and write the page."""
     given = arguments("doubts", ("--data", {"type": Path, "required": True}))
@@ -103,25 +117,28 @@ def main() -> None:
     copies = identical(found.table)
     conflicts = set(found.table.loc[copies.index[copies["conflict"]], "image"])
     contents = found.table.set_index("image")["content"]
-    doubts = doubts_of(found, GRADES, job.file)
-    alone = doubts_of(
-        relabelled(found, content=found.table["image"]), GRADES, job.file
-    )  # each picture a group of its own
-    lines = {}
-    for name, each in (("as it is", doubts), ("identical pictures apart", alone)):
-        value, low, high = auroc_of_conflicts(each, conflicts, contents)
+    whole = doubts_of(found, GRADES, job.file)
+
+    cells, lines = given.out / "cells", {}
+    apart = relabelled(found, content=found.table["image"])  # each a group of its own
+    for name, each in (("as it is", found), ("identical pictures apart", apart)):
+        measure = partial(auroc_of_conflicts, each, conflicts, contents)
+        value, low, high = cached(cells / f"{name}.json", measure)
         lines[name] = [f"{value:.3f} [{low:.3f}, {high:.3f}]"]
     for share in SHARES:
-        tried = np.array([moved(found, share, seed) for seed in SEEDS])
+        tried = np.array([
+            cached(cells / f"{share}-{seed}.json", partial(moved, found, share, seed))
+            for seed in SEEDS
+        ])  # fmt: skip
         mean, spread = tried.mean(axis=0), np.ptp(tried, axis=0)
         lines[f"{share:.0%} of the grades moved by one"] = [
             f"{mean[0]:.3f} (range {spread[0]:.3f} over {len(SEEDS)} seeds);"
             f" {mean[1]:.0%} of the first 100 were moved"
         ]
-    told = "\n".join(f"- among the first {each.first}: {each.text()}" for each in doubts.expected)
+    told = "\n".join(f"- among the first {each.first}: {each.text()}" for each in whole.expected)
     parts = [
         (__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " "),
-        f"{len(doubts.table)} photographs judged, {len(conflicts)} of them identical to one of another"
+        f"{len(whole.table)} photographs judged, {len(conflicts)} of them identical to one of another"
         f" grade; {found.unread} could not be read.",
         markdown(pd.DataFrame(lines, index=["AUROC of the loss"]).T.rename_axis("")),
         "Wrong labels expected, as the command says it:\n\n" + told,
