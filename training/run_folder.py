@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import re
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,16 @@ EVALUATED = "evaluation.json"
 PACKAGES = ("offsite", "torch", "numpy", "pandas", "scikit-learn", "openslide-python", "monai")
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class RunFolder:
     """One run on disk. It is the same run as long as its inputs and settings are the same.
 
     ``run.json`` holds ``status`` (``running`` or ``done``), ``key`` (digest of ``inputs``),
-    ``inputs``, ``versions`` and, once done, ``facts`` and ``files``: the digests of its results.
+    ``inputs``, ``versions``, ``started`` and, once done, ``finished``, ``facts`` and ``files``: the
+    digests of its results. Times are in UTC.
 
     Parameters
     ----------
@@ -107,7 +113,13 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(
             self.path / RECORD,
-            {"status": "running", "key": key, "inputs": inputs, "versions": versions()},
+            {
+                "status": "running",
+                "key": key,
+                "inputs": inputs,
+                "versions": versions(),
+                "started": self._started(record, key),
+            },
         )
         return True
 
@@ -118,7 +130,14 @@ class RunFolder:
             raise RuntimeError("a run is finished that never began")
         present = [name for name in RESULTS if (self.path / name).is_file()]
         files = {name: file_digest(self.path / name) for name in present}
-        write_json(self.path / RECORD, {**record, "status": "done", "facts": facts, "files": files})
+        done = {"status": "done", "facts": facts, "files": files, "finished": _now()}
+        write_json(self.path / RECORD, {**record, **done})
+
+    @staticmethod
+    def _started(record: dict[str, Any] | None, key: str) -> str:
+        """When the run began, also where it goes on after it was killed."""
+        goes_on = record is not None and record["key"] == key and record["status"] == "running"
+        return str(record.get("started") or _now()) if record is not None and goes_on else _now()
 
     def record(self) -> dict[str, Any] | None:
         """Return the content of ``run.json``, or None where no run has begun."""

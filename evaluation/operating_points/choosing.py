@@ -52,18 +52,25 @@ class Threshold:
     reason: str = Reason.OK.value
 
 
-def choose_thresholds(
-    predictions: Predictions, settings: EvaluationSettings, rules: Sequence[Rule] = RULES
-) -> list[Threshold]:
+def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) -> list[Threshold]:
     """A threshold for each task by each rule: the stated one and two chosen on validation rows.
 
     Only validation rows of training sites are looked at; without any the chosen ones are ``None``.
     """
     rows = predictions.select(roles_of(predictions.table).calibrate)
-    sample = sample_of(rows, settings.unit)
+    return thresholds_on(sample_of(rows, settings.unit), predictions.classes, settings)
+
+
+def thresholds_on(
+    sample: Sample,
+    classes: tuple[str, ...],
+    settings: EvaluationSettings,
+    rules: Sequence[Rule] = RULES,
+) -> list[Threshold]:
+    """As :func:`choose_thresholds`, on the validation rows themselves and by some rules."""
     return [
         _threshold(task, rule, sample, settings)
-        for task in tasks_of(predictions.classes, settings)
+        for task in tasks_of(classes, settings)
         for rule in rules
     ]
 

@@ -20,10 +20,9 @@ from offsite.evaluation.operating_points.choosing import (
     CHOSEN,
     PACKAGED,
     Threshold,
-    choose_thresholds,
+    thresholds_on,
 )
-from offsite.evaluation.predictions.roles import TRAINING, roles_of
-from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.predictions.roles import TRAINING
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import effective_counts, share_p_value
@@ -31,7 +30,6 @@ from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, share
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
-from offsite.evaluation.statistics.samples import sample_of
 from offsite.evaluation.statistics.sites import Site, Sites, groups_of, reference_prevalences
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import MeasuredSite, worst_and_gap
@@ -78,8 +76,10 @@ def operating_point_table(
     predictions, settings = sites.predictions, sites.settings
     tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
     references = reference_prevalences(predictions, list(tasks.values()))
-    chosen = _chosen_rows(predictions, settings)
-    carried = choose_thresholds(predictions, settings) if thresholds is None else thresholds
+    chosen = _chosen_rows(sites)
+    carried = thresholds
+    if carried is None:
+        carried = thresholds_on(sites.validation, predictions.classes, settings)
     records: list[dict[str, Any]] = []
     for threshold in carried:
         task, of_rule = tasks[threshold.task], threshold.rule != "stated"
@@ -124,12 +124,17 @@ def _base(threshold: Threshold) -> dict[str, Any]:
     }
 
 
-def _chosen_rows(predictions: Predictions, settings: EvaluationSettings) -> Site:
-    rows = predictions.select(roles_of(predictions.table).calibrate)
-    sample = sample_of(rows, settings.unit)
+def _chosen_rows(sites: Sites) -> Site:
+    sample, settings = sites.validation, sites.settings
     generator = generator_of(settings.seed, CHOSEN)
     counts = point_and_draws(sample.units, sample.labels, settings.resamples, generator)
-    return Site(name=CHOSEN, role=TRAINING, images=len(rows), sample=sample, draws=(counts,))
+    return Site(
+        name=CHOSEN,
+        role=TRAINING,
+        images=int(sites.roles.calibrate.sum()),
+        sample=sample,
+        draws=(counts,),
+    )
 
 
 def _site_rows(

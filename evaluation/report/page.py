@@ -105,27 +105,38 @@ def build_page(evaluated: Evaluated) -> Page:
     """Every section whose tables are there; one without says nothing but in the known limits."""
     findings = Findings(evaluated)
     shown = [part for section in _SECTIONS if (part := section(findings))]
+    return Page(
+        title=str(evaluated.facts.get("title") or "Evaluation"),
+        subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
+        facts=_facts(findings),
+        sections=(
+            _summary(findings),
+            *shown,
+            how.section(findings, shown),
+        ),
+        version=importlib.metadata.version("offsite"),
+    )
+
+
+def summary_words(evaluated: Evaluated) -> list[str]:
+    """The sentences of the page's summary, the weightiest first; nothing is drawn for them."""
+    part = _summary(Findings(evaluated))
+    points = (f"{point.subject}: {point.sentence}" for point in part.points)
+    return [*part.lead, *points]
+
+
+def _summary(findings: Findings) -> Section:
     points = (
         *(
             replace(point, about=about)
             for module, about in ((sites, "sites"), (extremes, "sites"), (subgroups, "subgroups"))
             for point in module.points(findings)
         ),
-        *geometry.points(evaluated),
+        *geometry.points(findings.evaluated),
         *shortcuts.points(findings),
         *accusations.points(findings),
     )
-    return Page(
-        title=str(evaluated.facts.get("title") or "Evaluation"),
-        subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
-        facts=_facts(findings),
-        sections=(
-            summary.section(findings, points, leading.leads(findings)),
-            *shown,
-            how.section(findings, shown),
-        ),
-        version=importlib.metadata.version("offsite"),
-    )
+    return summary.section(findings, points, leading.leads(findings))
 
 
 def render(page: Page) -> str:

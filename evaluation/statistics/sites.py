@@ -135,6 +135,19 @@ class Sites:
         other.__dict__["single"] = single
         return other
 
+    def with_rows(self, predictions: Predictions, settings: EvaluationSettings) -> "Sites":
+        """The same images, patients and sites with other truths and probabilities."""
+        other = replace(self, predictions=predictions, settings=settings)
+        other.__dict__["_places"] = self._places
+        return other
+
+    @cached_property
+    def validation(self) -> Sample:
+        """The labelled validation rows of the training sites."""
+        of_patients = self.patients if self.settings.unit == "image" else None
+        rows = np.flatnonzero(self.roles.calibrate)
+        return sample_at(self.predictions, rows, self.units, of_patients)
+
     @cached_property
     def every(self) -> list[Rows]:
         """All test rows of each site, in the order of :attr:`single`, whose draws they share."""

@@ -1,4 +1,4 @@
-"""The names under which numbers reach MLflow: a small grammar, a bounded set, finite values only.
+"""The names under which numbers reach MLflow: a small grammar, and finite values only.
 
 ``<split>/<site>/<metric>[.lo|.hi]`` for a per-site table, where ``<site>`` is a slug or one of
 ``_pooled``, ``_worst``, ``_gap``; ``train/<loss>`` and ``val/<score>`` for the curves of a run.
@@ -19,8 +19,6 @@ from offsite.errors import InputError
 _SUMMARY = re.compile(r"_[a-z0-9][a-z0-9_]*")
 KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
 _CURVES = {"losses": "train", "scores": "val"}
-# The tracking page grows unusable with thousands of columns; the whole table is an artifact.
-MAX_KEYS = 1000
 _SLUG_LENGTH = 60
 _OF_TASK = "/prevalence"
 
@@ -107,7 +105,7 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for row in table.to_dict("records"):
         prefix = (
-            f"{slug(str(row['split']))}/{_site_key(sites[str(row['site'])], row.get('site_role'))}"
+            f"{slug(str(row['split']))}/{site_key(sites[str(row['site'])], row.get('site_role'))}"
         )
         key = f"{prefix}/{names[str(row['metric'])]}"
         _put(metrics, key, row.get("value"))
@@ -124,8 +122,8 @@ def per_site_metrics(table: pd.DataFrame) -> dict[str, float]:
     return metrics
 
 
-def _site_key(site: str, role: Any) -> str:
-    """``_pooled`` over all sites, ``_pooled_held_out`` over those of a role."""
+def site_key(site: str, role: Any) -> str:
+    """A slug with its role where it is a summary: ``_pooled`` over all sites, ``_pooled_held_out`` over those of a role."""
     if not site.startswith("_") or not isinstance(role, str) or role in ("", "all"):
         return site
     return f"{site}_{slug(role)}"
@@ -146,19 +144,6 @@ def curve_metrics(epoch: Mapping[str, Any]) -> dict[str, float]:
         rest = parts[1:] if len(parts) > 1 else parts
         _put(metrics, f"{slug(group)}/{'_'.join(slug(part) for part in rest)}", value)
     return metrics
-
-
-def bounded(metrics: Mapping[str, float], limit: int = MAX_KEYS) -> tuple[dict[str, float], int]:
-    """At most ``limit`` keys, and how many were left out.
-
-    Bounds go first, then sites; the summaries (``_pooled``, ``_worst``, ``_gap``) stay longest.
-    """
-
-    def rank(key: str) -> tuple[bool, bool, str]:
-        return ("/_" not in key, key.endswith((".lo", ".hi")), key)
-
-    kept = set(sorted(metrics, key=rank)[:limit])
-    return {key: value for key, value in metrics.items() if key in kept}, len(metrics) - len(kept)
 
 
 def finite(value: Any) -> float | None:

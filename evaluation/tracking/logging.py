@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,23 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.tables.reading import table_text
+from offsite.evaluation.tracking.data_parts import DataPart, log_parts
+from offsite.evaluation.tracking.describing import description, headline
 from offsite.evaluation.tracking.keys import (
-    bounded,
     curve_metrics,
     finite,
-    per_site_metrics,
     site_slugs,
 )
+from offsite.evaluation.tracking.methods import HEADLINE, NOTE
+from offsite.evaluation.tracking.models import log_model
 from offsite.evaluation.tracking.runs import run_of
+from offsite.evaluation.tracking.shown import shown_metrics, with_shipped
 from offsite.evaluation.tracking.store import client_of
+from offsite.evaluation.tracking.told import NOTHING, Told
 from offsite.files import digest_of, file_digest
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
 _CONTENT = "offsite.content"
@@ -52,6 +57,7 @@ def log_run(
     per_site: pd.DataFrame | None = None,
     artifacts: Sequence[str | Path] = (),
     parent: str | None = None,
+    told: Told = NOTHING,
 ) -> str:
     """Log one run whole, and return its MLflow run identifier.
 
@@ -71,11 +77,14 @@ def log_run(
     curves : list of mappings, or path
         A mapping for each epoch, or the ``curves.jsonl`` of a run. ``epoch`` is the step.
     per_site : pandas.DataFrame, optional
-        The per-site table; logged as keys (see ``tracking_keys``) and whole as an artifact.
+        The per-site table; some of it is logged as keys
+        (:data:`offsite.evaluation.tracking.shown.KEYS`), and all of it as an artifact.
     artifacts : list of paths
         Files and folders to keep with the run, under their own names.
     parent : str, optional
         Identifier of the run that this one is shown under.
+    told : Told
+        What its page tells besides: description, data, model, times.
 
     Raises
     ------
@@ -88,7 +97,7 @@ def log_run(
     wanted = _params(params or {})
     paths = [Path(path) for path in artifacts]
     _check_present(paths)
-    final, left_out = bounded({} if per_site is None else per_site_metrics(per_site))
+    final, left_out = _shown(per_site, told)
     content = digest_of(
         [
             wanted,
@@ -96,23 +105,29 @@ def log_run(
             final,
             dict(tags or {}),
             [_artifact_digest(p) for p in paths],
+            told.facts(),
         ]
     )
-    run = run_of(client, uri, experiment, run_name, job_key, parent)
+    run = run_of(client, uri, experiment, run_name, job_key, parent, told.started)
     identifier = str(run.info.run_id)
     if run.info.status == "FINISHED" and run.data.tags.get(_CONTENT) == content:
         return identifier
     _check_same_params(run, wanted, job_key)
     moment = _moment(run, content)
-    site_tags = {} if per_site is None else _site_tags(per_site)
-    texts = {**site_tags, **(tags or {}), _CONTENT: content, _STARTED: str(moment)}
+    texts = {**_words(per_site, told, parent), **(tags or {})}
+    texts |= {_CONTENT: content, _STARTED: str(moment)}
     outdated = _outdated(run, epochs, final)
     if outdated or _OUTDATED in run.data.tags:
         texts[_OUTDATED] = outdated or "none"
     if left_out or _LEFT_OUT in run.data.tags:
         texts[_LEFT_OUT] = str(left_out)
     _log_texts(client, identifier, texts, wanted, set(run.data.params))
-    _log_metrics(client, identifier, epochs, final, moment)
+    log_parts(client, identifier, told.parts)
+    model = None
+    if told.weights:
+        model = log_model(client, client.get_run(identifier), run_name, told.weights, tags or {})
+    about = _About(model=model, parts=_parts_of_sites(per_site, told))
+    _log_metrics(client, identifier, epochs, final, moment, about)
     if per_site is not None:
         client.log_text(identifier, table_text(per_site), "per_site.csv")
     for path in paths:
@@ -120,7 +135,7 @@ def log_run(
             client.log_artifacts(identifier, str(path), path.name)
         else:
             client.log_artifact(identifier, str(path))
-    client.set_terminated(identifier, "FINISHED")
+    client.set_terminated(identifier, "FINISHED", end_time=told.finished)
     return identifier
 
 
@@ -183,9 +198,49 @@ def _check_same_params(run: "Run", wanted: Mapping[str, str], job_key: str) -> N
             )
 
 
+def _shown(per_site: pd.DataFrame | None, told: Told) -> tuple[dict[str, float], int]:
+    if per_site is None:
+        return {}, 0
+    return shown_metrics(with_shipped(per_site, told.points), told.primary)
+
+
+def _words(per_site: pd.DataFrame | None, told: Told, parent: str | None) -> dict[str, str]:
+    """Tags in which a person reads: names of sites, the headline, the description."""
+    texts = {} if parent is None else {"mlflow.parentRunId": parent}
+    if per_site is None:
+        return texts
+    head = headline(per_site, told.primary)
+    texts |= {HEADLINE: head, NOTE: description(head, list(told.findings), told.pages)}
+    return texts | _site_tags(per_site)
+
+
 def _site_tags(per_site: pd.DataFrame) -> dict[str, str]:
     names = site_slugs(per_site["site"].astype(str))
     return {f"site.{key}": name for name, key in names.items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """The model that metrics are of, and the images of each site by the slug of its name."""
+
+    model: str | None = None
+    parts: Mapping[str, DataPart] = field(default_factory=dict)
+
+    def metric(self, key: str, value: float, moment: int) -> "Metric":
+        from mlflow.entities import Metric
+
+        split, _, rest = key.partition("/")
+        part = self.parts.get(rest.rpartition("/")[0]) if split == "test" else None
+        data = (None, None) if part is None else (part.name, part.digest)
+        return Metric(key, value, moment, 0, self.model, *data)
+
+
+def _parts_of_sites(per_site: pd.DataFrame | None, told: Told) -> dict[str, DataPart]:
+    if per_site is None:
+        return {}
+    slugs = site_slugs(per_site["site"].astype(str))
+    tested = (part for part in told.parts if part.context == "test" and part.site in slugs)
+    return {slugs[part.site]: part for part in tested}
 
 
 def _log_texts(
@@ -210,10 +265,11 @@ def _log_metrics(
     epochs: list[tuple[int, dict[str, float]]],
     final: Mapping[str, float],
     moment: int,
+    about: "_About",
 ) -> None:
     from mlflow.entities import Metric
 
-    rows: list[Metric] = [Metric(key, value, moment, 0) for key, value in final.items()]
+    rows: list[Metric] = [about.metric(key, value, moment) for key, value in final.items()]
     rows += [
         Metric(key, value, moment, step)
         for step, values in epochs

@@ -14,6 +14,8 @@ JOB_KEY = "offsite.job_key"
 CLAIM = "offsite.claim"
 KEPT, GIVEN_UP = "kept", "given up"
 _TURNS = 100
+# Without it MLflow's page opens an experiment at its traces, of which there are none.
+_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
 def run_of(
@@ -23,6 +25,7 @@ def run_of(
     name: str,
     job_key: str,
     parent: str | None = None,
+    start: int | None = None,
 ) -> "Run":
     """Return the run of a job key; make it where there is none.
 
@@ -32,13 +35,20 @@ def run_of(
     guard = contextlib.nullcontext() if uri.startswith("http") else locked(database_path(uri))
     with guard:
         experiment_id = _experiment(client, uri, experiment)
-        return agreed(client, experiment_id, name, job_key.replace("'", ""), parent)
+        return agreed(client, experiment_id, name, job_key.replace("'", ""), parent, start)
 
 
 def agreed(
-    client: "MlflowClient", experiment_id: str, name: str, key: str, parent: str | None = None
+    client: "MlflowClient",
+    experiment_id: str,
+    name: str,
+    key: str,
+    parent: str | None = None,
+    start: int | None = None,
 ) -> "Run":
     """Return the one run of a key in an experiment, and delete the others.
+
+    One that is made is shown under ``parent`` and as begun at ``start`` (ms since 1970).
 
     Whose run came first cannot be told from the runs: their times are those of the processes. But
     MLflow lets a parameter be written once, by its table's primary key, so the first to write
@@ -51,7 +61,7 @@ def agreed(
         standing = [run for run in runs if run.data.params.get(CLAIM) != GIVEN_UP]
         if not standing:
             tags = {JOB_KEY: key} | ({"mlflow.parentRunId": parent} if parent else {})
-            client.create_run(experiment_id, tags=tags, run_name=name)
+            client.create_run(experiment_id, start_time=start, tags=tags, run_name=name)
             continue
         first = min(standing, key=_order)
         others = [run for run in standing if run is not first]
@@ -96,12 +106,15 @@ def _delete(client: "MlflowClient", runs: list["Run"]) -> None:
 def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     known = client.get_experiment_by_name(name)
     if known is not None:
+        if _KIND not in known.tags:
+            client.set_experiment_tag(known.experiment_id, _KIND, _TRAINING)
         return str(known.experiment_id)
     location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.create_experiment(name, None if location is None else location.as_uri()))
+        place = None if location is None else location.as_uri()
+        return str(client.create_experiment(name, place, tags={_KIND: _TRAINING}))
     except MlflowException:
         known = client.get_experiment_by_name(name)  # another process was quicker
         if known is None:

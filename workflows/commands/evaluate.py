@@ -45,6 +45,8 @@ def evaluate(
     Example: offsite evaluate results.csv -o evaluation --column site=hospital --column score=p
     --classes benign,malignant
     """
+    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.workflows.console.messages import say
     from offsite.workflows.stages import table_evaluation as of_tables
     from offsite.workflows.stages.evaluation import CELL, evaluate_run, track_run
 
@@ -66,10 +68,12 @@ def evaluate(
         if run not in folders:
             report = evaluate_run(run, shortcuts=shortcuts).report
             if tracking_uri:
-                track_run(run, tracking_uri, experiment)
+                logged = track_run(run, tracking_uri, experiment)
         else:
             made = of_tables.evaluate_table(run, folders[run], settings, overrides)
             report = made.report
             if tracking_uri:
-                of_tables.track_table(made, run.name, tracking_uri, experiment)
+                logged = of_tables.track_table(made, run.name, tracking_uri, experiment)
         typer.echo(report)
+        if tracking_uri:
+            say(how_to_look(tracking_uri, experiment, logged))

@@ -67,6 +67,8 @@ def register(
 
     Example: offsite model register job.yaml --name grader --gate gate.yaml
     """
+    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.checking import check_job
     from offsite.workflows.stages.gate import pass_gate
     from offsite.workflows.stages.registration import best_run, register
@@ -85,6 +87,7 @@ def register(
     uri = tracking_uri or job.tracking_uri
     registered = register(run, name or tracking.model, uri, tracking.experiment)
     typer.echo(registered.address)
+    say(how_to_look(uri, tracking.experiment, registered.tracking_run))
     if gate is not None:
         verdict = pass_gate(run, registered.name, registered.version, uri, gate, override)
         _tell(verdict)

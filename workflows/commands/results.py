@@ -19,19 +19,23 @@ from offsite.workflows.commands.options import (
 def track(config: Config, tracking_uri: TrackingUri = None, overrides: Overrides = None) -> None:
     """Log every evaluated run of a job to MLflow, by one writer.
 
-    Takes a job whose runs are evaluated; gives MLflow runs, and prints each with its identifier.
+    Takes a job whose runs are evaluated; gives MLflow runs, prints each with its identifier, and says
+    where they are seen.
 
     Example: offsite workflow track job.yaml
     """
+    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.checking import check_job
     from offsite.workflows.stages.evaluation import track_run
 
     job = job_of(config, overrides)
     check_job(job)
-    uri = tracking_uri or job.tracking_uri
+    uri, experiment = tracking_uri or job.tracking_uri, job.configuration.tracking.experiment
     for cell in job.cells():
-        run = track_run(job.run_folder(cell), uri, job.configuration.tracking.experiment)
+        run = track_run(job.run_folder(cell), uri, experiment)
         typer.echo(f"{cell.name} {run}")
+    say(how_to_look(uri, experiment))
 
 
 def compare(

@@ -9,10 +9,14 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.making import steps
+from offsite.evaluation.report.page import summary_words
 from offsite.evaluation.report.settings import ReportSettings
-from offsite.evaluation.tables.reading import check_tables, read_table
+from offsite.evaluation.tables.reading import check_tables, read_evaluation, read_table
+from offsite.evaluation.tracking.data_parts import data_parts
 from offsite.evaluation.tracking.logging import log_run
-from offsite.files import read_json
+from offsite.evaluation.tracking.methods import method_run, tell_method
+from offsite.evaluation.tracking.told import Told, milliseconds
+from offsite.files import digest_of, read_json
 from offsite.locks import writing
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.console.messages import Advance, say, stage
@@ -23,6 +27,10 @@ from offsite.workflows.stages.shortcuts import keep_nuisances, shortcut_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 EVALUATION = "evaluation"
+PAGES = (
+    "The whole report: artifacts, `evaluation/report.html`. Every number at every site: artifacts,"
+    " `per_site.csv`."
+)
 
 RETIRED = (
     ("evaluation", "selective", "seed"),
@@ -99,7 +107,8 @@ def job_of_run(path: Path) -> Job:
 def track_run(folder: str | Path, uri: str, experiment: str) -> str:
     """Log an evaluated run to MLflow; return the MLflow run's identifier.
 
-    The run's key is its job key: logged twice it is the same MLflow run.
+    The run's key is its job key: logged twice it is the same MLflow run. It is shown under the run of
+    its method, which tells what was found at the sites that each of them held out.
     """
     path = Path(folder)
     record, cell = finished_run(path), read_json(path / CELL)
@@ -110,14 +119,19 @@ def track_run(folder: str | Path, uri: str, experiment: str) -> str:
             "the run has not been evaluated", file=path, remedy="Run `offsite evaluate` on it first"
         )
     check_tables(evaluation)
-    return log_run(
+    told = _told(path, record, evaluation)
+    parent = method_run(uri, experiment, cell["method"], _key_of_method(path, cell), told.started)
+    run = log_run(
         uri,
         experiment,
         cell["name"],
+        told=told,
+        parent=parent,
         job_key=record["key"],
         params={**record["inputs"]["settings"], "held_out": ", ".join(cell["held_out"]) or "none"},
         tags={
             "method": cell["method"],
+            "held_out": ", ".join(cell["held_out"]) or "none",
             "seed": str(cell["seed"]),
             **{f"version.{name}": text for name, text in record["versions"].items()},
         },
@@ -125,6 +139,29 @@ def track_run(folder: str | Path, uri: str, experiment: str) -> str:
         per_site=read_table(per_site),
         artifacts=[evaluation],
     )
+    tell_method(uri, parent, told.finished)
+    return run
+
+
+def _told(path: Path, record: dict[str, Any], evaluation: Path) -> Told:
+    evaluated = read_evaluation(evaluation)
+    columns = ["image", "patient", "site", "split", "label"]
+    return Told(
+        primary=str(evaluated.facts.get("primary_metric") or ""),
+        points=evaluated.table("operating_points"),
+        findings=summary_words(evaluated),
+        pages=PAGES,
+        parts=data_parts(pd.read_parquet(path / "predictions.parquet", columns=columns)),
+        weights=str(record["files"].get("weights.safetensors", "")),
+        started=milliseconds(record.get("started")),
+        finished=milliseconds(record.get("finished")),
+    )
+
+
+def _key_of_method(path: Path, cell: dict[str, Any]) -> str:
+    """A key for the runs of one method and job; two jobs of one title and kind share it."""
+    configuration = configuration_of(path)
+    return digest_of(["method", configuration.task, configuration.title, cell["method"]])
 
 
 def finished_run(path: Path) -> dict[str, Any]:

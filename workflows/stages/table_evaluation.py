@@ -9,10 +9,12 @@ from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.making import steps
 from offsite.evaluation.predictions.example import example_predictions
 from offsite.evaluation.predictions.frames import read_predictions
+from offsite.evaluation.report.page import summary_words
 from offsite.evaluation.report.settings import TableSettings
-from offsite.evaluation.tables.reading import RECORD
+from offsite.evaluation.tables.reading import read_evaluation
+from offsite.evaluation.tracking.data_parts import parts_of_cohort
 from offsite.evaluation.tracking.logging import log_run
-from offsite.files import read_json
+from offsite.evaluation.tracking.told import Told
 from offsite.tables.reading import SUFFIXES
 from offsite.workflows.console.messages import stage
 from offsite.workflows.jobs.yaml_settings import load_settings
@@ -97,7 +99,16 @@ def stem(table: Path) -> str:
 
 def track_table(made: Evaluation, name: str, uri: str, experiment: str) -> str:
     """Log the evaluation of a table to MLflow; return the MLflow run's identifier."""
-    record = read_json(made.folder / RECORD)
+    evaluated = read_evaluation(made.folder)
+    record, cohort = dict(evaluated.facts), evaluated.table("cohort")
+    digest = str(next(iter(record["inputs"].values()))).removeprefix("sha256 ")
+    told = Told(
+        primary=str(record.get("primary_metric") or ""),
+        points=evaluated.table("operating_points"),
+        findings=summary_words(evaluated),
+        pages=f"The whole report: artifacts, `{made.folder.name}/report.html`.",
+        parts=[] if cohort is None else parts_of_cohort(cohort, digest),
+    )
     return log_run(
         uri,
         experiment,
@@ -106,6 +117,7 @@ def track_table(made: Evaluation, name: str, uri: str, experiment: str) -> str:
         params=record["settings"],
         tags={f"input.{name}": str(text) for name, text in record["inputs"].items()},
         per_site=made.per_site,
+        told=told,
         artifacts=[made.folder],
     )
 

@@ -1,6 +1,6 @@
 """How often each rule, and all of them, let simulated candidates pass."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,9 @@ from offsite.evaluation.statistics.sites import GAP, WORST
 ALL = "all rules"
 DRAWS = 2000
 _RESAMPLES, _SIMULATIONS = 200, 200
-_BLOCK = 20
+_BLOCK = 10
+Counts = list[list[int]]
+"""How often each candidate (a row) met each rule, and all of them (the last column)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ def pass_rates(
     workers: int = 1,
     place: Place = HERE,
     progress: Callable[[], object] = lambda: None,
+    known: Mapping[int, Counts] | None = None,
+    keep: Callable[[int, Counts], object] = lambda *_: None,
 ) -> pd.DataFrame:
     """How often each rule and all together let each candidate pass.
 
@@ -68,6 +72,10 @@ def pass_rates(
         How many blocks of draws are judged at a time, and where.
     progress : callable
         Called for each draw, some at a time.
+    known : mapping of int to list, optional
+        Blocks of draws that were judged before, by their first draw.
+    keep : callable
+        Given each block that is judged now, for a later call with the same plan.
 
     Returns
     -------
@@ -85,16 +93,24 @@ def pass_rates(
     resamples = _needed_resamples(plan, reading)
     starts = range(0, plan.draws, _BLOCK)
     passed = np.zeros((len(CANDIDATES), len(plan.gate.rules) + 1), dtype=np.int64)
+    judged_before = known or {}
     with threads_at(place, workers) as threads:
-        waiting = [threads.submit(place.call, _block, plan, resamples, start) for start in starts]
-        for start, block in zip(starts, waiting, strict=True):
-            passed += block.result()
+        waiting = {
+            start: threads.submit(place.call, _block, plan, resamples, start)
+            for start in starts
+            if start not in judged_before
+        }
+        for start in starts:
+            counts = judged_before[start] if start in judged_before else waiting[start].result()
+            passed += np.array(counts)
+            if start in waiting:
+                keep(start, counts)
             for _ in range(start, min(start + _BLOCK, plan.draws)):
                 progress()
     return pd.DataFrame(_rows(plan, passed))
 
 
-def _block(plan: Plan, resamples: int, start: int) -> np.ndarray:
+def _block(plan: Plan, resamples: int, start: int) -> Counts:
     """How often each candidate (a row) met each rule, and all (the last column)."""
     reading = reading_of(plan.gate)
     simulator = _simulator(plan, reading, resamples)
@@ -105,7 +121,7 @@ def _block(plan: Plan, resamples: int, start: int) -> np.ndarray:
             verdict = judged(plan.gate, drawn, reading)
             met = [*(rule.passed for rule in verdict.rules), verdict.passed]
             passed[names.index(drawn.candidate)] += met
-    return passed
+    return passed.tolist()  # type: ignore[no-any-return]
 
 
 def judged(gate: GateSettings, drawn: Drawn, reading: Reading) -> GateVerdict:

@@ -96,14 +96,15 @@ class Simulator:
         noise = own * cases.noise + np.sqrt(1 - own**2) * cases.other
         # Each draw has bootstrap draws of its own too.
         settings = self._settings.model_copy(update={"seed": number})
-        first = self._sites(cases, self._positive(cases, cases.noise, champion), self._test)
+        positive = self._positive(cases, cases.noise, champion)
+        first = self._sites(cases, positive, settings, self._test)
         for name, candidate in self.scenario.candidates().items():
             positive = self._positive(cases, noise, candidate)
             yield Drawn(
                 candidate=name,
-                champion=replace(first, settings=settings),
-                tested=replace(self._sites(cases, positive, self._test), settings=settings),
-                every=replace(self._sites(cases, positive), settings=settings),
+                champion=first,
+                tested=self._sites(cases, positive, settings, self._test),
+                every=self._sites(cases, positive, settings),
             )
 
     def _cases(self, generator: np.random.Generator) -> _Cases:
@@ -123,7 +124,13 @@ class Simulator:
         scores, between = apart * cases.labels + noise, model.validation
         return expit(between * scores - between**2 / 2 + logit(self.scenario.prevalence))
 
-    def _sites(self, cases: _Cases, positive: np.ndarray, among: np.ndarray | None = None) -> Sites:
+    def _sites(
+        self,
+        cases: _Cases,
+        positive: np.ndarray,
+        settings: EvaluationSettings,
+        among: np.ndarray | None = None,
+    ) -> Sites:
         """All rows, or those among them, as the tables of an evaluation read them."""
         rows = slice(None) if among is None else among
         known = self._all if among is None else self._tested
@@ -135,7 +142,7 @@ class Simulator:
             probabilities=np.stack(columns[: len(self._classes)], axis=1),
             labels=cases.labels[rows],
         )
-        return replace(known, predictions=read)
+        return known.with_rows(read, settings)
 
 
 def _table(scenario: Scenario) -> tuple[pd.DataFrame, np.ndarray]:

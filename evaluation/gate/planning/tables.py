@@ -14,7 +14,7 @@ from offsite.evaluation.gate.planning.simulating import CLASSES, POSITIVE, Drawn
 from offsite.evaluation.gate.rules import AnyRule, GateSettings, MinimumN
 from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.entries import METRICS
-from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
+from offsite.evaluation.operating_points.choosing import PACKAGED, thresholds_on
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.tasks import tasks_of
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
@@ -128,7 +128,7 @@ def judged_tables(drawn: Drawn, reading: Reading) -> Mapping[str, pd.DataFrame]:
     rows, settings = drawn.every.predictions, drawn.every.settings
     tables = {"per_site": per_site_table(drawn.tested, reading.per_site)}
     if reading.points:
-        chosen = choose_thresholds(rows, settings, [PACKAGED])
+        chosen = thresholds_on(drawn.every.validation, rows.classes, settings, [PACKAGED])
         metrics = sorted(reading.points)
         tables["operating_points"] = operating_point_table(drawn.every, chosen, metrics)
     if reading.calibrated:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from offsite.errors import InputError
 from offsite.evaluation.tracking.keys import (
     KEY,
-    bounded,
     curve_metrics,
     metric_slugs,
     per_site_metrics,
@@ -100,11 +99,3 @@ def test_the_curves_of_the_fit_loop_become_train_and_val():
         "train/loss": 0.5,
         "val/auroc": 0.7,
     }
-
-
-def test_too_many_keys_lose_the_bounds_of_single_sites_first():
-    metrics = {f"test/s{i}/auroc{end}": 0.5 for i in range(10) for end in ("", ".lo", ".hi")}
-    metrics |= {f"test/_pooled/auroc{end}": 0.5 for end in ("", ".lo", ".hi")}
-    kept, left_out = bounded(metrics, 13)
-    assert left_out == 20
-    assert set(kept) == {key for key in metrics if "_pooled" in key or "." not in key}

@@ -55,8 +55,8 @@ def test_a_job_killed_while_it_was_logged_is_completed_and_not_doubled(
 
     whole = tracking._log_metrics
 
-    def half(client, run_id, epochs, final, moment):
-        whole(client, run_id, epochs[:1], {}, moment)
+    def half(client, run_id, epochs, final, moment, about):
+        whole(client, run_id, epochs[:1], {}, moment, about)
         killed()
 
     monkeypatch.setattr(tracking, "_log_metrics", half)

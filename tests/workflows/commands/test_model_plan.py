@@ -1,5 +1,6 @@
 """`offsite model plan-gate`, as a person calls it."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +9,18 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from offsite.evaluation.gate.planning.scenario import CANDIDATES
+from offsite.children.pool import HERE
+from offsite.evaluation.gate.planning.scenario import CANDIDATES, Scenario
 from offsite.workflows.cli import main
+from offsite.workflows.stages import gate_planning
+from offsite.workflows.stages.gate_planning import plan_gate
 
 RULES = (
     "rules:\n"
     "  - {rule: minimum_n, patients: 50}\n"
     "  - {rule: pooled, metric: sick/sensitivity, at_least: 0.7, each_site: 0.5}\n"
 )
+SCENARIO = Scenario(prevalence=0.4, patients=60, sites=2)
 USUAL = ["--prevalence", "0.4", "--patients", "60", "--sites", "2", "--draws", "2"]
 
 
@@ -83,6 +88,31 @@ def test_what_cannot_be_planned_is_refused_in_a_sentence(
     assert code == 2
     assert said in output.replace("│ ", "").replace(" │", "")
     assert not rules.with_name("gate-plan").exists()
+
+
+def test_a_plan_that_was_killed_goes_on_and_ends_alike(
+    rules: Path, called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [str(rules), *USUAL, "--draws", "12"]
+    monkeypatch.setattr(gate_planning, "Children", lambda *_: contextlib.nullcontext(HERE))
+    assert called(*words)[0] == 0
+    folder = rules.with_name("gate-plan")
+    whole = (folder / "pass_rates.csv").read_bytes()
+    assert not (folder / ".offsite-blocks").exists()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gate_planning, "pass_rate_figure", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan_gate(rules, [SCENARIO], draws=12, seed=0)
+    kept = (folder / ".offsite-blocks").read_text().splitlines()
+    assert len(kept) == 2
+    (folder / ".offsite-blocks").write_text(f"{kept[0]}\n{kept[1][:20]}")
+    assert called(*words)[0] == 0
+    assert (folder / "pass_rates.csv").read_bytes() == whole
+    assert not (folder / ".offsite-blocks").exists()
 
 
 def test_rules_that_there_are_not_are_refused(rules: Path, called: Called) -> None:

@@ -76,6 +76,14 @@ def test_rates_count_verdicts_and_depend_on_the_seed_alone(monkeypatch):
     monkeypatch.setattr(rates, "_BLOCK", 3)
     again = pass_rates(plan, workers=2, place=HERE)
     pd.testing.assert_frame_equal(first, again)
+    blocks: dict[int, list[list[int]]] = {}
+    pass_rates(plan, keep=blocks.__setitem__)
+    assert sorted(blocks) == [0, 3, 6]
+    del blocks[3]
+    judged_now: list[int] = []
+    resumed = pass_rates(plan, known=blocks, keep=lambda start, _: judged_now.append(start))
+    pd.testing.assert_frame_equal(first, resumed)
+    assert judged_now == [3]
     passed = first[first["rule"] == ALL].set_index("candidate")["passed"]
     assert passed["better"] >= passed["equal"] >= passed["worse"]
     assert (first["low"] <= first["rate"]).all()

@@ -8,7 +8,7 @@ from scipy.stats import norm
 from offsite.errors import InputError
 from offsite.evaluation.gate.planning.scenario import CANDIDATES, Scenario
 from offsite.evaluation.gate.planning.simulating import Simulator
-from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
+from offsite.evaluation.operating_points.choosing import PACKAGED, thresholds_on
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.delong import placements
 
@@ -55,8 +55,9 @@ def test_candidates_find_as_much_more_or_less_as_they_are_said_to(drawn):
 
 def test_only_what_is_worse_at_the_sites_alone_misses_more_at_its_own_threshold(drawn):
     for name, wanted in (("equal", 0.88), ("worse", 0.88), ("worse at sites", 0.83)):
-        rows, settings = drawn[name].every.predictions, drawn[name].every.settings
-        cut = choose_thresholds(rows, settings, [PACKAGED])[0].value
+        every = drawn[name].every
+        cuts = thresholds_on(every.validation, ("negative", "positive"), every.settings, [PACKAGED])
+        cut = cuts[0].value
         tested = drawn[name].tested.predictions
         caught = tested.probabilities[tested.labels == 1, 1] >= cut
         assert caught.mean() == pytest.approx(wanted, abs=0.01), name
