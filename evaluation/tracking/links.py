@@ -3,6 +3,7 @@
 from offsite.evaluation.tracking.store import client_of
 
 LOCAL = "http://127.0.0.1:5000"
+_TRAINING = "workflowType=machine_learning"  # without it the page shows traces first
 
 
 def page_of(uri: str, experiment: str, run_id: str | None = None) -> str:
@@ -21,7 +22,8 @@ def page_of(uri: str, experiment: str, run_id: str | None = None) -> str:
     known = client.get_experiment_by_name(experiment)
     number = "0" if known is None else known.experiment_id
     base = uri.rstrip("/") if uri.startswith("http") else LOCAL
-    return f"{base}/#/experiments/{number}/runs{f'/{run_id}' if run_id else ''}"
+    run = f"/{run_id}" if run_id else ""
+    return f"{base}/#/experiments/{number}/runs{run}?{_TRAINING}"
 
 
 def how_to_look(uri: str, experiment: str, run_id: str | None = None) -> str:

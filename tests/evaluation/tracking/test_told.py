@@ -161,8 +161,9 @@ def test_an_experiment_opens_at_its_runs_also_one_of_an_earlier_build(store):
     tags = client.get_experiment_by_name("earlier").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     place = client.get_run(run_id).info.experiment_id
-    assert page_of(store, "earlier") == f"http://127.0.0.1:5000/#/experiments/{place}/runs"
-    assert page_of(store, "earlier", run_id).endswith(f"/experiments/{place}/runs/{run_id}")
+    kind = "?workflowType=machine_learning"
+    assert page_of(store, "earlier") == f"http://127.0.0.1:5000/#/experiments/{place}/runs{kind}"
+    assert page_of(store, "earlier", run_id).endswith(f"/{place}/runs/{run_id}{kind}")
     assert f"mlflow ui --backend-store-uri {store}" in how_to_look(store, "earlier")
 
 

@@ -161,8 +161,11 @@ def test_the_workflow_runs_against_the_server(uri: str, job: Path, tmp_path: Pat
     again = [offsite("track", config), offsite("register", config)]
     assert [run.returncode for run in again] == [0, 0], [run.stderr for run in again]
     client = client_of(uri)
-    runs = client.search_runs([client.get_experiment_by_name("workflow").experiment_id])
+    every = client.search_runs([client.get_experiment_by_name("workflow").experiment_id])
+    runs = [run for run in every if run.data.tags.get("offsite.kind") != "method"]
     assert len(runs) == 2
+    above = {run.data.tags["mlflow.parentRunId"] for run in runs}
+    assert above == {run.info.run_id for run in every} - {run.info.run_id for run in runs}
     table = pd.read_csv(done_job.run_folder(done_job.cells()[0]) / "evaluation" / "per_site.csv")
     wanted = table[(table["site"] == "_pooled") & (table["metric"] == "auroc")]["value"].dropna()
     logged = {value for run in runs for key, value in run.data.metrics.items()
