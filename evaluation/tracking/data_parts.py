@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from offsite.evaluation.tables.reading import records
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -71,9 +73,9 @@ def parts_of_cohort(cohort: pd.DataFrame, digest: str) -> list[DataPart]:
         SHA-256 (hex) of the predictions; the digest of every part.
     """
     return [
-        _part(str(row.site), str(row.split), digest[:_DIGEST], int(row.n), int(row.n_patients))
-        for row in cohort.itertuples()
-        if row.split in CONTEXTS
+        _part(row["site"], row["split"], digest[:_DIGEST], int(row["n"]), int(row["n_patients"]))
+        for row in records(cohort)
+        if row["split"] in CONTEXTS
     ]
 
 

@@ -121,7 +121,7 @@ def _block(plan: Plan, resamples: int, start: int) -> Counts:
             verdict = judged(plan.gate, drawn, reading)
             met = [*(rule.passed for rule in verdict.rules), verdict.passed]
             passed[names.index(drawn.candidate)] += met
-    return passed.tolist()  # type: ignore[no-any-return]
+    return passed.tolist()
 
 
 def judged(gate: GateSettings, drawn: Drawn, reading: Reading) -> GateVerdict:
