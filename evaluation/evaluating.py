@@ -22,7 +22,7 @@ from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import ReportSettings
-from offsite.evaluation.statistics.sites import request_of
+from offsite.evaluation.statistics.requests import request_of
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
 from offsite.files import BOOKKEEPING, digest_of, file_digest, read_json, write_json
 from offsite.locks import writing

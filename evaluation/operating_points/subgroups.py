@@ -18,7 +18,8 @@ from offsite.evaluation.statistics.estimates import FEW_PATIENTS, Estimate, Reas
 from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.sites import ALL, Site, Sites, request_of
+from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.sites import ALL, Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 Place = tuple[str, str]

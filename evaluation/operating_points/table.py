@@ -29,8 +29,9 @@ from offsite.evaluation.statistics.binomial import effective_counts, share_p_val
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, share
+from offsite.evaluation.statistics.requests import reference_prevalences
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
-from offsite.evaluation.statistics.sites import Site, Sites, groups_of, reference_prevalences
+from offsite.evaluation.statistics.sites import Site, Sites, groups_of
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import MeasuredSite, worst_and_gap
 

@@ -1,6 +1,6 @@
 """The rows of each site, their patients and their draws: what every table starts from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,13 +9,11 @@ import numpy as np
 
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING, Roles, roles_of
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.delong import Placements, auroc_interval
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval, spread_interval
-from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
 from offsite.evaluation.statistics.rows import POOLED, Rows, side_by_side, together
 from offsite.evaluation.statistics.samples import Sample, joined, sample_at, unit_codes
@@ -273,41 +271,3 @@ def pooled(role: str, sites: list[Site]) -> Site:
         sample=joined([site.sample for site in sites]),
         draws=tuple(part for site in sites for part in site.draws),
     )
-
-
-def request_of(
-    predictions: Predictions, settings: EvaluationSettings, only: Iterable[str] | None = None
-) -> Request:
-    """What the settings ask to be measured, or ``only`` so named, with each task's reference prevalence."""
-    tasks = tasks_of(predictions.classes, settings)
-    return Request(
-        classes=predictions.classes,
-        tasks=tasks,
-        references=reference_prevalences(predictions, tasks),
-        minimum_of_class=settings.minimum_of_class,
-        ordered=settings.ordered is not False,
-        only=None if only is None else frozenset(only),
-    )
-
-
-def reference_prevalences(predictions: Predictions, tasks: list[Task]) -> dict[str, float]:
-    """Prevalence at which sites are compared: stated, or that of validation, or of test rows.
-
-    A task without any positive or any negative row has none.
-    """
-    roles = roles_of(predictions.table)
-    return {
-        task.name: prevalence
-        for task in tasks
-        if (prevalence := _reference(predictions.labels, roles, task)) is not None
-    }
-
-
-def _reference(labels: np.ndarray, roles: Roles, task: Task) -> float | None:
-    if task.settings.reference_prevalence is not None:
-        return task.settings.reference_prevalence
-    for rows in (roles.calibrate, roles.test):
-        known = labels[rows & (labels >= 0)]
-        if len(known) and 0 < (share := float(task.members[known].mean())) < 1:
-            return share
-    return None

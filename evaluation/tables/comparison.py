@@ -16,8 +16,9 @@ from offsite.evaluation.statistics.delong import paired_test
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
 from offsite.evaluation.statistics.measured import Request
+from offsite.evaluation.statistics.requests import request_of
 from offsite.evaluation.statistics.resampling import generator_of
-from offsite.evaluation.statistics.sites import Sites, request_of
+from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.alignment import aligned, rows_of_test
 from offsite.evaluation.tables.places import Compared, compared_places
 from offsite.evaluation.tables.schemas import SCHEMAS

@@ -13,7 +13,8 @@ from offsite.evaluation.statistics.effects import effect_of
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled, request_of
+from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import worst_and_gap
 

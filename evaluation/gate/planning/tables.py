@@ -19,7 +19,7 @@ from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.tasks import tasks_of
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.measured import Request
-from offsite.evaluation.statistics.sites import request_of
+from offsite.evaluation.statistics.requests import request_of
 from offsite.evaluation.tables.comparison import differences_of_aligned
 from offsite.evaluation.tables.per_site import per_site_table
 

@@ -33,6 +33,7 @@ def server(store: str, tmp_path: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     rows = [("Aster", "training", 0.9), ("Zelkova & Söhne", "held_out", 0.83)]
+    rows += [("_pooled", "held_out", 0.83)]
     table = pd.DataFrame(
         [
             {"split": "test", "site": site, "site_role": role, "metric": "auroc", "value": value,
