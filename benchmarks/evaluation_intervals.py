@@ -172,9 +172,13 @@ def written(
             lines += ["", f"### {head[0].upper()}{head[1:]}", ""]
             lines.append("| metric | " + " | ".join(map(str, PATIENTS)) + " |")
             lines.append("|---|" + "---:|" * len(PATIENTS))
+            if not any((kind, size, images) in found for size in PATIENTS):
+                lines[-2:] = ["Not counted yet."]
+                continue
             for name in _SHOWN:
-                cells = [_cell(found[kind, size, images][name]) for size in PATIENTS]
-                if any(cells):
+                known = [found.get((kind, size, images)) for size in PATIENTS]
+                cells = ["…" if counts is None else _cell(counts[name]) for counts in known]
+                if any(cell not in ("", "…") for cell in cells):
                     lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -188,7 +192,7 @@ def _cell(counts: tuple[int, int, int]) -> str:
 
 
 def main() -> None:
-    """Count what is not counted yet, and write the page where all is."""
+    """Count what is not counted yet for as long as there is time, and write the page."""
     from page_parts import COVERAGE, put_part
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -208,8 +212,7 @@ def main() -> None:
                 key = json.dumps([kind, size, images, arguments.trials, sorted(_SHOWN)])
                 if key not in kept:
                     if time.monotonic() > end:
-                        print("time is up: run it again to go on")
-                        return
+                        continue
                     start = time.process_time()
                     made = counted(kind, size, images, arguments.trials)
                     kept[key] = {"seconds": time.process_time() - start, "counts": made}

@@ -55,7 +55,10 @@ def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator
         yield macro(name, whole, sample, included, areas=areas, bounds=bounds)
         yield from measured
     whole, areas = _one_against_one(sample, counts, included)
-    yield macro("auroc_ovo", whole, sample, included, areas=areas)
+    # Of two classes of two or three patients each the placement values know next to nothing.
+    in_class = [sample.patients_among(sample.labels == label) for label in np.flatnonzero(included)]
+    rarest = min(in_class, default=0)
+    yield macro("auroc_ovo", whole, sample, included, areas=areas, rarer=rarest)
 
 
 def _mean_precision(sample: Sample, used: list[Measured], included: np.ndarray) -> Bounds:
