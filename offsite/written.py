@@ -110,6 +110,16 @@ def is_own(path: str | Path) -> bool:
     return bool(known) and file_digest(target) in known
 
 
+def listed(folder: str | Path) -> tuple[str, ...]:
+    """Return the names in the list of a folder, also of files that are there no more."""
+    file = Path(folder) / LIST
+    if not is_plain_file(file):
+        return ()
+    entries = _Entries(file.stat().st_ino)
+    entries.add(file.read_bytes())
+    return tuple(entries.digests)
+
+
 def strike(path: str | Path) -> None:
     """Remove a file that offsite wrote, if it is there, and its name from the list of its folder.
 

@@ -10,7 +10,16 @@ import pytest
 
 from offsite.errors import InputError
 from offsite.files import file_digest
-from offsite.written import LIST, check_own, check_unchanged, enter, is_own, strike, write_own
+from offsite.written import (
+    LIST,
+    check_own,
+    check_unchanged,
+    enter,
+    is_own,
+    listed,
+    strike,
+    write_own,
+)
 
 
 def test_ours_is_replaced_and_what_others_wrote_or_changed_stays(tmp_path: Path) -> None:
@@ -81,7 +90,8 @@ def test_a_file_that_is_struck_is_gone_with_its_name_and_others_stay(tmp_path: P
         write_own(tmp_path / name, name)
     strike(tmp_path / "a.csv")
     assert not (tmp_path / "a.csv").exists()
-    assert "a.csv" not in (tmp_path / LIST).read_text()
+    assert listed(tmp_path) == ("b.csv",)
+    assert listed(tmp_path / "none") == ()
     assert is_own(tmp_path / "b.csv")
     strike(tmp_path / "a.csv")  # a second time there is nothing to do
     write_own(tmp_path / "a.csv", "again")

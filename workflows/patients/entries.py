@@ -9,7 +9,7 @@ from offsite.workflows.jobs.forgotten import DONE, RUNNING, Forgotten
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.found import Found, Held
 from offsite.workflows.patients.store import Store
-from offsite.workflows.stages.comparison import comparison_path
+from offsite.workflows.stages.comparison import baseline_of, comparison_path
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Done:
 def begun(job: Job, found: Found, forgotten: Forgotten, name: str) -> dict[str, Any]:
     """Return the entry of what is under way: as an earlier call began it, with what is found since."""
     before = forgotten.of(name) or {}
-    plan = before.get("plan", {"runs": [], "logged": [], "compared": False})
+    plan = before.get("plan", {"runs": [], "logged": [], "compared": False, "baseline": None})
     known = {run["folder"] for run in plan["runs"]}
     runs = [run.model_dump(mode="json") for run in found.runs if run.folder not in known]
     ids = {one["run"] for one in plan["logged"]}
@@ -47,6 +47,7 @@ def begun(job: Job, found: Found, forgotten: Forgotten, name: str) -> dict[str, 
             "runs": [*plan["runs"], *runs],
             "logged": [*plan["logged"], *(asdict(o) for o in found.logged if o.run not in ids)],
             "compared": plan["compared"] or comparison_path(job).is_file(),
+            "baseline": plan["baseline"] or baseline_of(comparison_path(job)),
         },
         "told": before.get("told", []) if before.get("status") == RUNNING else [],
         "earlier": before.get("earlier", []) + ([before] if before.get("status") == DONE else []),
@@ -73,16 +74,19 @@ def ended(entry: dict[str, Any], done: Done) -> dict[str, Any]:
     }
 
 
-def already(job: Job, entry: dict[str, Any]) -> InputError:
+def already(job: Job, entry: dict[str, Any], *, left: bool = False) -> InputError:
     """Make the error for a patient who was forgotten before."""
     serving = [v for one in entry["serving"] for v in one["versions"]]
     still = ", ".join(f"models:/{v['name']}/{v['version']}" for v in serving)
+    remedy = "There is nothing left to do in this job"
+    if still:
+        remedy = "Promote a version made since (`offsite model promote`), then give this again"
+    elif left:
+        remedy = "`offsite patient find` lists what is left to you"
     return InputError(
         f"this patient was forgotten on {entry['until'][:10]}"
         + (f"; {still} still serves" if still else ""),
         file=job.file,
-        remedy="Promote a version that was made since (`offsite model promote`), then run this again"
-        if still
-        else "There is nothing left to do in this job",
+        remedy=remedy,
         code="forgotten_already",
     )

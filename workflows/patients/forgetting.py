@@ -5,6 +5,7 @@ and the record says ``running`` until the end. So a killed command, given again,
 """
 
 import contextlib
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -33,15 +34,16 @@ from offsite.workflows.patients.found import (
     is_ours,
     look,
 )
-from offsite.workflows.patients.identity import unknown_patient
+from offsite.workflows.patients.identity import Identity, unknown_patient
 from offsite.workflows.patients.run_plans import AGAIN, CLEARED, RunPlan, run_folders
 from offsite.workflows.patients.store import bring_up_to_date, logged_of, withdraw_from
+from offsite.workflows.patients.traces import is_named
 from offsite.workflows.pipeline.running import LOCK
 from offsite.workflows.stages.comparison import compare, comparison_path
 from offsite.workflows.stages.evaluation import evaluate_run
 from offsite.workflows.stages.registration import package
 from offsite.workflows.stages.training import train
-from offsite.written import replacing_own, strike
+from offsite.written import LIST, listed, replacing_own, strike
 
 
 def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
@@ -53,13 +55,15 @@ def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
         Code ``no_such_patient``, ``forgotten_already``, ``folder_in_use``, or the cohort or the
         store cannot be used. Nothing is changed then.
     """
-    entry = Forgotten(job).of(name)
-    if find(job, name, also).is_nothing and (entry is None or entry["status"] == DONE):
-        if entry is None:
-            raise unknown_patient(job)
-        if not entry["serving"]:
-            raise entries.already(job, entry)
-        return _when_replaced(job, entry)
+    entry, found = Forgotten(job).of(name), find(job, name, also)
+    if entry is None and found.is_nothing:
+        raise unknown_patient(job)
+    if entry is not None and entry["status"] == DONE:
+        still = list(holdings(job, found))
+        if all(each.then.startswith(LEFT) for each in still):
+            if not entry["serving"]:
+                raise entries.already(job, entry, left=bool(still))
+            return _when_replaced(job, entry)
     with ExitStack() as held:
         _hold(job, held)
         found = find(job, name, also)  # it may be another since somebody let go
@@ -100,11 +104,13 @@ def _do(job: Job, found: Found, begun: dict[str, Any], forgotten: Forgotten) -> 
     _remember_distances(begun.get("told", []), done.runs)
     forgotten.keep(begun | {"told": done.runs})
     if begun["plan"]["compared"]:
-        _compare_again(reduced)
+        _compare_again(reduced, begun["plan"]["baseline"])
     before = [logged_of(one) for one in begun["plan"]["logged"]]
     done.store = bring_up_to_date(job, found.reduced, plans, before)
     for path in look(job, found.patient).others:
-        if fate_of(job, path, found.patient) == REMOVED and path.parent != kept:
+        if path.name == LIST:
+            _strike_names(path.parent, found.patient)
+        elif fate_of(job, path, found.patient) == REMOVED and path.parent != kept:
             _remove_other(path)
     _take_rows_out(job.cohort_path, found.rows)
     drop_stash(kept)
@@ -161,13 +167,20 @@ def _remember_distances(earlier: list[dict[str, Any]], runs: list[dict[str, Any]
             run["distance"] = known.get(run["folder"])
 
 
-def _compare_again(job: Job) -> None:
+def _compare_again(job: Job, baseline: str | None) -> None:
     try:
-        compare(job)
+        compare(job, baseline)
     except InputError:  # a run is gone
         for file in (comparison_path(job), comparison_path(job).with_suffix(".html")):
             with contextlib.suppress(InputError):
                 strike(file)
+
+
+def _strike_names(folder: Path, patient: Identity) -> None:
+    """Take files of the patient that are gone out of the list of a folder."""
+    for name in listed(folder):
+        if is_named(Path(name), patient) and not os.path.lexists(folder / name):
+            strike(folder / name)
 
 
 def _remove_other(path: Path) -> None:

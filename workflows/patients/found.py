@@ -17,7 +17,7 @@ from offsite.workflows.patients.identity import Identity, cohort_with, identity_
 from offsite.workflows.patients.run_plans import YOURS, RunPlan, is_of_run, plans_of
 from offsite.workflows.patients.traces import holding, is_named
 from offsite.workflows.stages.comparison import comparison_path
-from offsite.written import is_own
+from offsite.written import LIST, is_own
 
 ROWS_GO, REMOVED, MADE_AGAIN = "rows removed", "removed", "made again"
 LEFT = YOURS
@@ -154,6 +154,8 @@ def fate_of(job: Job, path: Path, patient: Identity) -> str:
     """
     if path.parent.name == FORGETTING and path.parent.parent == job.output:
         return REMOVED
+    if path.name == LIST:
+        return ROWS_GO
     if path in (comparison_path(job), comparison_path(job).with_suffix(".html")):
         return MADE_AGAIN
     if path.parent == job.output / DOUBTS and is_ours(path):

@@ -95,6 +95,18 @@ def comparison_path(job: Job) -> Path:
     return job.output / "comparison.csv"
 
 
+def baseline_of(comparison: Path) -> str | None:
+    """Return the method that a comparison's others were compared with; None where it cannot be told."""
+    if not comparison.is_file():
+        return None
+    table = pd.read_csv(comparison)
+    if not {"method", "difference"} <= set(table.columns):
+        return None
+    by_method = table.groupby("method")["difference"].count()
+    alone = by_method.index[by_method == 0]
+    return str(alone[0]) if len(alone) == 1 else None
+
+
 def _by_seed(job: Job, cells: list[Cell], method: str) -> list[Predictions]:
     of_method = [cell for cell in cells if cell.method == method]
     seeds = dict.fromkeys(cell.seed for cell in of_method)

@@ -25,7 +25,9 @@ from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients import forgetting
 from offsite.workflows.patients.found import find, holdings
 from offsite.workflows.patients.run_plans import CLEARED, plans_of
+from offsite.workflows.stages.comparison import baseline_of, compare
 from offsite.workflows.stages.registration import register
+from offsite.written import write_own
 from tests.workflows.patients import jobs
 from tests.workflows.sown import state
 
@@ -105,8 +107,11 @@ def test_nothing_of_the_patient_is_left_and_all_is_as_if_never(
 ) -> None:
     job = photographs.copy(tmp_path)
     identity = find(job, photographs.patient).patient
+    gone = job.output / "prepared" / f"{sorted(identity.slides)[0]}.txt"
+    write_own(gone, "made by an earlier version, and removed by hand")
+    gone.unlink()
     words = [*identity.cells]
-    assert len(naming(job.output, words)) == 8
+    assert len(naming(job.output, words)) == 9
     before = job.run_folder(job.cells()[0]) / "run.json"
     old = read_json(before)["key"]
     done = CliRunner().invoke(app, ["patient", "forget", str(job.file), photographs.patient])
@@ -240,6 +245,10 @@ def test_a_table_of_others_keeps_its_rows_and_the_patient_is_refused_till_they_g
     left = {held.what.split(",")[0]: held.where for held in done.left}
     assert set(left) == {"cohort", "original", "file"}
     assert left["file"].endswith("notes.txt")
+    record = (job.output / "forgotten.json").read_bytes()
+    with pytest.raises(InputError, match="lists what is left to you"):
+        forgetting.forget(Job.load(job.file), photographs.patient)
+    assert (job.output / "forgotten.json").read_bytes() == record
     with pytest.raises(InputErrors, match="withdrew consent on") as caught:
         check_job(Job.load(job.file))
     (fault,) = caught.value.faults
@@ -315,9 +324,11 @@ def test_find_lists_folders_that_are_named_and_features_of_other_tools(
 def test_networks_and_the_comparison_are_made_again_too(tmp_path: Path) -> None:
     made = make(tmp_path, jobs.photographs(tmp_path / "job"))
     job = made.copy(tmp_path / "copy")
+    for each in (job, made.never):
+        compare(each, "linear")
     forgetting.forget(job, made.patient)
     assert jobs.differences(job, made.never) == []
-    assert (job.output / "comparison.csv").is_file()
+    assert baseline_of(job.output / "comparison.csv") == "linear"
 
 
 @pytest.mark.slow
