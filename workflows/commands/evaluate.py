@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offsite.workflows.commands.options import Classes, Columns, Overrides, TrackingUri
+from offsite.workflows.commands.options import Classes, Columns, Overrides, TrackingUri, job_of
 
 
 def evaluate(
@@ -21,6 +21,10 @@ def evaluate(
     ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="YAML with evaluation settings, for tables.")
+    ] = None,
+    job: Annotated[
+        Path | None,
+        typer.Option(metavar="CONFIG", help="Of runs: measure by this job's settings of today."),
     ] = None,
     column: Columns = None,
     classes: Classes = None,
@@ -39,8 +43,8 @@ def evaluate(
 
     Takes runs, or any model's predictions (CSV or Parquet: site, patient, label and
     probabilities, see docs/evaluation/predictions.md); gives tables and a page, and prints its
-    path. A run is evaluated by the settings it was made with; --output, --settings, --column,
-    --classes and --set are for tables.
+    path. A run is evaluated by the settings it was made with, or those of --job (and --set); --output,
+    --settings, --column and --classes are for tables.
 
     Example: offsite evaluate results.csv -o evaluation --column site=hospital --column score=p
     --classes benign,malignant
@@ -57,16 +61,20 @@ def evaluate(
         raise typer.BadParameter("name a run folder or a table; --example FILE writes one")
     tables = [run for run in runs if not (run / CELL).is_file()]
     given = {"--output": output, "--settings": settings, "--column": column, "--classes": classes}
-    unused = [name for name, value in {**given, "--set": overrides}.items() if value is not None]
+    given |= {} if job else {"--set": overrides}
+    unused = [name for name, value in given.items() if value is not None]
     if unused and len(tables) < len(runs):
         raise typer.BadParameter(f"{unused[0]} is for tables; a run has its own settings")
     if shortcuts and tables:
         raise typer.BadParameter("--shortcuts is for runs: a table does not say where images lie")
+    if job and tables:
+        raise typer.BadParameter("--job is for runs: a table has no job")
+    of_job = job_of(job, overrides) if job else None
     overrides = [*(overrides or ()), *of_tables.as_overrides(column or (), classes)]
     folders = dict(zip(tables, of_tables.folders_of(tables, output), strict=True))
     for run in runs:
         if run not in folders:
-            report = evaluate_run(run, shortcuts=shortcuts).report
+            report = evaluate_run(run, of_job, shortcuts=shortcuts).report
             if tracking_uri:
                 logged = track_run(run, tracking_uri, experiment)
         else:

@@ -93,11 +93,18 @@ def headline(results: Sequence[SiteResult]) -> list[str]:
 
 
 def estimate_text(result: SiteResult) -> str:
-    """Return a value with its interval, or why there is none."""
+    """Return a value with its interval, or why there is none.
+
+    Examples
+    --------
+    >>> estimate_text(SiteResult(split="test", site="a", metric="auroc", value=0.7, reason="too_few"))
+    '0.700 (too few)'
+    """
     if result.value is None:
         return f"undefined ({result.reason.replace('_', ' ')})"
     if result.low is None or result.high is None:
-        return f"{result.value:.3f}"
+        why = "" if result.reason == "ok" else f" ({result.reason.replace('_', ' ')})"
+        return f"{result.value:.3f}{why}"
     return f"{result.value:.3f} ({result.low:.3f} to {result.high:.3f})"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from offsite.files import digest_of
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages.evaluation import MEASURED_BY
 
 
 def stages_of(job: Job) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ def settings_of(job: Job, stage: str) -> str:
     concerned = {
         **of_images,
         "train": ("classes", "splits", "training"),
-        "evaluate": ("title", "decision", "evaluation"),
+        "evaluate": MEASURED_BY,
     }[stage]
     settings = job.configuration.model_dump(mode="json")
     kept = settings["evaluation"]["by"] if stage == "train" else ()  # columns in the predictions

@@ -16,7 +16,7 @@ from offsite.evaluation.tracking.data_parts import data_parts
 from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.methods import method_run, tell_method
 from offsite.evaluation.tracking.told import Told, milliseconds
-from offsite.files import digest_of, read_json
+from offsite.files import digest_of, read_json, write_json
 from offsite.locks import writing
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.console.messages import Advance, say, stage
@@ -27,6 +27,8 @@ from offsite.workflows.stages.shortcuts import keep_nuisances, shortcut_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
 
 EVALUATION = "evaluation"
+MEASURED_BY = ("title", "decision", "evaluation")
+"""The settings of a job that the evaluation of its runs depends on, and no training."""
 PAGES = (
     "The whole report: artifacts, `evaluation/report.html`. Every number at every site: artifacts,"
     " `per_site.csv`."
@@ -40,11 +42,17 @@ RETIRED = (
 """Settings that earlier runs recorded and that nothing reads any more: `metrics` decides them."""
 
 
-def evaluate_run(folder: str | Path, *, shortcuts: bool = False) -> Evaluation:
+def evaluate_run(
+    folder: str | Path, job: Job | None = None, *, shortcuts: bool = False
+) -> Evaluation:
     """Write the evaluation of a finished run into its folder.
 
     Parameters
     ----------
+    folder : path
+        The run.
+    job : Job, optional
+        Measure by its settings of today, which the run then records; unset: by those recorded.
     shortcuts : bool
         Whether the images are read for what they show of their cameras, where that is not kept yet.
 
@@ -56,6 +64,10 @@ def evaluate_run(folder: str | Path, *, shortcuts: bool = False) -> Evaluation:
     path = Path(folder)
     finished_run(path)
     with writing(path):  # a training of this run would change what is measured
+        if job is not None:
+            now = job.configuration.model_dump(mode="json")
+            today = {name: now[name] for name in MEASURED_BY}
+            write_json(path / CONFIGURATION, read_json(path / CONFIGURATION) | today)
         if shortcuts:
             keep_nuisances(path, job_of_run(path))
         return _evaluated(path)

@@ -44,6 +44,8 @@ rule evaluate:
         runtime=60,
     params:
         offsite=lambda wildcards: OFFSITE,
+        config=lambda wildcards: CONFIG,
         settings=settings_of(JOB, "evaluate"),
     shell:
-        "{params.offsite} evaluate runs/{wildcards.cell} > {log} 2>&1 || (tail -n 20 {log} >&2; false)"
+        "{params.offsite} evaluate runs/{wildcards.cell} --job {params.config} > {log} 2>&1"
+        " || (tail -n 20 {log} >&2; false)"
