@@ -24,6 +24,7 @@ import pandas as pd
 from evidence import markdown, write_page
 from evidence_retina import SITES, build_cohort
 from patient_intervals import Judged, drawn_values, interval_of
+from refitted_heads import refitted_runs
 from retina_protocols import run_protocol
 
 from offsite.evaluation.predictions.table import load_predictions
@@ -50,6 +51,7 @@ RECIPE = {
             "checkpoint_every_seconds": 60},
 }  # fmt: skip
 PX, REFERABLE, SEVERE, WANTED = 128, 2, 3, 0.9
+CASES, DRAWS = (50, 100), 3
 
 
 def arguments() -> argparse.Namespace:
@@ -188,41 +190,58 @@ def report(options: argparse.Namespace) -> None:
     lines: dict[str, list[str]] = {}
     for method in ("linear", *FIRST, *FURTHER):
         cells = [
-            f
-            for f in sorted((options.runs / "test" / method).glob("without-*/seed-*"))
-            if finished(f)
+            f for f in (options.runs / "test" / method).glob("without-*/seed-*") if finished(f)
         ]
-        if not cells:
-            continue
-        found[method], shown, carried = {}, [], []
-        for number, (site, name) in enumerate(SHORT.items()):
-            here = [f for f in cells if f.parts[-2] == f"without-{site}"]
-            if not here:
-                shown.append("–")
-                continue
-            runs = [judged(f, REFERABLE) for f in here]
-            severe = np.mean(
-                [drawn_values([judged(f, SEVERE)[0]], SEVERE, 5)["auroc"][0, 0] for f in here]
-            )
-            values = drawn_values([run for run, _, _ in runs], REFERABLE, 5, seed=number)
-            seeds = np.array([f.name for f in here])
-            a, k = (interval_of(values[each], seeds) for each in ("auroc", "kappa"))
-            shown.append(f"{a[0]:.3f} ({a[1]:.3f}–{a[2]:.3f}) / {severe:.3f} / "
-                         f"{k[0]:.3f} ({k[1]:.3f}–{k[2]:.3f})")  # fmt: skip
-            carried.append("{:.2f}; {:.2f}".format(*np.mean([run[1:] for run in runs], axis=0)))
-            for row, f in enumerate(here):
-                found[method][name, f.name] = np.stack([values["auroc"][row], values["kappa"][row]])
-        lines[f"`{method}`"] = [*shown, ", ".join(carried), str(len({f.name for f in cells}))]
-    shown_table = pd.DataFrame(
-        lines, index=[*SHORT.values(), "sensitivity; specificity", "seeds"]
-    ).T
-    shown_table.index.name = "AUROC referable / of grades ≥ 3 / quadratic kappa"
+        if cells:
+            found[method] = {}
+            lines |= lines_of(method, sorted(cells), found[method])
+    heads = [*SHORT.values(), "sensitivity; specificity", "seeds"]
+    shown = pd.DataFrame(lines, index=heads).T
+    shown.index.name = "AUROC referable / of grades ≥ 3 / quadratic kappa"
+    tried = settled(options)
     write_page(
         options.table, "DECO and its rivals on the trained trunk",
-        [PREFACE, markdown(shown_table), "## DECO minus each, paired", differences(found), SETTLED,
-         markdown(settled(options).round(3))],
+        [PREFACE, markdown(shown) if lines else "No cell of the test seeds is finished.",
+         "## DECO minus each, paired", differences(found), SETTLED,
+         "No rate is settled." if tried.empty else markdown(tried.round(3))],
         "python benchmarks/evidence_trained_trunk.py report --data FOLDER --out FOLDER",
     )  # fmt: skip
+
+
+def lines_of(
+    method: str, cells: list[Path], found: dict[tuple[str, str], np.ndarray]
+) -> dict[str, list[str]]:
+    """A method's lines of the page: as trained, and after local cases; its drawn figures into ``found``."""
+    shown: dict[int, list[str]] = {number: [] for number in (0, *CASES)}
+    carried = []
+    for number, (site, name) in enumerate(SHORT.items()):
+        here = [f for f in cells if f.parts[-2] == f"without-{site}"]
+        if not here:
+            for part in shown.values():
+                part.append("–")
+            continue
+        runs = [judged(f, REFERABLE) for f in here]
+        values = drawn_values([run for run, _, _ in runs], REFERABLE, 5, seed=number)
+        severe = [drawn_values([judged(f, SEVERE)[0]], SEVERE, 5)["auroc"][0, 0] for f in here]
+        shown[0].append(_words(values, [f.name for f in here], float(np.mean(severe))))
+        carried.append("{:.2f}; {:.2f}".format(*np.mean([run[1:] for run in runs], axis=0)))
+        for row, f in enumerate(here):
+            found[name, f.name] = np.stack([values["auroc"][row], values["kappa"][row]])
+        local = [refitted_runs(f, CASES, DRAWS, REFERABLE) for f in here]
+        for cases in CASES:
+            after = [run for each in local for run in each[cases]]
+            drawn = drawn_values(after, REFERABLE, 5, seed=number)
+            shown[cases].append(_words(drawn, [run.seed for run in after], None))
+    seeds = str(len({f.name for f in cells}))
+    return {f"`{method}`{f', after {cases} cases' if cases else ''}":
+            [*part, "" if cases else ", ".join(carried), seeds]
+            for cases, part in shown.items()}  # fmt: skip
+
+
+def _words(values: dict[str, np.ndarray], seeds: list[str], severe: float | None) -> str:
+    a, k = (interval_of(values[each], np.array(seeds)) for each in ("auroc", "kappa"))
+    middle = "" if severe is None else f"{severe:.3f} / "
+    return f"{a[0]:.3f} ({a[1]:.3f}–{a[2]:.3f}) / {middle}{k[0]:.3f} ({k[1]:.3f}–{k[2]:.3f})"
 
 
 def differences(found: dict[str, dict[tuple[str, str], np.ndarray]]) -> str:
@@ -254,7 +273,8 @@ sites. DECO mixes right behind the frozen stages. The site left out takes part i
 its own rate, settled by the same budget: two rates on one settling seed, without the site left out, judged
 by validation patients. Means over seeds; intervals (95 %) are of patients and, with several, of seeds.
 Sensitivity and specificity for referable grades are at the threshold that found 90 % of them on the training
-sites' validation photographs."""
+sites' validation photographs. After 50 and 100 local cases a linear grade of each run's embeddings is refitted
+as `offsite site calibrate --refit` does it, three draws of local patients, who do not judge."""
 SETTLED = """## What settled the rates
 
 Validation patients of the training sites, settling seed 0, means over the divisions that were tried."""
