@@ -1,10 +1,10 @@
 """The tile encoders as `offsite encoder` asks for them."""
 
-from typing import get_args
+from typing import Any, get_args
 
 from offsite.pathology.tile_encoders.checking import check_encoder, encoder_named, list_encoders
 from offsite.pathology.tile_encoders.registry import EncoderName, load_encoder
-from offsite.training.encoders import EncoderBench, TwinWork
+from offsite.training.encoders import EncoderBench, TissueWords, TwinWork
 
 
 def _twins() -> TwinWork:
@@ -19,6 +19,12 @@ def _twins() -> TwinWork:
     )
 
 
+def _words(*given: Any) -> TissueWords:
+    from offsite.pathology.vocabulary.making import tissue_words
+
+    return tissue_words(*given)
+
+
 BENCH = EncoderBench(
     setting="encoder",
     names=get_args(EncoderName),
@@ -27,4 +33,5 @@ BENCH = EncoderBench(
     load=load_encoder,
     properties=check_encoder,
     twins=_twins,
+    words=_words,
 )

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from offsite.errors import InputError
 from offsite.pathology.features.file import feature_path, remove_features
 from offsite.pathology.features.folders import locate, read_header
@@ -16,6 +18,8 @@ from offsite.preprocessing.tiles.table import (
     refuse_foreign_tiles,
     table_path,
 )
+from offsite.tables.cells import as_it_was
+from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES
 from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob
 from offsite.written import is_own, strike
@@ -27,7 +31,20 @@ def held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
     Features that another tool made are named, and are nobody's to remove but their owner's.
     """
     found = [held for slide in slides for held in _tiles(job.output, slide)]
-    return found + [held for slide in slides for held in _features(features_of(job), slide)]
+    found += [held for slide in slides for held in _features(features_of(job), slide)]
+    return [*found, *_words(job.output, set(slides))]
+
+
+def _words(output: Path, slides: set[str]) -> Iterator[HeldFile]:
+    """Tissue words found among these slides, and the sheets that show their tiles."""
+    for table in sorted((output / VOCABULARY).rglob("words.csv")):
+        named = {as_it_was(name) for name in pd.read_csv(table, dtype=str)["slide"].astype(str)}
+        if not named & slides:
+            continue
+        for file in (table.parent / name for name in VOCABULARY_FILES):
+            if file.is_file() or file.is_symlink():
+                remove = partial(strike, file) if is_own(file) else None
+                yield HeldFile(file, "tissue words", remove)
 
 
 def _tiles(output: Path, slide: str) -> Iterator[HeldFile]:

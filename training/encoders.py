@@ -8,6 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+VOCABULARY = "vocabulary"
+"""Folder, below a job's output, of the tissue words of its runs."""
+VOCABULARY_FILES = (
+    "words.csv", "examples.csv", "words.png", "words.safetensors", "vocabulary.json",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderEntry:
@@ -98,6 +104,32 @@ class TwinWork:
     control: str
 
 
+@dataclass(frozen=True, eq=False)
+class TissueWords:
+    """The kinds of tiles that a run's images show, and what its answers rest on.
+
+    Attributes
+    ----------
+    kept : float
+        Share of the answers' log-odds that is kept with words in the place of tiles.
+    judged : int
+        Images, not trained on, that it was measured with.
+    arrays : dict of str to numpy.ndarray
+        What tells a tile's word, float32.
+    tables : dict of str to pandas.DataFrame
+        ``words``: a row for each image or patient with the share of each word and the fall of the
+        log-odds without it; ``examples``: where the tiles of the sheet lie.
+    sheet : numpy.ndarray
+        uint8 RGB: a row of tiles for each word.
+    """
+
+    kept: float
+    judged: int
+    arrays: dict[str, np.ndarray]
+    tables: dict[str, pd.DataFrame]
+    sheet: np.ndarray
+
+
 @dataclass(frozen=True)
 class EncoderBench:
     """What can be asked of a modality's encoders; networks are imported by its functions.
@@ -118,6 +150,9 @@ class EncoderBench:
         What every other part relies on, tried on a loaded encoder.
     twins : callable
         What twins need.
+    words : callable
+        ``words(job, divided, run_folder, number, least, place, advance)``: the words of a run, at
+        most so many, refused where they keep less than the least share of the log-odds.
     """
 
     setting: str
@@ -127,3 +162,4 @@ class EncoderBench:
     load: Callable[[Any], Encoder]
     properties: Callable[[Any], list[EncoderProperty]]
     twins: Callable[[], TwinWork]
+    words: Callable[..., TissueWords]

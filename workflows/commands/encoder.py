@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(
-    help="list, check, twins: what turns tiles into features, and what it is good for.",
+    help="list, check, twins, vocabulary: what turns tiles into features, and what it is good for.",
     no_args_is_help=True,
 )
 FAILS = 1
@@ -146,6 +146,31 @@ def twins(
             workers=cores(workers),
         )
     _show(pd.read_csv(path))
+    typer.echo(path)
+
+
+@app.command()
+def vocabulary(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of slides.")],
+    words: Annotated[int, typer.Option(min=1, max=256, help="Most words.")] = 32,
+    workers: Workers = 0,
+) -> None:
+    """Find the kinds of tissue that a run's slides show, and which of them its answers rest on.
+
+    Takes a finished run of slides whose slides and tiles are still there; gives a sheet of example
+    tiles for each word and a table with the share of each word in every slide, and prints its path.
+    Refused where words keep less than half of the log-odds of slides that were not trained on.
+
+    Example: offsite encoder vocabulary results/runs/sc_mil/without-east/seed-0
+    """
+    from offsite.workflows.console.messages import say
+    from offsite.workflows.stages.vocabulary import write_vocabulary
+
+    path, found = write_vocabulary(run, words, workers=cores(workers))
+    say(
+        f"{len(found.arrays['places'])} words keep {found.kept:.0%} of the log-odds of"
+        f" {found.judged} slides that were not trained on"
+    )
     typer.echo(path)
 
 

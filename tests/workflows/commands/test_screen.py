@@ -25,7 +25,7 @@ GROUPS = {
         "check", "run", "status", "report", "tile", "embed", "prepare", "track", "settings",
         "schema",
     },
-    "encoder": {"list", "check", "twins"},
+    "encoder": {"list", "check", "twins", "vocabulary"},
     "model": {
         "register", "plan-gate", "promote", "info", "verify", "export", "sign", "serve",
     },

@@ -1,0 +1,81 @@
+"""``offsite encoder vocabulary`` on a trained run: the sheet, the shares, and what is refused."""
+
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import Result
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from offsite.files import read_json
+from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES
+from offsite.workflows.cli import app
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages.training import train
+from offsite.workflows.stages.vocabulary import write_vocabulary
+from tests.workflows.conftest import SlideRun
+from tests.workflows.stages.test_groups_of_a_job import job_file
+
+
+@pytest.fixture(scope="module")
+def job(slide_run: SlideRun, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job of few slides whose one run is trained."""
+    folder, made = tmp_path_factory.mktemp("words"), slide_run.cohort.parents[1]
+    for name in ("cohort", "tiles", "features"):
+        shutil.copytree(made / name, folder / name, copy_function=os.link)
+    for table in made.glob("*.csv"):
+        shutil.copy(table, folder)
+    job = Job.load(job_file(folder, "pathology", []), ["training.method=cross_entropy"])
+    train(job, job.cells()[0])
+    return job
+
+
+def test_a_sheet_and_the_shares_of_every_slide_and_all_of_it_can_be_forgotten(job: Job) -> None:
+    # So few slides and epochs make no answers that words explain: here any share of them will do.
+    path, found = write_vocabulary(job.run_folder(job.cells()[0]), 6, least=-np.inf)
+    assert path.parent.is_relative_to(job.output / VOCABULARY)
+    table, examples = pd.read_csv(path), pd.read_csv(path.parent / "examples.csv")
+    places = load_file(path.parent / "words.safetensors")["places"]
+    assert len(places) == 6
+    shares = table.filter(regex="^share_")
+    assert shares.shape == (15, 6)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert set(table["called"]) <= set(job.configuration.classes)
+    falls = table.filter(regex="^fall_").to_numpy()
+    assert np.isnan(falls[shares.to_numpy() == 0]).all()
+    facts = read_json(path.parent / "vocabulary.json")
+    assert facts["kept"] == found.kept
+    assert facts["judged"] == (table["split"] != "train").sum()
+    sheet = cv2.imread(str(path.parent / "words.png"))
+    for word, count in examples.groupby("word").size().items():
+        row = sheet[(word - 1) * 100 + 4 :][:96, 104:]
+        tiles = [row[:, 100 * place :][:, :96] for place in range(9)]
+        assert sum(bool((tile != 255).any()) for tile in tiles) == count
+    held = job.modality.held_files(job, [str(table["slide"][0])])
+    of_words = [file for file in held if file.what == "tissue words"]
+    assert {file.path.name for file in of_words} == set(VOCABULARY_FILES)
+    for file in of_words:
+        file.remove()
+    assert not any(file.is_file() for file in path.parent.glob("[!.]*"))
+
+
+def test_words_that_keep_too_little_are_refused_and_nothing_is_written(job: Job) -> None:
+    told = called(str(job.run_folder(job.cells()[0])), "--words", "1", "--workers", "1")
+    assert told.exit_code != 0
+    assert "words do not explain this model" in str(told.exception or told.output)
+    assert not list((job.output / VOCABULARY).rglob("*.csv"))
+
+
+def called(*words: str) -> Result:
+    return CliRunner().invoke(app, ["encoder", "vocabulary", *words])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    told = called(str(tmp_path))
+    assert told.exit_code != 0
+    assert "not a run folder" in str(told.exception or told.output)
