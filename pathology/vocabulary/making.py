@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -181,7 +182,9 @@ def _told(
         words = vocabulary.of(tiles)
         shares = np.bincount(words, minlength=len(vocabulary)) / len(words)
         fall = falls(logits, tiles, words, len(vocabulary))
-        row = {name: str(first.loc[number, name]) for name in ("slide", "patient", "site", "split")}
+        row: dict[str, Any] = {
+            name: str(first.loc[number, name]) for name in ("slide", "patient", "site", "split")
+        }
         row |= {"tiles": len(tiles), "called": classes[int(logits(tiles).argmax())]}
         row |= {f"share_{word + 1:02d}": shares[word] for word in range(len(vocabulary))}
         row |= {f"fall_{word + 1:02d}": fall[word] for word in range(len(vocabulary))}
@@ -221,12 +224,14 @@ def _sheet(
         tiles = load_tiles(job.output, str(slide))
         kept = tiles.kept()[["x", "y"]].to_numpy()
         row_of = {tuple(corner): row for row, corner in enumerate(kept.tolist())}
-        asked = {(int(r.x), int(r.y)): r for r in wanted.itertuples()}
+        corners_of = wanted[["x", "y"]].to_numpy().tolist()
+        places = wanted[["word", "place"]].to_numpy().tolist()
+        asked = {tuple(corner): at for corner, at in zip(corners_of, places, strict=True)}
         rows = np.array(sorted(row_of[corner] for corner in asked if corner in row_of), dtype=int)
         for corners, pixels in _read(images[str(slide)], tiles, rows, place):
             for corner, tile in zip(corners.tolist(), pixels, strict=True):
-                one = asked[tuple(corner)]
-                top, left = (one.word - 1) * step + _GAP, one.place * step + _GAP
+                word, place_of = asked[tuple(corner)]
+                top, left = (word - 1) * step + _GAP, place_of * step + _GAP
                 small = cv2.resize(tile, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
                 sheet[top : top + _SIDE, left : left + _SIDE] = small
     return sheet
