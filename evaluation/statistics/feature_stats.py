@@ -1,13 +1,10 @@
 """Counts, means and scatter of features: all that Gaussian scores and distances need, mergeable."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.files import replacing
 
 _BLOCK = 4096
 
@@ -134,49 +131,14 @@ class FeatureStats:
         gap = (self.means - origin) * np.sqrt(self.counts)[:, None]
         return self.within + gap.T @ gap
 
-    def within_covariance(self, *, shrink: bool = True) -> np.ndarray:
-        """Covariance about the class means, D x D, shrunk by OAS unless told not to."""
+    def within_covariance(self) -> np.ndarray:
+        """Covariance about the class means, D x D, shrunk by OAS."""
         self._require_rows()
-        return _covariance(self.within, self.n, shrink)
+        return shrunk(self.within / self.n, self.n)
 
-    def total_covariance(self, *, shrink: bool = True) -> np.ndarray:
-        """Covariance about the mean of all rows, D x D, shrunk by OAS unless told not to."""
-        return _covariance(self.scatter_about(self.mean()), self.n, shrink)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name, for a package's ``reference.npz``."""
-        return {"counts": self.counts, "means": self.means, "within": self.within}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureStats":
-        """Back from ``to_arrays``; missing or ill-shaped arrays raise ``InputError``."""
-        try:
-            counts, means, within = (arrays[name] for name in ("counts", "means", "within"))
-        except KeyError as error:
-            raise InputError(
-                f"feature statistics lack '{error.args[0]}'", remedy="Write them by to_arrays"
-            ) from error
-        if means.shape != (len(counts), within.shape[0]) or within.shape[0] != within.shape[-1]:
-            raise InputError(
-                "feature statistics have arrays that do not fit each other",
-                remedy="Write counts, means and within of one FeatureStats",
-            )
-        return cls(
-            counts=np.asarray(counts, dtype=np.int64),
-            means=np.asarray(means, dtype=np.float64),
-            within=np.asarray(within, dtype=np.float64),
-        )
-
-    def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` file, whole or not at all."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
-
-    @classmethod
-    def load(cls, path: str | Path) -> "FeatureStats":
-        """Read what ``save`` wrote; nothing in the file is executed."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls.from_arrays(arrays)
+    def total_covariance(self) -> np.ndarray:
+        """Covariance about the mean of all rows, D x D, shrunk by OAS."""
+        return shrunk(self.scatter_about(self.mean()) / self.n, self.n)
 
     def _require_rows(self) -> None:
         if self.n == 0:
@@ -228,8 +190,3 @@ def shrunk(covariance: np.ndarray, n: int) -> np.ndarray:
     result = (1 - share) * covariance
     result[np.diag_indices_from(result)] += share * np.trace(covariance) / len(covariance)
     return result
-
-
-def _covariance(scatter: np.ndarray, n: int, shrink: bool) -> np.ndarray:
-    covariance = scatter / n
-    return shrunk(covariance, n) if shrink else covariance
