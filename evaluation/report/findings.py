@@ -148,7 +148,7 @@ def estimate_of(row: Mapping[str, Any]) -> SiteEstimate:
     detail = row.get("detail", "")
     return SiteEstimate(
         site=str(row.get("site", "")),
-        role=str(row["site_role"]),
+        role=str(row.get("site_role", "")),
         reason=str(row.get("reason") or "ok"),
         detail="" if pd.isna(detail) else str(detail),
         **told,

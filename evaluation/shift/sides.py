@@ -214,7 +214,7 @@ def comparisons(material: Material) -> Iterator[Comparison]:
     a training site's own is let go with its comparison.
     """
     training = [rows for rows in material.sites.every if rows.role == TRAINING]
-    whole = Side(material=material, rows=together(TRAINING, training))
+    whole = Side(material=material, rows=material.sites.together(TRAINING))
     for rows in material.sites.every:
         reference = whole
         if rows.role == TRAINING:

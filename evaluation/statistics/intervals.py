@@ -106,13 +106,7 @@ def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -
         Confidence and the least share of defined draws.
     """
     point = float(measured.values[0])
-    facts: dict[str, Any] = {
-        "n": measured.n,
-        "n_positive": measured.n_positive,
-        "n_patients": sample.n_patients,
-        "classes_defined": measured.classes_defined,
-        "classes": measured.classes,
-    }
+    facts = facts_of(measured, sample)
     if not np.isfinite(point):
         return Estimate(value=None, reason=measured.undefined, **facts)
     if measured.hits is not None and measured.units is not None:
@@ -123,6 +117,17 @@ def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -
     if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)
+
+
+def facts_of(measured: Measured, sample: Sample) -> dict[str, Any]:
+    """What an estimate says of the sample beside its number."""
+    return {
+        "n": measured.n,
+        "n_positive": measured.n_positive,
+        "n_patients": sample.n_patients,
+        "classes_defined": measured.classes_defined,
+        "classes": measured.classes,
+    }
 
 
 def interval_of(

@@ -152,9 +152,9 @@ class Sites:
         pairs = zip(self.single, self._places, strict=True)
         return [self._every(site, index) for site, (_, _, index) in pairs]
 
-    def together(self, role: str, *, without: str = "") -> Rows:
-        """The rows of the sites of a role but one, drawn within sites."""
-        return together(role, [r for r in self.every if r.role == role and r.name != without])
+    def together(self, role: str) -> Rows:
+        """The rows of the sites of a role, drawn within sites."""
+        return together(role, [rows for rows in self.every if rows.role == role])
 
     def shown(self) -> Iterator[Rows]:
         """Each role that has sites as one, then each site."""

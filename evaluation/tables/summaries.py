@@ -11,7 +11,7 @@ from scipy.stats import norm, studentized_range
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.statistics.intervals import estimate, interval_of
+from offsite.evaluation.statistics.intervals import estimate, facts_of, interval_of
 from offsite.evaluation.statistics.measured import Measured
 from offsite.evaluation.statistics.sites import GAP, WORST, Site
 
@@ -78,7 +78,7 @@ def worst_and_gap(
     site, each = defined[first]
     reason = own[first].reason
     bounds = worst_bounds(stated, settings, sign) if reason is Reason.OK else None
-    worst = _estimate(float(sign * values[first]), bounds, reason, _facts(site, each))
+    worst = _estimate(float(sign * values[first]), bounds, reason, facts_of(each, site.sample))
     gap, detail = Estimate(value=None, reason=Reason.TOO_FEW), ""
     if len(defined) > 1:
         detail = f"{defined[last][0].name} > {site.name}"
@@ -153,16 +153,6 @@ def _why_nowhere(measured: Sequence[MeasuredSite], pairs: list[tuple[Site, Measu
     if pairs:
         return pairs[0][1].undefined
     return Reason.TOO_FEW if any(site.sample.n for site, _ in measured) else Reason.NO_LABELS
-
-
-def _facts(site: Site, measured: Measured) -> dict[str, Any]:
-    return {
-        "n": measured.n,
-        "n_positive": measured.n_positive,
-        "n_patients": site.sample.n_patients,
-        "classes_defined": measured.classes_defined,
-        "classes": measured.classes,
-    }
 
 
 def _estimate(

@@ -29,7 +29,7 @@ def section(findings: Findings) -> Section | None:
                     (
                         str(row["site"]),
                         str(row["task"]),
-                        value_cell(estimate_of({**row, "site_role": "training"})),
+                        value_cell(estimate_of(row)),
                         str(int(row["n"])),
                     )
                     for row in records(coupling)
@@ -79,8 +79,8 @@ def _against_model(findings: Findings, row: Record) -> str:
 def _shortcuts(findings: Findings, rows: list[Record]) -> Table:
     cells: dict[str, dict[str, Cell]] = {}
     for row in rows:
-        named = {**row, "value": row["auroc"], "site_role": ""}
-        cells.setdefault(str(row["site"]), {})[str(row["kind"])] = value_cell(estimate_of(named))
+        cell = value_cell(estimate_of(row | {"value": row["auroc"]}))
+        cells.setdefault(str(row["site"]), {})[str(row["kind"])] = cell
     task = str(rows[0]["task"])
     return listing(
         f"AUROC for {task or 'the label'} of colour, sharpness, size and storage alone",

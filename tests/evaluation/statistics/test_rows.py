@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.rows import together as as_one
 from offsite.evaluation.statistics.sites import Sites
 
 SETTINGS = EvaluationSettings(resamples=100)
@@ -36,8 +37,8 @@ def test_totals_over_sites_are_those_of_the_draws_written_out(sites: Sites) -> N
     plain = together.counts[:, together.units].astype(float) @ values
     np.testing.assert_allclose(together.totals(values), plain, atol=1e-10)
     np.testing.assert_allclose(together.totals(values, 5), plain[:5], atol=1e-10)
-    alone = sites.together("training", without="a")
-    np.testing.assert_array_equal(alone.index, next(r for r in sites.every if r.name == "b").index)
+    alone = next(rows for rows in sites.every if rows.name == "b")
+    np.testing.assert_array_equal(as_one("training", [alone]).index, alone.index)
 
 
 def test_sets_of_other_images_are_drawn_apart_from_sites_of_the_same_name(make_sites) -> None:
