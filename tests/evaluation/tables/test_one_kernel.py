@@ -19,6 +19,7 @@ from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.settings import EvaluationSettings, SelectiveSettings, TaskSettings
+from offsite.evaluation.shift.coupling import coupling_table
 from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
@@ -127,6 +128,7 @@ def tables(kind: str, confidence: float, unit: str) -> dict[str, pd.DataFrame]:
         "net_benefit": net_benefit_table(sites),
         **dict(zip(("calibration", "reliability"), calibration_tables(sites), strict=True)),
         **embedding_tables(sites),
+        "site_coupling": coupling_table(sites),
         "ood": ood_table(sites, OOD),
         **dict(zip(("shift", "shift_details"), shift_tables(sites, SHIFT), strict=True)),
     }
@@ -164,7 +166,7 @@ def test_every_table_counts_the_same_images_and_patients(kind: str, unit: str) -
 
 def test_no_table_of_the_page_is_left_out() -> None:
     # Those of several models, and of groups, are compared with their own plain forms elsewhere.
-    elsewhere = {"differences", "methods", "complementary", "subgroups"}
+    elsewhere = {"differences", "methods", "complementary", "subgroups", "seed_agreement"}
     assert set(tables("few", 0.95, "patient")) == set(SCHEMAS) - elsewhere
 
 
