@@ -39,8 +39,8 @@ def test_every_part_has_its_section_and_every_link_its_target(page):
     elements = Elements(page)
     sections = [section["id"] for section in elements.of("section")]
     assert sections == [
-        "summary", "sites", "operating", "calibration", "confusion", "embeddings", "shift", "foreign", "sets",
-        "selective", "cohort", "limits", "provenance", "how",
+        "summary", "sites", "operating", "calibration", "confusion", "embeddings", "shift", "shortcuts",
+        "foreign", "sets", "selective", "cohort", "limits", "provenance", "how",
     ]  # fmt: skip
     targets = {link["href"] for link in elements.of("a")}
     assert {f"#{name}" for name in sections} <= targets
