@@ -166,13 +166,14 @@ def counts_cell(n: int, patients: float | None, kind: str = "") -> Cell:
 
 
 def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Leave out the pooled rows of a role with a single site: its own row says the same."""
+    """Leave out the pooled rows, worst site and gap of a role with one site: its own row says all."""
     single = Counter(role for site, role in set(places) if not site.startswith("_"))
     sites = sum(single.values())
     return [
         (site, role)
         for site, role in places
-        if site != "_pooled" or (sites if role == "all" else single[role]) != 1
+        if site not in ("_pooled", "_worst", "_gap")
+        or (sites if role == "all" else single[role]) != 1
     ]
 
 
