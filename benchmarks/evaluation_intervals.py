@@ -166,6 +166,11 @@ def written(
         "of the classes that are there. The calibration error has no interval; its line tells how often a "
         "model that is calibrated stays within the band of noise that the page shows.",
     ]
+    if len(found) < len(KINDS) * len(IMAGES) * len(PATIENTS):
+        lines[-1] += (
+            " What is not counted yet (…) the same command goes on with; the slow tests hold every metric at "
+            "10, 20 and 50 patients to no more than three standard errors under 93 % of 150 hospitals."
+        )
     for kind in KINDS:
         for images in IMAGES:
             head = f"{kind}, {images} image{'s' * (images > 1)} of a patient"
