@@ -9,6 +9,7 @@ import pandas as pd
 
 from offsite.preprocessing.fundus.cohort import TABLE
 from offsite.preprocessing.fundus.prepared import remove_ours, sidecar_of
+from offsite.retina.linear.features import SIGNATURE
 from offsite.retina.stages import prepared_of
 from offsite.training.held_files import HeldFile
 from offsite.training.modality import ImageJob
@@ -57,11 +58,16 @@ def _digests_of_others(table: Path, slides: Sequence[str]) -> set[str]:
 
 
 def _pictures_read(file: Path) -> set[str] | None:
-    """The digests of the pictures in a file of trunk features; None where it is not ours."""
+    """The digests of the pictures in a file of trunk features; None where it is not ours.
+
+    Of one that is damaged none are known, and one of them may be anybody's.
+    """
     try:
         with h5py.File(file, "r", locking=False) as opened:
             if "facts" not in opened.attrs:
                 return None
             return set(opened["picture"].asstr()[:])
-    except (OSError, KeyError, TypeError):
+    except OSError:
+        return {""} if file.read_bytes()[:8] == SIGNATURE else None
+    except (KeyError, TypeError):
         return None

@@ -22,6 +22,9 @@ from offsite.training.trunk.settings import TrunkReadingSettings
 VERSION = 1
 """Goes up when the same picture would be read otherwise."""
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""How every HDF5 file begins."""
+
 BLOCK = 256  # the fewest pictures that are kept at a time
 
 Wanted = Sequence[tuple[int, int]]
@@ -102,8 +105,8 @@ class TrunkFeatures:
         try:
             with h5py.File(self.file, "r", locking=False) as file:
                 foreign = "facts" not in file.attrs
-        except OSError:  # there is none, or what cannot be opened any more is a damaged one of ours
-            return
+        except OSError:  # there is none, or what began as one and cannot be opened is a damaged one
+            foreign = self.file.is_file() and self.file.read_bytes()[:8] not in (b"", SIGNATURE)
         if foreign:
             raise in_the_way(self.file)
 

@@ -113,8 +113,8 @@ class Room:
 
     @property
     def patient(self) -> str:
-        """One of the first site, who stays in the table of unlabelled images whatever is forgotten."""
-        return str(pd.read_csv(self.root / "cohort" / "unlabelled.csv")["patient"].iloc[0])
+        """The last one, who stays in the table of unlabelled images whatever is forgotten."""
+        return str(pd.read_csv(self.root / "cohort" / "unlabelled.csv")["patient"].iloc[-1])
 
     def make(self) -> None:
         """Make cohort and job, and a few pictures in class folders."""

@@ -1,6 +1,7 @@
 """The list as a table to send round, and as a page with pictures that asks the network for nothing."""
 
 import base64
+import contextlib
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from offsite.errors import InputError
+from offsite.files import is_plain_file
 from offsite.ownership import refuse_link
 from offsite.preprocessing.shrinking import halved, halvings
 from offsite.training.prediction.codes import NOTICE
 from offsite.workflows.doubts.finding import Doubts
-from offsite.written import check_own, write_own
+from offsite.written import check_own, is_own, strike, write_own
 
 FOLDER, TABLE, PAGE = "doubts", "doubts.csv", "doubts.html"
 COLUMNS = ("rank", "image", "site", "label", "suggested", "decision", "note")
@@ -64,6 +67,21 @@ def check_free(folder: Path) -> None:
     refuse_link(folder)
     for name in (TABLE, PAGE):
         check_own(folder / name)
+
+
+def listed_doubts(output: Path) -> int:
+    """Return how many cases a list below a job's output has; 0 where there is none as it was written."""
+    file = output / FOLDER / TABLE
+    if not is_plain_file(file) or not is_own(file):
+        return 0
+    return len(pd.read_csv(file, encoding="utf-8-sig"))
+
+
+def drop_list(output: Path) -> None:
+    """Remove a list below a job's output; one that was filled in stays."""
+    for name in (TABLE, PAGE):
+        with contextlib.suppress(InputError):
+            strike(output / FOLDER / name)
 
 
 def escaped(cell: object) -> object:

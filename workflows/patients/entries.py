@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from offsite.errors import InputError
+from offsite.workflows.doubts.writing import listed_doubts
 from offsite.workflows.jobs.forgotten import DONE, RUNNING, Forgotten
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.found import Found, Held
@@ -35,7 +36,9 @@ class Done:
 def begun(job: Job, found: Found, forgotten: Forgotten, name: str) -> dict[str, Any]:
     """Return the entry of what is under way: as an earlier call began it, with what is found since."""
     before = forgotten.of(name) or {}
-    plan = before.get("plan", {"runs": [], "logged": [], "compared": False, "baseline": None})
+    plan = before.get(
+        "plan", {"runs": [], "logged": [], "compared": False, "baseline": None, "doubts": 0}
+    )
     known = {run["folder"] for run in plan["runs"]}
     runs = [run.model_dump(mode="json") for run in found.runs if run.folder not in known]
     ids = {one["run"] for one in plan["logged"]}
@@ -47,6 +50,7 @@ def begun(job: Job, found: Found, forgotten: Forgotten, name: str) -> dict[str, 
             "runs": [*plan["runs"], *runs],
             "logged": [*plan["logged"], *(asdict(o) for o in found.logged if o.run not in ids)],
             "compared": plan["compared"] or comparison_path(job).is_file(),
+            "doubts": plan["doubts"] or listed_doubts(job.output),
             "baseline": plan["baseline"] or baseline_of(comparison_path(job)),
         },
         "told": before.get("told", []) if before.get("status") == RUNNING else [],

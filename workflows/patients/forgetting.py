@@ -18,6 +18,9 @@ from offsite.errors import InputError
 from offsite.evaluation.tracking.withdrawal import logged_under
 from offsite.locks import alone, writing
 from offsite.training.run_folder import RunFolder
+from offsite.workflows.doubts.finding import find_doubts
+from offsite.workflows.doubts.writing import FOLDER as DOUBTS
+from offsite.workflows.doubts.writing import drop_list, write_doubts
 from offsite.workflows.jobs.forgotten import DONE, Forgotten
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients import entries
@@ -105,6 +108,8 @@ def _do(job: Job, found: Found, begun: dict[str, Any], forgotten: Forgotten) -> 
     forgotten.keep(begun | {"told": done.runs})
     if begun["plan"]["compared"]:
         _compare_again(reduced, begun["plan"]["baseline"])
+    if begun["plan"]["doubts"]:
+        _list_again(reduced, begun["plan"]["doubts"])
     before = [logged_of(one) for one in begun["plan"]["logged"]]
     done.store = bring_up_to_date(job, found.reduced, plans, before)
     for path in look(job, found.patient).others:
@@ -174,6 +179,14 @@ def _compare_again(job: Job, baseline: str | None) -> None:
         for file in (comparison_path(job), comparison_path(job).with_suffix(".html")):
             with contextlib.suppress(InputError):
                 strike(file)
+
+
+def _list_again(job: Job, most: int) -> None:
+    """Make the list of doubtful labels again; where that cannot be, there is none."""
+    drop_list(job.output)
+    with contextlib.suppress(InputError):
+        title = job.configuration.title
+        write_doubts(find_doubts(job), job.output / DOUBTS, title=title, most=most)
 
 
 def _strike_names(folder: Path, patient: Identity) -> None:

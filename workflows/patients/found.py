@@ -159,7 +159,7 @@ def fate_of(job: Job, path: Path, patient: Identity) -> str:
     if path in (comparison_path(job), comparison_path(job).with_suffix(".html")):
         return MADE_AGAIN
     if path.parent == job.output / DOUBTS and is_ours(path):
-        return REMOVED  # `offsite cohort doubts` makes it again, from the images that are left
+        return MADE_AGAIN
     if path.is_relative_to(job.output / "workflow" / "logs") and path.suffix == ".log":
         return REMOVED
     inside = path.relative_to(job.output)

@@ -147,6 +147,11 @@ def test_a_damaged_file_of_features_is_made_anew(prepared, tmp_path):
     np.testing.assert_array_equal(kept.rows(photographs, [(0, 0), (1, 0)]), first)
     with h5py.File(kept.file) as file:
         assert file["features"].shape == (2, 1632)  # of all stages, whatever was asked
+    kept.file.write_bytes(b"a year's work")
+    with pytest.raises(InputError) as caught:
+        kept.rows(photographs, [(0, 0)])
+    assert caught.value.code == "not_ours"
+    assert kept.file.read_bytes() == b"a year's work"
 
 
 @pytest.mark.parametrize("reading", [{"stages": "last"}, {"stages": ("stage2", "stem")},
