@@ -326,9 +326,14 @@ def test_networks_and_the_comparison_are_made_again_too(tmp_path: Path) -> None:
     job = made.copy(tmp_path / "copy")
     for each in (job, made.never):
         compare(each, "linear")
+        listed = CliRunner().invoke(app, ["cohort", "doubts", str(each.file), "--most", "9"])
+        assert listed.exit_code == 0, listed.output
     forgetting.forget(job, made.patient)
     assert jobs.differences(job, made.never) == []
     assert baseline_of(job.output / "comparison.csv") == "linear"
+    for name in ("doubts.csv", "doubts.html"):
+        files = [each.output / "doubts" / name for each in (job, made.never)]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.slow
