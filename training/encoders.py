@@ -13,6 +13,8 @@ VOCABULARY = "vocabulary"
 VOCABULARY_FILES = (
     "words.csv", "examples.csv", "words.png", "words.safetensors", "vocabulary.json",
 )  # fmt: skip
+LOOKED_AT = 40
+"""Training images, at most, whose tiles are shown to the encoder under other stains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class EncoderBench:
         What every other part relies on, tried on a loaded encoder.
     twins : callable
         What twins need.
-    words : callable
+    words : callable, optional
         ``words(job, divided, run_folder, number, least, place, advance)``: the words of a run, at
         most so many, refused where they keep less than the least share of the log-odds.
     """
@@ -162,4 +164,4 @@ class EncoderBench:
     load: Callable[[Any], Encoder]
     properties: Callable[[Any], list[EncoderProperty]]
     twins: Callable[[], TwinWork]
-    words: Callable[..., TissueWords]
+    words: Callable[..., TissueWords] | None = None

@@ -22,11 +22,10 @@ from offsite.pathology.vocabulary.words import Vocabulary, fit_vocabulary
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.tiles.reading import read_tiles
 from offsite.preprocessing.tiles.table import SlideTiles, load_tiles
-from offsite.training.encoders import TissueWords
+from offsite.training.encoders import LOOKED_AT, TissueWords
 from offsite.training.modality import ImageJob
 
 MOST_TILES, TILES_OF_A_SLIDE = 40_000, 12
-MOST_SLIDES = 40  # whose tiles are shown under other stains
 EXAMPLES, OF_ONE_SLIDE = 9, 2
 _SIDE, _GAP = 96, 4
 
@@ -59,7 +58,7 @@ def tissue_words(
     encoder = _encoder(job, slides)
     images = dict(zip(job.cohort.table["slide"], job.cohort.image_paths(), strict=True))
     training = [number for bag in slides.training_bags() for number in slides.bags.slides[bag]]
-    shown = [training[i] for i in np.unique(np.linspace(0, len(training) - 1, MOST_SLIDES).round().astype(int))]  # fmt: skip
+    shown = [training[i] for i in np.unique(np.linspace(0, len(training) - 1, LOOKED_AT).round().astype(int))]  # fmt: skip
     within, seen = scatter_of_views(_tiles_of(job, slides, shown, images, place, advance), encoder)
     if not seen:
         raise InputError(

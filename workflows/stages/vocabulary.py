@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from offsite.errors import InputError
 from offsite.evaluation.tables.reading import table_text
 from offsite.files import read_json
 from offsite.locks import writing
 from offsite.preprocessing.views import png
-from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES, TissueWords
+from offsite.training.encoders import LOOKED_AT, VOCABULARY, VOCABULARY_FILES, TissueWords
 from offsite.workflows.console.messages import stage
 from offsite.workflows.jobs.modalities import bench_of
 from offsite.workflows.stages.evaluation import finished_run, job_of_run
@@ -43,13 +44,25 @@ def write_vocabulary(
 
     record, job = finished_run(run), job_of_run(run)
     bench = bench_of(job.modality, job.file)
+    if bench.words is None:
+        raise InputError(
+            f"no words are told of {job.modality.reads}",
+            file=run,
+            remedy="Name a run of a modality whose encoders have words",
+            code="no_words",
+        )
     cell = read_json(run / CELL)
     divided = split_of(job, Cell(cell["method"], tuple(cell["held_out"]), cell["seed"]))
     folder = job.output / VOCABULARY / cell["name"]
     for name in VOCABULARY_FILES:
         check_own(folder / name)
     with writing(folder):
-        with stage("look", 40) as advance, Children(workers, job.configuration.reading) as children:
+        training = int((divided.table["split"] == "train").sum())
+        total = min(LOOKED_AT, training)
+        with (
+            stage("look", total) as advance,
+            Children(workers, job.configuration.reading) as children,
+        ):
             found = bench.words(job, divided, run, words, least, children, advance)
         for name, table in found.tables.items():
             write_own(folder / f"{name}.csv", table_text(table))
