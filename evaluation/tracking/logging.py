@@ -23,7 +23,7 @@ from offsite.evaluation.tracking.keys import (
     finite,
     site_slugs,
 )
-from offsite.evaluation.tracking.methods import HEADLINE, NOTE
+from offsite.evaluation.tracking.methods import ABOVE, HEADLINE, NOTE
 from offsite.evaluation.tracking.models import log_model
 from offsite.evaluation.tracking.runs import run_of
 from offsite.evaluation.tracking.shown import shown_metrics, with_shipped
@@ -206,7 +206,7 @@ def _shown(per_site: pd.DataFrame | None, told: Told) -> tuple[dict[str, float],
 
 def _words(per_site: pd.DataFrame | None, told: Told, parent: str | None) -> dict[str, str]:
     """Tags in which a person reads: names of sites, the headline, the description."""
-    texts = {} if parent is None else {"mlflow.parentRunId": parent}
+    texts = {} if parent is None else {ABOVE: parent}
     if per_site is None:
         return texts
     head = headline(per_site, told.primary)

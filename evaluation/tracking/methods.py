@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HEADLINE = "offsite.headline"
 KIND, NOTE = "offsite.kind", "mlflow.note.content"
-METHOD = "method"
+METHOD, ABOVE = "method", "mlflow.parentRunId"
 
 
 def method_run(uri: str, experiment: str, method: str, key: str, start: int | None = None) -> str:
@@ -35,10 +35,24 @@ def method_run(uri: str, experiment: str, method: str, key: str, start: int | No
 
 
 def tell_method(uri: str, parent: str, end: int | None = None) -> None:
-    """Describe a method's run by the runs below it, the page of each a click away."""
+    """Describe a method's run by the runs below it, the page of each a click away.
+
+    One that has none below it any more is deleted; one of another maker, or gone, is left alone.
+    """
+    from mlflow.exceptions import MlflowException
+
     client = client_of(uri)
-    place = client.get_run(parent).info.experiment_id
-    below = client.search_runs([place], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1000)
+    try:
+        whole = client.get_run(parent)
+    except MlflowException:
+        return
+    if whole.data.tags.get(KIND) != METHOD or whole.info.lifecycle_stage != "active":
+        return
+    place = whole.info.experiment_id
+    below = client.search_runs([place], f"tags.`{ABOVE}` = '{parent}'", max_results=1000)
+    if not below:
+        client.delete_run(parent)
+        return
     lines = sorted(_line(run) for run in below)
     text = "**At sites that were not trained on**, by run:\n"
     for number, line in enumerate(lines):

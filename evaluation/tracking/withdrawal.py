@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from offsite.evaluation.tracking.methods import ABOVE, tell_method
+from offsite.evaluation.tracking.models import model_of
 from offsite.evaluation.tracking.registry import CANDIDATE, find_version
 from offsite.evaluation.tracking.runs import JOB_KEY
 from offsite.evaluation.tracking.store import client_of, store_exists
@@ -105,8 +107,18 @@ def withdraw(uri: str, logged: Sequence[Logged]) -> list[Logged]:
         if kept:
             staying.append(Logged(one.run, one.key, tuple(kept)))
         else:
-            client.delete_run(one.run)
+            _delete(client, uri, one.run)
     return staying
+
+
+def _delete(client: "MlflowClient", uri: str, run: str) -> None:
+    """Delete a run with the model that it lists; the run above it tells of it no more."""
+    whole = client.get_run(run)
+    if (model := model_of(whole)) is not None:
+        client.delete_logged_model(model)
+    client.delete_run(run)
+    if (above := whole.data.tags.get(ABOVE)) is not None:
+        tell_method(uri, above)
 
 
 def gc_command(uri: str, runs: Sequence[str]) -> str:

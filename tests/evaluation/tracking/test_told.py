@@ -14,6 +14,7 @@ from offsite.evaluation.tracking.models import model_of
 from offsite.evaluation.tracking.registry import find_version, register_package
 from offsite.evaluation.tracking.store import client_of
 from offsite.evaluation.tracking.told import Told
+from offsite.evaluation.tracking.withdrawal import logged_under, withdraw
 
 
 def estimate(site: str, role: str, value: float | None, **more: object) -> dict:
@@ -182,3 +183,20 @@ def test_a_run_of_an_earlier_build_is_found_again_and_told_more(store):
     assert run.data.tags["offsite.metric_keys_outdated"] == "test/aster/log_loss"
     assert run.data.tags["offsite.metric_keys_left_out"] == "0"
     assert Path(run.info.artifact_uri.removeprefix("file://"), "per_site.csv").is_file()
+
+
+def test_a_run_that_is_withdrawn_takes_its_model_and_its_line_along(store):
+    parent = method_run(store, "demo", "linear", "key")
+    for name in ("one", "two"):
+        log_run(store, "demo", name, job_key=name, parent=parent, told=TOLD, per_site=TABLE)
+    tell_method(store, parent)
+    client = client_of(store)
+    place = client.get_run(parent).info.experiment_id
+    assert withdraw(store, logged_under(store, ["one"])) == []
+    text = client.get_run(parent).data.tags["mlflow.note.content"]
+    assert "[two]" in text
+    assert "[one]" not in text
+    assert [each.name for each in client.search_logged_models([place])] == ["two"]
+    withdraw(store, logged_under(store, ["two"]))
+    assert client.search_runs([place]) == []
+    assert list(client.search_logged_models([place])) == []
