@@ -49,7 +49,14 @@ def test_a_run_writes_what_the_contract_names(run, prepared):
         "settings.json", "splits.parquet", "curves.jsonl", "weights.safetensors", "run.json",
         "predictions.parquet", "embeddings.npy", "logits.npy", "excluded.csv",
     }  # fmt: skip
-    assert json.loads((folder / "run.json").read_text())["status"] == "done"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "done"
+    by_stage = record["facts"]["geometry"]["val"]["nc1_by_stage"]
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    selected = lines[record["facts"]["selected_epoch"]]["scores"]
+    assert by_stage == [selected[f"nc1_stage_{stage}"] for stage in range(5)]
+    # The last stage's mean over the map is the embedding.
+    assert by_stage[-1] == pytest.approx(selected["nc1"], rel=1e-3)
     assert table["image"].tolist() == prepared.cohort.table["image"].tolist()
     probabilities = table[[f"prob_{name}" for name in GRADES]].to_numpy()
     assert np.allclose(probabilities.sum(axis=1), 1)

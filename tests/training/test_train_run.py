@@ -100,6 +100,11 @@ def test_a_run_leaves_what_later_stages_read(tmp_path):
     assert len(np.load(tmp_path / "run" / "embeddings.npy")) == 48
     drawn = read_json(tmp_path / "run" / "draws.json")["cells"]
     assert sum(cell["items"] for cell in drawn) == 48
+    found = record["facts"]["geometry"]
+    assert set(found) == {"train"}  # no validation items here
+    assert found["train"]["items"] == table["label"].value_counts().to_dict()
+    assert max(found["train"]["class_strength"].values()) == 1
+    assert record["facts"]["weak_classes"] == {}
 
 
 def test_a_finished_run_is_read_back_and_other_items_begin_anew(tmp_path):

@@ -105,7 +105,7 @@ def shortcut_tables(folder: Path, settings: EvaluationSettings) -> dict[str, pd.
     """
     if not (folder / NUISANCES).is_file():
         return {}
-    numbers = pd.read_parquet(folder / NUISANCES).drop_duplicates("image").set_index("image")
+    numbers = _kept(folder / NUISANCES).drop_duplicates("image").set_index("image")
     predicted = load_predictions(folder)
     kept = (predicted.labels >= 0) & predicted.table["image"].isin(numbers.index).to_numpy()
     rows = predicted.select(kept)
@@ -119,3 +119,16 @@ def shortcut_tables(folder: Path, settings: EvaluationSettings) -> dict[str, pd.
     )
     table.insert(0, "task", tasks[0].name if tasks else "")
     return {"shortcuts": table}
+
+
+def _kept(file: Path) -> pd.DataFrame:
+    """The table beside a run, which nobody else may have put there."""
+    try:
+        return pd.read_parquet(file, columns=["image", *NAMES])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "it does not hold what the run's images show of their cameras",
+            file=file,
+            remedy="Move it away: `offsite evaluate --shortcuts` makes the run's own",
+            code="not_ours",
+        ) from error

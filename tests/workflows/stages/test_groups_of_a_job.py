@@ -104,6 +104,12 @@ def _shortcuts_reach_the_report(job: Job, run: Path) -> None:
     again = (run / "nuisances.parquet").stat().st_mtime_ns
     assert evaluate_run(run, shortcuts=True).key == made.key
     assert (run / "nuisances.parquet").stat().st_mtime_ns == again
+    pd.DataFrame({"image": ["of another"]}).to_parquet(run / "nuisances.parquet")
+    with pytest.raises(InputError, match="Move it away"):
+        evaluate_run(run)
+    (run / "nuisances.parquet").write_bytes(b"no table")
+    with pytest.raises(InputError, match="Move it away"):
+        evaluate_run(run)
     (run / "nuisances.parquet").unlink()
     for path in job.cohort.image_paths():
         path.unlink()
