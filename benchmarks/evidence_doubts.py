@@ -33,6 +33,11 @@ from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages import images
 
 SEEDS, SHARES, DRAWS = (30, 31, 32), (0.2, 0.4), 500
+AFTER = """
+Where identical pictures are apart, one judges the other: that singles out those whose copies differ, and
+hides an error that both copies carry. The command keeps them together, as it keeps patients.
+The interval is over pictures, and speaks of this collection alone.
+"""
 LAST = """
 Training by methods that are made for noisy labels is not offered. In the trials before this page
 (one seed, not made again by this command) out-of-fold losses of a plain network ranked the 62
@@ -141,6 +146,7 @@ def main() -> None:
         f"{len(whole.table)} photographs judged, {len(conflicts)} of them identical to one of another"
         f" grade; {found.unread} could not be read.",
         markdown(pd.DataFrame(lines, index=["AUROC of the loss"]).T.rename_axis("")),
+        AFTER.strip(),
         "Wrong labels expected, as the command says it:\n\n" + told,
         LAST.strip(),
     ]
