@@ -91,8 +91,8 @@ def written_summaries(
         f"{error:.1f} %). Share of 95 % intervals of `_worst` and `_gap` that hold the true worst value, and "
         "the true gap, of so many sites of equal size, in per cent; in brackets the share of trials with an "
         "interval, where it is not all. Three of ten patients are ill, one image each. The bounds of all "
-        "sites hold together, so the promise is kept exactly where sites are alike, and more than kept where "
-        "one stands out.",
+        "sites hold together, and those of a sensitivity are exact: the promise is more than kept, least so "
+        "where sites are large and alike.",
         "",
         "| sites | patients each | deviation of the shifts | " + " | ".join(names) + " |",
         "|---:|---:|---:|" + "---:|" * len(names),

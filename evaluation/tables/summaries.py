@@ -102,8 +102,8 @@ def worst_bounds(
     """Interval of the true value of whichever of k sites is truly the worst; ``sign`` > 0: the least.
 
     Where every site's own bound holds on a side, the least of the bounds holds for the least of the
-    true values. Each side holds for all sites together (Šidák 1967): 95 % where the sites are alike,
-    more where they differ, for then one alone can be the worst.
+    true values. Each side holds for all sites together (Šidák 1967): the promise is kept where the sites
+    are alike, and more than kept where they differ, for then one alone can be the worst.
     """
     alpha = 1 - settings.confidence
     each = 1 - (1 - alpha / 2) ** (1 / len(sites))
