@@ -38,13 +38,24 @@ def held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
 def _words(output: Path, slides: set[str]) -> Iterator[HeldFile]:
     """Tissue words found among these slides, and the sheets that show their tiles."""
     for table in sorted((output / VOCABULARY).rglob("words.csv")):
-        named = {as_it_was(name) for name in pd.read_csv(table, dtype=str)["slide"].astype(str)}
-        if not named & slides:
+        files = [table.parent / name for name in VOCABULARY_FILES]
+        named = _named_in(table)
+        if not (
+            named & slides if named is not None else any(f.is_file() and is_own(f) for f in files)
+        ):
             continue
-        for file in (table.parent / name for name in VOCABULARY_FILES):
+        for file in files:
             if file.is_file() or file.is_symlink():
                 remove = partial(strike, file) if is_own(file) else None
                 yield HeldFile(file, "tissue words", remove)
+
+
+def _named_in(table: Path) -> set[str] | None:
+    """The slides of a table of words; None where somebody saved it so that they are not known."""
+    try:
+        return {as_it_was(name) for name in pd.read_csv(table, dtype=str)["slide"].astype(str)}
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def _tiles(output: Path, slide: str) -> Iterator[HeldFile]:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pandas as pd
+
 from offsite.errors import InputError
 from offsite.files import read_json
 from offsite.training.cells import Cell
@@ -79,7 +81,13 @@ def returning_patients(job: Job, cells: Sequence[Cell]) -> Iterator[InputError]:
     except InputError as error:
         yield error
         return
-    for patient, rows in job.cohort.table.groupby("patient", sort=False):
+    table = job.cohort.table
+    yield from returning(job, forgotten, table.set_axis(range(2, len(table) + 2)))
+
+
+def returning(job: Job, forgotten: Forgotten, table: pd.DataFrame) -> Iterator[InputError]:
+    """Yield a fault for each patient of a table who was forgotten; its index is the row in the file."""
+    for patient, rows in table.groupby("patient", sort=False):
         entry = forgotten.of(str(patient))
         if entry is None:
             continue
@@ -88,7 +96,7 @@ def returning_patients(job: Job, cells: Sequence[Cell]) -> Iterator[InputError]:
             f"this patient withdrew consent on {entry['since'][:10]}"
             + ("" if done else ", and is not yet forgotten to the end"),
             file=job.cohort_path,
-            row=int(rows.index[0]) + 2,
+            row=int(rows.index[0]),
             column="patient",
             remedy="Remove the patient's rows from the table"
             if done

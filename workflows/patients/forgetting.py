@@ -17,6 +17,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.tracking.withdrawal import logged_under
 from offsite.locks import alone, writing
+from offsite.tables.words import tidy
 from offsite.training.run_folder import RunFolder
 from offsite.workflows.doubts.finding import find_doubts
 from offsite.workflows.doubts.writing import FOLDER as DOUBTS
@@ -38,6 +39,7 @@ from offsite.workflows.patients.found import (
     look,
 )
 from offsite.workflows.patients.identity import Identity, unknown_patient
+from offsite.workflows.patients.readiness import MENDABLE, refuse_unready
 from offsite.workflows.patients.run_plans import AGAIN, CLEARED, RunPlan, run_folders
 from offsite.workflows.patients.store import bring_up_to_date, logged_of, withdraw_from
 from offsite.workflows.patients.traces import is_named
@@ -55,9 +57,10 @@ def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
     Raises
     ------
     InputError
-        Code ``no_such_patient``, ``forgotten_already``, ``folder_in_use``, or the cohort or the
-        store cannot be used. Nothing is changed then.
+        Code ``no_such_patient``, ``forgotten_already``, ``folder_in_use``, those of
+        `refuse_unready`, or the cohort or the store cannot be used. Nothing is changed then.
     """
+    name = tidy(name)
     entry, found = Forgotten(job).of(name), find(job, name, also)
     if entry is None and found.is_nothing:
         raise unknown_patient(job)
@@ -70,6 +73,7 @@ def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
     with ExitStack() as held:
         _hold(job, held)
         found = find(job, name, also)  # it may be another since somebody let go
+        refuse_unready(job, found)
         forgotten = Forgotten(job, make_key=True)
         begun = entries.begun(job, found, forgotten, name)
         forgotten.keep(begun)
@@ -149,10 +153,12 @@ def _dealt_with(job: Job, found: Found, plan: RunPlan, kept: Path) -> dict[str, 
     try:
         train(plan.job(job, found.reduced), plan.cell)
     except InputError as error:
+        if error.code in MENDABLE:
+            raise
         RunFolder(folder).clear()
         return told | {"becomes": CLEARED, "why": f"without the patient: {error.problem}"}
     if plan.evaluated:
-        evaluate_run(folder)
+        _evaluate_again(folder, plan)
     if plan.packaged:
         package(folder)
     distance = unstash(folder / "predictions.parquet", kept)
@@ -162,6 +168,14 @@ def _dealt_with(job: Job, found: Found, plan: RunPlan, kept: Path) -> dict[str, 
         "distance": None if distance is None else asdict(distance),
         "signed_before": plan.signed,
     }
+
+
+def _evaluate_again(folder: Path, plan: RunPlan) -> None:
+    if plan.shortcuts:
+        with contextlib.suppress(InputError):  # images are not there any more
+            evaluate_run(folder, shortcuts=True)
+            return
+    evaluate_run(folder)
 
 
 def _remember_distances(earlier: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
@@ -208,13 +222,14 @@ def _take_rows_out(table: Path, rows: Sequence[int]) -> None:
     """Write a cohort's table without rows, where offsite wrote it."""
     if not rows or not is_ours(table):
         return
+    places = [row - 2 for row in rows]  # the header is row 1
     with replacing_own(table) as temporary:
         if table.suffix.lower() == ".parquet":
             frame = pd.read_parquet(table)
-            frame.drop(index=frame.index[list(rows)]).to_parquet(temporary, index=False)
+            frame.drop(index=frame.index[places]).to_parquet(temporary, index=False)
         else:
-            frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-            kept = frame.drop(index=frame.index[list(rows)])
+            frame = pd.read_csv(table, dtype=str, keep_default_na=False, skip_blank_lines=False)
+            kept = frame.drop(index=frame.index[places])
             kept.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -9,13 +9,15 @@ import pandas as pd
 from offsite.evaluation.tracking.withdrawal import Logged, logged_under
 from offsite.files import is_plain_file
 from offsite.preprocessing.cohort.table import Cohort
+from offsite.tables.words import tidy
 from offsite.training.held_files import HeldFile
 from offsite.workflows.doubts.writing import FOLDER as DOUBTS
+from offsite.workflows.doubts.writing import listed_doubts
 from offsite.workflows.jobs.forgotten import RECORD
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.identity import Identity, cohort_with, identity_of, stage_tables
 from offsite.workflows.patients.run_plans import YOURS, RunPlan, is_of_run, plans_of
-from offsite.workflows.patients.traces import holding, is_named
+from offsite.workflows.patients.traces import holding, is_named, links_out
 from offsite.workflows.stages.comparison import comparison_path
 from offsite.written import LIST, is_own
 
@@ -50,7 +52,7 @@ class Found:
     reduced : Cohort
         The cohort without the patient.
     rows : tuple of int
-        Its rows in the table, from 0.
+        Its rows in the file, as a spreadsheet counts: the header is 1.
     files : list of HeldFile
         Made of its images, as the modality says.
     tables : list of Path
@@ -62,6 +64,8 @@ class Found:
         Further files below the output.
     elsewhere : list of Path
         Files of the folders that were named.
+    links : list of Path
+        Links below the output to folders elsewhere. What is behind them was not looked through.
     """
 
     patient: Identity
@@ -73,6 +77,7 @@ class Found:
     logged: list[Logged]
     others: list[Path]
     elsewhere: list[Path]
+    links: list[Path]
 
     @property
     def is_nothing(self) -> bool:
@@ -89,7 +94,7 @@ def find(job: Job, name: str, also: Sequence[Path] = ()) -> Found:
     InputError
         The cohort cannot be used, or the store cannot be asked.
     """
-    return look(job, identity_of(job, cohort_with(job), name), also)
+    return look(job, identity_of(job, cohort_with(job), tidy(name)), also)
 
 
 def look(job: Job, patient: Identity, also: Sequence[Path] = ()) -> Found:
@@ -108,13 +113,14 @@ def look(job: Job, patient: Identity, also: Sequence[Path] = ()) -> Found:
     return Found(
         patient=patient,
         reduced=reduced,
-        rows=tuple(int(row) for row in here.nonzero()[0]),
+        rows=tuple(int(row) for row in cohort.table.index[here]),
         files=files,
         tables=tables,
         runs=runs,
         logged=logged_under(job.tracking_uri, (plan.key for plan in runs)),
         others=list(_others(job, patient, {*tables, *(each.path for each in files)}, runs)),
         elsewhere=list(_elsewhere(job, cohort, patient, also)),
+        links=list(links_out(job.output)),
     )
 
 
@@ -158,8 +164,8 @@ def fate_of(job: Job, path: Path, patient: Identity) -> str:
         return ROWS_GO
     if path in (comparison_path(job), comparison_path(job).with_suffix(".html")):
         return MADE_AGAIN
-    if path.parent == job.output / DOUBTS and is_ours(path):
-        return MADE_AGAIN
+    if path.parent == job.output / DOUBTS and is_ours(path) and listed_doubts(job.output):
+        return MADE_AGAIN  # of a list that was filled in the page stays beside it
     if path.is_relative_to(job.output / "workflow" / "logs") and path.suffix == ".log":
         return REMOVED
     inside = path.relative_to(job.output)
@@ -170,7 +176,7 @@ def holdings(job: Job, found: Found) -> Iterator[Held]:
     """Yield a line for each thing that holds the patient, in the order in which it is dealt with."""
     table = job.cohort_path
     if found.rows:
-        rows = ", ".join(str(row + 2) for row in found.rows)
+        rows = ", ".join(map(str, found.rows))
         yield Held("cohort, rows " + rows, str(table), ROWS_GO if is_ours(table) else LEFT)
     for image in sorted(found.patient.images):
         if (table.parent / image).is_file():
@@ -193,6 +199,8 @@ def holdings(job: Job, found: Found) -> Iterator[Held]:
         yield Held("file", _shown(job, path), fate_of(job, path, found.patient))
     for path in found.elsewhere:
         yield Held("file elsewhere", str(path), LEFT)
+    for path in found.links:
+        yield Held("link to a folder elsewhere", _shown(job, path), f"{LEFT}: not looked through")
 
 
 def _shown(job: Job, path: Path) -> str:

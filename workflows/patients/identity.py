@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -32,12 +32,19 @@ class Identity:
         Of its rows in the cohort, or in what was made of earlier ones.
     digests : frozenset of str
         SHA-256 (hex) of what was read and made of its images.
+    others : frozenset of str
+        Names of other patients and of their images.
+    shared : frozenset of str
+        Names of sites and classes. Where the patient is called so too, only a cell in which names of
+        patients and images stand tells it.
     """
 
     patient: str
     images: frozenset[str]
     slides: frozenset[str]
     digests: frozenset[str]
+    others: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
 
     @cached_property
     def cells(self) -> frozenset[str]:
@@ -46,18 +53,42 @@ class Identity:
         return frozenset({self.patient} | self.images | named | self.slides | self.digests)
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        """Those of `cells` that are looked for in running text: no plain number, no short word."""
-        return tuple(sorted(cell for cell in self.cells if is_telling(cell)))
+    def certain(self) -> frozenset[str]:
+        """Those of `cells` that name nothing but the patient."""
+        return self.cells - self.shared
 
     @cached_property
-    def pattern(self) -> re.Pattern[bytes] | None:
-        """Finds a word in bytes, where no letter or digit goes before or after it."""
-        if not self.words:
-            return None
-        spelt = {each for word in self.words for each in _spellings(word)}
-        one_of = b"|".join(re.escape(each.encode()) for each in sorted(spelt, key=len)[::-1])
+    def words(self) -> tuple[str, ...]:
+        """Those of `certain` that are looked for in running text: no plain number, no short word."""
+        return tuple(sorted(cell for cell in self.certain if is_telling(cell)))
+
+    @cached_property
+    def _spelt(self) -> frozenset[bytes]:
+        return frozenset(each.encode() for word in self.words for each in _spellings(word))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[bytes]:
+        """Finds words in bytes, and the names of others that have one within (``P-007-2``)."""
+        longer = [name for name in self.others if any(word in name for word in self.words)]
+        theirs = {each.encode() for name in longer for each in _spellings(name)}
+        spelt = sorted(self._spelt | theirs, key=lambda each: (-len(each), each))
+        one_of = b"|".join(map(re.escape, spelt))
         return re.compile(rb"(?<![0-9A-Za-z])(?:" + one_of + rb")(?![0-9A-Za-z])")
+
+    def is_in(self, text: bytes) -> bool:
+        """Whether a text has one of `words`, with no letter or digit before or after it.
+
+        Examples
+        --------
+        >>> patient = Identity(
+        ...     "P-007", frozenset(), frozenset(), frozenset(), others=frozenset({"P-007-2"})
+        ... )
+        >>> [patient.is_in(text) for text in (b"P-007_L.png", b"P-0071_L.png", b"P-007-2_L.png")]
+        [True, False, False]
+        """
+        if not self._spelt:
+            return False
+        return any(match.group() in self._spelt for match in self._pattern.finditer(text))
 
 
 def _spellings(word: str) -> set[str]:
@@ -79,6 +110,8 @@ def is_telling(name: str) -> bool:
 def cohort_with(job: Job) -> Cohort:
     """Return the cohort of a job; images may be gone, as those of who left often are.
 
+    The index of its table is the row in the file, as a spreadsheet counts.
+
     Raises
     ------
     InputErrors
@@ -87,7 +120,7 @@ def cohort_with(job: Job) -> Cohort:
     cohort, faults = read_cohort(job.cohort_path, job.configuration.classes)
     if faults:
         raise InputErrors(faults)
-    return cohort.with_table(cohort.table)
+    return cohort
 
 
 def identity_of(job: Job, cohort: Cohort, patient: str) -> Identity:
@@ -101,12 +134,23 @@ def identity_of(job: Job, cohort: Cohort, patient: str) -> Identity:
             rows = table[table["patient"] == patient]
             slides |= set(rows["slide"])
             images |= set(rows["image"]) if "image" in rows else set()
+    # What was of this patient once, and is of another now, is the other's.
+    rest = cohort.table[cohort.table["patient"] != patient]
+    slides -= set(rest["slide"]) - set(cohort.table["slide"][cohort.table["patient"] == patient])
+    images -= set(rest["image"])
     for table in tables:
         if "slide" in table.columns:
             rows = table[table["slide"].isin(slides)]
             for name in _DIGESTS:
                 digests |= set(rows[name]) if name in rows else set()
-    return Identity(patient, *(frozenset(x - {""}) for x in (images, slides, digests)))
+    known = Identity(patient, *(frozenset(x - {""}) for x in (images, slides, digests)))
+    theirs = {*rest["patient"], *rest["slide"], *rest["image"]}
+    theirs |= {Path(image).name for image in rest["image"]}
+    return replace(
+        known,
+        others=frozenset(theirs) - known.cells,
+        shared=frozenset({*cohort.sites, *cohort.classes}),
+    )
 
 
 def _earlier_tables(job: Job) -> Iterable[pd.DataFrame]:

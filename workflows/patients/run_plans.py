@@ -13,6 +13,7 @@ from offsite.settings import Settings
 from offsite.training.cells import Cell
 from offsite.training.run_folder import (
     EVALUATED,
+    NUISANCES,
     OWNED,
     OWNED_FOLDERS,
     PACKAGE_FILES,
@@ -43,6 +44,7 @@ class RunPlan(Settings):
     seed: int = 0
     configuration: dict[str, object] = Field(default_factory=dict)
     evaluated: bool = False
+    shortcuts: bool = False
     packaged: bool = False
     signed: bool = False
 
@@ -103,6 +105,7 @@ def _planned(plan: RunPlan, job: Job, reduced: Cohort, *, done: bool) -> RunPlan
             "seed": cell["seed"],
             "configuration": configuration.model_dump(mode="json"),
             "evaluated": (folder / EVALUATION / EVALUATED).is_file(),
+            "shortcuts": (folder / NUISANCES).is_file(),
             "packaged": (folder / PACKAGE / PACKAGE_FILES[0]).is_file(),
             "signed": (folder / PACKAGE / "SIGNATURE").is_file(),
         }

@@ -41,11 +41,19 @@ def holding(folder: Path, patient: Identity) -> Iterator[Path]:
             yield path
 
 
+def links_out(folder: Path) -> Iterator[Path]:
+    """Yield the links below a folder that lead to a folder outside, which nobody looks through."""
+    whole = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and path.is_dir() and not path.resolve().is_relative_to(whole):
+            yield path
+
+
 def is_named(path: Path, patient: Identity) -> bool:
     """Whether a path is named after the patient, or after an image of it."""
-    if set(path.parts) & patient.cells or path.stem in patient.cells:
+    if set(path.parts) & patient.certain or path.stem in patient.certain:
         return True
-    return patient.pattern is not None and bool(patient.pattern.search(str(path).encode()))
+    return patient.is_in(str(path).encode())
 
 
 def holds(path: Path, patient: Identity) -> bool:
@@ -80,11 +88,11 @@ def _in_bytes(path: Path, patient: Identity) -> bool:
 
 
 def _in_stream(stream: IO[bytes] | gzip.GzipFile, patient: Identity) -> bool:
-    if patient.pattern is None:
+    if not patient.words:
         return False
     before = b""
     while block := stream.read(_BLOCK):
-        if patient.pattern.search(before + block):
+        if patient.is_in(before + block):
             return True
         before = block[-_LONGEST:]
     return False
@@ -93,7 +101,9 @@ def _in_stream(stream: IO[bytes] | gzip.GzipFile, patient: Identity) -> bool:
 def _in_table(path: Path, patient: Identity) -> bool:
     if path.suffix.lower() == ".xlsx":
         return False  # it is a zip file, and read as one
-    separator = "\t" if path.suffix.lower() == ".tsv" else None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    separator = max(",;\t", key=first.count)  # of a table of one column any will do
     rows = pd.read_csv(
         path, dtype=str, keep_default_na=False, sep=separator, engine="python", header=None
     )
@@ -106,7 +116,7 @@ def _in_table(path: Path, patient: Identity) -> bool:
 def _in_column(values: pd.Series, name: str, patient: Identity) -> bool:
     """Whether a column has a cell of the patient; a number is one only where names stand."""
     names = any(word in name for word in ("patient", "image", "slide", "file", "input", "case"))
-    wanted = [cell for cell in patient.cells if names or is_wordy(cell)]
+    wanted = patient.cells if names else [cell for cell in patient.certain if is_wordy(cell)]
     return bool(values.isin(wanted).any())
 
 
@@ -124,7 +134,7 @@ def _in_parquet(path: Path, patient: Identity) -> bool:
         return True
     metadata = file.schema_arrow.metadata or {}
     whole = b"\n".join([*metadata.keys(), *metadata.values()])
-    return patient.pattern is not None and bool(patient.pattern.search(whole))
+    return patient.is_in(whole)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -144,7 +154,7 @@ def _in_json(value: object, patient: Identity) -> bool:
         return any(_in_json(part, patient) for pair in value.items() for part in pair)
     if isinstance(value, list):
         return any(_in_json(part, patient) for part in value)
-    return isinstance(value, str) and value in patient.cells and is_wordy(value)
+    return isinstance(value, str) and value in patient.certain and is_wordy(value)
 
 
 def _in_zip(path: Path, patient: Identity) -> bool:

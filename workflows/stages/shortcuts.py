@@ -76,8 +76,9 @@ def keep_nuisances(folder: Path, job: Job) -> None:
     labelled = np.flatnonzero(predicted.labels >= 0)
     rows = labelled[enough(predicted.table["site"].to_numpy(str)[labelled], MOST)]
     path_of = dict(zip(job.cohort.table["image"], job.cohort.image_paths(), strict=True))
-    images = predicted.table["image"].iloc[rows].tolist()
-    paths = [path_of[image] for image in images if image in path_of]
+    predicted_images = predicted.table["image"].iloc[rows]
+    images = [image for image in predicted_images if image in path_of]  # some may have left since
+    paths = [path_of[image] for image in images]
     workers = usable_cores()
     with stage("shortcuts", len(paths)) as advance, Children(workers) as children:
         slides = are_slides(paths, children)

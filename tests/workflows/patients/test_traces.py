@@ -43,6 +43,8 @@ def _zip(file: Path, text: str) -> None:
 
 WRITERS: dict[str, Callable[[Path, str], object]] = {
     "a.csv": lambda file, text: file.write_text(f'patient,n\n"{text}",3\n'),
+    "one column.csv": lambda file, text: file.write_text(f"patient\n{text}\n"),
+    "semicolons.csv": lambda file, text: file.write_text(f"n;case\n3;{text}\n"),
     "a.tsv": lambda file, text: file.write_text(f"case\tn\n{text}\t3\n"),
     "a.json": lambda file, text: file.write_text(json.dumps({"cases": [{"patient": text}]})),
     "a.html": lambda file, text: file.write_text(f"<td>{text}</td>"),

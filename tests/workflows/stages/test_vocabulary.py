@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from offsite.files import read_json
 from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES
+from offsite.training.held_files import HeldFile
 from offsite.workflows.cli import app
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.training import train
@@ -56,8 +57,19 @@ def test_a_sheet_and_the_shares_of_every_slide_and_all_of_it_can_be_forgotten(jo
         row = sheet[(word - 1) * 100 + 4 :][:96, 104:]
         tiles = [row[:, 100 * place :][:, :96] for place in range(9)]
         assert sum(bool((tile != 255).any()) for tile in tiles) == count
-    held = job.modality.held_files(job, [str(table["slide"][0])])
-    of_words = [file for file in held if file.what == "tissue words"]
+    as_written = path.read_text()
+
+    def words_held() -> list[HeldFile]:
+        held = job.modality.held_files(job, [str(table["slide"][0])])
+        return [file for file in held if file.what == "tissue words"]
+
+    path.write_text(
+        as_written.replace(",", ";")
+    )  # saved by a spreadsheet: whose it is, is not known
+    assert {file.path.name for file in words_held() if file.remove is None} == {"words.csv"}
+    assert len(words_held()) == len(VOCABULARY_FILES)
+    path.write_text(as_written)
+    of_words = words_held()
     assert {file.path.name for file in of_words} == set(VOCABULARY_FILES)
     for file in of_words:
         file.remove()
