@@ -13,6 +13,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.files import read_json
+from offsite.tables.words import tidy
 from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.names_key import names_key
@@ -58,7 +59,7 @@ class Forgotten:
         """HMAC-SHA-256 (hex) of a patient's name under the job's key; "" where there is no key."""
         if self._key is None:
             return ""
-        return hmac.digest(self._key, _DOMAIN + patient.encode(), "sha256").hex()
+        return hmac.digest(self._key, _DOMAIN + tidy(patient).encode(), "sha256").hex()
 
     def of(self, patient: str) -> dict[str, Any] | None:
         """Return the entry of a patient, or None."""

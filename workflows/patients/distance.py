@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from offsite.errors import InputError
 from offsite.evaluation.predictions.table import PROBABILITY_PREFIX
 from offsite.files import is_plain_file
 from offsite.written import LIST, replacing_own, strike
@@ -80,7 +81,8 @@ def unstash(predictions: Path, kept: Path) -> Distance | None:
 def drop_stash(folder: Path) -> None:
     """Remove what was kept, and its folder."""
     for file in sorted(folder.glob("*.parquet")):
-        strike(file)
+        with contextlib.suppress(InputError):  # somebody else's stays
+            strike(file)
     if (folder / LIST).is_file() and not (folder / LIST).stat().st_size:
         (folder / LIST).unlink()
     with contextlib.suppress(OSError):

@@ -58,6 +58,20 @@ def begun(job: Job, found: Found, forgotten: Forgotten, name: str) -> dict[str, 
     }
 
 
+def nameless(run: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of a run as the record has it: an error's sentence may name images.
+
+    Examples
+    --------
+    >>> nameless({"why": "without the patient: 2 are missing (P-1.png)", "code": "not_prepared"})
+    {'why': 'without the patient: not_prepared'}
+    """
+    if "code" not in run:
+        return run
+    rest = {name: value for name, value in run.items() if name != "code"}
+    return rest | {"why": f"without the patient: {run['code']}"}
+
+
 def ended(entry: dict[str, Any], done: Done) -> dict[str, Any]:
     """Return the entry of what is done; it names nobody, and so no image either."""
     counts: dict[str, int] = {}
@@ -69,7 +83,7 @@ def ended(entry: dict[str, Any], done: Done) -> dict[str, Any]:
         "since": entry["since"],
         "until": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "status": DONE,
-        "runs": done.runs,
+        "runs": [nameless(run) for run in done.runs],
         "deleted": done.store.deleted,
         "serving": [asdict(one) for one in done.store.serving],
         "registered": done.store.registered,

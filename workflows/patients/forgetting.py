@@ -109,7 +109,7 @@ def _do(job: Job, found: Found, begun: dict[str, Any], forgotten: Forgotten) -> 
     for number, plan in enumerate(plans):
         done.runs.append(_dealt_with(job, found, plan, kept / f"{number}.parquet"))
     _remember_distances(begun.get("told", []), done.runs)
-    forgotten.keep(begun | {"told": done.runs})
+    forgotten.keep(begun | {"told": [entries.nameless(run) for run in done.runs]})
     if begun["plan"]["compared"]:
         _compare_again(reduced, begun["plan"]["baseline"])
     if begun["plan"]["doubts"]:
@@ -156,7 +156,8 @@ def _dealt_with(job: Job, found: Found, plan: RunPlan, kept: Path) -> dict[str, 
         if error.code in MENDABLE:
             raise
         RunFolder(folder).clear()
-        return told | {"becomes": CLEARED, "why": f"without the patient: {error.problem}"}
+        why = f"without the patient: {error.problem}"
+        return told | {"becomes": CLEARED, "why": why, "code": error.code}
     if plan.evaluated:
         _evaluate_again(folder, plan)
     if plan.packaged:

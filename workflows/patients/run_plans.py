@@ -28,6 +28,8 @@ from offsite.workflows.stages.evaluation import EVALUATION, configuration_of
 from offsite.workflows.stages.registration import PACKAGE
 from offsite.workflows.stages.training import CELL, split_of
 
+RUNS = "runs"
+"""The folder, below a job's output, of its runs: what lies elsewhere somebody put there."""
 AGAIN, CLEARED, YOURS = "made again without the patient", "removed", "left to you"
 
 
@@ -65,7 +67,7 @@ def plans_of(job: Job, reduced: Cohort, patient: Identity) -> list[RunPlan]:
     plans = []
     for folder, facts in run_folders(job):
         own = [path for path in holding(folder, patient) if is_of_run(folder, path)]
-        if own or facts["status"] != "done":
+        if own or (facts["status"] != "done" and folder.is_relative_to(job.output / RUNS)):
             plan = RunPlan(
                 folder=folder.relative_to(job.output).as_posix(),
                 key=str(facts["key"]),
@@ -95,6 +97,8 @@ def is_of_run(folder: Path, path: Path) -> bool:
 
 def _planned(plan: RunPlan, job: Job, reduced: Cohort, *, done: bool) -> RunPlan:
     folder = job.output / plan.folder
+    if not done and not folder.is_relative_to(job.output / RUNS):
+        return plan.model_copy(update={"becomes": YOURS, "why": "it is no run of this job"})
     if not (folder / CELL).is_file():
         return plan.model_copy(update={"why": "it was not finished"})
     cell, configuration = read_json(folder / CELL), configuration_of(folder)

@@ -8,15 +8,17 @@ import pandas as pd
 import pytest
 
 from offsite.errors import InputError, InputErrors
+from offsite.files import read_json, write_json
 from offsite.training.run_folder import NUISANCES, RunFolder
 from offsite.workflows.jobs.forgotten import Forgotten
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients import forgetting
-from offsite.workflows.patients.entries import begun
+from offsite.workflows.patients.distance import drop_stash
+from offsite.workflows.patients.entries import begun, nameless
 from offsite.workflows.patients.found import LEFT, MADE_AGAIN, REMOVED, fate_of, find, holdings
 from offsite.workflows.patients.identity import cohort_with, identity_of
 from offsite.workflows.patients.readiness import MENDABLE
-from offsite.workflows.patients.run_plans import AGAIN
+from offsite.workflows.patients.run_plans import AGAIN, YOURS
 from offsite.workflows.stages.shortcuts import keep_nuisances
 from offsite.written import write_own
 from tests.workflows.patients import jobs
@@ -105,7 +107,7 @@ def test_a_run_waits_for_what_the_machine_lacks(
     folder = RunFolder(job.output / plan.folder)
 
     def fails(*_: object) -> None:
-        raise InputError("it cannot be trained", remedy="Mend it", code=code)
+        raise InputError("it cannot be trained: P-1.png", remedy="Mend it", code=code)
 
     monkeypatch.setattr(forgetting, "train", fails)
     if code in MENDABLE:
@@ -114,6 +116,7 @@ def test_a_run_waits_for_what_the_machine_lacks(
     else:
         told = forgetting._dealt_with(job, found, plan, Path("none"))
         assert "cannot be trained" in told["why"]
+        assert "P-1.png" not in str(nameless(told))  # as the record has it
     assert (folder.record() is not None) is (code in MENDABLE)
 
 
@@ -194,3 +197,19 @@ def test_shortcuts_of_a_run_are_read_of_those_who_are_left(
     forgetting._dealt_with(job, found, found.runs[0], Path("none"))
     assert len(pd.read_parquet(file)) >= len(before)
     assert (folder / "evaluation" / "shortcuts.csv").is_file()
+
+
+def test_what_somebody_put_into_the_output_stays(job: Job) -> None:
+    run = job.run_folder(job.cells()[0])
+    for name in ("copy", "killed"):
+        shutil.copytree(run, job.output / "kept" / name)
+    record = job.output / "kept" / "killed" / "run.json"
+    write_json(record, read_json(record) | {"status": "running"})
+    plans = {plan.folder: plan.becomes for plan in find(job, patients_of(job)[3]).runs}
+    assert plans.pop(run.relative_to(job.output).as_posix()) == AGAIN
+    assert plans == {"kept/copy": YOURS, "kept/killed": YOURS}
+    strangers = job.output / "forgetting" / "mine.parquet"
+    strangers.parent.mkdir()
+    strangers.write_text("a year's work")
+    drop_stash(strangers.parent)
+    assert strangers.read_text() == "a year's work"
