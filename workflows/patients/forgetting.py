@@ -191,7 +191,8 @@ def _compare_again(job: Job, baseline: str | None) -> None:
     try:
         compare(job, baseline)
     except InputError:  # a run is gone
-        for file in (comparison_path(job), comparison_path(job).with_suffix(".html")):
+        beside = [job.output / f"{name}.csv" for name in ("seeds", "seed_agreement")]
+        for file in (comparison_path(job), comparison_path(job).with_suffix(".html"), *beside):
             with contextlib.suppress(InputError):
                 strike(file)
 

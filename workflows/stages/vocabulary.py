@@ -56,7 +56,7 @@ def write_vocabulary(
     folder = job.output / VOCABULARY / cell["name"]
     for name in VOCABULARY_FILES:
         check_own(folder / name)
-    with writing(folder):
+    with writing(run), writing(folder):  # nobody may be taken out of the run meanwhile
         training = int((divided.table["split"] == "train").sum())
         total = min(LOOKED_AT, training)
         with (

@@ -213,3 +213,12 @@ def test_what_somebody_put_into_the_output_stays(job: Job) -> None:
     strangers.write_text("a year's work")
     drop_stash(strangers.parent)
     assert strangers.read_text() == "a year's work"
+
+
+def test_a_comparison_that_cannot_be_made_again_goes_whole(job: Job) -> None:
+    names = ("comparison.csv", "comparison.html", "seeds.csv", "seed_agreement.csv")
+    for name in names:
+        write_own(job.output / name, "of runs that held the patient")
+    (job.output / "seeds.csv").write_text("mine")
+    forgetting._compare_again(job, "no such method")
+    assert [name for name in names if (job.output / name).exists()] == ["seeds.csv"]

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.training import train
 from offsite.workflows.stages.vocabulary import write_vocabulary
 from tests.workflows.conftest import SlideRun
+from tests.workflows.patients.test_forgetting import HOLDER
 from tests.workflows.stages.test_groups_of_a_job import job_file
 
 
@@ -91,3 +94,18 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     told = called(str(tmp_path))
     assert told.exit_code != 0
     assert "not a run folder" in str(told.exception or told.output)
+
+
+def test_no_words_are_told_of_a_run_while_somebody_writes_to_it(job: Job) -> None:
+    run = str(job.run_folder(job.cells()[0]))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, run],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    told = called(run, "--workers", "1")
+    holder.communicate("\n")
+    assert told.exit_code != 0
+    assert "another run is writing" in str(told.exception or told.output)
+    assert not list((job.output / VOCABULARY).rglob("*.csv"))
