@@ -276,15 +276,14 @@ class PathologySettings(TrainingSettings):
 
     def _check_loss(self, method: Method, name: str) -> None:
         asked = self.model.loss.kind
-        named = asked != "cross_entropy" or "kind" in self.model.loss.model_fields_set
-        if method.loss is not None and named and asked != method.loss:
+        if method.loss is not None and asked is not None and asked != method.loss:
             raise InputError(
                 f"model.loss.kind is {asked}, but method {name} is by its loss, {method.loss}",
                 remedy="Leave out model.loss.kind, or choose a method that takes any loss: "
                 + ", ".join(other for other, one in METHODS.items() if one.loss is None),
                 code="loss_decided",
             )
-        loss = method.loss or asked
+        loss = method.loss or asked or "cross_entropy"
         if loss in CORRECTING and method.evens_classes:
             raise InputError(
                 f"loss {loss} makes up for the class counts, and so do the batches of method {name}:"

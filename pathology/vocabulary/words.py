@@ -80,7 +80,7 @@ def fit_vocabulary(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> tissue, stain = np.repeat([0.0, 5.0], 50), rng.normal(0, 50, 100)
+    >>> tissue, stain = np.repeat([0.0, 50.0], 50), rng.normal(0, 50, 100)
     >>> rows = np.stack([tissue, stain], axis=1)
     >>> found = fit_vocabulary(rows, np.diag([0.01, 2500.0]), 2)
     >>> len(set(found.of(rows)[:50])), len(set(found.of(rows)))

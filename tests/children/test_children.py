@@ -137,9 +137,8 @@ def test_closing_ends_what_runs_at_once() -> None:
     made = Children(1, Limits())
     with ThreadPoolExecutor(1) as pool:
         endless = pool.submit(made.call, tasks.loop)
-        process = None
-        while process is None and not endless.done():
-            process = next(iter(made._busy), None)
+        while not made._busy and not endless.done():
+            time.sleep(0.01)
         start = time.monotonic()
         made.close()
         assert isinstance(endless.exception(), ChildrenClosed)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of prose ("offsite trains for that") only what stands in code counts.
 CODE = re.compile(r"^ *```.*?\n(.*?)^ *```|`([^`]+)`", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:^|[\s(|])offsite ([a-z]+)(?: ([a-z]+))?(.*)")
+COMMAND = re.compile(r"(?:^|[\s(|])offsite ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?(.*)")
 # Folders of results and groups of settings have the names of rooms.
 RESULTS = (".json", ".csv", ".html", ".parquet", ".png", ".yaml", ".smk", ".md", ".log", ".db")
 SETTINGS = ("training.", "evaluation.")

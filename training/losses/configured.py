@@ -39,7 +39,7 @@ class ClassificationLoss(nn.Module):
     def __init__(self, settings: LossSettings, counts: np.ndarray) -> None:
         super().__init__()
         self.settings = settings
-        kind = settings.kind
+        kind = settings.kind or "cross_entropy"
         needs_all = kind not in ("cross_entropy", "focal")
         n = checked_counts(counts) if needs_all else np.asarray(counts, dtype=np.float64)
         weights = None

@@ -20,7 +20,9 @@ LossKind = Literal[
 class LossSettings(Settings):
     """Which classification loss; fields of the other kinds are not read."""
 
-    kind: LossKind = Field("cross_entropy", description="The loss of the classifier")
+    kind: LossKind | None = Field(
+        None, description="The loss of the classifier; unset: the method's own, else cross_entropy"
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Target share spread over all classes (cross_entropy)"
     )

@@ -42,8 +42,9 @@ def distance_between(again: pd.DataFrame, before: pd.DataFrame) -> Distance | No
     --------
     >>> one = pd.DataFrame({"image": ["a", "b"], "prob_x": [0.5, 0.9], "prob_y": [0.5, 0.1]})
     >>> other = pd.DataFrame({"image": ["b", "a"], "prob_x": [0.9, 0.25], "prob_y": [0.1, 0.75]})
-    >>> distance_between(one, other)
-    Distance(images=2, kl=0.0719..., changed=1)
+    >>> found = distance_between(one, other)
+    >>> found.images, round(found.kl, 4), found.changed
+    (2, 0.0719, 1)
     """
     columns = [name for name in again if str(name).startswith(PROBABILITY_PREFIX)]
     both = again[["image", *columns]].merge(before[["image", *columns]], on="image")

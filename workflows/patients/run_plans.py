@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
 from offsite.files import is_plain_file, read_json
@@ -119,7 +119,10 @@ def _planned(plan: RunPlan, job: Job, reduced: Cohort, *, done: bool) -> RunPlan
         return plan.model_copy(update={"becomes": YOURS, "why": why})
     if not done:
         return plan.model_copy(update={"why": "it was not finished"})
-    own = plan.job(job, reduced)
+    try:
+        own = plan.job(job, reduced)
+    except ValidationError:  # of an earlier version, with other rules
+        return plan.model_copy(update={"why": "this version trains no run with its settings"})
     if own.run_folder(plan.cell) != folder:
         return plan.model_copy(update={"becomes": YOURS, "why": "it is no run of this job"})
     try:
