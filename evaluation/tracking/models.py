@@ -1,4 +1,4 @@
-"""The model of a run as MLflow lists models: beside its numbers, and linked from its versions."""
+"""The model of a run as MLflow lists models: beside its numbers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

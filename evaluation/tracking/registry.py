@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
-from offsite.evaluation.tracking.models import model_of
 from offsite.evaluation.tracking.names import check_model_name
 from offsite.evaluation.tracking.staging import FOLDER, LOADER, stage_model
 from offsite.evaluation.tracking.store import client_of
@@ -88,13 +87,9 @@ def register_package(
             stage_model(source, staged, loader_module, outputs or {})
             client.log_artifacts(run_id, str(staged), artifact)
         location = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
+        # Without the run's model by name: a server takes one only as the place that the files lie in.
         made = client.create_model_version(
-            name,
-            location,
-            run_id,
-            tags={PACKAGE_DIGEST: digest},
-            await_creation_for=60,
-            model_id=model_of(client.get_run(run_id)),
+            name, location, run_id, tags={PACKAGE_DIGEST: digest}, await_creation_for=60
         )
         version = str(made.version)
         # Numbers are given in the order of arrival: of versions made at one moment the first stays.

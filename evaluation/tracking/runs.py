@@ -104,14 +104,15 @@ def _delete(client: "MlflowClient", runs: list["Run"]) -> None:
 
 
 def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
     known = client.get_experiment_by_name(name)
     if known is not None:
         if _KIND not in known.tags:
-            client.set_experiment_tag(known.experiment_id, _KIND, _TRAINING)
+            with contextlib.suppress(MlflowException):  # another process was quicker
+                client.set_experiment_tag(known.experiment_id, _KIND, _TRAINING)
         return str(known.experiment_id)
     location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
-    from mlflow.exceptions import MlflowException
-
     try:
         place = None if location is None else location.as_uri()
         return str(client.create_experiment(name, place, tags={_KIND: _TRAINING}))
