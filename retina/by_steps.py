@@ -19,7 +19,7 @@ from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.retina.photographs.source import PhotographLoader
 from offsite.retina.run_outputs import answers_of
 from offsite.retina.settings import DecoSettings, RetinaSettings
-from offsite.retina.validation import geometry_of_stages, grading_scores
+from offsite.retina.validation import epoch_scores
 from offsite.settings import Settings
 from offsite.training.algorithm import Algorithm
 from offsite.training.fit.checkpoint import save_tensors
@@ -27,7 +27,6 @@ from offsite.training.fit.loop import Validate
 from offsite.training.fit.result import FitResult
 from offsite.training.fit.settings import outcome_settings
 from offsite.training.generalisation.erm import ERM
-from offsite.training.geometry import geometry
 from offsite.training.heads.cut_points import fit_cut_points
 from offsite.training.heads.ordinal import GradeHead
 from offsite.training.losses.configured import ClassificationLoss
@@ -263,10 +262,7 @@ def _validator(photographs: RunPhotographs) -> Validate | None:
         with algorithm.backbone.watched() as stages:
             graded = graded_rows(network, photographs, rows)
         labels, sites = photographs.labels[rows], photographs.sites[rows]
-        return {
-            **grading_scores(graded.logits, labels),
-            **geometry(graded.embeddings, graded.logits, labels, sites),
-            **geometry_of_stages([torch.cat(part).numpy() for part in stages], labels, sites),
-        }
+        seen = [torch.cat(part).numpy() for part in stages]
+        return epoch_scores(graded.logits, graded.embeddings, seen, labels, sites)
 
     return validate

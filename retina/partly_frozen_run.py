@@ -10,12 +10,11 @@ from offsite.retina.networks.crops import CropBackbone
 from offsite.retina.networks.trunk_backbone import TrunkBackbone
 from offsite.retina.photographs.kept_maps import AS_IT_IS, KeptMaps
 from offsite.retina.photographs.source import KeptMapLoader
-from offsite.retina.validation import geometry_of_stages, grading_scores
+from offsite.retina.validation import epoch_scores
 from offsite.training.algorithm import Algorithm
 from offsite.training.devices import distributed
 from offsite.training.fit.loop import Validate
 from offsite.training.generalisation.erm import ERM
-from offsite.training.geometry import geometry
 from offsite.training.trunk.weights import content_digest, trunk_state
 
 _BATCH = 64
@@ -84,10 +83,6 @@ class PartlyFrozenRun(PhotographRun):
             )
             labels, sites = self.photographs.labels[rows], self.photographs.sites[rows]
             seen = [torch.cat(means).numpy() for means in stages[backbone.frozen :]]
-            return {
-                **grading_scores(logits, labels),
-                **geometry(embeddings, logits, labels, sites),
-                **geometry_of_stages(seen, labels, sites, first=backbone.frozen),
-            }
+            return epoch_scores(logits, embeddings, seen, labels, sites, backbone.frozen)
 
         return validate

@@ -5,7 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import logsumexp
 
-from offsite.training.geometry import site_collapse, spread_within
+from offsite.training.geometry import geometry, site_collapse, spread_within
+
+
+def epoch_scores(
+    logits: np.ndarray,
+    embeddings: np.ndarray,
+    stages: Sequence[np.ndarray],
+    labels: np.ndarray,
+    sites: np.ndarray,
+    first: int = 0,
+) -> dict[str, float | None]:
+    """Return all that is noted of an epoch: scores, geometry, and that of the stages from ``first`` on."""
+    return {
+        **grading_scores(logits, labels),
+        **geometry(embeddings, logits, labels, sites),
+        **geometry_of_stages(stages, labels, sites, first=first),
+    }
 
 
 def grading_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from offsite.retina.photographs.source import KeptMapLoader
 from offsite.retina.settings import BackboneSettings, RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.training.trunk.weights import trunk_state
+from tests.retina.cut_off import same_bits_after_a_cut
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
 
@@ -227,23 +228,8 @@ def test_a_strangers_file_in_the_place_of_a_block_stays(prepared, tmp_path):
 
 @pytest.mark.parametrize("name", ["erm", "deco"])
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_bits(prepared, tmp_path, monkeypatch, name):
-    cohort, given = prepared.split("corran"), settings(name, fit={"checkpoint_every_steps": 1})
-    train_retina(cohort, prepared.folder, given, tmp_path / "whole")
-    load, later = KeptMapLoader.training_batch, []
-
-    def dies(self, items, epoch, times):
-        later.extend([epoch] * (epoch == 1))
-        if len(later) == 2:
-            raise KeyboardInterrupt
-        return load(self, items, epoch, times)
-
-    monkeypatch.setattr(KeptMapLoader, "training_batch", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train_retina(cohort, prepared.folder, given, tmp_path / "cut")
-    monkeypatch.undo()
-    train_retina(cohort, prepared.folder, given, tmp_path / "cut")
-    whole, cut = ((tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "cut"))
-    assert whole == cut
+    given = settings(name, fit={"checkpoint_every_steps": 1})
+    assert same_bits_after_a_cut(prepared, tmp_path, monkeypatch, given, KeptMapLoader)
 
 
 def test_half_precision_trains_on_kept_maps(prepared, tmp_path):

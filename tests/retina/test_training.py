@@ -18,6 +18,7 @@ from offsite.retina.photographs.source import PhotographLoader
 from offsite.retina.settings import RetinaSettings
 from offsite.retina.training import train_retina
 from offsite.training.generalisation.names import ALGORITHMS
+from tests.retina.cut_off import same_bits_after_a_cut
 
 
 def settings(method="deco", **fit):
@@ -134,23 +135,8 @@ def test_a_run_is_the_same_however_it_is_carried_out(prepared, tmp_path):
 
 @pytest.mark.parametrize("name", ["group_dro", pytest.param("deco", marks=pytest.mark.slow)])
 def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_bits(prepared, tmp_path, monkeypatch, name):
-    cohort, given = prepared.split("corran"), settings(name, checkpoint_every_steps=1)
-    train_retina(cohort, prepared.folder, given, tmp_path / "whole")
-    load, later = PhotographLoader.training_batch, []
-
-    def dies(self, items, epoch, times):
-        later.extend([epoch] * (epoch == 1))
-        if len(later) == 2:
-            raise KeyboardInterrupt
-        return load(self, items, epoch, times)
-
-    monkeypatch.setattr(PhotographLoader, "training_batch", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train_retina(cohort, prepared.folder, given, tmp_path / "cut")
-    monkeypatch.undo()
-    train_retina(cohort, prepared.folder, given, tmp_path / "cut")
-    whole, cut = ((tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "cut"))
-    assert whole == cut
+    given = settings(name, checkpoint_every_steps=1)
+    assert same_bits_after_a_cut(prepared, tmp_path, monkeypatch, given, PhotographLoader)
 
 
 def test_every_method_starts_from_the_same_weights(prepared):
