@@ -51,7 +51,7 @@ def mean_interval(
 
 
 def drawn_values(
-    runs: Sequence[Judged], referable: int, classes: int, seed: int = 0
+    runs: Sequence[Judged], referable: int, classes: int, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, np.ndarray]:
     """Return R x (1 + draws) referable AUROCs and kappas: of all patients, then of draws of them.
 
@@ -59,7 +59,7 @@ def drawn_values(
     """
     names = np.unique(np.concatenate([run.patients for run in runs]))
     draw = np.random.default_rng(seed)
-    times = draw.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    times = draw.multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
     times = np.concatenate([np.ones((1, len(names)), int), times])
     found: dict[str, list[np.ndarray]] = {"auroc": [], "kappa": []}
     for run in runs:

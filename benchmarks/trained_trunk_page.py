@@ -1,113 +1,162 @@
-"""What the runs of ``evidence_trained_trunk.py`` say, as tables."""
+"""What the finished cells of ``evidence_trained_trunk.py`` say, as tables."""
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from evidence import markdown
-from patient_intervals import Judged, drawn_values, interval_of
-from refitted_heads import refitted_runs
+from patient_intervals import interval_of
+from trained_trunk_records import CASES, GDRBENCH, SHORT, UNIT, Record
 
-from offsite.evaluation.predictions.table import load_predictions
-
-SHORT = {"dr_aptos_filtered": "APTOS", "dr_idrid": "IDRiD", "dr_messidor2": "Messidor-2"}
-REFERABLE, SEVERE, WANTED = 2, 3, 0.9
-CASES, DRAWS = (50, 100), 3
+BOTH = ("auroc", "kappa")
+Values = Callable[[Record], Record]
 
 
-def judged(folder: Path, referable: int, site: str) -> tuple[Judged, float, float]:
-    """What a run says of the site left out; sensitivity and specificity at the carried threshold."""
-    predictions = load_predictions(folder)
-    table, labels = predictions.table, predictions.labels
-    probabilities = np.stack([table[f"prob_{name}"] for name in predictions.classes], axis=1)
-    scores = probabilities[:, referable:].sum(axis=1)
-    here = (table["site"] == site).to_numpy() & (labels >= 0)
-    val = ((table["split"] == "val") & (table["site_role"] == "training")).to_numpy()
-    threshold = np.quantile(scores[val & (labels >= referable)], 1 - WANTED)
-    called, truth = scores[here] >= threshold, labels[here] >= referable
-    run = Judged(
-        folder.name, scores[here], probabilities[here].argmax(1), labels[here],
-        table["patient"].to_numpy(str)[here], np.ones(int(here.sum()), bool),
-    )  # fmt: skip
-    return run, float(called[truth].mean()), float((~called)[~truth].mean())
-
-
-def lines_of(
-    method: str, cells: list[Path], found: dict[tuple[str, str], np.ndarray]
-) -> dict[str, list[str]]:
-    """A method's lines of the page: as trained, and after local cases; its drawn figures into ``found``."""
-    shown: dict[int, list[str]] = {number: [] for number in (0, *CASES)}
-    carried = []
-    for number, (site, name) in enumerate(SHORT.items()):
-        here = [f for f in cells if f.parts[-2] == f"without-{site}"]
-        if not here:
-            for part in shown.values():
-                part.append("–")
+def left_out_table(cells: Sequence[Record], methods: Sequence[str]) -> str:
+    """Return a line of each method as trained and after local cases, for sites left out one at a time."""
+    lines: dict[str, list[str]] = {}
+    for method in methods:
+        own = [cell for cell in cells if cell["method"] == method]
+        if not own:
             continue
-        runs = [judged(f, REFERABLE, site) for f in here]
-        values = drawn_values([run for run, _, _ in runs], REFERABLE, 5, seed=number)
-        severe = [
-            drawn_values([judged(f, SEVERE, site)[0]], SEVERE, 5)["auroc"][0, 0] for f in here
-        ]
-        shown[0].append(_words(values, [f.name for f in here], float(np.mean(severe))))
-        carried.append("{:.2f}; {:.2f}".format(*np.mean([run[1:] for run in runs], axis=0)))
-        for row, f in enumerate(here):
-            found[name, f.name] = np.stack([values["auroc"][row], values["kappa"][row]])
-        local = [refitted_runs(f, CASES, DRAWS, REFERABLE) for f in here]
+        seeds = ", ".join(map(str, sorted({cell["seed"] for cell in own})))
+        lines[f"`{method}`"] = [
+            *_by_site(own, lambda site: site, severe=True), _mean_of_sites(own, lambda site: site),
+            *_carried(own), seeds,
+        ]  # fmt: skip
         for cases in CASES:
-            after = [run for each in local for run in each[cases]]
-            drawn = drawn_values(after, REFERABLE, 5, seed=number)
-            shown[cases].append(_words(drawn, [run.seed for run in after], None))
-    seeds = str(len({f.name for f in cells}))
-    return {f"`{method}`{f', after {cases} cases' if cases else ''}":
-            [*part, "" if cases else ", ".join(carried), seeds]
-            for cases, part in shown.items()}  # fmt: skip
-
-
-def _words(values: dict[str, np.ndarray], seeds: list[str], severe: float | None) -> str:
-    a, k = (interval_of(values[each], np.array(seeds)) for each in ("auroc", "kappa"))
-    middle = "" if severe is None else f"{severe:.3f} / "
-    return f"{a[0]:.3f} ({a[1]:.3f}–{a[2]:.3f}) / {middle}{k[0]:.3f} ({k[1]:.3f}–{k[2]:.3f})"
-
-
-def differences(found: dict[str, dict[tuple[str, str], np.ndarray]]) -> str:
-    """DECO minus each other method over the cells that both have, patient draws and seeds paired."""
-    lines = {}
-    for method, cells in found.items():
-        both = sorted(set(cells) & set(found.get("deco", {})))
-        if method == "deco" or not both:
-            continue
-        by_seed = {}
-        for seed in sorted({seed for _, seed in both}):
-            sites = [cell for cell in both if cell[1] == seed]
-            by_seed[seed] = np.mean([found["deco"][cell] - cells[cell] for cell in sites], axis=0)
-        rows, seeds = np.stack(list(by_seed.values())), np.array(list(by_seed))
-        parts = [interval_of(rows[:, n], seeds) for n in (0, 1)]
-        lines[f"`{method}`"] = [*(f"{m:+.3f} ({low:+.3f} to {high:+.3f})" for m, low, high in parts),
-                                str(len(both))]  # fmt: skip
+            after: Values = lambda site, cases=cases: site["after"][str(cases)]  # noqa: E731
+            lines[f"`{method}`, after {cases} cases"] = [
+                *_by_site(own, after), _mean_of_sites(own, after), "", "", seeds,
+            ]  # fmt: skip
     if not lines:
-        return "No cell that two methods have is finished."
-    table = pd.DataFrame(lines, index=["AUROC referable", "quadratic kappa", "cells"]).T
-    table.index.name = "DECO minus"
+        return "No cell of the test seeds is finished."
+    heads = [*SHORT.values(), "mean of the three", "sensitivity; specificity",
+             "GDRBench's AUC / accuracy / macro-F1", "seeds"]  # fmt: skip
+    table = pd.DataFrame(lines, index=heads).T
+    table.index.name = "AUROC referable / of grades ≥ 3 / quadratic kappa"
     return markdown(table)
 
 
-def of_single_sources(cells: dict[str, list[Path]]) -> str:
-    """Return the table of runs that trained on one site: referable AUROC and kappa at the two others."""
+def _by_site(cells: Sequence[Record], of: Values, severe: bool = False) -> list[str]:
+    shown = []
+    for site in SHORT.values():
+        here = [cell for cell in cells if cell["left_out"] == [site]]
+        if not here:
+            shown.append("–")
+            continue
+        auroc, kappa = (_interval(here, of, name, site) for name in BOTH)
+        middle = np.mean([cell["sites"][site]["severe"] for cell in here]) / UNIT
+        shown.append(f"{auroc} / {middle:.3f} / {kappa}" if severe else f"{auroc} / {kappa}")
+    return shown
+
+
+def _carried(cells: Sequence[Record]) -> list[str]:
+    """Sensitivity and specificity by site, and GDRBench's figures as means over the sites."""
+    operating, figures = [], []
+    for site in SHORT.values():
+        here = [cell["sites"][site] for cell in cells if cell["left_out"] == [site]]
+        if here:
+            two = (
+                np.mean([each[name] for each in here]) for name in ("sensitivity", "specificity")
+            )
+            operating.append("{:.2f}; {:.2f}".format(*two))
+            figures.append(
+                [np.mean([each["gdrbench"][name] for each in here]) for name in GDRBENCH]
+            )
+    means = " / ".join(f"{value:.3f}" for value in np.mean(figures, axis=0))
+    return [", ".join(operating), means]
+
+
+def _values(cells: Sequence[Record], of: Values, name: str, site: str) -> np.ndarray:
+    return np.array([of(cell["sites"][site])[name] for cell in cells]) / UNIT
+
+
+def _interval(cells: Sequence[Record], of: Values, name: str, site: str) -> str:
+    seeds = np.array([cell["seed"] for cell in cells])
+    return _words(interval_of(_values(cells, of, name, site), seeds))
+
+
+def _words(interval: tuple[float, float, float], sign: str = "") -> str:
+    mean, low, high = interval
+    return f"{mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def _mean_of_sites(cells: Sequence[Record], of: Values) -> str:
+    rows, seeds = _whole_seeds(cells, of)
+    if not seeds:
+        return "–"
+    return " / ".join(_words(interval_of(rows[name], np.array(seeds))) for name in BOTH)
+
+
+def _whole_seeds(cells: Sequence[Record], of: Values) -> tuple[dict[str, np.ndarray], list[int]]:
+    """Means over the sites of the seeds that have all three, R x (1 + draws)."""
+    by_cell = {(cell["seed"], cell["left_out"][0]): cell for cell in cells}
+    seeds = sorted({seed for seed, _ in by_cell})
+    seeds = [seed for seed in seeds if all((seed, site) in by_cell for site in SHORT.values())]
+    rows = {
+        name: np.array([
+            np.mean([of(by_cell[seed, site]["sites"][site])[name] for site in SHORT.values()], axis=0)
+            for seed in seeds
+        ]) / UNIT
+        for name in BOTH
+    }  # fmt: skip
+    return rows, seeds
+
+
+def differences(cells: Sequence[Record], methods: Sequence[str], one: str = "deco") -> str:
+    """A method minus each other over the cells that both have, patient draws and seeds paired."""
+    by_cell = {(c["method"], c["seed"], c["left_out"][0]): c for c in cells}
+    lines = {}
+    for method in methods:
+        both = [(s, site) for m, s, site in by_cell if m == method and (one, s, site) in by_cell]
+        if method == one or not both:
+            continue
+        columns = [_paired(by_cell, both, one, method, name) for name in BOTH]
+        columns += [_paired(by_cell, [pair for pair in both if pair[1] == site], one, method, "auroc")
+                    for site in SHORT.values()]  # fmt: skip
+        lines[f"`{method}`"] = [*columns, str(len(both))]
+    if not lines:
+        return "No cell that two methods have is finished."
+    heads = [
+        "AUROC referable",
+        "quadratic kappa",
+        *(f"AUROC at {s}" for s in SHORT.values()),
+        "cells",
+    ]
+    table = pd.DataFrame(lines, index=heads).T
+    table.index.name = f"`{one}` minus"
+    return markdown(table)
+
+
+def _paired(
+    by_cell: dict[tuple[str, int, str], Record], pairs: Sequence[tuple[int, str]],
+    one: str, other: str, name: str,
+) -> str:  # fmt: skip
+    if not pairs:
+        return "–"
+    seeds = sorted({seed for seed, _ in pairs})
+    rows = []
+    for seed in seeds:
+        apart = [
+            np.subtract(*(by_cell[m, seed, site]["sites"][site][name] for m in (one, other)))
+            for s, site in pairs
+            if s == seed
+        ]
+        rows.append(np.mean(apart, axis=0) / UNIT)
+    return _words(interval_of(np.array(rows), np.array(seeds)), "+")
+
+
+def single_source_table(cells: Sequence[Record], methods: Sequence[str]) -> str:
+    """Runs that trained on one site: referable AUROC and kappa at the two others."""
     lines: dict[str, dict[str, str]] = {}
-    for method, folders in cells.items():
-        for number, (site, name) in enumerate(SHORT.items()):
-            for source, source_name in SHORT.items():
-                others = {other for other in SHORT if other != source}
-                here = [f for f in folders if set(_left_out(f)) == others and site in others]
-                if not here:
-                    continue
-                runs = [judged(f, REFERABLE, site)[0] for f in here]
-                values = drawn_values(runs, REFERABLE, 5, seed=number)
-                column = f"{source_name} → {name}"
-                lines.setdefault(f"`{method}`", {})[column] = _words(
-                    values, [f.name for f in here], None
-                )
+    for method in methods:
+        for source in SHORT.values():
+            others = sorted(set(SHORT.values()) - {source})
+            here = [c for c in cells if c["method"] == method and sorted(c["left_out"]) == others]
+            for site in others if here else ():
+                auroc, kappa = (_interval(here, lambda s: s, name, site) for name in BOTH)
+                lines.setdefault(f"`{method}`", {})[f"{source} → {site}"] = f"{auroc} / {kappa}"
     if not lines:
         return "No cell of one source is finished."
     table = pd.DataFrame(lines).T.fillna("–")
@@ -115,5 +164,12 @@ def of_single_sources(cells: dict[str, list[Path]]) -> str:
     return markdown(table)
 
 
-def _left_out(folder: Path) -> list[str]:
-    return folder.parts[-2].removeprefix("without-").split("+")
+def settled_table(cells: Sequence[Record]) -> str:
+    """Validation scores by method and rate, means over the divisions that were tried."""
+    if not cells:
+        return "No rate is settled."
+    scores = ["auc", "referable_auc", "kappa", "loss"]
+    table = pd.DataFrame(cells).groupby(["method", "rate"], sort=False)[scores].mean().round(3)
+    shown = table.reset_index().set_index("method")
+    shown.columns = ["rate", "AUC over pairs of grades", "AUROC referable", "kappa", "loss"]
+    return markdown(shown)
