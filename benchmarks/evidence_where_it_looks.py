@@ -11,6 +11,7 @@ lies on lesions, beside the lesions' own share of the retina. Means over photogr
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,7 +24,11 @@ from scipy import stats
 
 from offsite.files import read_json
 from offsite.preprocessing.fundus.field_of_view import FieldOfView
-from offsite.preprocessing.fundus.photograph import FundusSettings, prepare_photograph
+from offsite.preprocessing.fundus.photograph import (
+    FundusSettings,
+    PreparedPhotograph,
+    prepare_photograph,
+)
 from offsite.retina.evidence_map import evidence_maps
 from offsite.retina.inference import FundusNetwork, grade_with_maps, load_fundus_model
 
@@ -69,27 +74,47 @@ def spread(evidence: np.ndarray, field: FieldOfView, shape: tuple[int, int]) -> 
     return np.where(inside, laid, -np.inf)
 
 
-def shares(network: FundusNetwork, folder: Path, names: list[str], px: int) -> np.ndarray:
-    """N x 2: the share of the strongest evidence on lesions, and that of the retina."""
-    settings = FundusSettings(px=px, enhancement="matched")
-    rows = []
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A photograph with its lesions, read once for all runs.
+
+    Attributes
+    ----------
+    prepared : PreparedPhotograph
+        As a run reads it.
+    lesions : numpy.ndarray
+        H x W bool, of the photograph made small.
+    """
+
+    prepared: PreparedPhotograph
+    lesions: np.ndarray
+
+
+def cases_of(folder: Path, names: list[str], px: int) -> list[Case]:
+    """Read the photographs and their masks."""
+    settings, cases = FundusSettings(px=px, enhancement="matched"), []
     for name in names:
         picture = cv2.cvtColor(
             cv2.imread(str(folder / "images" / f"{name}.jpg")), cv2.COLOR_BGR2RGB
         )
         height = round(picture.shape[0] * WIDTH / picture.shape[1])
         picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
-        prepared = prepare_photograph(picture, settings)
-        graded = grade_with_maps(network, prepared.pixels[None])
+        lesions = lesions_of(folder, name, picture.shape[:2])
+        cases.append(Case(prepare_photograph(picture, settings), lesions))
+    return cases
+
+
+def shares(network: FundusNetwork, cases: list[Case]) -> np.ndarray:
+    """N x 2: the share of the strongest evidence on lesions, and that of the retina."""
+    rows = []
+    for case in cases:
+        graded = grade_with_maps(network, case.prepared.pixels[None])
         assert graded.maps is not None
         (evidence,) = evidence_maps(network.classifier, graded.embeddings, graded.maps, REFERABLE)
-        laid, lesions = (
-            spread(evidence, prepared.field, picture.shape[:2]),
-            lesions_of(folder, name, picture.shape[:2]),
-        )
+        laid = spread(evidence, case.prepared.field, case.lesions.shape)
         inside = np.isfinite(laid)
         strongest = inside & (laid >= np.quantile(laid[inside], 1 - TOP))
-        rows.append((lesions[strongest].mean(), lesions[inside].mean()))
+        rows.append((case.lesions[strongest].mean(), case.lesions[inside].mean()))
     return np.array(rows)
 
 
@@ -98,6 +123,7 @@ def main() -> None:
     options = arguments()
     folder = options.data / "dr_idrid_lesions"
     names = sorted(path.stem for path in (folder / "images").glob("*.jpg"))[: options.most]
+    cases = cases_of(folder, names, options.px)
     found: dict[str, list[np.ndarray]] = {}
     for run in sorted(
         each for root in options.runs for each in root.glob("*/without-dr_idrid/seed-*")
@@ -106,7 +132,7 @@ def main() -> None:
         if record["status"] != "done":
             continue
         network = load_fundus_model(run / "weights.safetensors", record["facts"]["architecture"])
-        found.setdefault(run.parts[-3], []).append(shares(network, folder, names, options.px))
+        found.setdefault(run.parts[-3], []).append(shares(network, cases))
     lines = {}
     for method, runs in found.items():
         by_photograph = np.mean(runs, axis=0)

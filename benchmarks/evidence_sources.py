@@ -1,0 +1,153 @@
+"""DECO on the trained trunk, by the number of sources and by how much style foretells the grade.
+
+    python benchmarks/evidence_sources.py --work FOLDER [--minutes 15]
+
+Synthetic clinics, where the cause is known: each training hospital has one camera and leans to a stage of
+disease, so that the camera foretells the grade; the new hospital has the same cameras the other way round
+(``retina_synthetic.py``, style). The photographs trained on are equally many whatever the number of
+hospitals, and so are the steps: what varies is how many styles there are to swap, and the lean. The
+recipe is that of ``evidence_trained_trunk.py`` with its rates, at 96 px, but the copies are turns and zooms
+alone: colours as of other cameras would take the style away for every method. Call it again to go on.
+"""
+
+import argparse
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from evidence import Cell, markdown, paired, run_cells, write_page
+from evidence_trained_trunk import CHOSEN, RECIPE
+from retina_results import site_results
+from retina_synthetic import CAMERAS, EVEN, NEW, STAGES
+
+from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.fundus.cohort import prepare_cohort
+from offsite.preprocessing.fundus.photograph import FundusSettings
+from offsite.preprocessing.synthetic.fundus.cohort import (
+    SyntheticFundusSettings,
+    make_fundus_cohort,
+)
+from offsite.preprocessing.synthetic.fundus.sites import GRADES, CameraProfile, ClinicProfile
+from offsite.retina.settings import RetinaSettings
+from offsite.retina.training import train_retina
+
+MORE_CAMERAS = (
+    CameraProfile(tint=(1.12, 0.9, 0.95), saturation=0.7),
+    CameraProfile(tint=(0.92, 1.04, 1.05), gamma=0.75, haze=0.1),
+    CameraProfile(tint=(1.0, 0.92, 0.8), contrast=0.75, brightness=0.04),
+    CameraProfile(tint=(0.95, 1.0, 0.7), saturation=1.3, gamma=1.15),
+)
+METHODS, SEEDS, PX, PHOTOGRAPHS = ("erm", "control", "swap", "deco"), (90, 91, 92), 96, 320
+CONDITIONS = ((2, 1.0), (4, 1.0), (8, 1.0), (4, 0.5), (4, 0.0))
+"""Sources and lean: 0 is no lean (every hospital sees all stages alike), 1 that of the style scenario."""
+FIGURES = {"referable_auc": "AUROC referable", "kappa": "quadratic kappa"}
+
+
+def clinics(sources: int, lean: float) -> tuple[ClinicProfile, ...]:
+    """Return the training hospitals, and the parts of the new one, named ``new-...``."""
+    cameras = (*CAMERAS, *MORE_CAMERAS)
+    stages = [
+        tuple((1 - lean) * np.array(EVEN) + lean * np.array(STAGES[n % len(STAGES)]))
+        for n in range(sources)
+    ]
+    return tuple(
+        ClinicProfile(name=f"{name}-{n}", camera=cameras[n], prevalence=stages[n ^ other])
+        for name, other in (("site", 0), (NEW, 1))
+        for n in range(sources)
+    )
+
+
+def made_cohort(cell: Cell, work: Path) -> tuple[Cohort, Path]:
+    """Draw and prepare the cohort of a cell; the parts of the new hospital become one site."""
+    sources = int(cell["sources"])
+    root = work / f"{sources}-{cell['lean']}-{cell['seed']}"
+    settings = SyntheticFundusSettings(
+        clinics=clinics(sources, float(cell["lean"])), patients_per_site=PHOTOGRAPHS // sources,
+        eyes=(1, 1), px=2 * PX, seed=int(cell["seed"]),
+    )  # fmt: skip
+    cohort = load_cohort(make_fundus_cohort(root, settings, workers=1), GRADES)
+    prepare_cohort(cohort, root / "prepared", FundusSettings(px=PX), workers=1)
+    table = cohort.table.copy()
+    table["site"] = table["site"].where(~table["site"].str.startswith(NEW), NEW)
+    return cohort.with_table(table), root / "prepared"
+
+
+def trial(cell: Cell, work: Path) -> dict[str, float | None]:
+    """Train one method; return its figures at the new hospital."""
+    cohort, prepared = made_cohort(cell, work)
+    split = split_cohort(
+        cohort, SplitSettings(held_out_sites=(NEW,), val=0.1, test=0.1, seed=int(cell["seed"]))
+    )
+    fit = {**RECIPE["fit"], "learning_rate": cell["rate"], "seed": cell["seed"], "select_after": 1.0,
+           "device": "cpu"}  # fmt: skip
+    settings = RetinaSettings.model_validate(
+        {**RECIPE, "method": cell["method"], "augmentation": "geometry", "fit": fit}
+    )
+    run = (
+        work / "runs" / "-".join(str(cell[name]) for name in ("method", "sources", "lean", "seed"))
+    )
+    figures = site_results(train_retina(split, prepared, settings, run), GRADES)
+    shutil.rmtree(run)
+    held = figures[figures["site"] == NEW].iloc[0]
+    return {name: round(float(held[name]), 4) for name in FIGURES}
+
+
+def main() -> None:
+    """Run the cells that are missing and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="for cohorts and runs")
+    parser.add_argument("--out", type=Path, default=Path("docs/evidence/cells/sources"))
+    parser.add_argument("--table", type=Path, default=Path("docs/evidence/sources.md"))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="0: the page alone")
+    options = parser.parse_args()
+    cells = [
+        {"method": method, "sources": sources, "lean": lean, "seed": seed, "rate": CHOSEN[method],
+         "px": PX, "photographs": PHOTOGRAPHS, "epochs": RECIPE["fit"]["epochs"]}
+        for seed in SEEDS for sources, lean in CONDITIONS for method in METHODS
+    ]  # fmt: skip
+    found = run_cells(options.out, cells, partial(trial, work=options.work), options.minutes)
+    parts = [
+        PREFACE,
+        *(of for figure in FIGURES for of in (f"## {FIGURES[figure]}", table(found, figure))),
+    ]
+    write_page(
+        options.table, "DECO by the number of sources, and by how much style foretells", parts,
+        "python benchmarks/evidence_sources.py --work FOLDER",
+    )  # fmt: skip
+
+
+def table(found: pd.DataFrame, figure: str) -> str:
+    """Means by condition, and DECO minus the others, paired over seeds."""
+    lines = {}
+    for sources, lean in CONDITIONS:
+        here = (
+            found[(found["sources"] == sources) & (found["lean"] == lean)] if len(found) else found
+        )
+        if not len(here):
+            continue
+        means = here.groupby("method")[figure].mean()
+        shown = [f"{means[m]:.3f}" if m in means else "–" for m in METHODS]
+        apart = [paired(here, figure, "deco", other, ["seed"]) for other in ("erm", "control")]
+        lines[f"{sources} sources, lean {lean:g}"] = [*shown, *apart, str(here["seed"].nunique())]
+    if not lines:
+        return "No cell is finished."
+    heads = [*(f"`{m}`" for m in METHODS), "`deco` − `erm`", "`deco` − `control`", "seeds"]
+    return markdown(pd.DataFrame(lines, index=heads).T)
+
+
+PREFACE = f"""Synthetic clinics, {PHOTOGRAPHS} photographs to train, validate and test on whatever the number of
+sources, as many of the new hospital, {PX} px; EfficientNet-Lite0 from its ImageNet weights, its first three stages
+frozen, {RECIPE["fit"]["epochs"]} epochs, the last one kept; each method at its rate on [real photographs](trained_trunk.md).
+Each source has a camera of its own; *lean* says how far each sees a stage of disease of its own (0: all alike;
+1: the camera nearly tells the grade). At the new hospital the cameras come the other way round. Conditions,
+methods and seeds were registered before the first was run. Intervals (95 %) are of seeds, paired."""
+
+
+if __name__ == "__main__":
+    main()
