@@ -29,7 +29,8 @@ from openslide.deepzoom import DeepZoomGenerator
 
 from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import open_slide
-from offsite.preprocessing.slides.overview import area_reduced, read_overview
+from offsite.preprocessing.slides.overview import read_overview
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.synthetic.slides.biology import grow
 from offsite.preprocessing.synthetic.slides.rendering import render
 from offsite.preprocessing.synthetic.slides.sites import SITES

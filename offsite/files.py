@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and digests that say whether an input changed."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -44,6 +45,13 @@ def temporary_prefix(name: str) -> str:
     if len(name) > _LONGEST_PREFIX:  # slides of one archive share more than their first letters
         short = f"{name[: _LONGEST_PREFIX - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return f".{short}."
+
+
+def remove_leftovers(*targets: str | Path) -> None:
+    """Remove what a killed run left of these files (`replacing` names them so)."""
+    for target in map(Path, targets):
+        for old in target.parent.glob(f"{glob.escape(temporary_prefix(target.name))}*.tmp"):
+            old.unlink(missing_ok=True)
 
 
 def is_plain_file(path: str | Path) -> bool:

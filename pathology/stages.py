@@ -22,6 +22,8 @@ _NUMBERS = (
     "tiles_",
     "rate_",
     "tissue_mm2",
+    "lost_mm2",
+    "lost_share",
     "width",
     "height",
     "tile_px",

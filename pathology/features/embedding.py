@@ -12,7 +12,7 @@ import pandas as pd
 from offsite.children.ended import ChildEnded, ChildrenClosed
 from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError, disk_is_full
-from offsite.files import state_of
+from offsite.files import remove_leftovers, state_of
 from offsite.ownership import refuse_link
 from offsite.pathology.features.file import (
     FeatureOrigin,
@@ -100,6 +100,7 @@ def embed_cohort(
         rows = pd.DataFrame(list(pool.map(embed, table["slide"])))
     rows.insert(1, "image", table["image"].to_numpy())
     rows.insert(2, "site", table["site"].to_numpy())
+    remove_leftovers(Path(out) / name)
     with replacing_own(Path(out) / name) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
     return rows
@@ -185,6 +186,7 @@ def _embed_slide(
     row |= {"unreadable": 0, "dimensions": encoder.dimensions, "encoder": encoder.name}
     path = feature_path(out, slide)
     try:
+        remove_leftovers(path)
         tiles = load_tiles(tiles_folder, slide)
         kept = tiles.record.kept
         if not kept:

@@ -48,6 +48,7 @@ _FACTS = (
     "actual_mpp",
     "tile_px",
     "tissue_mm2",
+    "lost_mm2",
     "counts",
     "rates",
 )

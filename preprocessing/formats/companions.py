@@ -5,18 +5,19 @@ import os
 from pathlib import Path
 
 from offsite.files import is_file
+from offsite.preprocessing.formats.dicom_series import files_of_series
 
 
 def companions(file: Path) -> list[Path]:
     """Return the further files of an image, sorted.
 
-    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it, VMS and VMU in
-    files beside it whose names begin as its own.
+    MRXS keeps its pixels in a folder of the same name, DICOM in the files beside it that are of its
+    series, VMS and VMU in files beside it whose names begin as its own.
     """
     if file.suffix.lower() == ".mrxs":
         return sorted(item for item in file.with_suffix("").glob("*") if is_file(item))
     if file.suffix.lower() == ".dcm":
-        return sorted(item for item in file.parent.glob("*.dcm") if item != file)
+        return files_of_series(file)
     if file.suffix.lower() in (".vms", ".vmu"):
         beside = file.parent.glob(f"{glob.escape(file.stem)}*")
         return sorted(item for item in beside if is_file(item) and item != file)

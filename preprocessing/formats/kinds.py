@@ -5,6 +5,7 @@ from pathlib import Path
 from offsite.children.ended import ChildEnded
 from offsite.children.pool import HERE, Place
 from offsite.files import check_plain
+from offsite.preprocessing.formats.dicom_series import slide_series
 
 _PICTURES = {
     b"\xff\xd8\xff": "jpeg",
@@ -14,8 +15,6 @@ _PICTURES = {
     b"\x00\x00\x00\x0cjP  ": "jpeg2000",
     b"\xff\x4f\xff\x51": "jpeg2000",
 }
-WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-"""The class of DICOM files that are parts of a slide (VL Whole Slide Microscopy Image Storage)."""
 _HEAD = 132
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
@@ -45,8 +44,8 @@ def dicom_series(paths: list[Path], place: Place = HERE) -> list[tuple[Path, ...
     """Group the files of one folder: those of a slide's DICOM series are one image.
 
     The largest file of a series, the level with most pixels, stands for it. Photographs are one
-    image each, though a camera gives those of one visit one series. Without pydicom, or for a file
-    it cannot read, each file stands for itself. Headers are read at ``place``.
+    image each, though a camera gives those of one visit one series. A file whose header cannot be
+    read stands for itself. Headers are read at ``place``.
     """
     series: dict[str, list[Path]] = {}
     groups: list[tuple[Path, ...]] = []
@@ -64,22 +63,8 @@ def dicom_series(paths: list[Path], place: Place = HERE) -> list[tuple[Path, ...
 
 def _series_at(place: Place, path: Path) -> str:
     try:
-        return place.call(_series_of, path) if kind_of(path) == "dicom" else ""
+        return place.call(slide_series, path) if kind_of(path) == "dicom" else ""
     except (OSError, ChildEnded):  # its own row will say so
-        return ""
-
-
-def _series_of(path: Path) -> str:
-    try:
-        from pydicom import dcmread
-
-        if is_deflated(path):
-            return ""
-        tags = ["SeriesInstanceUID", "SOPClassUID"]
-        header = dcmread(path, specific_tags=tags, stop_before_pixels=True)
-        of_slide = header.get("SOPClassUID") == WHOLE_SLIDE
-        return str(header.get("SeriesInstanceUID", "")) if of_slide else ""
-    except Exception:  # whatever is wrong with the file, its own row will say so
         return ""
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from offsite.children.budget import room_for
 from offsite.errors import InputError
-from offsite.preprocessing.formats.kinds import WHOLE_SLIDE, is_deflated
+from offsite.preprocessing.formats.dicom_series import WHOLE_SLIDE
+from offsite.preprocessing.formats.kinds import is_deflated
 from offsite.preprocessing.fundus.refusals import (
     A_SLIDE,
     check_size,

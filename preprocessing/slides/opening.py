@@ -39,6 +39,8 @@ class Slide:
         Width and height of level 0, px.
     level_dimensions, level_downsamples
         Per level; factors to level 0.
+    native_tiles : tuple of (int, int)
+        Width and height of each level's own tiles, px; 256 where the file does not say.
     mpp : float
         um per px of level 0.
     mpp_source : str
@@ -68,6 +70,10 @@ class Slide:
         self.level_dimensions = record.level_dimensions
         self.level_downsamples = record.downsamples
         self.properties: Mapping[str, str] = record.properties
+        self.native_tiles = tuple(
+            (self._stated_px(level, "width"), self._stated_px(level, "height"))
+            for level in range(len(record.level_dimensions))
+        )
         self.mpp = scale.mpp
         self.mpp_source = scale.source
         self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
@@ -93,6 +99,10 @@ class Slide:
         if self._to_srgb is None:
             return region
         return Region(self._to_srgb(region.pixels), region.valid)
+
+    def _stated_px(self, level: int, side: str) -> int:
+        stated = self.properties.get(f"openslide.level[{level}].tile-{side}", "")
+        return int(stated) if stated.isdigit() and int(stated) else 256
 
     def icc_profile_bytes(self) -> int:
         """Size of the embedded colour profile; 0 if there is none."""

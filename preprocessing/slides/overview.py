@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from offsite.children import clock
+from offsite.preprocessing.slides.damage import (
+    Patience,
+    coarser_levels,
+    finer_levels,
+    read_part,
+)
 from offsite.preprocessing.slides.geometry import choose_level
 from offsite.preprocessing.slides.opening import Slide, open_slide
-from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.views import VIEW_PX, shrunk
 
 _BLOCK_PX = 2048
@@ -26,11 +31,13 @@ class Overview:
     valid : numpy.ndarray
         H x W, bool: where the slide holds data that can be decoded.
     damaged : numpy.ndarray
-        H x W, bool: where it cannot be decoded.
+        H x W, bool: where no level can be decoded.
     step : float
         Level-0 px per px; the top left corners coincide.
     mpp : float
         um per px.
+    decoded_from : tuple of int
+        Levels that stood in where the one that was read is damaged.
     """
 
     pixels: np.ndarray
@@ -38,6 +45,7 @@ class Overview:
     damaged: np.ndarray
     step: float
     mpp: float
+    decoded_from: tuple[int, ...] = ()
 
 
 def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
@@ -55,26 +63,31 @@ def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
     pixels = np.full((rows, columns, 3), 255, np.uint8)
     valid = np.zeros((rows, columns), bool)
     damaged = np.zeros((rows, columns), bool)
+    others = (*finer_levels(slide, level), *coarser_levels(slide, level))
+    stood_in: frozenset[int] = frozenset()
+    patience = Patience()
     block = max(_BLOCK_PX // factor, 1)
     for top in range(0, rows, block):
         for left in range(0, columns, block):
             clock.tick()
             part = np.s_[top : min(top + block, rows), left : min(left + block, columns)]
             shape = pixels[part].shape[:2]
-            try:
-                region = slide.read_region(
-                    left * factor, top * factor, level, shape[1] * factor, shape[0] * factor
-                )
-            except UnreadableRegion:
-                damaged[part] = True
-                continue
-            pixels[part] = area_reduced(region.pixels, (shape[1], shape[0]))
-            valid[part] = True
-            if region.valid is not None:
-                share = area_reduced(region.valid.astype(np.uint8) * 255, (shape[1], shape[0]))
-                valid[part] = share > 127
+            seen = read_part(
+                slide, left * factor, top * factor, level, shape[1] * factor, shape[0] * factor,
+                others=others, patience=patience,
+            )  # fmt: skip
+            stood_in |= seen.decoded_from
+            size = (shape[1], shape[0])
+            pixels[part] = area_reduced(seen.pixels, size)
+            if seen.damaged.any():
+                damaged[part] = area_reduced(seen.damaged.astype(np.uint8) * 255, size) > 0
+            if seen.valid.all():
+                valid[part] = True
+            else:
+                share = area_reduced(seen.valid.astype(np.uint8) * 255, size)
+                valid[part] = (share > 127) & ~damaged[part]
     step = factor * slide.level_downsamples[level]
-    return Overview(pixels, valid, damaged, step, slide.mpp * step)
+    return Overview(pixels, valid, damaged, step, slide.mpp * step, tuple(sorted(stood_in)))
 
 
 def slide_view(path: Path, mpp: float | None = None) -> np.ndarray:
@@ -86,17 +99,3 @@ def slide_view(path: Path, mpp: float | None = None) -> np.ndarray:
         coarse = slide.mpp * max(slide.dimensions) / VIEW_PX
         overview = read_overview(slide, mpp=coarse, max_px=VIEW_PX * VIEW_PX)
         return shrunk(overview.pixels)
-
-
-def area_reduced(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring an image to ``size`` (width, height) by area averaging; unchanged if it has it.
-
-    Examples
-    --------
-    >>> area_reduced(np.array([[0, 100], [100, 200]], np.uint8), (1, 1)).tolist()
-    [[100]]
-    """
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    smaller = size[0] <= image.shape[1] and size[1] <= image.shape[0]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)

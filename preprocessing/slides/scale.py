@@ -17,8 +17,8 @@ _VENDOR_KEYS = (
 )
 _UM_PER_UNIT = {"centimeter": 1e4, "inch": 25_400.0}
 _REMEDY = (
-    "Give the true um per px of this slide in the column 'mpp' of the cohort table"
-    " (or by --mpp for a single slide)"
+    "Give the true um per px of this slide in the column 'mpp' of the cohort table or worklist"
+    " (from Python: open_slide(path, mpp=...))"
 )
 
 

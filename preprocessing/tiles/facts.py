@@ -1,23 +1,48 @@
 """What the record of a slide's tiles says of the slide, and what became of it."""
 
+from typing import Any
+
+import pandas as pd
+
 from offsite.errors import InputError
 from offsite.preprocessing.slides.compression import read_compression
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.scanned_on import scanned_on
+from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import KEPT, TileSettings
 
 
+def damage_of(
+    table: pd.DataFrame, masks: SlideMasks, geometry: TileGeometry, mpp: float
+) -> dict[str, Any]:
+    """Return what the record says of damage: what other levels gave, and what none gives.
+
+    ``lost_share`` is of the area of all tiles with tissue (0..1), ``lost_mm2`` in mm².
+    """
+    stood_in = set(table["level"].unique().tolist()) - {geometry.level}
+    square = (min(geometry.size, geometry.stride) * mpp / 1e3) ** 2
+    return {
+        "decoded_from": tuple(sorted(stood_in | set(masks.overview.decoded_from))),
+        "lost_share": float(table["lost"].mean()) if len(table) else 0.0,
+        "lost_mm2": float(table["lost"].to_numpy(float).sum()) * square,
+    }
+
+
 def outcome(
-    counts: dict[str, int], candidates: int, geometry: TileGeometry, settings: TileSettings
+    counts: dict[str, int],
+    candidates: int,
+    lost: float,
+    geometry: TileGeometry,
+    settings: TileSettings,
 ) -> dict[str, str]:
-    """Return status, code and message of the slide."""
-    if counts["unreadable"] > settings.max_unreadable * candidates:
+    """Return status, code and message of the slide; ``lost`` is the share that cannot be decoded."""
+    if lost > settings.max_unreadable:
         return {
             "status": "failed",
             "code": "too_many_unreadable_tiles",
-            "message": f"{counts['unreadable']} of {candidates} tiles cannot be decoded."
-            " Fetch the file again from the archive or the scanner",
+            "message": f"{lost:.0%} of the tissue cannot be decoded ({counts['unreadable']} of"
+            f" {candidates} tiles). Fetch the file again from the archive or the scanner",
         }
     if not geometry.columns or not geometry.rows:
         return {

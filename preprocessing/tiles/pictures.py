@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.overview import area_reduced
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import FOLDER
 from offsite.written import write_own

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from offsite.preprocessing.slides.damage import read_square
 from offsite.preprocessing.slides.opening import Slide, open_slide
-from offsite.preprocessing.slides.overview import area_reduced
 from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.tiles.table import SlideRecord, SlideTiles
 
 
@@ -39,17 +40,17 @@ class TileBatch:
 def read_tile(slide: Slide, record: SlideRecord, x: int, y: int) -> np.ndarray:
     """One tile (P x P x 3, uint8) with its top left corner at level-0 px ``x, y``.
 
+    A finer level stands in where the one that is read is damaged.
+
     Raises
     ------
     UnreadableRegion
-        The file is damaged there.
+        The file is damaged there, at each of these levels.
     """
-    assert record.downsample is not None
     assert record.read_px is not None
     assert record.level is not None
     assert record.tile_px is not None
-    left, top = round(x / record.downsample), round(y / record.downsample)
-    region = slide.read_region(left, top, record.level, record.read_px, record.read_px)
+    region, _ = read_square(slide, x, y, record.level, record.read_px)
     return area_reduced(region.pixels, (record.tile_px, record.tile_px))
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 
 from offsite.children import clock
 from offsite.errors import InputError
+from offsite.preprocessing.slides.damage import Patience, finer_levels, read_part, read_square
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
-from offsite.preprocessing.slides.overview import Overview, area_reduced, read_overview
+from offsite.preprocessing.slides.overview import Overview, read_overview
 from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
 from offsite.preprocessing.tiles.table import KEPT, STATUSES, TileSettings
 from offsite.preprocessing.tiles.tissue import tissue_mask, white_point
@@ -77,8 +79,9 @@ def select_tiles(
         columns_of[name] = share[rows, columns]
     columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings.quality)
     table = pd.DataFrame({"x": x[columns], "y": y[rows]})
-    for name in (*SHARES, "focus"):
+    for name in (*SHARES, "focus", "lost"):
         table[name] = columns_of[name].astype(np.float32)
+    table["level"] = columns_of["level"].astype(np.int16)
     table["status"] = _statuses(columns_of, settings.quality)
     counts = {name: int((table["status"] == name).sum()) for name in STATUSES}
     return table, counts | {"background": tissue.size - len(table)}
@@ -92,19 +95,26 @@ def _read_all(
     white: np.ndarray,
     settings: QualitySettings,
 ) -> dict[str, np.ndarray]:
-    """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded."""
+    """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded.
+
+    Also the level that gave it, and the share of it (0..1) that no level gives.
+    """
     names = ("coverage", "dark", "pale", "focus")
     measures = {name: np.full(len(x), np.nan) for name in names}
+    measures |= {"lost": np.zeros(len(x)), "level": np.full(len(x), geometry.level)}
+    patience = Patience()
     side = max(round(geometry.tile_px * geometry.actual_mpp / settings.mpp), 4)
     for start in range(0, len(x), _BATCH):
         clock.tick()
         good, small = [], []
         for row in range(start, min(start + _BATCH, len(x))):
-            left, top = geometry.to_level(int(x[row])), geometry.to_level(int(y[row]))
+            place = (int(x[row]), int(y[row]))
             try:
-                region = slide.read_region(left, top, geometry.level, *(geometry.read_px,) * 2)
+                region, level = read_square(slide, *place, geometry.level, geometry.read_px)
             except UnreadableRegion:
+                measures["lost"][row] = _lost(slide, *place, geometry, patience)
                 continue
+            measures["level"][row] = level
             good.append(row)
             small.append(_reduced(region.pixels, min(side, geometry.read_px)))
             measures["coverage"][row] = 1.0 if region.valid is None else region.valid.mean()
@@ -113,6 +123,15 @@ def _read_all(
             for name in names[1:]:
                 measures[name][good] = getattr(quality, name)
     return measures
+
+
+def _lost(slide: Slide, x: int, y: int, geometry: TileGeometry, patience: Patience) -> float:
+    """Share of a tile that neither its level nor a finer one gives."""
+    level, side = geometry.level, geometry.read_px
+    place = (geometry.to_level(x), geometry.to_level(y))
+    finer = finer_levels(slide, level)
+    part = read_part(slide, *place, level, side, side, others=finer, patience=patience)
+    return float(part.damaged.mean())
 
 
 def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.tissue import TissueSettings
 from offsite.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same settings and slide would give other tiles."""
 
 FOLDER = "tiles"
@@ -55,7 +55,7 @@ class TileSettings(Settings):
         default=0.1,
         ge=0,
         le=1,
-        description="A slide with a larger share of unreadable tiles fails.",
+        description="A slide fails if a larger share of its tissue cannot be decoded.",
     )
     reader: str = Field(default="auto", description="auto, openslide or direct.")
     colour: str = Field(
@@ -113,6 +113,9 @@ class SlideRecord(Settings):
     level: int | None = None
     read_px: int | None = None
     downsample: float | None = None
+    decoded_from: tuple[int, ...] = ()
+    lost_share: float | None = None
+    lost_mm2: float | None = None
     tissue_mm2: float | None = None
     white: tuple[float, float, float] | None = None
     macenko: MacenkoFit | None = None
@@ -137,8 +140,8 @@ class SlideTiles:
     ----------
     table : pandas.DataFrame
         A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
-        px, top left), ``tissue, coverage, pen, fold, dark, pale`` (0..1), ``focus``, ``status``
-        (one of ``STATUSES``).
+        px, top left), ``tissue, coverage, pen, fold, dark, pale`` (0..1), ``focus``, ``lost`` (share
+        that no level gives, 0..1), ``level`` (that gave it), ``status`` (one of ``STATUSES``).
     record : SlideRecord
     """
 
@@ -279,6 +282,7 @@ def summary_row(record: SlideRecord) -> dict[str, Any]:
     """The slide's row of ``tiles.csv``."""
     nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
     row = record.model_dump(exclude={*nested, "table_digest", "version"})
+    row["decoded_from"] = " ".join(map(str, record.decoded_from))
     if record.macenko is not None:
         row["stain_identity"] = record.macenko.identity
     row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}

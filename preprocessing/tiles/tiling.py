@@ -1,6 +1,5 @@
 """From slides to tiles: one slide, or a whole cohort with a row for every slide."""
 
-import glob
 import logging
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -12,14 +11,14 @@ import pandas as pd
 from offsite.children.ended import ChildEnded
 from offsite.children.pool import HERE, Place, threads_at
 from offsite.errors import InputError
-from offsite.files import state_of, temporary_prefix
+from offsite.files import remove_leftovers, state_of
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.formats.companions import companions
 from offsite.preprocessing.slides.fingerprints import changed_while_read, slide_fingerprint
 from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard
-from offsite.preprocessing.tiles.facts import check_resolution, facts_of, outcome
+from offsite.preprocessing.tiles.facts import check_resolution, damage_of, facts_of, outcome
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
 from offsite.preprocessing.tiles.selection import SlideMasks, find_masks, select_tiles
@@ -71,7 +70,7 @@ def tile_slide(
         and read_tiles_of(out, old) is not None
     ):
         return old
-    _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
+    remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
     base = SlideRecord(
         slide=slide,
         image=Path(image).name,
@@ -120,7 +119,7 @@ def _tile_at(
         return place.call(tile_slide, image, slide, out, settings, mpp)
     except ChildEnded as error:
         why = {"code": error.code, "message": error.message}
-    _remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
+    remove_leftovers(table_path(out, slide), record_path(out, slide), *picture_paths(out, slide))
     record = SlideRecord(
         slide=slide,
         image=image.name,
@@ -197,17 +196,10 @@ def tile_cohort(
         name for name in summary.columns if name.startswith("tiles_") and name != "tiles_digest"
     ]
     summary[counts] = summary[counts].fillna(0).astype(int)
-    _remove_leftovers(Path(out) / name)
+    remove_leftovers(Path(out) / name)
     with replacing_own(Path(out) / name) as temporary:
         summary.to_csv(temporary, index=False, lineterminator="\n")
     return summary
-
-
-def _remove_leftovers(*targets: Path) -> None:
-    """Remove what a killed run left of these files (``files.replacing`` names them so)."""
-    for target in targets:
-        for old in target.parent.glob(f"{glob.escape(temporary_prefix(target.name))}*.tmp"):
-            old.unlink(missing_ok=True)
 
 
 def tiles_of(
@@ -242,10 +234,12 @@ def tiles_of(
         "tissue_mm2": float(masks.tissue.sum() * masks.overview.mpp**2 / 1e6),
         "white": tuple(masks.white.tolist()),
     }
+    damage = damage_of(table, masks, geometry, slide.mpp)
     record = base.model_copy(
         update=facts_of(slide, geometry)
         | measured
-        | outcome(counts, len(table), geometry, settings)
+        | damage
+        | outcome(counts, len(table), damage["lost_share"], geometry, settings)
     )
     pooled = pool_pixels(slide, SlideTiles(table, record))
     stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}

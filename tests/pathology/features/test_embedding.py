@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from offsite.files import temporary_prefix
 from offsite.pathology.features.embedding import (
     EMBEDDED,
     FAILED,
@@ -173,3 +174,14 @@ def test_a_real_slide_is_embedded(real_data, tmp_path):
     found = read_features(feature_path(tmp_path / "features", "cmu"))
     assert 20 < len(found.features) == rows["tiles"][0]
     assert np.isfinite(found.features).all()
+
+
+def test_what_a_killed_run_left_behind_goes(cohort, tmp_path):
+    """A file half written goes with the next call, and nothing else does."""
+    half = [tmp_path / f"{temporary_prefix(name)}ab12.tmp" for name in ("s0.h5", "features.csv")]
+    others = [tmp_path / ".s0.h5.notes", tmp_path / ".another.h5.ab12.tmp"]
+    for file in half + others:
+        file.write_bytes(b"half")
+    embed_cohort(cohort, cohort.path.parent, tmp_path, ENCODER)
+    assert not any(file.exists() for file in half)
+    assert all(file.exists() for file in others)

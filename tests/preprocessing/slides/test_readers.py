@@ -39,7 +39,6 @@ def test_photographs_in_tiff_are_no_slides(tmp_path: Path, picture: np.ndarray) 
     ("name", "part"),
     [
         ("a.mrxs", "a/Data0001.dat"),
-        ("a.dcm", "b.dcm"),
         ("a.vms", "a(0,1).jpg"),
         ("a.vmu", "a.l0.ngr"),
     ],

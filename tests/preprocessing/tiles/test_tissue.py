@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from offsite.preprocessing.slides.density import optical_density
-from offsite.preprocessing.slides.overview import area_reduced
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.synthetic.slides.biology import RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.rendering import (
     PEN_COLOURS,
