@@ -100,7 +100,7 @@ def test_each_header_is_read_once(
     real = dicom_series.slide_series
 
     def counted(path: str) -> str:
-        read.append(os.path.basename(path))
+        read.append(Path(path).name)
         return real(path)
 
     monkeypatch.setattr(dicom_series, "slide_series", counted)
