@@ -33,18 +33,23 @@ class Part(NamedTuple):
     ----------
     pixels : numpy.ndarray
         H x W x 3, uint8, RGB; white where there is no data or nothing can be decoded.
-    valid : numpy.ndarray
-        H x W, bool: where there are data that could be decoded.
-    damaged : numpy.ndarray
-        H x W, bool: what no level gives.
+    valid : numpy.ndarray or None
+        H x W, bool: where there are data that could be decoded; None means everywhere.
+    damaged : numpy.ndarray or None
+        H x W, bool: what no level gives; None means nothing.
     decoded_from : frozenset of int
         Levels that stood in for the one that was asked for.
     """
 
     pixels: np.ndarray
-    valid: np.ndarray
-    damaged: np.ndarray
+    valid: np.ndarray | None
+    damaged: np.ndarray | None
     decoded_from: frozenset[int]
+
+    @property
+    def lost(self) -> float:
+        """Share of it that no level gives, 0..1."""
+        return 0.0 if self.damaged is None else float(self.damaged.mean())
 
 
 def finer_levels(slide: Slide, level: int) -> tuple[int, ...]:
@@ -87,8 +92,7 @@ def read_part(
     except UnreadableRegion:
         pass
     else:
-        valid = np.ones((height, width), bool) if region.valid is None else region.valid
-        return Part(region.pixels, valid, np.zeros((height, width), bool), frozenset())
+        return Part(region.pixels, region.valid, None, frozenset())
     clock.tick()
     patience.left -= 1
     halves = _halved(slide, x, y, level, width, height) if patience.left > 0 else ()
@@ -101,7 +105,7 @@ def read_part(
     for position, other in enumerate(others if patience.left > 0 else ()):
         rest = others[position + 1 :]
         part = _from_level(slide, (x, y, width, height), level, other, rest, patience)
-        if not part.damaged.all():
+        if part.lost < 1:
             return part
     nothing = np.zeros((height, width), bool)
     white = np.full((height, width, 3), 255, np.uint8)
@@ -174,7 +178,9 @@ def _joined(whole: Rectangle, parts: list[tuple[Rectangle, Part]]) -> Part:
     levels: frozenset[int] = frozenset()
     for (left, top, across, down), part in parts:
         target = np.s_[top - y : top - y + down, left - x : left - x + across]
-        pixels[target], valid[target], damaged[target] = part[:3]
+        pixels[target] = part.pixels
+        valid[target] = True if part.valid is None else part.valid
+        damaged[target] = False if part.damaged is None else part.damaged
         levels |= part.decoded_from
     return Part(pixels, valid, damaged, levels)
 
@@ -206,7 +212,11 @@ def _from_level(
     down = max(round((y + height) * ratio) - top, 1)
     part = read_part(slide, left, top, other, across, down, others=others, patience=patience)
     size = (width, height)
-    damaged = area_reduced(part.damaged.astype(np.uint8) * 255, size) > 0
-    valid = (area_reduced(part.valid.astype(np.uint8) * 255, size) > 127) & ~damaged
-    pixels = np.where(valid[..., None], area_reduced(part.pixels, size), np.uint8(255))
+    pixels, valid, damaged = area_reduced(part.pixels, size), part.valid, part.damaged
+    if damaged is not None:
+        damaged = area_reduced(damaged.astype(np.uint8) * 255, size) > 0
+    if valid is not None:
+        valid = area_reduced(valid.astype(np.uint8) * 255, size) > 127
+        valid = valid if damaged is None else valid & ~damaged
+        pixels = np.where(valid[..., None], pixels, np.uint8(255))
     return Part(pixels, valid, damaged, part.decoded_from | {other})

@@ -79,9 +79,9 @@ def read_overview(slide: Slide, *, mpp: float, max_px: int) -> Overview:
             stood_in |= seen.decoded_from
             size = (shape[1], shape[0])
             pixels[part] = area_reduced(seen.pixels, size)
-            if seen.damaged.any():
+            if seen.damaged is not None:
                 damaged[part] = area_reduced(seen.damaged.astype(np.uint8) * 255, size) > 0
-            if seen.valid.all():
+            if seen.valid is None:
                 valid[part] = True
             else:
                 share = area_reduced(seen.valid.astype(np.uint8) * 255, size)

@@ -130,8 +130,7 @@ def _lost(slide: Slide, x: int, y: int, geometry: TileGeometry, patience: Patien
     level, side = geometry.level, geometry.read_px
     place = (geometry.to_level(x), geometry.to_level(y))
     finer = finer_levels(slide, level)
-    part = read_part(slide, *place, level, side, side, others=finer, patience=patience)
-    return float(part.damaged.mean())
+    return read_part(slide, *place, level, side, side, others=finer, patience=patience).lost
 
 
 def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
