@@ -12,6 +12,7 @@ import pandas as pd
 from offsite.children.budget import room_for
 from offsite.children.ended import ChildEnded
 from offsite.children.pool import HERE, Place, threads_at
+from offsite.errors import fault_of_system
 from offsite.files import check_plain, file_digest, is_file
 from offsite.preprocessing.cohort.acquisition import FileFacts, file_facts, giveaways
 from offsite.preprocessing.cohort.audit_names import AuditFinding, alike, shared_names, straddling
@@ -24,6 +25,7 @@ from offsite.preprocessing.cohort.near_duplicates import (
 from offsite.preprocessing.cohort.table import Cohort
 
 Decode = Callable[[Path], np.ndarray | None]
+Opened = Callable[[Path, float | None], str]
 _NOTABLE_SHIFT = 0.2  # total variation between the labels of two sites
 _MAX_PX = 100_000_000
 _MAX_BYTES = 512 << 20
@@ -70,9 +72,10 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Looked:
-    digest: str
-    facts: FileFacts | None
-    signature: Signature | None
+    digest: str = ""
+    facts: FileFacts | None = None
+    signature: Signature | None = None
+    fault: str = ""
 
 
 def audit_cohort(
@@ -82,6 +85,7 @@ def audit_cohort(
     near: bool = True,
     slides: bool = False,
     decode: Decode | None = None,
+    opened: Opened | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     place: Place = HERE,
@@ -97,10 +101,13 @@ def audit_cohort(
     near : bool
         Compare pictures too, beside bytes.
     slides : bool
-        The images are slides: they are compared by bytes and not decoded, whether one can be read
-        is for the tiler to say; of what gives a site away, only what a tile shows is named.
+        The images are slides: they are compared by bytes and not decoded; of what gives a site
+        away, only what a tile shows is named.
     decode : callable, optional
         Gives the pixels of a picture file as `decoded` does, where it is to read more formats.
+    opened : callable, optional
+        Opens a slide with the um per px that the table gives, and says why it cannot be read, or
+        "". Asked with ``near`` alone.
     place : Place
         Where files are opened: children end with one that crashes or never ends.
     """
@@ -109,16 +116,19 @@ def audit_cohort(
     similar: list[list[int]] = []
     findings: list[AuditFinding] = []
     given = pd.DataFrame()
+    asked = opened if slides and near else None
     near = near and not slides
     if pictures:
-        looked = _look(cohort.image_paths(), near, decode or decoded, workers, progress, place)
+        scales = [None if np.isnan(mpp) else float(mpp) for mpp in table["mpp"].to_numpy(float)]
+        images = list(zip(cohort.image_paths(), scales, strict=True))
+        looked = _look(images, near, decode or decoded, asked, workers, progress, place)
         groups = _same([look.digest for look in looked])
         if near:
             pairs = near_pairs([look.signature for look in looked])
             other_bytes = [p for p in pairs if looked[p[0]].digest != looked[p[1]].digest]
             similar = joined_groups(other_bytes)
         given = giveaways([look.facts for look in looked], table["site"])
-        findings += [] if slides else _unreadable(looked, near)
+        findings += _unreadable(looked, near, slides)
     shift = label_shift(table, cohort.classes)
     findings += _of_groups(table, groups, "identical", "byte for byte")
     findings += _of_groups(table, similar, "near_identical", "in all that is seen")
@@ -130,40 +140,47 @@ def audit_cohort(
 
 
 def _look(
-    paths: list[Path],
+    images: list[tuple[Path, float | None]],
     near: bool,
     decode: Decode,
+    opened: Opened | None,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     place: Place,
 ) -> list[_Looked]:
-    def one(path: Path) -> _Looked:
+    def one(image: tuple[Path, float | None]) -> _Looked:
         try:
-            return place.call(_look_at, path, near, decode)
-        except (ChildEnded, OSError):  # no picture that can be read
-            return _Looked("", None, None)
+            return place.call(_look_at, *image, near, decode, opened)
+        except ChildEnded as error:
+            return _Looked(fault=error.message)
+        except OSError as error:
+            known = fault_of_system(error)
+            return _Looked(fault=known.problem if known else "")
 
     looked = []
     with threads_at(place, workers or os.cpu_count() or 1) as pool:
-        for done, look in enumerate(pool.map(one, paths), start=1):
+        for done, look in enumerate(pool.map(one, images), start=1):
             looked.append(look)
             if progress is not None:
-                progress(done, len(paths))
+                progress(done, len(images))
     return looked
 
 
-def _look_at(path: Path, near: bool, decode: Decode) -> _Looked:
+def _look_at(
+    path: Path, mpp: float | None, near: bool, decode: Decode, opened: Opened | None
+) -> _Looked:
+    fault = opened(path, mpp) if opened is not None else ""
     if not is_file(path):
-        return _Looked("", None, None)
+        return _Looked(fault=fault)
     check_plain(path)
     if near and path.stat().st_size > _MAX_BYTES:  # no photograph: not worth reading to its end
-        return _Looked("", None, None)
+        return _Looked()
     facts, digest, seen = file_facts(path), file_digest(path), None
     if near and facts is not None and facts.width * facts.height <= _MAX_PX:
         with room_for(facts.width * facts.height):
             pixels = decode(path)
             seen = None if pixels is None else signature(pixels)
-    return _Looked(digest, facts, seen)
+    return _Looked(digest, facts, seen, fault)
 
 
 def decoded(path: Path) -> np.ndarray | None:
@@ -185,12 +202,16 @@ def _same(digests: list[str]) -> list[list[int]]:
     return [group for group in rows.values() if len(group) > 1]
 
 
-def _unreadable(looked: list[_Looked], near: bool) -> list[AuditFinding]:
-    return [
-        AuditFinding("unreadable", "error", "the picture cannot be read", (row,))
-        for row, look in enumerate(looked)
-        if look.facts is None or (near and look.signature is None)
-    ]
+def _unreadable(looked: list[_Looked], near: bool, slides: bool) -> list[AuditFinding]:
+    if slides:
+        bad = {row: look.fault for row, look in enumerate(looked) if look.fault}
+    else:
+        bad = {
+            row: look.fault or "the picture cannot be read"
+            for row, look in enumerate(looked)
+            if look.facts is None or (near and look.signature is None)
+        }
+    return [AuditFinding("unreadable", "error", why, (row,)) for row, why in bad.items()]
 
 
 def _of_groups(

@@ -23,6 +23,23 @@ def are_slides(paths: Sequence[Path], place: "Place") -> bool:
         return True
 
 
+def fault_of_slide(path: Path, mpp: float | None) -> str:
+    """Open a slide and say in a sentence why it cannot be tiled, or ""; runs in a child.
+
+    Parameters
+    ----------
+    mpp : float or None
+        um per px that the table gives, instead of what the file says.
+    """
+    from offsite.preprocessing.slides.opening import open_slide
+
+    try:
+        open_slide(path, mpp=mpp).close()
+    except InputError as error:
+        return f"{error.problem}. {error.remedy}"
+    return ""
+
+
 def pixels_of(path: Path) -> "np.ndarray | None":
     """Return the pixels of a photograph in any format that photographs have; runs in a child.
 

@@ -163,17 +163,26 @@ def open_slide(
 
 
 def are_slides(paths: Sequence[Path]) -> bool:
-    """Whether files are slides by the ends of their names.
+    """Whether files are slides: most of those whose names or content tell.
 
-    TIFF and DICOM hold photographs too: where all are of these, one must be a slide by its content.
+    TIFF and DICOM hold photographs too: where their number decides, one of them must be a slide by
+    its content.
     """
-    ends = {path.suffix.lower() for path in paths}
-    if not ends <= set(SLIDE_SUFFIXES):
-        return False
-    there = [path for path in paths if is_file(path)]
-    if ends - set(PHOTOGRAPH_SUFFIXES) or not there:
-        return True
-    return any(_is_slide(str(path)) for path in there)
+    of_slides, of_photographs = set(SLIDE_SUFFIXES), set(PHOTOGRAPH_SUFFIXES)
+    ends = [path.suffix.lower() for path in paths]
+    unclear = [
+        path
+        for path, end in zip(paths, ends, strict=True)
+        if end in of_slides and end in of_photographs
+    ]
+    slides = sum(end in of_slides - of_photographs for end in ends)
+    others = len(paths) - slides - len(unclear)
+    if abs(slides - others) > len(unclear):
+        return slides > others
+    there = [path for path in unclear if is_file(path)]
+    found = any(_is_slide(str(path)) for path in there) if there else bool(unclear)
+    slides, others = (slides + len(unclear), others) if found else (slides, others + len(unclear))
+    return slides > others
 
 
 def _is_slide(file: str) -> bool:

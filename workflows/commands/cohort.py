@@ -43,7 +43,7 @@ def check(
         bool, typer.Option(help="Look at the image files, not at the table alone.")
     ] = True,
     pictures: Annotated[
-        bool, typer.Option(help="Compare photographs as pictures, beside their bytes.")
+        bool, typer.Option(help="Open slides; compare photographs as pictures, beside their bytes.")
     ] = True,
     strict: Annotated[
         Path | None, typer.Option(help="Write a clean table here, and beside it what was changed.")
@@ -69,7 +69,7 @@ def check(
     from offsite.cores import usable_cores
     from offsite.preprocessing.cohort.audit import audit_cohort
     from offsite.preprocessing.cohort.table import load_cohort
-    from offsite.preprocessing.readers.pictures import are_slides, pixels_of
+    from offsite.preprocessing.readers.pictures import are_slides, fault_of_slide, pixels_of
     from offsite.workflows.console.messages import stage
 
     if strict is not None and strict.resolve() == table.resolve():
@@ -84,6 +84,7 @@ def check(
             near=pictures,
             slides=slides,
             decode=pixels_of,
+            opened=fault_of_slide,
             workers=usable_cores(),
             progress=advance,
             place=children,

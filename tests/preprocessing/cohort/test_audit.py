@@ -11,10 +11,11 @@ from offsite.preprocessing.cohort.strict_splits import strict_cohort
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
-from offsite.preprocessing.readers.pictures import pixels_of
+from offsite.preprocessing.readers.pictures import fault_of_slide, pixels_of
 from offsite.preprocessing.slides.opening import are_slides
 from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
+from offsite.preprocessing.synthetic.slides.writing import write_slide
 from tests.workflows.dicom_files import write_dicom
 
 
@@ -191,11 +192,39 @@ def test_of_slides_only_the_compression_gives_a_site_away(tmp_path):
             pixels = np.random.default_rng(number).integers(0, 256, (px, px, 3), dtype=np.uint8)
             cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
             rows.append((f"{site}/{number}.jpg", f"{site}{number}", site, "none", ""))
-    (tmp_path / "a/0.jpg").write_bytes(b"whether it can be read is for the tiler to say")
+    (tmp_path / "a/0.jpg").write_bytes(b"nobody opens it")
     audit = audit_cohort(cohort(tmp_path, rows), slides=True, workers=1)
     assert [finding.kind for finding in audit.findings] == ["giveaway"]
     assert "compression alone" in audit.findings[0].detail
     assert "acquisition table" in audit.findings[0].detail
+
+
+def test_a_slide_that_does_not_open_is_found_with_its_reason(tmp_path, picture):
+    write_slide(tmp_path / "good.svs", picture, mpp=0.5, downsamples=(1,))
+    write_slide(tmp_path / "no_scale.tiff", picture, mpp=None, flavour="generic", downsamples=(1,))
+    (tmp_path / "letter.svs").write_bytes(b"a letter")
+    write(tmp_path / "photograph.jpg", 1)
+    names = ("good.svs", "no_scale.tiff", "letter.svs", "photograph.jpg", "no_scale.tiff")
+    made = cohort(tmp_path, [(name, f"p{n}", "a", "none", "") for n, name in enumerate(names)])
+    made.table.loc[4, "mpp"] = 0.5  # the table says what the file does not
+    assert are_slides(made.image_paths())
+    audit = audit_cohort(made, slides=True, opened=fault_of_slide, workers=1)
+    reasons = {f.rows: f.detail for f in audit.findings if f.kind == "unreadable"}
+    assert set(reasons) == {(1,), (2,), (3,)}
+    assert "how many um a pixel is" in reasons[(1,)]
+    assert "column 'mpp'" in reasons[(1,)]
+    assert "cut short" in reasons[(2,)]
+    assert "a jpeg picture, not a slide" in reasons[(3,)]
+    for asked in ({"near": False}, {"pictures": False}):
+        again = audit_cohort(made, slides=True, opened=fault_of_slide, workers=1, **asked)
+        assert not found(again, "unreadable")
+
+
+def test_one_file_of_another_kind_does_not_change_what_the_others_are(tmp_path):
+    svs, jpg = ([tmp_path / f"{n}{end}" for n in range(3)] for end in (".svs", ".jpg"))
+    assert are_slides([*svs, jpg[0]])
+    assert not are_slides([*jpg, svs[0]])
+    assert not are_slides(jpg)
 
 
 def labelled(real_data, *sites):
