@@ -117,14 +117,14 @@ def mask_polygons(mask: np.ndarray) -> list[list[np.ndarray]]:
     -------
     list of list of numpy.ndarray
         For each 4-connected piece its outer ring and its holes; a ring is N x 2 (x, y), closed,
-        its corners only.
+        its corners only, and never touches itself. Two rings of a piece may touch in a point.
     """
     following = _border_edges(mask)
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     pieces: dict[int, list[np.ndarray]] = defaultdict(list)
     while following:
         ring, inside = _walk(following)
-        pieces[int(labels[inside[1], inside[0]])].append(ring)
+        pieces[int(labels[inside[1], inside[0]])] += _simple_rings(ring)
     for rings in pieces.values():
         rings.sort(key=_area, reverse=True)  # the outer ring runs clockwise: its area is positive
     return [pieces[label] for label in sorted(pieces)]
@@ -171,6 +171,34 @@ def _walk(following: dict[Point, list[Point]]) -> tuple[np.ndarray, Point]:
         here, heading = there, step
         if here == start:
             return np.array(ring, float), inside
+
+
+def _simple_rings(ring: np.ndarray) -> list[np.ndarray]:
+    """Part a closed ring wherever it comes back to a point: QuPath takes rings that never do.
+
+    A piece whose px meet at a corner alone around a hole is walked around as one ring: it becomes
+    the outer ring and the ring of the hole.
+    """
+    rings: list[np.ndarray] = []
+    path: list[tuple[float, float]] = []
+    places: dict[tuple[float, float], int] = {}
+    for x, y in ring.tolist():
+        start = places.get((x, y))
+        if start is not None:
+            rings.append(np.array([*path[start:], (x, y)]))
+            for point in path[start:]:
+                del places[point]
+            del path[start:]
+        places[(x, y)] = len(path)
+        path.append((x, y))
+    return [_corners(closed) for closed in rings]
+
+
+def _corners(ring: np.ndarray) -> np.ndarray:
+    """A closed ring without the points between two edges of one direction."""
+    edges = np.sign(np.diff(ring, axis=0))
+    kept = ring[:-1][(edges != np.roll(edges, 1, axis=0)).any(axis=1)]
+    return np.concatenate([kept, kept[:1]])
 
 
 def _px_right_of(start: Point, end: Point) -> Point:

@@ -32,6 +32,9 @@ def test_polygons_cover_exactly_the_mask(seed, share):
         assert all(area(ring) < 0 for ring in rings[1:])
         for ring in rings:
             assert (ring[0] == ring[-1]).all()
+            corners = list(map(tuple, ring[:-1].tolist()))
+            assert len(set(corners)) == len(corners) >= 4  # it never comes back to a point
+            assert (np.abs(np.diff(ring, axis=0)).min(axis=1) == 0).all()
     drawn = np.zeros((140, 170), np.uint8)
     for rings in polygons:
         points = [(10 * ring).astype(np.int32)[:, None] for ring in rings]
@@ -50,10 +53,49 @@ def test_a_ring_has_its_corners_only():
     assert mask_polygons(np.zeros((3, 3), bool)) == []
 
 
+def test_px_that_meet_at_a_corner_around_a_hole_make_two_rings():
+    """Walked around at once, the outline would touch itself, which QuPath calls invalid."""
+    mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool)
+    ((outer, hole),) = mask_polygons(mask)
+    assert (area(outer), area(hole)) == (8, -1)
+    assert sorted(map(tuple, hole[:-1].tolist())) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    two_holes = np.ones((4, 4), bool)
+    two_holes[1, 1] = two_holes[2, 2] = False
+    ((outer, *holes),) = mask_polygons(two_holes)
+    assert [area(outer), *map(area, holes)] == [16, -1, -1]
+
+
+def check_as_qupath_reads(feature: dict) -> None:
+    """What QuPath (0.4 and later) asks of a feature; of another kind it would make an annotation."""
+    assert set(feature) == {"type", "geometry", "properties"}
+    assert feature["type"] == "Feature"
+    geometry, properties = feature["geometry"], feature["properties"]
+    assert set(geometry) == {"type", "coordinates"}
+    assert geometry["type"] == "Polygon"
+    for ring in geometry["coordinates"]:
+        assert len(ring) >= 5
+        assert ring[0] == ring[-1]
+        assert all(len(point) == 2 and np.isfinite(point).all() for point in ring)
+        assert len({tuple(point) for point in ring}) == len(ring) - 1
+    assert set(properties) <= {"objectType", "classification", "measurements"}
+    assert properties["objectType"] in ("annotation", "tile")
+    assert set(properties["classification"]) == {"name", "color"}
+    assert properties["classification"]["name"]
+    colour = properties["classification"]["color"]
+    assert len(colour) == 3
+    assert all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
+    for name, value in properties.get("measurements", {}).items():
+        assert isinstance(name, str)
+        assert isinstance(value, int | float)
+
+
 def test_a_tiled_slide_is_exported_for_qupath(cohort, tmp_path):
     image = cohort.image_paths()[0]
     tile_slide(image, "a", tmp_path, TileSettings(tile_px=64))
     found = json.loads(export_geojson(tmp_path, "a").read_text())
+    assert found["type"] == "FeatureCollection"
+    for feature in found["features"]:
+        check_as_qupath_reads(feature)
     tiles = load_tiles(tmp_path, "a")
     kinds = pd.Series([feature["properties"]["objectType"] for feature in found["features"]])
     assert (kinds == "tile").sum() == len(tiles.table)
