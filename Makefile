@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.ready
 DEMO ?= demo
+# Stands on .venv: its torch, and beside it what foundation models need.
+FOUNDATION := .venv-foundation
 export MLFLOW_DISABLE_TELEMETRY = true
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint slow truth wheel pages lock sbom clean help cases slurm server simulate survive night
+.PHONY: demo test lint slow truth wheel pages lock sbom clean help cases slurm server simulate survive night foundation
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +43,15 @@ slurm: $(SETUP)  ## the workflow on a real SLURM on this machine (as root: insta
 
 server: $(SETUP)  ## the workflow with a real MLflow server on PostgreSQL (as root: installs it)
 	OFFSITE_SERVER=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/workflows/pipeline/test_on_server.py
+
+foundation: $(SETUP)  ## every foundation model with tiny weights of its architecture, in an environment of its own
+	test -x $(FOUNDATION)/bin/python || $(PYTHON) -m venv $(FOUNDATION)
+	$(FOUNDATION)/bin/python -m pip install -q --no-deps --require-hashes -r requirements-foundation.lock
+	@base=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  own=$$($(FOUNDATION)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  echo "import site; site.addsitedir('$$base')" > $$own/base.pth
+	OMP_NUM_THREADS=1 $(FOUNDATION)/bin/python -m pytest \
+	  tests/pathology/tile_encoders/test_foundation.py tests/retina/networks/test_backbones.py
 
 simulate: $(SETUP)  ## ten thousand simulated slides under the workflow, and its overhead on 200 real ones
 	$(BIN)/python benchmarks/workflow_scale.py simulate --slides 10000
@@ -82,4 +93,4 @@ sbom: $(SETUP)  ## what is installed, with licences: sbom.json (CycloneDX), made
 	  --output-reproducible --output-format JSON --output-file sbom.json
 
 clean:  ## remove the environment, the demo and all caches
-	rm -rf .venv $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(FOUNDATION) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

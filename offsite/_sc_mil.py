@@ -15,6 +15,7 @@ from offsite.files import read_json
 from offsite.pathology.bags import Bags
 from offsite.pathology.inference import BagPrediction, SlideNetwork, load_slide_model, predict_bags
 from offsite.pathology.settings import PathologySettings, SlideFitSettings
+from offsite.pathology.tile_encoders.names import check_encoder_name
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.pathology.training import train_pathology
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
@@ -186,6 +187,7 @@ class SCMIL:
             none of the classes or all, or the folder holds other files.
         """
         model, run = self._fitted(), Path(self._folder.name if self._folder else "") / "run"
+        check_encoder_name(encoder)
         of_encoder = EncoderSettings.model_validate({"name": encoder, "tile_px": px, "mpp": mpp})
         width = load_encoder(of_encoder).dimensions
         if width != len(model.centre):

@@ -6,18 +6,11 @@ from pathlib import Path
 
 from offsite.errors import InputError
 from offsite.pathology.stages import features_of
+from offsite.pathology.tile_encoders.names import needs
 from offsite.training.checking import missing_package, no_weights
 from offsite.training.modality import ImageJob
+from offsite.training.vision_packages import remedy_for
 
-PACKAGES = {
-    "uni": "timm",
-    "virchow2": "timm",
-    "phikon": "transformers",
-    "phikon_v2": "transformers",
-}
-"""Optional packages of encoders, known without loading torch."""
-WITHOUT_WEIGHTS = ("structure_baseline", "colour_baseline")
-WEIGHTS_IN_THE_BOX = ("efficientnet-lite0",)
 _SLIDE_BYTES = 20_000
 """Less than a slide's features ever take."""
 
@@ -33,7 +26,7 @@ def encoder_faults(job: ImageJob) -> Iterator[InputError]:
     except InputError as error:
         yield error
     encoder = job.configuration.encoder
-    needs_none = encoder.name.startswith((*WITHOUT_WEIGHTS, *WEIGHTS_IN_THE_BOX))
+    needs_none = not needs(encoder.name).weights
     if encoder.weights is not None and not Path(encoder.weights).exists():
         yield no_weights(job.file, Path(encoder.weights), "encoder.weights")
     elif encoder.weights is None and not needs_none and not encoder.download:
@@ -49,9 +42,10 @@ def encoder_faults(job: ImageJob) -> Iterator[InputError]:
 def package_faults(job: ImageJob) -> Iterator[InputError]:
     """The optional package of the encoder is installed."""
     name = job.configuration.encoder.name
-    package = PACKAGES.get(name)
-    if package is not None and find_spec(package) is None:
-        yield missing_package(job.file, package, f"encoder '{name}'")
+    package = needs(name).package
+    if package and find_spec(package) is None:
+        remedy = remedy_for("foundation")  # by itself the package would bring another torch
+        yield missing_package(job.file, package, f"encoder '{name}'", remedy)
 
 
 def bytes_to_do(job: ImageJob) -> int:

@@ -1,9 +1,10 @@
 """The tile encoders as `offsite encoder` asks for them."""
 
-from typing import Any, get_args
+from typing import Any
 
 from offsite.pathology.tile_encoders.checking import check_encoder, encoder_named, list_encoders
-from offsite.pathology.tile_encoders.registry import EncoderName, load_encoder
+from offsite.pathology.tile_encoders.names import encoder_names
+from offsite.pathology.tile_encoders.registry import load_encoder
 from offsite.training.encoders import EncoderBench, TissueWords, TwinWork
 
 
@@ -27,7 +28,7 @@ def _words(*given: Any) -> TissueWords:
 
 BENCH = EncoderBench(
     setting="encoder",
-    names=get_args(EncoderName),
+    names=encoder_names(),
     entries=list_encoders,
     named=encoder_named,
     load=load_encoder,

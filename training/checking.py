@@ -15,11 +15,11 @@ def no_weights(file: Path, path: Path, setting: str) -> InputError:
     )
 
 
-def missing_package(file: Path, package: str, what: str) -> InputError:
+def missing_package(file: Path, package: str, what: str, remedy: str = "") -> InputError:
     """Return the error of an optional package that ``what`` needs."""
     return InputError(
         f"{what} needs the package {package}, which is not installed",
         file=file,
-        remedy=f"Install it with: pip install {package}",
+        remedy=remedy or f"Install it with: pip install {package}",
         code="missing_package",
     )

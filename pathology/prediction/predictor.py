@@ -20,6 +20,7 @@ from offsite.pathology.attention.heatmap import (
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.inference import BagPrediction, predict_bag, slide_model
 from offsite.pathology.prediction.slide_features import SlideFeatureMaker, TiledSlide
+from offsite.pathology.tile_encoders.names import check_encoder_name
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.slides.overview import slide_view
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
@@ -76,6 +77,7 @@ class SlidePredictor:
     def __init__(self, package: ModelPackage, device: str, batch_size: int | None = None) -> None:
         self.concurrent = device == "cpu"
         settings = package.record.preprocessing
+        check_encoder_name(settings["encoder"].get("name", EncoderSettings().name))
         encoder = load_encoder(EncoderSettings.model_validate(settings["encoder"]))
         wanted = package.record.fingerprints.get("encoder", encoder.digest)
         if wanted != encoder.digest:

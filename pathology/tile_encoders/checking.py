@@ -2,18 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from typing import get_args
 
 import numpy as np
 from pydantic import ValidationError
 
 from offsite.errors import InputError
-from offsite.pathology.tile_encoders.registry import (
-    EncoderName,
-    EncoderSettings,
-    TileEncoder,
-    load_encoder,
-)
+from offsite.pathology.tile_encoders.names import TIMM, encoder_names, needs
+from offsite.pathology.tile_encoders.registry import EncoderSettings, TileEncoder, load_encoder
 from offsite.training.encoders import EncoderEntry, EncoderProperty
 
 TILES = 6
@@ -22,14 +17,16 @@ SAME = 1e-3
 
 
 def list_encoders() -> Iterator[EncoderEntry]:
-    """Yield every encoder of the registry, each loaded where it can be."""
-    for name in get_args(EncoderName):
+    """Yield every encoder that there is, each loaded where it can be."""
+    for name in encoder_names():
         try:
             encoder = load_encoder(EncoderSettings(name=name))
         except InputError as error:
             yield EncoderEntry(name=name, ready=False, dimensions=None, needs=error.problem)
         else:
             yield EncoderEntry(name=name, ready=True, dimensions=encoder.dimensions)
+    lacks = f"weights, and the package {needs(TIMM).package}: any network of it, by its name there"
+    yield EncoderEntry(name=f"{TIMM}NAME", ready=False, dimensions=None, needs=lacks)
 
 
 def encoder_named(text: str, like: EncoderSettings | None = None) -> EncoderSettings:

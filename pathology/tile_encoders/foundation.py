@@ -1,10 +1,11 @@
-"""Foundation models by name or local folder, through the optional packages timm or transformers.
+"""Foundation models by name, any network of timm, or a folder as a model's makers publish it.
 
 Weights are not bundled and not fetched behind the user's back: a folder is read as it is, a name
-only where the user allows downloads. Each entry says what the makers ask for.
+only where the user allows downloads. A folder's own configuration decides about the architecture,
+the tile side and the normalisation; none of its code is run.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,174 +13,175 @@ import torch
 from torch import Tensor, nn
 
 from offsite.errors import InputError
-from offsite.pathology.tile_encoders.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkEncoder
+from offsite.pathology.tile_encoders.models import MODELS, FoundationModel, Pooling
+from offsite.pathology.tile_encoders.names import FOLDER, TIMM
+from offsite.pathology.tile_encoders.networks import NetworkEncoder
+from offsite.pathology.tile_encoders.published import Built, read_json, unfit
+from offsite.pathology.tile_encoders.timm_networks import timm_network
+from offsite.pathology.tile_encoders.transformers_networks import transformers_network
+from offsite.training.vision_packages import remedy_for, timm_package
 
-
-@dataclass(frozen=True)
-class FoundationModel:
-    """Where a model comes from and how it is used.
-
-    Attributes
-    ----------
-    package : str
-        ``timm`` or ``transformers``.
-    hub : str
-        Name on the Hugging Face hub.
-    tile_px, mpp
-        What it was trained on (px, um per px), as its makers say.
-    licence : str
-        Licence of the weights.
-    pooling : str
-        ``cls``: the class token; ``cls_mean``: joined with the mean of the patch tokens.
-    prefix_tokens : int
-        Tokens before the patch tokens (class and registers).
-    """
-
-    package: str
-    hub: str
-    tile_px: int
-    mpp: float
-    licence: str
-    pooling: str = "cls"
-    prefix_tokens: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-
-
-_SWIGLU = {"mlp_ratio": 5.33334, "reg_tokens": 4}
-MODELS: dict[str, FoundationModel] = {
-    "uni": FoundationModel(
-        "timm",
-        "MahmoodLab/UNI",
-        224,
-        0.5,
-        "CC-BY-NC-ND 4.0, gated",
-        options={"init_values": 1e-5, "dynamic_img_size": True},
-    ),
-    "virchow2": FoundationModel(
-        "timm",
-        "paige-ai/Virchow2",
-        224,
-        0.5,
-        "CC-BY-NC-ND 4.0, gated",
-        "cls_mean",
-        5,
-        options=_SWIGLU,
-    ),
-    "phikon": FoundationModel("transformers", "owkin/phikon", 224, 0.5, "Owkin non-commercial"),
-    "phikon_v2": FoundationModel(
-        "transformers", "owkin/phikon-v2", 224, 0.5, "Owkin non-commercial"
-    ),
-}
+VERSION = 2
+"""Goes up when the same tile would give other features."""
+_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
+_PICKLED = ("pytorch_model*.bin",)
 
 
 def load_foundation(
-    name: str, folder: str | Path | None, download: bool, device: str, batch_size: int
+    name: str,
+    weights: str | Path | None,
+    *,
+    mpp: float,
+    download: bool = False,
+    pooling: Pooling = "auto",
+    device: str = "auto",
+    batch_size: int = 64,
+    precision: str = "auto",
 ) -> NetworkEncoder:
     """Return a foundation model as an encoder.
 
     Parameters
     ----------
     name : str
-        Key of ``MODELS``.
-    folder : path, optional
-        Local copy of the model's repository (``config.json`` and its weights).
+        Key of ``MODELS``, ``timm:NAME`` or ``folder``.
+    weights : path, optional
+        Local copy of the model's repository (``config.json`` and its weights); of ``timm:NAME`` it
+        may be a file of weights.
+    mpp : float
+        um per px of the tiles, for a model whose makers are not known by name.
     download : bool
         Whether the weights may be fetched from the hub; never without.
+    pooling : str
+        The vector that is read of the tokens; ``auto`` as the makers do.
+    device, batch_size, precision
+        As `offsite.pathology.tile_encoders.networks.NetworkEncoder` takes them.
 
     Raises
     ------
     InputError
         Code ``missing_package`` or ``encoder_weights``.
     """
-    model = MODELS[name]
-    if folder is None and not download:
-        raise InputError(
-            f"encoder '{name}' needs its weights ({model.hub}; licence: {model.licence})",
-            remedy="Set encoder.weights to a local copy, or encoder.download to true",
-            code="encoder_weights",
-        )
-    if folder is not None and not (Path(folder) / "config.json").is_file():
-        raise InputError(
-            "no config.json in the model's folder",
-            file=folder,
-            remedy=f"Give a copy of the repository {model.hub}",
-            code="encoder_weights",
-        )
-    build = _timm if model.package == "timm" else _transformers
-    network = _Tokens(build(model, None if folder is None else Path(folder)), model)
+    model = MODELS.get(name)
+    place = _place(name, model, weights, download)
+    built = _built(name, model, place)
+    if model is not None:
+        pooling = model.pooling if pooling == "auto" else pooling
+        mpp = model.mpp
     return NetworkEncoder(
-        name,
-        network,
-        tile_px=model.tile_px,
-        mpp=model.mpp,
-        mean=model.mean,
-        std=model.std,
+        f"{name}:{built.architecture}" if name == FOLDER else name,
+        Pooled(built.network, pooling, built.prefix),
+        tile_px=built.tile_px,
+        mpp=mpp,
+        mean=built.mean,
+        std=built.std,
         device=device,
         batch_size=batch_size,
-        licence=model.licence,
+        precision=precision,
+        licence="" if model is None else model.licence,
+        facts={"version": VERSION, "pooling": pooling},
     )
 
 
-def _timm(model: FoundationModel, folder: Path | None) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise _missing("timm", "timm") from error
-    source = f"local-dir:{folder}" if folder else f"hf-hub:{model.hub}"
-    options = dict(model.options)
-    if model.pooling == "cls_mean":
-        options |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": nn.SiLU}
-    network = timm.create_model(source, pretrained=True, num_classes=0, **options)
-    network.forward = network.forward_features
-    return network
+class Pooled(nn.Module):
+    """From pictures to one vector each.
 
+    Parameters
+    ----------
+    network : nn.Module
+        ``forward`` gives what its makers mean it to give; ``forward_features`` tokens (N x T x D).
+    pooling : str
+        ``auto`` takes ``forward``, and of tokens the class token, or their mean where there is none.
+    prefix : int
+        Tokens before the patch tokens.
+    """
 
-def _transformers(model: FoundationModel, folder: Path | None) -> nn.Module:
-    try:
-        from transformers import AutoModel
-    except ImportError as error:
-        raise _missing("transformers", "transformers") from error
-    network = AutoModel.from_pretrained(
-        folder or model.hub,
-        local_files_only=folder is not None,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
-    return _LastHidden(network)
-
-
-class _LastHidden(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, pooling: Pooling, prefix: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.pooling, self.prefix = network, pooling, prefix
 
     def forward(self, tiles: Tensor) -> Tensor:
-        hidden: Tensor = self.network(pixel_values=tiles).last_hidden_state
-        return hidden
+        """Return N x D of N x 3 x P x P."""
+        if self.pooling == "auto":
+            output: Tensor = self.network(tiles)
+            if output.ndim != 3:
+                return output
+            return output[:, 0] if self.prefix else output.mean(dim=1)
+        tokens: Tensor = self.network.forward_features(tiles)  # type: ignore[operator]
+        if tokens.ndim != 3 or (self.pooling != "mean" and not self.prefix):
+            raise InputError(
+                f"the network has no tokens that can be read as '{self.pooling}'",
+                remedy="Leave encoder.pooling at auto",
+                code="encoder_weights",
+            )
+        patches = tokens[:, self.prefix :].mean(dim=1)
+        if self.pooling == "mean":
+            return patches
+        return tokens[:, 0] if self.pooling == "cls" else torch.cat([tokens[:, 0], patches], dim=1)
 
 
-class _Tokens(nn.Module):
-    """From tokens (N x T x D) to one vector."""
+def _place(
+    name: str, model: FoundationModel | None, weights: str | Path | None, download: bool
+) -> Path:
+    """Where the model lies on this machine."""
+    if weights is not None:
+        place = Path(weights)
+        bare = name.startswith(TIMM) and place.is_file()
+        if not bare and not (place / "config.json").is_file():
+            raise InputError(
+                "no config.json in the model's folder",
+                file=place,
+                remedy="Give a copy of the repository" + (f" {model.hub}" if model else ""),
+                code="encoder_weights",
+            )
+        return place
+    hub = model.hub if model else _hub_of(name) if download else ""
+    if not download or not hub:
+        about = f" ({model.hub}; licence: {model.licence})" if model else ""
+        raise InputError(
+            f"encoder '{name}' needs its weights{about}",
+            remedy="Set encoder.weights to a local copy"
+            + ("" if name == FOLDER else ", or encoder.download to true"),
+            code="encoder_weights",
+        )
+    return _fetched(hub)
 
-    def __init__(self, network: nn.Module, model: FoundationModel) -> None:
-        super().__init__()
-        self.network = network
-        self.join, self.prefix = model.pooling == "cls_mean", model.prefix_tokens
 
-    def forward(self, tiles: Tensor) -> Tensor:
-        tokens: Tensor = self.network(tiles)
-        if tokens.ndim == 2:
-            return tokens
-        if not self.join:
-            return tokens[:, 0]
-        return torch.cat([tokens[:, 0], tokens[:, self.prefix :].mean(dim=1)], dim=1)
+def _hub_of(name: str) -> str:
+    if name == FOLDER:
+        return ""
+    configuration = timm_package().get_pretrained_cfg(name.removeprefix(TIMM))
+    return (configuration and configuration.hf_hub_id) or ""
 
 
-def _missing(package: str, extra: str) -> InputError:
-    return InputError(
-        f"this encoder needs the package {package}",
-        remedy=f"Install it with: pip install {extra}",
-        code="missing_package",
-    )
+def _fetched(hub: str) -> Path:
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise InputError(
+            "the package huggingface_hub is not installed",
+            remedy=remedy_for("foundation"),
+            code="missing_package",
+        ) from error
+    try:
+        names = HfApi().list_repo_files(hub)
+        safe = any(name.endswith(".safetensors") for name in names)
+        wanted = [*_FILES, *(() if safe else _PICKLED)]
+        return Path(snapshot_download(hub, allow_patterns=wanted))
+    except Exception as error:  # the network, the hub and the licence each raise their own
+        raise InputError(
+            f"{hub} cannot be fetched ({type(error).__name__})",
+            remedy="Accept its licence on the hub and log in (`hf auth login`), or set"
+            " encoder.weights to a local copy",
+            code="encoder_weights",
+        ) from error
+
+
+def _built(name: str, model: FoundationModel | None, place: Path) -> Built:
+    stated: Mapping[str, Any] = read_json(place / "config.json") if place.is_dir() else {}
+    package = "transformers" if "model_type" in stated else "timm"
+    wanted = model.package if model else "timm" if name.startswith(TIMM) else package
+    if wanted != package:
+        raise unfit(place, f"this folder is one of {package}, encoder '{name}' one of {wanted}")
+    if package == "transformers":
+        return transformers_network(stated, place, model)
+    return timm_network(name, stated, place, model)

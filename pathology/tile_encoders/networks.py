@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from offsite.errors import InputError
 from offsite.pathology.tile_encoders.contract import check_pixels
+from offsite.pathology.tile_encoders.models import IMAGENET_MEAN, IMAGENET_STD
 from offsite.pathology.tile_encoders.weights import weights_digest
 
 _LOG = logging.getLogger(__name__)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class NetworkEncoder:
@@ -36,6 +37,12 @@ class NetworkEncoder:
         Tiles at once; halved, and kept so, where memory does not suffice.
     licence : str
         What the weights may be used for, as their makers say.
+    precision : str
+        ``float32``, or ``float16`` or ``bfloat16`` (autocast; weights stay float32); ``auto`` takes
+        float16 on a GPU. Not in the digest: a model that was trained on features of a GPU reads
+        those of a processor. Where float16 overflows, all is done in float32 from then on.
+    facts : mapping
+        What else changes the features, for the digest.
     """
 
     def __init__(
@@ -50,12 +57,17 @@ class NetworkEncoder:
         device: str = "auto",
         batch_size: int = 64,
         licence: str = "",
+        precision: str = "auto",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.name, self.tile_px, self.mpp, self.licence = name, tile_px, mpp, licence
-        self.batch_size, self.device = batch_size, torch.device(name)
-        facts = {"name": name, "tile_px": tile_px, "mpp": mpp, "mean": mean, "std": std}
-        self.digest = weights_digest(network.state_dict(), facts)
+        self.batch_size, self.device = batch_size, torch.device(where)
+        if precision == "auto":
+            precision = "float16" if self.device.type == "cuda" else "float32"
+        self._half = _HALF.get(precision)
+        known = {"name": name, "tile_px": tile_px, "mpp": mpp, "mean": mean, "std": std}
+        self.digest = weights_digest(network.state_dict(), known | dict(facts or {}))
         self.network = network.to(self.device).eval()
         # Bytes to normalised numbers in one product and one sum.
         self._factor = torch.tensor([1 / (255 * s) for s in std], device=self.device)
@@ -88,10 +100,19 @@ class NetworkEncoder:
         if tiles.shape[-1] != self.tile_px:
             size = (self.tile_px, self.tile_px)
             tiles = nn.functional.interpolate(tiles, size, mode="bilinear", antialias=True)
-        output: Tensor = self.network(tiles.contiguous())
-        if output.ndim == 4:
-            output = output.mean(dim=(2, 3))
-        return output.float().cpu().numpy()
+        output = self._forward(tiles.contiguous())
+        if self._half is not None and not torch.isfinite(output).all():
+            _LOG.warning("%s overflows in half precision: float32 from now on", self.name)
+            self._half = None
+            output = self._forward(tiles.contiguous())
+        return output.cpu().numpy()
+
+    def _forward(self, tiles: Tensor) -> Tensor:
+        half = self._half
+        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+            output: Tensor = self.network(tiles)
+        output = output.float()
+        return output.mean(dim=(2, 3)) if output.ndim == 4 else output
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:

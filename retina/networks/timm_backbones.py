@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from offsite.errors import InputError
+from offsite.training.vision_packages import timm_package
 
 
 def timm_network(name: str) -> tuple[nn.Module, list[nn.Sequential], int, tuple[str, str]]:
@@ -23,14 +24,7 @@ def timm_network(name: str) -> tuple[nn.Module, list[nn.Sequential], int, tuple[
         Code ``missing_package``, ``unknown_backbone`` (timm has no such network), or
         ``no_stages`` (it does not part it into four stages in sequence).
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(
-            "the package timm is not installed",
-            code="missing_package",
-            remedy="Install offsite[timm], or choose another backbone",
-        ) from error
+    timm = timm_package()
     if name not in timm.list_models():
         raise InputError(
             f"timm has no network named '{name}'",

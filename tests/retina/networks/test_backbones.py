@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from offsite.retina.networks.backbones import build_backbone
 from offsite.retina.networks.classifier import build_classifier
 from offsite.retina.networks.first_weights import load_first_weights
 from offsite.retina.settings import BackboneSettings
+from offsite.training.vision_packages import timm_package
 
 NAMES = ("thin_resnet18", "resnet18", "resnet50", "densenet121", "efficientnet-b0")
 
@@ -87,6 +89,12 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path, monkey
     assert not (tmp_path / "evil").exists()
 
 
+def timm_or_skip():
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    return timm_package()
+
+
 def test_without_timm_its_networks_are_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r"offsite\[timm\]") as error:
@@ -102,7 +110,7 @@ def test_a_network_of_timm_is_named_and_no_other_is(settings):
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
 def test_a_network_of_timm_is_parted_and_takes_its_local_weights(tmp_path, name):
-    timm = pytest.importorskip("timm")
+    timm = timm_or_skip()
     whole = timm.create_model(name, pretrained=False).eval()
     state = {n: t.contiguous() for n, t in whole.state_dict().items()}
     save_file(state, tmp_path / "w.safetensors")
@@ -117,7 +125,7 @@ def test_a_network_of_timm_is_parted_and_takes_its_local_weights(tmp_path, name)
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "no_such_network"])
 def test_what_timm_does_not_part_or_know_is_refused(name):
-    pytest.importorskip("timm")
+    timm_or_skip()
     with pytest.raises(InputError) as error:
         build("timm", timm=name)
     assert error.value.code in ("no_stages", "unknown_backbone")
