@@ -57,10 +57,7 @@ class FoundationModel:
 
 _NO_DERIVATIVES = "CC-BY-NC-ND 4.0, on request"
 _LAYER_SCALE = {"init_values": 1e-5}
-_OPTIMUS = {
-    "mean": (0.707223, 0.578729, 0.703617),
-    "std": (0.211883, 0.230117, 0.177517),
-}
+_OPTIMUS_MEAN, _OPTIMUS_STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
 _UNI2 = {
     "patch_size": 14, "depth": 24, "num_heads": 24, "embed_dim": 1536, "mlp_ratio": 2.66667 * 2,
     "no_embed_class": True, "reg_tokens": 8, "dynamic_img_size": True, **_LAYER_SCALE,
@@ -106,7 +103,8 @@ MODELS: dict[str, FoundationModel] = {
         dimensions=1536,
         weights_million=1135,
         options=_LAYER_SCALE,
-        **_OPTIMUS,
+        mean=_OPTIMUS_MEAN,
+        std=_OPTIMUS_STD,
     ),
     "h_optimus_1": FoundationModel(
         package="timm",
@@ -115,7 +113,8 @@ MODELS: dict[str, FoundationModel] = {
         dimensions=1536,
         weights_million=1135,
         options=_LAYER_SCALE,
-        **_OPTIMUS,
+        mean=_OPTIMUS_MEAN,
+        std=_OPTIMUS_STD,
     ),
     "h0_mini": FoundationModel(
         package="timm",
@@ -123,7 +122,8 @@ MODELS: dict[str, FoundationModel] = {
         licence=_NO_DERIVATIVES,
         dimensions=768,
         weights_million=86,
-        **_OPTIMUS,
+        mean=_OPTIMUS_MEAN,
+        std=_OPTIMUS_STD,
     ),
     "gigapath": FoundationModel(
         package="timm",
