@@ -218,7 +218,7 @@ _LOSS = LossSettings.model_validate({})
 class RetinaSettings(TrainingSettings):
     """How a model of photographs is trained."""
 
-    method: str = Field(default="deco", description="Method, by name")
+    method: str = Field(default=LINEAR, description="Method, by name")
     backbone: BackboneSettings = Field(default=BackboneSettings(), description="The network")
     deco: DecoSettings = Field(default=DecoSettings(), description="Of DECO and its relatives")
     gdrnet: GdrnetSettings = Field(default=GdrnetSettings(), description="Of GDRNet")
