@@ -7,7 +7,8 @@ standardised statistics at 160 px, trained by the same optimiser for as long on 
 (at most 1,000 of a site, 85 % of their patients), so that what differs is the arm alone. ``rich`` is
 the rich-feature head after Bonsai: three rounds whose logits are averaged, each later one minimising the
 largest of the losses over those that an earlier round got right and those that it got wrong, stopped
-early by the other patients' loss. Call it again to go on.
+early by the other patients' loss (`offsite.training.heads.rounds`, the option ``linear.rich``). Call it
+again to go on.
 """
 
 import argparse
@@ -20,19 +21,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from evidence import Cell, markdown, paired, run_cells, write_page
 from real_features import SHORT, Features, features_of, judged, parted, prepared_cohort
 from torch import nn
 
 from offsite.training.generalisation.making import make_algorithm
 from offsite.training.generalisation.settings import GeneralisationSettings
+from offsite.training.heads.rounds import fit_rounds, standardisation
+from offsite.training.heads.rounds_settings import RichSettings
 from offsite.training.losses.configured import ClassificationLoss
 from offsite.training.losses.settings import LossSettings
 
 SEEDS = range(30, 38)
 PASSES, BATCH, RATE, DECAY, MOST = 40, 64, 1e-3, 1e-4, 1000
-ROUNDS, FEWEST = 3, 4
 ARMS = {
     "erm": {"kind": "erm"},
     "mixup, Beta(.2, .2)": {"kind": "mixup", "alpha": 0.2},
@@ -80,20 +81,25 @@ def one(cell: Cell) -> dict[str, float | None]:
     all_of, seed = features(), int(cell["seed"])
     site = next(name for name, short in SHORT.items() if short == cell["site"])
     fit, stop = training_rows(site, seed)
-    centre, scale = all_of.rows[fit].mean(0), all_of.rows[fit].std(0)
-    scale = np.maximum(scale, 0.1 * np.median(scale))
+    centre, scale = standardisation(all_of.rows[fit])
     rows = torch.from_numpy((all_of.rows - centre) / scale).float()
     labels = torch.tensor(all_of.labels)
     sites = torch.from_numpy(np.unique(all_of.sites, return_inverse=True)[1])
     data = Batch(rows[fit], labels[fit], sites[fit])
-    held = Batch(rows[stop], labels[stop], sites[stop])
     here = all_of.sites == site
     if cell["method"] == "rich":
-        logits = rich(data, held, rows[here], seed)
+        kept_back = all_of.rows[stop], all_of.labels[stop]
+        settings = RichSettings(
+            rounds=3, passes=PASSES, batch_size=BATCH, learning_rate=RATE, weight_decay=DECAY
+        )
+        found = fit_rounds(
+            all_of.rows[fit], all_of.labels[fit], kept_back, settings, n_classes=5, seed=seed
+        )
+        logits = all_of.rows[here] @ found.slopes + found.starts
     else:
         head = trained(data, ARMS[str(cell["method"])], seed)
-        logits = head(rows[here])
-    return judged(logits.detach().numpy().astype(float), all_of.labels[here])
+        logits = head(rows[here]).detach().numpy().astype(float)
+    return judged(logits, all_of.labels[here])
 
 
 def trained(data: Batch, general: dict[str, object], seed: int) -> nn.Module:
@@ -119,41 +125,6 @@ def batches(data: Batch, seed: int):
         for step, part in enumerate(torch.randperm(len(data), generator=generator).split(BATCH)):
             progress = (done * n + step) / (PASSES * n - 1)
             yield progress, Batch(data.pixels[part], data.labels[part], data.sites[part])
-
-
-def rich(data: Batch, held: Batch, asked: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return the mean logits of the rounds."""
-    heads: list[nn.Module] = [trained(data, ARMS["erm"], seed)]
-    for number in range(1, ROUNDS):
-        with torch.no_grad():
-            right = [head(data.pixels).argmax(1) == data.labels for head in heads]
-        heads.append(_against(data, torch.stack([*right, *(~one for one in right)]), held, seed + number))  # fmt: skip
-    with torch.no_grad():
-        return torch.stack([head(asked) for head in heads]).mean(0)
-
-
-def _against(data: Batch, groups: torch.Tensor, held: Batch, seed: int) -> nn.Module:
-    """Minimise the largest loss of the groups (G x N booleans), kept at its least on ``held``."""
-    torch.manual_seed(seed)
-    head = nn.Linear(data.pixels.shape[1], 5)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
-    best, kept = float("inf"), {}
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(PASSES):
-        for part in torch.randperm(len(data), generator=generator).split(BATCH):
-            each = F.cross_entropy(head(data.pixels[part]), data.labels[part], reduction="none")
-            inside = groups[:, part]
-            inside = inside[inside.sum(1) >= FEWEST]
-            losses = (inside * each).sum(1) / inside.sum(1)
-            optimiser.zero_grad()
-            (losses.max() if len(losses) else each.mean()).backward()
-            optimiser.step()
-        with torch.no_grad():
-            loss = float(F.cross_entropy(head(held.pixels), held.labels))
-        if loss < best:
-            best, kept = loss, {name: t.clone() for name, t in head.state_dict().items()}
-    head.load_state_dict(kept)
-    return head
 
 
 def page(table: pd.DataFrame) -> str:
@@ -208,12 +179,16 @@ and .018 of ECE. Pairs of neighbouring grades (`pairs: adjacent`) cost less rank
 calibration. The decoupled term ranks worse the heavier it is. None of it is a default. Packages fit a temperature on
 validation patients, which is not compared here.
 
-The rich-feature head is not shown to rank better or worse (its interval holds 0) and is better calibrated, at three
-times the training. It is not an option of method `linear`: that head is fitted in closed form to sums, which lets
-hospitals join and leave and patients withdraw exactly, and rounds against earlier errors have no sums.
+The rich-feature head is not shown to rank or to agree with the graders better or worse (both intervals hold 0), and is
+better calibrated as it comes: the ECE is lower by .021 (.013 to .029), the log loss by .48, at three times the training.
+Whether anything of that is left after the temperature that a package fits is not measured. It is an option of method `linear` in both rooms, off by
+default (`linear: {rich: {}}`, `offsite.training.heads.rounds`): the head of `linear` is fitted in closed form to sums, which
+lets hospitals join and leave, and rounds against earlier errors have no sums, so no hospital joins a model of such a head.
+A patient who withdraws is taken out of it by training it again. On slides it is not measured.
 
 The recipe (commit f1f824b) was written before seeds 30 to 37 were run. Seeds that are not shown were not finished; they
-are the last ones in order, and no arm of theirs is in the tables."""
+are the last ones in order, and no arm of theirs is in the tables. The rounds stood in the benchmark then; the option gives
+the same logits to 2e-7 (compared on drawn rows)."""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pandas as pd
 from offsite.cores import usable_cores
 from offsite.workflows.package.folder import Package
 from offsite.workflows.predict.batch import BatchOptions, run_batch
-from offsite.workflows.predict.output.tables import LINES, columns_of
+from offsite.workflows.predict.output.tables import LINES, columns_in_words, columns_of
 from offsite.workflows.predict.running import (
     device_named,
     inputs_for,
@@ -77,10 +77,13 @@ class Model:
         outcome = run_batch(self._package, self._predictor, inputs, options, self._device)
         lines = (outcome.folder / LINES).read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
+        known = self._package.record.words
+        words = known.names if known else ()
         for record in records:
             shares = record.get("probabilities") or {}
             record.update({f"prob_{name}": shares.get(name) for name in self.classes})
-        return pd.DataFrame(records, columns=list(columns_of(self.classes)))
+            record.update(columns_in_words(record, words))
+        return pd.DataFrame(records, columns=list(columns_of(self.classes, len(words))))
 
     def __repr__(self) -> str:
         named = f"{self.name} {self.version}".strip()

@@ -128,7 +128,8 @@ def fundus_model(
         Tensors by name; names start with ``backbone.`` or ``classifier.``.
     architecture : dict
         ``{"backbone": BackboneSettings as JSON, "head": name, "n_classes": C}``, as ``run.json``
-        keeps it; of method `linear` ``{"reading": TrunkReadingSettings as JSON, "n_classes": C}``.
+        keeps it; of method `linear` ``{"reading": TrunkReadingSettings as JSON, "n_classes": C}``, and
+        ``"head": "classes"`` where it was learnt in rounds.
     file : path
         Where they came from, for the error.
 
@@ -154,7 +155,8 @@ def _empty(architecture: dict[str, Any]) -> FundusNetwork:
     """The network of an architecture, its weights still to come."""
     n_classes = int(architecture["n_classes"])
     if "reading" in architecture:
-        return LinearClassifier(TrunkReadingSettings(**architecture["reading"]), n_classes)
+        reading = TrunkReadingSettings(**architecture["reading"])
+        return LinearClassifier(reading, n_classes, architecture.get("head", "grade"))
     settings = BackboneSettings(**{**architecture["backbone"], "weights": None})
     return build_classifier(
         settings, n_classes, seed=0, head=architecture["head"], first_weights=False

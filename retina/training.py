@@ -87,5 +87,7 @@ class LinearRun(PhotographRun):
             "reading": self.settings.backbone.reading().model_dump(mode="json"),
             "n_classes": len(self.classes),
         }
+        if self.settings.linear.rich is not None:
+            architecture["head"] = "classes"
         fitted = self._fitted
         return answers_of(self.photographs, fitted.graded(), architecture, fitted.facts)

@@ -13,6 +13,8 @@ VOCABULARY = "vocabulary"
 VOCABULARY_FILES = (
     "words.csv", "examples.csv", "words.png", "words.safetensors", "vocabulary.json",
 )  # fmt: skip
+LEAST_KEPT = 0.5
+"""Share of the log-odds that words must keep, to be told of a run and to go with a package."""
 LOOKED_AT = 40
 """Training images, at most, whose tiles are shown to the encoder under other stains."""
 

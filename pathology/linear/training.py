@@ -2,11 +2,12 @@
 
 The answers are ridge regression of the classes' indicators; one scale for all of them and a shift for
 each class make logits of them, both fitted to the answers of patients that were left out. Our
-construction.
+construction. With ``linear.rich`` the logits are learnt in rounds on the same rows (`training.heads.rounds`).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from offsite.pathology.slides_of_run import SlidesOfRun
 from offsite.training.fit.from_sums import ClosedFit, write_fit
 from offsite.training.heads import ridge
 from offsite.training.heads.logits import fit_logits
+from offsite.training.heads.rounds import fit_rounds
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_targets
 
@@ -59,15 +61,25 @@ def fit_linear(
     of_bag = slides.table.drop_duplicates("bag").set_index("bag").loc[train]
     patients, sites = (of_bag[name].to_numpy(str) for name in ("patient", "site"))
     labels = slides.bags.labels[train]
-    head = linear_head(rows, labels, patients, sites, settings, n_classes=n_classes, seed=seed)
-    network.set_head(head.slopes, head.starts)
-    result = write_fit(folder, digest, network.state_dict(), head.sums.arrays(), head.errors)
-    facts = {
-        "penalty": head.penalty,
-        "errors_at_left_out_patients": [float(error) for error in head.errors],
-        "sites_of_sums": list(head.sums.sites),
-    }
-    return LinearFit(result, facts, network)
+    if settings.rich is not None:
+        val = slides.validation_bags()
+        loader = BagLoader(slides.store, slides.subset(val))
+        seen = [one.embedding for one in predict_all(network, loader)] if len(val) else []
+        kept_back = np.reshape(seen, (len(val), rows.shape[1])), slides.bags.labels[val]
+        rounds = fit_rounds(rows, labels, kept_back, settings.rich, n_classes=n_classes, seed=seed)
+        network.set_head(rounds.slopes, rounds.starts)
+        sums = SiteSums.of(rows, labels, sites, n_classes, settings.site_share)
+        errors, facts = np.array(rounds.losses), dict[str, Any](rounds=settings.rich.rounds)
+    else:
+        head = linear_head(rows, labels, patients, sites, settings, n_classes=n_classes, seed=seed)
+        network.set_head(head.slopes, head.starts)
+        sums, errors = head.sums, head.errors
+        facts = {
+            "penalty": head.penalty,
+            "errors_at_left_out_patients": [float(error) for error in errors],
+        }
+    result = write_fit(folder, digest, network.state_dict(), sums.arrays(), errors)
+    return LinearFit(result, {**facts, "sites_of_sums": list(sums.sites)}, network)
 
 
 @dataclass(frozen=True, eq=False)

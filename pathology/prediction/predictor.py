@@ -20,14 +20,17 @@ from offsite.pathology.attention.heatmap import (
 from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.inference import BagPrediction, predict_bag, slide_model
 from offsite.pathology.prediction.slide_features import SlideFeatureMaker, TiledSlide
+from offsite.pathology.prediction.words import answer_in_words
 from offsite.pathology.tile_encoders.names import check_encoder_name
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
+from offsite.pathology.vocabulary.words import Vocabulary
 from offsite.preprocessing.slides.overview import slide_view
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings
 from offsite.preprocessing.views import blended, png
 from offsite.training.prediction.codes import NOTICE, Code
 from offsite.training.prediction.contents import distinct_siblings
 from offsite.training.prediction.contract import (
+    WORDS,
     ModelAnswer,
     ModelPackage,
     PackageUnfit,
@@ -93,6 +96,8 @@ class SlidePredictor:
         self._fewest_tiles = int(settings.get("fewest_tiles", 0))
         architecture = package.record.architecture.settings
         self._model = slide_model(package.weights, architecture, file=package.path).to(device)
+        words = package.arrays(WORDS)
+        self._words = Vocabulary.from_arrays(words, encoder.dimensions) if words else None
 
     def open_at(self, place: Place) -> None:
         """Open slides there from now on; the encoder and the model stay in this process."""
@@ -175,7 +180,18 @@ class SlidePredictor:
         def save(folder: Path) -> dict[str, str]:
             return save_heatmap(folder, this.record, this.features, bag.attention, view)
 
-        return ModelAnswer(logits=logits, embedding=embedding, trunk=seen, save=save)
+        words = None
+        if self._words is not None:
+            slides = [this, *others] if self._pooling != "slide" else [this]
+            tiles = [slide.features.features for slide in slides]
+            words = answer_in_words(self._words, tiles, self._logits)
+        return ModelAnswer(logits=logits, embedding=embedding, trunk=seen, save=save, words=words)
+
+    def _logits(self, slides: Sequence[np.ndarray]) -> np.ndarray:
+        """The answer to the tiles of a slide, or of a patient's slides."""
+        if self._pooling != "patient_late":
+            return predict_bag(self._model, np.concatenate(slides)).logits
+        return _late_logits([predict_bag(self._model, rows) for rows in slides])
 
     def _union(self, this: TiledSlide, others: list[TiledSlide]) -> BagPrediction:
         """All slides as one bag; the attention is that of this slide's tiles."""
@@ -191,10 +207,15 @@ class SlidePredictor:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The mean probabilities of all slides as logits, the mean embedding, the mean features."""
         bags = [this, *(predict_bag(self._model, other.features.features) for other in others)]
-        mean = np.mean([bag.probabilities for bag in bags], axis=0)
-        logits = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        logits = _late_logits(bags)
         embedding = np.mean([bag.embedding for bag in bags], axis=0)
         return logits, embedding, np.mean([bag.mean_features for bag in bags], axis=0)
+
+
+def _late_logits(bags: Sequence[BagPrediction]) -> np.ndarray:
+    """The mean probabilities of bags, as logits."""
+    mean = np.mean([bag.probabilities for bag in bags], axis=0)
+    return np.asarray(np.log(np.maximum(mean, np.finfo(np.float32).tiny)))
 
 
 def save_heatmap(

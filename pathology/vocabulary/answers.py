@@ -39,7 +39,7 @@ def falls(logits: Logits, rows: np.ndarray, words: np.ndarray, n_words: int) -> 
     Parameters
     ----------
     rows : numpy.ndarray
-        N x D, the tiles of a bag.
+        N x D, the tiles of a bag; or N, their numbers, where ``logits`` takes those.
     words : numpy.ndarray
         N, int: their words.
     """

@@ -68,7 +68,9 @@ def tissue_words(
             code="no_tiles",
         )
     of_slide, of_row = _sampled(slides, training)
-    vocabulary = fit_vocabulary(_features(slides, of_slide, of_row), within, words)
+    found = fit_vocabulary(_features(slides, of_slide, of_row), within, words)
+    # As it is kept, so that whoever reads it tells the same words.
+    vocabulary = Vocabulary.from_arrays(found.arrays(), slides.store.dimensions)
     facts = read_json(run / "run.json")["facts"]
     model = load_slide_model(run / "weights.safetensors", facts["architecture"])
 
@@ -174,21 +176,22 @@ def _told(
     logits: Callable[[np.ndarray], np.ndarray],
     classes: tuple[str, ...],
 ) -> pd.DataFrame:
-    """A row for each bag: the share of each word, and the fall of the log-odds without it."""
-    rows = []
-    first = slides.table.drop_duplicates("bag").set_index("bag")
-    for number, tiles in enumerate(bags):
+    """A row for each slide, of its bag: the share of each word, and the fall of the log-odds without."""
+    of_bag = []
+    for tiles in bags:
         words = vocabulary.of(tiles)
         shares = np.bincount(words, minlength=len(vocabulary)) / len(words)
         fall = falls(logits, tiles, words, len(vocabulary))
         row: dict[str, Any] = {
-            name: str(first.loc[number, name]) for name in ("slide", "patient", "site", "split")
+            "tiles": len(tiles),
+            "called": classes[int(logits(tiles).argmax())],
         }
-        row |= {"tiles": len(tiles), "called": classes[int(logits(tiles).argmax())]}
         row |= {f"share_{word + 1:02d}": shares[word] for word in range(len(vocabulary))}
         row |= {f"fall_{word + 1:02d}": fall[word] for word in range(len(vocabulary))}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        of_bag.append(row)
+    named = slides.table[["image", "slide", "patient", "site", "split"]].astype(str)
+    told = pd.DataFrame(of_bag).iloc[slides.table["bag"].to_numpy()]
+    return pd.concat([named.reset_index(drop=True), told.reset_index(drop=True)], axis=1)
 
 
 def _examples(

@@ -1,10 +1,16 @@
 """Tissue words: clusters of tiles where views of one tile under other stains lie close."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from offsite.errors import InputError
+
 LEADING = 64
+TELLING = ("centre", "reader", "places")
+"""The arrays that tell a tile's word."""
 _SHRINKAGE = 0.1
 
 
@@ -21,7 +27,7 @@ class Vocabulary:
     places : numpy.ndarray
         K x k: of the words, the commonest first.
     means : numpy.ndarray
-        K x D: the mean features of a word's tiles.
+        K x D: the mean features of a word's tiles; 0 x D where they are not kept.
     """
 
     centre: np.ndarray
@@ -52,8 +58,39 @@ class Vocabulary:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return it as float32 arrays by name."""
-        names = ("centre", "reader", "places", "means")
+        names = (*TELLING, "means")
         return {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in names}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], dimensions: int) -> Self:
+        """Return what `arrays` gave, of tiles of D numbers; ``means`` may be missing.
+
+        Raises
+        ------
+        InputError
+            Code ``not_words``: an array is missing, not finite, or does not fit the others.
+        """
+        given = {name: arrays.get(name) for name in TELLING}
+        if any(
+            a is None or a.dtype.kind != "f" or not np.isfinite(a).all() for a in given.values()
+        ):
+            raise _not_words()
+        centre, reader, places = (np.asarray(given[name], np.float64) for name in TELLING)
+        means = np.asarray(arrays.get("means", np.empty((0, dimensions))), np.float64)
+        fit = centre.shape == (dimensions,) and reader.ndim == places.ndim == 2
+        if not (
+            fit and len(reader) == dimensions and reader.shape[1] == places.shape[1] and len(places)
+        ):
+            raise _not_words()
+        return cls(centre, reader, places, means)
+
+
+def _not_words() -> InputError:
+    return InputError(
+        "the arrays are not of words of such tiles",
+        remedy="Find the words again (`offsite encoder vocabulary`)",
+        code="not_words",
+    )
 
 
 def fit_vocabulary(

@@ -4,12 +4,14 @@ The head is ridge regression of the grade on the trunk's statistics of each trai
 altered copies of it; `training.heads.sums` has the formula. Penalty and cut points are chosen on
 training patients that were left out of the fit in turn, the cut points on the validation patients
 too; a held-out site takes no part. Our construction; what it was tried against stands in
-docs/evidence/real_photographs.md.
+docs/evidence/real_photographs.md. With ``linear.rich`` a head of a logit for each class is learnt in rounds
+on the same rows instead (`training.heads.rounds`), the validation patients stopping each.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +19,12 @@ import torch
 from offsite.retina.inference import Graded
 from offsite.retina.linear.features import TrunkFeatures
 from offsite.retina.linear.settings import LinearSettings
-from offsite.retina.networks.linear import LinearClassifier
+from offsite.retina.networks.linear import Head, LinearClassifier
 from offsite.retina.photographs.of_run import RunPhotographs
 from offsite.training.fit.from_sums import ClosedFit, write_fit
 from offsite.training.heads import ridge
 from offsite.training.heads.cut_points import fit_cut_points
+from offsite.training.heads.rounds import fit_rounds
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums, fit_grades, together
 from offsite.training.trunk.network import folded_state
@@ -55,7 +58,7 @@ class LinearFit(ClosedFit):
 
 
 def trunk_network(
-    reading: TrunkReadingSettings, n_classes: int, weights: Path | None
+    reading: TrunkReadingSettings, n_classes: int, weights: Path | None, head: Head = "grade"
 ) -> tuple[LinearClassifier, str]:
     """Return the network with the trunk's weights and an unfitted head, and the trunk's digest.
 
@@ -65,7 +68,7 @@ def trunk_network(
         See `offsite.training.trunk.weights.trunk_state`.
     """
     state = trunk_state(weights)
-    network = LinearClassifier(reading, n_classes).eval()
+    network = LinearClassifier(reading, n_classes, head).eval()
     network.reader.net.load_state_dict(folded_state(state))
     return network, content_digest(state)
 
@@ -105,7 +108,8 @@ def fit_linear(
     InputError
         Code ``too_few_patients``, or see `offsite.training.trunk.weights.trunk_state`.
     """
-    network, trunk_digest = trunk_network(reading, n_classes, weights)
+    head: Head = "grade" if settings.rich is None else "classes"
+    network, trunk_digest = trunk_network(reading, n_classes, weights, head)
     kept = TrunkFeatures(prepared, network.reader, trunk_digest)
     everything = np.arange(len(photographs.table))
     train, val = photographs.rows("train"), photographs.rows("val")
@@ -119,37 +123,64 @@ def fit_linear(
     parts, of_sites = _sums(
         features[train], altered, labels[train], photographs.sites[train], share, folds, n_classes
     )
-    whole = together(parts)
-    numbers = np.arange(n_classes, dtype=np.float64)[:, None]
-    left_out = ridge.left_out_answers(parts, folds, features[train], numbers, settings.penalties)[
-        ..., 0
-    ]
-    errors = ((left_out - labels[train]) ** 2) @ share
-    strongest = ridge.strongest_within(errors, settings.slack)
-    ((slope, start),) = fit_grades(whole, [settings.penalties[strongest]])
-    network.set_head(torch.from_numpy(slope).float(), start)
-    grades = np.concatenate([left_out[strongest], features[val] @ slope + start])
-    both = np.concatenate([train, val])
-    cuts = fit_cut_points(
-        grades,
-        labels[both],
-        n_classes,
-        ridge.site_weights(photographs.sites[both], settings.site_share),
-    )
-    network.classifier.set_cut_points(cuts)
+    if settings.rich is None:
+        errors, told = _set_grade(network, photographs, parts, folds, features, settings, n_classes)
+    else:
+        rounds = fit_rounds(
+            np.concatenate([features[train], altered]),
+            np.tile(labels[train], 1 + settings.copies),
+            (features[val], labels[val]),
+            settings.rich,
+            n_classes=n_classes,
+            seed=seed,
+        )
+        network.set_classes(torch.from_numpy(rounds.slopes), torch.from_numpy(rounds.starts))
+        errors, told = np.array(rounds.losses), {"rounds": settings.rich.rounds}
     site_names = [photographs.training_sites[number] for number in of_sites]
     row_weights = np.array([share[photographs.sites[train] == number][0] for number in of_sites])
     sums = SiteSums(tuple(site_names), tuple(of_sites.values()), row_weights)
     kept_sums = {**sums.arrays(), "copies": np.array([settings.copies])}
     result = write_fit(folder, digest, network.state_dict(), kept_sums, errors)
     facts = {
-        "penalty": settings.penalties[strongest],
-        "errors_at_left_out_patients": [float(error) for error in errors],
-        "kappa_of_cut_points": cuts.kappa,
+        **told,
         "trunk": trunk_digest,
         "sites_of_sums": site_names,
     }
     return LinearFit(result, facts, network, features, sums)
+
+
+def _set_grade(
+    network: LinearClassifier,
+    photographs: RunPhotographs,
+    parts: list[RowSums],
+    folds: np.ndarray,
+    features: np.ndarray,
+    settings: LinearSettings,
+    n_classes: int,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Fit the grade and its cut points; the errors for each penalty, and what the run tells."""
+    train, val = photographs.rows("train"), photographs.rows("val")
+    labels, sites = photographs.labels, photographs.sites
+    numbers = np.arange(n_classes, dtype=np.float64)[:, None]
+    left_out = ridge.left_out_answers(parts, folds, features[train], numbers, settings.penalties)[
+        ..., 0
+    ]
+    errors = ((left_out - labels[train]) ** 2) @ ridge.site_weights(
+        sites[train], settings.site_share
+    )
+    strongest = ridge.strongest_within(errors, settings.slack)
+    penalty = settings.penalties[strongest]
+    ((slope, start),) = fit_grades(together(parts), [penalty])
+    grades = np.concatenate([left_out[strongest], features[val] @ slope + start])
+    both = np.concatenate([train, val])
+    shares = ridge.site_weights(sites[both], settings.site_share)
+    cuts = fit_cut_points(grades, labels[both], n_classes, shares)
+    network.set_head(torch.from_numpy(slope).float(), start, cuts)
+    return errors, {
+        "penalty": penalty,
+        "errors_at_left_out_patients": [float(error) for error in errors],
+        "kappa_of_cut_points": cuts.kappa,
+    }
 
 
 def _sums(

@@ -21,12 +21,11 @@ def refit_head(head: HeadOfRun, sums: RowSums, rows: KnownRows) -> RefittedHead:
     network = load_fundus_model(head.weights, dict(head.architecture))
     assert isinstance(network, LinearClassifier)
     ((slope, start),) = fit_grades(sums, [head.penalty])
-    network.set_head(torch.from_numpy(slope).float(), start)
     judged = rows.validation & (rows.labels >= 0)
     grades = rows.embeddings[judged].astype(np.float64) @ slope + start
     share = judged.sum() / len(rows.labels)
     of_sums = sums.scaled((1 - share) / sums.weights.sum())
     cuts = cut_points_beside(of_sums, slope, start, grades, rows.labels[judged], share)
-    network.classifier.set_cut_points(cuts)
+    network.set_head(torch.from_numpy(slope).float(), start, cuts)
     logits = network.of_embedding(torch.from_numpy(rows.embeddings).float()).logits
     return RefittedHead(weights=network.state_dict(), logits=logits.numpy())

@@ -58,7 +58,7 @@ TEXTS = {
     "patient": "PATIENT",
 }
 # Of these options the commands write more.
-ASKED_FOR = ("output", "strict", "geojson")
+ASKED_FOR = ("output", "strict", "geojson", "yes")
 OWN_VALUES = {
     ("cohort read", "source"): "folders",
     ("cohort read", "output"): "out/read.csv",

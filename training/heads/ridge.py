@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from offsite.errors import InputError
 from offsite.settings import Settings
+from offsite.training.heads.rounds_settings import RichSettings
 from offsite.training.heads.sums import RowSums, fit_targets, together
 
 
@@ -35,6 +36,11 @@ class RidgeSettings(Settings):
     )
     folds: int = Field(
         default=4, ge=2, le=20, description="Parts of the training patients for that"
+    )
+    rich: RichSettings | None = Field(
+        default=None,
+        description="A head learnt in rounds in the place of one fitted to sums; no hospital can join"
+        " it by sums. docs/evidence/mixing.md has what it is worth",
     )
 
     @model_validator(mode="after")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+WORDS = "words"
+"""Where the arrays of a package tell words, see `AnswerInWords`."""
+
+
 class ModelPackage(Protocol):
     """A verified package, as a predictor sees it; see docs/model_package.md."""
 
@@ -30,6 +34,9 @@ class ModelPackage(Protocol):
     @property
     def weights(self) -> "Mapping[str, Tensor]":
         """The network's weights by name."""
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the arrays of ``reference.npz`` under ``prefix/``, without the prefix."""
 
 
 class PackageUnfit(InputError):
@@ -77,6 +84,23 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class AnswerInWords:
+    """An image, and the answer to it, in the words of its model.
+
+    Attributes
+    ----------
+    shares : numpy.ndarray
+        K: the share of each word in the image; they sum to 1.
+    falls : numpy.ndarray
+        K: by how much the log-odds of the class with the largest logit fall without the word; below 0
+        the word speaks against it. NaN where the image lacks the word or has no other.
+    """
+
+    shares: np.ndarray
+    falls: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelAnswer:
     """What the model says of one input.
@@ -94,6 +118,8 @@ class ModelAnswer:
     save : callable or None
         Writes pictures into the folder of the case and returns their names by kind: ``overlay``
         (PNG with transparency, the shape of the view), ``heatmap``, ``geojson``.
+    words : AnswerInWords or None
+        Where the package has words.
     """
 
     logits: np.ndarray
@@ -101,6 +127,7 @@ class ModelAnswer:
     trunk: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     save: Callable[[Path], dict[str, str]] | None = None
+    words: AnswerInWords | None = None
 
 
 class Predictor(Protocol):

@@ -153,19 +153,30 @@ def twins(
 def vocabulary(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run of slides.")],
     words: Annotated[int, typer.Option(min=1, max=256, help="Most words.")] = 32,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Only name the words that were found before: a CSV with the columns word, name.",
+        ),
+    ] = None,
     workers: Workers = 0,
 ) -> None:
     """Find the kinds of tissue that a run's slides show, and which of them its answers rest on.
 
     Takes a finished run of slides whose slides and tiles are still there; gives a sheet of example
     tiles for each word and a table with the share of each word in every slide, and prints its path.
-    Refused where words keep less than half of the log-odds of slides that were not trained on.
+    A package made of the run after that tells new slides in these words, by number and by the names
+    that you give them; it holds no picture. Refused where words keep less than half of the log-odds of slides that were not trained on.
 
     Example: offsite encoder vocabulary results/runs/sc_mil/without-east/seed-0
     """
     from offsite.workflows.console.messages import say
-    from offsite.workflows.stages.vocabulary import write_vocabulary
+    from offsite.workflows.stages.vocabulary import name_words, write_vocabulary
 
+    if names is not None:
+        typer.echo(name_words(run, names))
+        return
     path, found = write_vocabulary(run, words, workers=cores(workers))
     say(
         f"{len(found.arrays['places'])} words keep {found.kept:.0%} of the log-odds of"

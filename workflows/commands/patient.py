@@ -1,14 +1,18 @@
 """``offsite patient``: where a patient is held in a job, and what follows a withdrawal of consent."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.errors import InputError
+from offsite.tables.words import tidy
 from offsite.workflows.commands.options import Config, Overrides, job_of
 
 if TYPE_CHECKING:
+    from offsite.workflows.jobs.job import Job
     from offsite.workflows.patients.entries import Done
     from offsite.workflows.patients.found import Held
 
@@ -27,6 +31,9 @@ Also = Annotated[
         help="A folder of predictions, packages or tables to look through as well; repeatable."
         " Nothing there is changed.",
     ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is done otherwise.")
 ]
 
 
@@ -56,24 +63,53 @@ def find(config: Config, patient: Patient, also: Also = None, overrides: Overrid
 
 @app.command()
 def forget(
-    config: Config, patient: Patient, also: Also = None, overrides: Overrides = None
+    config: Config,
+    patient: Patient,
+    also: Also = None,
+    yes: Yes = False,
+    overrides: Overrides = None,
 ) -> None:
     """Take a patient who withdrew consent out of a job, as if it had never been in it.
 
     Takes a job and a patient; gives a job whose tables, features, runs, evaluations and packages are
     without the patient, prints what is left to you, and keeps a record that names nobody. Every run
-    that held the patient is trained again. Interrupted, it goes on when it is given again.
+    that held the patient is trained again. What is removed cannot be had again: at a terminal it shows
+    what `find` shows and asks for the patient once more, elsewhere it needs --yes. Interrupted, it
+    goes on when it is given again.
 
-    Example: offsite patient forget job.yaml aster-007
+    Example: offsite patient forget job.yaml aster-007 --yes
     """
     from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.forgotten import RECORD
     from offsite.workflows.patients.forgetting import forget as forgotten
 
     job = job_of(config, overrides)
-    done = forgotten(job, patient, also or ())
+    done = forgotten(job, patient, also or (), None if yes else _asked(job, patient))
     _tell(done)
     say(f"Record, without a name: {job.output / RECORD}")
+
+
+def _asked(job: "Job", patient: str) -> "Callable[[Sequence[Held]], None]":
+    """What shows a patient's holdings and asks whether it is meant; refuses where nobody can be asked."""
+
+    def ask(held: Sequence["Held"]) -> None:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise _unconfirmed(job, "nobody is here to say that the patient is to be forgotten")
+        _show(held)
+        typed = typer.prompt("To forget the patient, type the name again", default="", err=True)
+        if tidy(typed) != tidy(patient):
+            raise _unconfirmed(job, "that is another name")
+
+    return ask
+
+
+def _unconfirmed(job: "Job", problem: str) -> InputError:
+    return InputError(
+        problem,
+        file=job.file,
+        remedy="Nothing was changed: look with `offsite patient find`, and give it again with --yes",
+        code="not_confirmed",
+    )
 
 
 def _show(lines: Sequence["Held"]) -> None:
@@ -113,6 +149,8 @@ def _tell(done: "Done") -> None:
             " administrator of the store has run:"
         )
         data.print(done.store.gc, soft_wrap=True, markup=False)
+        if " DATABASE " in done.store.gc:
+            say("DATABASE is what the server was started with (--backend-store-uri).")
     for one in done.store.serving:
         for version in one.versions:
             say(

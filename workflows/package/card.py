@@ -44,6 +44,10 @@ def _what(record: ModelRecord) -> str:
         ("Training sites", ", ".join(map(_plain, record.training_sites))),
         ("Patients trained on", str(record.patients)),
     ]
+    if record.words:
+        named = sum(bool(name) for name in record.words.names)
+        text = f"{len(record.words.names)}, {named} of them named; they keep {record.words.kept:.0%} of"
+        lines.append(("Tissue words", f"{text} the log-odds of {record.words.judged} images"))
     return _table(("", ""), lines)
 
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from offsite.errors import InputError
 from offsite.files import write_bytes
 from offsite.ownership import refuse_link
+from offsite.training.prediction.contract import WORDS
 from offsite.workflows.package.card import card_text
 from offsite.workflows.package.contents import reference_bytes, weights_bytes
 from offsite.workflows.package.schema import ModelRecord
@@ -174,6 +175,7 @@ def load_package(path: str | Path) -> Package:
     verified_bytes(folder, CARD, expected)
     weights = _tensors(folder, verified_bytes(folder, WEIGHTS, expected))
     reference = _arrays(folder, verified_bytes(folder, REFERENCE, expected))
+    _check_words(folder, record, reference)
     digest = hashlib.sha256(sums_text(expected).encode()).hexdigest()
     return Package(path=folder, digest=digest, record=record, weights=weights, reference=reference)
 
@@ -230,6 +232,19 @@ def _record(folder: Path, content: bytes) -> ModelRecord:
             "It was made by another version of offsite: make the package again",
             "package_schema",
         ) from error
+
+
+def _check_words(folder: Path, record: ModelRecord, reference: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays of other words than ``model.json`` names."""
+    places = reference.get(f"{WORDS}/places", np.empty((0, 0)))
+    named = 0 if record.words is None else len(record.words.names)
+    if places.ndim != 2 or len(places) != named:
+        raise refused(
+            folder,
+            f"{RECORD} names {named} words, and {REFERENCE} tells others",
+            "Make the package again from its run",
+            "package_words",
+        )
 
 
 def _tensors(folder: Path, content: bytes) -> "dict[str, Tensor]":

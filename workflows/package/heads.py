@@ -56,7 +56,10 @@ def sums_of_run(
         kept = dict(load_file(run / SUMS))
         if "site_weights" in kept:
             kept["sites"] = np.array(facts["sites_of_sums"])
-        return _under(TRUNK, {**kept, "penalty": np.array(float(facts.get("penalty", _PENALTY)))})
+        kept["penalty"] = np.array(float(facts.get("penalty", _PENALTY)))
+        if rounds := facts.get("rounds"):
+            kept["rounds"] = np.array(int(rounds))
+        return _under(TRUNK, kept)
     return {
         **_under(EMBEDDING, _arrays(predictions, predictions.embeddings)),
         **_under(TRUNK, _arrays(predictions, predictions.trunk)),

@@ -12,6 +12,7 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.files import file_digest
+from offsite.training.prediction.contract import WORDS
 from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
 from offsite.workflows.package.fitting import Groups, fit_reference, under
 from offsite.workflows.package.folder import write_package
@@ -24,10 +25,30 @@ from offsite.workflows.package.schema import (
     DecisionRules,
     ModelRecord,
     SiteCounts,
+    WordsOfModel,
 )
 from offsite.workflows.package.trunk_distance import LEAST_ROWS, SCORES, reference_of
 
 _INPUTS = ("predictions.parquet", "splits.parquet", "settings.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWords:
+    """The words that answers of a run are told in; by default none.
+
+    Attributes
+    ----------
+    told : WordsOfModel or None
+        What ``model.json`` says of them.
+    arrays : dict of str to numpy.ndarray
+        What tells them.
+    missing : str
+        Why there are none, where some were found.
+    """
+
+    told: WordsOfModel | None = None
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    missing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +73,8 @@ class ModelFacts:
         Classes that call for referral (none named: all but the first) and for urgent referral.
     sensitivity : float
         The sensitivity that the thresholds must reach, 0..1.
+    words : RunWords
+        Those that were found of the run.
     """
 
     name: str
@@ -66,6 +89,7 @@ class ModelFacts:
     positive: tuple[str, ...] = ()
     urgent: tuple[str, ...] = ()
     sensitivity: float = 0.9
+    words: RunWords = field(default_factory=RunWords)
 
 
 def package_run(
@@ -109,8 +133,14 @@ def package_run(
     told = record.get("facts", {})
     joined = tuple(joined_sites(told))
     fitted.limits.extend(joined_limits(told))
+    if told.get("rounds"):
+        fitted.limits.append(
+            "Its head was learnt in rounds and not fitted to sums: no hospital can join or leave it."
+        )
     sums = sums_of_run(run, answers, told)
     scores = _trunk_scores(sums, answers, fitted.limits)
+    if facts.words.missing:
+        fitted.limits.append(facts.words.missing)
     model = ModelRecord(
         name=facts.name,
         task=facts.task,
@@ -130,11 +160,13 @@ def package_run(
         cohort=(*_cohort(predictions), *joined),
         results=results,
         limits=tuple(fitted.limits),
+        words=facts.words.told,
         fingerprints={"run": record["key"], **_encoder(record), **_digests(run)},
         versions=dict(record.get("versions", {})),
     )
     weights = load_file(run / "weights.safetensors")
-    return write_package(out, model, weights, {**fitted.reference, **sums, **scores})
+    words = under(WORDS, dict(facts.words.arrays))
+    return write_package(out, model, weights, {**fitted.reference, **sums, **scores, **words})
 
 
 def _trunk_scores(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from offsite.settings import Settings
+from offsite.training.encoders import LEAST_KEPT
 
 POOLED = "_pooled"
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
@@ -117,6 +118,20 @@ class SiteResult(Settings):
     reason: str = "ok"
 
 
+class WordsOfModel(Settings):
+    """The words that answers are told in; ``words/`` of reference.npz tells which is which."""
+
+    names: tuple[
+        Annotated[str, StringConstraints(max_length=60, pattern=r"^[^\x00-\x1f]*$")], ...
+    ] = Field(min_length=1, max_length=256, description="Of each word, '' where nobody named it")
+    kept: FiniteFloat = Field(
+        ge=LEAST_KEPT,
+        le=1,
+        description="Share of the answers' log-odds that is kept with words in the place of tiles",
+    )
+    judged: int = Field(ge=2, description="Images, not trained on, that it was measured with")
+
+
 class ModelRecord(Settings):
     """The content of ``model.json``."""
 
@@ -151,6 +166,9 @@ class ModelRecord(Settings):
     )
     limits: tuple[str, ...] = Field(
         default=(), description="What is undefined or not fitted, and why"
+    )
+    words: WordsOfModel | None = Field(
+        default=None, description="Words that its answers are told in, where it has some"
     )
     fingerprints: dict[str, str] = Field(
         default={}, description="Digests of run, splits and cohort"

@@ -6,7 +6,7 @@ and the record says ``running`` until the end. So a killed command, given again,
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -51,8 +51,18 @@ from offsite.workflows.stages.training import train
 from offsite.written import LIST, listed, replacing_own, strike
 
 
-def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
+def forget(
+    job: Job,
+    name: str,
+    also: Sequence[Path] = (),
+    ask: Callable[[Sequence[Held]], None] | None = None,
+) -> entries.Done:
     """Take a patient out of a job.
+
+    Parameters
+    ----------
+    ask : callable, optional
+        Is given what holds the patient before anything is changed; it raises to have nothing done.
 
     Raises
     ------
@@ -69,7 +79,11 @@ def forget(job: Job, name: str, also: Sequence[Path] = ()) -> entries.Done:
         if all(each.then.startswith(LEFT) for each in still):
             if not entry["serving"]:
                 raise entries.already(job, entry, left=bool(still))
+            if ask is not None:
+                ask(still)
             return _when_replaced(job, entry)
+    if ask is not None:
+        ask(list(holdings(job, found)))
     with ExitStack() as held:
         _hold(job, held)
         found = find(job, name, also)  # it may be another since somebody let go

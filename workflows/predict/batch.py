@@ -220,7 +220,8 @@ class _Publication:
             "model_sha256": self._package.digest,
         }
         records = self.records
-        write_tables(records(), self._folder, record.classes, model)
+        words = record.words.names if record.words else ()
+        write_tables(records(), self._folder, record.classes, model, words)
         if not self._options.part:  # a part holds some images of a patient, and has no pages
             patients = patients_of(records(), record.task)
             write_patients(patients, self._folder)

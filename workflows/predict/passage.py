@@ -15,7 +15,13 @@ from offsite.children.limits import Limits
 from offsite.errors import InputError
 from offsite.preprocessing.views import pictures_of
 from offsite.training.prediction.codes import Code, Decision, Status, status_of
-from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared, Rejected
+from offsite.training.prediction.contract import (
+    AnswerInWords,
+    ModelAnswer,
+    Predictor,
+    Prepared,
+    Rejected,
+)
 from offsite.training.prediction.items import Item
 from offsite.workflows.predict.answers.judgement import Judge
 
@@ -160,6 +166,8 @@ class Passage:
                 "reasons": [*decided.reasons, *(prepared.notes if prepared else ())],
             }
             record["facts"] = {**record.get("facts", {}), **self.answer.facts}
+            if self.answer.words is not None:
+                record["words"] = in_words(self.answer.words)
         else:
             record |= unanswered(*(self.fault or (Code.INTERNAL_ERROR, "no answer")))
         if self.detail:
@@ -175,6 +183,14 @@ class Passage:
         }
         answered_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {**record, "answered_at": answered_at, "seconds": round(self.seconds, 3)}
+
+
+def in_words(words: AnswerInWords) -> dict[str, list[float | None]]:
+    """Return what a record says of the words of a case; a fall that is not defined is None."""
+    return {
+        "shares": [round(float(share), 6) for share in words.shares],
+        "falls": [round(float(f), 6) if np.isfinite(f) else None for f in words.falls],
+    }
 
 
 def unanswered(code: Code, message: str) -> dict[str, Any]:

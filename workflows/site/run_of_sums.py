@@ -63,11 +63,12 @@ def opened(run: Path, held: ExitStack) -> RunOfSums:
     held.enter_context(writing(run))
     record = finished_run(run)
     kept = load_file(run / SUMS) if (run / SUMS).is_file() else {}
-    if "site_weights" not in kept:
+    if "site_weights" not in kept or record["facts"].get("rounds"):
         raise InputError(
             "the head of this run was not fitted to sums",
             file=run,
-            remedy="Train with method linear; no other method's head can be joined without images",
+            remedy="Train with method linear, without linear.rich: no other head can be joined"
+            " without images",
             code="no_linear_head",
         )
     sums = SiteSums.from_arrays(kept, record["facts"]["sites_of_sums"])

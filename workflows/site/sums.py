@@ -186,11 +186,11 @@ def sums_of_cases(
 def _copies(package: Package) -> int:
     """How many altered copies the head was trained with."""
     arrays = package.arrays(TRUNK)
-    if "sites" not in arrays or package.arrays("embedding"):
+    if "sites" not in arrays or "rounds" in arrays or package.arrays("embedding"):
         raise InputError(
             "the head of this model was not fitted to sums, so no hospital's sums can join it",
             file=package.path,
-            remedy="Train with method linear and register that run",
+            remedy="Train with method linear (without linear.rich) and register that run",
             code="no_linear_head",
         )
     return int(arrays["copies"][0]) if "copies" in arrays else 0

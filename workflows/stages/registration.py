@@ -1,6 +1,6 @@
 """From an evaluated run to a version in the registry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from offsite.workflows.stages.evaluation import (
     track_run,
 )
 from offsite.workflows.stages.training import CELL
+from offsite.workflows.stages.words_of_run import words_of_run
 
 PACKAGE = "package"
 RUN_FOLDER = "offsite.run_folder"
@@ -67,6 +68,7 @@ def package(folder: str | Path) -> Path:
         record, configuration = finished_run(path), configuration_of(path)
         evaluation = evaluate_run(path)
         facts = model_facts(configuration, record["facts"]["architecture"])
+        facts = replace(facts, words=words_of_run(path))
         return package_run(path, evaluation.folder, path / PACKAGE, facts)
 
 

@@ -45,6 +45,18 @@ def test_it_tells_what_the_mean_shows(made):
     assert right[held].mean() > 0.85
 
 
+def test_a_head_learnt_in_rounds_tells_it_too_and_no_hospital_can_join_it(made, tmp_path):
+    features, _, _ = made
+    cohort = make(tmp_path / "features", patients=72)
+    chosen = settings("linear", linear={"rich": {"passes": 10, "batch_size": 16}})
+    table = train_pathology(cohort, features, chosen, tmp_path / "run")
+    held = table["site"] == "held"
+    right = (table["prob_tumour"] > 0.5) == (table["label"] == "tumour")
+    assert right[held].mean() > 0.85
+    assert facts(tmp_path / "run")["rounds"] == 3
+    assert "penalty" not in facts(tmp_path / "run")
+
+
 def test_the_head_is_the_ridge_of_the_sums_that_the_run_keeps(made):
     _, path, table = made
     told = facts(path)

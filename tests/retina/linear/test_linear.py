@@ -113,6 +113,26 @@ def test_the_trunk_reads_each_photograph_once_for_all_runs(run, prepared, tmp_pa
     pd.testing.assert_frame_equal(table, run[1])
 
 
+def test_a_head_learnt_in_rounds_answers_by_class_and_is_loaded_again(run, prepared, tmp_path):
+    with_rounds = {"copies": 1, "rich": {"passes": 8}}
+    rich = RetinaSettings.model_validate(
+        {"method": "linear", "backbone": {"stages": "late"}, "linear": with_rounds}
+    )
+    folder = tmp_path / "rich"
+    table = train_retina(prepared.split("corran"), prepared.folder, rich, folder)
+    assert facts(folder)["rounds"] == 3
+    assert facts(folder)["architecture"]["head"] == "classes"
+    logits, embeddings = np.load(folder / "logits.npy"), np.load(folder / "embeddings.npy")
+    weights = network(folder).classifier
+    by_hand = embeddings @ weights.weight.detach().numpy().T + weights.bias.detach().numpy()
+    np.testing.assert_allclose(by_hand, logits, atol=1e-3)
+    assert np.linalg.matrix_rank(logits - logits.mean(1, keepdims=True), tol=1e-2) > 1  # no grade
+    labels = table["label"].map({name: n for n, name in enumerate(GRADES)}).to_numpy()
+    trained = (table["split"] == "train").to_numpy()
+    assert grading_scores(logits[trained], labels[trained])["kappa"] > 0.5
+    assert (folder / SUMS).is_file()  # of the trunk's rows, for how unlike a new case is
+
+
 def test_a_killed_reading_goes_on_to_the_same_features(prepared, tmp_path, monkeypatch):
     cohort = prepared.split("corran")
     photographs = select_photographs(cohort, prepared.folder, 1.0)

@@ -114,7 +114,9 @@ def test_nothing_of_the_patient_is_left_and_all_is_as_if_never(
     assert len(naming(job.output, words)) == 9
     before = job.run_folder(job.cells()[0]) / "run.json"
     old = read_json(before)["key"]
-    done = CliRunner().invoke(app, ["patient", "forget", str(job.file), photographs.patient])
+    done = CliRunner().invoke(
+        app, ["patient", "forget", str(job.file), photographs.patient, "--yes"]
+    )
     assert done.exit_code == 0, done.output
     assert naming(job.output, words) == []
     assert photographs.patient not in job.cohort_path.read_text()
@@ -203,9 +205,9 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
         known = state([job.file.parent])
         return {path: each for path, each in known.items() if "lock" not in Path(path).name}
 
-    def call(patient: str, command: str = "forget") -> SimpleNamespace:
-        before = bytes_now()
-        monkeypatch.setattr(sys, "argv", ["offsite", "patient", command, str(job.file), patient])
+    def call(patient: str, command: str = "forget", *more: str) -> SimpleNamespace:
+        before, words = bytes_now(), ["patient", command, str(job.file), patient, *more]
+        monkeypatch.setattr(sys, "argv", ["offsite", *words])
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr().err
@@ -215,16 +217,26 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
     unknown = call("nobody-0001")
     assert (unknown.code, unknown.same) == (2, True)
     assert "nothing in this job holds" in unknown.text
+    unasked = call(photographs.patient)
+    assert (unasked.code, unasked.same) == (2, True)
+    assert "nobody is here to say" in unasked.text
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(job.run_folder(job.cells()[0]))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    running = call(photographs.patient)
+    running = call(photographs.patient, "forget", "--yes")
     holder.communicate("\n")
     assert (running.code, running.same) == (2, True)
     assert "another run is writing" in running.text
+    as_it_was = job.file.read_text()
+    job.file.write_text(f"{as_it_was}\ntracking: {{uri: 'http://127.0.0.1:1'}}\n")  # nobody listens
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    offline = call(photographs.patient, "forget", "--yes")
+    assert (offline.code, offline.same) == (2, True)
+    assert "the tracking server does not answer" in offline.text
+    job.file.write_text(as_it_was)
     forgetting.forget(job, photographs.patient)
     for command in ("forget", "find"):
         twice = call(photographs.patient, command)

@@ -1,6 +1,7 @@
 """``offsite encoder vocabulary`` on a trained run: the sheet, the shares, and what is refused."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,16 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from offsite.files import read_json
+from offsite.pathology.vocabulary.words import TELLING
 from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES
 from offsite.training.held_files import HeldFile
 from offsite.workflows.cli import app
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.package.making import RunWords
 from offsite.workflows.stages.training import train
 from offsite.workflows.stages.vocabulary import write_vocabulary
+from offsite.workflows.stages.words_of_run import words_of_run
+from offsite.written import strike, write_own_json
 from tests.workflows.conftest import SlideRun
 from tests.workflows.patients.test_forgetting import HOLDER
 from tests.workflows.stages.test_groups_of_a_job import job_file
@@ -60,6 +65,8 @@ def test_a_sheet_and_the_shares_of_every_slide_and_all_of_it_can_be_forgotten(jo
         row = sheet[(word - 1) * 100 + 4 :][:96, 104:]
         tiles = [row[:, 100 * place :][:, :96] for place in range(9)]
         assert sum(bool((tile != 255).any()) for tile in tiles) == count
+    of_run = pd.read_parquet(job.run_folder(job.cells()[0]) / "predictions.parquet")
+    assert sorted(table["image"]) == sorted(of_run["image"])  # a row for each: columns of it
     as_written = path.read_text()
 
     def words_held() -> list[HeldFile]:
@@ -77,6 +84,49 @@ def test_a_sheet_and_the_shares_of_every_slide_and_all_of_it_can_be_forgotten(jo
     for file in of_words:
         file.remove()
     assert not any(file.is_file() for file in path.parent.glob("[!.]*"))
+
+
+def test_words_are_named_by_a_table_and_go_with_a_package_while_they_are_of_the_run(
+    job: Job, tmp_path: Path
+) -> None:
+    run, table = job.run_folder(job.cells()[0]), tmp_path / "names.csv"
+    table.write_text("word,name\n1,glands\n")
+    early = called(str(run), "--names", str(table))
+    assert early.exit_code != 0
+    assert "no words were found of this run yet" in str(early.exception)
+    assert words_of_run(run) == RunWords()
+    path, found = write_vocabulary(run, 4, least=-np.inf)
+    facts = path.parent / "vocabulary.json"
+    if found.kept < 0.5:
+        assert "answers are not told in them" in words_of_run(run).missing
+        write_own_json(facts, read_json(facts) | {"kept": 0.6})
+    for text, fault in (
+        ("word,name\n5,a\n", "row 2.*'5' is no word of this run.*1 to 4"),
+        ("word,name\n1,a\n2,a\n", "row 3.*another word has this name"),
+        ("word,name\n1,a\n1,b\n", "row 3.*word 1 is named twice"),
+        (f"word,name\n1,{'a' * 61}\n", "row 2.*too long"),
+        ("number,label\n1,a\n", "missing columns word, name"),
+    ):
+        table.write_text(text)
+        before = facts.read_bytes()
+        told = called(str(run), "--names", str(table))
+        assert told.exit_code != 0
+        assert re.search(fault, str(told.exception).replace("\n", " ")), str(told.exception)
+        assert facts.read_bytes() == before
+    table.write_text("Word;Name\n3;fat\n1; glands \n")
+    assert called(str(run), "--names", str(table)).exit_code == 0
+    words = words_of_run(run)
+    assert words.told is not None
+    assert words.told.names == ("glands", "", "fat", "")
+    assert set(words.arrays) == set(TELLING)  # what is no picture, and no mean of tiles either
+    write_vocabulary(run, 4, least=-np.inf)  # the same words: their names stay
+    assert read_json(facts)["names"] == ["glands", "", "fat", ""]
+    write_vocabulary(run, 3, least=-np.inf)
+    assert read_json(facts)["names"] == ["", "", ""]
+    write_own_json(facts, read_json(facts) | {"run": "0" * 64, "kept": 0.6})
+    assert "another training" in words_of_run(run).missing
+    for name in VOCABULARY_FILES:
+        strike(path.parent / name)
 
 
 def test_words_that_keep_too_little_are_refused_and_nothing_is_written(job: Job) -> None:

@@ -28,6 +28,8 @@ ACQUISITION = (
     "um_per_px",
     "compression",
 )
+MOST_WORDS = 3
+"""Words that are named as what an answer rests on."""
 _INTERNAL = frozenset({"key", "seconds", "detail", "limits", "logits", "written"})
 _PATIENT_COLUMNS = (
     "patient",
@@ -70,8 +72,11 @@ def records_of(items: Iterable[Item], files: CaseFiles) -> Iterator[dict[str, An
         }
 
 
-def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of ``results.csv`` in order; docs/predict.md explains each."""
+def columns_of(classes: Sequence[str], words: int = 0) -> tuple[str, ...]:
+    """Return the columns of ``results.csv`` in order; docs/predict.md explains each.
+
+    ``words`` is how many the model tells its answers in.
+    """
     return (
         "number",
         "case",
@@ -102,6 +107,8 @@ def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
         "quality",
         "quality_score",
         "quality_reasons",
+        *(f"share_{word:02d}" for word in range(1, words + 1)),
+        *(("rests_on",) if words else ()),
         "duplicate_of",
         "input_sha256",
         *ACQUISITION,
@@ -117,6 +124,7 @@ def write_tables(
     folder: Path,
     classes: Sequence[str],
     model: dict[str, str],
+    words: Sequence[str] = (),
 ) -> None:
     """Write ``results.csv`` and ``results.jsonl``, each whole or not at all, in one pass.
 
@@ -128,14 +136,16 @@ def write_tables(
     classes : sequence of str
     model : dict of str to str
         ``model``, ``model_version`` and ``model_sha256`` of every row.
+    words : sequence of str
+        Names of the words that the model tells its answers in.
     """
-    columns = columns_of(classes)
+    columns = columns_of(classes, len(words))
     with (
         replacing(folder / RESULTS) as table,
         replacing(folder / LINES) as lines,
         lines.open("w", encoding="utf-8") as plain,
     ):
-        _write_csv(table, columns, _rows(records, columns, classes, model, plain))
+        _write_csv(table, columns, _rows(records, columns, classes, model, words, plain))
 
 
 def write_patients(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
@@ -156,11 +166,13 @@ def _rows(
     columns: Sequence[str],
     classes: Sequence[str],
     model: Mapping[str, str],
+    words: Sequence[str],
     lines: TextIO,
 ) -> Iterator[list[Any]]:
     """The rows of the table; on the way each record is written as a line of JSON."""
     for record in records:
-        row = {**_flat(record, classes), **model, "notice": NOTICE}
+        told = columns_in_words(record, words)
+        row = {**_flat(record, classes), **told, **model, "notice": NOTICE}
         kept = {**_acquisition(record), **record}
         kept = {key: value for key, value in kept.items() if key not in _INTERNAL}
         lines.write(json.dumps({**kept, **model, "notice": NOTICE}, ensure_ascii=False) + "\n")
@@ -181,6 +193,37 @@ def _flat(record: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     # An empty set is an answer, and not the same as none.
     sets = {name: "(empty)" for name in ("set_90", "set_95") if record.get(name) == []}
     return {**_acquisition(record), **record, **shares, **sets}
+
+
+def columns_in_words(record: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Return the share of each word, and the words that the answer rests on, the first one most.
+
+    Examples
+    --------
+    >>> told = {"words": {"shares": [0.75, 0.25, 0.0], "falls": [-0.2, 1.5, None]}}
+    >>> columns_in_words(told, ["", "glands", ""])
+    {'share_01': 0.75, 'share_02': 0.25, 'share_03': 0.0, 'rests_on': '02 glands +1.50'}
+    """
+    told = record.get("words")
+    if not told or not words:
+        return {}
+    shares = {f"share_{number:02d}": share for number, share in enumerate(told["shares"], 1)}
+    falls = [(fall, number) for number, fall in enumerate(told["falls"], 1) if rests_on(fall)]
+    shown = [
+        f"{word_name(number, words)} {fall:+.2f}"
+        for fall, number in sorted(falls, key=lambda pair: (-pair[0], pair[1]))[:MOST_WORDS]
+    ]
+    return shares | {"rests_on": "; ".join(shown)}
+
+
+def rests_on(fall: float | None) -> bool:
+    """Whether an answer rests on a word at all, as it is shown (two digits)."""
+    return fall is not None and fall >= 0.005
+
+
+def word_name(number: int, words: Sequence[str]) -> str:
+    """Return what a word is called, its number first."""
+    return f"{number:02d} {words[number - 1]}".strip()
 
 
 def _acquisition(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from offsite.training.prediction.codes import Decision
 from offsite.workflows.package.card import estimate_text, headline
 from offsite.workflows.package.schema import POOLED, ModelRecord, SiteResult
+from offsite.workflows.predict.output.tables import MOST_WORDS, rests_on, word_name
 
 LABELS: dict[Decision, tuple[str, str]] = {
     Decision.URGENT: ("Urgent", "‼"),
@@ -15,6 +16,8 @@ LABELS: dict[Decision, tuple[str, str]] = {
     Decision.NO_REFERRAL: ("No referral", "✓"),
 }
 _ROWS = 12
+_WORDS = 6
+"""Words of a case that are shown for their share alone."""
 _FACT_NAMES = {
     "width": "Width (px)",
     "height": "Height (px)",
@@ -86,6 +89,34 @@ def known_at(site: str, model: ModelRecord) -> dict[str, Any]:
         "warn": True,
         "rows": _rows(other or worst or list(model.results)),
     }
+
+
+def word_rows(record: Mapping[str, Any], words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the commonest words of a case with their shares, and what the answer rests on.
+
+    Examples
+    --------
+    >>> told = {"words": {"shares": [0.25, 0.75, 0.0], "falls": [-0.2, 1.5, None]}}
+    >>> [(row["name"], row["share"], row["fall"]) for row in word_rows(told, ["", "glands", ""])]
+    [('02 glands', 0.75, '+1.50'), ('01', 0.25, '-0.20')]
+    """
+    told = record.get("words")
+    if not told or not words:
+        return []
+    found = zip(told["shares"], told["falls"], range(1, len(words) + 1), strict=True)
+    # The commonest, and those that the answer rests on most.
+    known = sorted((each for each in found if each[0] > 0), key=lambda each: (-each[0], each[2]))
+    most = sorted(known, key=lambda each: -(each[1] or 0))[:MOST_WORDS]
+    shown = [each for place, each in enumerate(known) if place < _WORDS or each in most]
+    return [
+        {
+            "name": word_name(number, words),
+            "share": share,
+            "fall": "" if fall is None else f"{fall:+.2f}",
+            "behind": rests_on(fall) and any(number == each[2] for each in most),
+        }
+        for share, fall, number in shown
+    ]
 
 
 def fact_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from offsite.workflows.predict.pages.wording import (
     quality_text,
     set_text,
     unlikeness,
+    word_rows,
 )
 
 ASSETS = ("style.css", "worklist.js", "case.js")
@@ -204,4 +205,6 @@ def _case_words(record: Mapping[str, Any], model: PageModel) -> dict[str, Any]:
         "unlike": unlikeness(record),
         "profile": profile_text(record, model.record),
         "facts": fact_rows(record),
+        "words": word_rows(record, model.record.words.names if model.record.words else ()),
+        "words_kept": model.record.words.kept if model.record.words else 0.0,
     }
