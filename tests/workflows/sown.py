@@ -56,6 +56,7 @@ TEXTS = {
     "patients": "20",
     "draws": "2",
     "patient": "PATIENT",
+    "words": "256",  # of so few tiles as many as there are: fewer keep too little, and are refused
 }
 # Of these options the commands write more.
 ASKED_FOR = ("output", "strict", "geojson", "yes")
@@ -67,6 +68,7 @@ OWN_VALUES = {
     ("site sums", "cohort"): "cohort/cohort.csv",
     ("evaluate", "runs"): "RUN",
     ("model plan-gate", "draws"): "2",
+    ("encoder vocabulary", "words"): "256",
     ("compare", "inputs"): "job.yaml",
 }
 # Only tables of predictions take a folder there; of a run and a job the place is known.
