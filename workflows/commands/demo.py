@@ -35,14 +35,15 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
 def retina(output: Output = Path("demo/retina")) -> None:
     """Photographs: preparation, a linear head on a pretrained trunk, report, registry, new cases.
 
-    At the end the clinic that was left out fits the last layer with fifty of its own patients.
+    At the end the clinic that was left out fits the last layer with fifty of its own patients, another one
+    joins by sums of its cases, and a patient of a further small job withdraws.
 
     Takes nothing; gives a folder with cohort, job, results, report, worklist and MLflow store.
 
     Example: offsite demo retina -o demo/retina
     """
     from offsite.locks import writing
-    from offsite.workflows.demo import doubting, joining, refitting
+    from offsite.workflows.demo import doubting, joining, refitting, withdrawing
     from offsite.workflows.demo import retina as demo_retina
     from offsite.workflows.demo import running as demo
 
@@ -55,3 +56,4 @@ def retina(output: Output = Path("demo/retina")) -> None:
         refitting.refit(config, local, others, strange, demo_retina.HELD_OUT)
         cases = demo_retina.write_joining_cases(output)
         joining.join_by_sums(config, cases, strange, demo_retina.STRANGE.name)
+        withdrawing.forget_one(output / "withdrawal")

@@ -47,8 +47,8 @@ def test_it_tells_what_the_mean_shows(made):
 
 def test_a_head_learnt_in_rounds_tells_it_too_and_no_hospital_can_join_it(made, tmp_path):
     features, _, _ = made
-    cohort = make(tmp_path / "features", patients=72)
-    chosen = settings("linear", linear={"rich": {"passes": 10, "batch_size": 16}})
+    cohort = make(features, patients=72)
+    chosen = settings("linear", linear={"rich": {"passes": 60, "learning_rate": 0.05}})
     table = train_pathology(cohort, features, chosen, tmp_path / "run")
     held = table["site"] == "held"
     right = (table["prob_tumour"] > 0.5) == (table["label"] == "tumour")
