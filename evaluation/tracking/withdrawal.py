@@ -4,9 +4,9 @@ A version whose alias is another than ``@candidate`` may be serving. It is not s
 stays, with its run, until its alias has moved to a version made since; everything else is deleted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from offsite.evaluation.tracking.methods import ABOVE, tell_method
 from offsite.evaluation.tracking.models import model_of
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 WITHDRAWN = "offsite.withdrawn"
+PAGE = 1000
+"""What is asked for at a time."""
 _SENTENCE = "made with the images of a patient who withdrew consent: replace this version"
 
 
@@ -77,14 +79,25 @@ def logged_under(uri: str, keys: Iterable[str]) -> list[Logged]:
     if not store_exists(uri):
         return []
     client = client_of(uri, create=False)
-    experiments = [each.experiment_id for each in client.search_experiments(max_results=1000)]
+    experiments = [each.experiment_id for each in _every(client.search_experiments)]
     found = []
     for key in dict.fromkeys(keys):
         wanted = f"tags.`{JOB_KEY}` = '{key}'"
-        for run in client.search_runs(experiments, wanted, max_results=1000):
+        for run in _every(client.search_runs, experiments, wanted):
             identifier = str(run.info.run_id)
             found.append(Logged(identifier, key, _versions_of(client, identifier)))
     return found
+
+
+def _every(search: Callable[..., Any], *wanted: Any) -> Iterator[Any]:
+    """All that a search finds, page by page: on a shared server there may be many."""
+    token = None
+    while True:
+        page = search(*wanted, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def withdraw(uri: str, logged: Sequence[Logged]) -> list[Logged]:

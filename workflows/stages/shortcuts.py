@@ -16,12 +16,15 @@ from offsite.evaluation.shift.shortcuts import shortcut_table
 from offsite.evaluation.tables.embeddings import enough
 from offsite.files import replacing
 from offsite.preprocessing.cohort.nuisances import NAMES
+from offsite.preprocessing.slides.fingerprints import slide_fingerprint
 from offsite.training.run_folder import NUISANCES
 from offsite.workflows.jobs.job import Job
 
 if TYPE_CHECKING:
     from offsite.children.pool import Place
 
+VERSION = 1
+"""Goes up when the same file would give other numbers."""
 MOST = 4000
 """Labelled images that are read; of larger sites fewer than there are."""
 
@@ -53,6 +56,8 @@ def read_nuisances(
 def keep_nuisances(folder: Path, job: Job) -> None:
     """Write ``nuisances.parquet`` beside a run's predictions, where it is not there yet.
 
+    An image that another run of the job has read is not read again while its file is the same.
+
     Raises
     ------
     InputError
@@ -80,11 +85,24 @@ def keep_nuisances(folder: Path, job: Job) -> None:
     images = [image for image in predicted_images if image in path_of]  # some may have left since
     paths = [path_of[image] for image in images]
     workers = usable_cores()
-    with stage("shortcuts", len(paths)) as advance, Children(workers) as children:
-        slides = are_slides(paths, children)
-        found = read_nuisances(
-            paths, slides=slides, place=children, workers=workers, progress=advance
+    with ThreadPoolExecutor(workers) as pool:
+        contents = list(pool.map(_content, paths))
+    read_before = _read_before(job)
+    numbers = {c: read_before[c] for c in contents if c and c in read_before}
+    fresh = [at for at, content in enumerate(contents) if content not in numbers]
+    with stage("shortcuts", len(fresh)) as advance, Children(workers) as children:
+        to_read = [paths[at] for at in fresh]
+        read = read_nuisances(
+            to_read,
+            slides=bool(to_read) and are_slides(to_read, children),
+            place=children,
+            workers=workers,
+            progress=advance,
         )
+    of_fresh = dict(zip(fresh, read, strict=True))
+    found = [
+        of_fresh[at] if at in of_fresh else numbers[content] for at, content in enumerate(contents)
+    ]
     known = [image for image, one in zip(images, found, strict=True) if one is not None]
     if not known:
         raise InputError(
@@ -95,8 +113,33 @@ def keep_nuisances(folder: Path, job: Job) -> None:
         )
     table = pd.DataFrame([one for one in found if one is not None], columns=list(NAMES))
     table.insert(0, "image", known)
+    table["content"] = [
+        content for content, one in zip(contents, found, strict=True) if one is not None
+    ]
     with replacing(folder / NUISANCES) as temporary:
         table.to_parquet(temporary, index=False)
+
+
+def _content(path: Path) -> str:
+    """A digest of what is read of an image, and of how; "" where it cannot be read."""
+    try:
+        digest = slide_fingerprint(path)
+    except InputError:
+        return ""
+    return f"{VERSION}:{digest}" if digest else ""
+
+
+def _read_before(job: Job) -> dict[str, np.ndarray]:
+    """What runs of the job have read, by `_content`; of earlier versions nothing is known."""
+    known = {}
+    for file in sorted((job.output / "runs").rglob(NUISANCES)):
+        try:
+            table = pd.read_parquet(file, columns=["content", *NAMES])
+        except (OSError, ValueError, KeyError):
+            continue
+        rows = table[list(NAMES)].to_numpy(np.float64)
+        known |= {str(c): row for c, row in zip(table["content"], rows, strict=True) if c}
+    return known
 
 
 def shortcut_tables(folder: Path, settings: EvaluationSettings) -> dict[str, pd.DataFrame]:

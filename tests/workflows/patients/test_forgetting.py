@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from offsite.errors import InputError, InputErrors
+from offsite.evaluation.tracking import withdrawal
 from offsite.evaluation.tracking.store import client_of
 from offsite.files import read_json
 from offsite.workflows.cli import app, main
@@ -370,8 +371,9 @@ def test_a_job_of_slides_forgets_and_names_the_features_of_other_tools(tmp_path:
 
 @pytest.mark.slow
 def test_a_registered_run_is_found_by_its_key_in_a_store_of_many(
-    photographs: Made, tmp_path: Path
+    photographs: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(withdrawal, "PAGE", 1)
     job = photographs.copy(tmp_path)
     other = photographs.never
     register(other.run_folder(other.cells()[0]), "other", job.tracking_uri, "elsewhere")

@@ -16,6 +16,7 @@ from offsite.preprocessing.synthetic.slides.biology import CLASSES
 from offsite.preprocessing.synthetic.slides.sites import SITES
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.evaluation import evaluate_run
+from offsite.workflows.stages.shortcuts import keep_nuisances
 from offsite.workflows.stages.training import train
 
 ROOMS: dict[str, dict[str, Any]] = {
@@ -111,7 +112,30 @@ def _shortcuts_reach_the_report(job: Job, run: Path) -> None:
     with pytest.raises(InputError, match="Move it away"):
         evaluate_run(run)
     (run / "nuisances.parquet").unlink()
+    _what_a_run_has_read_no_other_reads(job, run, kept)
+    (run / "nuisances.parquet").unlink()
     for path in job.cohort.image_paths():
         path.unlink()
     with pytest.raises(InputError, match="no such file"):
         evaluate_run(run, shortcuts=True)
+
+
+def _what_a_run_has_read_no_other_reads(job: Job, run: Path, kept: pd.DataFrame) -> None:
+    sibling = job.output / "runs" / "sibling" / "nuisances.parquet"
+    sibling.parent.mkdir(parents=True)
+    moved, number = kept.copy(), kept.columns[0]
+    moved[number] += 100  # so that it is told whose number it is
+    moved.reset_index().to_parquet(sibling)
+    (job.output / "runs" / "older").mkdir()
+    kept.drop(columns="content").reset_index().to_parquet(
+        job.output / "runs" / "older" / "nuisances.parquet"
+    )
+    paths = dict(zip(job.cohort.table["image"], job.cohort.image_paths(), strict=True))
+    changed = kept.index[0]
+    paths[changed].write_bytes(paths[changed].read_bytes() + b"\0")
+    keep_nuisances(run, job)
+    found = pd.read_parquet(run / "nuisances.parquet").set_index("image")
+    assert found[number].drop(changed).equals(moved[number].drop(changed))
+    assert found.loc[changed, number] == pytest.approx(kept.loc[changed, number], abs=1)
+    assert found.loc[changed, "content"] != kept.loc[changed, "content"]
+    shutil.rmtree(sibling.parent)
