@@ -24,7 +24,7 @@ from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.making import RunWords
 from offsite.workflows.stages.training import train
 from offsite.workflows.stages.vocabulary import write_vocabulary
-from offsite.workflows.stages.words_of_run import words_of_run
+from offsite.workflows.stages.words_of_run import folder_of_words, words_of_run
 from offsite.written import strike, write_own_json
 from tests.workflows.conftest import SlideRun
 from tests.workflows.patients.test_forgetting import HOLDER
@@ -127,6 +127,22 @@ def test_words_are_named_by_a_table_and_go_with_a_package_while_they_are_of_the_
     assert "another training" in words_of_run(run).missing
     for name in VOCABULARY_FILES:
         strike(path.parent / name)
+
+
+@pytest.mark.parametrize("name", VOCABULARY_FILES)
+def test_what_stands_where_words_would_go_stays(job: Job, name: str) -> None:
+    run = job.run_folder(job.cells()[0])
+    theirs = folder_of_words(run) / name
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("a year's work")
+    (theirs.parent / "names.csv").write_text("word,name\n1,glands\n")
+    for more in ([], ["--names", str(theirs.parent / "names.csv")]):
+        told = called(str(run), "--workers", "1", *more)
+        assert told.exit_code != 0
+        assert theirs.read_text() == "a year's work"
+        assert {path.name for path in theirs.parent.glob("[!.]*")} == {name, "names.csv"}
+    theirs.unlink()
+    (theirs.parent / "names.csv").unlink()
 
 
 def test_words_that_keep_too_little_are_refused_and_nothing_is_written(job: Job) -> None:
