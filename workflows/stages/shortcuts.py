@@ -131,7 +131,7 @@ def _content(path: Path) -> str:
 
 def _read_before(job: Job) -> dict[str, np.ndarray]:
     """What runs of the job have read, by `_content`; of earlier versions nothing is known."""
-    known = {}
+    known: dict[str, np.ndarray] = {}
     for file in sorted((job.output / "runs").rglob(NUISANCES)):
         try:
             table = pd.read_parquet(file, columns=["content", *NAMES])
