@@ -24,7 +24,7 @@ class Compression:
     subsampling : str
         Of the colours, as 420; "" where not JPEG.
     native_tile : (int, int) or None
-        Width and height of the file's own tiles, px.
+        Width and height of the file's own tiles or strips, px.
     """
 
     name: str = ""
@@ -40,7 +40,6 @@ def read_compression(path: str, dimensions: tuple[int, int]) -> Compression:
             for page in tiff.pages:
                 if (
                     isinstance(page, tifffile.TiffPage)
-                    and page.is_tiled
                     and (page.imagewidth, page.imagelength) == dimensions
                 ):
                     return _of_page(path, page)
@@ -51,6 +50,8 @@ def read_compression(path: str, dimensions: tuple[int, int]) -> Compression:
 
 def _of_page(path: str, page: tifffile.TiffPage) -> Compression:
     tile = (page.tilewidth, page.tilelength)
+    if not page.is_tiled:
+        tile = (page.imagewidth, min(page.rowsperstrip or page.imagelength, page.imagelength))
     code = page.compression
     name = code.name.lower() if isinstance(code, tifffile.COMPRESSION) else str(code)
     if code != tifffile.COMPRESSION.JPEG:

@@ -15,7 +15,7 @@ from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.scaling import area_reduced
 
-_LEAST_PX = 128  # smaller native tiles are given up several at a time
+_LEAST_PX = 16  # smaller native tiles, or lower strips, are given up several at a time
 _MOST_PX = 2048  # read of another level at a time, for memory's sake
 
 

@@ -84,6 +84,11 @@ FORMATS: dict[str, Format] = {  # tried in this order
         ),
         address="offsite.preprocessing.slides.openslide_reader:open_with_openslide",
     ),
+    "tiff": Format(
+        "OME-TIFF, QPTIFF, TIFF in strips or of WebP or JPEG 2000",
+        (".qptiff", ".btf"),
+        address="offsite.preprocessing.slides.tiff_reader:open_tiff",
+    ),
 }
 OPENERS: Registry[Callable[[str], SlideFile]] = Registry(
     "slide format", {name: kind.address for name, kind in FORMATS.items()}

@@ -22,9 +22,12 @@ from offsite.preprocessing.slides.formats import (
 from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
 from offsite.preprocessing.slides.region import Region, RegionReader
 from offsite.preprocessing.slides.scale import Scale, resolve_scale
+from offsite.preprocessing.slides.tiff_pages import NOT_BRIGHTFIELD
+from offsite.preprocessing.slides.tiff_reader import open_tiff
 
-READERS = ("auto", "openslide", "direct")
+READERS = ("auto", "openslide", "direct", "tiff")
 MAX_SIDE_PX = 10_000_000
+_VENDOR = openslide.PROPERTY_NAME_VENDOR
 OF_NO_FORMAT = ("unsupported_format", "wrong_kind", "not_an_image")
 """Codes of a file that is no slide."""
 
@@ -76,7 +79,7 @@ class Slide:
         )
         self.mpp = scale.mpp
         self.mpp_source = scale.source
-        self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+        self.vendor = self.properties.get(_VENDOR, "")
         self.reader = reader.name
         self.reader_reason = reason
         self.bounds_offset = (
@@ -136,16 +139,17 @@ def open_slide(
     mpp : float, optional
         um per px of level 0, instead of what the file says.
     reader : str
-        ``openslide``, ``direct`` (decodes the native JPEG tiles itself) or ``auto``: direct where
-        its pixels are proved equal to OpenSlide's.
+        ``openslide``, ``direct`` (decodes the native JPEG tiles itself), ``tiff`` (TIFF that
+        OpenSlide refuses) or ``auto``: direct where its pixels are proved equal to OpenSlide's.
     colour : str
         ``as_scanned``, or ``srgb`` to apply the embedded colour profile where there is one.
 
     Raises
     ------
     InputError
-        Code ``no_such_file``, one of `OF_NO_FORMAT`, ``cannot_open``, ``mpp_missing``,
-        ``mpp_implausible``, ``mpp_anisotropic`` or ``reader_unsuitable``.
+        Code ``no_such_file``, one of `OF_NO_FORMAT`, ``cannot_open``, ``not_brightfield``,
+        ``mpp_missing``, ``mpp_implausible``, ``mpp_anisotropic``, ``mpp_contradicted`` or
+        ``reader_unsuitable``.
     """
     file = str(path)
     if colour not in COLOURS:
@@ -208,12 +212,40 @@ def _open_record(file: str) -> SlideFile:
         raise InputError(
             "no such slide", file=file, remedy="Name an existing file", code="no_such_file"
         )
+    refusals: list[InputError] = []
     for opener in OPENERS.values():
         try:
-            return opener(file)
+            record = opener(file)
         except NotThisFormat:
             continue
-    raise _of_no_format(Path(file))
+        except InputError as error:  # another reader may know a compression that this one does not
+            refusals.append(error)
+        else:
+            return _fuller(record, file)
+    if not refusals:
+        raise _of_no_format(Path(file))
+    raise next((error for error in refusals if error.code == NOT_BRIGHTFIELD), refusals[0])
+
+
+def _fuller(record: SlideFile, file: str) -> SlideFile:
+    """The reader that sees more levels: OpenSlide sees none that hang under a page, as OME-TIFF's do.
+
+    It also shows grey channels as if they were colours, which are refused here.
+    """
+    if record.properties.get(_VENDOR) != "generic-tiff" or not isinstance(record, OpenSlideReader):
+        return record
+    try:
+        other = open_tiff(file)
+    except NotThisFormat:
+        return record
+    except InputError as error:
+        if error.code == NOT_BRIGHTFIELD:
+            record.close()
+            raise
+        return record
+    fuller = len(other.level_dimensions) > len(record.level_dimensions)
+    (record if fuller else other).close()
+    return other if fuller else record
 
 
 def _of_no_format(file: Path) -> InputError:
@@ -242,7 +274,7 @@ def _check_dimensions(record: SlideFile, file: str) -> None:
 
 
 def _choose_reader(record: SlideFile, file: str, wanted: str) -> tuple[RegionReader, str]:
-    if wanted not in READERS:
+    if wanted not in (*READERS, record.name):
         raise InputError(
             f"no reader '{wanted}'", remedy=f"Use {', '.join(READERS)}", code="unknown_reader"
         )
@@ -251,6 +283,8 @@ def _choose_reader(record: SlideFile, file: str, wanted: str) -> tuple[RegionRea
     try:
         if not isinstance(record, OpenSlideReader):
             raise NotEligible("it is of a format that one reader reads")
+        if wanted not in ("auto", DirectReader.name):
+            raise NotEligible("OpenSlide reads it")
         return DirectReader(file, record), "tiled JPEG; probe tiles equal OpenSlide's"
     except NotEligible as error:
         if wanted != "auto":

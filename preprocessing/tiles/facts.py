@@ -9,8 +9,11 @@ from offsite.preprocessing.slides.compression import read_compression
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.scanned_on import scanned_on
+from offsite.preprocessing.slides.tiff_pages import NOT_BRIGHTFIELD
 from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import KEPT, TileSettings
+
+_DARK, _BRIGHT = 40, 140  # grey values
 
 
 def damage_of(
@@ -79,6 +82,30 @@ def check_resolution(slide: Slide, settings: TileSettings) -> None:
             remedy="Tile at a coarser scale, or leave the slide out",
             code="resolution_too_low",
             file=slide.path,
+        )
+
+
+def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
+    """Refuse a slide that is dark where brightfield has glass, such as fluorescence in false colours.
+
+    More than half of it lets no light through, and hardly anything of it is bright (our
+    construction: a scan with black margins still shows glass).
+
+    Raises
+    ------
+    InputError
+        Code ``not_brightfield``.
+    """
+    seen = masks.overview.pixels[masks.overview.valid]
+    if not len(seen):
+        return
+    dark, bright = (seen.max(axis=1) < _DARK).mean(), (seen.min(axis=1) > _BRIGHT).mean()
+    if dark > 0.5 and bright < 0.01:
+        raise InputError(
+            f"{dark:.0%} of the slide is dark and nothing of it shows glass, as in fluorescence",
+            file=slide.path,
+            remedy="Give slides in brightfield, or leave this one out",
+            code=NOT_BRIGHTFIELD,
         )
 
 

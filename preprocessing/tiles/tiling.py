@@ -18,7 +18,13 @@ from offsite.preprocessing.slides.fingerprints import changed_while_read, slide_
 from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard
-from offsite.preprocessing.tiles.facts import check_resolution, damage_of, facts_of, outcome
+from offsite.preprocessing.tiles.facts import (
+    check_brightfield,
+    check_resolution,
+    damage_of,
+    facts_of,
+    outcome,
+)
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
 from offsite.preprocessing.tiles.selection import SlideMasks, find_masks, select_tiles
@@ -215,7 +221,7 @@ def tiles_of(
     Raises
     ------
     InputError
-        Code ``resolution_too_low`` or ``unreadable_slide``.
+        Code ``resolution_too_low``, ``unreadable_slide`` or ``not_brightfield``.
     """
     check_resolution(slide, settings)
     geometry = lay_tiles(
@@ -227,6 +233,7 @@ def tiles_of(
         stride_px=settings.stride_px,
     )
     masks = find_masks(slide, settings)
+    check_brightfield(slide, masks)
     table, counts = select_tiles(slide, masks, geometry, settings)
     measured = {
         "counts": counts,

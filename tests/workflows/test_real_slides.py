@@ -14,16 +14,14 @@ from tests.workflows.conftest import SlideRun
 
 GOOD = "CMU-1-Small-Region.svs"
 WRONG_SCALE = "CMU-1-Small-Region.jpeg.tiff"
-REFUSED = {
-    "CMU-1-Small-Region.webp.tiff": "unreadable", "OS-1-detail.ome.tif": "unreadable",
-    "OS-2-ndpi.ome.tif": "unreadable", "broken.svs": "unreadable",
-}  # fmt: skip
+BESIDES = ("CMU-1-Small-Region.webp.tiff", "OS-1-detail.ome.tif", "OS-2-ndpi.ome.tif", "broken.svs")
+REFUSED = {"slide-1", "slide-2", "slide-5"}  # two whose scale is wrong by 100, and a torn one
 
 
 @pytest.fixture
 def job(real_data: Path, tmp_path: Path) -> Job:
     wsi = real_data / "wsi"
-    files = [wsi / GOOD, wsi / WRONG_SCALE, *(wsi / "unreadable" / name for name in REFUSED)]
+    files = [wsi / GOOD, wsi / WRONG_SCALE, *(wsi / "unreadable" / name for name in BESIDES)]
     rows = [
         {"image": str(path), "patient": path.name, "site": "real", "slide": f"slide-{number}",
          "label": "", "mpp": ""}
@@ -46,9 +44,10 @@ def test_tile_and_embed_give_a_row_to_each(job: Job) -> None:
     assert len(tiles) == 7
     assert tiles.loc["slide-0", "status"] == tiles.loc["mended", "status"] == "done"
     assert tiles.loc["slide-0", "mpp"] == pytest.approx(0.499)
-    failed = tiles.drop(["slide-0", "mended"])
-    assert set(failed["status"]) == {"failed"}
-    assert failed.loc["slide-1", "code"] == "mpp_implausible"
+    failed = tiles[tiles["status"] == "failed"]
+    assert set(failed.index) == REFUSED
+    assert failed.loc[["slide-1", "slide-2"], "code"].tolist() == ["mpp_implausible"] * 2
+    assert (tiles.loc[["slide-3", "slide-4"], "mpp_source"] == "ome").all()
     assert failed["message"].str.len().min() > 30
     features = image_stages.run(job, "embed").set_index("slide")
     assert features.loc["slide-0", "status"] == "embedded"

@@ -28,7 +28,7 @@ def write_slide(
     photometric: str = "ycbcr",
     shared_tables: bool = False,
     scanner: str = "Synthetic",
-    magnification: int = 20,
+    magnification: int | None = None,
 ) -> None:
     """Write a slide that OpenSlide opens, atomically and with the same bytes every time.
 
@@ -46,7 +46,10 @@ def write_slide(
         ``ycbcr``, or ``rgb`` as Aperio writes it: components coded as they are.
     shared_tables : bool
         Put the JPEG tables into the TIFF tag instead of every tile.
+    magnification : int, optional
+        As scanners state it; by default 10 divided by ``mpp``.
     """
+    power = magnification or (round(10 / mpp) or 1 if mpp else 20)
     with replacing(path) as temporary, tifffile.TiffWriter(temporary, bigtiff=False) as tiff:
         for number, factor in enumerate(downsamples):
             level = image if factor == 1 else _reduced(image, factor)
@@ -68,9 +71,7 @@ def write_slide(
                 photometric=photometric,
                 subsampling=_SAMPLING[subsampling] if photometric == "ycbcr" else None,
                 subfiletype=0 if number == 0 or flavour == "aperio" else 1,
-                description=_description(
-                    level, image, number, flavour, mpp, scanner, magnification
-                ),
+                description=_description(level, image, number, flavour, mpp, scanner, power),
                 metadata=None,
                 software=False,
                 extratags=tags,
@@ -83,9 +84,7 @@ def write_slide(
                     photometric="rgb",
                     metadata=None,
                     software=False,
-                    description=_description(
-                        thumbnail, image, 1, flavour, None, scanner, magnification
-                    ),
+                    description=_description(thumbnail, image, 1, flavour, None, scanner, power),
                 )
 
 
