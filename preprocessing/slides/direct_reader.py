@@ -7,13 +7,14 @@ stitched. The reader is used only where probe tiles equal OpenSlide's bit for bi
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import simplejpeg
 import tifffile
 
+from offsite.preprocessing.slides.mosaic import mosaic
 from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 
@@ -83,25 +84,7 @@ class DirectReader:
         whole = self._whole_tile(source, x, y, level, width, height)
         if whole is not None:
             return Region(whole, None)
-        pixels = np.empty((height, width, 3), np.uint8)
-        inside = x >= 0 and y >= 0 and x + width <= source.width and y + height <= source.height
-        valid = None if inside else np.zeros((height, width), bool)
-        if valid is not None:
-            pixels[:] = 255
-        for row, y0, y1 in _spans(y, height, source.tile_height, source.height):
-            for column, x0, x1 in _spans(x, width, source.tile_width, source.width):
-                target = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-                tile = self._tile(level, row * source.across + column)
-                if tile is None:  # a hole in a sparse file
-                    pixels[target] = 255
-                    valid = np.ones((height, width), bool) if valid is None else valid
-                    valid[target] = False
-                    continue
-                top, left = row * source.tile_height, column * source.tile_width
-                pixels[target] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
-                if valid is not None:
-                    valid[target] = True
-        return Region(pixels, valid)
+        return mosaic(source, partial(self._tile, level), x, y, width, height)
 
     def _whole_tile(
         self, source: _Level, x: int, y: int, level: int, width: int, height: int
@@ -194,13 +177,6 @@ def _four_rows(level: _Level | None) -> int:
     assert level is not None
     tile_bytes = level.tile_width * level.tile_height * 3
     return max(min(4 * level.across, CACHE_BYTES // tile_bytes), 8)
-
-
-def _spans(start: int, length: int, tile: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """Each native tile that an interval meets inside the level: its index, first and last px."""
-    low, high = max(start, 0), min(start + length, limit)
-    for index in range(low // tile, -(-high // tile) if high > low else 0):
-        yield index, max(low, index * tile), min(high, (index + 1) * tile)
 
 
 def _find_levels(path: str, record: OpenSlideReader) -> list[_Level | None]:

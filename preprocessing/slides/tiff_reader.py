@@ -8,7 +8,8 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import ImageCms
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import kind_of
 from offsite.preprocessing.slides.formats import REMEDY, NotThisFormat
+from offsite.preprocessing.slides.mosaic import mosaic
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.tiff_pages import TiffLevel, TiffSlide, read_structure
 from offsite.preprocessing.slides.tiff_segments import READ, decode_segment
@@ -52,19 +54,7 @@ class TiffReader:
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         """Read a rectangle; corner and size in px of the level."""
-        source = self._levels[level]
-        pixels = np.full((height, width, 3), 255, np.uint8)
-        valid = np.zeros((height, width), bool)
-        for row, y0, y1 in _spans(y, height, source.tile_height, source.height):
-            for column, x0, x1 in _spans(x, width, source.tile_width, source.width):
-                tile = self._tile(level, row * source.across + column)
-                if tile is None:
-                    continue
-                top, left = row * source.tile_height, column * source.tile_width
-                target = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-                pixels[target] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
-                valid[target] = True
-        return Region(pixels, None if valid.all() else valid)
+        return mosaic(self._levels[level], partial(self._tile, level), x, y, width, height)
 
     def close(self) -> None:
         """Release the file and the cache."""
@@ -137,10 +127,3 @@ def open_tiff(path: str) -> TiffReader:
                 code="cannot_open",
             )
     return TiffReader(path, slide)
-
-
-def _spans(start: int, length: int, tile: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """Each segment that an interval meets inside the level: its index, first and last px."""
-    low, high = max(start, 0), min(start + length, limit)
-    for index in range(low // tile, -(-high // tile) if high > low else 0):
-        yield index, max(low, index * tile), min(high, (index + 1) * tile)
