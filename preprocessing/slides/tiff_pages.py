@@ -118,6 +118,7 @@ def _structure(tiff: tifffile.TiffFile, path: str) -> TiffSlide:
     _check_colour(base, said, path)
     alike = [page for page in smaller if _is_in_colour(page)]
     levels = [_level(page, path) for page in (base, *alike)]
+    _check_whole(levels[0], tiff.filehandle.size)
     known = {(level.width, level.height): level for level in reversed(levels)}
     ordered = sorted(known.values(), key=lambda level: -level.width)
     profile = base.tags.valueof(34675, b"")
@@ -242,6 +243,13 @@ def _level(page: tifffile.TiffPage, path: str) -> TiffLevel:
     if stated > MOST_SEGMENTS or not len(level.offsets) == len(level.lengths) == stated:
         raise _cannot_open(path, f"{len(level.offsets)} tiles or strips where {stated} belong")
     return level
+
+
+def _check_whole(level: TiffLevel, size: int) -> None:
+    """Of a file that is cut short nothing is made; of one that lacks a little, the rest is read."""
+    beyond = (level.lengths > 0) & (level.offsets + level.lengths > size)
+    if beyond.sum() > 0.5 * max((level.lengths > 0).sum(), 1):
+        raise NotThisFormat("the file ends before most of its tiles or strips")
 
 
 def _properties(

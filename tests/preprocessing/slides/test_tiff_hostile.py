@@ -170,13 +170,20 @@ def test_damage_is_found_and_its_area_alone_is_lost(
     assert len(lost) >= 3
 
 
+def test_of_a_file_that_ends_before_most_of_its_tiles_nothing_is_made(tmp_path: Path) -> None:
+    path = tiff_of(tmp_path / "a.tif", 1, [bytes(SIZE * SIZE * 3)] * 3)
+    path.write_bytes(path.read_bytes()[: SIZE * SIZE * 3 + 500])
+    with pytest.raises(NotThisFormat, match="ends before most"):
+        open_tiff(str(path))
+
+
 def test_a_file_that_ends_before_its_tiles_loses_those_alone(tmp_path: Path) -> None:
     path = tiff_of(tmp_path / "a.tif", 1, [bytes(SIZE * SIZE * 3)] * 3)
-    path.write_bytes(path.read_bytes()[: -SIZE * SIZE * 3 - 10])
+    path.write_bytes(path.read_bytes()[:-10])
     reader = open_tiff(str(path))
     assert reader.read(0, 0, 0, SIZE, SIZE).valid is None
     with pytest.raises(UnreadableRegion, match="ends before"):
-        reader.read(SIZE, 0, 0, SIZE, SIZE)
+        reader.read(2 * SIZE, 0, 0, SIZE, SIZE)
     reader.close()
 
 
