@@ -20,16 +20,14 @@ import pandas as pd
 
 from offsite.evaluation.alarms import ALARMS, alarm_table, only_answer
 from offsite.evaluation.calibration.table import calibration_tables
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.operating_points.choosing import choose_thresholds
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.settings import ConformalSettings, EvaluationSettings, ShiftSettings
 from offsite.evaluation.shift import covariate, performance, prevalence
-from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.sides import Material, comparisons
 from offsite.evaluation.statistics.estimates import FEW_PATIENTS
 from offsite.evaluation.statistics.sites import Sites
@@ -91,7 +89,7 @@ def predictions(seed: int, images: int) -> Predictions:
 def tables_of(rows: Predictions) -> dict[str, pd.DataFrame]:
     """The tables that hold questions, without the rest of an evaluation."""
     sites = Sites.of(rows, METRICS)
-    pairs = comparisons(Material.of(sites, SHIFT))
+    pairs = comparisons(Material(sites, SHIFT))
     heads = [
         row
         for pair in pairs
@@ -101,14 +99,13 @@ def tables_of(rows: Predictions) -> dict[str, pd.DataFrame]:
             performance.auroc_change_row(pair),
         )
     ]
-    point = [cut for cut in choose_thresholds(rows, METRICS) if cut.rule == "point"]
+    point = [cut for cut in choose_thresholds(sites) if cut.rule == "point"]
     tables = {
         "per_site": SCHEMAS["per_site"].frame(
-            {"site": site.name, "site_role": site.role, "n_patients": site.sample.n_patients}
-            for site in sites.single
+            site.place | {"n_patients": site.n_patients} for site in sites.single
         ),
         "confusion": confusion_table(sites),
-        "calibration": calibration_tables(sites, calibrators={})[0],
+        "calibration": calibration_tables(sites, calibrators={})["calibration"],
         "operating_points": operating_point_table(sites, point),
         "ood": ood_table(sites, OOD),
         "conformal": conformal_table(sites, SETS),

@@ -21,7 +21,6 @@ from scipy.stats import norm
 from offsite.evaluation.metrics.separation import separation
 from offsite.evaluation.metrics.thresholds import shares_at
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.samples import Sample
 from offsite.evaluation.statistics.sites import GAP, WORST, Site
 from offsite.evaluation.tables.meta_analysis import shrunken_table
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -45,17 +44,16 @@ def hospital(name: str, patients: int, shift: float, rng: np.random.Generator) -
     """A site whose ill patients score N(shift, 1) and the others N(0, 1), and what is measured."""
     ill = rng.random(patients) < 0.3
     scores = shift * ill + rng.normal(size=patients)
-    sample = Sample(
+    site = Site(
+        name=name,
+        role="held_out",
         labels=ill.astype(np.int64),
         probabilities=np.column_stack([-scores, scores]),
         units=np.arange(patients),
-        n_units=patients,
     )
-    point = np.ones((1, patients), dtype=np.uint8)
-    site = Site(name=name, role="held_out", images=patients, sample=sample, draws=(point,))
     measured = [
-        *separation(("auroc", "auprc"), sample, point, scores, ill, 2),
-        *shares_at(sample, point, scores >= _CUT, ill),
+        *separation(("auroc", "auprc"), site, scores, ill, 2),
+        *shares_at(site, scores >= _CUT, ill),
     ]
     return site, {each.name: each for each in measured}
 
@@ -72,11 +70,10 @@ def summaries(sites: int, patients: int, deviation: float, trials: int) -> dict[
         for metric in _METRICS:
             truths = {WORST: true[metric].min(), GAP: np.ptp(true[metric])}
             for told in worst_and_gap(metric, measured, settings):
-                low, high = told.estimate.low, told.estimate.high
+                name, low, high = told["site"], told["low"], told["high"]
                 if low is not None and high is not None:
-                    found[f"{metric} {told.name}"][0] += 1
-                    held = low <= truths[told.name] <= high
-                    found[f"{metric} {told.name}"][1] += int(held)
+                    found[f"{metric} {name}"][0] += 1
+                    found[f"{metric} {name}"][1] += int(low <= truths[name] <= high)
     return found
 
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -30,7 +31,7 @@ from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
 from offsite.evaluation.statistics.intervals import estimate
 from offsite.evaluation.statistics.measured import Request
 from offsite.evaluation.statistics.resampling import point_and_draws
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 from offsite.files import read_json, write_json
 
 PATIENTS = (10, 20, 50, 200)
@@ -71,7 +72,7 @@ def request_of(shares: tuple[float, ...]) -> Request:
 
 def sample_of(
     patients: int, images: int, shares: tuple[float, ...], rng: np.random.Generator
-) -> Sample:
+) -> Site:
     """Patients of one class each; with several images an effect of the patient moves all of them."""
     classes, units = len(shares), np.repeat(np.arange(patients), images)
     truth = rng.choice(classes, patients, p=shares)
@@ -79,11 +80,10 @@ def sample_of(
     logits = 1.5 * np.eye(classes)[truth][units] + own[units] + np.log(shares)
     logits = logits + rng.normal(size=logits.shape)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return Sample(
+    return Site(
         labels=truth[units],
         probabilities=odds / odds.sum(axis=1, keepdims=True),
         units=units,
-        n_units=patients,
     )
 
 
@@ -94,7 +94,7 @@ def truths(shares: tuple[float, ...], images: int) -> dict[str, float]:
     # Areas of images of one patient do not count at a hospital of so many.
     whole = sample_of(_POPULATION // images, images, shares, rng)
     point = np.ones((1, whole.n_units), dtype=np.uint8)
-    measured = measure(whole, point, request_of(shares))
+    measured = measure(whole, request_of(shares))
     known = {each.name: float(each.values[0]) for each in measured}
     called = whole.probabilities.argmax(axis=1)
     for label in range(whole.classes):
@@ -108,10 +108,10 @@ def truths(shares: tuple[float, ...], images: int) -> dict[str, float]:
     return known
 
 
-def truth_of(name: str, sample: Sample, known: dict[str, float]) -> float:
+def truth_of(name: str, sample: Site, known: dict[str, float]) -> float:
     """Of a mean over classes that of the classes there are, as the table says beside it."""
     counts = sample.class_counts
-    enough = np.flatnonzero((counts >= 2) & (sample.n - counts >= 2))
+    enough = np.flatnonzero((counts >= 2) & (len(sample) - counts >= 2))
     if name == "auroc_ovo":
         pairs = permutations(enough.tolist(), 2)
         return float(np.mean([known[f"{one} > {other}"] for one, other in pairs]))
@@ -121,10 +121,10 @@ def truth_of(name: str, sample: Sample, known: dict[str, float]) -> float:
     return float(np.mean([known[f"{_PER_CLASS[name]}/c{label}"] for label in used]))
 
 
-def in_the_band(sample: Sample, rng: np.random.Generator) -> bool:
+def in_the_band(sample: Site, rng: np.random.Generator) -> bool:
     """Whether a calibrated model's error is no larger than the page says noise alone gives."""
     p = sample.probabilities[:, -1]
-    bins = equal_mass_bins(p, rng.random(sample.n) < p, 15)
+    bins = equal_mass_bins(p, rng.random(len(sample)) < p, 15)
     null = expected_error(bins, simulated_shares(bins, p, 200, rng))
     return bool(expected_error(bins, bins.observed) <= np.quantile(null, 0.95))
 
@@ -138,7 +138,7 @@ def counted(kind: str, patients: int, images: int, trials: int) -> dict[str, tup
         rng = np.random.default_rng([patients, images, len(shares), round(100 * shares[-1]), trial])
         sample = sample_of(patients, images, shares, rng)
         counts = point_and_draws(sample.units, sample.labels, SETTINGS.resamples, rng)
-        for each in measure(sample, counts, request):
+        for each in measure(replace(sample, draws=(counts,)), request):
             if each.name not in found or not np.isfinite(each.values[0]):
                 continue
             told = estimate(each, sample, SETTINGS)

@@ -9,6 +9,8 @@ they share is printed. Process seconds on one thread.
 
 from side_by_side import line, timed  # isort: skip (before NumPy: it asks for one thread)
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.metrics import (
     average_precision_score,
@@ -25,28 +27,27 @@ from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
 from offsite.evaluation.metrics.scoring import brier_rows
 from offsite.evaluation.statistics.delong import auroc_interval, placements
 from offsite.evaluation.statistics.resampling import draw_counts, weighted_sums
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 SITES, ROWS, RESAMPLES, CLASSES, BINS = 5, 4000, 1000, 5, 15
 LOOP_DRAWS = 8  # at each site; all of them take minutes
 IMAGES_A_PATIENT = 4
 
 
-def binary_site(seed: int, per_patient: int = 1) -> tuple[Sample, np.ndarray]:
+def binary_site(seed: int, per_patient: int = 1) -> tuple[Site, np.ndarray]:
     """Two classes with continuous probabilities, and whether each row is positive."""
     rng = np.random.default_rng(seed)
     positive = rng.random(ROWS) < 0.3
     p = 1 / (1 + np.exp(-(rng.normal(size=ROWS) + 1.5 * positive - 1)))
-    sample = Sample(
+    sample = Site(
         labels=positive.astype(np.int64),
         probabilities=np.column_stack([1 - p, p]),
         units=np.arange(ROWS) // per_patient,
-        n_units=ROWS // per_patient,
     )
     return sample, positive
 
 
-def draws(sample: Sample, seed: int) -> np.ndarray:
+def draws(sample: Site, seed: int) -> np.ndarray:
     """Return a sample's bootstrap counts, the same on both sides."""
     return draw_counts(sample.n_units, RESAMPLES, np.random.default_rng(100 + seed))
 
@@ -77,7 +78,7 @@ def probability_metrics() -> None:
                     brier[:, None],
                 ]
             )
-            sums = weighted_sums(counts, sample.unit_sums(columns))
+            sums = replace(sample, draws=(counts,)).totals(columns)
             both = auroc_and_precision(ranking, counts)
             found.append([*both, sums[:, -1] / ROWS, ece_of_draws(bins[seed], sums[:, :-1])])
         return np.array(found)

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from offsite.evaluation.operating_points.choosing import CHOSEN, PACKAGED, RULES
+from offsite.evaluation.statistics.binomial import holm
 from offsite.evaluation.statistics.estimates import FEW_PATIENTS
-from offsite.evaluation.statistics.holm import holm
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 ALARMS: Mapping[str, str] = {

@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.making import made_tables
 from offsite.evaluation.metrics.catalogue import metric_names
-from offsite.evaluation.metrics.names import described
+from offsite.evaluation.metrics.names import described, no_metric
 from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import ReportSettings
-from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.measured import request_of
 from offsite.evaluation.tables.reading import RECORD, damaged_table, read_table, write_table
 from offsite.files import BOOKKEEPING, digest_of, file_digest, read_json, write_json
 from offsite.locks import writing
@@ -111,16 +110,10 @@ def evaluate(
     version = importlib.metadata.version("offsite")
     more = dict(facts or {})
     foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
-    key = digest_of(
-        [
-            predictions_digest(rows, settings.by),
-            foreign,
-            settings.digest(),
-            version,
-            more,
-            _digests(given),
-        ]
-    )
+    texts = {name: table.to_csv(index=False).encode() for name, table in given.items()}
+    digests = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    own = predictions_digest(rows, settings.by)
+    key = digest_of([own, foreign, settings.digest(), version, more, digests])
     _check_ours(folder)  # before anything, a lock too, is put there
     with writing(folder):
         if not _finished(folder, key):
@@ -145,14 +138,7 @@ def _check_primary(rows: Predictions, settings: ReportSettings) -> None:
     described(wanted)  # refuses a name that no metric has
     known = metric_names(request_of(rows, settings.metrics))
     if wanted not in known:
-        near = get_close_matches(wanted, known, n=3, cutoff=0.5)
-        raise InputError(
-            f"'{wanted}' is not measured of these classes and tasks",
-            remedy=f"The nearest are {', '.join(near)}"
-            if near
-            else f"There are {', '.join(known)}",
-            code="unknown_metric",
-        )
+        raise no_metric(f"'{wanted}' is not measured of these classes and tasks", wanted, known)
 
 
 def predictions_digest(predictions: Predictions, by: Sequence[str] = ()) -> str:
@@ -164,13 +150,6 @@ def predictions_digest(predictions: Predictions, by: Sequence[str] = ()) -> str:
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _digests(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    return {
-        name: hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-        for name, table in tables.items()
-    }
 
 
 def _record(

@@ -50,13 +50,9 @@ def made_tables(
         "operating_points": lambda: {"operating_points": operating_point_table(sites)},
         "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
         "embeddings": lambda: embedding_tables(sites) | {"site_coupling": coupling_table(sites)},
-        "calibration": lambda: dict(
-            zip(("calibration", "reliability"), calibration_tables(sites), strict=True)
-        ),
+        "calibration": lambda: calibration_tables(sites),
         "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
-        "shift": lambda: dict(
-            zip(("shift", "shift_details"), shift_tables(sites, settings.shift), strict=True)
-        ),
+        "shift": lambda: shift_tables(sites, settings.shift),
         "conformal": lambda: {"conformal": conformal_table(sites, settings.conformal)},
         "selective": lambda: {
             "selective": selective_table(sites, settings.selective),

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.evaluation.conformal.settings import ConformalSettings
+from offsite.evaluation.settings import ConformalSettings
 
 _OPTIONS = ("ordered", "by_class", "by_site", "minimum_bin")
 

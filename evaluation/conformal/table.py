@@ -1,51 +1,22 @@
 """The table of prediction sets: what coverage a site really gets, and at what size."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from offsite.evaluation.conformal.sets import ConformalSets, PredictionSets, coverage_sd
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
 from offsite.evaluation.predictions.roles import HELD_OUT, roles_of
 from offsite.evaluation.predictions.table import Predictions
+from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.statistics.binomial import share_p_value
-from offsite.evaluation.statistics.rows import POOLED, Rows
+from offsite.evaluation.statistics.site import POOLED, Site
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
-ALL = "_all"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Group:
-    """Test rows of a site, or of all sites of a role."""
-
-    sites: Sites
-    rows: Rows
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        return self.sites.predictions.probabilities[self.rows.index]
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        return self.sites.predictions.labels[self.rows.index]
-
-    @cached_property
-    def names(self) -> np.ndarray:
-        return self.sites.names[self.rows.index]
-
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """Embeddings of rows of the predictions, or log probabilities where there are none."""
-        predictions = self.sites.predictions
-        if predictions.embeddings is not None:
-            return predictions.embeddings[rows]
-        return np.log(np.maximum(predictions.probabilities[rows], 1e-12))
+EVERY = "_all"
 
 
 def fit_sets(predictions: Predictions, settings: ConformalSettings) -> ConformalSets | None:
@@ -70,53 +41,58 @@ def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
     """
     sets = fit_sets(sites.predictions, settings)
     records: list[dict[str, Any]] = []
-    for rows in sites.shown():
-        group = _Group(sites=sites, rows=rows)
+    for rows in sites.roles_first:
+        names = sites.names[rows.index]
         for level in settings.levels:
-            judged = None if sets is None else sets.predict(group.probabilities, group.names, level)
-            records.extend(_describe(group, level, judged))
+            judged = None if sets is None else sets.predict(rows.probabilities, names, level)
+            records.extend(_describe(sites, rows, level, judged))
         alone = rows.role == HELD_OUT and rows.name != POOLED
         if alone and settings.weighted and sets is not None:
-            records.extend(_weighted(group, settings))
+            records.extend(_weighted(sites, rows, settings))
     return SCHEMAS["conformal"].frame(records)
 
 
-def _weighted(group: _Group, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
-    sites, index = group.sites, group.rows.index
-    known = np.flatnonzero(sites.roles.calibrate & (sites.predictions.labels >= 0))
-    probabilities, labels = sites.predictions.probabilities[known], sites.predictions.labels[known]
+def _features(predictions: Predictions, rows: np.ndarray) -> np.ndarray:
+    """Embeddings of rows, or log probabilities where there are none."""
+    if predictions.embeddings is not None:
+        return predictions.embeddings[rows]
+    return np.log(np.maximum(predictions.probabilities[rows], 1e-12))
+
+
+def _weighted(sites: Sites, rows: Site, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
+    predictions = sites.predictions
+    known = np.flatnonzero(sites.roles.calibrate & (predictions.labels >= 0))
     ratios, site_ratios = density_ratios(
-        group.features(known),
-        group.features(index),
+        _features(predictions, known),
+        _features(predictions, rows.index),
         sites.patients[known],
-        sites.patients[index],
+        sites.patients[rows.index],
         settings,
     )
-    calibration, target = (probabilities, labels, ratios), (group.probabilities, site_ratios)
+    calibration = (predictions.probabilities[known], predictions.labels[known], ratios)
     for level in settings.levels:
-        yield from _describe(group, level, weighted_sets(calibration, target, level, settings))
+        judged = weighted_sets(calibration, (rows.probabilities, site_ratios), level, settings)
+        yield from _describe(sites, rows, level, judged)
 
 
 def _describe(
-    group: _Group, level: float, judged: PredictionSets | None
+    sites: Sites, rows: Site, level: float, judged: PredictionSets | None
 ) -> Iterator[dict[str, Any]]:
-    for index, label in enumerate((ALL, *group.sites.predictions.classes)):
-        of_label = group.labels >= 0 if label == ALL else group.labels == index - 1
-        record: dict[str, Any] = {
-            "site": group.rows.name,
-            "site_role": group.rows.role,
+    for index, label in enumerate((EVERY, *sites.predictions.classes)):
+        of_label = rows.labels >= 0 if label == EVERY else rows.labels == index - 1
+        record: dict[str, Any] = rows.place | {
             "level": level,
             "label": label,
             "n": int(of_label.sum()),
-            "n_patients": group.rows.n_patients(of_label),
+            "n_patients": rows.patients_among(of_label),
             "weighted": judged is not None and judged.effective is not None,
-            "reason": _why_not(group.labels, of_label, judged),
+            "reason": _why_not(rows.labels, of_label, judged),
         }
         if judged is not None:
             # Sizes need no labels: over all labels, every row of the site counts.
-            record |= _sizes(judged, np.ones_like(of_label) if label == ALL else of_label)
+            record |= _sizes(judged, np.ones_like(of_label) if label == EVERY else of_label)
         if judged is not None and record["reason"] == "ok":
-            record |= _coverage(group, judged, of_label, level)
+            record |= _coverage(sites, rows, judged, np.flatnonzero(of_label), level)
         yield record
 
 
@@ -141,14 +117,13 @@ def _sizes(judged: PredictionSets, of_label: np.ndarray) -> dict[str, Any]:
 
 
 def _coverage(
-    group: _Group, judged: PredictionSets, of_label: np.ndarray, level: float
+    sites: Sites, site: Site, judged: PredictionSets, rows: np.ndarray, level: float
 ) -> dict[str, Any]:
-    rows = np.flatnonzero(of_label)
-    labels, units = group.labels[rows], group.rows.units[rows]
+    labels, units = site.labels[rows], site.units[rows]
     covered = judged.members[rows, labels]
-    low, high = group.sites.share_interval(covered, units)
+    low, high = sites.share_interval(covered, units)
     local, sizes = judged.local[rows, labels], judged.bin_rows[rows, labels]
-    bins = _bins(group.names[rows], labels, local, sizes)
+    bins = _bins(sites.names[site.index[rows]], labels, local, sizes)
     result: dict[str, Any] = {
         "coverage": float(covered.mean()),
         "low": low,

@@ -6,8 +6,8 @@ Transductive: the weights come from the site's unlabelled rows.
 import numpy as np
 
 from offsite.evaluation.conformal.sets import PredictionSets, contiguous, nonconformity
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.predictions.roles import patient_folds
+from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.shift.distances import principal_directions
 
 _COMPONENTS = 32

@@ -5,18 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from offsite.evaluation.figures.curves import MOST
+from offsite.evaluation.figures.curves import MOST, label_of
 from offsite.evaluation.figures.drawing import INK, WIDTH_IN, Figure, canvas, finished, short
 
 _CAPTION = (
     "Rows are the true class, columns what the model calls it. The shade is the share of the row, "
     "the number the count; the diagonal is right."
 )
-_NAMES = {
-    ("_pooled", "training"): "Training sites, pooled",
-    ("_pooled", "held_out"): "Held-out sites, pooled",
-    ("_pooled", "all"): "All sites, pooled",
-}
 
 
 def confusion_figure(
@@ -49,7 +44,7 @@ def confusion_figure(
                 .fillna(0)
                 .to_numpy()
             )
-            label = _NAMES.get(key, key[0])
+            label = label_of(*key)
             _matrix(axes, counts, classes, first=number % columns == 0)
             axes.set_title(short(label, 24), fontsize=9)
             total = counts.sum()

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -16,10 +15,8 @@ from offsite.evaluation.gate.rules import (
 )
 from offsite.evaluation.metrics.thresholds import AT_THRESHOLD
 from offsite.evaluation.operating_points.choosing import PACKAGED
-from offsite.evaluation.statistics.rows import POOLED
-from offsite.evaluation.tables.reading import records
-
-Row = dict[str, Any]
+from offsite.evaluation.statistics.site import POOLED
+from offsite.evaluation.tables.reading import Record, records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +79,17 @@ class Candidate:
     champion: str | None
     version: str | None = None
 
-    def rows(self, name: str, about: Rule, /, **wanted: str) -> dict[str, Row] | None:
+    def rows(self, name: str, about: Rule, /, **wanted: str) -> dict[str, Record] | None:
         """The rows of single sites by site, or ``None`` where the table is missing."""
         if name not in self.tables:
             return None
         return {
-            str(row["site"]): row
+            row["site"]: row
             for row in self._fitting(name, wanted)
-            if self._judged(about, str(row["site"]), str(row.get("site_role", "")))
+            if self._judged(about, row["site"], row.get("site_role", ""))
         }
 
-    def pooled(self, name: str, about: Rule, /, **wanted: str) -> Row | None:
+    def pooled(self, name: str, about: Rule, /, **wanted: str) -> Record | None:
         """The row of all sites of the rule's roles together, or ``None`` where there is none."""
         rows = self._fitting(name, wanted) if name in self.tables else ()
         whole = (row for row in rows if row["site"] == POOLED)
@@ -110,20 +107,20 @@ class Candidate:
         """The sites that a rule is about: those of the per-site table."""
         return [site for site, role in self._places if self._judged(rule, site, role)]
 
-    def _fitting(self, name: str, wanted: Mapping[str, str]) -> Iterator[Row]:
+    def _fitting(self, name: str, wanted: Mapping[str, str]) -> Iterator[Record]:
         for row in self._records[name]:
             if all(str(row.get(key)) == value for key, value in wanted.items()):
                 yield row
 
     @cached_property
-    def _records(self) -> Mapping[str, list[Row]]:
+    def _records(self) -> Mapping[str, list[Record]]:
         return {name: records(table) for name, table in self.tables.items()}
 
     @cached_property
     def _places(self) -> list[tuple[str, str]]:
         """(site, role) of every row of the per-site table, each once."""
         rows = self._records["per_site"]
-        return list(dict.fromkeys((str(row["site"]), str(row["site_role"])) for row in rows))
+        return list(dict.fromkeys((row["site"], row["site_role"]) for row in rows))
 
     def _judged(self, rule: Rule, site: str, role: str) -> bool:
         return (

@@ -1,10 +1,9 @@
 """How each rule is judged, site by site. What is undefined never passes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from offsite.evaluation.gate.candidate import Candidate, Row, source_of
+from offsite.evaluation.gate.candidate import Candidate, source_of
 from offsite.evaluation.gate.rules import (
     AnyRule,
     Calibration,
@@ -17,29 +16,29 @@ from offsite.evaluation.gate.rules import (
 )
 from offsite.evaluation.gate.verdict import RuleVerdict
 from offsite.evaluation.metrics.names import described
+from offsite.evaluation.tables.reading import Record
 from offsite.evaluation.wording import change, interval, number, present, reason
 
+Fault = Callable[[Record], str | None]
+"""Why a row does not meet what is asked, as the end of a sentence; ``None`` where it does."""
 
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What a rule asks of a row.
 
-    Attributes
-    ----------
-    words : str
-        What is wanted.
-    fault : callable
-        Why a row does not meet it, as the end of a sentence; ``None`` where it does.
-    value : callable
-        Why the estimate of a single site breaks the limit of single sites.
-    each : str
-        That limit in words; empty where there is none.
-    """
+def _fault(
+    column: str, fine: Callable[[float], bool], lacking: str, said: Callable[[Record], str]
+) -> Fault:
+    """The fault of a row whose number in a column is not fine, or which has none."""
 
-    words: str
-    fault: Callable[[Row], str | None]
-    value: Callable[[Row], str | None]
-    each: str = ""
+    def fault(row: Record) -> str | None:
+        if row[column] is None:
+            lacks = lacking or f"has no {'value' if row['value'] is None else 'interval'}"
+            return f"{lacks} ({reason(row['reason'])})"
+        return None if fine(row[column]) else said(row)
+
+    return fault
+
+
+def _bounds(row: Record) -> str:
+    return interval(row["low"], row["high"])
 
 
 def _minimum_n(candidate: Candidate, rule: MinimumN) -> RuleVerdict:
@@ -67,13 +66,13 @@ def _limit(candidate: Candidate, rule: Limit) -> RuleVerdict:
     low_end = rule.at_least is not None
     bound = "value" if rule.bound == "value" else "low" if low_end else "high"
 
-    def broken(row: Row, column: str, limit: float) -> str | None:
-        value = present(row[column])
-        if value is None:
-            return f"has no {'interval' if present(row['value']) is not None else 'value'} ({reason(str(row['reason']))})"
-        if (value >= limit) if low_end else (value <= limit):
-            return None
-        return f"has {number(present(row['value']))} ({interval(present(row['low']), present(row['high']))})"
+    def fault(column: str, limit: float) -> Fault:
+        return _fault(
+            column,
+            lambda value: value >= limit if low_end else value <= limit,
+            "",
+            lambda row: f"has {number(row['value'])} ({_bounds(row)})",
+        )
 
     def words(limit: float) -> str:
         return f"of at {'least' if low_end else 'most'} {number(limit)}"
@@ -82,70 +81,58 @@ def _limit(candidate: Candidate, rule: Limit) -> RuleVerdict:
     at = " at the chosen threshold" if source and source.table == "operating_points" else ""
     by = "" if rule.bound == "value" else " by the careful end of its interval"
     floor = rule.limit if rule.floor is None else rule.floor
-    asked = _Asked(
-        words=f"{described(rule.metric).label} {words(rule.limit)}{at}{by}",
-        fault=lambda row: broken(row, bound, rule.limit),
-        value=lambda row: broken(row, "value", floor),
-        each=words(floor),
-    )
-    return _judged(candidate, rule, asked)
+    asked = f"{described(rule.metric).label} {words(rule.limit)}{at}{by}"
+    faults = fault(bound, rule.limit), fault("value", floor)
+    return _judged(candidate, rule, asked, *faults, each=words(floor))
 
 
 def _calibration(candidate: Candidate, rule: Calibration) -> RuleVerdict:
     where = {"task": rule.task, "calibrator": rule.calibrator, "metric": "slope"}
     slopes = candidate.rows("calibration", rule, **where) or {}
     if (pooled := candidate.pooled("calibration", rule, **where)) is not None:
-        slopes = {**slopes, str(pooled["site"]): pooled}
+        slopes = {**slopes, pooled["site"]: pooled}
 
-    def off(row: Row, limit: float) -> str | None:
-        excess = present(row["excess"])
-        if excess is None:
-            return f"has no calibration error ({reason(str(row['reason']))})"
-        return None if excess <= limit else f"is off by {number(excess)} beyond noise"
+    def off(limit: float) -> Fault:
+        return _fault(
+            "excess",
+            lambda excess: excess <= limit,
+            "has no calibration error",
+            lambda row: f"is off by {number(row['excess'])} beyond noise",
+        )
 
-    def fault(row: Row) -> str | None:
-        found = off(row, rule.excess_at_most)
+    def fault(row: Record) -> str | None:
+        found = off(rule.excess_at_most)(row)
         if found is not None or rule.slope_at_least is None:
             return found
-        slope = slopes.get(str(row["site"]), {})
-        value = present(slope.get("value"))
+        slope = slopes.get(row["site"], {})
+        value = slope.get("value")
         if value is None:
-            return f"has no calibration slope ({reason(str(slope.get('reason', 'no_samples')))})"
+            return f"has no calibration slope ({reason(slope.get('reason', 'no_samples'))})"
         return None if value >= rule.slope_at_least else f"has slope {number(value)}"
 
     words = f"calibration error at most {number(rule.excess_at_most)} beyond noise"
     if rule.slope_at_least is not None:
         words += f" and slope at least {number(rule.slope_at_least)}"
     floor = rule.each_site or rule.excess_at_most
-    asked = _Asked(
-        words=f"{words} ({rule.task})",
-        fault=fault,
-        value=lambda row: off(row, floor),
-        each=f"an error of at most {number(floor)} beyond noise",
-    )
-    return _judged(candidate, rule, asked)
+    each = f"an error of at most {number(floor)} beyond noise"
+    return _judged(candidate, rule, f"{words} ({rule.task})", fault, off(floor), each=each)
 
 
 def _threshold_transfer(candidate: Candidate, rule: ThresholdTransfer) -> RuleVerdict:
     floor = rule.each_site or rule.gap_at_most
 
-    def broken(row: Row, column: str, limit: float) -> str | None:
-        gap = present(row[column])
-        if gap is None:
-            return f"has no transfer gap ({reason(str(row['reason']))})"
-        if gap <= limit:
-            return None
-        bounds = interval(present(row["low"]), present(row["high"]))
-        return f"misses {number(present(row['value']))} more than promised ({bounds})"
+    def fault(column: str, limit: float) -> Fault:
+        return _fault(
+            column,
+            lambda gap: gap <= limit,
+            "has no transfer gap",
+            lambda row: f"misses {number(row['value'])} more than promised ({_bounds(row)})",
+        )
 
     gap = f"at most {number(rule.gap_at_most)} under what was promised"
-    asked = _Asked(
-        words=f"sensitivity for {rule.task} {gap}",
-        fault=lambda row: broken(row, "high", rule.gap_at_most),
-        value=lambda row: broken(row, "value", floor),
-        each=f"at most {number(floor)} under it",
-    )
-    return _judged(candidate, rule, asked)
+    faults = fault("high", rule.gap_at_most), fault("value", floor)
+    words, each = f"sensitivity for {rule.task} {gap}", f"at most {number(floor)} under it"
+    return _judged(candidate, rule, words, *faults, each=each)
 
 
 def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
@@ -165,59 +152,50 @@ def _non_inferiority(candidate: Candidate, rule: NonInferiority) -> RuleVerdict:
         return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
     down = name.higher is False
 
-    def broken(row: Row, column: str, limit: float) -> str | None:
-        change_of = present(row[column])
-        if change_of is None:
-            return f"cannot be compared ({reason(str(row['reason']))})"
-        if (-change_of if down else change_of) >= -limit:
-            return None
-        bounds = interval(present(row["low"]), present(row["high"]))
-        return f"may lose more: {change(present(row['difference']))} ({bounds})"
+    def fault(column: str, limit: float) -> Fault:
+        return _fault(
+            column,
+            lambda found: (-found if down else found) >= -limit,
+            "cannot be compared",
+            lambda row: f"may lose more: {change(row['difference'])} ({_bounds(row)})",
+        )
 
     floor, side = rule.each_site or rule.margin, "higher" if down else "lower"
     words = f"{name.label} not {side} than version {candidate.champion} by more than"
-    asked = _Asked(
-        words=f"{words} {number(rule.margin, 3)}",
-        fault=lambda row: broken(row, "high" if down else "low", rule.margin),
-        value=lambda row: broken(row, "difference", floor),
-        each=f"by more than {number(floor, 3)}",
-    )
-    return _judged(candidate, rule, asked)
+    faults = fault("high" if down else "low", rule.margin), fault("difference", floor)
+    each = f"by more than {number(floor, 3)}"
+    return _judged(candidate, rule, f"{words} {number(rule.margin, 3)}", *faults, each=each)
 
 
-def _judged(candidate: Candidate, rule: Any, asked: _Asked) -> RuleVerdict:
-    """Every site by itself, or all of them together and each by its estimate."""
+def _judged(
+    candidate: Candidate, rule: Any, words: str, fault: Fault, value: Fault, *, each: str
+) -> RuleVerdict:
+    """Every site by itself, or all of them together and each by its estimate.
+
+    ``words`` say what is wanted, ``each`` the limit of the estimate of single sites, which
+    ``value`` looks at.
+    """
     source = source_of(rule)
     assert source is not None
     wanted = {"metric": source.metric, **source.wanted}
-    rows = candidate.rows(source.table, rule, **wanted)
-    if rows is None:
-        said = f"{asked.words}: not measured, the evaluation has no such table"
-        return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
-    sites = candidate.sites(rule)
-    if not sites:
-        said = f"{asked.words}: no site of the chosen roles is left to judge"
-        return RuleVerdict(rule=rule.rule, passed=False, sentence=said)
+    rows, sites = candidate.rows(source.table, rule, **wanted), candidate.sites(rule)
+    if rows is None or not sites:
+        why = "not measured, the evaluation has no such table"
+        why = why if rows is None else "no site of the chosen roles is left to judge"
+        return RuleVerdict(rule=rule.rule, passed=False, sentence=f"{words}: {why}")
     if rule.floor is None:
-        faults = list(_faults(sites, rows, asked.fault))
-        good = f"{asked.words} at every one of {len(sites)} sites"
-        return _verdict(rule, faults, good, asked.words)
-    words = f"{asked.words} over {len(sites)} sites together, and at each of them {asked.each}"
+        good = f"{words} at every one of {len(sites)} sites"
+        return _verdict(rule, list(_faults(sites, rows, fault)), good, words)
+    words = f"{words} over {len(sites)} sites together, and at each of them {each}"
     pool = candidate.pooled(source.table, rule, **wanted)
-    whole = _pool_fault(candidate, rule, pool, asked)
-    faults = [("", f"the pool of sites {whole}")] if whole is not None else []
-    return _verdict(rule, [*faults, *_faults(sites, rows, asked.value)], words, words)
-
-
-def _pool_fault(candidate: Candidate, rule: Any, pool: Row | None, asked: _Asked) -> str | None:
+    whole = "was not measured" if pool is None else fault(pool)
     if mixed := candidate.pooled_though_left_out(rule):
-        return f"holds the rows of {', '.join(mixed)}, left out here: evaluate without them"
-    return "was not measured" if pool is None else asked.fault(pool)
+        whole = f"holds the rows of {', '.join(mixed)}, left out here: evaluate without them"
+    faults = [("", f"the pool of sites {whole}")] if whole is not None else []
+    return _verdict(rule, [*faults, *_faults(sites, rows, value)], words, words)
 
 
-def _faults(
-    sites: list[str], rows: dict[str, Row], fault: Callable[[Row], str | None]
-) -> Iterator[tuple[str, str]]:
+def _faults(sites: list[str], rows: dict[str, Record], fault: Fault) -> Iterator[tuple[str, str]]:
     for site in sites:
         problem = "was not measured" if site not in rows else fault(rows[site])
         if problem is not None:

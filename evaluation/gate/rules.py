@@ -1,7 +1,7 @@
 """The rules that a candidate must meet at every site before it may become the champion."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -24,7 +24,7 @@ class Rule(Settings):
     @property
     def floor(self) -> float | None:
         """What the estimate of each site keeps while the sites are judged together; ``None``: they are not."""
-        return None
+        return getattr(self, "each_site", None)
 
 
 class MinimumN(Rule):
@@ -89,11 +89,6 @@ class Pooled(Limit):
             raise ValueError("each_site is stricter than the limit of all; use worst_site")
         return self
 
-    @property
-    def floor(self) -> float | None:
-        """As of every rule."""
-        return self.each_site
-
 
 class Together(Rule):
     """A rule that judges every site by itself, or all together with a limit for each."""
@@ -104,21 +99,20 @@ class Together(Rule):
         description="Set: all sites are judged together, and the estimate at every single site keeps "
         "this limit, which is wider; unset: each site meets the rule by itself",
     )
+    limit_of_all: ClassVar[str]
+    """The field that holds the limit of all sites together."""
 
-    @property
-    def floor(self) -> float | None:
-        """As of every rule."""
-        return self.each_site
-
-    def check_wider(self, limit: float) -> None:
-        """Refuse a limit of single sites that is stricter than that of all."""
-        if self.each_site is not None and self.each_site < limit:
+    @pydantic.model_validator(mode="after")
+    def _wider(self) -> Self:
+        if self.each_site is not None and self.each_site < getattr(self, self.limit_of_all):
             raise ValueError("each_site is stricter than the limit of all; leave it out")
+        return self
 
 
 class Calibration(Together):
     """Probabilities come true: the error beyond noise is small, and the slope is near 1."""
 
+    limit_of_all: ClassVar[str] = "excess_at_most"
     rule: Literal["calibration"] = "calibration"
     task: str = Field(description="Task of calibration.csv, or _top for the most probable class")
     calibrator: str = Field(
@@ -131,11 +125,6 @@ class Calibration(Together):
         default=None, gt=0, description="Least calibration slope; 1 is perfect"
     )
 
-    @pydantic.model_validator(mode="after")
-    def _wider(self) -> Self:
-        self.check_wider(self.excess_at_most)
-        return self
-
 
 class ThresholdTransfer(Together):
     """The threshold chosen on training sites still finds what it promised.
@@ -143,31 +132,23 @@ class ThresholdTransfer(Together):
     It is chosen by the rule of model packages, :data:`offsite.evaluation.operating_points.choosing.PACKAGED`.
     """
 
+    limit_of_all: ClassVar[str] = "gap_at_most"
     rule: Literal["threshold_transfer"] = "threshold_transfer"
     task: str = Field(description="Task of operating_points.csv")
     gap_at_most: float = Field(
         default=0.05, ge=0, lt=1, description="Greatest upper bound of target minus sensitivity"
     )
 
-    @pydantic.model_validator(mode="after")
-    def _wider(self) -> Self:
-        self.check_wider(self.gap_at_most)
-        return self
-
 
 class NonInferiority(Together):
     """Not worse than the champion by more than a margin, on the same cases."""
 
+    limit_of_all: ClassVar[str] = "margin"
     rule: Literal["non_inferiority"] = "non_inferiority"
     metric: str = Field(description="Metric of differences.csv")
     margin: float = Field(
         gt=0, description="Greatest loss that the paired interval may reach, in the metric's unit"
     )
-
-    @pydantic.model_validator(mode="after")
-    def _wider(self) -> Self:
-        self.check_wider(self.margin)
-        return self
 
 
 AnyRule = Annotated[

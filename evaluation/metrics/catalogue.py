@@ -1,4 +1,4 @@
-"""All metrics of one sample, for its point estimate and every draw in one pass."""
+"""All metrics of one site, for its point estimate and every draw in one pass."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -7,7 +7,7 @@ import numpy as np
 
 from offsite.evaluation.metrics.entries import METRICS, PER_SITE
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 from offsite.registry import Registry
 
 FUNCTIONS: Registry[Callable[..., Iterator[Measured]]] = Registry(
@@ -16,26 +16,24 @@ FUNCTIONS: Registry[Callable[..., Iterator[Measured]]] = Registry(
 """What measures each metric, by its name; imported when it is asked for."""
 
 
-def measure(sample: Sample, counts: np.ndarray, request: Request) -> list[Measured]:
+def measure(site: Site, request: Request) -> list[Measured]:
     """Every metric of the per-site table on a sample with at least one row.
 
     Parameters
     ----------
-    sample : Sample
-        Labelled rows.
-    counts : numpy.ndarray
-        B x units, how often each unit counts; a row of ones gives the plain metric.
+    site : Site
+        Labelled rows; without draws they give the plain metrics.
     request : Request
         Classes, tasks and minima, and which metrics where not all are asked for.
     """
     functions = _functions_of(request)
-    every = (measured for function in functions for measured in function(sample, counts, request))
+    every = (measured for function in functions for measured in function(site, request))
     return [measured for measured in every if request.wants(measured.name)]
 
 
 def metric_names(request: Request) -> list[str]:
     """Names of all metrics of a request, in the order of the tables."""
-    return [each.name for each in measure(*_one_row(request), request)]
+    return [each.name for each in measure(_one_row(request), request)]
 
 
 @lru_cache(maxsize=32)
@@ -44,20 +42,15 @@ def _functions_of(request: Request) -> tuple[Callable[..., Iterator[Measured]], 
     functions = dict.fromkeys(FUNCTIONS[name] for name in PER_SITE)
     if request.only is None:
         return tuple(functions)
-    given = {
-        function: {each.name for each in function(*_one_row(request), request)}
+    return tuple(
+        function
         for function in functions
-    }
-    return tuple(function for function in functions if given[function] & request.only)
-
-
-def _one_row(request: Request) -> tuple[Sample, np.ndarray]:
-    """The least that has a name for every metric, though hardly a value."""
-    classes = len(request.classes)
-    sample = Sample(
-        labels=np.zeros(1, dtype=np.int64),
-        probabilities=np.full((1, classes), 1 / classes),
-        units=np.zeros(1, dtype=np.int64),
-        n_units=1,
+        if any(each.name in request.only for each in function(_one_row(request), request))
     )
-    return sample, np.ones((1, 1), dtype=np.uint8)
+
+
+def _one_row(request: Request) -> Site:
+    """The least that has a name for every metric, though hardly a value."""
+    nothing, classes = np.zeros(1, dtype=np.int64), len(request.classes)
+    even = np.full((1, classes), 1 / classes)
+    return Site(labels=nothing, probabilities=even, units=nothing)

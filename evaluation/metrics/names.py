@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from offsite.errors import InputError
@@ -72,12 +73,14 @@ def base_name(name: str) -> str:
     ):
         if known in METRICS and rest:
             return known
-    near = difflib.get_close_matches(name.rsplit("/", 1)[-1], METRICS, cutoff=0.5)
-    raise InputError(
-        f"no metric '{name}'",
-        remedy=f"The nearest are {', '.join(near)}" if near else f"There are {', '.join(METRICS)}",
-        code="unknown_metric",
-    )
+    raise no_metric(f"no metric '{name}'", name.rsplit("/", 1)[-1], METRICS)
+
+
+def no_metric(problem: str, name: str, known: Collection[str]) -> InputError:
+    """The error for a name that is none of those known; the nearest are told."""
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    remedy = f"The nearest are {', '.join(near)}" if near else f"There are {', '.join(known)}"
+    return InputError(problem, remedy=remedy, code="unknown_metric")
 
 
 def primary_metric(names: list[str], wanted: str | None = None) -> str:

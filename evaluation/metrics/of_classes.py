@@ -6,8 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
-from offsite.evaluation.metrics import confusion, scoring
+from offsite.evaluation.metrics import confusion
 from offsite.evaluation.metrics.ranking import Ranking, auroc_and_precision
+from offsite.evaluation.metrics.scoring import brier_rows, log_loss_rows
 from offsite.evaluation.metrics.separation import separation
 from offsite.evaluation.statistics.composed import (
     macro_f1_interval,
@@ -23,27 +24,19 @@ from offsite.evaluation.statistics.measured import (
     macro,
     share,
 )
-from offsite.evaluation.statistics.resampling import weighted_sums
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 
-def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+def of_ranking(site: Site, request: Request) -> Iterator[Measured]:
     """AUROC and average precision: of the second of two classes, else one class against the rest."""
-    minimum = request.minimum_of_class
-    if sample.classes == 2:
-        scores, positive = sample.probabilities[:, 1], sample.labels == 1
-        yield from separation(("auroc", "auprc"), sample, counts, scores, positive, minimum)
+    minimum, p, y = request.minimum_of_class, site.probabilities, site.labels
+    if site.classes == 2:
+        yield from separation(("auroc", "auprc"), site, p[:, 1], y == 1, minimum)
         return
-    included = included_classes(sample, minimum)
+    included = included_classes(site, minimum)
+    patients = [site.patients_among(y == label) for label in np.flatnonzero(included)]
     by_class = [
-        separation(
-            (f"auroc/{label}", f"auprc/{label}"),
-            sample,
-            counts,
-            sample.probabilities[:, index],
-            sample.labels == index,
-            minimum,
-        )
+        separation((f"auroc/{label}", f"auprc/{label}"), site, p[:, index], y == index, minimum)
         for index, label in enumerate(request.classes)
     ]
     for name, measured in zip(("auroc", "auprc"), zip(*by_class, strict=True), strict=True):
@@ -51,97 +44,74 @@ def of_ranking(sample: Sample, counts: np.ndarray, request: Request) -> Iterator
         whole = confusion.mean_over(values, included)
         used = [each for each, use in zip(measured, included, strict=True) if use]
         areas = [each.placements for each in used] if name == "auroc" else []
-        bounds = _mean_precision(sample, used, included) if used and name == "auprc" else None
-        yield macro(name, whole, sample, included, areas=areas, bounds=bounds)
+        bounds: Bounds | None = None
+        if used and name == "auprc":
+            points = (float(each.values[0]) for each in used)
+            bounds = partial(mean_precision_interval, list(zip(points, patients, strict=True)))
+        yield macro(name, whole, site, included, areas=areas, bounds=bounds)
         yield from measured
-    whole, areas = _one_against_one(sample, counts, included)
+    whole, areas = _one_against_one(site, included)
     # Of two classes of two or three patients each the placement values know next to nothing.
-    in_class = [sample.patients_among(sample.labels == label) for label in np.flatnonzero(included)]
-    rarest = min(in_class, default=0)
-    yield macro("auroc_ovo", whole, sample, included, areas=areas, rarer=rarest)
-
-
-def _mean_precision(sample: Sample, used: list[Measured], included: np.ndarray) -> Bounds:
-    patients = [sample.patients_among(sample.labels == label) for label in np.flatnonzero(included)]
-    values = [float(each.values[0]) for each in used]
-    return partial(mean_precision_interval, list(zip(values, patients, strict=True)))
+    rarest = min(patients, default=0)
+    yield macro("auroc_ovo", whole, site, included, areas=areas, rarer=rarest)
 
 
 def _one_against_one(
-    sample: Sample, counts: np.ndarray, included: np.ndarray
+    site: Site, included: np.ndarray
 ) -> tuple[np.ndarray, list[Placements | None]]:
     """Hand and Till's (2001) M over the included classes, and the areas that it is the mean of."""
-    pairs = list(combinations(np.flatnonzero(included), 2))
+    counts = site.counts
+    pairs = [
+        pair for both in combinations(np.flatnonzero(included), 2) for pair in (both, both[::-1])
+    ]
     total = np.zeros(len(counts))
     areas: list[Placements | None] = []
-    for one, other in pairs:
-        rows = np.isin(sample.labels, (one, other))
-        units, labels = sample.units[rows], sample.labels[rows]
-        for positive in (one, other):
-            scores = sample.probabilities[rows, positive]
-            ranking = Ranking.of(scores, labels == positive, units)
-            total += auroc_and_precision(ranking, counts)[0]
-            areas.append(placements(scores, labels == positive, units, sample.n_units))
-    return total / (2 * len(pairs)) if pairs else np.full(len(counts), np.nan), areas
+    for positive, other in pairs:
+        rows = np.isin(site.labels, (positive, other))
+        units, ill = site.units[rows], site.labels[rows] == positive
+        scores = site.probabilities[rows, positive]
+        total += auroc_and_precision(Ranking.of(scores, ill, units), counts)[0]
+        areas.append(placements(scores, ill, units, site.n_units))
+    return total / len(pairs) if pairs else np.full(len(counts), np.nan), areas
 
 
-def of_calls(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+def of_calls(site: Site, request: Request) -> Iterator[Measured]:
     """Accuracy, kappas, F1, sensitivities and prevalences, from the most probable class."""
-    called = sample.probabilities.argmax(axis=1)
-    cells = confusion.cell_indicators(sample.labels, called, sample.classes)
-    shape = (len(counts), sample.classes, sample.classes)
-    table = weighted_sums(counts, sample.unit_sums(cells)).reshape(shape)
-    present = sample.class_counts > 0
+    called = site.probabilities.argmax(axis=1)
+    cells = confusion.cell_indicators(site.labels, called, site.classes)
+    table = site.totals(cells).reshape(-1, site.classes, site.classes)
+    present = site.class_counts > 0
     several = present if present.sum() >= 2 else np.zeros_like(present)
-    right = called == sample.labels
-    yield share("accuracy", confusion.accuracy(table), right, sample.units)
+    right = called == site.labels
+    yield share("accuracy", confusion.accuracy(table), site, right)
     by_class = tuple(
-        (right[sample.labels == index], sample.units[sample.labels == index])
+        (right[site.labels == index], site.units[site.labels == index])
         for index in np.flatnonzero(several)
     )
     balanced = confusion.balanced_accuracy(table, several)
-    rarer, included = sample.rarer_side, np.flatnonzero(several).tolist()
+    rarer, included = site.rarer_side, np.flatnonzero(several).tolist()
     of_shares = partial(mean_of_shares_interval, by_class)
-    yield macro("balanced_accuracy", balanced, sample, present, bounds=of_shares, rarer=rarer)
-    of_f1 = partial(macro_f1_interval, sample.labels, called, sample.units, included)
+    yield macro("balanced_accuracy", balanced, site, present, bounds=of_shares, rarer=rarer)
+    of_f1 = partial(macro_f1_interval, site.labels, called, site.units, included)
     f1 = confusion.macro_f1(table, several)
-    yield macro("macro_f1", f1, sample, present, bounds=of_f1, rarer=rarer)
-    if sample.classes > 2 and request.ordered:
+    yield macro("macro_f1", f1, site, present, bounds=of_f1, rarer=rarer)
+    if site.classes > 2 and request.ordered:
         for name, power in (("quadratic_weighted_kappa", 2), ("linear_weighted_kappa", 1)):
             kappa = confusion.weighted_kappa(table, power)
-            yield Measured(name=name, values=kappa, n=sample.n, scale="fisher", rarer=rarer)
+            yield Measured(name=name, values=kappa, n=len(site), scale="fisher", rarer=rarer)
     sensitivities = confusion.sensitivities(table)
     shares = table.sum(axis=-1) / np.maximum(table.sum(axis=(-2, -1)), 1)[:, None]
     for index, label in enumerate(request.classes):
-        of_label = sample.labels == index
+        of_label = site.labels == index
         count, sensitivity = int(of_label.sum()), sensitivities[:, index]
-        yield share(
-            f"sensitivity/{label}",
-            sensitivity,
-            right[of_label],
-            sample.units[of_label],
-            positive=count,
-        )
-        yield share(
-            f"prevalence/{label}",
-            shares[:, index],
-            of_label,
-            sample.units,
-            positive=count,
-        )
+        yield share(f"sensitivity/{label}", sensitivity, site, right, of_label, positive=count)
+        yield share(f"prevalence/{label}", shares[:, index], site, of_label, positive=count)
 
 
-def of_probabilities(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+def of_probabilities(site: Site, request: Request) -> Iterator[Measured]:
     """Brier score and log loss."""
-    rows = np.stack(
-        [
-            scoring.brier_rows(sample.probabilities, sample.labels),
-            scoring.log_loss_rows(sample.probabilities, sample.labels),
-            np.ones(sample.n),
-        ],
-        axis=1,
-    )
-    sums = weighted_sums(counts, sample.unit_sums(rows))
-    for column, name in enumerate(("brier", "log_loss")):
-        values = confusion.ratio(sums[:, column], sums[:, 2])
-        yield Measured(name=name, values=values, n=sample.n, scale="log", rarer=sample.rarer_side)
+    scores = [rows(site.probabilities, site.labels) for rows in (brier_rows, log_loss_rows)]
+    *sums, total = site.totals(np.stack([*scores, np.ones(len(site))], axis=1)).T
+    for name, losses in zip(("brier", "log_loss"), sums, strict=True):
+        values = confusion.ratio(losses, total)
+        yield Measured(name=name, values=values, n=len(site), scale="log", rarer=site.rarer_side)

@@ -9,55 +9,37 @@ from offsite.evaluation.metrics.separation import precision_at_prevalence, separ
 from offsite.evaluation.metrics.thresholds import AT_THRESHOLD, shares_at
 from offsite.evaluation.predictions.tasks import Task
 from offsite.evaluation.statistics.measured import Measured, Request, share
-from offsite.evaluation.statistics.resampling import weighted_sums
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 
-def of_tasks(sample: Sample, counts: np.ndarray, request: Request) -> Iterator[Measured]:
+def of_tasks(site: Site, request: Request) -> Iterator[Measured]:
     """Ranking, prevalence, Brier score, and the shares at the stated threshold, of every task."""
     for task in request.tasks:
-        yield from _of_task(sample, counts, task, request)
+        yield from _of_task(site, task, request)
 
 
-def _of_task(
-    sample: Sample, counts: np.ndarray, task: Task, request: Request
-) -> Iterator[Measured]:
-    scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
-    minimum = request.minimum_of_class
-    names = (f"{task.name}/auroc", f"{task.name}/auprc")
-    if sample.classes > 2 and request.wants(*names):
-        yield from separation(names, sample, counts, scores, positive, minimum)
-    at_reference = f"{task.name}/auprc_at_reference"
-    if task.name in request.references and request.wants(at_reference):
-        yield precision_at_prevalence(
-            at_reference,
-            sample,
-            counts,
-            scores,
-            positive,
-            minimum,
-            request.references[task.name],
-        )
-    rows = np.stack([positive, (scores - positive) ** 2, np.ones(sample.n)], axis=1)
-    positives, squares, total = weighted_sums(counts, sample.unit_sums(rows)).T
+def _of_task(site: Site, task: Task, request: Request) -> Iterator[Measured]:
+    of, minimum = f"{task.name}/", request.minimum_of_class
+    scores, positive = task.scores(site.probabilities), task.positive(site.labels)
+    names, at_reference = (of + "auroc", of + "auprc"), of + "auprc_at_reference"
+    if site.classes > 2 and request.wants(*names):
+        yield from separation(names, site, scores, positive, minimum)
+    reference = request.references.get(task.name)
+    if reference is not None and request.wants(at_reference):
+        yield precision_at_prevalence(at_reference, site, scores, positive, minimum, reference)
+    rows = np.stack([positive, (scores - positive) ** 2, np.ones(len(site))], axis=1)
+    positives, squares, total = site.totals(rows).T
     prevalence, count = confusion.ratio(positives, total), int(positive.sum())
-    yield share(f"{task.name}/prevalence", prevalence, positive, sample.units, positive=count)
+    yield share(of + "prevalence", prevalence, site, positive, positive=count)
     yield Measured(
-        name=f"{task.name}/brier",
+        name=of + "brier",
         values=confusion.ratio(squares, total),
-        n=sample.n,
+        n=len(site),
         n_positive=count,
         scale="log",
-        rarer=min(sample.patients_among(positive), sample.patients_among(~positive)),
+        rarer=min(site.patients_among(positive), site.patients_among(~positive)),
     )
-    if not request.wants(*(f"{task.name}/{name}" for name in AT_THRESHOLD)):
-        return
-    threshold = task.settings.threshold
-    yield from shares_at(
-        sample,
-        counts,
-        scores >= threshold,
-        positive,
-        prefix=f"{task.name}/",
-        detail=f"threshold {threshold:.4g}",
-    )
+    if request.wants(*(of + name for name in AT_THRESHOLD)):
+        threshold = task.settings.threshold
+        detail = f"threshold {threshold:.4g}"
+        yield from shares_at(site, scores >= threshold, positive, prefix=of, detail=detail)

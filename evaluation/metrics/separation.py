@@ -1,5 +1,6 @@
 """How well scores separate positive from negative rows, for the estimate and every draw."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,16 +11,11 @@ from offsite.evaluation.statistics.composed import mean_precision_interval
 from offsite.evaluation.statistics.delong import placements
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.measured import Measured
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 
 def separation(
-    names: tuple[str, str],
-    sample: Sample,
-    counts: np.ndarray,
-    scores: np.ndarray,
-    positive: np.ndarray,
-    minimum: int,
+    names: tuple[str, str], site: Site, scores: np.ndarray, positive: np.ndarray, minimum: int
 ) -> tuple[Measured, Measured]:
     """AUROC and average precision under the two names.
 
@@ -27,59 +23,57 @@ def separation(
     ----------
     names : tuple of str
         Names of the two metrics.
-    sample : Sample
+    site : Site
         Whose units are drawn.
-    counts : numpy.ndarray
-        B x units.
     scores, positive : numpy.ndarray
         N numbers, N booleans.
     minimum : int
         Fewest rows on each side; with fewer there is no value.
     """
-    facts: dict[str, Any] = {"n": len(positive), "n_positive": int(positive.sum())}
     undefined = why_undefined(positive, minimum)
     if undefined is not None:
-        nothing = np.full(len(counts), np.nan)
-        area, precision = (
-            Measured(name=name, values=nothing, undefined=undefined, **facts) for name in names
-        )
+        area, precision = (_nothing(name, site, positive, undefined) for name in names)
         return area, precision
-    both = auroc_and_precision(Ranking.of(scores, positive, sample.units), counts)
-    placed = placements(scores, positive, sample.units)
+    areas, precisions = auroc_and_precision(Ranking.of(scores, positive, site.units), site.counts)
+    placed = placements(scores, positive, site.units)
     return (
-        Measured(name=names[0], values=both[0], placements=placed, **facts),
-        Measured(name=names[1], values=both[1], **facts, **_precision(both[1], sample, positive)),
+        Measured(name=names[0], values=areas, placements=placed, **_counted(positive)),
+        _precision(names[1], precisions, site, positive),
     )
 
 
 def precision_at_prevalence(
     name: str,
-    sample: Sample,
-    counts: np.ndarray,
+    site: Site,
     scores: np.ndarray,
     positive: np.ndarray,
     minimum: int,
     prevalence: float,
 ) -> Measured:
     """Average precision with the positives weighted to a prevalence (0..1)."""
-    facts: dict[str, Any] = {"n": len(positive), "n_positive": int(positive.sum())}
     detail, undefined = f"prevalence {prevalence:.3g}", why_undefined(positive, minimum)
     if undefined is not None:
-        nothing = np.full(len(counts), np.nan)
-        return Measured(name=name, values=nothing, detail=detail, undefined=undefined, **facts)
-    ranking = Ranking.of(scores, positive, sample.units)
-    values = auroc_and_precision(ranking, counts, prevalence)[1]
-    facts |= _precision(values, sample, positive)
-    return Measured(name=name, values=values, detail=detail, **facts)
+        return replace(_nothing(name, site, positive, undefined), detail=detail)
+    ranking = Ranking.of(scores, positive, site.units)
+    values = auroc_and_precision(ranking, site.counts, prevalence)[1]
+    return replace(_precision(name, values, site, positive), detail=detail)
 
 
-def _precision(values: np.ndarray, sample: Sample, positive: np.ndarray) -> dict[str, Any]:
-    """What the interval of an average precision rests on."""
-    patients = sample.patients_among(positive)
-    return {
-        "bounds": partial(mean_precision_interval, [(float(values[0]), patients)]),
-        "rarer": min(patients, sample.patients_among(~positive)),
-    }
+def _counted(positive: np.ndarray) -> dict[str, Any]:
+    return {"n": len(positive), "n_positive": int(positive.sum())}
+
+
+def _nothing(name: str, site: Site, positive: np.ndarray, undefined: Reason) -> Measured:
+    values = np.full(len(site.counts), np.nan)
+    return Measured(name=name, values=values, undefined=undefined, **_counted(positive))
+
+
+def _precision(name: str, values: np.ndarray, site: Site, positive: np.ndarray) -> Measured:
+    """An average precision with what its interval rests on."""
+    patients = site.patients_among(positive)
+    bounds = partial(mean_precision_interval, [(float(values[0]), patients)])
+    rarer = min(patients, site.patients_among(~positive))
+    return Measured(name=name, values=values, bounds=bounds, rarer=rarer, **_counted(positive))
 
 
 def why_undefined(positive: np.ndarray, minimum: int) -> Reason | None:

@@ -1,21 +1,20 @@
 """What a threshold does: true and false positives and negatives in each draw, and their shares."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from offsite.evaluation.metrics import confusion
 from offsite.evaluation.statistics.measured import Measured, share
-from offsite.evaluation.statistics.resampling import blocks, weighted_sums
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.resampling import blocks
+from offsite.evaluation.statistics.site import Site
 
 AT_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 """Metrics of a task that depend on its threshold."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Outcomes:
+class Outcomes(NamedTuple):
     """Rows by outcome in each draw, float64, B each."""
 
     caught: np.ndarray
@@ -23,57 +22,28 @@ class Outcomes:
     alarms: np.ndarray
     cleared: np.ndarray
 
-    @property
-    def total(self) -> np.ndarray:
-        """All rows."""
-        return self.caught + self.missed + self.alarms + self.cleared
 
-    @property
-    def sensitivity(self) -> np.ndarray:
-        """Caught of the positive; NaN where there is none."""
-        return confusion.ratio(self.caught, self.caught + self.missed)
-
-    @property
-    def specificity(self) -> np.ndarray:
-        """Cleared of the negative; NaN where there is none."""
-        return confusion.ratio(self.cleared, self.cleared + self.alarms)
-
-
-def outcomes(
-    sample: Sample, counts: np.ndarray, flagged: np.ndarray, positive: np.ndarray
-) -> Outcomes:
+def outcomes(site: Site, flagged: np.ndarray, positive: np.ndarray) -> Outcomes:
     """Weighted outcomes of N flags against N truths."""
     cells = np.stack(
         [positive & flagged, positive & ~flagged, ~positive & flagged, ~positive & ~flagged], axis=1
     )
-    sums = weighted_sums(counts, sample.unit_sums(cells.astype(np.float64)))
-    caught, missed, alarms, cleared = sums.T
-    return Outcomes(caught=caught, missed=missed, alarms=alarms, cleared=cleared)
+    return Outcomes(*site.totals(cells.astype(np.float64)).T)
 
 
 def shares_at(
-    sample: Sample,
-    counts: np.ndarray,
-    flagged: np.ndarray,
-    positive: np.ndarray,
-    *,
-    prefix: str = "",
-    detail: str = "",
+    site: Site, flagged: np.ndarray, positive: np.ndarray, *, prefix: str = "", detail: str = ""
 ) -> Iterator[Measured]:
     """Sensitivity, specificity, PPV and NPV of N flags."""
-    seen = outcomes(sample, counts, flagged, positive)
-    ppv = confusion.ratio(seen.caught, seen.caught + seen.alarms)
-    npv = confusion.ratio(seen.cleared, seen.cleared + seen.missed)
-    for name, values, hits, among in (
-        ("sensitivity", seen.sensitivity, flagged, positive),
-        ("specificity", seen.specificity, ~flagged, ~positive),
-        ("ppv", ppv, positive, flagged),
-        ("npv", npv, ~positive, ~flagged),
+    seen = outcomes(site, flagged, positive)
+    for name, right, wrong, hits, among in (
+        ("sensitivity", seen.caught, seen.missed, flagged, positive),
+        ("specificity", seen.cleared, seen.alarms, ~flagged, ~positive),
+        ("ppv", seen.caught, seen.alarms, positive, flagged),
+        ("npv", seen.cleared, seen.missed, ~positive, ~flagged),
     ):
-        count = int(positive[among].sum())
-        yield share(
-            prefix + name, values, hits[among], sample.units[among], positive=count, detail=detail
-        )
+        count, values = int(positive[among].sum()), confusion.ratio(right, right + wrong)
+        yield share(prefix + name, values, site, hits, among, positive=count, detail=detail)
 
 
 def needed_threshold(

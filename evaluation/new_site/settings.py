@@ -13,7 +13,7 @@ from scipy.stats import binom, norm
 from offsite.evaluation.shift.label_shift import em_prior
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 
 _SEARCH = np.log(100.0)
 _CONFIDENCE = 0.95
@@ -131,7 +131,7 @@ def local_prior(
     if len(probabilities) == 0:
         return [Estimate(value=None, reason=Reason.NO_SAMPLES, **facts) for _ in source_prior]
     point = em_prior(probabilities, source_prior)
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    generator = np.random.default_rng(seed)
     draws = em_prior(probabilities, source_prior, patient_weights(patients, resamples, generator))
     result = []
     for label in range(len(source_prior)):

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from offsite.errors import InputError
-from offsite.evaluation.ood.detector import Detector, Head, recover_head
-from offsite.evaluation.ood.names import DETECTORS
-from offsite.evaluation.ood.reference import ReferencedDetector
-from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.ood.detector import Detector, Head, ReferencedDetector, recover_head
+from offsite.evaluation.ood.settings import DETECTORS, OodSettings
 from offsite.evaluation.predictions.roles import patient_folds, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.statistics.feature_stats import constant
-from offsite.evaluation.statistics.samples import unit_codes
+from offsite.evaluation.statistics.site import unit_codes
 
 VALIDATION = "validation"
 CROSS_FITTED = "cross_fitted"

@@ -1,7 +1,6 @@
 """Detectors that follow from one ``FeatureStats``: Mahalanobis, relative, residual and ViM."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
@@ -12,8 +11,7 @@ from offsite.evaluation.ood.detector import Detector, Head, Training
 from offsite.evaluation.statistics.feature_stats import FeatureStats
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Mahalanobis(Detector):
+class Mahalanobis(Detector, name="mahalanobis", needs="embeddings"):
     """``min_c (z - mu_c)' S^-1 (z - mu_c)``, S within classes, OAS-shrunk (Lee et al. 2018).
 
     With fewer rows than dimensions the plain inverse, or a fixed ridge, is at chance; shrinkage
@@ -22,8 +20,6 @@ class Mahalanobis(Detector):
 
     means: np.ndarray
     whitener: np.ndarray
-    name: ClassVar[str] = "mahalanobis"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
     def of(cls, stats: FeatureStats) -> Self:
@@ -40,16 +36,13 @@ class Mahalanobis(Detector):
         return _nearest(embeddings, self.means, self.whitener)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RelativeMahalanobis(Detector):
+class RelativeMahalanobis(Detector, name="relative_mahalanobis", needs="embeddings"):
     """``min_c d_c(z) - d_0(z)``, d_0 from the pooled mean and covariance (Ren et al. 2021)."""
 
     means: np.ndarray
     whitener: np.ndarray
     mean: np.ndarray
     total_whitener: np.ndarray
-    name: ClassVar[str] = "relative_mahalanobis"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -67,8 +60,7 @@ class RelativeMahalanobis(Detector):
         return _nearest(embeddings, self.means, self.whitener) - background
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Residual(Detector):
+class Residual(Detector, name="residual", needs="embeddings"):
     """``||R'(z - u)||``: the part of a feature outside the principal space (Wang et al. 2022).
 
     R holds the eigenvectors of ``(Z - u)'(Z - u) / N`` but for the d largest; u is
@@ -78,8 +70,6 @@ class Residual(Detector):
 
     origin: np.ndarray
     basis: np.ndarray
-    name: ClassVar[str] = "residual"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -92,8 +82,7 @@ class Residual(Detector):
         return np.asarray(np.sqrt((((embeddings - self.origin) @ self.basis) ** 2).sum(axis=1)))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Vim(Residual):
+class Vim(Residual, name="vim", needs="embeddings logits"):
     """``alpha ||R'(z - u)|| - log sum_c exp(l_c)`` (Wang et al. 2022, ViM, section 4).
 
     ``alpha = mean(max_c l_c) / mean(||R'(z - u)||)`` over the training rows; origin and basis as
@@ -103,8 +92,6 @@ class Vim(Residual):
     """
 
     alpha: np.ndarray
-    name: ClassVar[str] = "vim"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:

@@ -1,7 +1,6 @@
 """Detectors of logits: MSP, maximum logit, energy, GEN, and ReAct's clipped energy."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -9,36 +8,25 @@ from scipy.special import logsumexp, softmax
 from offsite.evaluation.ood.detector import Detector, Training
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Msp(Detector):
+class Msp(Detector, name="msp", needs="probabilities"):
     """``-max_c p_c`` (Hendrycks and Gimpel 2017, "A baseline for detecting misclassified ...")."""
-
-    name: ClassVar[str] = "msp"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
 
     def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Scores in [-1, -1/C]."""
         return np.asarray(-softmax(logits, axis=1).max(axis=1))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MaxLogit(Detector):
+class MaxLogit(Detector, name="max_logit", needs="logits"):
     """``-max_c l_c`` (Hendrycks et al. 2022, "Scaling out-of-distribution detection ...")."""
-
-    name: ClassVar[str] = "max_logit"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     def _score(self, embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
         return -logits.max(axis=1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Energy(Detector):
+class Energy(Detector, name="energy", needs="logits"):
     """``-T log sum_c exp(l_c / T)`` (Liu et al. 2020, "Energy-based out-of-distribution ...")."""
 
     temperature: np.ndarray
-    name: ClassVar[str] = "energy"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -49,16 +37,13 @@ class Energy(Detector):
         return _energy(logits, float(self.temperature))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gen(Detector):
+class Gen(Detector, name="gen", needs="probabilities"):
     """``sum_c p_c^g (1 - p_c)^g`` (Liu, Lochman and Zach 2023, "GEN: pushing the limits ...").
 
     The paper keeps the largest M probabilities of many; with a handful of classes M is all.
     """
 
     power: np.ndarray
-    name: ClassVar[str] = "gen"
-    needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -71,8 +56,7 @@ class Gen(Detector):
         return ((p * (1 - p)) ** float(self.power)).sum(axis=1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class React(Detector):
+class React(Detector, name="react", needs="embeddings head"):
     """Energy of ``W min(z, c) + b``, c a quantile of all training activations (Sun et al. 2021).
 
     Made for features behind a ReLU; where features are signed it clips the upper tail only.
@@ -82,8 +66,6 @@ class React(Detector):
     weight: np.ndarray
     bias: np.ndarray
     temperature: np.ndarray
-    name: ClassVar[str] = "react"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "head"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:

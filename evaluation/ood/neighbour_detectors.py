@@ -1,7 +1,6 @@
 """Detectors that keep training rows or class patterns: kNN, NNGuide, SHE and fDBD."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -11,8 +10,7 @@ from offsite.evaluation.ood.detector import Detector, Training
 _BLOCK = 2048
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Knn(Detector):
+class Knn(Detector, name="knn", needs="embeddings", block=_BLOCK):
     """Distance to the k-th nearest training feature, both of unit length (Sun et al. 2022).
 
     The bank is thinned at random within classes and kept in float16; k shrinks with it, and is at
@@ -21,9 +19,6 @@ class Knn(Detector):
 
     bank: np.ndarray
     neighbours: np.ndarray
-    name: ClassVar[str] = "knn"
-    block: ClassVar[int] = _BLOCK
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -43,8 +38,7 @@ class Knn(Detector):
         return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * kth, 0.0)))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NNGuide(Detector):
+class NNGuide(Detector, name="nnguide", needs="embeddings logits", block=_BLOCK):
     """``-E(z) mean_k <z, E(z_i) z_i>`` over the k largest, unit z (Park, Jung and Teoh 2023).
 
     E is the negative energy, ``log sum_c exp(l_c)``; the bank is thinned like that of ``Knn``.
@@ -52,9 +46,6 @@ class NNGuide(Detector):
 
     bank: np.ndarray
     neighbours: np.ndarray
-    name: ClassVar[str] = "nnguide"
-    block: ClassVar[int] = _BLOCK
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -72,8 +63,7 @@ class NNGuide(Detector):
         return np.asarray(-logsumexp(logits, axis=1) * top.mean(axis=1, dtype=np.float64))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class She(Detector):
+class She(Detector, name="she", needs="embeddings logits"):
     """``-z' S_yhat``, S_c the mean of correctly classified training features (Zhang et al. 2023).
 
     A class none of whose rows is classified correctly takes its plain mean, an absent class the
@@ -81,8 +71,6 @@ class She(Detector):
     """
 
     patterns: np.ndarray
-    name: ClassVar[str] = "she"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -102,8 +90,7 @@ class She(Detector):
         return -np.einsum("nd,nd->n", embeddings, self.patterns[logits.argmax(axis=1)])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Fdbd(Detector):
+class Fdbd(Detector, name="fdbd", needs="embeddings logits head"):
     """Minus the mean distance to the decision boundaries over ``||z - mu||`` (Liu and Qin 2024).
 
     ``-1/(C-1) sum_{c != yhat} |l_yhat - l_c| / (||w_yhat - w_c|| ||z - mu||)``, mu the mean of
@@ -112,8 +99,6 @@ class Fdbd(Detector):
 
     mean: np.ndarray
     gaps: np.ndarray
-    name: ClassVar[str] = "fdbd"
-    needs: ClassVar[frozenset[str]] = frozenset({"embeddings", "logits", "head"})
 
     @classmethod
     def _of(cls, given: Training) -> Self:
@@ -153,7 +138,7 @@ def thinned(labels: np.ndarray, limit: int, seed: int) -> np.ndarray:
     labels = np.asarray(labels)
     if len(labels) <= limit:
         return np.arange(len(labels))
-    generator = np.random.default_rng(np.random.SeedSequence([seed, len(labels)]))
+    generator = np.random.default_rng([seed, len(labels)])
     kept = []
     for value in np.unique(labels):
         of_class = np.flatnonzero(labels == value)

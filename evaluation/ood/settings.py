@@ -1,10 +1,31 @@
-"""Settings of the out-of-distribution table and its detectors."""
+"""The detectors by name, and the settings of the out-of-distribution table."""
+
+from typing import Any
 
 from pydantic import Field, field_validator
 
-from offsite.evaluation.ood.names import DETECTORS
+from offsite.registry import Registry
 from offsite.settings import Settings
 
+DETECTORS: Registry[type[Any]] = Registry(
+    "detector",
+    {
+        "mahalanobis": "offsite.evaluation.ood.gaussian_detectors:Mahalanobis",
+        "relative_mahalanobis": "offsite.evaluation.ood.gaussian_detectors:RelativeMahalanobis",
+        "residual": "offsite.evaluation.ood.gaussian_detectors:Residual",
+        "vim": "offsite.evaluation.ood.gaussian_detectors:Vim",
+        "knn": "offsite.evaluation.ood.neighbour_detectors:Knn",
+        "nnguide": "offsite.evaluation.ood.neighbour_detectors:NNGuide",
+        "msp": "offsite.evaluation.ood.logit_detectors:Msp",
+        "max_logit": "offsite.evaluation.ood.logit_detectors:MaxLogit",
+        "energy": "offsite.evaluation.ood.logit_detectors:Energy",
+        "gen": "offsite.evaluation.ood.logit_detectors:Gen",
+        "react": "offsite.evaluation.ood.logit_detectors:React",
+        "she": "offsite.evaluation.ood.neighbour_detectors:She",
+        "fdbd": "offsite.evaluation.ood.neighbour_detectors:Fdbd",
+    },
+)
+"""Known and listed without the code that fits them."""
 DEFAULT_DETECTORS = ("residual", "mahalanobis", "vim", "knn", "msp", "energy", "gen")
 
 

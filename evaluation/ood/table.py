@@ -16,7 +16,7 @@ from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.statistics.binomial import share_p_value
 from offsite.evaluation.statistics.delong import placements
-from offsite.evaluation.statistics.rows import Rows, together
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -29,11 +29,8 @@ class _Group:
     """Rows of one site (or set), or of all, in one category."""
 
     category: str
-    rows: Rows
+    rows: Site
     sites: Sites
-
-    def labels(self) -> np.ndarray:
-        return self.sites.predictions.labels[self.rows.index]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +51,7 @@ class _Detected:
             "site_role": _ROLE_OF.get(group.category, ""),
             "metric": metric,
             "n": len(group.rows),
-            "n_patients": group.rows.n_patients(),
+            "n_patients": group.rows.n_patients,
             "threshold": None if detector is None else detector.threshold,
             "threshold_from": self.fitted.threshold_from,
             "reason": self.fitted.reason,
@@ -119,7 +116,7 @@ def _groups(sites: Sites, far: Predictions | None, near: Predictions | None) -> 
         _Group(category=category, rows=rows, sites=among)
         for category, among, role in sets
         for members in [[rows for rows in among.every if rows.role == role]]
-        for rows in [together(role, members), *members]
+        for rows in [among.pool(role, members), *members]
     ]
 
 
@@ -207,21 +204,19 @@ def _flag_rate(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[s
 
 
 def _error_detection(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
-    known = group.labels() >= 0
-    index = group.rows.index[known]
-    predictions = group.sites.predictions
-    wrong = predictions.probabilities[index].argmax(axis=1) != predictions.labels[index]
+    rows, known = group.rows, group.rows.labels >= 0
+    wrong = rows.probabilities[known].argmax(axis=1) != rows.labels[known]
     values: dict[str, Any] = {
         "category": "error",
         "n": len(wrong),
         "n_positive": int(wrong.sum()),
-        "n_patients": group.rows.n_patients(known),
+        "n_patients": rows.patients_among(known),
         "reason": detected.fitted.reason,
     }
     if detected.fitted.detector is not None:
         values["reason"] = _no_errors(len(known), wrong, detected.settings.minimum_rows)
     if values["reason"] == "ok":
-        area = placements(scores[known], wrong, group.rows.units[known])
+        area = placements(scores[known], wrong, rows.units[known])
         values |= group.sites.of_area(area)
     return detected.record(group, "auroc", **values)
 

@@ -6,13 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from offsite.evaluation.predictions.roles import roles_of
-from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
-from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.samples import Sample, sample_of
+from offsite.evaluation.statistics.sites import Sites
 
 Rule = Literal["stated", "point", "confident"]
 RULES: tuple[Rule, ...] = ("stated", "point", "confident")
@@ -52,52 +49,30 @@ class Threshold:
     reason: str = Reason.OK.value
 
 
-def choose_thresholds(predictions: Predictions, settings: EvaluationSettings) -> list[Threshold]:
+def choose_thresholds(sites: Sites, rules: Sequence[Rule] = RULES) -> list[Threshold]:
     """A threshold for each task by each rule: the stated one and two chosen on validation rows.
 
     Only validation rows of training sites are looked at; without any the chosen ones are ``None``.
     """
-    rows = predictions.select(roles_of(predictions.table).calibrate)
-    return thresholds_on(sample_of(rows, settings.unit), predictions.classes, settings)
+    tasks = tasks_of(sites.predictions.classes, sites.settings)
+    return [_threshold(task, rule, sites) for task in tasks for rule in rules]
 
 
-def thresholds_on(
-    sample: Sample,
-    classes: tuple[str, ...],
-    settings: EvaluationSettings,
-    rules: Sequence[Rule] = RULES,
-) -> list[Threshold]:
-    """As :func:`choose_thresholds`, on the validation rows themselves and by some rules."""
-    return [
-        _threshold(task, rule, sample, settings)
-        for task in tasks_of(classes, settings)
-        for rule in rules
-    ]
-
-
-def shipped_thresholds(predictions: Predictions, settings: EvaluationSettings) -> dict[str, float]:
+def shipped_thresholds(sites: Sites) -> dict[str, float]:
     """The threshold of each task by its name: as packages ship it, else as stated."""
-    found = {}
-    for cut in choose_thresholds(predictions, settings):
-        if cut.value is not None and cut.rule in ("stated", PACKAGED):
-            found[cut.task] = cut.value  # the stated one comes first
-    return found
+    chosen = choose_thresholds(sites, ("stated", PACKAGED))
+    return {cut.task: cut.value for cut in chosen if cut.value is not None}
 
 
-def _threshold(task: Task, rule: Rule, sample: Sample, settings: EvaluationSettings) -> Threshold:
-    target = task.settings.target_sensitivity
+def _threshold(task: Task, rule: Rule, sites: Sites) -> Threshold:
+    target, rows = task.settings.target_sensitivity, sites.validation
     value: float | None = task.settings.threshold
     known, reason = 0, Reason.OK
     if rule != "stated":
-        positive = task.positive(sample.labels)
+        scores, positive = task.scores(rows.probabilities), task.positive(rows.labels)
         known = int(positive.sum())
-        value = choose_threshold(
-            task.scores(sample.probabilities),
-            positive,
-            sample.units,
-            target,
-            confidence=confidence_of(rule, settings.confidence),
-        )
+        confidence = confidence_of(rule, sites.settings.confidence)
+        value = choose_threshold(scores, positive, rows.units, target, confidence)
         if value is None:
             reason = Reason.TOO_FEW if known else Reason.NO_SAMPLES
     return Threshold(

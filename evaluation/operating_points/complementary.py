@@ -45,11 +45,11 @@ def complementary_table(
     reference = rows_of_test(first)
     sites = Sites.of(reference, settings)
     other = sites.with_probabilities(aligned(reference, second))
-    cuts = [shipped_thresholds(model, settings) for model in (first, second)]
+    cuts = [shipped_thresholds(Sites.of(model, settings)) for model in (first, second)]
     records = [
         row
         for task in [*tasks_of(first.classes, settings), None]
-        for pair in zip([*sites.single, *sites.pools], [*other.single, *other.pools], strict=True)
+        for pair in zip(sites.shown, other.shown, strict=True)
         for row in _rows(task, pair, cuts, sites)
     ]
     return SCHEMAS["complementary"].frame(records)
@@ -58,40 +58,34 @@ def complementary_table(
 def _rows(
     task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]], sites: Sites
 ) -> Iterator[dict[str, Any]]:
-    site, sample = pair[0], pair[0].sample
-    base: dict[str, Any] = {
-        "task": TOP if task is None else task.name,
-        "site": site.name,
-        "site_role": site.role,
-    }
+    site = pair[0]
+    base = {"task": TOP if task is None else task.name} | site.place
     if task is not None:
         base |= {"first": cuts[0][task.name], "second": cuts[1][task.name]}
     reason = site.why_not(sites.settings.minimum_rows)
     if reason is not Reason.OK:
-        known = {"n": sample.n, "n_patients": sample.n_patients, "reason": reason.value}
+        known = {"n": len(site), "n_patients": site.n_patients, "reason": reason.value}
         names = _METRICS[:2] if task is None else _METRICS
         yield from (base | {"metric": name} | known for name in names)
         return
     for name, (hits, among) in zip(_METRICS, _shares(task, pair, cuts), strict=False):
-        units = sample.units[among]
-        told: dict[str, Any] = {"reason": Reason.NO_SAMPLES.value}
-        if among.any():
-            told = sites.of_share(hits[among], units)
+        told = sites.of_share(hits[among], site.units[among])
         counts = {"n": int(among.sum()), "n_positive": int(hits[among].sum())}
-        yield base | {"metric": name} | told | counts | {"n_patients": sample.patients_of(units)}
+        patients = {"n_patients": site.patients_among(among)}
+        yield base | {"metric": name} | told | counts | patients
 
 
 def _shares(
     task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(hits, among which rows) of each metric; of the most probable class the first two."""
-    labels, samples = pair[0].sample.labels, [site.sample for site in pair]
+    labels = pair[0].labels
     if task is None:
-        one, two = (sample.probabilities.argmax(axis=1) == labels for sample in samples)
+        one, two = (site.probabilities.argmax(axis=1) == labels for site in pair)
         return [(two, ~one), (one, ~two)]
     one, two = (
-        task.scores(sample.probabilities) >= cut[task.name]
-        for sample, cut in zip(samples, cuts, strict=True)
+        task.scores(site.probabilities) >= cut[task.name]
+        for site, cut in zip(pair, cuts, strict=True)
     )
     either, positive = one | two, task.positive(labels)
     return [

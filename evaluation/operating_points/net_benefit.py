@@ -63,33 +63,26 @@ def net_benefit_table(sites: Sites) -> pd.DataFrame:
     records = [
         row
         for task in tasks_of(sites.predictions.classes, sites.settings)
-        for site in [*sites.single, *sites.pools]
+        for site in sites.shown
         for row in _site_rows(site, task, sites)
     ]
     return SCHEMAS["net_benefit"].frame(records)
 
 
 def _site_rows(site: Site, task: Task, sites: Sites) -> Iterator[dict[str, Any]]:
-    sample, settings = site.sample, sites.settings
-    base: dict[str, Any] = {
-        "task": task.name,
-        "site": site.name,
-        "site_role": site.role,
-        "n": sample.n,
-        "n_positive": int(task.positive(sample.labels).sum()),
-        "n_patients": sample.n_patients,
-    }
-    thresholds = np.array(settings.net_benefit_thresholds)
-    reason = site.why_not(settings.minimum_rows)
+    scores, positive = task.scores(site.probabilities), task.positive(site.labels)
+    counts = {"n": len(site), "n_positive": int(positive.sum()), "n_patients": site.n_patients}
+    base = {"task": task.name} | site.place | counts
+    thresholds = np.array(sites.settings.net_benefit_thresholds)
+    reason = site.why_not(sites.settings.minimum_rows)
     if reason is not Reason.OK:
         yield from (base | {"threshold": value, "reason": reason.value} for value in thresholds)
         return
-    scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
-    model, treat_all = decision_curve(scores, positive, sample.units, site.counts, thresholds)
+    model, treat_all = decision_curve(scores, positive, site.units, site.counts, thresholds)
     advantage = model - np.where(treat_all[0] > 0, treat_all, 0.0)
     for column, value in enumerate(thresholds):
-        told = sites.of_draws(model[:, column], sample.n_units)
-        above = sites.of_draws(advantage[:, column], sample.n_units)
+        told = sites.of_draws(model[:, column], site.n_units)
+        above = sites.of_draws(advantage[:, column], site.n_units)
         yield {
             **base,
             **told,

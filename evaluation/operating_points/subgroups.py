@@ -9,16 +9,14 @@ import pandas as pd
 from scipy.stats import norm
 
 from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
-from offsite.evaluation.metrics.names import base_name, described, primary_metric
+from offsite.evaluation.metrics.names import TASK_HEADLINE, base_name, described, primary_metric
 from offsite.evaluation.metrics.thresholds import shares_at
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
-from offsite.evaluation.predictions.groups import groups_of_column
-from offsite.evaluation.statistics.effects import SCALES, effect_of
+from offsite.evaluation.predictions.checks import groups_of_column
+from offsite.evaluation.statistics.binomial import holm
 from offsite.evaluation.statistics.estimates import FEW_PATIENTS, Estimate, Reason
-from offsite.evaluation.statistics.holm import holm
-from offsite.evaluation.statistics.intervals import estimate
-from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.intervals import SCALES, effect_of, estimate
+from offsite.evaluation.statistics.measured import Measured, Request, request_of
 from offsite.evaluation.statistics.sites import ALL, Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -37,26 +35,20 @@ class _Asked:
     @property
     def names(self) -> list[str]:
         """Metrics, in order."""
-        tasks = [
-            f"{task.name}/{name}"
-            for task in self.request.tasks
-            for name in ("sensitivity", "specificity")
-        ]
-        return list(dict.fromkeys((self.primary, *tasks)))
+        shares = [f"{task.name}/{name}" for task in self.request.tasks for name in TASK_HEADLINE]
+        return list(dict.fromkeys((self.primary, *shares)))
 
     def measured(self, site: Site) -> dict[str, Measured]:
         """The metrics of a site by name."""
-        sample, counts = site.sample, site.counts
+        site = site.as_one()
         found: dict[str, Measured] = {}
         for task in self.request.tasks:
-            scores, positive = task.scores(sample.probabilities), task.positive(sample.labels)
-            cut = self.cuts[task.name]
-            shares = shares_at(
-                sample, counts, scores >= cut, positive, prefix=f"{task.name}/", detail=f"{cut:.4g}"
-            )
+            scores, positive = task.scores(site.probabilities), task.positive(site.labels)
+            flagged = scores >= self.cuts[task.name]
+            shares = shares_at(site, flagged, positive, prefix=f"{task.name}/")
             found |= {each.name: each for each in shares}
         if self.primary not in found:
-            every = FUNCTIONS[base_name(self.primary)](sample, counts, self.request)
+            every = FUNCTIONS[base_name(self.primary)](site, self.request)
             found[self.primary] = next(each for each in every if each.name == self.primary)
         return {name: found[name] for name in self.names}
 
@@ -88,7 +80,7 @@ def subgroup_table(sites: Sites, by: Sequence[str], primary: str | None = None) 
         sites=sites,
         request=request,
         primary=primary_metric(metric_names(request), primary),
-        cuts=shipped_thresholds(sites.predictions, sites.settings),
+        cuts=shipped_thresholds(sites),
     )
     rows = [row for column in by for row in _rows_by(column, asked)]
     tested = [row for row in rows if row.get("p_value") is not None]
@@ -120,17 +112,17 @@ def _places(sites: Sites, rows: np.ndarray) -> dict[Place, Site]:
 
 
 def _rows_of(site: Site, rest: Site | None, asked: _Asked) -> Iterator[dict[str, Any]]:
-    if site.sample.n_patients < FEW_PATIENTS:
-        counts = {"n": site.sample.n, "n_patients": site.sample.n_patients}
+    if site.n_patients < FEW_PATIENTS:
+        counts = {"n": len(site), "n_patients": site.n_patients}
         nothing = Estimate(value=None, reason=Reason.TOO_FEW, **counts)
         yield from ({"metric": name} | nothing.cells() for name in asked.names)
         return
     here = asked.measured(site)
     there = {}
-    if rest is not None and rest.sample.n_patients >= FEW_PATIENTS:
+    if rest is not None and rest.n_patients >= FEW_PATIENTS:
         there = asked.measured(rest)
     for name, measured in here.items():
-        row = {"metric": name} | estimate(measured, site.sample, asked.sites.settings).cells()
+        row = {"metric": name} | estimate(measured, site, asked.sites.settings).cells()
         if rest is not None and name in there:
             row |= _against(name, (measured, site), (there[name], rest))
         yield row
@@ -147,9 +139,7 @@ def _against(
     found: dict[str, float | None] = {"difference": values[0] - values[1]}
     if metric.higher is None or metric.scale not in SCALES:
         return found
-    effects = [
-        effect_of(measured, site.sample.n_units, metric.scale) for measured, site in (one, other)
-    ]
+    effects = [effect_of(measured, site.n_units, metric.scale) for measured, site in (one, other)]
     if effects[0] is None or effects[1] is None:
         return found
     (here, error), (there, spread) = effects[0], effects[1]

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.metrics.entries import measured_by
 from offsite.evaluation.metrics.separation import why_undefined
 from offsite.evaluation.metrics.thresholds import (
@@ -20,22 +22,20 @@ from offsite.evaluation.operating_points.choosing import (
     CHOSEN,
     PACKAGED,
     Threshold,
-    thresholds_on,
+    choose_thresholds,
 )
-from offsite.evaluation.predictions.roles import TRAINING
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import effective_counts, share_p_value
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import estimate
-from offsite.evaluation.statistics.measured import Measured, share
-from offsite.evaluation.statistics.requests import reference_prevalences
+from offsite.evaluation.statistics.measured import Measured, reference_prevalences, share
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
-from offsite.evaluation.statistics.sites import Site, Sites, groups_of
+from offsite.evaluation.statistics.sites import Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import MeasuredSite, worst_and_gap
 
-_NEEDED = {"needed_threshold", "specificity_at_needed"}
+_NEEDED = ("needed_threshold", "specificity_at_needed")
 METRICS = (*AT_THRESHOLD, *measured_by("operating_points.table:measured_at"))
 
 
@@ -48,13 +48,13 @@ class _Carried:
     threshold: Threshold
     reference: float | None
 
-    @property
+    @cached_property
     def scores(self) -> np.ndarray:
-        return self.task.scores(self.site.sample.probabilities)
+        return self.task.scores(self.site.probabilities)
 
-    @property
+    @cached_property
     def positive(self) -> np.ndarray:
-        return self.task.positive(self.site.sample.labels)
+        return self.task.positive(self.site.labels)
 
 
 def operating_point_table(
@@ -74,23 +74,19 @@ def operating_point_table(
     metrics : sequence of str
         Those to give.
     """
-    predictions, settings = sites.predictions, sites.settings
-    tasks = {task.name: task for task in tasks_of(predictions.classes, settings)}
-    references = reference_prevalences(predictions, list(tasks.values()))
+    known = tasks_of(sites.predictions.classes, sites.settings)
+    tasks = {task.name: task for task in known}
+    references = reference_prevalences(sites.predictions, known)
     chosen = _chosen_rows(sites)
-    carried = thresholds
-    if carried is None:
-        carried = thresholds_on(sites.validation, predictions.classes, settings)
     records: list[dict[str, Any]] = []
-    for threshold in carried:
+    for threshold in choose_thresholds(sites) if thresholds is None else thresholds:
         task, of_rule = tasks[threshold.task], threshold.rule != "stated"
+        reference = references.get(task.name)
         promise: dict[str, Measured] = {}
         found: list[MeasuredSite] = []
-        for site in [*([chosen] if of_rule else []), *sites.single, *sites.pools]:
-            carried_to = _Carried(
-                site=site, task=task, threshold=threshold, reference=references.get(task.name)
-            )
-            rows, measured = _site_rows(carried_to, promise, settings, metrics)
+        for site in [*([chosen] if of_rule else []), *sites.shown]:
+            carried = _Carried(site=site, task=task, threshold=threshold, reference=reference)
+            rows, measured = _site_rows(carried, promise, sites.settings, metrics)
             promise = measured if site is chosen else promise
             found.append((site, measured or None))
             records.extend(rows)
@@ -103,16 +99,11 @@ def _summaries(
     threshold: Threshold, sites: Sites, found: list[MeasuredSite]
 ) -> Iterator[dict[str, Any]]:
     """The worst site and the gap at the threshold that ships."""
-    for role, members in groups_of(sites.single):
-        inside = [pair for pair in found if pair[0] in members]
+    for whole in sites.pools:
+        inside = [pair for pair in found if pair[0] in sites.single and whole.covers(pair[0])]
         for metric in ("sensitivity", "specificity"):
-            for told in worst_and_gap(metric, inside, sites.settings):
-                yield {
-                    **_base(threshold),
-                    "site": told.name,
-                    "site_role": role,
-                    "metric": metric,
-                } | (told.estimate.cells())
+            for row in worst_and_gap(metric, inside, sites.settings):
+                yield _base(threshold) | {"site_role": whole.role, "metric": metric} | row
 
 
 def _base(threshold: Threshold) -> dict[str, Any]:
@@ -126,16 +117,10 @@ def _base(threshold: Threshold) -> dict[str, Any]:
 
 
 def _chosen_rows(sites: Sites) -> Site:
-    sample, settings = sites.validation, sites.settings
+    rows, settings = sites.validation, sites.settings
     generator = generator_of(settings.seed, CHOSEN)
-    counts = point_and_draws(sample.units, sample.labels, settings.resamples, generator)
-    return Site(
-        name=CHOSEN,
-        role=TRAINING,
-        images=int(sites.roles.calibrate.sum()),
-        sample=sample,
-        draws=(counts,),
-    )
+    draws = point_and_draws(rows.units, rows.labels, settings.resamples, generator)
+    return replace(rows, name=CHOSEN, draws=(draws,))
 
 
 def _site_rows(
@@ -146,19 +131,19 @@ def _site_rows(
 ) -> tuple[list[dict[str, Any]], dict[str, Measured]]:
     """The rows of one threshold at one site, and what was measured there."""
     site, threshold = carried.site, carried.threshold
-    base = _base(threshold) | {"site": site.name, "site_role": site.role}
+    base = _base(threshold) | site.place
     reason = site.why_not(settings.minimum_rows)
     if reason is Reason.OK:
         reason = Reason(threshold.reason)
     if reason is not Reason.OK or threshold.value is None:
-        nothing = Estimate(value=None, n=site.sample.n, reason=reason)
+        nothing = Estimate(value=None, n=len(site), reason=reason)
         return [base | nothing.cells() | {"metric": metric} for metric in metrics], {}
     measured = {each.name: each for each in measured_at(carried, threshold.value, metrics)}
     p_values = _p_values(measured, promise, threshold.target_sensitivity)
     rows = []
     for metric in metrics:
         source = "sensitivity" if metric == "transfer_gap" else metric
-        value = estimate(measured[source], site.sample, settings)
+        value = estimate(measured[source], site, settings)
         if metric == "transfer_gap":
             value = _transfer_gap(value, threshold.target_sensitivity)
         told = {"metric": metric, "p_value": p_values.get(metric)}
@@ -172,21 +157,14 @@ def _p_values(
     """How likely so little is by chance, where the threshold keeps what it promised."""
     found = {}
     for metric, name in (("transfer_gap", "sensitivity"), ("specificity", "specificity")):
-        here, there = _hits(measured[name]), _hits(promise[name]) if promise else None
-        known = target if name == "sensitivity" else None
-        like = np.inf
-        if there is not None:
+        here, there = measured[name].share, promise[name].share if promise else None
+        known, like = target if name == "sensitivity" else None, np.inf
+        if there is not None and len(there[0]):
             like = effective_counts(*there)[1]
             known = float(there[0].mean()) if known is None else known
-        if here is not None and known is not None:
+        if here is not None and len(here[0]) and known is not None:
             found[metric] = share_p_value(*here, known, like=like)
     return found
-
-
-def _hits(measured: Measured) -> tuple[np.ndarray, np.ndarray] | None:
-    if measured.hits is None or measured.units is None or not len(measured.hits):
-        return None
-    return measured.hits, measured.units
 
 
 def _transfer_gap(sensitivity: Estimate, target: float) -> Estimate:
@@ -206,46 +184,40 @@ def measured_at(
 
     What takes long is left out where it is not among the metrics that are asked for.
     """
-    sample, counts = carried.site.sample, carried.site.counts
+    site, positive = carried.site, carried.positive
     flagged = carried.scores >= threshold
-    seen = outcomes(sample, counts, flagged, carried.positive)
-    yield from shares_at(sample, counts, flagged, carried.positive)
-    rate = (seen.caught + seen.alarms) / seen.total
-    count = int(carried.positive.sum())
-    yield share("flag_rate", rate, flagged, sample.units, positive=count)
-    if not _NEEDED.isdisjoint(metrics):
+    seen = outcomes(site, flagged, positive)
+    yield from shares_at(site, flagged, positive)
+    total = sum(seen)
+    rate = (seen.caught + seen.alarms) / total
+    yield share("flag_rate", rate, site, flagged, positive=int(positive.sum()))
+    if not set(_NEEDED).isdisjoint(metrics):
         yield from _needed(carried)
     yield from _at_reference(carried, seen)
     settings = carried.task.settings
     missed, alarms = settings.cost_false_negative, settings.cost_false_positive
-    cost = (missed * seen.missed + alarms * seen.alarms) / seen.total
+    cost = (missed * seen.missed + alarms * seen.alarms) / total
     yield _plain(carried, "expected_cost", cost)
 
 
 def _needed(carried: _Carried) -> Iterator[Measured]:
-    names = ("needed_threshold", "specificity_at_needed")
+    site, target = carried.site, carried.task.settings.target_sensitivity
     undefined = why_undefined(carried.positive, 1)
     if undefined is not None:
-        nothing = np.full(len(carried.site.counts), np.nan)
-        yield from (_plain(carried, name, nothing, undefined) for name in names)
+        nothing = np.full(len(site.counts), np.nan)
+        yield from (_plain(carried, name, nothing, undefined) for name in _NEEDED)
         return
-    both = needed_threshold(
-        carried.scores,
-        carried.positive,
-        carried.site.sample.units,
-        carried.site.counts,
-        carried.task.settings.target_sensitivity,
-    )
-    yield from (_plain(carried, name, values) for name, values in zip(names, both, strict=True))
+    both = needed_threshold(carried.scores, carried.positive, site.units, site.counts, target)
+    yield from (_plain(carried, name, values) for name, values in zip(_NEEDED, both, strict=True))
 
 
 def _at_reference(carried: _Carried, seen: Outcomes) -> Iterator[Measured]:
     """Predictive values and cost if the site had the reference prevalence (Bayes' rule)."""
-    share_positive = np.nan if carried.reference is None else carried.reference
-    caught = share_positive * seen.sensitivity
-    missed = share_positive * (1 - seen.sensitivity)
-    cleared = (1 - share_positive) * seen.specificity
-    alarms = (1 - share_positive) * (1 - seen.specificity)
+    positive = np.nan if carried.reference is None else carried.reference
+    sensitivity = ratio(seen.caught, seen.caught + seen.missed)
+    specificity = ratio(seen.cleared, seen.cleared + seen.alarms)
+    caught, missed = positive * sensitivity, positive * (1 - sensitivity)
+    cleared, alarms = (1 - positive) * specificity, (1 - positive) * (1 - specificity)
     settings = carried.task.settings
     with np.errstate(invalid="ignore"):
         ppv, npv = caught / (caught + alarms), cleared / (cleared + missed)
@@ -261,7 +233,7 @@ def _plain(
     return Measured(
         name=name,
         values=values,
-        n=carried.site.sample.n,
+        n=len(carried.site),
         n_positive=int(carried.positive.sum()),
         undefined=undefined,
     )

@@ -11,9 +11,11 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import (
+    PROBABILITIES,
     PROBABILITY_PREFIX,
     Predictions,
     array_beside,
+    bad_cell,
     predictions_of,
 )
 from offsite.tables.reading import read_table
@@ -106,8 +108,7 @@ def predictions_of_frame(
     order, sources = _probability_columns(frame, named, classes, file)
     table["label"], numbered = _class_names(table["label"], order)
     values = {
-        name: _numbers(frame[source], source, file, decimal_comma)
-        for name, source in sources.items()
+        name: _numbers(frame[source], file, decimal_comma) for name, source in sources.items()
     }
     rest = 1 - next(iter(values.values()))  # of two classes one may be given
     for name in order:
@@ -223,19 +224,12 @@ def _class_names(labels: pd.Series, order: Sequence[str]) -> tuple[pd.Series, li
     return text.map(numbers).astype(str), [f"The labels are numbers of classes: {meaning}."]
 
 
-def _numbers(values: pd.Series, column: str, file: Path | None, decimal_comma: bool) -> np.ndarray:
+def _numbers(values: pd.Series, file: Path | None, decimal_comma: bool) -> np.ndarray:
     numbers, _ = read_numbers(values, decimal_comma=decimal_comma)
-    bad = ~((numbers >= 0) & (numbers <= 1))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"'{values.iloc[row]}' is not a probability",
-            file=file,
-            row=int(values.index[row]) if file else row + 2,
-            column=str(column),
-            remedy="Give probabilities from 0 to 1 (of logits, the softmax)",
-            code="not_probabilities",
-        )
+    bad = np.flatnonzero(~((numbers >= 0) & (numbers <= 1)))
+    if len(bad):
+        cells = values if file else values.set_axis(pd.RangeIndex(2, len(values) + 2))
+        raise bad_cell(cells, bad[0], file, "a probability", PROBABILITIES, "not_probabilities")
     return numbers
 
 

@@ -79,7 +79,7 @@ def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
     [1, 1, 0, 0]
     """
     names, codes = np.unique(patients, return_inverse=True)
-    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(names))
+    order = np.random.default_rng(seed).permutation(len(names))
     fold_of = np.empty(len(names), dtype=np.int64)
     fold_of[order] = np.arange(len(names)) % min(folds, max(len(names), 1))
     return fold_of[codes]

@@ -18,6 +18,7 @@ from offsite.tables.words import ROLES, SPLITS, read_numbers, read_words, tidy
 REQUIRED = ("image", "patient", "site", "split", "label")
 ROLE, SLIDE_LABEL = "site_role", "slide_label"
 PROBABILITY_PREFIX = "prob_"
+PROBABILITIES = "Give probabilities from 0 to 1 (of logits, the softmax)"
 _WORDS: tuple[tuple[str, Mapping[str, str]], ...] = (("split", SPLITS), (ROLE, ROLES))
 
 
@@ -212,14 +213,7 @@ def _with_numbers(source: TextTable, file: Path) -> pd.DataFrame:
             continue
         values, wrong = read_numbers(table[name], decimal_comma=source.decimal_comma)
         if len(wrong):
-            raise InputError(
-                f"'{table[name].iloc[wrong[0]]}' is not a number",
-                file=file,
-                row=int(table.index[wrong[0]]),
-                column=name,
-                remedy="Give probabilities from 0 to 1 (of logits, the softmax)",
-                code="no_number",
-            )
+            raise bad_cell(table[name], wrong[0], file, "a number", PROBABILITIES, "no_number")
         table[name] = values
     return table
 
@@ -231,14 +225,9 @@ def _refuse(
         known = ", ".join(dict.fromkeys(words.values()))
         near = get_close_matches(str(table[column].iloc[wrong[0]]).lower(), words, n=1, cutoff=0.5)
         more = "; rows to be measured are 'test'" if column == "split" else ", or leave it blank"
-        raise InputError(
-            f"'{table[column].iloc[wrong[0]]}' is not a {column.removeprefix('site_')}",
-            file=file,
-            row=int(table.index[wrong[0]]),
-            column=column,
-            remedy=f"{f'Did you mean {words[near[0]]}? ' if near else ''}Use {known}{more}",
-            code=f"unknown_{column}",
-        )
+        remedy = f"{f'Did you mean {words[near[0]]}? ' if near else ''}Use {known}{more}"
+        what = f"a {column.removeprefix('site_')}"
+        raise bad_cell(table[column], wrong[0], file, what, remedy, f"unknown_{column}")
 
 
 def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) -> np.ndarray:
@@ -259,18 +248,25 @@ def _probabilities(table: pd.DataFrame, classes: tuple[str, ...], file: Path | N
 
 def _labels(table: pd.DataFrame, classes: tuple[str, ...], file: Path | None) -> np.ndarray:
     index = {name: number for number, name in enumerate(classes)} | {"": -1}
-    unknown = ~table["label"].isin(list(index))
-    if unknown.any():
-        row = int(np.flatnonzero(unknown)[0])
-        raise InputError(
-            f"'{table['label'].iloc[row]}' is not a class",
-            file=file,
-            row=int(table.index[row]),
-            column="label",
-            remedy=f"The classes are {', '.join(classes)}, or blank",
-            code="unknown_label",
-        )
+    unknown = np.flatnonzero(~table["label"].isin(list(index)))
+    if len(unknown):
+        remedy = f"The classes are {', '.join(classes)}, or blank"
+        raise bad_cell(table["label"], unknown[0], file, "a class", remedy, "unknown_label")
     return table["label"].map(index).to_numpy(np.int64)
+
+
+def bad_cell(
+    cells: pd.Series, place: int, file: Path | None, what: str, remedy: str, code: str
+) -> InputError:
+    """The error for a cell of a column that is not what it should be; the index counts rows."""
+    return InputError(
+        f"'{cells.iloc[place]}' is not {what}",
+        file=file,
+        row=int(cells.index[place]),
+        column=str(cells.name),
+        remedy=remedy,
+        code=code,
+    )
 
 
 def array_beside(file: Path, name: str) -> np.ndarray | None:

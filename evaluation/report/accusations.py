@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from offsite.evaluation.report.content import Point
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import Record, numbers, sites_of
-from offsite.evaluation.wording import change, estimate, level, listed, number, percent, present
+from offsite.evaluation.report.grids import numbers, sites_of
+from offsite.evaluation.tables.reading import Record
+from offsite.evaluation.wording import change, estimate, level, listed, number, percent
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class _Said:
         What stands set apart, and the section that has the numbers.
     sentence : str
         With ``{sites}`` and, where it is of one, ``{task}`` and ``{against}``.
-    seen : function
+    seen : function or None
         What is told of a site, in brackets.
     against : function
         How the number is written that was tested against.
@@ -30,31 +31,19 @@ class _Said:
     subject: str
     about: str
     sentence: str
-    seen: Callable[[Record], str] = lambda row: estimate(*numbers(row))
+    seen: Callable[[Record], str] | None = lambda row: estimate(*numbers(row))
     against: Callable[[float | None], str] = number
     caution: bool = True
 
 
-def _share(row: Record) -> str:
-    return percent(present(row["value"]))
-
-
-def _lost(row: Record) -> str:
-    return f"AUROC {change(present(row['value']))}"
-
-
 def _slope(row: Record) -> str:
-    wrong = (present(row["high"]) or 0.0) < 0
+    wrong = (row["high"] or 0.0) < 0
     return f"slope {estimate(*numbers(row))}{': the wrong way round' if wrong else ''}"
 
 
 def _intercept(row: Record) -> str:
-    side = "high" if (present(row["value"]) or 0.0) < 0 else "low"
+    side = "high" if (row["value"] or 0.0) < 0 else "low"
     return f"too {side}: intercept {estimate(*numbers(row))}"
-
-
-def _nothing(row: Record) -> str:
-    return ""
 
 
 _SAID = {
@@ -79,20 +68,25 @@ _SAID = {
         "As a whole, probabilities of {task} are off at {sites}.",
         seen=_intercept,
     ),
-    "images": _Said("Shift", "shift", "Images look different at {sites}.", _nothing, caution=False),
-    "case_mix": _Said("Case mix", "shift", "It differs at {sites}.", _nothing, caution=False),
-    "performance": _Said("Performance", "shift", "It is lower, beyond chance, at {sites}.", _lost),
+    "images": _Said("Shift", "shift", "Images look different at {sites}.", None, caution=False),
+    "case_mix": _Said("Case mix", "shift", "It differs at {sites}.", None, caution=False),
+    "performance": _Said(
+        "Performance",
+        "shift",
+        "It is lower, beyond chance, at {sites}.",
+        lambda row: f"AUROC {change(row['value'])}",
+    ),
     "foreign": _Said(
         "Foreign images",
         "foreign",
         "The detector flags more than twice the expected share at {sites}.",
-        seen=_share,
+        seen=lambda row: percent(row["value"]),
     ),
     "sets": _Said(
         "Prediction sets",
         "sets",
         "Promised to hold the truth in {against}; they do not at {sites}.",
-        seen=_share,
+        seen=lambda row: percent(row["value"]),
         against=level,
     ),
 }
@@ -106,9 +100,11 @@ def points(findings: Findings) -> tuple[Point, ...]:
     for alarm, said in _SAID.items():
         for task, rows in raised[raised["alarm"] == alarm].groupby("task", sort=False):
             sites = sites_of(findings, rows)
-            told = listed([_at(str(row["site"]), said.seen(row)) for row in sites])
-            against = said.against(present(sites[0]["against"]))
-            sentence = said.sentence.format(sites=told, task=task_named(str(task)), against=against)
+            names = [f"{row['site']}{f' ({said.seen(row)})' if said.seen else ''}" for row in sites]
+            against = said.against(sites[0]["against"])
+            sentence = said.sentence.format(
+                sites=listed(names), task=task_named(str(task)), against=against
+            )
             point = Point(subject=said.subject, sentence=sentence, caution=said.caution)
             found.append(replace(point, about=said.about))
     return tuple(found)
@@ -117,7 +113,3 @@ def points(findings: Findings) -> tuple[Point, ...]:
 def task_named(task: str) -> str:
     """A task in a sentence."""
     return "the most probable class" if task == "_top" else task
-
-
-def _at(site: str, seen: str) -> str:
-    return f"{site} ({seen})" if seen else site

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
+from offsite.evaluation.figures.dots import Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import described, headline_metrics, primary_metric
 from offsite.evaluation.report.content import Cell, Column, Point, Section, listing
-from offsite.evaluation.report.grids import Record, by_role, dot_of
+from offsite.evaluation.report.grids import by_role, dot_of
 from offsite.evaluation.report.page import Page, render
-from offsite.evaluation.statistics.holm import holm
-from offsite.evaluation.tables.reading import records
+from offsite.evaluation.statistics.binomial import holm
+from offsite.evaluation.tables.reading import Record, records
 from offsite.evaluation.wording import (
     change,
     counted,
@@ -29,6 +29,7 @@ from offsite.evaluation.wording import (
 from offsite.written import write_own
 
 Place = tuple[str, str, str]
+_DRAWN = {"value": "difference", "low": "difference_low", "high": "difference_high"}
 _BETTER, _WORSE, _OPEN = "better at", "worse at", "undecided at"
 _CAPTION = (
     "Difference to the baseline at each site, with the interval over patients and seeds; the "
@@ -65,7 +66,7 @@ class _Part:
 
 
 def _place(row: Record) -> Place:
-    return str(row["method"]), str(row["site"]), str(row["site_role"])
+    return row["method"], row["site"], row["site_role"]
 
 
 def write_comparison(
@@ -148,12 +149,12 @@ def _judged(parts: list[_Part], baseline: str, alarm_level: float) -> Iterator[_
         (place, row, p_value)
         for place, part in enumerate(parts)
         for row in records(part.rows[part.rows["metric"] == part.metric])
-        if row["method"] != baseline and not str(row["site"]).startswith("_")
-        if (p_value := present(row.get("p_value"))) is not None
+        if row["method"] != baseline and not row["site"].startswith("_")
+        if (p_value := row.get("p_value")) is not None
     ]
     found: list[dict[Place, str]] = [{} for _ in parts]
     for (place, row, _), adjusted in zip(asked, holm([p for *_, p in asked]), strict=True):
-        good = ((present(row["difference"]) or 0.0) > 0) == parts[place].higher
+        good = ((row["difference"] or 0.0) > 0) == parts[place].higher
         sure = _BETTER if good else _WORSE
         found[place][_place(row)] = sure if adjusted <= alarm_level else _OPEN
     for part, verdicts in zip(parts, found, strict=True):
@@ -195,9 +196,12 @@ def _summary(part: _Part, names: list[str], baseline: str, lead: str) -> Section
     points, panels = [], []
     for method in (name for name in names if name != baseline):
         of_method = _ordered(rows[rows["method"] == method])
-        sites = [row for row in of_method if not str(row["site"]).startswith("_")]
+        sites = [row for row in of_method if not row["site"].startswith("_")]
         points.append(Point(subject=method, sentence=_told(part, sites, of_method)))
-        panels.append(Panel(title=method, dots=[_dot(row) for row in sites], mark=0.0))
+        dots = [
+            dot_of(row | {name: row[of] for name, of in _DRAWN.items()}, _signed) for row in sites
+        ]
+        panels.append(Panel(title=method, dots=dots, mark=0.0))
     drawn: tuple[Figure, ...] = ()
     notes = ["The first three methods are drawn."] if len(panels) > 3 else []
     if _WORSE in part.verdicts.values():
@@ -217,7 +221,7 @@ def _summary(part: _Part, names: list[str], baseline: str, lead: str) -> Section
 def _told(part: _Part, sites: list[Record], of_method: list[Record]) -> str:
     by_word: dict[str, list[str]] = {_BETTER: [], _WORSE: [], _OPEN: [], "not comparable at": []}
     for row in sites:
-        known = present(row["difference"]) is not None
+        known = row["difference"] is not None
         word = part.verdicts.get(_place(row), _OPEN) if known else "not comparable at"
         sure = f" ({_signed(row)})" if word in (_BETTER, _WORSE) else ""
         by_word[word].append(f"{row['site']}{sure}")
@@ -233,7 +237,7 @@ def _told(part: _Part, sites: list[Record], of_method: list[Record]) -> str:
 def _matrix(part: _Part, names: list[str], metric: str, *, folded: bool) -> Section:
     rows = part.rows[part.rows["metric"] == metric]
     cells = {(row["method"], row["site"], row["site_role"]): row for row in records(rows)}
-    places = [(str(row["site"]), str(row["site_role"])) for row in _ordered(rows)]
+    places = [(row["site"], row["site_role"]) for row in _ordered(rows)]
     worse = {key for key, word in part.verdicts.items() if (word, metric) == (_WORSE, part.metric)}
     groups = by_role(
         list(dict.fromkeys(places)),
@@ -262,7 +266,7 @@ def _ordered(rows: pd.DataFrame) -> list[Record]:
     roles = {"held_out": 0, "training": 1}
 
     def rank(row: Record) -> tuple[object, ...]:
-        site, role = str(row["site"]), str(row["site_role"])
+        site, role = row["site"], row["site_role"]
         mean = present(means.get((site, role)))
         value = 0.0 if mean is None else mean if higher else -mean
         return roles.get(role, 2), site.startswith("_"), mean is None, value, site
@@ -271,18 +275,12 @@ def _ordered(rows: pd.DataFrame) -> list[Record]:
 
 
 def _cell(row: Record | None, worse: set[Place]) -> Cell:
-    value = None if row is None else present(row["value"])
-    if row is None or value is None:
-        return Cell(reason(str(row["reason"])) if row else "", kind="undefined")
-    note = _signed(row) if present(row["difference_low"]) is not None else ""
-    return Cell(number(value), note=note, kind="caution" if _place(row) in worse else "")
+    if row is None or row["value"] is None:
+        return Cell(reason(row["reason"]) if row else "", kind="undefined")
+    note = _signed(row) if row["difference_low"] is not None else ""
+    return Cell(number(row["value"]), note=note, kind="caution" if _place(row) in worse else "")
 
 
 def _signed(row: Record) -> str:
-    bounds = interval(present(row["difference_low"]), present(row["difference_high"]))
-    return change(present(row["difference"])) + (f" ({bounds})" if bounds else "")
-
-
-def _dot(row: Record) -> Dot:
-    renamed = {"value": "difference", "low": "difference_low", "high": "difference_high"}
-    return dot_of(row | {name: row[of] for name, of in renamed.items()}, _signed)
+    bounds = interval(row["difference_low"], row["difference_high"])
+    return change(row["difference"]) + (f" ({bounds})" if bounds else "")

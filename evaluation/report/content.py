@@ -91,15 +91,14 @@ def listing(
         *(Column(heading, numeric=False) for heading in words),
         *(Column(one) if isinstance(one, str) else one for one in numbers),
     )
-    found = tuple(groups) or (Group(rows=cells(rows)),)
+    found = tuple(groups) or (group("", rows),)
     return Table(caption=caption, columns=columns, groups=found, folded=folded, source=source)
 
 
-def cells(rows: Iterable[Sequence[str | Cell]]) -> tuple[tuple[Cell, ...], ...]:
-    """Rows of cells, of which plain ones are given as text."""
-    return tuple(
-        tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows
-    )
+def group(heading: str, rows: Iterable[Sequence[str | Cell]]) -> Group:
+    """Rows under a heading, of whose cells plain ones are given as text."""
+    cells = (tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
+    return Group(heading=heading, rows=tuple(cells))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from offsite.evaluation.figures.dots import Dot
 from offsite.evaluation.metrics.names import base_name, described
-from offsite.evaluation.report.content import Cell, Column, Group, Table, cells
-from offsite.evaluation.report.findings import Findings, SiteEstimate
-from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import interval, no_interval, number, present, reason
+from offsite.evaluation.report.content import Cell, Column, Group, Table, group
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.tables.reading import Record, records
+from offsite.evaluation.wording import interval, no_interval, number, reason
 
 GROUPS = {"held_out": "Held-out sites", "training": "Training sites"}
 NAMES = {
@@ -21,7 +20,6 @@ NAMES = {
     "_gap": "Best minus worst site",
     "_chosen": "Validation rows, where it was chosen",
 }
-Record = dict[str, Any]
 Format = Callable[[float | None], str]
 
 
@@ -140,29 +138,29 @@ def by_role(
     """
     shown = without_lone_pools(list(places))
     return tuple(
-        Group(
-            heading=GROUPS.get(role, "All sites"),
-            rows=cells(
-                [NAMES.get(site, site), *line(site, role)] for site, of in shown if of == role
-            ),
+        group(
+            GROUPS.get(role, "All sites"),
+            ([NAMES.get(site, site), *line(site, role)] for site, of in shown if of == role),
         )
         for role in dict.fromkeys(role for _, role in shown)
     )
 
 
-def value_cell(row: SiteEstimate | None, *, format: Format = number, caution: bool = False) -> Cell:
+def value_cell(row: Record | None, *, format: Format = number, caution: bool = False) -> Cell:
     """A value with its interval, or why there is none; nothing of no row."""
     if row is None:
         return Cell("")
-    if row.value is None:
-        return Cell(reason(row.reason), kind="undefined")
-    note = interval(row.low, row.high) or no_interval(row.reason)
-    return Cell(format(row.value), note=note, kind="caution" if caution else "")
+    value, low, high = numbers(row)
+    if value is None:
+        return Cell(reason(row["reason"]), kind="undefined")
+    note = interval(low, high) or no_interval(row["reason"])
+    return Cell(format(value), note=note, kind="caution" if caution else "")
 
 
-def counts_cell(n: int, patients: float | None, kind: str = "") -> Cell:
+def counts_cell(row: Record, kind: str = "") -> Cell:
     """Images, with their patients underneath."""
-    return Cell(f"{n:,}", note="" if patients is None else f"{int(patients):,}", kind=kind)
+    patients = row["n_patients"]
+    return Cell(f"{row['n']:,}", note="" if patients is None else f"{patients:,}", kind=kind)
 
 
 def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -180,16 +178,16 @@ def without_lone_pools(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def sites_of(findings: Findings, rows: pd.DataFrame) -> list[Record]:
     """The rows of single sites, in the page's order: held-out ones first, the worst on top."""
     by_site = {
-        (str(row["site"]), str(row["site_role"])): row
+        (row["site"], row["site_role"]): row
         for row in records(rows)
-        if not str(row["site"]).startswith("_")
+        if not row["site"].startswith("_")
     }
     return [by_site[place] for place in _ordered(findings, list(by_site))]
 
 
 def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows, sites in the page's order and pooled ones last."""
-    order = {str(row["site"]): rank for rank, row in enumerate(sites_of(findings, rows))}
+    order = {row["site"]: rank for rank, row in enumerate(sites_of(findings, rows))}
     rank = rows["site"].map(order).fillna(len(order))
     kept = set(without_lone_pools(list(zip(rows["site"], rows["site_role"], strict=True))))
     stays = [key in kept for key in zip(rows["site"], rows["site_role"], strict=True)]
@@ -198,15 +196,15 @@ def in_order(findings: Findings, rows: pd.DataFrame) -> pd.DataFrame:
 
 def numbers(row: Record) -> tuple[float | None, float | None, float | None]:
     """Value and interval of a row."""
-    return present(row["value"]), present(row["low"]), present(row["high"])
+    return row["value"], row["low"], row["high"]
 
 
 def dot_of(row: Record, note: Callable[[Record], str], *, kind: str = "") -> Dot:
     """A row as a line of a strip of dots, of the kind of its site; why it has none in its note."""
     value, low, high = numbers(row)
-    said = note(row) if value is not None else reason(str(row["reason"]))
-    kind = kind or str(row["site_role"])
-    return Dot(label=str(row["site"]), note=said, value=value, low=low, high=high, kind=kind)
+    said = note(row) if value is not None else reason(row["reason"])
+    kind = kind or row["site_role"]
+    return Dot(label=row["site"], note=said, value=value, low=low, high=high, kind=kind)
 
 
 def _ordered(findings: Findings, places: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -226,15 +224,15 @@ def _ordered(findings: Findings, places: list[tuple[str, str]]) -> list[tuple[st
 def _cell(findings: Findings, column: GridColumn, row: Record | None) -> Cell:
     if row is None:
         return Cell("")
-    value = present(row.get(column.value))
+    value = row.get(column.value)
     if value is None:
-        code = str(row.get("reason") or "")
+        code = row.get("reason") or ""
         return Cell("" if code in ("", "ok") else reason(code), kind="undefined")
     raised = bool(column.alarm) and findings.raised(column.alarm, row, column.task)
     if column.cell is not None:
         return column.cell(row, raised)
-    note = interval(present(row.get("low")), present(row.get("high"))) if column.bounds else ""
+    note = interval(row.get("low"), row.get("high")) if column.bounds else ""
     if column.noise:
-        told = present(row.get(column.noise))
+        told = row.get(column.noise)
         note = "" if told is None else f"≤ {number(told)} by noise"
     return Cell(column.format(value), note=note, kind="caution" if raised else "")

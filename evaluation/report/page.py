@@ -21,9 +21,7 @@ from offsite.evaluation.report.sections import (
     embeddings,
     extremes,
     foreign,
-    geometry,
     how,
-    leading,
     operating,
     provenance,
     selective,
@@ -38,24 +36,24 @@ from offsite.written import write_own
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _XLINK = "http://www.w3.org/1999/xlink"
-_SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
-    sites.section,
-    subgroups.section,
-    operating.section,
-    calibration.section,
-    confusion.section,
-    embeddings.section,
-    shift.section,
-    shortcuts.section,
-    foreign.section,
-    selective.sets_section,
-    selective.selective_section,
-    cohort.section,
-    acquisition.section,
-    provenance.limits,
-    provenance.section,
+_SECTIONS: tuple[tuple[Callable[..., Section | None], *tuple[str, ...]], ...] = (
+    (sites.section,),
+    (subgroups.section, "subgroups"),
+    (operating.section, "operating_points"),
+    (calibration.section, "calibration"),
+    (confusion.section, "confusion"),
+    (embeddings.section, "embeddings", "value"),
+    (shift.section, "shift", "value"),
+    (shortcuts.section,),
+    (foreign.section, "ood", "value"),
+    (selective.sets_section, "conformal", "coverage"),
+    (selective.selective_section, "selective"),
+    (cohort.section, "cohort"),
+    (acquisition.section,),
+    (provenance.limits,),
+    (provenance.section,),
 )
-"""Between the summary and how the numbers were made."""
+"""Between the summary and how the numbers were made; with the table, and the numbers, that it needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,7 @@ def write_report(folder: str | Path, facts: Mapping[str, Any] | None = None) -> 
 def build_page(evaluated: Evaluated) -> Page:
     """Every section whose tables are there; one without says nothing but in the known limits."""
     findings = Findings(evaluated)
-    shown = [part for section in _SECTIONS if (part := section(findings))]
+    shown = [part for section in _SECTIONS if (part := _made(findings, *section))]
     return Page(
         title=str(evaluated.facts.get("title") or "Evaluation"),
         subtitle=str(evaluated.facts.get("subtitle") or _subtitle(findings)),
@@ -116,6 +114,15 @@ def build_page(evaluated: Evaluated) -> Page:
         ),
         version=importlib.metadata.version("offsite"),
     )
+
+
+def _made(
+    findings: Findings, section: Callable[..., Section | None], *needed: str
+) -> Section | None:
+    if not needed:
+        return section(findings)
+    rows = findings.evaluated.table(*needed)
+    return None if rows is None else section(findings, rows)
 
 
 def summary_words(evaluated: Evaluated) -> list[str]:
@@ -132,11 +139,11 @@ def _summary(findings: Findings) -> Section:
             for module, about in ((sites, "sites"), (extremes, "sites"), (subgroups, "subgroups"))
             for point in module.points(findings)
         ),
-        *geometry.points(findings.evaluated),
+        *embeddings.points(findings.evaluated),
         *shortcuts.points(findings),
         *accusations.points(findings),
     )
-    return summary.section(findings, points, leading.leads(findings))
+    return summary.section(findings, points)
 
 
 def render(page: Page) -> str:
@@ -184,8 +191,9 @@ def _subtitle(findings: Findings) -> str:
 
 def _facts(findings: Findings) -> tuple[Point, ...]:
     rows = [findings.size(site) for site in findings.sites()]
-    patients = [row.n_patients for row in rows if row.n_patients is not None]
-    points = [Point(subject="Test images, labelled", sentence=f"{sum(row.n for row in rows):,}")]
+    patients = [row["n_patients"] for row in rows if row["n_patients"] is not None]
+    images = sum(row["n"] for row in rows)
+    points = [Point(subject="Test images, labelled", sentence=f"{images:,}")]
     if patients:
         points.append(Point(subject="Patients", sentence=f"{sum(patients):,}"))
     points.append(Point(subject="Sites", sentence=str(len(rows))))

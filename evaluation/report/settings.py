@@ -4,11 +4,14 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.predictions.table import PROBABILITY_PREFIX
-from offsite.evaluation.settings import EvaluationSettings, SelectiveSettings
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.settings import (
+    ConformalSettings,
+    EvaluationSettings,
+    SelectiveSettings,
+    ShiftSettings,
+)
 from offsite.settings import Settings
 
 Part = Literal[

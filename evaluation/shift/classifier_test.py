@@ -53,7 +53,7 @@ def classifier_test(
     patients = cluster_codes(inside, np.concatenate([first_patients, second_patients]))
     if min(len(np.unique(patients[side])) for side in (inside, ~inside)) < 2:
         return None
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    generator = np.random.default_rng(seed)
     assignments = patient_assignments(inside, patients, permutations, generator)
     fold_of = patient_folds(patients, folds, seed)
     scores = out_of_fold(pooled, assignments.astype(np.float64), fold_of, ridge)
@@ -98,7 +98,7 @@ def site_predictability(
     units, first_rows, unit_of = np.unique(joint, return_index=True, return_inverse=True)
     if len(names) < 2 or len(units) < folds:
         return None
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    generator = np.random.default_rng(seed)
     truth = codes[first_rows]
     columns = [truth, *(generator.permutation(truth) for _ in range(permutations))]
     assigned = np.stack(columns, axis=1)[unit_of]

@@ -10,7 +10,7 @@ from scipy.special import logit
 from offsite.evaluation.predictions.roles import TRAINING
 from offsite.evaluation.predictions.tasks import tasks_of
 from offsite.evaluation.shift.shortcuts import left_out_scores, why_not
-from offsite.evaluation.statistics.rows import Rows
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -36,12 +36,12 @@ def _rows(sites: Sites) -> Iterator[dict[str, Any]]:
     names = sites.names[rows.index]
     if predictions.embeddings is None or len(np.unique(names)) < 2 or not tasks:
         return
-    labels = predictions.labels[rows.index]
+    labels = rows.labels
     known = labels >= 0
     leading = _leading(np.asarray(predictions.embeddings[rows.index[known]], np.float64))
     for site in np.unique(names[known]):
         here, units = names[known] == site, rows.units[known]
-        counted = {"site": site, "n": int(known.sum()), "n_patients": rows.n_patients(known)}
+        counted = {"site": site, "n": int(known.sum()), "n_patients": rows.patients_among(known)}
         lacking = why_not(here, units, np.ones(len(here), bool))
         told = left_out_scores(leading, here, units) if not lacking else None
         for task in tasks:
@@ -66,13 +66,13 @@ def _leading(embeddings: np.ndarray) -> np.ndarray:
 
 
 def correlations(
-    rows: Rows, known: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray
+    rows: Site, known: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
     """Return the correlation within classes of two numbers: as it is, then in each draw of patients.
 
     Parameters
     ----------
-    rows : Rows
+    rows : Site
         N rows.
     known : numpy.ndarray
         N booleans; K of them.

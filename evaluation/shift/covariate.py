@@ -14,8 +14,7 @@ from offsite.evaluation.shift.distances import (
     principal_directions,
     whitened_mean_distance,
 )
-from offsite.evaluation.shift.record import Cells, row_of, tested, undefined
-from offsite.evaluation.shift.sides import Comparison
+from offsite.evaluation.shift.sides import Cells, Comparison
 from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
 from offsite.evaluation.statistics.feature_stats import constant
 
@@ -55,10 +54,10 @@ class _Features:
 
 def mmd_row(pair: Comparison) -> Cells:
     """The headline: squared maximum mean discrepancy of embeddings, with its test."""
-    found = undefined(why_not(pair))
-    if found["reason"] == "ok":
-        found = tested(_sampled(pair).test(mmd_test, 0, pair.permutations))
-    return row_of(pair, KIND, "mmd2", found)
+    found: TwoSample | str | None = why_not(pair)
+    if found == "ok":
+        found = _sampled(pair).test(mmd_test, 0, pair.permutations)
+    return pair.row(KIND, "mmd2", found)
 
 
 def detail_rows(pair: Comparison) -> list[Cells]:
@@ -66,15 +65,15 @@ def detail_rows(pair: Comparison) -> list[Cells]:
     names = ("energy", "c2st_auroc", *DISTANCES, "within_class_mmd2")
     reason = why_not(pair)
     if reason != "ok":
-        return [row_of(pair, KIND, name, undefined(reason)) for name in names]
+        return [pair.row(KIND, name, reason) for name in names]
     features = _sampled(pair)
     found = (
-        tested(features.test(energy_test, 1)),
+        features.test(energy_test, 1),
         _classifier(features),
         *_distances(features),
         _within_class(pair),
     )
-    return [row_of(pair, KIND, *both) for both in zip(names, found, strict=True)]
+    return [pair.row(KIND, *both) for both in zip(names, found, strict=True)]
 
 
 def why_not(pair: Comparison) -> str:
@@ -86,12 +85,12 @@ def why_not(pair: Comparison) -> str:
         return "no_embeddings"
     if all(constant(embeddings, side.rows.index) for side in pair.sides):
         return "constant_embeddings"
-    patients = min(side.rows.n_patients() for side in pair.sides)
+    patients = min(side.rows.n_patients for side in pair.sides)
     return "ok" if fewest >= pair.settings.minimum_rows and patients >= 4 else "too_few"
 
 
 def _generator(pair: Comparison, *numbers: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([pair.settings.seed, *numbers]))
+    return np.random.default_rng([pair.settings.seed, *numbers])
 
 
 def _sampled(pair: Comparison) -> _Features:
@@ -99,9 +98,9 @@ def _sampled(pair: Comparison) -> _Features:
     return _Features.of(pair, [side.sample(limit, generator) for side in pair.sides])
 
 
-def _classifier(features: _Features) -> Cells:
+def _classifier(features: _Features) -> TwoSample | None:
     settings = features.pair.settings
-    test = classifier_test(
+    return classifier_test(
         *features.rows,
         *features.units,
         permutations=settings.permutations,
@@ -110,10 +109,9 @@ def _classifier(features: _Features) -> Cells:
         confidence=features.pair.sites.settings.confidence,
         seed=settings.seed,
     )
-    return tested(test)
 
 
-def _distances(features: _Features) -> list[Cells]:
+def _distances(features: _Features) -> list[TwoSample | None]:
     settings, (local, reference) = features.pair.settings, features.rows
     axes = principal_directions(np.concatenate([local, reference]), settings.components)
     distances = against_null(
@@ -127,21 +125,21 @@ def _distances(features: _Features) -> list[Cells]:
     return [_distance(*both) for both in distances.values()]
 
 
-def _distance(to_site: np.ndarray, to_itself: np.ndarray) -> Cells:
+def _distance(to_site: np.ndarray, to_itself: np.ndarray) -> TwoSample | None:
     usable = np.isfinite(to_site) & np.isfinite(to_itself)
     if usable.sum() < 0.5 * len(usable):
-        return undefined("too_few")
-    return tested(TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]]))
+        return None
+    return TwoSample.of(np.r_[to_site[usable].mean(), to_itself[usable]])
 
 
-def _within_class(pair: Comparison) -> Cells:
+def _within_class(pair: Comparison) -> TwoSample | str | None:
     """MMD class by class, averaged by the site's rows: shift that prevalence cannot explain."""
     if not all(side.labelled.any() for side in pair.sides):
-        return undefined("no_labels")
+        return "no_labels"
     limit = pair.settings.max_rows // 2
     tests, sizes = [], []
     for label in range(len(pair.sites.predictions.classes)):
-        of_class = [np.flatnonzero(side.labels == label) for side in pair.sides]
+        of_class = [np.flatnonzero(side.rows.labels == label) for side in pair.sides]
         if min(map(len, of_class)) < pair.settings.minimum_rows:
             continue
         generator = _generator(pair, 3, label)
@@ -154,9 +152,9 @@ def _within_class(pair: Comparison) -> Cells:
             tests.append(test)
             sizes.append(len(of_class[0]))
     if not tests:
-        return undefined("too_few")
+        return None
     share = np.array(sizes) / sum(sizes)
     length = min(len(test.null) for test in tests)
     null = share @ np.stack([test.null[:length] for test in tests])
     value = float(share @ np.array([test.statistic for test in tests]))
-    return tested(TwoSample.of(np.r_[value, null]))
+    return TwoSample.of(np.r_[value, null])

@@ -97,8 +97,7 @@ def against_null(
     """
     result = {name: np.empty((2, splits)) for name in distances}
     for split in range(splits):
-        sequence = np.random.SeedSequence([seed, split])
-        generator = np.random.default_rng(sequence)
+        generator = np.random.default_rng([seed, split])
         half = patient_folds(reference_patients, 2, int(generator.integers(2**32)))
         parts = [reference[half == 0], reference[half == 1], site]
         size = min(len(part) for part in parts)

@@ -8,8 +8,7 @@ from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.metrics.scoring import log_loss_rows
 from offsite.evaluation.shift.label_shift import prior_corrected
 from offsite.evaluation.shift.prevalence import Priors
-from offsite.evaluation.shift.record import Cells, row_of, undefined
-from offsite.evaluation.shift.sides import Comparison, Side
+from offsite.evaluation.shift.sides import Cells, Comparison, Side
 from offsite.evaluation.statistics.delong import (
     Placements,
     averaged,
@@ -26,17 +25,17 @@ def auroc_change_row(pair: Comparison) -> Cells:
     The variances are those of the placement values, by patient, and add up, as the sites share
     no patient. The test is one-sided, for a lower area, on the logit scale.
     """
-    return row_of(pair, KIND, "auroc_change", _auroc_change(pair), labelled=True)
+    return pair.row(KIND, "auroc_change", _auroc_change(pair), labelled=True)
 
 
-def _auroc_change(pair: Comparison) -> Cells:
+def _auroc_change(pair: Comparison) -> Cells | str:
     for side in pair.sides:
         if (reason := _why_not(side, pair)) != "ok":
-            return undefined(reason)
+            return reason
     local, reference = pair.local.areas, pair.reference.areas
     common = sorted(local.keys() & reference.keys())
     if not common:
-        return undefined("single_class")
+        return "single_class"
     one, other = (averaged([side[c] for c in common]) for side in (local, reference))
     value = one.auroc - other.auroc
     variances = [covariance(one, one), covariance(other, other)]
@@ -65,21 +64,21 @@ def _p_value(one: Placements, other: Placements, variances: list[float], degrees
 def detail_rows(pair: Comparison, priors: Priors) -> list[Cells]:
     """AUROC, accuracy and log loss; the last two also with the prior corrected by EM."""
     names = ("accuracy", "log_loss")
-    reason = _why_not(pair.local, pair)
-    plain = corrected = [undefined(reason)] * len(names)
-    area = plain[0]
-    if reason == "ok":
+    area: Cells | str = _why_not(pair.local, pair)
+    plain: list[Cells | str] = [area] * len(names)
+    corrected = plain
+    if area == "ok":
         area, calibrated = _area(pair), pair.local.calibrated
         plain = [_scored(name, pair, calibrated) for name in names]
-        corrected = [undefined(priors.problem)] * len(names)
+        corrected = [priors.problem] * len(names)
         if priors.problem == "ok":
             better = prior_corrected(calibrated, priors.model, priors.estimate)
             corrected = [_scored(name, pair, better) for name in names]
-    rows = [row_of(pair, KIND, *both, labelled=True) for both in zip(names, plain, strict=True)]
-    rows.insert(0, row_of(pair, KIND, "auroc", area, labelled=True))
+    rows = [pair.row(KIND, "auroc", area, labelled=True)]
+    rows += [pair.row(KIND, *both, labelled=True) for both in zip(names, plain, strict=True)]
     for name, found in zip(names, corrected, strict=True):
         name = f"{name}_prior_corrected"
-        rows.append(row_of(pair, KIND, name, found, labelled=True, transductive=True))
+        rows.append(pair.row(KIND, name, found, labelled=True, transductive=True))
     return rows
 
 
@@ -90,15 +89,15 @@ def _why_not(side: Side, pair: Comparison) -> str:
     return "ok" if known >= pair.settings.minimum_rows else "too_few"
 
 
-def _area(pair: Comparison) -> Cells:
+def _area(pair: Comparison) -> Cells | str:
     areas = list(pair.local.areas.values())
-    return pair.sites.of_area(averaged(areas)) if areas else undefined("single_class")
+    return pair.sites.of_area(averaged(areas)) if areas else "single_class"
 
 
 def _scored(name: str, pair: Comparison, probabilities: np.ndarray) -> Cells:
     """Accuracy or log loss of N x C probabilities over the labelled rows."""
     side, known = pair.local, pair.local.labelled
-    labels, units = side.labels[known], side.rows.units[known]
+    labels, units = side.rows.labels[known], side.rows.units[known]
     if name == "accuracy":
         return pair.sites.of_share(probabilities[known].argmax(axis=1) == labels, units)
     sums = np.zeros((len(side), 2))

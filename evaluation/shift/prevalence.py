@@ -13,9 +13,9 @@ from offsite.evaluation.shift.label_shift import (
     permuted_histograms,
     total_variation,
 )
-from offsite.evaluation.shift.record import Cells, row_of, tested, undefined
-from offsite.evaluation.shift.sides import DRAWS, Comparison, Side
+from offsite.evaluation.shift.sides import DRAWS, Cells, Comparison, Side
 from offsite.evaluation.shift.two_sample import TwoSample
+from offsite.evaluation.statistics.intervals import percentile_interval
 
 KIND = "prevalence"
 UNIDENTIFIED = "prior_unidentified"
@@ -60,7 +60,7 @@ class Priors:
         return self.pair.reference.outputs.label_shift_test(
             local.calibrated,
             cases=local.rows.n_units,
-            generator=_generator(self.pair.settings.seed, 9),
+            generator=np.random.default_rng([self.pair.settings.seed, 9]),
         )
 
     @cached_property
@@ -84,15 +84,15 @@ def prior_row(pair: Comparison, priors: Priors) -> Cells:
     """
     if not _counted(pair):
         return _estimated_row(pair, priors)
-    found = undefined(priors.missing) if priors.missing != "ok" else _counted_distance(pair)
-    return row_of(pair, KIND, "prior_distance", found, labelled=True)
+    found = priors.missing if priors.missing != "ok" else _counted_distance(pair)
+    return pair.row(KIND, "prior_distance", found, labelled=True)
 
 
 def detail_rows(pair: Comparison, priors: Priors) -> list[Cells]:
     """What can be said without labels: EM and BBSE, each class's prior, and the assumption."""
     names = [f"prior/{name}" for name in pair.sites.predictions.classes]
     names += ["prior_distance_bbse", "label_shift_misfit"]
-    found = [undefined(priors.problem)] * (len(names) - 1)
+    found: list[Cells | TwoSample | str | None] = [priors.problem] * (len(names) - 1)
     if priors.problem == "ok":
         units = pair.local.rows.n_units
         found = [
@@ -100,16 +100,12 @@ def detail_rows(pair: Comparison, priors: Priors) -> list[Cells]:
             for share, draws in zip(priors.estimate, priors.drawn.T, strict=True)
         ]
         found.append(_bbse_distance(pair))
-    found.append(undefined(priors.missing) if priors.missing != "ok" else tested(priors.misfit))
+    found.append(priors.missing if priors.missing != "ok" else priors.misfit)
     # Where no labels are counted the estimated distance is the headline.
     estimated = [_estimated_row(pair, priors)] if _counted(pair) else []
     return estimated + [
-        row_of(pair, KIND, *both, transductive=True) for both in zip(names, found, strict=True)
+        pair.row(KIND, *both, transductive=True) for both in zip(names, found, strict=True)
     ]
-
-
-def _generator(seed: int, number: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, number]))
 
 
 def _counted(pair: Comparison) -> bool:
@@ -117,19 +113,19 @@ def _counted(pair: Comparison) -> bool:
 
 
 def _bounds(pair: Comparison, draws: np.ndarray, units: int) -> dict[str, float | None]:
-    return dict(
-        zip(("low", "high"), pair.sites.interval(draws, units) or (None, None), strict=True)
-    )
+    asked = pair.sites.settings
+    found = percentile_interval(draws, units, asked.confidence, asked.minimum_defined)
+    return dict(zip(("low", "high"), found or (None, None), strict=True))
 
 
 def _counted_distance(pair: Comparison) -> Cells:
     local, known = pair.local, pair.local.labelled
     prior = pair.reference.frequencies
     classes = np.zeros((len(local), len(prior)))
-    classes[known] = np.eye(len(prior))[local.labels[known]]
+    classes[known] = np.eye(len(prior))[local.rows.labels[known]]
     totals = local.rows.totals(classes, 1 + pair.settings.resamples)
     draws = total_variation(ratio(totals[1:], totals[1:].sum(axis=1, keepdims=True)), prior)
-    p_value, distances = _histogram_test(pair, [side.labels for side in pair.sides])
+    p_value, distances = _histogram_test(pair, [side.rows.labels for side in pair.sides])
     return {
         "value": total_variation(local.frequencies, prior),
         **_bounds(pair, draws, len(np.unique(local.rows.units[known]))),
@@ -139,38 +135,38 @@ def _counted_distance(pair: Comparison) -> Cells:
 
 
 def _estimated_row(pair: Comparison, priors: Priors) -> Cells:
-    found = undefined(priors.problem)
+    found: Cells | str = priors.problem
     if priors.problem == "ok":
         prior, units = pair.reference.frequencies, pair.local.rows.n_units
-        predicted = [side.probabilities.argmax(axis=1) for side in pair.sides]
+        predicted = [side.rows.probabilities.argmax(axis=1) for side in pair.sides]
         found = {
             "value": total_variation(priors.estimate, prior),
             **_bounds(pair, total_variation(priors.drawn, prior), units),
             "null_high": pair.reference.prior_null(priors.model, units),
             "p_value": _histogram_test(pair, predicted)[0],
         }
-    return row_of(pair, KIND, "prior_distance_em", found, transductive=True)
+    return pair.row(KIND, "prior_distance_em", found, transductive=True)
 
 
-def _bbse_distance(pair: Comparison) -> Cells:
+def _bbse_distance(pair: Comparison) -> Cells | None:
     known = pair.reference.labelled
     solved = bbse_prior(
-        pair.reference.probabilities[known].argmax(axis=1),
-        pair.reference.labels[known],
-        pair.local.probabilities.argmax(axis=1),
-        pair.local.probabilities.shape[1],
+        pair.reference.rows.probabilities[known].argmax(axis=1),
+        pair.reference.rows.labels[known],
+        pair.local.rows.probabilities.argmax(axis=1),
+        pair.local.rows.classes,
     )
     if solved is None:
-        return undefined("too_few")
+        return None
     return {"value": total_variation(solved, pair.reference.frequencies)}
 
 
 def _histogram_test(pair: Comparison, values: list[np.ndarray]) -> tuple[float | None, np.ndarray]:
     """P-value of class by side with patients permuted; distances of the permutations."""
-    classes = pair.local.probabilities.shape[1]
+    classes = pair.local.rows.classes
     tables = [_by_unit(side, of, classes) for side, of in zip(pair.sides, values, strict=True)]
     everyone = tables[0].sum(axis=0) + tables[1].sum(axis=0)
-    generator = _generator(pair.settings.seed, 6)
+    generator = np.random.default_rng([pair.settings.seed, 6])
     first = permuted_histograms(tables[0], tables[1], pair.permutations, generator)
     test = TwoSample.of(histogram_statistics(first, everyone))
     shares = [side / side.sum(axis=1, keepdims=True) for side in (first[1:], everyone - first[1:])]

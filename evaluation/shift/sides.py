@@ -3,64 +3,68 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from offsite.evaluation.alarms import smallest_level
 from offsite.evaluation.predictions.roles import TRAINING
+from offsite.evaluation.settings import ShiftSettings
 from offsite.evaluation.shift.label_shift import BiasCorrectedTemperature, em_prior, total_variation
 from offsite.evaluation.shift.label_shift_fit import SourceOutputs
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.shift.two_sample import TwoSample
 from offsite.evaluation.statistics.delong import Placements, placements
-from offsite.evaluation.statistics.rows import Rows, together
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.statistics.sites import Sites
 
 _ROWS_PER_CLASS = 10
 _NULL_UNITS = 1000
 DRAWS = 200
 """Of patients, where each asks for an estimate of the prior by EM."""
+Cells = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+def cells_of(found: Cells | TwoSample | str | None) -> Cells:
+    """What was found as cells: those of a test, or why there are none."""
+    if found is None:
+        return {"reason": "too_few"}
+    if isinstance(found, str):
+        return {"reason": found}
+    return {"reason": "ok"} | (found.cells() if isinstance(found, TwoSample) else found)
+
+
+@dataclass(frozen=True, eq=False)
 class Material:
-    """What all comparisons of an evaluation share.
-
-    Attributes
-    ----------
-    sites : Sites
-        Rows, draws, confidence.
-    settings : ShiftSettings
-        Permutations, limits and seed.
-    calibrated : numpy.ndarray
-        N x C probabilities of all rows, calibrated on validation rows of the training sites.
-    prior : numpy.ndarray or None
-        Class frequencies (C) of the rows that ``calibrated`` is calibrated on; where there are
-        too few of them, those of the training rows. ``None`` where no such row has a label.
-    """
+    """What all comparisons of an evaluation share: sites with their draws, and the settings."""
 
     sites: Sites
     settings: ShiftSettings
-    calibrated: np.ndarray
-    prior: np.ndarray | None
 
-    @classmethod
-    def of(cls, sites: Sites, settings: ShiftSettings) -> "Material":
-        """Calibrate the probabilities of all rows."""
-        predictions, roles = sites.predictions, sites.roles
-        probabilities = predictions.probabilities
+    @cached_property
+    def _judged(self) -> np.ndarray:
+        """Labelled validation rows of training sites (N booleans); of too few the training rows."""
+        predictions, roles = self.sites.predictions, self.sites.roles
         known = roles.calibrate & (predictions.labels >= 0)
-        if known.sum() >= _ROWS_PER_CLASS * len(predictions.classes):
-            fitted = BiasCorrectedTemperature.fit(probabilities[known], predictions.labels[known])
-            probabilities = fitted(probabilities)
-        else:
-            known = roles.fit & (predictions.labels >= 0)
-        counts = np.bincount(predictions.labels[known], minlength=len(predictions.classes))
-        return cls(
-            sites=sites,
-            settings=settings,
-            calibrated=probabilities,
-            prior=counts / counts.sum() if counts.any() else None,
+        enough = known.sum() >= _ROWS_PER_CLASS * len(predictions.classes)
+        return known if enough else roles.fit & (predictions.labels >= 0)
+
+    @cached_property
+    def calibrated(self) -> np.ndarray:
+        """N x C probabilities of all rows, calibrated on validation rows if there are enough."""
+        predictions, known = self.sites.predictions, self._judged
+        if not (known & self.sites.roles.calibrate).any():
+            return predictions.probabilities
+        fitted = BiasCorrectedTemperature.fit(
+            predictions.probabilities[known], predictions.labels[known]
         )
+        return fitted(predictions.probabilities)
+
+    @cached_property
+    def prior(self) -> np.ndarray | None:
+        """Class frequencies (C) of the rows calibrated on, or else of the training rows, if any."""
+        predictions = self.sites.predictions
+        counts = np.bincount(predictions.labels[self._judged], minlength=len(predictions.classes))
+        return counts / counts.sum() if counts.any() else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,25 +72,15 @@ class Side:
     """Rows of one side, as indices into the predictions."""
 
     material: Material
-    rows: Rows
+    rows: Site
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """N class indices, -1 where there is none."""
-        return self.material.sites.predictions.labels[self.rows.index]
-
     @property
     def labelled(self) -> np.ndarray:
         """N booleans."""
-        return self.labels >= 0
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """N x C, as the model gives them."""
-        return self.material.sites.predictions.probabilities[self.rows.index]
+        return self.rows.labels >= 0
 
     @cached_property
     def calibrated(self) -> np.ndarray:
@@ -96,18 +90,18 @@ class Side:
     @property
     def frequencies(self) -> np.ndarray:
         """Class frequencies of the labelled rows, C."""
-        counts = np.bincount(self.labels[self.labelled], minlength=self.probabilities.shape[1])
+        counts = np.bincount(self.rows.labels[self.labelled], minlength=self.rows.classes)
         return counts / max(int(counts.sum()), 1)
 
     @cached_property
     def areas(self) -> dict[int, Placements]:
         """One-vs-rest AUROC of each class that has rows; of two classes, of the second."""
         known = self.labelled
-        labels = self.labels[known]
+        labels = self.rows.labels[known]
         units = np.unique(self.rows.units[known], return_inverse=True)[1]
-        classes = self.probabilities.shape[1]
+        classes = self.rows.classes
         return {
-            c: placements(self.probabilities[known, c], labels == c, units)
+            c: placements(self.rows.probabilities[known, c], labels == c, units)
             for c in (range(classes) if classes > 2 else (1,))
             if 0 < (labels == c).sum() < len(labels)
         }
@@ -123,7 +117,7 @@ class Side:
             whole[known] = cells
             return self.rows.totals(whole, draws)[1:]
 
-        return SourceOutputs.of(self.calibrated[known], self.labels[known], totals)
+        return SourceOutputs.of(self.calibrated[known], self.rows.labels[known], totals)
 
     def prior_null(self, model: np.ndarray, units: int) -> float:
         """95 % quantile of the distance by EM of samples of these rows, so many patients each.
@@ -149,7 +143,7 @@ class Side:
         return {}
 
     def _drawn_null(self, model: np.ndarray, size: int) -> float:
-        generator = np.random.default_rng(np.random.SeedSequence([self.material.settings.seed, 5]))
+        generator = np.random.default_rng([self.material.settings.seed, 5])
         # Of many patients some stand for all: a few times as many as are drawn.
         few = min(self.rows.n_units, max(4 * size, 2 * _NULL_UNITS))
         place = np.full(self.rows.n_units, -1)
@@ -200,6 +194,31 @@ class Comparison:
         """Draws and confidence."""
         return self.local.material.sites
 
+    def row(
+        self,
+        kind: str,
+        statistic: str,
+        found: Cells | TwoSample | str | None,
+        *,
+        labelled: bool = False,
+        transductive: bool = False,
+    ) -> Cells:
+        """A row of the tables, of all rows or of the labelled ones, with what was found.
+
+        That is cells, a test (``None`` of too few patients), or the reason why there is nothing.
+        """
+        site, known = self.local.rows, self.local.labelled if labelled else slice(None)
+        reference = self.reference
+        return site.place | {
+            "kind": kind,
+            "statistic": statistic,
+            "transductive": transductive,
+            "n": len(site.units[known]),
+            "n_patients": site.patients_among(known),
+            "n_reference": int(reference.labelled.sum()) if labelled else len(reference),
+            **cells_of(found),
+        }
+
     @property
     def permutations(self) -> int:
         """So many that the least p-value can still be an alarm among all of the page."""
@@ -219,6 +238,6 @@ def comparisons(material: Material) -> Iterator[Comparison]:
         reference = whole
         if rows.role == TRAINING:
             others = [other for other in training if other is not rows]
-            reference = Side(material=material, rows=together(TRAINING, others))
+            reference = Side(material=material, rows=material.sites.pool(TRAINING, others))
         local = Side(material=material, rows=rows)
         yield Comparison(local=local, reference=reference)

@@ -5,21 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.settings import ShiftSettings
 from offsite.evaluation.shift import covariate, performance, prevalence
 from offsite.evaluation.shift.classifier_test import site_predictability
 from offsite.evaluation.shift.prevalence import Priors
-from offsite.evaluation.shift.record import Cells, tested, undefined
 from offsite.evaluation.shift.robustness import robustness_index
-from offsite.evaluation.shift.settings import ShiftSettings
-from offsite.evaluation.shift.sides import Material, Side, comparisons
+from offsite.evaluation.shift.sides import Cells, Material, Side, cells_of, comparisons
+from offsite.evaluation.shift.two_sample import TwoSample
 from offsite.evaluation.statistics.feature_stats import constant
-from offsite.evaluation.statistics.rows import POOLED, together
+from offsite.evaluation.statistics.site import POOLED
 from offsite.evaluation.statistics.sites import ALL, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 
-def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Three rows for each test site, and every statistic behind them.
+def shift_tables(sites: Sites, settings: ShiftSettings) -> dict[str, pd.DataFrame]:
+    """Return ``shift``, three rows for each test site, and ``shift_details``, every statistic.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, p
     settings : ShiftSettings
         Permutations, limits and seed.
     """
-    material = Material.of(sites, settings)
+    material = Material(sites, settings)
     heads: list[Cells] = []
     details: list[Cells] = []
     for pair in comparisons(material):
@@ -42,11 +42,9 @@ def shift_tables(sites: Sites, settings: ShiftSettings) -> tuple[pd.DataFrame, p
         ):
             heads.append(head)
             details += [head, *others]
-    details += _rows_of_all(Side(material=material, rows=together(ALL, sites.every)))
-    short, long = (
-        SCHEMAS[name].frame(rows) for name, rows in (("shift", heads), ("shift_details", details))
-    )
-    return short, long
+    details += _rows_of_all(Side(material=material, rows=sites.pool(ALL, sites.every)))
+    tables = {"shift": heads, "shift_details": details}
+    return {name: SCHEMAS[name].frame(rows) for name, rows in tables.items()}
 
 
 def _rows_of_all(side: Side) -> Iterator[Cells]:
@@ -56,12 +54,16 @@ def _rows_of_all(side: Side) -> Iterator[Cells]:
         ("robustness_index", side.labelled, _robustness),
     ):
         rows = _even_sample(side, usable)
-        found = undefined(_features_problem(side, rows))
-        if found["reason"] == "ok":
-            found |= measure(side, rows)
-        patients = len(np.unique(side.rows.patients[rows]))
+        found: Cells | TwoSample | str | None = _features_problem(side, rows)
+        if found == "ok":
+            found = measure(side, rows)
+        patients = side.rows.patients_among(rows)
         place = {"site": POOLED, "site_role": "", "kind": "features", "statistic": statistic}
-        yield {**place, "transductive": False, "n": len(rows), "n_patients": patients, **found}
+        yield (
+            place
+            | {"transductive": False, "n": len(rows), "n_patients": patients}
+            | cells_of(found)
+        )
 
 
 def _names(side: Side) -> np.ndarray:
@@ -73,7 +75,7 @@ def _even_sample(side: Side, usable: np.ndarray) -> np.ndarray:
     sites, settings = _names(side), side.material.settings
     names = np.unique(sites[usable])
     share = max(1, 2 * settings.max_rows // max(len(names), 1))
-    generator = np.random.default_rng(np.random.SeedSequence([settings.seed, 8]))
+    generator = np.random.default_rng([settings.seed, 8])
     sampled = []
     for name in names:
         of_site = np.flatnonzero(usable & (sites == name))
@@ -90,32 +92,31 @@ def _features_problem(side: Side, rows: np.ndarray) -> str:
     return "constant_embeddings" if constant(embeddings, side.rows.index[rows]) else "ok"
 
 
-def _predictability(side: Side, rows: np.ndarray) -> Cells:
+def _predictability(side: Side, rows: np.ndarray) -> TwoSample | None:
     settings = side.material.settings
-    result = site_predictability(
+    return site_predictability(
         side.features(rows),
         _names(side)[rows],
-        side.rows.patients[rows],
+        side.rows.patient_of_row[rows],
         permutations=min(settings.permutations, 200),
         folds=settings.folds,
         ridge=settings.ridge,
         seed=settings.seed,
     )
-    return tested(result)
 
 
-def _robustness(side: Side, rows: np.ndarray) -> Cells:
+def _robustness(side: Side, rows: np.ndarray) -> Cells | str:
     settings = side.material.settings
     weights = side.rows.counts[1 : 1 + settings.resamples][:, side.rows.units[rows]]
     result = robustness_index(
         side.features(rows),
-        side.labels[rows],
+        side.rows.labels[rows],
         _names(side)[rows],
-        side.rows.patients[rows],
+        side.rows.patient_of_row[rows],
         weights=weights.astype(np.float32),
         neighbours=settings.neighbours,
         confidence=side.material.sites.settings.confidence,
     )
     if result is None:
-        return undefined("single_class")
+        return "single_class"
     return {"value": result.value, "low": result.low, "high": result.high}

@@ -13,7 +13,7 @@ from offsite.evaluation.ood.neighbour_detectors import unit
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Estimate, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 
 _BLOCK = 1024
 
@@ -139,7 +139,7 @@ def mean_over_tissues(
     if scores.dtype == bool:
         low, high = clustered_interval(scores, tissues)
         return Estimate(value=value, low=low, high=high, **counts)
-    generator = np.random.default_rng(np.random.SeedSequence(seed))
+    generator = np.random.default_rng(seed)
     weights = patient_weights(tissues, resamples, generator).astype(np.float64)
     interval = percentile_interval((weights @ scores) / weights.sum(axis=1), units)
     if interval is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class TwoSample:
         # A statistic equal to the observed one up to rounding is as large as it.
         beyond = (null >= observed - 1e-9 * max(1.0, abs(observed))).sum()
         return cls(statistic=observed, null=null, p_value=float((1 + beyond) / (1 + len(null))))
+
+    def cells(self) -> dict[str, Any]:
+        """Statistic, interval, null and p-value as cells of a row."""
+        found = {"value": self.statistic, "low": self.low, "high": self.high}
+        return found | {"null_high": self.null_high, "p_value": self.p_value}
 
     @property
     def null_high(self) -> float:

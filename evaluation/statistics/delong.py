@@ -113,11 +113,8 @@ def covariance(one: Placements, other: Placements) -> float:
             one.has_positive | one.has_negative,
         ),
     )
-    return float(sum(total * _corrected(int(units.sum())) for total, units in parts))
-
-
-def _corrected(units: int) -> float:
-    return units / (units - 1) if units > 1 else 1.0
+    counted = [(total, int(units.sum())) for total, units in parts]
+    return float(sum(total * (n / (n - 1) if n > 1 else 1.0) for total, n in counted))
 
 
 def degrees_of_freedom(placements: Placements) -> float:

@@ -1,20 +1,28 @@
-"""From the draws of a metric to an estimate with its interval, or the reason why not."""
+"""From the draws of a metric to an estimate with its interval, or to an effect that sites combine."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import norm, t
 
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.binomial import clustered_interval
-from offsite.evaluation.statistics.delong import auroc_interval
-from offsite.evaluation.statistics.effects import SCALES
+from offsite.evaluation.statistics.binomial import clustered_interval, effective_counts
+from offsite.evaluation.statistics.delong import Placements, auroc_interval, covariance
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS, Estimate, Reason
 from offsite.evaluation.statistics.measured import Measured
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 _ROUNDING = 1e-12
 _NEAR_ONE = 0.99
+Transform = Callable[[np.ndarray], np.ndarray]
+SCALES: dict[str, tuple[Transform, Transform]] = {
+    "logit": (logit, expit),
+    "fisher": (np.arctanh, np.tanh),
+    "log": (np.log, np.exp),
+}
+"""To a scale without bounds, where sites can be combined, and back."""
 
 
 def percentile_interval(
@@ -86,7 +94,7 @@ def spread_interval(
     return float(low), float(high)
 
 
-def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -> Estimate:
+def estimate(measured: Measured, site: Site, settings: EvaluationSettings) -> Estimate:
     """The estimate of a metric whose first value is the point and whose others are draws.
 
     Shares get the exact interval at the effective sample size of their clusters, an AUROC (or a mean
@@ -100,62 +108,115 @@ def estimate(measured: Measured, sample: Sample, settings: EvaluationSettings) -
     ----------
     measured : Measured
         The metric.
-    sample : Sample
+    site : Site
         The sample that it is of.
     settings : EvaluationSettings
         Confidence and the least share of defined draws.
     """
     point = float(measured.values[0])
-    facts = facts_of(measured, sample)
+    facts = facts_of(measured, site)
     if not np.isfinite(point):
         return Estimate(value=None, reason=measured.undefined, **facts)
-    if measured.hits is not None and measured.units is not None:
-        facts["n_patients"] = sample.patients_of(measured.units)
-    if (fewest := _rarer_side(measured, sample)) is not None and fewest < FEWEST_PATIENTS:
+    if measured.share is not None:
+        facts["n_patients"] = site.patients_of(measured.share[1])
+    if (fewest := _rarer_side(measured, site)) is not None and fewest < FEWEST_PATIENTS:
         return Estimate(value=point, reason=Reason.TOO_FEW, **facts)
-    interval = interval_of(measured, sample, settings, settings.confidence)
+    interval = interval_of(measured, site, settings, settings.confidence)
     if interval is None:
         return Estimate(value=point, reason=Reason.INTERVAL_UNSTABLE, **facts)
     return Estimate(value=point, low=interval[0], high=interval[1], **facts)
 
 
-def facts_of(measured: Measured, sample: Sample) -> dict[str, Any]:
+def facts_of(measured: Measured, site: Site) -> dict[str, Any]:
     """What an estimate says of the sample beside its number."""
     return {
         "n": measured.n,
         "n_positive": measured.n_positive,
-        "n_patients": sample.n_patients,
+        "n_patients": site.n_patients,
         "classes_defined": measured.classes_defined,
         "classes": measured.classes,
     }
 
 
 def interval_of(
-    measured: Measured, sample: Sample, settings: EvaluationSettings, confidence: float
+    measured: Measured, site: Site, settings: EvaluationSettings, confidence: float
 ) -> tuple[float, float] | None:
     """Interval of a metric with a value at some confidence, however few patients it rests on."""
     point = float(measured.values[0])
-    if measured.hits is not None and measured.units is not None:
-        low, high = clustered_interval(measured.hits, measured.units, confidence)
+    if measured.share is not None:
+        low, high = clustered_interval(*measured.share, confidence)
     elif measured.placements is not None:
         low, high = auroc_interval(measured.placements, confidence)
     elif measured.bounds is not None:
         low, high = measured.bounds(confidence)
     elif measured.scale:
         asked = (measured.scale, confidence, settings.minimum_defined)
-        return spread_interval(measured.values, sample.n_units, *asked)
+        return spread_interval(measured.values, site.n_units, *asked)
     else:
-        asked_of_draws = (sample.n_units, confidence, settings.minimum_defined)
+        asked_of_draws = (site.n_units, confidence, settings.minimum_defined)
         return percentile_interval(measured.values[1:], *asked_of_draws)
     return min(low, point), max(high, point)
 
 
-def _rarer_side(measured: Measured, sample: Sample) -> int | None:
+def _rarer_side(measured: Measured, site: Site) -> int | None:
     """Patients on the rarer side that a metric rests on; ``None`` where it has no sides."""
-    if measured.hits is not None and measured.units is not None:
-        return sample.patients_of(measured.units)
+    if measured.share is not None:
+        return site.patients_of(measured.share[1])
     area = measured.placements
     if area is not None and measured.classes is None:
         sides = (area.has_positive, area.has_negative)
-        return min(sample.patients_of(np.flatnonzero(side)) for side in sides)
+        return min(site.patients_of(np.flatnonzero(side)) for side in sides)
     return measured.rarer
+
+
+def effect_of(measured: Measured, units: int, scale: str) -> tuple[float, float] | None:
+    """A metric and its standard error on its scale; ``None`` where either is not defined.
+
+    Parameters
+    ----------
+    measured : Measured
+        Point estimate and draws, with what its interval rests on.
+    units : int
+        Patients (or images) behind the sample.
+    scale : str
+        The metric's, a key of ``SCALES``; shares and areas are on the logit scale.
+    """
+    point = float(measured.values[0])
+    if not np.isfinite(point) or units < 2:
+        return None
+    if measured.share is not None:
+        return _share(*measured.share)
+    if measured.placements is not None:
+        return _area(measured.placements)
+    return _of_draws(measured, units, scale)
+
+
+def _share(hits: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+    """Empirical logit with half a success and half a failure more (Haldane, Anscombe)."""
+    successes, size = effective_counts(hits, units)
+    yes, no = successes + 0.5, size - successes + 0.5
+    return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
+
+
+def _area(placements: Placements) -> tuple[float, float]:
+    variance = covariance(placements, placements)
+    if 0 < placements.auroc < 1 and variance > 0:
+        spread = placements.auroc * (1 - placements.auroc)
+        return float(logit(placements.auroc)), float(np.sqrt(variance) / spread)
+    # At 0 or 1 there is no logit: the area counts as a share of as many successes (or failures)
+    # as would leave a bound as far away as its own interval does (our construction).
+    low, high = auroc_interval(placements)
+    trials = float(np.log(0.025) / np.log(max(low, 1 - high)))
+    yes, no = (trials + 0.5, 0.5) if placements.auroc > 0.5 else (0.5, trials + 0.5)
+    return float(np.log(yes / no)), float(np.sqrt(1 / yes + 1 / no))
+
+
+def _of_draws(measured: Measured, units: int, scale: str) -> tuple[float, float] | None:
+    values = measured.values[np.isfinite(measured.values)]
+    edge = 1 / (4 * max(measured.n, 2))
+    bounds = {"logit": (edge, 1 - edge), "fisher": (edge - 1, 1 - edge), "log": (edge**2, np.inf)}
+    scaled = SCALES[scale][0](np.clip(values, *bounds[scale]))
+    if len(scaled) < 0.5 * len(measured.values) or len(scaled) < 3:
+        return None
+    error = float(scaled[1:].std(ddof=1) * np.sqrt(units / (units - 1)))
+    return (float(scaled[0]), error) if error > 0 else None

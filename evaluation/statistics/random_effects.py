@@ -140,7 +140,7 @@ class RandomEffects:
 @cache
 def _draws(degrees: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Chi-squared, Student's t and standard normal draws, the same in every process."""
-    generator = np.random.default_rng(np.random.SeedSequence(0))
+    generator = np.random.default_rng(0)
     return (
         generator.chisquare(degrees, _DRAWS),
         generator.standard_t(degrees, _DRAWS),

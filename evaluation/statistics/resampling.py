@@ -22,7 +22,7 @@ def generator_of(seed: int, *names: str) -> np.random.Generator:
     """
     digest = hashlib.sha256("\x1f".join(names).encode()).digest()
     words = [int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4)]
-    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+    return np.random.default_rng([seed, *words])
 
 
 def draw_counts(units: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -46,6 +46,25 @@ def draw_counts(units: int, resamples: int, generator: np.random.Generator) -> n
         block = np.bincount(drawn.ravel(), minlength=rows * units)
         counts[start : start + rows] = block.reshape(rows, units)
     return counts
+
+
+def patient_weights(
+    patients: np.ndarray, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Bootstrap weights of rows, B x N float32: whole patients drawn with replacement."""
+    names, codes = np.unique(patients, return_inverse=True)
+    return draw_counts(len(names), resamples, generator).astype(np.float32)[:, codes]
+
+
+def swap_counts(units: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Which of two models' rows each unit gives: uint8, (1 + resamples) x 2 units.
+
+    The first half of the columns are the units under the first model, the second half under the
+    second; each unit is taken from one of them. In the first row all are from the first model.
+    """
+    swaps = generator.integers(0, 2, size=(1 + resamples, units), dtype=COUNT)
+    swaps[0] = 1
+    return np.hstack([swaps, 1 - swaps])
 
 
 def stratified_counts(

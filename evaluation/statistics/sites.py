@@ -1,6 +1,5 @@
 """The rows of each site, their patients and their draws: what every table starts from."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,50 +14,10 @@ from offsite.evaluation.statistics.delong import Placements, auroc_interval
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS, Reason
 from offsite.evaluation.statistics.intervals import percentile_interval, spread_interval
 from offsite.evaluation.statistics.resampling import generator_of, point_and_draws
-from offsite.evaluation.statistics.rows import POOLED, Rows, side_by_side, together
-from offsite.evaluation.statistics.samples import Sample, joined, sample_at, unit_codes
+from offsite.evaluation.statistics.site import ALL, POOLED, Site, pooled, unit_codes
 
-ALL = "all"
 WORST, GAP = "_worst", "_gap"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Site:
-    """One site's test rows.
-
-    Attributes
-    ----------
-    name, role : str
-        Site, and ``training`` or ``held_out``.
-    images : int
-        Test images, labelled or not.
-    sample : Sample
-        The labelled ones.
-    draws : tuple of numpy.ndarray
-        Of each site in it: uint8, (1 + resamples) x its units: a row of ones, then the draws.
-    """
-
-    name: str
-    role: str
-    images: int
-    sample: Sample
-    draws: tuple[np.ndarray, ...]
-
-    @property
-    def counts(self) -> np.ndarray:
-        """The draws of all units; of several sites put together when asked for, and not kept."""
-        return side_by_side(self.draws)
-
-    def why_not(self, minimum: int) -> Reason:
-        """Why fewer than ``minimum`` labelled rows give no metric; ``OK`` where there are enough."""
-        return Reason.OK if self.sample.n >= minimum else self.lacking
-
-    @property
-    def lacking(self) -> Reason:
-        """What a site that could not be measured lacks."""
-        if self.images == 0:
-            return Reason.NO_SAMPLES
-        return Reason.TOO_FEW if self.sample.n else Reason.NO_LABELS
+_ROLES = (TRAINING, HELD_OUT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,26 +70,55 @@ class Sites:
 
     @cached_property
     def single(self) -> list[Site]:
-        """Every site with a test image, training sites first.
+        """The labelled rows of every site with a test image, training sites first.
 
         The draws of a site depend on the seed and its name alone.
         """
-        return [self._site(name, role, index) for name, role, index in self._places]
+        return [self._drawn(*place, labelled=True) for place in self._places]
+
+    @cached_property
+    def every(self) -> list[Site]:
+        """All test rows of each site, labelled or not, in the order of :attr:`single`."""
+        return [
+            self._drawn(*place, labelled=False) if site.unlabelled else site
+            for site, place in zip(self.single, self._places, strict=True)
+        ]
 
     @cached_property
     def pools(self) -> list[Site]:
-        """The sites of each role as one, and all of them last; drawn within sites."""
-        return pools_of(self.single)
+        """The labelled rows of each role as one, and all of them last; drawn within sites."""
+        among = {role: [site for site in self.single if site.role == role] for role in _ROLES}
+        among[ALL] = self.single
+        return [pooled(role, members) for role, members in among.items() if members]
+
+    @property
+    def shown(self) -> list[Site]:
+        """Every site, then the pools, as most tables show them."""
+        return [*self.single, *self.pools]
+
+    @property
+    def roles_first(self) -> list[Site]:
+        """All rows of each role as one, then those of each site."""
+        known = {site.role for site in self.every}
+        return [*(self.together(role) for role in _ROLES if role in known), *self.every]
+
+    def together(self, role: str) -> Site:
+        """All rows of the sites of a role, drawn within sites."""
+        return self.pool(role, [site for site in self.every if site.role == role])
+
+    def pool(self, role: str, members: list[Site]) -> Site:
+        """The rows of these sites as one; of none, no rows."""
+        nothing = np.empty(0, dtype=np.int64)
+        return pooled(role, members) if members else self._drawn(POOLED, role, nothing)
 
     def with_probabilities(self, predictions: Predictions) -> "Sites":
         """The same rows and draws with the probabilities of other predictions of these rows."""
         other = replace(self, predictions=predictions)
-        single = []
-        for site, (_, _, index) in zip(self.single, self._places, strict=True):
-            p = predictions.probabilities[index[predictions.labels[index] >= 0]]
-            single.append(replace(site, sample=replace(site.sample, probabilities=p)))
         # cached_property keeps its value in the instance, also of a frozen class.
-        other.__dict__["single"] = single
+        other.__dict__["single"] = [
+            replace(site, probabilities=predictions.probabilities[site.index])
+            for site in self.single
+        ]
         return other
 
     def with_rows(self, predictions: Predictions, settings: EvaluationSettings) -> "Sites":
@@ -140,28 +128,10 @@ class Sites:
         return other
 
     @cached_property
-    def validation(self) -> Sample:
-        """The labelled validation rows of the training sites."""
-        of_patients = self.patients if self.settings.unit == "image" else None
+    def validation(self) -> Site:
+        """The labelled validation rows of the training sites, not drawn."""
         rows = np.flatnonzero(self.roles.calibrate)
-        return sample_at(self.predictions, rows, self.units, of_patients)
-
-    @cached_property
-    def every(self) -> list[Rows]:
-        """All test rows of each site, in the order of :attr:`single`, whose draws they share."""
-        pairs = zip(self.single, self._places, strict=True)
-        return [self._every(site, index) for site, (_, _, index) in pairs]
-
-    def together(self, role: str) -> Rows:
-        """The rows of the sites of a role, drawn within sites."""
-        return together(role, [rows for rows in self.every if rows.role == role])
-
-    def shown(self) -> Iterator[Rows]:
-        """Each role that has sites as one, then each site."""
-        for role in (TRAINING, HELD_OUT):
-            if any(rows.role == role for rows in self.every):
-                yield self.together(role)
-        yield from self.every
+        return self._site("", TRAINING, rows, labelled=True)
 
     @cached_property
     def names(self) -> np.ndarray:
@@ -170,6 +140,8 @@ class Sites:
 
     def of_share(self, hits: np.ndarray, units: np.ndarray) -> dict[str, Any]:
         """Value and exact interval of a share of rows with these units, as cells of a table."""
+        if not len(hits):
+            return {"reason": Reason.NO_SAMPLES.value}
         bounds = self.share_interval(hits, units)
         return _cells(float(hits.mean()), bounds, len(np.unique(units)))
 
@@ -180,10 +152,12 @@ class Sites:
 
         ``rarer`` patients are on the rarer of the sides that it rests on, where it has sides.
         """
-        bounds = self.interval(values[1:], units)
-        if loss:
-            asked = (self.settings.confidence, self.settings.minimum_defined)
-            bounds = spread_interval(values, units, "log", *asked)
+        asked = (self.settings.confidence, self.settings.minimum_defined)
+        bounds = (
+            spread_interval(values, units, "log", *asked)
+            if loss
+            else percentile_interval(values[1:], units, *asked)
+        )
         return _cells(float(values[0]), bounds, rarer)
 
     def of_area(self, area: Placements) -> dict[str, Any]:
@@ -197,12 +171,6 @@ class Sites:
         """Exact interval of a share of rows with these units, at the confidence of the tables."""
         return clustered_interval(hits, units, self.settings.confidence)
 
-    def interval(self, draws: np.ndarray, units: int) -> tuple[float, float] | None:
-        """Expanded percentile interval of draws of so many units; ``None`` where there is none."""
-        return percentile_interval(
-            draws, units, self.settings.confidence, self.settings.minimum_defined
-        )
-
     @cached_property
     def _places(self) -> list[tuple[str, str, np.ndarray]]:
         """(name, role, row indices) of every site with test rows, training sites first."""
@@ -212,33 +180,30 @@ class Sites:
             for name, role in self.roles.test_sites(names)
         ]
 
-    def _site(self, name: str, role: str, index: np.ndarray) -> Site:
-        of_patients = self.patients if self.settings.unit == "image" else None
-        sample = sample_at(self.predictions, index, self.units, of_patients)
-        counts = self._drawn(name, sample.units, sample.labels)
-        return Site(name=name, role=role, images=len(index), sample=sample, draws=(counts,))
-
-    def _every(self, site: Site, index: np.ndarray) -> Rows:
-        units, patients = (
-            np.unique(of[index], return_inverse=True)[1] for of in (self.units, self.patients)
-        )
-        labels = self.predictions.labels[index]
-        # Where all rows have labels these are the very draws of the sample.
-        whole = site.sample.n == len(index)
-        counts = site.draws[0] if whole else self._drawn(site.name, units, labels)
-        return Rows(
-            name=site.name,
-            role=site.role,
-            index=index,
-            units=units,
-            patients=patients,
-            draws=(counts,),
+    def _site(self, name: str, role: str, index: np.ndarray, *, labelled: bool = False) -> Site:
+        """Some rows, or the labelled ones among them, without draws."""
+        rows = index[self.predictions.labels[index] >= 0] if labelled else index
+        _, first, codes = np.unique(self.units[rows], return_index=True, return_inverse=True)
+        patients = np.unique(self.patients[rows][first], return_inverse=True)[1]
+        return Site(
+            name=name,
+            role=role,
+            index=rows,
+            labels=self.predictions.labels[rows],
+            probabilities=self.predictions.probabilities[rows],
+            units=codes.astype(np.int64),
+            patients=patients if self.settings.unit == "image" else None,
+            unlabelled=len(index) - len(rows),
         )
 
-    def _drawn(self, name: str, units: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _drawn(self, name: str, role: str, index: np.ndarray, *, labelled: bool = False) -> Site:
+        site = self._site(name, role, index, labelled=labelled)
         generator = generator_of(self.settings.seed, self.draws, name)
         resamples, stratified = self.settings.resamples, self.settings.stratified
-        return point_and_draws(units, labels, resamples, generator, stratified=stratified)
+        draws = point_and_draws(
+            site.units, site.labels, resamples, generator, stratified=stratified
+        )
+        return replace(site, draws=(draws,))
 
 
 def _cells(value: float, bounds: tuple[float, float] | None, rarer: int | None) -> dict[str, Any]:
@@ -247,27 +212,3 @@ def _cells(value: float, bounds: tuple[float, float] | None, rarer: int | None) 
     reason = Reason.OK if bounds else Reason.INTERVAL_UNSTABLE
     reason = Reason.TOO_FEW if few else reason
     return {"value": value, "low": low, "high": high, "reason": reason.value}
-
-
-def groups_of(sites: list[Site]) -> list[tuple[str, list[Site]]]:
-    """Sites by role (roles without a site are left out), and all of them last; none of none."""
-    parts = [(role, [site for site in sites if site.role == role]) for role in (TRAINING, HELD_OUT)]
-    return [(role, members) for role, members in parts if members] + (
-        [(ALL, sites)] if sites else []
-    )
-
-
-def pools_of(sites: list[Site]) -> list[Site]:
-    """One site for each of :func:`groups_of`."""
-    return [pooled(role, members) for role, members in groups_of(sites)]
-
-
-def pooled(role: str, sites: list[Site]) -> Site:
-    """The rows of several sites as one, drawn within sites."""
-    return Site(
-        name=POOLED,
-        role=role,
-        images=sum(site.images for site in sites),
-        sample=joined([site.sample for site in sites]),
-        draws=tuple(part for site in sites for part in site.draws),
-    )

@@ -1,41 +1,24 @@
-"""Several models on the same test images: one order, one set of sites, one set of draws."""
+"""Several models on the same test images: one order of rows, one set of draws, place by place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.metrics.catalogue import metric_names
+from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.permutation import swapped
-from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled
+from offsite.evaluation.statistics.resampling import generator_of, swap_counts
+from offsite.evaluation.statistics.site import Site, pooled
+from offsite.evaluation.statistics.sites import WORST, Sites
 from offsite.evaluation.tables.per_site import measured_site
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Together:
-    """Metrics of M models at one place.
-
-    Attributes
-    ----------
-    site : Site
-        A site, or a role's sites pooled.
-    members : tuple of str
-        Names of the sites that are pooled; empty for a plain site.
-    metrics : list of (dict of Measured, or None)
-        Of each model, with the same draws; ``None`` where there are too few labelled rows.
-    same : bool
-        Whether all models give every row the same probabilities.
-    """
-
-    site: Site
-    members: tuple[str, ...]
-    metrics: list[dict[str, Measured] | None]
-    same: bool
 
 
 def rows_of_test(predictions: Predictions) -> Predictions:
@@ -76,66 +59,6 @@ def aligned(reference: Predictions, other: Predictions) -> Predictions:
     return replace(rows, table=rows.table.assign(site_role=reference.table["site_role"]))
 
 
-def measured_together(
-    sites: Sites,
-    others: Sequence[Predictions],
-    request: Request,
-    *,
-    permute: bool = False,
-) -> list[Together]:
-    """Every site, then every pooled role, with the metrics of all models on the same draws.
-
-    Parameters
-    ----------
-    sites : Sites
-        Test rows of the first model, with the draws and minima for all.
-    others : sequence of Predictions
-        The same rows by the other models, aligned.
-    request : Request
-        What to measure.
-    permute : bool
-        Add two more columns of metrics after those of two models: the models exchanged by
-        patient (:func:`offsite.evaluation.statistics.permutation.swapped`).
-    """
-    settings = sites.settings
-    columns = [sites.single, *(sites.with_probabilities(model).single for model in others)]
-    requests = [request] * len(columns)
-    if permute:
-        pairs = [swapped(one, two, settings) for one, two in zip(*columns, strict=True)]
-        columns += [[pair[model] for pair in pairs] for model in (0, 1)]
-        # Each row stands twice there, once for each model.
-        requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
-    drawn, originals = columns[0], 1 + len(others)
-    together = [
-        _together([column[index] for column in columns], (), requests, settings, originals)
-        for index in range(len(drawn))
-    ]
-    for role, members in groups_of(drawn):
-        inside = [index for index, site in enumerate(drawn) if site in members]
-        wholes = [pooled(role, [column[index] for index in inside]) for column in columns]
-        names = tuple(site.name for site in members)
-        together.append(_together(wholes, names, requests, settings, originals))
-    return together
-
-
-def _together(
-    sites: list[Site],
-    members: tuple[str, ...],
-    requests: list[Request],
-    settings: EvaluationSettings,
-    models: int,
-) -> Together:
-    metrics = [
-        measured_site(site, request, settings)
-        if sites[0].sample.n >= settings.minimum_rows
-        else None
-        for site, request in zip(sites, requests, strict=True)
-    ]
-    first, *others = (site.sample.probabilities for site in sites[:models])
-    same = all(np.array_equal(first, other) for other in others)
-    return Together(site=sites[0], members=members, metrics=metrics, same=same)
-
-
 def _places(predictions: Predictions) -> dict[str, int]:
     images = predictions.table["image"].astype(str).to_numpy()
     test = np.flatnonzero((predictions.table["split"] == "test").to_numpy())
@@ -159,3 +82,134 @@ def _check_same(one: pd.DataFrame, other: pd.DataFrame, column: str) -> None:
             column=column,
             code="not_comparable",
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """One metric of M models at a site, a pooled role, or the worst site.
+
+    Attributes
+    ----------
+    base : dict
+        ``site, site_role, metric, n, n_positive, n_patients, reason``.
+    units : int
+        Units that were drawn from.
+    values : numpy.ndarray or None
+        M x (1 + B); ``None`` where undefined.
+    models : tuple of Measured
+        Where they are of one site.
+    same : bool
+        Whether the models give every row the same probabilities.
+    """
+
+    base: dict[str, Any]
+    units: int = 0
+    values: np.ndarray | None = None
+    models: tuple[Measured, ...] = ()
+    same: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """Metrics of the models at one place, on the same draws; ``None`` with too few labelled rows."""
+
+    site: Site
+    metrics: list[dict[str, Measured] | None]
+    same: bool
+
+
+def compared_places(
+    first: Sites, others: Sequence[Predictions], request: Request, *, permute: bool = False
+) -> Iterator[Compared]:
+    """Every metric of a first model's test rows and of others', place by place, on the same draws.
+
+    Parameters
+    ----------
+    first : Sites
+        Test rows of the first model, with the draws and minima for all.
+    others : sequence of Predictions
+        The same rows by the other models, aligned.
+    request : Request
+        What to measure.
+    permute : bool
+        Add the metrics of two models exchanged by patient, see :func:`swapped`.
+    """
+    settings, names = first.settings, metric_names(request)
+    columns = [first.single, *(first.with_probabilities(model).single for model in others)]
+    models, requests = len(columns), [request] * len(columns)
+    if permute:
+        pairs = [swapped(one, two, settings) for one, two in zip(*columns, strict=True)]
+        columns += [[pair[model] for pair in pairs] for model in (0, 1)]
+        # Each row stands twice there, once for each model.
+        requests += [replace(request, minimum_of_class=2 * request.minimum_of_class)] * 2
+
+    def together(sites: Sequence[Site]) -> _Together:
+        enough = len(sites[0]) >= settings.minimum_rows
+        metrics = [
+            measured_site(site, asked, settings) if enough else None
+            for site, asked in zip(sites, requests, strict=True)
+        ]
+        one, *more = (site.probabilities for site in sites[:models])
+        return _Together(sites[0], metrics, all(np.array_equal(one, other) for other in more))
+
+    single = [together(sites) for sites in zip(*columns, strict=True)]
+    yield from (_at(each, metric) for each in single for metric in names)
+    for whole in first.pools:
+        inside = [index for index, site in enumerate(first.single) if whole.covers(site)]
+        each = together([pooled(whole.role, [of[index] for index in inside]) for of in columns])
+        yield from (_at(each, metric) for metric in names)
+        members = [single[index] for index in inside]
+        for metric in names:
+            yield from _at_worst(whole.role, members, metric)
+
+
+def swapped(first: Site, second: Site, settings: EvaluationSettings) -> tuple[Site, Site]:
+    """Two models' rows of one site, exchanged by patient at random in each draw.
+
+    Both sites hold the rows of both models; the counts say which of them stand for the first
+    model and which for the second. If the models are equally good, any exchange is as likely as
+    the one observed, so the differences of the draws are the null law of the observed one; the
+    kernels of the metrics serve here as they serve the bootstrap.
+    """
+    units = first.n_units
+    generator = generator_of(settings.seed, "swap", first.name)
+    counts = swap_counts(units, settings.resamples, generator)
+    one = replace(pooled(first.role, [first, second]), name=first.name, draws=(counts,))
+    return one, replace(one, draws=(np.hstack([counts[:, units:], counts[:, :units]]),))
+
+
+def _at(each: _Together, metric: str) -> Compared:
+    site = each.site
+    base = site.place | {"metric": metric, "n": len(site), "n_patients": site.n_patients}
+    models = tuple(measured[metric] for measured in each.metrics if measured is not None)
+    if not models:
+        return Compared(base=base | {"reason": site.lacking.value})
+    missing = next((measured for measured in models if not np.isfinite(measured.values[0])), None)
+    reason = Reason.OK if missing is None else missing.undefined
+    counts = {"n": models[0].n, "n_positive": models[0].n_positive}
+    return Compared(
+        base=base | counts | {"reason": reason.value},
+        units=site.n_units,
+        values=np.stack([model.values for model in models]) if missing is None else None,
+        models=models,
+        same=each.same,
+    )
+
+
+def _at_worst(role: str, inside: list[_Together], metric: str) -> Iterator[Compared]:
+    defined = [entry for each in inside if (entry := _at(each, metric)).values is not None]
+    better = described(metric).higher
+    if better is None:
+        return
+    totals = {name: sum(entry.base[name] for entry in defined) for name in ("n", "n_patients")}
+    base = {"site": WORST, "site_role": role, "metric": metric, **totals}
+    if not defined:
+        yield Compared(base=base | {"reason": Reason.TOO_FEW.value})
+        return
+    values = np.stack([entry.values for entry in defined if entry.values is not None])
+    yield Compared(
+        base=base | {"reason": Reason.OK.value},
+        units=min(entry.units for entry in defined),
+        values=values.min(axis=0) if better else values.max(axis=0),
+        same=all(entry.same for entry in defined),
+    )

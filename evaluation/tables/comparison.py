@@ -11,16 +11,14 @@ from offsite.errors import InputError
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.agreement import difference_interval
+from offsite.evaluation.statistics.binomial import exact_interval
 from offsite.evaluation.statistics.delong import paired_test
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.intervals import percentile_interval
-from offsite.evaluation.statistics.measured import Request
-from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.measured import Measured, Request, request_of
 from offsite.evaluation.statistics.resampling import generator_of
 from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.alignment import aligned, rows_of_test
-from offsite.evaluation.tables.places import Compared, compared_places
+from offsite.evaluation.tables.alignment import Compared, aligned, compared_places, rows_of_test
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 
@@ -35,7 +33,7 @@ def paired_differences(
     An AUROC of two sides is compared by the paired test of DeLong, DeLong and Clarke-Pearson
     (1988) with clusters (Obuchowski 1997). Other metrics get the expanded percentile interval of
     the paired draws, and the two-sided p-value of exchanging the models by patient. Where no
-    draw tells two models apart, :mod:`offsite.evaluation.statistics.agreement` says how far they may differ yet.
+    draw tells two models apart, :func:`bounds_of_agreement` says how far they may differ yet.
 
     Parameters
     ----------
@@ -97,12 +95,11 @@ def compare_methods(
             code="no_baseline",
         )
     order = [baseline, *(name for name in groups if name != baseline)]
-    models = [model for name in order for model in groups[name]]
-    ends = np.cumsum([len(groups[name]) for name in order])
-    slices = {
-        name: slice(int(end) - len(groups[name]), int(end))
-        for name, end in zip(order, ends, strict=True)
-    }
+    models: list[Predictions] = []
+    slices = {}
+    for name in order:
+        slices[name] = slice(len(models), len(models) + len(groups[name]))
+        models += groups[name]
     reference = rows_of_test(models[0])
     others = [aligned(reference, model) for model in models[1:]]
     request = request_of(models[0], settings)
@@ -115,16 +112,22 @@ def compare_methods(
 
 
 def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, Any]:
-    record = {"split": "test", **entry.base, "n_positive": entry.n_positive}
+    record = {"split": "test", **entry.base}
     if entry.values is None:
         return record
     first, second, *swapped = entry.values
     record |= {"first": first[0], "second": second[0], "difference": second[0] - first[0]}
-    by_area = _by_placements(entry, settings)
-    if by_area is not None:
-        return record | by_area
+    areas = [model.placements for model in entry.models[:2] if model.placements is not None]
+    test = paired_test(areas[0], areas[1], settings.confidence) if len(areas) == 2 else None
+    if test is not None:
+        return record | dict(zip(("low", "high", "p_value"), test, strict=True))
     draws = second[1:] - first[1:]
-    interval = difference_interval(draws, entry.models[:2], entry.units, settings, same=entry.same)
+    asked = (settings.confidence, settings.minimum_defined)
+    interval = percentile_interval(draws, entry.units, *asked)
+    if interval is None and not np.nan_to_num(draws).any():
+        interval = bounds_of_agreement(entry.models[:2], settings.confidence)
+    if entry.same:
+        interval = 0.0, 0.0
     if interval is None:
         return record | {"reason": Reason.INTERVAL_UNSTABLE.value}
     if not swapped:
@@ -136,12 +139,36 @@ def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, 
     return record | {"low": interval[0], "high": interval[1], "p_value": p_value}
 
 
-def _by_placements(entry: Compared, settings: EvaluationSettings) -> dict[str, Any] | None:
-    parts = [model.placements for model in entry.models[:2] if model.placements is not None]
-    if len(parts) != 2:
+def bounds_of_agreement(
+    models: Sequence[Measured], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Bounds of a difference of which every draw is 0; ``None`` for other than shares and AUROCs.
+
+    Draws that all agree do not say that the models are equal, only that none of the patients tells
+    them apart. With m patients the share who would is at most the upper bound of Clopper and
+    Pearson for 0 of m, and so is the difference, to either side (our construction). For an AUROC
+    m are the patients of its rarer side.
+
+    Parameters
+    ----------
+    models : sequence of Measured
+        The metric of both models.
+    confidence : float
+        Of the bounds.
+    """
+    patients = [_patients(model) for model in models]
+    if not patients or any(count is None for count in patients):
         return None
-    test = paired_test(parts[0], parts[1], settings.confidence)
-    return None if test is None else dict(zip(("low", "high", "p_value"), test, strict=True))
+    high = exact_interval(0, min(count for count in patients if count is not None), confidence)[1]
+    return -high, high
+
+
+def _patients(measured: Measured) -> int | None:
+    if measured.share is not None:
+        return len(np.unique(measured.share[1])) or None
+    if measured.placements is None:
+        return None
+    return int(min(measured.placements.has_positive.sum(), measured.placements.has_negative.sum()))
 
 
 def _method_rows(

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.predictions.roles import HELD_OUT, TRAINING
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.rows import Rows
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 
@@ -163,12 +163,12 @@ def _shares(
     return of_class, of_site
 
 
-def _cells(sites: Sites, rows: Rows, of_class: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
+def _cells(sites: Sites, rows: Site, of_class: np.ndarray, shares: np.ndarray) -> dict[str, Any]:
     """Mean over the images that have a share, with its interval over patients."""
     values = np.full(len(rows), np.nan)
     values[of_class] = shares
     known = np.isfinite(values)
-    found = {"n": int(known.sum()), "n_patients": rows.n_patients(known)}
+    found = {"n": int(known.sum()), "n_patients": rows.patients_among(known)}
     if not known.any():
         return {**found, "reason": Reason.NO_SAMPLES}
     sums = rows.totals(np.stack([np.where(known, values, 0), known], axis=1))

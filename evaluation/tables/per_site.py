@@ -9,12 +9,10 @@ import pandas as pd
 from offsite.evaluation.metrics.catalogue import measure, metric_names
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.effects import effect_of
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.statistics.intervals import estimate
-from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.requests import request_of
-from offsite.evaluation.statistics.sites import Site, Sites, groups_of, pooled
+from offsite.evaluation.statistics.intervals import effect_of, estimate
+from offsite.evaluation.statistics.measured import Measured, Request, request_of
+from offsite.evaluation.statistics.sites import Site, Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 from offsite.evaluation.tables.summaries import worst_and_gap
 
@@ -37,20 +35,13 @@ def per_site_table(sites: Sites, only: Iterable[str] | None = None) -> pd.DataFr
     settings = sites.settings
     request = request_of(sites.predictions, settings, only)
     measured = [(site, measured_site(site, request, settings)) for site in sites.single]
-    records: list[dict[str, Any]] = []
-    for site, metrics in measured:
-        records.extend(_site_rows(site, metrics, request, settings))
-    for role, members in groups_of(sites.single):
-        whole = pooled(role, members)
-        metrics = measured_site(whole, request, settings)
-        records.extend(_site_rows(whole, metrics, request, settings))
-        pairs = [pair for pair in measured if pair[0] in members]
+    records = [row for pair in measured for row in _site_rows(*pair, request, settings)]
+    for whole in sites.pools:
+        records += _site_rows(whole, measured_site(whole, request, settings), request, settings)
+        inside = [pair for pair in measured if whole.covers(pair[0])]
         for name in metric_names(request):
-            for summary in worst_and_gap(name, pairs, settings):
-                records.append(
-                    _record(summary.name, role, name, summary.estimate, detail=summary.detail)
-                    | {"sites_defined": summary.sites_defined, "sites": summary.sites}
-                )
+            for row in worst_and_gap(name, inside, settings):
+                records.append({"split": "test", "site_role": whole.role, "metric": name} | row)
     return SCHEMAS["per_site"].frame(records)
 
 
@@ -58,22 +49,14 @@ def confusion_table(sites: Sites) -> pd.DataFrame:
     """Counts of true by called class, a row per site and pair of classes; test rows."""
     classes = sites.predictions.classes
     records = []
-    for site in [*sites.single, *sites.pools]:
-        called = site.sample.probabilities.argmax(axis=1)
-        cells = site.sample.labels * len(classes) + called
-        counts = np.bincount(cells, minlength=len(classes) ** 2).reshape(len(classes), -1)
-        for true, row in zip(classes, counts, strict=True):
+    for site in sites.shown:
+        called = site.probabilities.argmax(axis=1)
+        counts = np.bincount(site.labels * len(classes) + called, minlength=len(classes) ** 2)
+        for true, row in zip(classes, counts.reshape(len(classes), -1), strict=True):
             for name, count in zip(classes, row, strict=True):
-                records.append(
-                    {
-                        "site": site.name,
-                        "site_role": site.role,
-                        "true_class": true,
-                        "predicted_class": name,
-                        "count": int(count),
-                        "share": count / row.sum() if row.sum() else None,
-                    }
-                )
+                place = site.place | {"true_class": true, "predicted_class": name}
+                share = count / row.sum() if row.sum() else None
+                records.append(place | {"count": int(count), "share": share})
     return SCHEMAS["confusion"].frame(records)
 
 
@@ -83,7 +66,7 @@ def measured_site(
     """The site's metrics by name; ``None`` where it has too few labelled rows."""
     if site.why_not(settings.minimum_rows) is not Reason.OK:
         return None
-    return {each.name: each for each in measure(site.sample, site.counts, request)}
+    return {each.name: each for each in measure(site.as_one(), request)}
 
 
 def _site_rows(
@@ -92,24 +75,13 @@ def _site_rows(
     request: Request,
     settings: EvaluationSettings,
 ) -> Iterator[dict[str, Any]]:
+    place = {"split": "test"} | site.place
     if measured is None:
-        n, patients = site.sample.n, site.sample.n_patients
         reason = site.why_not(settings.minimum_rows)
-        nothing = Estimate(value=None, n=n, n_patients=patients, reason=reason)
-        for name in metric_names(request):
-            yield _record(site.name, site.role, name, nothing)
+        nothing = Estimate(value=None, n=len(site), n_patients=site.n_patients, reason=reason)
+        yield from (place | {"metric": name} | nothing.cells() for name in metric_names(request))
         return
     for name, each in measured.items():
-        value = estimate(each, site.sample, settings)
-        effect, error = effect_of(each, site.sample.n_units, described(name).scale) or (None, None)
-        yield _record(site.name, site.role, name, value, detail=each.detail) | {
-            "effect": effect,
-            "effect_error": error,
-        }
-
-
-def _record(
-    site: str, role: str, metric: str, value: Estimate, *, detail: str = ""
-) -> dict[str, Any]:
-    place = {"split": "test", "site": site, "site_role": role, "metric": metric}
-    return place | value.cells() | {"detail": detail}
+        told = estimate(each, site, settings).cells() | {"metric": name, "detail": each.detail}
+        effect, error = effect_of(each, site.n_units, described(name).scale) or (None, None)
+        yield place | told | {"effect": effect, "effect_error": error}

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.tables.columns import TEXT
+from offsite.evaluation.tables.columns import KIND_OF, TEXT
 from offsite.files import changed_file, read_json, write_text
 from offsite.tables.cells import as_it_was, harmless
 
 RECORD = "evaluation.json"
+Record = dict[str, Any]
+"""A row of a table, by column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,12 @@ class Evaluated:
     tables: Mapping[str, pd.DataFrame]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def table(self, name: str) -> pd.DataFrame | None:
-        """A table with at least one row, or ``None``."""
+    def table(self, name: str, column: str = "") -> pd.DataFrame | None:
+        """A table with at least one row, and number in a column if one is named, or ``None``."""
         rows = self.tables.get(name)
-        return None if rows is None or rows.empty else rows
-
-    def measured(self, name: str, column: str = "value") -> pd.DataFrame | None:
-        """A table with at least one number in a column, or ``None``: nothing is shown of it."""
-        rows = self.table(name)
-        return None if rows is None or rows[column].isna().all() else rows
+        if rows is None or rows.empty or (column and rows[column].isna().all()):
+            return None
+        return rows
 
     @property
     def test_only(self) -> bool:
@@ -47,16 +46,20 @@ class Evaluated:
         return cohort is not None and not (cohort["site_role"] == "training").any()
 
     @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Settings of the per-site tables, as far as they were recorded."""
+        found: Mapping[str, Any] = self.facts.get("settings", {}).get("metrics", {})
+        return found
+
+    @property
     def over_images(self) -> bool:
         """Whether single images were drawn for the intervals, not patients with all of theirs."""
-        metrics = self.facts.get("settings", {}).get("metrics", {})
-        return bool(metrics.get("unit") == "image")
+        return bool(self.metrics.get("unit") == "image")
 
     @property
     def confidence(self) -> float:
         """Confidence (0..1) of the intervals of the per-site tables."""
-        metrics = self.facts.get("settings", {}).get("metrics", {})
-        return float(metrics.get("confidence", 0.95))
+        return float(self.metrics.get("confidence", 0.95))
 
     @property
     def per_site(self) -> pd.DataFrame:
@@ -142,6 +145,11 @@ def read_table(file: str | Path) -> pd.DataFrame:
     return table.rename(columns=lambda name: as_it_was(str(name)))
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as mappings by column name."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+def records(table: pd.DataFrame) -> list[Record]:
+    """The rows of a table as mappings by column name: an empty number is ``None``, a count whole."""
+    cells = table.astype(object).where(table.notna(), None)
+    rows = [{str(name): cell for name, cell in row.items()} for row in cells.to_dict("records")]
+    for name in (str(name) for name in table if KIND_OF.get(str(name)) == "count"):
+        for row in rows:
+            row[name] = None if row[name] is None else int(row[name])
+    return rows

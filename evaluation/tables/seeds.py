@@ -8,8 +8,6 @@ import pandas as pd
 
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings
-from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.rows import POOLED
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.alignment import aligned, rows_of_test
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -74,7 +72,7 @@ def _agreement(sites: Sites, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A row for each place and metric; ``table`` has a row for each of the sites' images."""
     flips, known = table["flips"].to_numpy(bool), (table["label"] != "").to_numpy()
     wrong = (table["called"] != table["label"]).to_numpy()
-    several = [rows for rows in sites.shown() if rows.name == POOLED and len(rows.draws) > 1]
+    several = [rows for rows in sites.roles_first if len(rows.draws) > 1]
     for rows in [*sites.every, *several]:
         for metric, hits, chosen in (
             (FLIPS, flips, np.ones(len(table), bool)),
@@ -82,8 +80,6 @@ def _agreement(sites: Sites, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
             (WRONG_FLIPPED, wrong, known & flips),
         ):
             among = chosen[rows.index]
-            told: dict[str, Any] = {"reason": Reason.NO_SAMPLES}
-            if among.any():
-                told = sites.of_share(hits[rows.index][among], rows.units[among])
-            counts = {"n": int(among.sum()), "n_patients": rows.n_patients(among)}
-            yield {"site": rows.name, "site_role": rows.role, "metric": metric} | counts | told
+            told = sites.of_share(hits[rows.index][among], rows.units[among])
+            counts = {"n": int(among.sum()), "n_patients": rows.patients_among(among)}
+            yield rows.place | {"metric": metric} | counts | told

@@ -1,7 +1,6 @@
 """The worst site and the gap between sites, with intervals that allow for the choice of the sites."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,34 +18,11 @@ MeasuredSite = tuple[Site, dict[str, Measured] | None]
 _Defined = Sequence[tuple[Site, Measured]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """A number over sites.
-
-    Attributes
-    ----------
-    name : str
-        ``_worst`` or ``_gap``.
-    estimate : Estimate
-        The number.
-    sites_defined, sites : int
-        Sites that have the metric, and sites there are.
-    detail : str
-        The worst site; for the gap ``best > worst``.
-    """
-
-    name: str
-    estimate: Estimate
-    sites_defined: int
-    sites: int
-    detail: str = ""
-
-
 def worst_and_gap(
     metric: str,
     measured: Sequence[MeasuredSite],
     settings: EvaluationSettings,
-) -> list[Summary]:
+) -> list[dict[str, Any]]:
     """The worst site and the gap of one metric; nothing for a metric without a better side.
 
     Their intervals are of the sites that have an interval of their own: of a site of two patients
@@ -60,6 +36,12 @@ def worst_and_gap(
         Sites and their metrics by name; ``None`` where a site could not be measured.
     settings : EvaluationSettings
         Confidence and the least share of defined draws.
+
+    Returns
+    -------
+    list of dict
+        Cells of a row each: ``site`` (``_worst``, ``_gap``), the estimate, ``sites_defined`` of
+        ``sites`` that have the metric, and in ``detail`` the worst site, or ``best > worst``.
     """
     pairs = [(site, metrics[metric]) for site, metrics in measured if metrics is not None]
     better = described(metric).higher
@@ -69,8 +51,8 @@ def worst_and_gap(
     counts: dict[str, Any] = {"sites_defined": len(defined), "sites": len(measured)}
     if not defined:
         nothing = Estimate(value=None, reason=_why_nowhere(measured, pairs))
-        return [Summary(name=name, estimate=nothing, **counts) for name in (WORST, GAP)]
-    own = [estimate(each, site.sample, settings) for site, each in defined]
+        return [{"site": name, "detail": "", **counts} | nothing.cells() for name in (WORST, GAP)]
+    own = [estimate(each, site, settings) for site, each in defined]
     stated = [pair for pair, told in zip(defined, own, strict=True) if told.low is not None]
     sign = 1.0 if better else -1.0
     values = sign * np.array([each.values[0] for _, each in defined])
@@ -78,7 +60,7 @@ def worst_and_gap(
     site, each = defined[first]
     reason = own[first].reason
     bounds = worst_bounds(stated, settings, sign) if reason is Reason.OK else None
-    worst = _estimate(float(sign * values[first]), bounds, reason, facts_of(each, site.sample))
+    worst = _estimate(float(sign * values[first]), bounds, reason, facts_of(each, site))
     gap, detail = Estimate(value=None, reason=Reason.TOO_FEW), ""
     if len(defined) > 1:
         detail = f"{defined[last][0].name} > {site.name}"
@@ -91,8 +73,8 @@ def worst_and_gap(
         bounds = gap_bounds(stated, settings, widest) if reason is Reason.OK else None
         gap = _estimate(float(np.ptp(values)), bounds, reason, rows)
     return [
-        Summary(name=WORST, estimate=worst, detail=site.name, **counts),
-        Summary(name=GAP, estimate=gap, detail=detail, **counts),
+        {"site": WORST, "detail": site.name, **counts} | worst.cells(),
+        {"site": GAP, "detail": detail, **counts} | gap.cells(),
     ]
 
 
@@ -145,14 +127,14 @@ def _range_quantile(sites: int, confidence: float) -> float:
 
 def _bounds(sites: _Defined, settings: EvaluationSettings, confidence: float) -> np.ndarray | None:
     """The sites' own intervals (k x 2) at another confidence; ``None`` where one has none."""
-    found = [interval_of(each, site.sample, settings, confidence) for site, each in sites]
+    found = [interval_of(each, site, settings, confidence) for site, each in sites]
     return None if None in found else np.array(found, dtype=np.float64)
 
 
 def _why_nowhere(measured: Sequence[MeasuredSite], pairs: list[tuple[Site, Measured]]) -> Reason:
     if pairs:
         return pairs[0][1].undefined
-    return Reason.TOO_FEW if any(site.sample.n for site, _ in measured) else Reason.NO_LABELS
+    return Reason.TOO_FEW if any(len(site) for site, _ in measured) else Reason.NO_LABELS
 
 
 def _estimate(

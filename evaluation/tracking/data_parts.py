@@ -1,18 +1,21 @@
-"""The images behind a run as MLflow's datasets: one for each site and split, with a digest."""
+"""What MLflow lists beside a run: its images, a dataset for each site and split, and its model."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from offsite.evaluation.tables.reading import records
+from offsite.evaluation.tracking.keys import slug
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+WEIGHTS = "offsite.weights"
 CONTEXTS = {"train": "training", "val": "validation", "test": "test"}
 _DIGEST = 16
 _MOST = 300
@@ -73,7 +76,7 @@ def parts_of_cohort(cohort: pd.DataFrame, digest: str) -> list[DataPart]:
         SHA-256 (hex) of the predictions; the digest of every part.
     """
     return [
-        _part(row["site"], row["split"], digest[:_DIGEST], int(row["n"]), int(row["n_patients"]))
+        _part(row["site"], row["split"], digest[:_DIGEST], row["n"], row["n_patients"])
         for row in records(cohort)
         if row["split"] in CONTEXTS
     ]
@@ -103,3 +106,47 @@ def log_parts(client: "MlflowClient", run_id: str, parts: Iterable[DataPart]) ->
     ]
     if inputs:
         client.log_inputs(run_id, inputs)
+
+
+def model_of(run: "Run") -> str | None:
+    """The identifier of a run's model, where one was logged."""
+    outputs = getattr(run.outputs, "model_outputs", None) or []
+    return str(outputs[0].model_id) if outputs else None
+
+
+def log_model(
+    client: "MlflowClient", run: "Run", name: str, weights: str, tags: Mapping[str, str]
+) -> str:
+    """Enter the model of a run once, and return its identifier.
+
+    It has no files of its own: the package that is registered lies with the run.
+
+    Parameters
+    ----------
+    client : MlflowClient
+        Of the store.
+    run : Run
+        The run that made it, as the store has it now.
+    name : str
+        What the page calls it.
+    weights : str
+        SHA-256 (hex) of the weights.
+    tags : mapping of str to str
+        What else is told of it.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    known = model_of(run)
+    if known is not None:
+        client.set_logged_model_tags(known, {WEIGHTS: weights, **tags})
+        return known
+    made = client.create_logged_model(
+        run.info.experiment_id,
+        name=slug(name).replace("_", "-"),
+        source_run_id=run.info.run_id,
+        tags={WEIGHTS: weights, **tags},
+        model_type="offsite",
+    )
+    client.finalize_logged_model(made.model_id, "READY")
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, 0)])
+    return str(made.model_id)

@@ -6,8 +6,8 @@ import re
 import pandas as pd
 
 from offsite.evaluation.metrics.names import described, primary_metric
-from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import interval, number, present, reason
+from offsite.evaluation.tables.reading import Record, records
+from offsite.evaluation.wording import interval, number, reason
 
 LONGEST = 4900
 _MOST_SITES = 5
@@ -37,15 +37,15 @@ def headline(table: pd.DataFrame, primary: str = "") -> str:
     rows = records(table[table["metric"] == metric])
     for role, words in _ROLES:
         of_role = [row for row in rows if row.get("site_role") == role]
-        sites = [row for row in of_role if not str(row["site"]).startswith("_")]
+        sites = [row for row in of_role if not row["site"].startswith("_")]
         if not sites:
             continue
         label = described(metric).label
         if len(sites) == 1:
-            return f"{label} at the {words} {plain(str(sites[0]['site']))}: {_said(sites[0])}"
+            return f"{label} at the {words} {plain(sites[0]['site'])}: {_said(sites[0])}"
         pool = next((row for row in of_role if row["site"] == "_pooled"), None)
         whole = [] if pool is None else [f"together {_said(pool)}"]
-        single = [f"{plain(str(row['site']))} {_said(row)}" for row in sites[:_MOST_SITES]]
+        single = [f"{plain(row['site'])} {_said(row)}" for row in sites[:_MOST_SITES]]
         more = [f"{len(sites) - _MOST_SITES} more"] if len(sites) > _MOST_SITES else []
         return f"{label} at {len(sites)} {words}s: {'; '.join([*whole, *single, *more])}"
     return "no site was measured"
@@ -79,9 +79,8 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
-def _said(row: dict[str, object]) -> str:
-    value, low, high = (present(row.get(name)) for name in ("value", "low", "high"))
-    if value is None:
-        return f"not defined ({reason(str(row.get('reason', '')))})"
-    bounds = interval(low, high)
-    return f"{number(value)} ({'95 % interval ' if low is not None else ''}{bounds})"
+def _said(row: Record) -> str:
+    if row["value"] is None:
+        return f"not defined ({reason(row['reason'])})"
+    bounds = interval(row["low"], row["high"])
+    return f"{number(row['value'])} ({'95 % interval ' if row['low'] is not None else ''}{bounds})"

@@ -1,4 +1,4 @@
-"""The names under which numbers reach MLflow: a small grammar, and finite values only.
+"""The names under which numbers and models reach MLflow: a small grammar, and finite values only.
 
 ``<split>/<site>/<metric>[.lo|.hi]`` for a per-site table, where ``<site>`` is a slug or one of
 ``_pooled``, ``_worst``, ``_gap``; ``train/<loss>`` and ``val/<score>`` for the curves of a run.
@@ -21,6 +21,9 @@ KEY = re.compile(r"[a-z0-9_]+(/(_?[a-z0-9][a-z0-9_]*))?/[a-z0-9_]+(\.(lo|hi))?")
 _CURVES = {"losses": "train", "scores": "val"}
 _SLUG_LENGTH = 60
 _OF_TASK = "/prevalence"
+MODEL_NAME = r"^[^/:\"'\x00-\x1f]+$"
+"""A registered model: no part of an address (``models:/name/1``), nothing that ends a quotation."""
+LONGEST_NAME = 100
 
 
 def slug(name: str) -> str:
@@ -178,3 +181,24 @@ def _flat(
             yield from _flat(item, (*above, str(name)))
         else:
             yield (*above, str(name)), item
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name under which a model could be neither kept nor asked for.
+
+    Raises
+    ------
+    InputError
+        Code ``model_name``.
+
+    Examples
+    --------
+    >>> check_model_name("tumour grade 2")
+    """
+    kept = re.fullmatch(MODEL_NAME, name) and name.strip() not in ("", ".", "..")
+    if not kept or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"{name!r} cannot be the name of a registered model",
+            remedy=f"Use at most {LONGEST_NAME} characters, none of them / : or a quotation mark",
+            code="model_name",
+        )

@@ -16,7 +16,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.tables.reading import table_text
-from offsite.evaluation.tracking.data_parts import DataPart, log_parts
+from offsite.evaluation.tracking.data_parts import DataPart, log_model, log_parts
 from offsite.evaluation.tracking.describing import description, headline
 from offsite.evaluation.tracking.keys import (
     curve_metrics,
@@ -24,7 +24,6 @@ from offsite.evaluation.tracking.keys import (
     site_slugs,
 )
 from offsite.evaluation.tracking.methods import ABOVE, HEADLINE, NOTE
-from offsite.evaluation.tracking.models import log_model
 from offsite.evaluation.tracking.runs import run_of
 from offsite.evaluation.tracking.shown import shown_metrics, with_shipped
 from offsite.evaluation.tracking.store import client_of

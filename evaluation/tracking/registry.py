@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
-from offsite.evaluation.tracking.names import check_model_name
+from offsite.evaluation.tracking.keys import check_model_name
 from offsite.evaluation.tracking.staging import FOLDER, LOADER, stage_model
 from offsite.evaluation.tracking.store import client_of
 from offsite.files import digest_of, file_digest

@@ -1,10 +1,10 @@
-"""One MLflow run for a job key, however many processes ask for it at the same moment."""
+"""One MLflow run for a job key, however many processes ask for it at once; and where it is seen."""
 
 import contextlib
 from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
-from offsite.evaluation.tracking.store import database_path, locked
+from offsite.evaluation.tracking.store import client_of, database_path, locked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -15,6 +15,8 @@ CLAIM = "offsite.claim"
 KEPT, GIVEN_UP = "kept", "given up"
 _TURNS = 100
 # Without it MLflow's page opens an experiment at its traces, of which there are none.
+_TRAINING_RUNS = "workflowType=machine_learning"  # of an address, for the same reason
+LOCAL = "http://127.0.0.1:5000"
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 
 
@@ -121,3 +123,31 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
         if known is None:
             raise
         return str(known.experiment_id)
+
+
+def page_of(uri: str, experiment: str, run_id: str | None = None) -> str:
+    """The address of an experiment's runs, or of one of them, on a server or `mlflow ui`.
+
+    Parameters
+    ----------
+    uri : str
+        Tracking store; of SQLite the address is that of `mlflow ui` with its usual port.
+    experiment : str
+        Its name.
+    run_id : str, optional
+        One run.
+    """
+    client = client_of(uri, create=False)
+    known = client.get_experiment_by_name(experiment)
+    number = "0" if known is None else known.experiment_id
+    base = uri.rstrip("/") if uri.startswith("http") else LOCAL
+    run = f"/{run_id}" if run_id else ""
+    return f"{base}/#/experiments/{number}/runs{run}?{_TRAINING_RUNS}"
+
+
+def how_to_look(uri: str, experiment: str, run_id: str | None = None) -> str:
+    """A sentence that says where the runs are seen, with the command where there is no server."""
+    page = page_of(uri, experiment, run_id)
+    if uri.startswith("http"):
+        return f"see {page}"
+    return f"see {page} while this runs: mlflow ui --backend-store-uri {uri}"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from offsite.evaluation.tracking.data_parts import model_of
 from offsite.evaluation.tracking.methods import ABOVE, tell_method
-from offsite.evaluation.tracking.models import model_of
 from offsite.evaluation.tracking.registry import CANDIDATE, find_version
 from offsite.evaluation.tracking.runs import JOB_KEY
 from offsite.evaluation.tracking.store import client_of, store_exists

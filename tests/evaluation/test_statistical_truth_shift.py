@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from offsite.evaluation.conformal.sets import ConformalSets
-from offsite.evaluation.conformal.settings import ConformalSettings
+from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.shift.classifier_test import classifier_test
 from offsite.evaluation.shift.label_shift import histogram_statistics, permuted_histograms
 from offsite.evaluation.shift.label_shift_fit import SourceOutputs
 from offsite.evaluation.shift.two_sample import TwoSample, energy_test, mmd_test
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 
 pytestmark = pytest.mark.slow
 

@@ -49,7 +49,7 @@ def evaluate(
     Example: offsite evaluate results.csv -o evaluation --column site=hospital --column score=p
     --classes benign,malignant
     """
-    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.evaluation.tracking.runs import how_to_look
     from offsite.workflows.console.messages import say
     from offsite.workflows.stages import table_evaluation as of_tables
     from offsite.workflows.stages.evaluation import CELL, evaluate_run, track_run

@@ -67,7 +67,7 @@ def register(
 
     Example: offsite model register job.yaml --name grader --gate gate.yaml
     """
-    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.evaluation.tracking.runs import how_to_look
     from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.checking import check_job
     from offsite.workflows.stages.gate import pass_gate

@@ -24,7 +24,7 @@ def track(config: Config, tracking_uri: TrackingUri = None, overrides: Overrides
 
     Example: offsite workflow track job.yaml
     """
-    from offsite.evaluation.tracking.links import how_to_look
+    from offsite.evaluation.tracking.runs import how_to_look
     from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.checking import check_job
     from offsite.workflows.stages.evaluation import track_run

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from offsite.errors import InputError, InputErrors
-from offsite.evaluation.predictions.groups import groups_of_column
+from offsite.evaluation.predictions.checks import groups_of_column
 from offsite.evaluation.tracking.keys import site_slugs
 from offsite.evaluation.tracking.store import check_address
 from offsite.preprocessing.cohort.faults import faults_at

@@ -11,7 +11,7 @@ from offsite.children.limits import Limits
 from offsite.errors import InputError
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
-from offsite.evaluation.tracking.names import LONGEST_NAME, MODEL_NAME
+from offsite.evaluation.tracking.keys import LONGEST_NAME, MODEL_NAME
 from offsite.preprocessing.cohort.splits import SplitSettings
 from offsite.settings import Settings
 from offsite.training.modality import JobPart

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from offsite.evaluation.conformal.sets import ConformalSets
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.new_site.settings import local_temperature
 from offsite.evaluation.ood.fitting import fit_detectors
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.operating_points.choosing import PACKAGED, choose_threshold, confidence_of
 from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.settings import EvaluationSettings
+from offsite.evaluation.settings import ConformalSettings, EvaluationSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.workflows.package.schema import POOLED, Interval, OperatingPoint, SiteProfile
 from offsite.workflows.package.temperature import log_of, tempered

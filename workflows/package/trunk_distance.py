@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from offsite.evaluation.ood.detector import ReferencedDetector
 from offsite.evaluation.ood.gaussian_detectors import Mahalanobis
-from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.evaluation.statistics.feature_stats import FeatureStats
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import RowSums

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from offsite.evaluation.conformal.sets import ConformalSets
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.new_site.checks import (
     ShareCheck,
     check_coverage,
@@ -20,6 +19,7 @@ from offsite.evaluation.new_site.checks import (
     shift_alarm,
 )
 from offsite.evaluation.new_site.settings import local_prior
+from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.statistics.estimates import Estimate
 from offsite.workflows.package.fitting import LEAST_BIN, under
 from offsite.workflows.package.folder import Package

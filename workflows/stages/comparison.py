@@ -7,7 +7,7 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
-from offsite.evaluation.report.sections.seeds import seeds_sections
+from offsite.evaluation.report.sections.models import seeds_sections
 from offsite.evaluation.tables.comparison import compare_methods
 from offsite.evaluation.tables.reading import table_text
 from offsite.evaluation.tables.seeds import seed_tables

@@ -10,7 +10,7 @@ from offsite.evaluation.predictions.checks import check_rows
 from offsite.evaluation.predictions.frames import read_predictions
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.comparing import write_comparison
-from offsite.evaluation.report.sections import complementary
+from offsite.evaluation.report.sections.models import complementary_section
 from offsite.evaluation.report.settings import TableSettings
 from offsite.evaluation.tables.comparison import compare_methods, paired_differences
 from offsite.evaluation.tables.reading import table_text
@@ -113,7 +113,7 @@ def _written(
         for name, table in made.items():
             write_own(where / f"{name}{_suffix(order, pair)}.csv", table_text(table))
         anchor = f"complementary-{place}"
-        sections.append(complementary.section(both, *pair, metrics.confidence, anchor))
+        sections.append(complementary_section(both, *pair, metrics.confidence, anchor))
     return write_comparison(
         methods,
         where / _PAGE,

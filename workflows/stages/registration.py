@@ -6,7 +6,7 @@ from typing import Any
 
 from offsite.evaluation.predictions.table import load_predictions
 from offsite.evaluation.tracking.kept_predictions import keep_predictions
-from offsite.evaluation.tracking.names import check_model_name
+from offsite.evaluation.tracking.keys import check_model_name
 from offsite.evaluation.tracking.registry import register_package
 from offsite.files import read_json
 from offsite.locks import writing

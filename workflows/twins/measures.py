@@ -18,7 +18,7 @@ from offsite.evaluation.shift.twins import (
     standardised,
 )
 from offsite.evaluation.statistics.estimates import Estimate, Reason
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 from offsite.evaluation.tables.schemas import frame_of
 
 POOLED = "_pooled"

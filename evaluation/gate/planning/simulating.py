@@ -18,26 +18,6 @@ CLASSES = (NEGATIVE, POSITIVE, "nobody")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Cases:
-    """One draw: the truth and the noise that all models share, N rows.
-
-    Attributes
-    ----------
-    labels : numpy.ndarray
-        int64: 1 where positive.
-    noise, other : numpy.ndarray
-        Standard normal: of the champion, and what a candidate has of its own.
-    apart : numpy.ndarray
-        How much further apart than elsewhere the row's site holds its cases.
-    """
-
-    labels: np.ndarray
-    noise: np.ndarray
-    other: np.ndarray
-    apart: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
     """A candidate of one draw.
 
@@ -90,43 +70,41 @@ class Simulator:
 
     def draw(self, seed: int, number: int) -> Iterator[Drawn]:
         """The candidates of one draw, which share its cases."""
-        cases = self._cases(generator_of(seed, "plan", str(number)))
-        usual, own = self.scenario.separation, self.scenario.correlation
-        champion = Candidate(validation=usual, sites=usual)
-        noise = own * cases.noise + np.sqrt(1 - own**2) * cases.other
+        scenario, rows = self.scenario, len(self._test)
+        generator = generator_of(seed, "plan", str(number))
+        # How much further apart than elsewhere each site holds its cases.
+        apart = scenario.spread * generator.standard_normal(int(self._site_of.max()) + 1)
+        labels = (generator.random(rows) < scenario.prevalence).astype(np.int64)
+        noise, other = generator.standard_normal(rows), generator.standard_normal(rows)
+        # Validation cases are of many sites together.
+        apart = np.where(self._test, apart[self._site_of], 0.0)
+        usual, own = scenario.separation, scenario.correlation
         # Each draw has bootstrap draws of its own too.
         settings = self._settings.model_copy(update={"seed": number})
-        positive = self._positive(cases, cases.noise, champion)
-        first = self._sites(cases, positive, settings, self._test)
-        for name, candidate in self.scenario.candidates().items():
-            positive = self._positive(cases, noise, candidate)
+        champion = Candidate(validation=usual, sites=usual)
+        positive = self._positive(labels, apart, noise, champion)
+        first = self._sites(labels, positive, settings, self._test)
+        noise = own * noise + np.sqrt(1 - own**2) * other
+        for name, candidate in scenario.candidates().items():
+            positive = self._positive(labels, apart, noise, candidate)
             yield Drawn(
                 candidate=name,
                 champion=first,
-                tested=self._sites(cases, positive, settings, self._test),
-                every=self._sites(cases, positive, settings),
+                tested=self._sites(labels, positive, settings, self._test),
+                every=self._sites(labels, positive, settings),
             )
 
-    def _cases(self, generator: np.random.Generator) -> _Cases:
-        rows = len(self._test)
-        apart = self.scenario.spread * generator.standard_normal(int(self._site_of.max()) + 1)
-        return _Cases(
-            labels=(generator.random(rows) < self.scenario.prevalence).astype(np.int64),
-            noise=generator.standard_normal(rows),
-            other=generator.standard_normal(rows),
-            # Validation cases are of many sites together.
-            apart=np.where(self._test, apart[self._site_of], 0.0),
-        )
-
-    def _positive(self, cases: _Cases, noise: np.ndarray, model: Candidate) -> np.ndarray:
-        """Probability of the positive class, N."""
-        apart = np.where(self._test, model.sites + cases.apart, model.validation)
-        scores, between = apart * cases.labels + noise, model.validation
+    def _positive(
+        self, labels: np.ndarray, apart: np.ndarray, noise: np.ndarray, model: Candidate
+    ) -> np.ndarray:
+        """Probability of the positive class, N, from truths and the model's noise."""
+        between = model.validation
+        scores = np.where(self._test, model.sites + apart, between) * labels + noise
         return expit(between * scores - between**2 / 2 + logit(self.scenario.prevalence))
 
     def _sites(
         self,
-        cases: _Cases,
+        labels: np.ndarray,
         positive: np.ndarray,
         settings: EvaluationSettings,
         among: np.ndarray | None = None,
@@ -135,12 +113,12 @@ class Simulator:
         rows = slice(None) if among is None else among
         known = self._all if among is None else self._tested
         columns = [1 - positive[rows], positive[rows], np.zeros(len(positive[rows]))]
-        labels = pd.Categorical.from_codes(cases.labels[rows], categories=pd.Index(self._classes))
+        names = pd.Categorical.from_codes(labels[rows], categories=pd.Index(self._classes))
         read = replace(
             known.predictions,
-            table=known.predictions.table.assign(label=labels),
+            table=known.predictions.table.assign(label=names),
             probabilities=np.stack(columns[: len(self._classes)], axis=1),
-            labels=cases.labels[rows],
+            labels=labels[rows],
         )
         return known.with_rows(read, settings)
 

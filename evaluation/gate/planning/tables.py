@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import pandas as pd
 
 from offsite.errors import InputError
-from offsite.evaluation.calibration.calibrators import KINDS, Kind, fit_calibrators
-from offsite.evaluation.calibration.table import TOP, calibration_table
+from offsite.evaluation.calibration.calibrators import KINDS, fit_calibrators
+from offsite.evaluation.calibration.table import TOP, calibration_tables
 from offsite.evaluation.gate.candidate import source_of
 from offsite.evaluation.gate.planning.simulating import CLASSES, POSITIVE, Drawn
 from offsite.evaluation.gate.rules import AnyRule, GateSettings, MinimumN
 from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.entries import METRICS
-from offsite.evaluation.operating_points.choosing import PACKAGED, thresholds_on
+from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.tasks import tasks_of
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
-from offsite.evaluation.statistics.measured import Request
-from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.measured import Request, request_of
 from offsite.evaluation.tables.comparison import differences_of_aligned
 from offsite.evaluation.tables.per_site import per_site_table
 
@@ -34,17 +32,15 @@ class Reading:
         The one task that they are about.
     classes : int
         How many classes give all of it: three where a task has an AUROC of its own, else two.
-    per_site, points, differences : frozenset of str
-        Metrics of these tables, by name.
+    metrics : mapping of str to frozenset of str
+        The metrics that are read, by table.
     calibrated : frozenset of (str, str)
         Pairs of task and calibrator.
     """
 
     task: str
     classes: int
-    per_site: frozenset[str]
-    points: frozenset[str]
-    differences: frozenset[str]
+    metrics: Mapping[str, frozenset[str]]
     calibrated: frozenset[tuple[str, str]]
 
     def settings(self, target: float, draws: int, simulations: int) -> EvaluationSettings:
@@ -69,25 +65,20 @@ def reading_of(gate: GateSettings) -> Reading:
             remedy="Copy the file, and leave the rules of one task in it",
             code="gate_plan",
         )
-    by_table: dict[str, set[str]] = {}
-    for rule in gate.rules:
-        if (source := source_of(rule)) is not None:
-            by_table.setdefault(source.table, set()).add(source.metric)
     task = next(iter(named), POSITIVE)
+    sources = [source for rule in gate.rules if (source := source_of(rule)) is not None]
+    found = {
+        table: frozenset(source.metric for source in sources if source.table == table)
+        for table in dict.fromkeys(source.table for source in sources)
+    }
     # Patients are counted by that table, whatever else is read of it.
-    per_site = by_table.get("per_site", set()) or {f"{task}/prevalence"}
-    differences = by_table.get("differences", set())
+    found.setdefault("per_site", frozenset({f"{task}/prevalence"}))
+    calibrated = [source.wanted for source in sources if source.table == "calibration"]
     return Reading(
         task=task,
-        classes=_classes(task, per_site | differences),
-        per_site=frozenset(per_site),
-        points=frozenset(by_table.get("operating_points", set())),
-        differences=frozenset(differences),
-        calibrated=frozenset(
-            (source.wanted["task"], source.wanted["calibrator"])
-            for rule in gate.rules
-            if (source := source_of(rule)) is not None and source.table == "calibration"
-        ),
+        classes=_classes(task, found["per_site"] | found.get("differences", frozenset())),
+        metrics=found,
+        calibrated=frozenset((wanted["task"], wanted["calibrator"]) for wanted in calibrated),
     )
 
 
@@ -100,19 +91,15 @@ def _tasks(rule: AnyRule) -> Iterator[str]:
         yield name
 
 
-def _classes(task: str, wanted: set[str]) -> int:
+def _classes(task: str, wanted: frozenset[str]) -> int:
+    settings = EvaluationSettings(
+        tasks={task: TaskSettings(positive_classes=(POSITIVE,))}, ordered=False
+    )
     missing: list[str] = []
     for count in (2, 3):
-        settings = EvaluationSettings(
-            tasks={task: TaskSettings(positive_classes=(POSITIVE,))}, ordered=False
-        )
-        classes = CLASSES[:count]
-        request = Request(
-            classes=classes,
-            tasks=tasks_of(classes, settings),
-            references={task: 0.5},
-            ordered=False,
-        )
+        classes, references = CLASSES[:count], {task: 0.5}
+        tasks = tasks_of(classes, settings)
+        request = Request(classes=classes, tasks=tasks, references=references, ordered=False)
         missing = sorted(wanted - set(metric_names(request)))
         if not missing:
             return count
@@ -126,17 +113,19 @@ def _classes(task: str, wanted: set[str]) -> int:
 def judged_tables(drawn: Drawn, reading: Reading) -> Mapping[str, pd.DataFrame]:
     """The tables of one candidate, ``differences`` from the champion among them."""
     rows, settings = drawn.every.predictions, drawn.every.settings
-    tables = {"per_site": per_site_table(drawn.tested, reading.per_site)}
-    if reading.points:
-        chosen = thresholds_on(drawn.every.validation, rows.classes, settings, [PACKAGED])
-        metrics = sorted(reading.points)
+    asked = reading.metrics
+    tables = {"per_site": per_site_table(drawn.tested, asked["per_site"])}
+    if "operating_points" in asked:
+        chosen = choose_thresholds(drawn.every, [PACKAGED])
+        metrics = sorted(asked["operating_points"])
         tables["operating_points"] = operating_point_table(drawn.every, chosen, metrics)
     if reading.calibrated:
         kinds = [kind for kind in KINDS if any(kind == name for _, name in reading.calibrated)]
-        fitted = fit_calibrators(rows, cast("list[Kind]", kinds))
-        tables["calibration"] = calibration_table(drawn.every, fitted, reading.calibrated)
-    if reading.differences:
-        request = request_of(rows, settings, reading.differences)
+        fitted = fit_calibrators(rows, kinds)
+        made = calibration_tables(drawn.every, fitted, reading.calibrated)
+        tables["calibration"] = made["calibration"]
+    if "differences" in asked:
+        request = request_of(rows, settings, asked["differences"])
         second = drawn.tested.predictions
         tables["differences"] = differences_of_aligned(drawn.champion, second, request)
     return tables

@@ -1,25 +1,18 @@
 """How the sites make their images, and whether the site alone gives the label away."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from offsite.evaluation.report.content import Cell, Column, Section, Table, listing
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.wording import present
+from offsite.evaluation.tables.reading import Record, records
 
 _STAINS = ("Haematoxylin", "Eosin")
 
 
 def section(findings: Findings) -> Section | None:
     """Acquisition by site and confounding, as far as those who made the images handed them over."""
-    acquisition, confounding = (
-        findings.evaluated.table("acquisition"),
-        findings.evaluated.table("confounding"),
-    )
-    tables = []
-    notes = []
+    acquisition, confounding = map(findings.evaluated.table, ("acquisition", "confounding"))
+    tables, notes = [], []
     if acquisition is not None:
         tables.append(_acquisition(acquisition, findings.evaluated.table("stain")))
         notes.append(
@@ -39,7 +32,7 @@ def section(findings: Findings) -> Section | None:
 
 
 def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table:
-    angles = {} if stain is None else stain.set_index("site").to_dict("index")
+    angles = {} if stain is None else {row["site"]: row for row in records(stain)}
     angle = "angle to all"
     return listing(
         "Acquisition by site",
@@ -52,8 +45,8 @@ def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table
         ),
         (
             (
-                Cell(str(row["site"]), note=f"{int(row['slides'])} slides"),
-                str(row["scanner"]) or "not named",
+                Cell(row["site"], note=f"{int(row['slides'])} slides"),
+                row["scanner"] or "not named",
                 _range(row, "mpp", 3),
                 _range(row, "tile_um", 0),
                 _range(row, "jpeg_quality", 0),
@@ -62,7 +55,7 @@ def _acquisition(acquisition: pd.DataFrame, stain: pd.DataFrame | None) -> Table
                     for name in _STAINS
                 ),
             )
-            for row in acquisition.to_dict("records")
+            for row in records(acquisition)
         ),
     )
 
@@ -74,21 +67,20 @@ def _confounding(confounding: pd.DataFrame) -> Table:
         (Column("Cramér's V", note="0 none, 1 wholly"), "p", "Patients"),
         (
             (
-                str(row["factor"]),
-                Cell(_number(row["cramers_v"], 2), note=str(row.get("reason") or "")),
+                row["factor"],
+                Cell(_number(row["cramers_v"], 2), note=row.get("reason") or ""),
                 _number(row["p"], 3),
                 f"{int(row['patients']):,}",
             )
-            for row in confounding.to_dict("records")
+            for row in records(confounding)
         ),
     )
 
 
-def _range(row: Mapping[Any, Any], name: str, digits: int) -> str:
+def _range(row: Record, name: str, digits: int) -> str:
     low, high = (_number(row.get(f"{name}_{end}"), digits) for end in ("min", "max"))
     return low if low == high else f"{low}–{high}"
 
 
-def _number(value: object, digits: int, unit: str = "") -> str:
-    given = present(value)
-    return "–" if given is None else f"{given:.{digits}f}{unit}"
+def _number(value: float | None, digits: int, unit: str = "") -> str:
+    return "–" if value is None else f"{value:.{digits}f}{unit}"

@@ -1,7 +1,9 @@
 """Whether a probability of 80 % comes true in 80 of 100, at each site."""
 
+import pandas as pd
+
+from offsite.evaluation.figures.curves import reliability_figure
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.figures.reliability import reliability_figure
 from offsite.evaluation.report.accusations import task_named
 from offsite.evaluation.report.content import Section
 from offsite.evaluation.report.findings import Findings
@@ -17,11 +19,8 @@ _WORDS = {
 _COLUMNS = ("ece", "slope", "intercept", "brier")
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section:
     """Calibration of the first task (or of the top class), and what recalibration changes."""
-    table = findings.evaluated.table("calibration")
-    if table is None:
-        return None
     tasks = list(dict.fromkeys(table["task"]))
     tables = []
     for task in tasks:

@@ -2,17 +2,14 @@
 
 import pandas as pd
 
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table, cells, listing
+from offsite.evaluation.report.content import Cell, Column, Section, Table, group, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import ROLES, percent, present
+from offsite.evaluation.wording import ROLES, percent
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, cohort: pd.DataFrame) -> Section:
     """The cohort by site, its flow with exclusions, and quality rates, as far as they are known."""
-    cohort = findings.evaluated.table("cohort")
-    if cohort is None:
-        return None
     tables = [_by_site(cohort)]
     notes = []
     flow, quality = findings.evaluated.table("cohort_flow"), findings.evaluated.table("quality")
@@ -24,7 +21,12 @@ def section(findings: Findings) -> Section | None:
             "recorded here: the page was made from a predictions table alone."
         )
     if quality is not None:
-        tables.append(_quality(quality))
+        rates = (
+            (row["site"], row["measure"].replace("_", " "), percent(row["rate"]), f"{row['n']:,}")
+            for row in records(quality)
+        )
+        words, numbers = ("Site", "Finding"), ("Share of images", "Images")
+        tables.append(listing("Image quality by site", words, numbers, rates))
     return Section(anchor="cohort", title="The cohort", tables=tuple(tables), notes=tuple(notes))
 
 
@@ -40,11 +42,11 @@ def _by_site(cohort: pd.DataFrame) -> Table:
         ),
         (
             (
-                Cell(str(row["site"]), note=ROLES.get(row["site_role"], row["site_role"])),
-                str(row["split"]),
-                Cell(f"{int(row['n']):,}", note=f"{int(row['n_patients']):,}"),
+                Cell(row["site"], note=str(ROLES.get(row["site_role"], row["site_role"]))),
+                row["split"],
+                Cell(f"{row['n']:,}", note=f"{row['n_patients']:,}"),
                 *(f"{int(row[name]):,}" for name in labels),
-                f"{int(row['n']) - int(row['n_labelled']):,}",
+                f"{row['n'] - row['n_labelled']:,}",
             )
             for row in records(cohort)
         ),
@@ -56,26 +58,8 @@ def _flow(flow: pd.DataFrame) -> Table:
     groups = []
     for stage, part in flow.groupby("stage", sort=False):
         rows = (
-            (
-                str(row["site"]),
-                Cell(str(row["outcome"]), note=str(row.get("reason", ""))),
-                f"{int(row['n']):,}",
-            )
+            (row["site"], Cell(row["outcome"], note=row.get("reason") or ""), f"{row['n']:,}")
             for row in records(part)
         )
-        groups.append(Group(heading=str(stage), rows=cells(rows)))
+        groups.append(group(str(stage), rows))
     return listing("What became of every case", ("Site", "Outcome"), ("Cases",), groups=groups)
-
-
-def _quality(quality: pd.DataFrame) -> Table:
-    rows = (
-        (
-            str(row["site"]),
-            str(row["measure"]).replace("_", " "),
-            percent(present(row["rate"])),
-            f"{int(row['n']):,}",
-        )
-        for row in records(quality)
-    )
-    words = ("Site", "Finding")
-    return listing("Image quality by site", words, ("Share of images", "Images"), rows)

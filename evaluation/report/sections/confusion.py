@@ -1,23 +1,22 @@
 """What is called what, at each site."""
 
+import pandas as pd
+
 from offsite.evaluation.figures.confusion import confusion_figure
 from offsite.evaluation.report.content import Cell, Section, listing
 from offsite.evaluation.report.findings import Findings
 from offsite.evaluation.report.grids import sites_of, without_lone_pools
 from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import percent, present
+from offsite.evaluation.wording import percent
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section | None:
     """Confusion matrices: pooled by role, then each site that has labels."""
-    table = findings.evaluated.table("confusion")
-    if table is None:
-        return None
     labelled = table.groupby(["site", "site_role"])["count"].sum()
     having = {key for key, count in labelled.items() if count > 0}
     pooled = [("_pooled", role) for role in findings.roles]
     single = [
-        (str(row["site"]), str(row["site_role"]))
+        (row["site"], row["site_role"])
         for row in sites_of(findings, table.drop_duplicates(["site", "site_role"]))
     ]
     sites = without_lone_pools([key for key in [*pooled, *single] if key in having])
@@ -26,11 +25,11 @@ def section(findings: Findings) -> Section | None:
     classes = findings.evaluated.facts.get("classes") or list(dict.fromkeys(table["true_class"]))
     rows = (
         (
-            Cell(str(row["site"]), note=str(row["site_role"]).replace("_", " ")),
-            str(row["true_class"]),
-            str(row["predicted_class"]),
-            f"{int(row['count']):,}",
-            percent(present(row["share"])),
+            Cell(row["site"], note=row["site_role"].replace("_", " ")),
+            row["true_class"],
+            row["predicted_class"],
+            f"{row['count']:,}",
+            percent(row["share"]),
         )
         for row in records(table[~table["site"].str.startswith("_")])
     )

@@ -5,9 +5,9 @@ less often than their intervals say. The estimate of a random-effects model does
 """
 
 from offsite.evaluation.report.content import Point, Table, listing
-from offsite.evaluation.report.findings import Findings, SiteEstimate, estimate_of
-from offsite.evaluation.report.grids import value_cell
-from offsite.evaluation.tables.reading import records
+from offsite.evaluation.report.findings import Findings, few
+from offsite.evaluation.report.grids import numbers, value_cell
+from offsite.evaluation.tables.reading import Record, records
 from offsite.evaluation.wording import estimate
 
 
@@ -17,12 +17,7 @@ def table(findings: Findings) -> tuple[Table, ...]:
     if not pairs:
         return ()
     rows = (
-        (
-            f"{word}: {row.site}",
-            value_cell(row),
-            value_cell(drawn),
-        )
-        for word, row, drawn in pairs
+        (f"{word}: {row['site']}", value_cell(row), value_cell(drawn)) for word, row, drawn in pairs
     )
     caption = f"The extremes of {findings.metric.label}, without the luck of being extreme"
     told = ("As measured", "Drawn towards the others")
@@ -35,8 +30,7 @@ def points(findings: Findings) -> list[Point]:
     if not pairs:
         return []
     told = " and ".join(
-        f"{row.site} {estimate(drawn.value, drawn.low, drawn.high, findings.confidence)}"
-        for _, row, drawn in pairs
+        f"{row['site']} {estimate(*numbers(drawn), findings.confidence)}" for _, row, drawn in pairs
     )
     sentence = (
         "The worst and the best of several are so partly by chance. Drawn towards the others, "
@@ -45,7 +39,7 @@ def points(findings: Findings) -> list[Point]:
     return [Point(subject="Worst and best", sentence=sentence)]
 
 
-def _pairs(findings: Findings) -> list[tuple[str, SiteEstimate, SiteEstimate]]:
+def _pairs(findings: Findings) -> list[tuple[str, Record, Record]]:
     """(word, as measured, drawn towards the others) of the worst and the best firm site."""
     shrunken = findings.evaluated.table("shrunken")
     if shrunken is None:
@@ -53,19 +47,19 @@ def _pairs(findings: Findings) -> list[tuple[str, SiteEstimate, SiteEstimate]]:
     role = "all" if len(findings.roles) > 1 else next(iter(findings.roles), "all")
     wanted = (shrunken["metric"] == findings.primary) & (shrunken["site_role"] == role)
     by_site = {
-        str(row["site"]): estimate_of(row | {"value": row["shrunken"]})
+        row["site"]: row | {"value": row["shrunken"]}
         for row in records(shrunken[wanted & shrunken["shrunken"].notna()])
     }
     firm = [
         row
         for site in findings.sites()
-        if site in by_site and not (row := findings.at(site, findings.primary)).few
+        if site in by_site and not few(row := findings.at(site, findings.primary))
     ]
     # The order of the page is by group; the worst is the worst of all.
-    firm.sort(key=lambda row: row.value or 0.0, reverse=findings.metric.higher is False)
+    firm.sort(key=lambda row: row["value"] or 0.0, reverse=findings.metric.higher is False)
     if len(firm) < 2:
         return []
     return [
-        ("Worst", firm[0], by_site[firm[0].site]),
-        ("Best", firm[-1], by_site[firm[-1].site]),
+        ("Worst", firm[0], by_site[firm[0]["site"]]),
+        ("Best", firm[-1], by_site[firm[-1]["site"]]),
     ]

@@ -7,10 +7,10 @@ import pandas as pd
 from offsite.evaluation.alarms import first_detector
 from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.report.content import Cell, Column, Group, Section, Table, cells, listing
-from offsite.evaluation.report.findings import Findings, estimate_of
-from offsite.evaluation.report.grids import Record, dot_of, numbers, sites_of, value_cell
-from offsite.evaluation.tables.reading import records
+from offsite.evaluation.report.content import Cell, Column, Section, Table, group, listing
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import dot_of, numbers, sites_of, value_cell
+from offsite.evaluation.tables.reading import Record, records
 from offsite.evaluation.wording import percent
 
 _CATEGORIES = {
@@ -21,11 +21,8 @@ _CATEGORIES = {
 }
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section:
     """Flag rates and separation of the first detector; the others behind a fold."""
-    table = findings.evaluated.measured("ood")
-    if table is None:
-        return None
     detectors = list(dict.fromkeys(table["detector"]))
     detector = first_detector(table)
     tables = [_table(findings, table, detector, folded=False)]
@@ -61,21 +58,20 @@ def _rows(table: pd.DataFrame, detector: str, metric: str) -> pd.DataFrame:
 def _table(findings: Findings, table: pd.DataFrame, detector: str, *, folded: bool) -> Table:
     flags = _rows(table, detector, "flag_rate")
     areas = {
-        (row["category"], row["site"]): estimate_of(row)
-        for row in records(_rows(table, detector, "auroc"))
+        (row["category"], row["site"]): row for row in records(_rows(table, detector, "auroc"))
     }
     groups = []
     for category, heading in _CATEGORIES.items():
         rows = [
             (
-                str(row["site"]),
+                row["site"],
                 _flagged(row),
                 value_cell(areas.get((category, row["site"]))),
                 value_cell(areas.get(("error", row["site"])) if category in _OWN else None),
             )
             for row in sites_of(findings, flags[flags["category"] == category])
         ]
-        groups.append(Group(heading=heading, rows=cells(rows)))
+        groups.append(group(heading, rows))
     caption = f"Detector: {_named(detector)}"
     columns = (
         Column("Flagged", about="flag_rate"),
@@ -90,7 +86,7 @@ _OWN = ("in_distribution", "covariate_shifted")
 
 
 def _flagged(row: Record) -> Cell:
-    cell, (value, low, high) = value_cell(estimate_of(row)), numbers(row)
+    cell, (value, low, high) = value_cell(row), numbers(row)
     return cell if value is None else replace(cell, text=percent(value), note=_bounds(low, high))
 
 

@@ -11,7 +11,7 @@ from offsite.evaluation.report.grids import numbers
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
 from offsite.evaluation.tables.reading import records
 from offsite.evaluation.tables.schemas import SCHEMAS
-from offsite.evaluation.wording import counted, level, noted, number, present
+from offsite.evaluation.wording import counted, level, noted, number
 
 ANCHOR = "how"
 _EXACT = "exact (Clopper and Pearson) at the effective number of patients"
@@ -67,7 +67,7 @@ def section(findings: Findings, parts: Sequence[Section]) -> Section:
 
 
 def _unit(findings: Findings) -> str:
-    settings = findings.evaluated.facts.get("settings", {}).get("metrics", {})
+    settings = findings.evaluated.metrics
     unit = (
         "Images are"
         if findings.evaluated.over_images
@@ -103,10 +103,10 @@ def _metrics(names: list[str]) -> Table:
 def _asked(findings: Findings) -> Table:
     rows = [
         (
-            str(row["site"]),
-            ALARMS.get(str(row["alarm"]), str(row["alarm"])),
-            noted(*numbers(row)) if present(row["low"]) is not None else number(numbers(row)[0]),
-            number(present(row["against"])),
+            row["site"],
+            ALARMS.get(row["alarm"], row["alarm"]),
+            noted(*numbers(row)) if row["low"] is not None else number(row["value"]),
+            number(row["against"]),
             f"{row['p_value']:.2g}",
             Cell(f"{row['adjusted']:.2g}", kind="caution" if row["raised"] else ""),
         )

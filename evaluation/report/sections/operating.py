@@ -3,7 +3,7 @@
 import pandas as pd
 
 from offsite.evaluation.alarms import usable_rules
-from offsite.evaluation.figures.decision import net_benefit_figure
+from offsite.evaluation.figures.curves import net_benefit_figure
 from offsite.evaluation.figures.dots import dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Section, Table
@@ -16,7 +16,8 @@ from offsite.evaluation.report.grids import (
     numbers,
     sites_of,
 )
-from offsite.evaluation.wording import level, noted, number, present
+from offsite.evaluation.tables.reading import records
+from offsite.evaluation.wording import level, noted, number
 
 _RULE_WORDS = {
     "confident": "chosen so that even the lower confidence bound reaches the target",
@@ -35,11 +36,8 @@ _STATED = (
 _COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "flag_rate", "needed_threshold")
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section:
     """The carried threshold, site by site, and the decision curves."""
-    table = findings.evaluated.table("operating_points")
-    if table is None:
-        return None
     figures, tables, any_chosen = [], [], False
     for task in dict.fromkeys(table["task"]):
         of_task = table[table["task"] == task]
@@ -69,8 +67,8 @@ def section(findings: Findings) -> Section | None:
 
 
 def _table(findings: Findings, task: str, rule: str, rows: pd.DataFrame, *, folded: bool) -> Table:
-    threshold = present(rows["threshold"].iloc[0])
-    target = level(present(rows["target_sensitivity"].iloc[0]))
+    first = records(rows.head(1))[0]
+    threshold, target = first["threshold"], level(first["target_sensitivity"])
     caption = (
         f"{task}: threshold {number(threshold, 3)}, {_RULE_WORDS.get(rule, rule)} "
         f"({target} sensitivity wanted)"
@@ -92,7 +90,7 @@ def _strip(findings: Findings, task: str, rows: pd.DataFrame) -> Figure:
         [dot_of(row, lambda told: noted(*numbers(told))) for row in shown],
         f"Sensitivity for {task} at the carried threshold",
         f"sensitivity-{task}",
-        mark=present(rows["target_sensitivity"].iloc[0]),
+        mark=float(rows["target_sensitivity"].iloc[0]),
         mark_words="wanted",
         limits=(0.0, 1.0),
     )

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from offsite.evaluation.report.content import Group, Section, cells, listing
-from offsite.evaluation.report.findings import FEW_PATIENTS, Findings
+from offsite.evaluation.report.content import Section, group, listing
+from offsite.evaluation.report.findings import FEW_PATIENTS, Findings, few
 from offsite.evaluation.wording import counted, listed
 
 _TABLE = "Inputs, versions, seeds and settings"
@@ -34,13 +34,13 @@ def limits(findings: Findings) -> Section:
             f"Only {counted(len(held_out), 'held-out site')}: other hospitals may differ more than "
             "these do."
         )
-    few = [site for site in findings.sites() if findings.size(site).few and findings.size(site).n]
-    if few:
-        lead.append(f"Fewer than {FEW_PATIENTS} patients at {listed(few)}.")
+    small = [site for site in findings.sites() if few(row := findings.size(site)) and row["n"]]
+    if small:
+        lead.append(f"Fewer than {FEW_PATIENTS} patients at {listed(small)}.")
     absent = [
         words
         for name, (words, column) in _EXPECTED.items()
-        if findings.evaluated.measured(name, column) is None
+        if findings.evaluated.table(name, column) is None
     ]
     if absent and findings.evaluated.test_only:
         lead.append(
@@ -70,7 +70,7 @@ def section(findings: Findings) -> Section:
         content = findings.evaluated.facts.get(name)
         if content not in (None, {}, []):
             rows = ((key or heading, value) for key, value in _flat(content))
-            groups.append(Group(heading=heading, rows=cells(rows)))
+            groups.append(group(heading, rows))
     if not groups:
         return Section(
             anchor="provenance",

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from offsite.evaluation.figures.curves import risk_coverage_figure
 from offsite.evaluation.figures.drawing import Figure
-from offsite.evaluation.figures.risk_coverage import risk_coverage_figure
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.report.content import Column, Section, Table
 from offsite.evaluation.report.findings import Findings
@@ -18,11 +18,8 @@ _SELECTIVE = (
 )
 
 
-def sets_section(findings: Findings) -> Section | None:
+def sets_section(findings: Findings, table: pd.DataFrame) -> Section:
     """Coverage and size of the prediction sets at each site."""
-    table = findings.evaluated.measured("conformal", "coverage")
-    if table is None:
-        return None
     whole = table[table["label"] == "_all"]
     tables = []
     for weighted in (False, True):
@@ -48,16 +45,13 @@ def sets_section(findings: Findings) -> Section | None:
     )
 
 
-def selective_section(findings: Findings) -> Section | None:
+def selective_section(findings: Findings, table: pd.DataFrame) -> Section:
     """What is left of the errors when the least confident cases go to a reader."""
-    table = findings.evaluated.table("selective")
-    if table is None:
-        return None
     columns = metric_columns(table, _SELECTIVE)
     curves = findings.evaluated.table("risk_coverage")
     figures: tuple[Figure, ...] = ()
     if curves is not None:
-        sites = [str(row["site"]) for row in sites_of(findings, curves.drop_duplicates("site"))]
+        sites = [row["site"] for row in sites_of(findings, curves.drop_duplicates("site"))]
         figures = (risk_coverage_figure(curves, sites),)
     return Section(
         anchor="selective",
@@ -94,13 +88,9 @@ def _sets(findings: Findings, rows: pd.DataFrame, *, asked: bool, weighted: bool
             column("singleton_rate", bounds=False, format=percent),
             column("empty_rate", bounds=False, format=percent),
             column("refer_rate", bounds=False, format=percent),
-            column(cases, "Calibration cases", bounds=False, format=_whole),
+            column(cases, "Calibration cases", bounds=False, format=lambda value: f"{value:,.0f}"),
         ],
         caption,
         source="conformal",
         folded=caption if weighted else "",
     )
-
-
-def _whole(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"

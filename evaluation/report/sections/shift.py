@@ -6,8 +6,9 @@ from offsite.evaluation.figures.dots import Dot, Panel, dot_panels
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.report.content import Cell, Column, Section, Table
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.report.grids import GridColumn, Record, dot_of, grid, numbers, sites_of
-from offsite.evaluation.wording import NO_INTERVAL, change, interval, listed, number, present
+from offsite.evaluation.report.grids import GridColumn, dot_of, grid, numbers, sites_of
+from offsite.evaluation.tables.reading import Record
+from offsite.evaluation.wording import NO_INTERVAL, change, interval, listed, number
 
 _KINDS = {
     "covariate": "Images look different",
@@ -25,11 +26,8 @@ _CAPTION = (
 )
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section | None:
     """Three questions for each site: other images, other case mix, other performance."""
-    table = findings.evaluated.measured("shift")
-    if table is None:
-        return None
     by_kind = {kind: sites_of(findings, table[table["kind"] == kind]) for kind in _KINDS}
     if not any(by_kind.values()):
         return None
@@ -54,7 +52,7 @@ def section(findings: Findings) -> Section | None:
 
 def _case_mix(rows: list[Record]) -> str:
     """Where the case mix of the sites comes from: labels, or what the model says."""
-    guessed = [str(row["site"]) for row in rows if row["statistic"] == _WITHOUT_LABELS]
+    guessed = [row["site"] for row in rows if row["statistic"] == _WITHOUT_LABELS]
     if not guessed:
         return "The case mix is counted from the labels."
     where = "" if len(guessed) == len(rows) else f" at {listed(guessed)}; elsewhere it is counted"
@@ -75,8 +73,8 @@ def _table(findings: Findings, table: pd.DataFrame) -> Table:
 
 
 def _tested(row: Record, raised: bool) -> Cell:
-    p_value = present(row["p_value"])
-    note = "" if p_value is None else _p_value(p_value)
+    p = row["p_value"]
+    note = "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     words, kind = ("yes", "caution") if raised else ("not beyond chance", "")
     return Cell(words, note=note, kind=kind)
 
@@ -88,10 +86,6 @@ def _performance(row: Record, raised: bool) -> Cell:
     return Cell(
         text=words, note=f"AUROC {change(value)} ({bounds})", kind="caution" if raised else ""
     )
-
-
-def _p_value(value: float) -> str:
-    return f"p < {0.001:g}" if value < 0.001 else f"p = {value:.3f}"
 
 
 def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
@@ -113,8 +107,8 @@ def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
             lookup.get((row["site"], row["site_role"]), row | nothing | {"reason": "not measured"})
             for row in covariate
         ]
-        dots = [_dot(row) for row in rows]
-        marks = tuple(present(row["null_high"]) for row in rows)
+        dots = [dot_of(row, lambda told: number(told["value"])) for row in rows]
+        marks = tuple(row["null_high"] for row in rows)
         panels.append(
             Panel(
                 title=title,
@@ -126,14 +120,10 @@ def _figures(by_kind: dict[str, list[Record]]) -> tuple[Figure, ...]:
     return (dot_panels(panels, "How each site differs", "shift", _CAPTION),)
 
 
-def _dot(row: Record) -> Dot:
-    return dot_of(row, lambda told: number(present(told["value"])))
-
-
 def _ratio(row: Record) -> Dot:
     """The value as a multiple of what chance gives."""
-    value, chance = present(row["value"]), present(row["null_high"])
+    value, chance = row["value"], row["null_high"]
     known = value is not None and chance is not None and chance > 0
-    ratio = max((value or 0.0) / (chance or 1.0), _LEAST_RATIO) if known else None
+    ratio = max(value / chance, _LEAST_RATIO) if known else None
     alone = row | {"value": ratio, "low": None, "high": None}
     return dot_of(alone, lambda told: f"{number(told['value'], 1)} times chance")

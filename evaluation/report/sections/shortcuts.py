@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from offsite.evaluation.report.content import Cell, Column, Point, Section, Table, listing
-from offsite.evaluation.report.findings import Findings, estimate_of
-from offsite.evaluation.report.grids import Record, value_cell
-from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import estimate, listed, present
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import numbers, value_cell
+from offsite.evaluation.tables.reading import Record, records
+from offsite.evaluation.wording import estimate, listed
 
 NOTABLE = 0.6
 _KINDS = {"within": "Within the site", "across": "From the other sites"}
@@ -14,8 +14,8 @@ _KINDS = {"within": "Within the site", "across": "From the other sites"}
 
 def section(findings: Findings) -> Section | None:
     """A row for each site, and each task's correlation with what tells the sites apart."""
-    shortcuts = findings.evaluated.measured("shortcuts", "auroc")
-    coupling = findings.evaluated.measured("site_coupling")
+    shortcuts = findings.evaluated.table("shortcuts", "auroc")
+    coupling = findings.evaluated.table("site_coupling", "value")
     tables: list[Table] = []
     if shortcuts is not None:
         tables.append(_shortcuts(findings, records(shortcuts)))
@@ -26,12 +26,7 @@ def section(findings: Findings) -> Section | None:
                 ("Site", "Task"),
                 ("Correlation", "Test images"),
                 (
-                    (
-                        str(row["site"]),
-                        str(row["task"]),
-                        value_cell(estimate_of(row)),
-                        str(int(row["n"])),
-                    )
+                    (row["site"], row["task"], value_cell(row), str(row["n"]))
                     for row in records(coupling)
                 ),
                 source="site_coupling",
@@ -53,9 +48,9 @@ def section(findings: Findings) -> Section | None:
 
 def points(findings: Findings) -> Iterator[Point]:
     """A caution where the lower bound from the other sites is notable."""
-    table = findings.evaluated.measured("shortcuts", "auroc")
+    table = findings.evaluated.table("shortcuts", "auroc")
     rows = [] if table is None else records(table[table["kind"] == "across"])
-    high = [row for row in rows if (present(row["low"]) or 0.0) > NOTABLE]
+    high = [row for row in rows if (row["low"] or 0.0) > NOTABLE]
     if high:
         told = listed([_against_model(findings, row) for row in high])
         yield Point(
@@ -70,17 +65,17 @@ def points(findings: Findings) -> Iterator[Point]:
 
 
 def _against_model(findings: Findings, row: Record) -> str:
-    seen = estimate(present(row["auroc"]), present(row["low"]), present(row["high"]))
-    model = findings.at(str(row["site"]), f"{row['task']}/auroc")
-    beside = f"; the model {estimate(model.value, model.low, model.high)}" if model.value else ""
+    seen = estimate(row["auroc"], row["low"], row["high"])
+    model = findings.at(row["site"], f"{row['task']}/auroc")
+    beside = f"; the model {estimate(*numbers(model))}" if model["value"] else ""
     return f"{row['site']} (AUROC {seen}{beside})"
 
 
 def _shortcuts(findings: Findings, rows: list[Record]) -> Table:
     cells: dict[str, dict[str, Cell]] = {}
     for row in rows:
-        cell = value_cell(estimate_of(row | {"value": row["auroc"]}))
-        cells.setdefault(str(row["site"]), {})[str(row["kind"])] = cell
+        cell = value_cell(row | {"value": row["auroc"]})
+        cells.setdefault(row["site"], {})[row["kind"]] = cell
     task = str(rows[0]["task"])
     return listing(
         f"AUROC for {task or 'the label'} of colour, sharpness, size and storage alone",

@@ -5,12 +5,12 @@ from dataclasses import replace
 from offsite.evaluation.figures.dots import Dot, dot_strip
 from offsite.evaluation.figures.drawing import Figure
 from offsite.evaluation.metrics.names import base_name, described, headline_metrics
-from offsite.evaluation.report.content import Cell, Column, Group, Point, Section, Table, listing
-from offsite.evaluation.report.findings import Findings, SiteEstimate
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record, counts_cell, value_cell
+from offsite.evaluation.report.content import Cell, Column, Point, Section, Table, group, listing
+from offsite.evaluation.report.findings import Findings, few
+from offsite.evaluation.report.grids import GROUPS, NAMES, counts_cell, numbers, value_cell
 from offsite.evaluation.report.sections import extremes
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
-from offsite.evaluation.tables.reading import records
+from offsite.evaluation.tables.reading import Record, records
 from offsite.evaluation.wording import (
     counted,
     interval,
@@ -18,7 +18,6 @@ from offsite.evaluation.wording import (
     no_interval,
     noted,
     number,
-    present,
     reason,
 )
 
@@ -67,8 +66,7 @@ def points(findings: Findings) -> list[Point]:
     row = _expected(findings, findings.primary)
     if row is None:
         return []
-    low, high = present(row["prediction_low"]), present(row["prediction_high"])
-    sites = int(present(row["sites"]) or 0)
+    low, high, sites = row["prediction_low"], row["prediction_high"], row["sites"] or 0
     if low is None or high is None:
         return [
             Point(
@@ -95,8 +93,7 @@ def points(findings: Findings) -> list[Point]:
 def _narrower(row: Record) -> str:
     """Four of five hospitals, and what a prior on their differences makes of few sites."""
     usual, assumed = (
-        interval(present(row.get(f"{name}_low")), present(row.get(f"{name}_high")))
-        for name in ("usual", "assumed")
+        interval(row.get(f"{name}_low"), row.get(f"{name}_high")) for name in ("usual", "assumed")
     )
     if not usual or not assumed:
         return ""
@@ -108,9 +105,9 @@ def _narrower(row: Record) -> str:
 
 def _headline(findings: Findings, headline: list[str]) -> Table:
     groups = [
-        Group(
-            heading=GROUPS.get(role, "Sites"),
-            rows=tuple(_row(findings, site, headline) for site in findings.sites(role)),
+        group(
+            GROUPS.get(role, "Sites"),
+            [_row(findings, site, headline) for site in findings.sites(role)],
         )
         for role in findings.roles
     ]
@@ -121,7 +118,7 @@ def _headline(findings: Findings, headline: list[str]) -> Table:
             row for name in _SUMMARIES if (row := _summary_row(findings, name, role, headline))
         )
         if rows and (role != "all" or len(findings.roles) > 1):
-            groups.append(Group(heading=f"Over {GROUPS.get(role, 'all sites').lower()}", rows=rows))
+            groups.append(group(f"Over {GROUPS.get(role, 'all sites').lower()}", rows))
     return listing(
         "Results by site, the worst first",
         ("Site",),
@@ -142,7 +139,7 @@ def _column(findings: Findings, name: str) -> Column:
 
 def _row(findings: Findings, site: str, headline: list[str]) -> tuple[Cell, ...]:
     size = findings.size(site)
-    count = counts_cell(size.n, size.n_patients, "caution" if size.few else "")
+    count = counts_cell(size, "caution" if few(size) else "")
     role = findings.role(site)
     rows = [findings.shown(site, role, name) or findings.at(site, name) for name in headline]
     return (Cell(site), count, *map(value_cell, rows))
@@ -154,7 +151,7 @@ def _summary_row(
     estimates = [findings.shown(name, role, metric) for metric in headline]
     if not any(estimates):
         return None
-    size = max((row.n for row in estimates if row), default=0)
+    size = max((row["n"] for row in estimates if row), default=0)
     count = Cell(f"{size:,}") if name == "_pooled" else Cell("")
     return (Cell(NAMES[name]), count, *map(value_cell, estimates))
 
@@ -163,8 +160,8 @@ def _everything(findings: Findings) -> Table:
     groups = []
     for role in findings.roles:
         for site in findings.sites(role):
-            rows = tuple(_full_row(findings.at(site, name), name) for name in findings.metrics)
-            groups.append(Group(heading=f"{site} · {GROUPS.get(role, 'site').lower()}", rows=rows))
+            rows = [_full_row(findings.at(site, name), name) for name in findings.metrics]
+            groups.append(group(f"{site} · {GROUPS.get(role, 'site').lower()}", rows))
     return listing(
         "Every metric at every site",
         ("Metric",),
@@ -180,38 +177,31 @@ def _everything(findings: Findings) -> Table:
     )
 
 
-def _full_row(row: SiteEstimate, metric: str) -> tuple[Cell, ...]:
-    undefined = row.value is None
-    why = reason if undefined else no_interval
-    remark = row.detail if row.reason == "ok" else why(row.reason)
+def _full_row(row: Record, metric: str) -> tuple[Cell, ...]:
+    value, low, high = numbers(row)
+    why = reason if value is None else no_interval
+    kind = "undefined" if value is None else ""
+    counts = (row[name] for name in ("n", "n_positive", "n_patients"))
     return (
         Cell(described(metric).label, about=base_name(metric)),
-        Cell(
-            text="not defined" if undefined else number(row.value, 3),
-            kind="undefined" if undefined else "",
-        ),
-        Cell(interval(row.low, row.high, 3)),
-        Cell(f"{row.n:,}"),
-        Cell("" if row.n_positive is None else f"{row.n_positive:,}"),
-        Cell("" if row.n_patients is None else f"{row.n_patients:,}"),
-        Cell(remark),
+        Cell(number(value, 3) or "not defined", kind=kind),
+        Cell(interval(low, high, 3)),
+        *(Cell("" if count is None else f"{count:,}") for count in counts),
+        Cell(row["detail"] if row["reason"] == "ok" else why(row["reason"])),
     )
 
 
 def _forest(findings: Findings) -> Figure:
-    largest = max((findings.at(site, findings.primary).n for site in findings.sites()), default=1)
-    dots = [
-        _dot(site, row, role, row.n / max(largest, 1))
-        for role in findings.roles
-        for site in findings.sites(role)
-        for row in [findings.at(site, findings.primary)]
-    ]
+    sites = [site for role in findings.roles for site in findings.sites(role)]
+    rows = [findings.at(site, findings.primary) for site in sites]
+    largest = max((row["n"] for row in rows), default=1)
+    dots = [_dot(row["site"], row, row["site_role"], row["n"] / max(largest, 1)) for row in rows]
     pooled = findings.summary("_pooled", "all", findings.primary)
     if pooled is not None and len(dots) > 1:
         dots.append(_dot("All rows pooled", pooled, "pooled"))
     expected = _expected(findings, findings.primary)
-    if expected is not None and present(expected["prediction_low"]) is not None:
-        low, high = present(expected["prediction_low"]), present(expected["prediction_high"])
+    if expected is not None and expected["prediction_low"] is not None:
+        low, high = expected["prediction_low"], expected["prediction_high"]
         bar = Dot(label="A new hospital", note=interval(low, high), value=None, low=low, high=high)
         dots.append(replace(bar, kind="prediction"))
     label = findings.metric.label[0].upper() + findings.metric.label[1:]
@@ -225,25 +215,24 @@ def _forest(findings: Findings) -> Figure:
     )
 
 
-def _dot(label: str, row: SiteEstimate, kind: str, weight: float = 1.0) -> Dot:
-    low, high = row.low, row.high
-    note = noted(row.value, low, high)
+def _dot(label: str, row: Record, kind: str, weight: float = 1.0) -> Dot:
+    value, low, high = numbers(row)
+    note = noted(value, low, high)
     if low is None:
-        note = f"{number(row.value)} ({no_interval(row.reason)})"
-    if row.value is None:
-        note = f"not defined: {reason(row.reason)}"
+        note = f"{number(value)} ({no_interval(row['reason'])})"
+    if value is None:
+        note = f"not defined: {reason(row['reason'])}"
     area = 22 + 70 * weight
-    return Dot(label=label, note=note, value=row.value, low=low, high=high, kind=kind, area=area)
+    return Dot(label=label, note=note, value=value, low=low, high=high, kind=kind, area=area)
 
 
-def _expected(findings: Findings, metric: str) -> dict[str, object] | None:
+def _expected(findings: Findings, metric: str) -> Record | None:
     table = findings.evaluated.table("meta")
     if table is None:
         return None
-    rows = table[table["metric"] == metric]
-    by_role = {str(row["site_role"]): row for row in records(rows)}
+    by_role = {row["site_role"]: row for row in records(table[table["metric"] == metric])}
     held_out = by_role.get("held_out")
     # A new hospital is like those held out; with very few of them their interval says nothing.
-    if held_out is not None and (present(held_out["sites"]) or 0) >= _ENOUGH_HELD_OUT:
+    if held_out is not None and (held_out["sites"] or 0) >= _ENOUGH_HELD_OUT:
         return held_out
     return by_role.get("all") or held_out or by_role.get("training")

@@ -3,27 +3,15 @@
 import pandas as pd
 
 from offsite.evaluation.metrics.names import described
-from offsite.evaluation.report.content import (
-    Cell,
-    Column,
-    Group,
-    Point,
-    Section,
-    Table,
-    cells,
-    listing,
-)
-from offsite.evaluation.report.findings import Findings, estimate_of
-from offsite.evaluation.report.grids import GROUPS, NAMES, Record, counts_cell, numbers, value_cell
-from offsite.evaluation.tables.reading import records
-from offsite.evaluation.wording import estimate, listed, present
+from offsite.evaluation.report.content import Cell, Column, Point, Section, Table, group, listing
+from offsite.evaluation.report.findings import Findings
+from offsite.evaluation.report.grids import GROUPS, NAMES, counts_cell, numbers, value_cell
+from offsite.evaluation.tables.reading import Record, records
+from offsite.evaluation.wording import estimate, listed
 
 
-def section(findings: Findings) -> Section | None:
+def section(findings: Findings, table: pd.DataFrame) -> Section:
     """A table for each column that was asked for."""
-    table = findings.evaluated.table("subgroups")
-    if table is None:
-        return None
     return Section(
         anchor="subgroups",
         title="Groups of patients",
@@ -70,26 +58,24 @@ def _table(findings: Findings, by: str, rows: pd.DataFrame) -> Table:
     places += [("_pooled", role) for role in findings.roles]
     groups = []
     for site, role in places:
-        here = [str(name) for name in dict.fromkeys(rows.loc[_at(rows, site, role), "group"])]
+        here = [
+            str(name)
+            for name in dict.fromkeys(
+                rows.loc[(rows["site"] == site) & (rows["site_role"] == role), "group"]
+            )
+        ]
         if here:
-            lines = cells(
+            lines: list[list[str | Cell]] = [
                 [name, *_line([found[site, role, name, metric] for metric in metrics])]
                 for name in here
-            )
+            ]
             heading = f"{NAMES.get(site, site)} · {GROUPS.get(role, 'site').lower()}"
-            groups.append(Group(heading=heading, rows=lines))
+            groups.append(group(heading, lines))
     heads = [Column("Images", note="patients")]
     heads += [Column(described(metric).short) for metric in metrics]
     return listing(f"By {by}", (by,), heads, groups=groups, source="subgroups")
 
 
-def _at(rows: pd.DataFrame, site: str, role: str) -> "pd.Series[bool]":
-    return (rows["site"] == site) & (rows["site_role"] == role)
-
-
 def _line(rows: list[Record]) -> list[Cell]:
     size = max(rows, key=lambda row: int(row["n"]))
-    return [
-        counts_cell(int(size["n"]), size["n_patients"]),
-        *(value_cell(estimate_of(row), caution=present(row["raised"]) == 1.0) for row in rows),
-    ]
+    return [counts_cell(size), *(value_cell(row, caution=row["raised"] is True) for row in rows)]

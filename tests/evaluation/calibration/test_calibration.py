@@ -47,7 +47,7 @@ def predictions(make_sites) -> Predictions:
 
 @pytest.fixture(scope="module")
 def table(predictions: Predictions) -> pd.DataFrame:
-    return calibration_tables(Sites.of(predictions, QUICK))[0]
+    return calibration_tables(Sites.of(predictions, QUICK))["calibration"]
 
 
 def at(table: pd.DataFrame, calibrator: str, site: str, metric: str, task: str = "ill"):
@@ -183,13 +183,13 @@ def test_every_calibrator_task_and_site_has_every_metric(table: pd.DataFrame) ->
 def test_without_validation_rows_only_the_plain_model_is_measured(make_sites) -> None:
     rows = make_sites({"a": 60}, held_out=("a",))
     assert fit_calibrators(rows) == {}
-    assert set(calibration_tables(Sites.of(rows, QUICK))[0]["calibrator"]) == {"none"}
+    assert set(calibration_tables(Sites.of(rows, QUICK))["calibration"]["calibrator"]) == {"none"}
 
 
 def test_reliability_curves_cover_all_rows_and_bracket_what_was_seen(
     predictions: Predictions, table: pd.DataFrame
 ) -> None:
-    curves = calibration_tables(Sites.of(predictions, QUICK))[1]
+    curves = calibration_tables(Sites.of(predictions, QUICK))["reliability"]
     own = curves[curves["site"].eq("away") & curves["task"].eq("ill")]
     plain = own[own["calibrator"] == "none"]
     assert plain["n"].sum() == 300
@@ -216,7 +216,7 @@ def test_slides_that_repeat_an_answer_do_not_narrow_the_band(make_sites) -> None
     slides.table["image"] = np.arange(len(slides)).astype(str)
     settings = EvaluationSettings(resamples=100)
     one, six = (
-        calibration_tables(Sites.of(each, settings))[0].set_index(
+        calibration_tables(Sites.of(each, settings))["calibration"].set_index(
             ["task", "calibrator", "site", "metric"]
         )
         for each in (rows, slides)

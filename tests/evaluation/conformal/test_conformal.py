@@ -13,13 +13,13 @@ from offsite.evaluation.conformal.sets import (
     coverage_sd,
     nonconformity,
 )
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.weighted import (
     density_ratios,
     effective_rows,
     weighted_sets,
     weighted_thresholds,
 )
+from offsite.evaluation.settings import ConformalSettings
 
 
 def sample(n, seed, classes=4):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table, fit_sets
+from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
 

@@ -7,8 +7,7 @@ import pytest
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 from offsite.evaluation.figures.dots import Dot, dot_strip
-from offsite.evaluation.figures.drawing import short
-from offsite.evaluation.figures.fonts import SANS, families_for, legible
+from offsite.evaluation.figures.drawing import SANS, families_for, legible, short
 
 
 def characters(name: str) -> set[int]:

@@ -14,10 +14,9 @@ from offsite.evaluation.metrics.names import described
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
-from offsite.evaluation.statistics.effects import SCALES
+from offsite.evaluation.statistics.intervals import SCALES
 from offsite.evaluation.statistics.measured import Measured, Request
-from offsite.evaluation.statistics.samples import Sample
-from offsite.evaluation.statistics.sites import Site
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.tables.meta_analysis import shrunken_table
 from offsite.evaluation.tables.summaries import worst_and_gap
 
@@ -59,16 +58,11 @@ def test_every_metric_has_a_function_that_makes_it_and_a_formula(name: str) -> N
 
 def test_the_function_of_a_metric_is_the_one_that_measures_it() -> None:
     classes, settings = ("a", "b", "c"), EvaluationSettings(tasks={"ill": ILL})
-    sample = Sample(
-        labels=np.arange(30) % 3,
-        probabilities=np.full((30, 3), 1 / 3),
-        units=np.arange(30),
-        n_units=30,
-    )
+    even = np.full((30, 3), 1 / 3)
+    site = Site(labels=np.arange(30) % 3, probabilities=even, units=np.arange(30))
     request = Request(classes=classes, tasks=tasks_of(classes, settings), references={"ill": 0.5})
-    counts = np.ones((1, 30), dtype=np.uint8)
     for function in {FUNCTIONS[name] for name in PER_SITE}:
-        for measured in function(sample, counts, request):
+        for measured in function(site, request):
             plain = measured.name.removeprefix("ill/")
             assert FUNCTIONS[plain.split("/")[0]] is function or "/" in measured.name
 
@@ -115,24 +109,19 @@ def test_a_new_metric_has_one_worst_site_in_every_table(monkeypatch: pytest.Monk
     rates = {"a": 0.1, "b": 0.4, "c": 0.2}
     measured = []
     for name, rate in rates.items():
-        sample = Sample(
-            labels=np.zeros(20, dtype=np.int64),
-            probabilities=np.full((20, 2), 0.5),
-            units=np.arange(20),
-            n_units=20,
-        )
         site = Site(
             name=name,
             role="training",
-            images=20,
-            sample=sample,
+            labels=np.zeros(20, dtype=np.int64),
+            probabilities=np.full((20, 2), 0.5),
+            units=np.arange(20),
             draws=(np.ones((101, 20), "uint8"),),
         )
         values = np.r_[rate, rate + 0.01 * rng.normal(size=100)]
         measured.append((site, {"error_rate": Measured(name="error_rate", values=values, n=20)}))
     worst, gap = worst_and_gap("error_rate", measured, EvaluationSettings())
-    assert (worst.detail, worst.estimate.value) == ("b", 0.4)
-    assert gap.detail == "a > b"
+    assert (worst["detail"], worst["value"]) == ("b", 0.4)
+    assert gap["detail"] == "a > b"
     table = pd.DataFrame(
         {
             "split": "test",
@@ -147,4 +136,4 @@ def test_a_new_metric_has_one_worst_site_in_every_table(monkeypatch: pytest.Monk
     )
     shrunken = shrunken_table(table, EvaluationSettings())
     rows = shrunken[(shrunken["site"] == "_worst") & (shrunken["metric"] == "error_rate")]
-    assert set(rows["value"]) == {worst.estimate.value}
+    assert set(rows["value"]) == {worst["value"]}

@@ -10,9 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 from offsite.errors import InputError
 from offsite.evaluation.ood.detector import Head, recover_head
 from offsite.evaluation.ood.gaussian_detectors import Mahalanobis, Residual
-from offsite.evaluation.ood.names import DETECTORS
 from offsite.evaluation.ood.neighbour_detectors import thinned
-from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.ood.settings import DETECTORS, OodSettings
 from offsite.evaluation.statistics.feature_stats import FeatureStats
 
 N, D, C = 300, 20, 4

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from offsite.errors import InputError
+from offsite.evaluation.ood.detector import ReferencedDetector
 from offsite.evaluation.ood.logit_detectors import Energy, Msp
 from offsite.evaluation.ood.metrics import Scored, false_positive_rates
-from offsite.evaluation.ood.reference import ReferencedDetector
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 
 
 @pytest.fixture(params=["continuous", "tied"])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from offsite.errors import InputError
-from offsite.evaluation.ood.names import DETECTORS
-from offsite.evaluation.ood.settings import OodSettings
+from offsite.evaluation.ood.settings import DETECTORS, OodSettings
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS

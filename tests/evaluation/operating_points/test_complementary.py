@@ -12,6 +12,7 @@ from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import FEWEST_PATIENTS
+from offsite.evaluation.statistics.sites import Sites
 
 SETTINGS = EvaluationSettings(
     resamples=100, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"), threshold=0.6)}
@@ -32,7 +33,9 @@ def models(make_sites) -> tuple[Predictions, Predictions]:
 
 
 def cut_of(model: Predictions) -> float:
-    return next(cut.value for cut in choose_thresholds(model, SETTINGS) if cut.rule == "point")
+    return next(
+        cut.value for cut in choose_thresholds(Sites.of(model, SETTINGS)) if cut.rule == "point"
+    )
 
 
 def test_every_share_equals_a_plain_count(models) -> None:

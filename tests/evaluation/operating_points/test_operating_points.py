@@ -109,7 +109,7 @@ def test_rows_of_one_patient_do_not_add_confidence() -> None:
 
 
 def test_only_validation_rows_of_training_sites_choose(predictions: Predictions) -> None:
-    chosen = choose_thresholds(predictions, QUICK)
+    chosen = choose_thresholds(Sites.of(predictions, QUICK))
     test = predictions.table["split"].eq("test").to_numpy()
     labels = np.where(test, 1 - predictions.labels, predictions.labels)
     probabilities = np.where(test[:, None], 0.5, predictions.probabilities)
@@ -119,7 +119,7 @@ def test_only_validation_rows_of_training_sites_choose(predictions: Predictions)
         probabilities=probabilities,
         labels=labels,
     )
-    assert choose_thresholds(other, QUICK) == chosen
+    assert choose_thresholds(Sites.of(other, QUICK)) == chosen
     assert [threshold.rule for threshold in chosen] == ["stated", "point", "confident"]
     values = {threshold.rule: threshold.value for threshold in chosen}
     assert values["confident"] < values["point"]

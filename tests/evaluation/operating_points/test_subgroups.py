@@ -11,8 +11,8 @@ from offsite.evaluation.evaluating import evaluate
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
 from offsite.evaluation.operating_points.subgroups import subgroup_table
 from offsite.evaluation.operating_points.table import operating_point_table
+from offsite.evaluation.predictions.checks import BLANK
 from offsite.evaluation.predictions.frames import read_predictions
-from offsite.evaluation.predictions.groups import BLANK
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
@@ -44,7 +44,7 @@ def predictions(make_sites) -> Predictions:
 
 def test_a_groups_numbers_are_those_of_its_rows_alone(predictions: Predictions) -> None:
     table = subgroup_table(Sites.of(predictions, SETTINGS), ["sex"])
-    cut = shipped_thresholds(predictions, SETTINGS)["ill"]
+    cut = shipped_thresholds(Sites.of(predictions, SETTINGS))["ill"]
     mask = (predictions.table["sex"] == "F").to_numpy() | (predictions.table["split"] != "test")
     alone = Sites.of(predictions.select(mask.to_numpy()), SETTINGS)
     plain = per_site_table(alone).query("metric == 'auroc'").set_index("site")

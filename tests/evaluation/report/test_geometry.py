@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from offsite.evaluation.report.sections import geometry
+from offsite.evaluation.report.sections import embeddings
 from offsite.evaluation.tables.reading import Evaluated
 
 FOUND = {
@@ -14,12 +14,12 @@ FOUND = {
 def test_the_line_tells_what_the_run_measured_and_is_absent_where_it_did_not():
     model = {"geometry": FOUND, "weak_classes": {"<b>worst</b>": 0.04}}
     evaluated = Evaluated(tables={}, facts={"model": model})
-    (line,) = geometry.notes(evaluated)
+    (line,) = embeddings.notes(evaluated)
     for said in ("1.50", "9.00, 3.25", "0.75 times", "12.3 directions", "40 of their numbers"):
         assert said in line
-    (point,) = geometry.points(evaluated)
+    (point,) = embeddings.points(evaluated)
     assert point.caution
     assert point.sentence.startswith("<b>worst</b> (20 of 400 training images) hardly exists")
     for facts in ({}, {"model": {"name": "of others"}}, {"model": {"geometry": {"val": {}}}}):
         nothing = SimpleNamespace(facts=facts)
-        assert list(geometry.notes(nothing)) == list(geometry.points(nothing)) == []
+        assert list(embeddings.notes(nothing)) == list(embeddings.points(nothing)) == []

@@ -11,8 +11,7 @@ from offsite.errors import InputError
 from offsite.evaluation.evaluating import evaluate
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import ReportSettings
-from offsite.evaluation.settings import EvaluationSettings, TaskSettings
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.settings import EvaluationSettings, ShiftSettings, TaskSettings
 from offsite.evaluation.tables.reading import read_evaluation, read_table
 from offsite.files import read_json
 

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.ood.settings import OodSettings
 from offsite.evaluation.ood.table import ood_table
 from offsite.evaluation.predictions.table import Predictions
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.settings import ConformalSettings, ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 
@@ -134,7 +133,7 @@ def test_hospitals_are_told_apart_by_their_photographs(real):
     predictions, _ = real
     heads, details = shift_tables(
         Sites.of(predictions), ShiftSettings(permutations=199, resamples=100)
-    )
+    ).values()
     for name in ("aptos", "deepdrid", "messidor2"):
         row = heads[(heads.site == name) & (heads.kind == "covariate")].iloc[0]
         assert bool(row.flagged)
@@ -145,7 +144,9 @@ def test_hospitals_are_told_apart_by_their_photographs(real):
 
 def test_a_prior_is_not_estimated_where_the_hospital_itself_moves_the_outputs(real):
     predictions, _ = real
-    _, details = shift_tables(Sites.of(predictions), ShiftSettings(permutations=99, resamples=60))
+    _, details = shift_tables(
+        Sites.of(predictions), ShiftSettings(permutations=99, resamples=60)
+    ).values()
     rows = details[(details.site == "deepdrid") & (details.kind == "prevalence")]
     # Half of the cases are referable at both; EM alone would say that none is at this one.
     assert value(rows, statistic="prior_distance") < 0.05

@@ -23,7 +23,7 @@ from offsite.evaluation.shift.label_shift import (
 )
 from offsite.evaluation.shift.robustness import robustness_index
 from offsite.evaluation.statistics.feature_stats import FeatureStats
-from offsite.evaluation.statistics.patient_weights import patient_weights
+from offsite.evaluation.statistics.resampling import patient_weights
 
 
 def rng(seed=0):

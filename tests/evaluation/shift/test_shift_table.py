@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from offsite.evaluation.shift.settings import ShiftSettings
+from offsite.evaluation.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.schemas import SCHEMAS
@@ -31,7 +31,7 @@ def tables(predictions):
     rng = np.random.default_rng(1)
     wrong = (predictions.table["site"] == "worse").to_numpy() & (rng.random(len(predictions)) < 0.3)
     labels = np.where(wrong, rng.permutation(predictions.labels), predictions.labels)
-    return shift_tables(Sites.of(replace(predictions, labels=labels)), FAST)
+    return tuple(shift_tables(Sites.of(replace(predictions, labels=labels)), FAST).values())
 
 
 def row(table, site, kind, statistic=None):
@@ -100,7 +100,7 @@ def test_a_prior_is_withheld_where_label_shift_does_not_explain_the_outputs(make
     odd = (predictions.table["site"] == "odd").to_numpy()
     p = predictions.probabilities.copy()
     p[odd] = 0.98 * np.eye(3)[p[odd].argmax(axis=1)] + 0.02 / 3
-    heads, details = shift_tables(Sites.of(replace(predictions, probabilities=p)), FAST)
+    heads, details = shift_tables(Sites.of(replace(predictions, probabilities=p)), FAST).values()
     assert row(heads, "sicker", "prevalence").value == pytest.approx(0.37, abs=0.08)
     assert row(heads, "sicker", "prevalence").p_value <= LEVEL
     withheld = row(heads, "odd", "prevalence")
@@ -168,7 +168,7 @@ def test_odd_sites_have_reasons_in_place_of_values(make_sites):
         held_out=("tiny", "blank", "one_class"),
         unlabelled=("blank",),
     )
-    heads, details = shift_tables(Sites.of(predictions), FAST)
+    heads, details = shift_tables(Sites.of(predictions), FAST).values()
     assert row(heads, "tiny", "covariate").reason == "too_few"
     assert row(heads, "tiny", "performance").reason == "too_few"
     assert row(heads, "blank", "performance").reason == "no_labels"
@@ -188,7 +188,7 @@ def test_odd_sites_have_reasons_in_place_of_values(make_sites):
 
 def test_without_embeddings_labels_still_tell(predictions):
     bare = replace(predictions, embeddings=None)
-    heads, details = shift_tables(Sites.of(bare), FAST)
+    heads, details = shift_tables(Sites.of(bare), FAST).values()
     assert set(heads.reason[heads.kind == "covariate"]) == {"no_embeddings"}
     assert set(heads.reason[heads.kind != "covariate"]) == {"ok"}
     assert row(details, "_pooled", "features", "robustness_index").reason == "no_embeddings"
@@ -196,13 +196,13 @@ def test_without_embeddings_labels_still_tell(predictions):
 
 def test_a_collapsed_model_has_a_reason_and_no_crash(predictions):
     flat = replace(predictions, embeddings=np.ones_like(predictions.embeddings))
-    heads, details = shift_tables(Sites.of(flat), FAST)
+    heads, details = shift_tables(Sites.of(flat), FAST).values()
     assert set(heads.reason[heads.kind == "covariate"]) == {"constant_embeddings"}
     assert set(details.reason[details.kind == "features"]) == {"constant_embeddings"}
     # At one site only: the farthest shift there is, and not a failure.
     one = predictions.embeddings.copy()
     one[(predictions.table["site"] == "same").to_numpy()] = 0.0
-    _, details = shift_tables(Sites.of(replace(predictions, embeddings=one)), FAST)
+    _, details = shift_tables(Sites.of(replace(predictions, embeddings=one)), FAST).values()
     found = details[(details.site == "same") & (details.kind == "covariate")]
     assert set(found.reason) == {"ok"}
     assert row(details, "same", "covariate", "frechet").p_value <= 0.05

@@ -15,17 +15,15 @@ from offsite.evaluation.statistics.intervals import (
     spread_interval,
 )
 from offsite.evaluation.statistics.measured import Measured
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 SETTINGS = EvaluationSettings(resamples=100)
 
 
-def patients(number: int) -> Sample:
-    """A sample of so many patients, an image of each."""
-    return Sample(
-        labels=np.zeros(number, dtype=np.int64), probabilities=np.ones((number, 1)),
-        units=np.arange(number), n_units=number,
-    )  # fmt: skip
+def patients(number: int) -> Site:
+    """A site of so many patients, an image of each."""
+    labels, probabilities = np.zeros(number, dtype=np.int64), np.ones((number, 1))
+    return Site(labels=labels, probabilities=probabilities, units=np.arange(number))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -60,7 +58,7 @@ def test_a_share_has_the_exact_interval() -> None:
     """Clopper and Pearson for 8 of 10: .444 to .975."""
     hits = np.array([True] * 8 + [False] * 2)
     measured = Measured(
-        name="m", values=np.full(5, 0.8), n=10, n_positive=8, hits=hits, units=np.arange(10)
+        name="m", values=np.full(5, 0.8), n=10, n_positive=8, share=(hits, np.arange(10))
     )
     found = estimate(measured, patients(10), SETTINGS)
     assert (found.low, found.high) == pytest.approx((0.4439, 0.9748), abs=1e-4)
@@ -110,7 +108,7 @@ def test_with_few_patients_on_a_side_there_is_a_value_and_no_interval() -> None:
         positive = np.repeat([True, False], [number, 20])
         area = placements(np.arange(number + 20.0) % 7, positive)
         for measured in (
-            Measured(name="m", values=draws, n=9, hits=hits, units=units),
+            Measured(name="m", values=draws, n=9, share=(hits, units)),
             Measured(name="m", values=draws, n=9, placements=area),
             Measured(name="m", values=draws, n=9, rarer=number),
             Measured(name="m", values=draws, n=9, scale="log", rarer=number),

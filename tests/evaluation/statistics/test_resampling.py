@@ -11,7 +11,7 @@ from offsite.evaluation.statistics.resampling import (
     stratified_counts,
     weighted_sums,
 )
-from offsite.evaluation.statistics.samples import Sample
+from offsite.evaluation.statistics.site import Site
 
 
 def test_each_draw_draws_as_many_units_as_there_are() -> None:
@@ -49,13 +49,12 @@ def test_strata_keep_their_sizes() -> None:
 
 
 def test_a_patient_is_in_the_stratum_of_its_highest_grade() -> None:
-    sample = Sample(
+    site = Site(
         labels=np.array([0, 3, 0, 0]),
         probabilities=np.full((4, 4), 0.25),
         units=np.array([0, 0, 1, 2]),
-        n_units=3,
     )
-    counts = point_and_draws(sample.units, sample.labels, 30, generator_of(0), stratified=True)[1:]
+    counts = point_and_draws(site.units, site.labels, 30, generator_of(0), stratified=True)[1:]
     assert (counts[:, 0] == 1).all()
     assert (counts[:, 1:].sum(axis=1) == 2).all()
 

@@ -12,7 +12,7 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.delong import paired_test, placements
-from offsite.evaluation.statistics.permutation import swap_counts
+from offsite.evaluation.statistics.resampling import swap_counts
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.comparison import compare_methods, paired_differences
 from offsite.evaluation.tables.per_site import per_site_table

@@ -9,7 +9,6 @@ import pytest
 
 from offsite.evaluation.alarms import alarm_table
 from offsite.evaluation.calibration.table import calibration_tables
-from offsite.evaluation.conformal.settings import ConformalSettings
 from offsite.evaluation.conformal.table import conformal_table
 from offsite.evaluation.metrics.names import described
 from offsite.evaluation.ood.settings import OodSettings
@@ -18,9 +17,14 @@ from offsite.evaluation.operating_points.net_benefit import net_benefit_table
 from offsite.evaluation.operating_points.table import operating_point_table
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.findings import Findings
-from offsite.evaluation.settings import EvaluationSettings, SelectiveSettings, TaskSettings
+from offsite.evaluation.settings import (
+    ConformalSettings,
+    EvaluationSettings,
+    SelectiveSettings,
+    ShiftSettings,
+    TaskSettings,
+)
 from offsite.evaluation.shift.coupling import coupling_table
-from offsite.evaluation.shift.settings import ShiftSettings
 from offsite.evaluation.shift.table import shift_tables
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.cohort import cohort_table
@@ -126,11 +130,11 @@ def tables(kind: str, confidence: float, unit: str) -> dict[str, pd.DataFrame]:
         "conformal": conformal_table(sites, ConformalSettings()),
         "operating_points": operating_point_table(sites),
         "net_benefit": net_benefit_table(sites),
-        **dict(zip(("calibration", "reliability"), calibration_tables(sites), strict=True)),
+        **calibration_tables(sites),
         **embedding_tables(sites),
         "site_coupling": coupling_table(sites),
         "ood": ood_table(sites, OOD),
-        **dict(zip(("shift", "shift_details"), shift_tables(sites, SHIFT), strict=True)),
+        **shift_tables(sites, SHIFT),
     }
     return found | {"alarms": alarm_table(found, settings.alarm_level)}
 
@@ -224,7 +228,7 @@ def test_the_worst_site_is_the_same_in_every_table(kind: str) -> None:
         if len(used):
             assert drawn["shrunken"].tolist() == [used.min() if higher else used.max()]
         findings = Findings(Evaluated(tables=made, facts={"primary_metric": metric}))
-        values = [findings.at(site, str(metric)).value for site in findings.sites()]
+        values = [findings.at(site, str(metric))["value"] for site in findings.sites()]
         known = [value for value in values if value is not None]
         assert known == sorted(known, reverse=not higher)
         assert known[0] == worst

@@ -12,7 +12,7 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.estimates import Reason
-from offsite.evaluation.statistics.requests import request_of
+from offsite.evaluation.statistics.measured import request_of
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.per_site import confusion_table, measured_site, per_site_table
 from offsite.evaluation.tables.schemas import SCHEMAS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from offsite.evaluation.report.sections.seeds import seeds_sections
+from offsite.evaluation.report.sections.models import seeds_sections
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.tables.alignment import rows_of_test
 from offsite.evaluation.tables.seeds import seed_tables

@@ -1,15 +1,16 @@
 """The worst site and the gap: bounds that allow for whichever site seems to be the worst."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.binomial import exact_interval
-from offsite.evaluation.statistics.estimates import Estimate, Reason
+from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.measured import Measured, share
-from offsite.evaluation.statistics.samples import Sample
-from offsite.evaluation.statistics.sites import Site
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.tables.summaries import MeasuredSite, worst_and_gap
 
 SETTINGS = EvaluationSettings(resamples=100)
@@ -18,18 +19,15 @@ SETTINGS = EvaluationSettings(resamples=100)
 def site_of(name: str, hits: np.ndarray, metric: str = "sensitivity") -> MeasuredSite:
     """A site whose positive patients were found or not."""
     n = len(hits)
-    sample = Sample(
-        labels=np.zeros(n, dtype=np.int64), probabilities=np.full((n, 2), 0.5), units=np.arange(n),
-        n_units=n,
-    )  # fmt: skip
-    site = Site(name=name, role="held_out", images=n, sample=sample, draws=(np.ones((1, n), "u1"),))
+    labels, even = np.zeros(n, dtype=np.int64), np.full((n, 2), 0.5)
+    units = np.arange(n)
+    site = Site(name=name, role="held_out", labels=labels, probabilities=even, units=units)
     values = np.array([hits.mean()])
-    return site, {metric: share(metric, values, hits, np.arange(n), positive=n)}
+    return site, {metric: share(metric, values, site, hits, positive=n)}
 
 
-def both(sites: list[MeasuredSite], metric: str = "sensitivity") -> tuple[Estimate, Estimate]:
-    worst, gap = worst_and_gap(metric, sites, SETTINGS)
-    return worst.estimate, gap.estimate
+def both(sites: list[MeasuredSite], metric: str = "sensitivity") -> list[SimpleNamespace]:
+    return [SimpleNamespace(**row) for row in worst_and_gap(metric, sites, SETTINGS)]
 
 
 def of(name: str, found: int, patients: int) -> MeasuredSite:

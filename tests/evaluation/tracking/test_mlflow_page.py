@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from offsite.evaluation.tracking.links import LOCAL, page_of
 from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.methods import method_run, tell_method
+from offsite.evaluation.tracking.runs import LOCAL, page_of
 from offsite.evaluation.tracking.store import client_of
 from offsite.evaluation.tracking.told import Told
 

@@ -5,13 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from offsite.evaluation.tracking.data_parts import data_parts, parts_of_cohort
+from offsite.evaluation.tracking.data_parts import data_parts, model_of, parts_of_cohort
 from offsite.evaluation.tracking.describing import LONGEST, description, headline
-from offsite.evaluation.tracking.links import how_to_look, page_of
 from offsite.evaluation.tracking.logging import log_run
 from offsite.evaluation.tracking.methods import method_run, tell_method
-from offsite.evaluation.tracking.models import model_of
 from offsite.evaluation.tracking.registry import find_version, register_package
+from offsite.evaluation.tracking.runs import how_to_look, page_of
 from offsite.evaluation.tracking.store import client_of
 from offsite.evaluation.tracking.told import Told
 from offsite.evaluation.tracking.withdrawal import logged_under, withdraw

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from offsite.errors import InputError
-from offsite.evaluation.tracking.names import check_model_name
+from offsite.evaluation.tracking.keys import check_model_name
 from offsite.evaluation.tracking.store import check_address, client_of
 from offsite.training.run_folder import RunFolder
 from offsite.workflows.cli import app

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offsite.evaluation.ood.detector import ReferencedDetector
 from offsite.evaluation.ood.gaussian_detectors import Mahalanobis
-from offsite.evaluation.ood.reference import ReferencedDetector
 from offsite.training.heads.refit import refit
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.prediction.codes import Code

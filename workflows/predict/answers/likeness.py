@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from offsite.evaluation.ood.reference import ReferencedDetector
+from offsite.evaluation.ood.detector import ReferencedDetector
 from offsite.training.prediction.contract import ModelAnswer
 from offsite.workflows.package.folder import Package
 from offsite.workflows.package.heads import TRUNK, training_sums

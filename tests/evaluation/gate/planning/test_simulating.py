@@ -8,7 +8,7 @@ from scipy.stats import norm
 from offsite.errors import InputError
 from offsite.evaluation.gate.planning.scenario import CANDIDATES, Scenario
 from offsite.evaluation.gate.planning.simulating import Simulator
-from offsite.evaluation.operating_points.choosing import PACKAGED, thresholds_on
+from offsite.evaluation.operating_points.choosing import PACKAGED, choose_thresholds
 from offsite.evaluation.settings import EvaluationSettings, TaskSettings
 from offsite.evaluation.statistics.delong import placements
 
@@ -30,7 +30,7 @@ def test_sites_roles_and_prevalence_are_those_of_the_scenario(drawn):
     assert [(site.name, site.role) for site in sites.single] == [
         ("hospital 001", "training"), ("hospital 002", "training"), ("hospital 003", "held_out"),
     ]  # fmt: skip
-    assert {site.sample.n_patients for site in sites.single} == {20_000}
+    assert {site.n_patients for site in sites.single} == {20_000}
     assert int(sites.roles.calibrate.sum()) == 60_000
     assert sites.predictions.labels.mean() == pytest.approx(0.3, abs=0.005)
 
@@ -56,7 +56,7 @@ def test_candidates_find_as_much_more_or_less_as_they_are_said_to(drawn):
 def test_only_what_is_worse_at_the_sites_alone_misses_more_at_its_own_threshold(drawn):
     for name, wanted in (("equal", 0.88), ("worse", 0.88), ("worse at sites", 0.83)):
         every = drawn[name].every
-        cuts = thresholds_on(every.validation, ("negative", "positive"), every.settings, [PACKAGED])
+        cuts = choose_thresholds(every, [PACKAGED])
         cut = cuts[0].value
         tested = drawn[name].tested.predictions
         caught = tested.probabilities[tested.labels == 1, 1] >= cut
