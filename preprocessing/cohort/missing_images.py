@@ -10,6 +10,11 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.tables.faults import faults_at
 
+_CLOSED = (
+    "permission_denied",
+    "you may not look for '{}'",
+    "Get the right to read its folder, or name another place",
+)
 _Listing = Callable[[Path], dict[str, str]]
 
 
@@ -17,16 +22,31 @@ def missing_images(table: pd.DataFrame, file: Path) -> list[InputError]:
     """Return a fault for each row whose image does not exist.
 
     The code is ``backslashes``, ``other_case`` (``a.JPG`` for ``a.jpg``) or ``other_letters`` (an
-    accented letter composed or decomposed) where such an image is there, else ``no_such_image``.
+    accented letter composed or decomposed) where such an image is there, ``permission_denied``
+    where one may not look, else ``no_such_image``.
     """
     listing = cache(_listing)
     faults: list[InputError] = []
     for row, image in enumerate(table["image"]):
         if not image or _exists(file.parent / image):
             continue
-        code, problem, remedy = _reason(file.parent, image, listing)
+        if _is_closed(file.parent / image):
+            code, problem, remedy = _CLOSED
+        else:
+            code, problem, remedy = _reason(file.parent, image, listing)
         faults += faults_at([row], file, "image", problem, remedy, table, code)
     return faults
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether it is a matter of rights that a file is not seen."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _exists(path: Path) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import ImageCms
 
 from offsite.errors import InputError
@@ -21,7 +22,7 @@ from offsite.preprocessing.slides.formats import REMEDY, NotThisFormat
 from offsite.preprocessing.slides.mosaic import mosaic
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.tiff_pages import TiffLevel, TiffSlide, read_structure
-from offsite.preprocessing.slides.tiff_segments import READ, decode_segment
+from offsite.preprocessing.slides.tiff_segments import OF_ITS_OWN_COLOURS, READ, decode_segment
 
 CACHE_BYTES = 128 << 20
 
@@ -118,7 +119,8 @@ def open_tiff(path: str) -> TiffReader:
         raise NotThisFormat("not a TIFF")
     slide = read_structure(path)
     for level in slide.levels:
-        if level.compression not in READ:
+        ycbcr = level.photometric == tifffile.PHOTOMETRIC.YCBCR
+        if level.compression not in (OF_ITS_OWN_COLOURS if ycbcr else READ):
             raise InputError(
                 f"its pixels are compressed in a way that is not read (TIFF's number"
                 f" {level.compression})",

@@ -23,6 +23,8 @@ JPEG_2000 = (33003, 33005, 34712)
 DEFLATE = (8, 32946)
 BY_LIBTIFF = (5, 32773, 34925, 50000)
 """LZW, PackBits, LZMA, Zstandard."""
+OF_ITS_OWN_COLOURS = (JPEG, WEBP, *JPEG_2000)
+"""Those that know YCbCr; of the others it would lie in the file with its colours at a fourth of the px."""
 READ = (NONE, JPEG, WEBP, *JPEG_2000, *DEFLATE, *BY_LIBTIFF)
 _DIFFERENCES = 2
 _RGB, _YCBCR, _GREY = 2, 6, 1
@@ -67,8 +69,8 @@ def decode_segment(level: TiffLevel, stream: bytes, rows: int) -> np.ndarray:
         if pixels.shape[2] not in (3, 4):
             raise ValueError(f"a segment of {pixels.shape[2]} colours")
         pixels = pixels[..., :3]
-        if level.photometric == _YCBCR and level.compression != JPEG:
-            pixels = _to_rgb(pixels)
+        if level.photometric == _YCBCR and level.compression in JPEG_2000:
+            pixels = np.asarray(Image.fromarray(pixels, "YCbCr").convert("RGB"))
     return np.ascontiguousarray(pixels[..., : 3 if level.planes == 1 else 1])
 
 
@@ -115,10 +117,6 @@ def _by_pillow(stream: bytes, kind: str, size: tuple[int, int]) -> np.ndarray:
             return np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"a segment is damaged ({error})") from error
-
-
-def _to_rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(pixels, "YCbCr").convert("RGB"))
 
 
 def _as_tiff(level: TiffLevel, stream: bytes, size: tuple[int, int]) -> bytes:

@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(doubts)
 SOME_WRONG = 3
+_MOST_UNREADABLE = 30
 
 
 class Layout(StrEnum):
@@ -207,7 +208,10 @@ def _show_counts(cohort: "Cohort", title: str) -> None:
 
 
 def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
-    """A line for each kind of finding with its number, and the first few in words."""
+    """A line for each kind of finding with its number, and the first few in words.
+
+    Each image that cannot be read has a reason of its own: of these more are told.
+    """
     from rich.markup import escape
 
     from offsite.workflows.console.messages import data
@@ -220,10 +224,13 @@ def _show_findings(audit: "Audit", cohort: "Cohort") -> None:
         data.print(
             f"[{colours[severity]}]{severity:<8}[/] {len(alike):>5}  {kind.replace('_', ' ')}"
         )
-        for finding in alike[:3]:
+        told = _MOST_UNREADABLE if kind == "unreadable" else 3
+        for finding in alike[:told]:
             named = ", ".join(Path(images.iloc[row]).name for row in finding.rows[:3])
             text = f"{finding.detail}: {named}" if named else finding.detail
             data.print(f"                {escape(text)}", soft_wrap=True)
+        if len(alike) > told > 3:
+            data.print(f"                ... and {len(alike) - told} more")
     if not audit.findings:
         data.print("nothing found")
 

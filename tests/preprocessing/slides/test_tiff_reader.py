@@ -132,6 +132,30 @@ def test_so_they_are_without_jpeg(tmp_path: Path, image: np.ndarray, compression
     both(tmp_path / "a.svs")
 
 
+def test_jpeg_2000_in_ycbcr_is_openslides_but_for_the_rounding(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    text = "Aperio Image Library v1\n517x433 [0,0 517x433]|AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(
+        tmp_path / "a.svs", image, tile=(TILE_PX, TILE_PX), compression="APERIO_JP2000_YCBC",
+        photometric="ycbcr", subsampling=(1, 1), metadata=None, description=text,
+    )  # fmt: skip
+    ours, theirs = open_tiff(str(tmp_path / "a.svs")), open_with_openslide(str(tmp_path / "a.svs"))
+    pair = [one.read(0, 0, 0, 517, 433).pixels.astype(int) for one in (ours, theirs)]
+    assert np.abs(pair[0] - pair[1]).max() <= 1
+    ours.close()
+    theirs.close()
+
+
+def test_of_a_tiled_file_that_openslide_reads_the_scale_in_its_xml_is_read(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    write_ome(tmp_path / "a.ome.tif", image, 0.44, levels=1)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert (slide.reader, slide.mpp_source) == ("openslide", "ome")
+        assert slide.mpp == pytest.approx(0.44)
+
+
 TILE_PX = 240
 
 

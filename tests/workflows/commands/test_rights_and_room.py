@@ -14,6 +14,7 @@ import pytest
 
 from offsite.errors import InputError
 from offsite.preprocessing.fundus.reading import read_photograph
+from offsite.preprocessing.readers.pictures import fault_of_slide
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.workflows import cli
 from tests.workflows.conftest import FundusRun
@@ -93,7 +94,7 @@ def test_what_may_not_be_written_or_read_is_a_sentence(
         )  # fmt: skip
     assert written[0] == 2
     assert "you may not read or write this. Get the right" in written[1]
-    assert (checked[0], "no such file" in checked[1]) == (2, True)
+    assert (checked[0], "you may not look for 'closed/b.jpg'" in checked[1]) == (2, True)
     assert code == 3, said
     assert "permission_denied" in (folder / "out" / "results.csv").read_text()
 
@@ -112,6 +113,7 @@ def test_an_image_that_may_not_be_read_says_so_in_every_room(folder: Path) -> No
                 with pytest.raises(InputError) as caught:
                     read(path)
                 assert caught.value.code == "permission_denied"
+            assert fault_of_slide(path, None).startswith("you may not read")
 
 
 @contextmanager
