@@ -55,8 +55,12 @@ def test_cohort_check_counts_images_and_patients_per_site(tmp_path: Path) -> Non
     table.write_text(
         "image,patient,site,label\na.svs,p1,north,low\nb.svs,p1,north,high\nc.svs,p2,south,\n"
     )
-    done = offsite("cohort", "check", table)
+    done = offsite("cohort", "check", table, "--no-pictures")
     assert done.returncode == 0, done.stderr
+    opened = offsite("cohort", "check", table)  # each of them is a few letters
+    assert opened.returncode == 3
+    assert "3  unreadable" in opened.stdout
+    assert opened.stdout.count("not a slide that can be read, or cut short") == 3
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["north", "2", "1", "1", "1", "0"], ["south", "1", "1", "0", "0", "1"],
@@ -75,11 +79,11 @@ def test_cohort_check_finds_a_leak_and_strict_mends_it(tmp_path: Path) -> None:
     over = offsite("cohort", "check", table, "--strict", table)
     assert over.returncode == 2
     assert table.read_text().count("\n") == 4
-    done = offsite("cohort", "check", table, "--strict", clean)
+    done = offsite("cohort", "check", table, "--no-pictures", "--strict", clean)
     assert done.returncode == 3, done.stderr
     assert "leak" in done.stdout
     assert "identical images in splits test and train: a.svs, b.svs" in done.stdout
     rows = clean.read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["b.svs", "c.svs"]
-    again = offsite("cohort", "check", clean)
+    again = offsite("cohort", "check", clean, "--no-pictures")
     assert again.returncode == 0, again.stdout
