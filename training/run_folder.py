@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +34,9 @@ RESULTS = (
     "logits.npy",
     "trunk.npy",
 )
+OUT_OF_FOLD = "out_of_fold"
+"""Folder, in the run of a refit, of what the folds' models say of patients whom they had not seen."""
+OUT_OF_FOLD_FILES = ("predictions.parquet", "logits.npy")
 NUISANCES = "nuisances.parquet"  # what the images show of their cameras; a later stage writes it
 OWNED = (
     *RESULTS,
@@ -47,7 +51,7 @@ OWNED = (
 )
 # The status in excluded.csv of images that are predicted all the same.
 NOT_TRAINED_ON = "not_trained_on"
-OWNED_FOLDERS = ("checkpoint", "evaluation", "package")
+OWNED_FOLDERS = ("checkpoint", "evaluation", "package", OUT_OF_FOLD)
 CHECKPOINT_FILE = re.compile(r"checkpoint\.json|state-\d+-\d+\.safetensors|best-\d+\.safetensors")
 # The files of a package and the record of an evaluation, which other rooms write into the folder.
 PACKAGE_FILES = (
@@ -133,6 +137,15 @@ class RunFolder:
         done = {"status": "done", "facts": facts, "files": files, "finished": _now()}
         write_json(self.path / RECORD, {**record, **done})
 
+    def add(self, names: Sequence[str], facts: Mapping[str, Any]) -> None:
+        """Count further files (relative names) among the results of a finished run, and tell facts."""
+        record = self.record()
+        if record is None or record["status"] != "done":
+            raise RuntimeError("results are added to a run that is not finished")
+        files = {**record["files"], **{name: file_digest(self.path / name) for name in names}}
+        told = {**record["facts"], **facts}
+        write_json(self.path / RECORD, {**record, "files": files, "facts": told})
+
     @staticmethod
     def _started(record: dict[str, Any] | None, key: str) -> str:
         """When the run began, also where it goes on after it was killed."""
@@ -164,6 +177,7 @@ class RunFolder:
         _remove_checkpoint_files(self.path / "checkpoint")
         _remove_evaluation(self.path / "evaluation")
         remove_named(self.path / "package", PACKAGE_FILES)
+        remove_named(self.path / OUT_OF_FOLD, OUT_OF_FOLD_FILES)
         for name in OWNED_FOLDERS:
             _remove_if_empty(self.path / name)
         remove_named(self.path, OWNED)

@@ -9,6 +9,7 @@ import numpy as np
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.statistics.binomial import clustered_interval
 from offsite.evaluation.statistics.estimates import Reason
+from offsite.evaluation.statistics.site import Site
 from offsite.evaluation.statistics.sites import Sites
 
 Rule = Literal["stated", "point", "confident"]
@@ -49,13 +50,17 @@ class Threshold:
     reason: str = Reason.OK.value
 
 
-def choose_thresholds(sites: Sites, rules: Sequence[Rule] = RULES) -> list[Threshold]:
+def choose_thresholds(
+    sites: Sites, rules: Sequence[Rule] = RULES, rows: Site | None = None
+) -> list[Threshold]:
     """A threshold for each task by each rule: the stated one and two chosen on validation rows.
 
-    Only validation rows of training sites are looked at; without any the chosen ones are ``None``.
+    Only validation rows of training sites are looked at, of a cross-validation the rows that its
+    folds tested, or ``rows`` where they are given; without any the chosen ones are ``None``.
     """
     tasks = tasks_of(sites.predictions.classes, sites.settings)
-    return [_threshold(task, rule, sites) for task in tasks for rule in rules]
+    known = sites.validation if rows is None else rows
+    return [_threshold(task, rule, sites, known) for task in tasks for rule in rules]
 
 
 def shipped_thresholds(sites: Sites) -> dict[str, float]:
@@ -64,8 +69,8 @@ def shipped_thresholds(sites: Sites) -> dict[str, float]:
     return {cut.task: cut.value for cut in chosen if cut.value is not None}
 
 
-def _threshold(task: Task, rule: Rule, sites: Sites) -> Threshold:
-    target, rows = task.settings.target_sensitivity, sites.validation
+def _threshold(task: Task, rule: Rule, sites: Sites, rows: Site) -> Threshold:
+    target = task.settings.target_sensitivity
     value: float | None = task.settings.threshold
     known, reason = 0, Reason.OK
     if rule != "stated":

@@ -18,6 +18,7 @@ from offsite.evaluation.metrics.thresholds import (
     outcomes,
     shares_at,
 )
+from offsite.evaluation.operating_points.by_fold import shifts_of
 from offsite.evaluation.operating_points.choosing import (
     CHOSEN,
     PACKAGED,
@@ -47,10 +48,12 @@ class _Carried:
     task: Task
     threshold: Threshold
     reference: float | None
+    shift: np.ndarray | None = None
 
     @cached_property
     def scores(self) -> np.ndarray:
-        return self.task.scores(self.site.probabilities)
+        scores = self.task.scores(self.site.probabilities)
+        return scores if self.shift is None else scores - self.shift
 
     @cached_property
     def positive(self) -> np.ndarray:
@@ -68,7 +71,8 @@ def operating_point_table(
     ----------
     sites : Sites
         Rows of all splits: thresholds come from validation rows of training sites, the numbers
-        from test rows; tasks with wanted sensitivity, costs and reference prevalence; draws.
+        from test rows; tasks with wanted sensitivity, costs and reference prevalence; draws. Rows
+        that a cross-validation tested are called by `offsite.evaluation.operating_points.by_fold`.
     thresholds : list of Threshold, optional
         Thresholds chosen earlier (those of a model package); unset: chosen here.
     metrics : sequence of str
@@ -79,13 +83,19 @@ def operating_point_table(
     references = reference_prevalences(sites.predictions, known)
     chosen = _chosen_rows(sites)
     records: list[dict[str, Any]] = []
-    for threshold in choose_thresholds(sites) if thresholds is None else thresholds:
+    every = choose_thresholds(sites) if thresholds is None else thresholds
+    shifts = shifts_of(sites, every) if thresholds is None else {}
+    for threshold in every:
         task, of_rule = tasks[threshold.task], threshold.rule != "stated"
         reference = references.get(task.name)
+        shift = shifts.get((threshold.task, threshold.rule))
         promise: dict[str, Measured] = {}
         found: list[MeasuredSite] = []
         for site in [*([chosen] if of_rule else []), *sites.shown]:
-            carried = _Carried(site=site, task=task, threshold=threshold, reference=reference)
+            own = None if shift is None or site is chosen else shift[site.index]
+            carried = _Carried(
+                site=site, task=task, threshold=threshold, reference=reference, shift=own
+            )
             rows, measured = _site_rows(carried, promise, sites.settings, metrics)
             promise = measured if site is chosen else promise
             found.append((site, measured or None))

@@ -8,6 +8,8 @@ import pandas as pd
 TRAINING = "training"
 HELD_OUT = "held_out"
 SLIDE_LABEL = "slide_label"
+FOLD = "fold"
+"""The fold of a cross-validation that a row was tested in, from 1; 0 where it is of none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +24,10 @@ class Roles:
         Validation split of training sites: thresholds and sets come from here.
     test : numpy.ndarray
         Test split of any site.
+    crossed : numpy.ndarray
+        Those test rows of training sites that models of a cross-validation answered which had not
+        seen the patient. There is no validation split beside them: thresholds come from them, for
+        each fold from the other folds.
     site_role : numpy.ndarray
         N strings, ``training`` or ``held_out``.
     """
@@ -29,6 +35,7 @@ class Roles:
     fit: np.ndarray
     calibrate: np.ndarray
     test: np.ndarray
+    crossed: np.ndarray
     site_role: np.ndarray
 
     def test_sites(self, sites: np.ndarray) -> list[tuple[str, str]]:
@@ -42,8 +49,8 @@ def roles_of(table: pd.DataFrame) -> Roles:
 
     A site whose role is not given is a training site where it has rows to train on, else held
     out. A row of a held-out site never fits or calibrates, whatever its split says. Where patients
-    are answered (a column ``slide_label``), the first row of a patient fits or calibrates for all
-    of its slides: they repeat one answer, and copies would pass for further cases.
+    are answered (a column ``slide_label``), one row of a patient, that of its first image by name,
+    stands for all of its slides: they repeat one answer, and copies would pass for further cases.
     """
     split = table["split"].to_numpy(dtype=str)
     site = table["site"].to_numpy(dtype=str)
@@ -52,20 +59,35 @@ def roles_of(table: pd.DataFrame) -> Roles:
     if "site_role" in table.columns:
         given = table["site_role"].fillna("").to_numpy(dtype=str)
         role = np.where(np.isin(given, [TRAINING, HELD_OUT]), given, role)
-    once = (role == TRAINING) & _first_answers(table)
+    once = _first_answers(table)
+    own, test = once & (role == TRAINING), once & (split == "test")
     return Roles(
-        fit=once & (split == "train"),
-        calibrate=once & (split == "val"),
-        test=split == "test",
+        fit=own & (split == "train"),
+        calibrate=own & (split == "val"),
+        test=test,
+        crossed=own & test & (folds_of_rows(table) > 0),
         site_role=role,
     )
 
 
+def folds_of_rows(table: pd.DataFrame) -> np.ndarray:
+    """The fold of a cross-validation of each row, N numbers; 0 where there is none."""
+    if FOLD not in table.columns:
+        return np.zeros(len(table), dtype=np.int64)
+    return pd.to_numeric(table[FOLD], errors="coerce").fillna(0).to_numpy(np.int64)
+
+
 def _first_answers(table: pd.DataFrame) -> np.ndarray:
-    """Whether each row is the first with its patient's answer, N booleans."""
+    """Whether each row is the one that stands for its patient's answer, N booleans."""
     if SLIDE_LABEL not in table.columns:
         return np.ones(len(table), dtype=bool)
-    return ~(table.duplicated(["site", "split", "patient"]) & (table["patient"] != "")).to_numpy()
+    # By name, not by place: models whose tables are in another order are compared on one row.
+    order = np.argsort(table["image"].to_numpy(str), kind="stable")
+    ordered = table.iloc[order]
+    again = ordered.duplicated(["site", "split", "patient"]) & (ordered["patient"] != "")
+    first = np.ones(len(table), dtype=bool)
+    first[order] = ~again.to_numpy()
+    return first
 
 
 def patient_folds(patients: np.ndarray, folds: int, seed: int) -> np.ndarray:

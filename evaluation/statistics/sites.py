@@ -129,9 +129,12 @@ class Sites:
 
     @cached_property
     def validation(self) -> Site:
-        """The labelled validation rows of the training sites, not drawn."""
-        rows = np.flatnonzero(self.roles.calibrate)
-        return self._site("", TRAINING, rows, labelled=True)
+        """The labelled validation rows of the training sites, not drawn; of folds what they tested."""
+        return self.training_rows(self.roles.calibrate | self.roles.crossed)
+
+    def training_rows(self, chosen: np.ndarray) -> Site:
+        """The labelled ones among some rows (N booleans) of training sites, not drawn."""
+        return self._site("", TRAINING, np.flatnonzero(chosen), labelled=True)
 
     @cached_property
     def names(self) -> np.ndarray:

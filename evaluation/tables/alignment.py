@@ -61,7 +61,7 @@ def aligned(reference: Predictions, other: Predictions) -> Predictions:
 
 def _places(predictions: Predictions) -> dict[str, int]:
     images = predictions.table["image"].astype(str).to_numpy()
-    test = np.flatnonzero((predictions.table["split"] == "test").to_numpy())
+    test = np.flatnonzero(roles_of(predictions.table).test)
     row_of = {images[row]: int(row) for row in test}
     if len(row_of) != len(test):
         raise InputError(

@@ -64,7 +64,10 @@ def differences_of_aligned(first: Sites, second: Predictions, request: Request) 
 
 
 def compare_methods(
-    groups: Mapping[str, Sequence[Predictions]], baseline: str, settings: EvaluationSettings
+    groups: Mapping[str, Sequence[Predictions]],
+    baseline: str,
+    settings: EvaluationSettings,
+    shared: float = 1.0,
 ) -> pd.DataFrame:
     """Methods with several seeds each against a baseline, with patients' and seeds' variation.
 
@@ -81,6 +84,9 @@ def compare_methods(
         The method that the others are compared with.
     settings : EvaluationSettings
         Tasks, draws, confidence.
+    shared : float
+        What the variance over patients is multiplied by, where models of a cross-validation share
+        training patients (:func:`corrected_variance`).
 
     Raises
     ------
@@ -106,7 +112,7 @@ def compare_methods(
     records = [
         row
         for entry in compared_places(Sites.of(reference, settings), others, request)
-        for row in _method_rows(entry, slices, baseline, settings)
+        for row in _method_rows(entry, slices, baseline, settings, shared)
     ]
     return SCHEMAS["methods"].frame(records)
 
@@ -172,7 +178,11 @@ def _patients(measured: Measured) -> int | None:
 
 
 def _method_rows(
-    entry: Compared, slices: dict[str, slice], baseline: str, settings: EvaluationSettings
+    entry: Compared,
+    slices: dict[str, slice],
+    baseline: str,
+    settings: EvaluationSettings,
+    shared: float,
 ) -> Iterator[dict[str, Any]]:
     drawn: dict[str, np.ndarray] = {}
     for method, seeds in slices.items():
@@ -181,7 +191,7 @@ def _method_rows(
             yield record
             continue
         values = entry.values[seeds]
-        drawn[method] = _with_seeds(values, method, settings)
+        drawn[method] = _with_seeds(values, method, settings, shared)
         record["value"] = values[:, 0].mean()
         if len(values) > 1:
             record["seed_sd"] = values[:, 0].std(ddof=1)
@@ -193,12 +203,12 @@ def _method_rows(
             record["difference"] = drawn[method][0] - drawn[baseline][0]
             record |= _bounds(drawn[method] - drawn[baseline], entry.units, names, settings)
             pair = (entry.values[slices[baseline]], values)
-            record["p_value"] = _p_value(*pair, entry.units, settings.minimum_defined)
+            record["p_value"] = _p_value(*pair, entry.units, settings.minimum_defined, shared)
         yield record
 
 
 def _p_value(
-    one: np.ndarray, other: np.ndarray, units: int, minimum_defined: float
+    one: np.ndarray, other: np.ndarray, units: int, minimum_defined: float, shared: float
 ) -> float | None:
     """Two-sided, of a difference of two methods' means over their seeds (S x (1 + B) each).
 
@@ -210,7 +220,7 @@ def _p_value(
     draws = difference[1:][np.isfinite(difference[1:])]
     if units < 2 or len(draws) < max(2, minimum_defined * (len(difference) - 1)):
         return None
-    parts = [(float(draws.var(ddof=1)) * units / (units - 1), units - 1)]
+    parts = [(shared * float(draws.var(ddof=1)) * units / (units - 1), units - 1)]
     parts += [
         (float(seeds[:, 0].var(ddof=1)) / len(seeds), len(seeds) - 1)
         for seeds in (one, other)
@@ -223,9 +233,32 @@ def _p_value(
     return float(2 * t.sf(abs(difference[0]) / np.sqrt(variance), degrees))
 
 
-def _with_seeds(values: np.ndarray, method: str, settings: EvaluationSettings) -> np.ndarray:
+def corrected_variance(folds: int, repeats: int) -> float:
+    """What the variance over patients is multiplied by for methods compared in a cross-validation.
+
+    Nadeau and Bengio (2003) estimate the variance of a mean over J trainings, which share training
+    rows, as (1 / J + n_test / n_train) S^2, S^2 being that of single trainings; for repeated folds J is
+    folds x repeats and the ratio 1 / (folds - 1) (Bouckaert and Frank 2004). The patients of all folds
+    together vary by S^2 / folds, so the factor on that is 1 / repeats + folds / (folds - 1). That it is
+    put on the variance over patients, which is defined where a fold's own metric is not, is our
+    construction; docs/evaluation/cross_validation.md has what it covers.
+
+    Examples
+    --------
+    >>> corrected_variance(5, 1), round(corrected_variance(5, 10), 2)
+    (2.25, 1.35)
+    """
+    return 1 / repeats + folds / (folds - 1)
+
+
+def _with_seeds(
+    values: np.ndarray, method: str, settings: EvaluationSettings, shared: float
+) -> np.ndarray:
     """Mean over seeds in each draw, 1 + B, seeds drawn as well; the first is the plain mean."""
     seeds, mean = len(values), values.mean(axis=0)
+    if shared != 1:
+        values = values + (np.sqrt(shared) - 1) * (mean - mean[0])
+        mean = values.mean(axis=0)
     if seeds == 1:
         return mean
     tail = (1 + settings.confidence) / 2

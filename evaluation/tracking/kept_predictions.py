@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
+from offsite.evaluation.predictions.roles import SLIDE_LABEL
 from offsite.evaluation.predictions.table import PROBABILITY_PREFIX, Predictions, load_predictions
 from offsite.evaluation.tables.alignment import rows_of_test
 from offsite.evaluation.tracking.registry import find_version
@@ -81,11 +83,20 @@ def kept_predictions(
         file = _fetched(uri, name, version, Path(temporary))
         if file is None:
             return None
-        predictions = load_predictions(file)
+        predictions = _as_answered(load_predictions(file), like)
     for column in _NAMES:
         names = {digest(text): text for text in like.table[column].astype(str).unique()}
         predictions.table[column] = [names.get(text, text) for text in predictions.table[column]]
     return predictions
+
+
+def _as_answered(kept: Predictions, like: Predictions) -> Predictions:
+    """Mark rows that repeat their patient's answer: earlier versions kept one for each slide."""
+    patients = kept.table.groupby(["site", "patient"]).ngroup().to_numpy()
+    first = kept.probabilities[np.unique(patients, return_index=True)[1]]
+    if SLIDE_LABEL in like.table and np.allclose(first[patients], kept.probabilities, atol=1e-6):
+        kept.table[SLIDE_LABEL] = kept.table["label"]
+    return kept
 
 
 def _table(rows: Predictions, digest: Callable[[str], str]) -> pd.DataFrame:

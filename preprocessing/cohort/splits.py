@@ -52,7 +52,7 @@ def split_cohort(cohort: Cohort, settings: SplitSettings) -> Cohort:
     table["site_role"] = np.where(held_out, "held_out", "training")
     given = table["split"] if "split" in table.columns else pd.Series("", index=table.index)
     _check_given(cohort, given, held_out)
-    patients = _patients(table.assign(label_index=cohort.label_indices, given=given)[~held_out])
+    patients = by_patient(table.assign(label_index=cohort.label_indices, given=given)[~held_out])
     assigned = _assign(patients, settings)
     table["split"] = np.where(held_out, "test", table["patient"].map(assigned))
     _check_classes(cohort, table)
@@ -90,15 +90,21 @@ def _check_given(cohort: Cohort, given: pd.Series, held_out: pd.Series) -> None:
         )
 
 
-def _patients(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per patient: site, most severe class, given split; in order of name."""
+def by_patient(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per patient, in order of name: site, most severe class, split where ``given``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``patient, site, label_index`` and, where splits were given, ``given`` ("" where not).
+    """
     names, first, codes = np.unique(
         table["patient"].to_numpy(dtype=str), return_index=True, return_inverse=True
     )
     label = np.full(len(names), -1)
     np.maximum.at(label, codes, table["label_index"].to_numpy())
     given = np.full(len(names), "", dtype=object)
-    marks = table["given"].to_numpy()
+    marks = table["given"].to_numpy() if "given" in table else np.full(len(table), "")
     for row in np.flatnonzero(marks != ""):
         given[codes[row]] = max(given[codes[row]], marks[row])
     site = table["site"].to_numpy()[first]

@@ -101,7 +101,7 @@ def fit(
         return finished
     fitting = _Fitting(algorithm, source, settings, path, validate, digest, validated)
     fitting.resume()
-    while fitting.epoch < settings.epochs and not fitting.selection.patience_is_out:
+    while fitting.epoch < settings.last_epochs and not fitting.selection.patience_is_out:
         fitting.train_epoch()
         fitting.close_epoch()
     return fitting.finish(told or {})

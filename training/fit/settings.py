@@ -74,6 +74,11 @@ class FitSettings(Settings):
         ge=1,
         description="Epochs without a better score after which training stops, where epochs are compared",
     )
+    stop_after: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs after which training ends, in the middle of the schedule; unset = all",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 = autocast; weights stay float32"
     )
@@ -114,6 +119,11 @@ class FitSettings(Settings):
             raise ValueError(f"swad_by needs a loss, and of '{self.swad_by}' the highest is best")
         return self
 
+    @property
+    def last_epochs(self) -> int:
+        """Epochs that are trained, unless patience runs out."""
+        return min(self.epochs, self.stop_after or self.epochs)
+
     def selectable(self, epoch: int) -> bool:
         """Say whether ``epoch`` (from 0) ends late enough for its weights to be selected."""
         return (epoch + 1) / self.epochs >= self.select_after - _ROUNDING
@@ -128,7 +138,7 @@ class FitSettings(Settings):
 
     def outcome_digest(self) -> str:
         """Return a digest of the settings that the weights depend on."""
-        return digest_of(self.model_dump(mode="json", exclude=_OUTWARD))
+        return digest_of(self.model_dump(mode="json", exclude=_unused(self)))
 
 
 def outcome_settings(settings: Settings) -> dict[str, Any]:
@@ -142,4 +152,10 @@ def outcome_settings(settings: Settings) -> dict[str, Any]:
     settings : Settings
         Of a modality's training, with ``fit`` and ``resident_gib``.
     """
-    return settings.model_dump(mode="json", exclude={"resident_gib": True, "fit": _OUTWARD})
+    fit: FitSettings = settings.fit  # type: ignore[attr-defined]
+    return settings.model_dump(mode="json", exclude={"resident_gib": True, "fit": _unused(fit)})
+
+
+def _unused(fit: FitSettings) -> set[str]:
+    """Settings that no weight depends on: runs of versions without ``stop_after`` stay what they are."""
+    return _OUTWARD | ({"stop_after"} if fit.stop_after is None else set())

@@ -32,7 +32,7 @@ def track(config: Config, tracking_uri: TrackingUri = None, overrides: Overrides
     job = job_of(config, overrides)
     check_job(job)
     uri, experiment = tracking_uri or job.tracking_uri, job.configuration.tracking.experiment
-    for cell in job.cells():
+    for cell in job.reported():
         run = track_run(job.run_folder(cell), uri, experiment)
         typer.echo(f"{cell.name} {run}")
     say(how_to_look(uri, experiment))

@@ -105,15 +105,23 @@ def train(
     ] = None,
     held_out: HeldOut = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed; default: the first.")] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLD",
+            help="With protocol folds: 1, 1-repeat-2, refit; default: all folds, then the refit.",
+        ),
+    ] = None,
     all_cells: Annotated[
-        bool, typer.Option("--all", help="Every method x held-out site x seed of the job.")
+        bool, typer.Option("--all", help="Every method x held-out site x seed x fold of the job.")
     ] = False,
     device: SetDevice = None,
     overrides: Overrides = None,
 ) -> None:
     """Train a run, or go on with a killed one.
 
-    Takes a job whose image stages are done; gives the run's folder, and prints it.
+    Takes a job whose image stages are done; gives the run's folder, and prints it. With protocol
+    folds these are the folds and, last, the refit on all patients, which ships.
 
     Example: offsite train job.yaml --method sc_mil --held-out east --seed 1
     """
@@ -121,7 +129,7 @@ def train(
     from offsite.workflows.stages.training import train as train_cell
 
     job = job_of(config, overrides, device=device)
-    cells = job.cells() if all_cells else [job.cell(method, held_out, seed)]
+    cells = job.cells() if all_cells else job.chosen(method, held_out, seed, fold)
     check_job(job, cells)
     for cell in cells:
         typer.echo(train_cell(job, cell))

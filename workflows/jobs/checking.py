@@ -13,10 +13,9 @@ from offsite.evaluation.predictions.checks import groups_of_column
 from offsite.evaluation.tracking.keys import site_slugs
 from offsite.evaluation.tracking.store import check_address
 from offsite.preprocessing.cohort.faults import faults_at
-from offsite.preprocessing.cohort.splits import split_cohort
-from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.cells import Cell
 from offsite.training.checking import missing_package
+from offsite.workflows.jobs.dividing import split_of
 from offsite.workflows.jobs.forgotten import returning_patients
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.jobs.modalities import OWN
@@ -67,11 +66,11 @@ def _cohort(job: Job) -> Faults:
 def _splits(job: Job, cells: Sequence[Cell]) -> Faults:
     """Every division of the cohort that the runs ask for can be made."""
     said = set()
-    for held_out in _divisions(cells):
+    for cell in _divisions(job, cells):
         try:
-            _divided(job, held_out)
+            split_of(job, cell)
         except InputError as error:
-            without = f" (held out: {', '.join(held_out) or 'none'})"
+            without = f" (held out: {', '.join(cell.held_out) or 'none'})"
             for fault in _faults_of(error):
                 if str(fault) not in said:
                     said.add(str(fault))
@@ -83,9 +82,9 @@ def _groups(job: Job, cells: Sequence[Cell]) -> Faults:
     """The columns that the evaluation groups patients by are there, and hold few groups."""
     faults: dict[str, InputError] = {}
     by = job.configuration.evaluation.by
-    for held_out in _divisions(cells) if by else ():
+    for cell in _divisions(job, cells) if by else ():
         try:
-            table = _divided(job, held_out).table
+            table = split_of(job, cell).table
         except InputError:  # told by `splits`
             continue
         for column in by:
@@ -97,13 +96,11 @@ def _groups(job: Job, cells: Sequence[Cell]) -> Faults:
     yield from faults.values()
 
 
-def _divisions(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(cell.held_out for cell in cells))
-
-
-def _divided(job: Job, held_out: tuple[str, ...]) -> Cohort:
-    settings = job.configuration.splits.model_copy(update={"held_out_sites": held_out})
-    return split_cohort(job.cohort, settings)
+def _divisions(job: Job, cells: Sequence[Cell]) -> list[Cell]:
+    """A run of each division of the cohort that there is among some runs."""
+    by_seed = job.configuration.cells.divide_by_seed
+    first = {(cell.held_out, cell.fold, cell.seed if by_seed else 0): cell for cell in cells}
+    return list(first.values())
 
 
 def _names(job: Job, cells: Sequence[Cell]) -> Faults:

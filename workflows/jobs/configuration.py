@@ -49,9 +49,17 @@ class CellSettings(Settings):
         (), description="Methods; none named = the one of the training settings"
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds")
-    protocol: Literal["as_given", "leave_one_site_out", "single_source"] = Field(
+    protocol: Literal["as_given", "leave_one_site_out", "single_source", "folds"] = Field(
         "as_given",
-        description="Sites held out: those of splits; each in turn; or all but each in turn",
+        description="Sites held out: those of splits; each in turn; or all but each in turn. folds:"
+        " those of splits, and the other patients are tested in folds, each once",
+    )
+    folds: int = Field(5, ge=2, le=100, description="Folds of protocol folds")
+    repeats: int = Field(
+        1, ge=1, le=100, description="Divisions into folds of protocol folds, each a run of all"
+    )
+    divide_by_seed: bool = Field(
+        False, description="Whether, with protocol folds, each seed divides the patients anew"
     )
     gpus: int = Field(0, ge=0, le=64, description="GPUs that a run of the workflow asks for")
     shards: int = Field(
@@ -103,6 +111,15 @@ class JobConfiguration(JobPart):
         named = {*self.decision.positive_classes, *self.decision.urgent_classes}
         if unknown := sorted(named - set(self.classes)):
             raise ValueError(f"decision names {', '.join(unknown)}, which is not a class")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_select_an_epoch(self) -> Self:
+        if self.cells.protocol == "folds" and self.training.fit.averaging == "swad":
+            raise ValueError(
+                "averaging 'swad' chooses its steps by validation patients, and the refit of protocol"
+                " folds has none: use ema or none"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,8 +5,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from offsite.errors import InputError
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
-from offsite.training.cells import Cell, divisions_of, experiment_cells
+from offsite.training.cells import (
+    Cell,
+    Fold,
+    divisions_of,
+    experiment_cells,
+    fold_named,
+    folds_of,
+)
 from offsite.training.modality import Modality
 from offsite.workflows.jobs.configuration import Configuration, load_configuration
 from offsite.workflows.jobs.modalities import modality_named
@@ -74,6 +82,7 @@ class Job:
         method: str | None = None,
         held_out: Sequence[str] | None = None,
         seed: int | None = None,
+        fold: Fold | None = None,
     ) -> Cell:
         """Return one run; what is not named is the configuration's first."""
         first = self.cells()[0]
@@ -81,17 +90,54 @@ class Job:
             method=method or first.method,
             held_out=first.held_out if held_out is None else tuple(held_out),
             seed=first.seed if seed is None else seed,
+            fold=fold or first.fold,
         )
+
+    def chosen(
+        self,
+        method: str | None = None,
+        held_out: Sequence[str] | None = None,
+        seed: int | None = None,
+        fold: str | None = None,
+    ) -> list[Cell]:
+        """Return the runs that are asked for: one, or with protocol folds all folds and the refit.
+
+        Raises
+        ------
+        InputError
+            Code ``no_folds`` (the job has none), or ``unknown_fold``.
+        """
+        wanted = self.configuration.cells
+        one = self.cell(method, held_out, seed)
+        if wanted.protocol == "folds":
+            named = folds_of(wanted.folds, wanted.repeats)
+            named = named if fold is None else [fold_named(fold, wanted.folds)]
+            return [replace(one, fold=each) for each in named]
+        if fold is not None:
+            raise InputError(
+                "the job has no folds",
+                file=self.file,
+                code="no_folds",
+                remedy="Set cells.protocol to folds",
+            )
+        return [one]
 
     def cells(self) -> list[Cell]:
         """Return every run of the job, in the order of :func:`offsite.training.cells.experiment_cells`."""
         wanted = self.configuration.cells
-        if wanted.protocol == "as_given":
+        folds: Sequence[Fold | None] = (None,)
+        if wanted.protocol == "folds":
+            folds = folds_of(wanted.folds, wanted.repeats)
+        if wanted.protocol == "as_given" or wanted.protocol == "folds":
             divisions = [self.configuration.splits.held_out_sites]
         else:
             divisions = divisions_of(wanted.protocol, self.cohort.sites)
         methods = wanted.methods or (self.configuration.training.method,)
-        return experiment_cells(methods, divisions, wanted.seeds)
+        return experiment_cells(methods, divisions, wanted.seeds, folds)
+
+    def reported(self) -> list[Cell]:
+        """Return the runs that have a report: of a cross-validation the refit, which joins its folds."""
+        return [cell for cell in self.cells() if cell.ships]
 
     def run_folder(self, cell: Cell) -> Path:
         """Return where a run lives."""

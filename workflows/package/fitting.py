@@ -55,20 +55,30 @@ class Groups:
     ordinal: bool
 
 
-def fit_reference(predictions: Predictions, groups: Groups) -> Fitted:
+def fit_reference(
+    predictions: Predictions, groups: Groups, folds: Predictions | None = None
+) -> Fitted:
     """Fit OOD detector, calibration, prediction sets and thresholds.
 
     Rows of held-out sites and test rows take no part. What a table cannot give (no labels, no
     embeddings, a class without rows) is left out and said in ``limits``.
+
+    Parameters
+    ----------
+    folds : Predictions, optional
+        Of a refit on all patients, which has no validation rows: what the folds of its
+        cross-validation said of the patients that they tested. They take the place of validation
+        and test rows, and the refit's own rows tell what its training images are like.
     """
     fitted = Fitted()
-    roles = roles_of(predictions.table)
-    rows = predictions.select(roles.calibrate & (predictions.labels >= 0))
+    judged = predictions if folds is None else folds
+    roles = roles_of(judged.table)
+    rows = judged.select((roles.calibrate | roles.crossed) & (judged.labels >= 0))
     _fit_ood(predictions, fitted)
     rows = _calibrated(rows, fitted)
     fitted.reference |= under("scores", _scores_by_site(rows))
     _fit_sets(rows, groups, fitted)
-    _fit_profiles(rows, _checked_sites(predictions, groups, fitted), groups, fitted)
+    _fit_profiles(rows, _checked_sites(judged, groups, fitted), groups, fitted)
     return fitted
 
 

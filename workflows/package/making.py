@@ -13,9 +13,10 @@ from offsite.evaluation.predictions.roles import roles_of
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.files import file_digest
 from offsite.training.prediction.contract import WORDS
-from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
+from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, OUT_OF_FOLD, RunFolder
 from offsite.workflows.package.fitting import Groups, fit_reference, under
 from offsite.workflows.package.folder import write_package
+from offsite.workflows.package.folds import refit_limits
 from offsite.workflows.package.heads import TRUNK, sums_of_run, training_sums
 from offsite.workflows.package.joined import joined_limits, joined_sites
 from offsite.workflows.package.results import site_results
@@ -125,12 +126,15 @@ def package_run(
         positive=positive, urgent=facts.urgent, sensitivity=facts.sensitivity, ordinal=facts.ordinal
     )
     answers = _one_row_an_answer(_answerable(predictions, run), record)
-    fitted = fit_reference(answers, groups)
+    told = record.get("facts", {})
+    folds = _of_folds(run, record)
+    fitted = fit_reference(answers, groups, folds)
+    if folds is not None:
+        fitted.limits.extend(refit_limits(told["folds"]))
     table = predictions.table
     trained = table[(table["split"] == "train") & (table["site_role"] == "training")]
     results, unsaid = site_results(evaluation_folder)
     fitted.limits.extend(unsaid)
-    told = record.get("facts", {})
     joined = tuple(joined_sites(told))
     fitted.limits.extend(joined_limits(told))
     if told.get("rounds"):
@@ -167,6 +171,13 @@ def package_run(
     weights = load_file(run / "weights.safetensors")
     words = under(WORDS, dict(facts.words.arrays))
     return write_package(out, model, weights, {**fitted.reference, **sums, **scores, **words})
+
+
+def _of_folds(run: Path, record: Mapping[str, Any]) -> Predictions | None:
+    """What the folds of a refit said of the patients that each tested; None where it is no refit."""
+    if "folds" not in record.get("facts", {}) or not (run / OUT_OF_FOLD).is_dir():
+        return None
+    return _one_row_an_answer(_answerable(load_predictions(run / OUT_OF_FOLD), run), record)
 
 
 def _trunk_scores(

@@ -21,12 +21,13 @@ from offsite.training.run_folder import (
     RunFolder,
 )
 from offsite.workflows.jobs.configuration import Configuration
+from offsite.workflows.jobs.dividing import split_of
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.identity import Identity
 from offsite.workflows.patients.traces import holding
 from offsite.workflows.stages.evaluation import EVALUATION, configuration_of
 from offsite.workflows.stages.registration import PACKAGE
-from offsite.workflows.stages.training import CELL, split_of
+from offsite.workflows.stages.training import CELL
 
 RUNS = "runs"
 """The folder, below a job's output, of its runs: what lies elsewhere somebody put there."""
@@ -44,6 +45,7 @@ class RunPlan(Settings):
     method: str = ""
     held_out: tuple[str, ...] = ()
     seed: int = 0
+    fold: dict[str, int] | None = None
     configuration: dict[str, object] = Field(default_factory=dict)
     evaluated: bool = False
     shortcuts: bool = False
@@ -53,7 +55,7 @@ class RunPlan(Settings):
     @property
     def cell(self) -> Cell:
         """The run of the job that it is."""
-        return Cell(self.method, self.held_out, self.seed)
+        return Cell.of_record(self.model_dump())
 
     def job(self, job: Job, reduced: Cohort) -> Job:
         """Return the job as the run was trained by it, over the cohort without the patient."""
@@ -107,6 +109,7 @@ def _planned(plan: RunPlan, job: Job, reduced: Cohort, *, done: bool) -> RunPlan
             "method": cell["method"],
             "held_out": tuple(cell["held_out"]),
             "seed": cell["seed"],
+            "fold": cell.get("fold"),
             "configuration": configuration.model_dump(mode="json"),
             "evaluated": (folder / EVALUATION / EVALUATED).is_file(),
             "shortcuts": (folder / NUISANCES).is_file(),

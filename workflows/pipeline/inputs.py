@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from offsite.files import digest_of
+from offsite.training.cells import Cell
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.evaluation import MEASURED_BY
 
@@ -48,6 +50,17 @@ def _images(job: Job, part: int) -> list[str]:
     return [str(job.cohort.path), *filter(os.path.exists, paths)]
 
 
+def trained_before(job: Job, cell: Cell) -> list[str]:
+    """Return the markers that a run waits for: of all images, and of a refit those of its folds."""
+    folds = [
+        one.name
+        for one in job.cells()
+        if cell.joins and not one.ships and one == replace(cell, fold=one.fold)
+    ]
+    images = [f"workflow/{stage}.done" for stage in stages_of(job)]
+    return [*images, *(f"workflow/trained/{name}.done" for name in folds)]
+
+
 def everything(job: Job) -> list[str]:
     """Return the marker or result of every job of the workflow.
 
@@ -60,7 +73,7 @@ def everything(job: Job) -> list[str]:
         *(f"workflow/{stage}-{part}.done" for stage in stages for part in shards),
         *(f"workflow/{stage}.done" for stage in stages),
         *(f"workflow/trained/{cell}.done" for cell in cells),
-        *(f"runs/{cell}/evaluation/report.html" for cell in cells),
+        *(f"runs/{cell.name}/evaluation/report.html" for cell in job.reported()),
         *(f"workflow/{name}" for name in ("tracked.done", "compared.done", "registered.txt")),
     ]
 
@@ -88,4 +101,7 @@ def settings_of(job: Job, stage: str) -> str:
     }[stage]
     settings = job.configuration.model_dump(mode="json")
     kept = settings["evaluation"]["by"] if stage == "train" else ()  # columns in the predictions
-    return digest_of([{name: settings[name] for name in concerned}, *kept])[:16]
+    folds = []
+    if stage == "train" and settings["cells"]["protocol"] == "folds":
+        folds = [settings["cells"][name] for name in ("folds", "repeats", "divide_by_seed")]
+    return digest_of([{name: settings[name] for name in concerned}, *kept, *folds])[:16]

@@ -199,7 +199,8 @@ def progress(job: Job) -> Iterator[tuple[str, int, int]]:
     cells = job.cells()
     trained = sum((markers / "trained" / f"{cell.name}.done").is_file() for cell in cells)
     yield "train", trained, len(cells)
-    reports = sum((job.run_folder(c) / "evaluation" / "report.html").is_file() for c in cells)
-    yield "evaluate", reports, len(cells)
+    reported = job.reported()
+    reports = sum((job.run_folder(c) / "evaluation" / "report.html").is_file() for c in reported)
+    yield "evaluate", reports, len(reported)
     for name in ("tracked.done", "compared.done", "registered.txt"):
         yield name.split(".")[0], int((markers / name).is_file()), 1

@@ -241,4 +241,6 @@ def _write_cell(old: Path, new: Path, said: Mapping[str, Any]) -> None:
     first = cell.get("first_name", cell["name"])
     sites = [f"with {one['site']}" for one in said["joined"]]
     name = ", ".join([first, *sites, *(f"without {site}" for site in said["left"])])
-    write_json(new / CELL, {**cell, "first_name": first, "name": name})
+    # A model of joined hospitals is judged by its own answers, not by those of any folds.
+    kept = {key: value for key, value in cell.items() if key != "fold"}
+    write_json(new / CELL, {**kept, "first_name": first, "name": name})

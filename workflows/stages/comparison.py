@@ -1,5 +1,6 @@
 """The comparison of a job's methods on the same test images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,13 +9,15 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
 from offsite.evaluation.report.sections.models import seeds_sections
-from offsite.evaluation.tables.comparison import compare_methods
+from offsite.evaluation.tables.comparison import compare_methods, corrected_variance
 from offsite.evaluation.tables.reading import table_text
 from offsite.evaluation.tables.seeds import seed_tables
 from offsite.locks import writing
-from offsite.training.cells import Cell
+from offsite.training.cells import Cell, Fold
+from offsite.workflows.jobs.configuration import CellSettings
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.stages.evaluation import finished_run
+from offsite.workflows.stages.folds import joined_folds
 from offsite.written import check_own, write_own
 
 BASELINES = ("cross_entropy", "erm")
@@ -60,7 +63,8 @@ def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
     tables: dict[str, list[pd.DataFrame]] = {"methods": [], "seeds": [], "seed_agreement": []}
     for division, cells in _divisions(job).items():
         groups = {method: _by_seed(job, cells, method) for method in methods}
-        found = {"methods": compare_methods(groups, compared_with, settings)}
+        shared = shared_training(job.configuration.cells) if cells[0].fold else 1.0
+        found = {"methods": compare_methods(groups, compared_with, settings, shared)}
         for name, table in (found | seed_tables(groups, settings)).items():
             table.insert(0, "division", division)
             tables[name].append(table)
@@ -78,6 +82,11 @@ def _compared(job: Job, baseline: str | None) -> pd.DataFrame:
         more=seeds_sections(whole["seed_agreement"]),
     )
     return whole["methods"]
+
+
+def shared_training(cells: CellSettings) -> float:
+    """By how much folds that share training patients vary more than their patients alone say."""
+    return corrected_variance(cells.folds, cells.repeats)
 
 
 def _divisions(job: Job) -> dict[str, list[Cell]]:
@@ -109,8 +118,24 @@ def baseline_of(comparison: Path) -> str | None:
 
 def _by_seed(job: Job, cells: list[Cell], method: str) -> list[Predictions]:
     of_method = [cell for cell in cells if cell.method == method]
+    if of_method[0].fold is not None:
+        repeats = range(1, job.configuration.cells.repeats + 1)
+        refits = [cell for cell in of_method if cell.joins]
+        return [_crossed(job, refit, repeat) for refit in refits for repeat in repeats]
     seeds = dict.fromkeys(cell.seed for cell in of_method)
     return [_joined(job, [cell for cell in of_method if cell.seed == seed]) for seed in seeds]
+
+
+def _crossed(job: Job, refit: Cell, repeat: int) -> Predictions:
+    """One answer for each patient, of one division into folds; at held-out sites of the refit."""
+    assert refit.fold is not None
+    folds = []
+    for number in range(1, refit.fold.of + 1):
+        run = job.run_folder(replace(refit, fold=Fold(refit.fold.of, number, repeat)))
+        finished_run(run)
+        folds.append((number, run))
+    finished_run(job.run_folder(refit))
+    return joined_folds(folds, job.run_folder(refit))
 
 
 def _joined(job: Job, cells: list[Cell]) -> Predictions:

@@ -18,10 +18,18 @@ from offsite.evaluation.tracking.methods import method_run, tell_method
 from offsite.evaluation.tracking.told import Told, milliseconds
 from offsite.files import digest_of, read_json, write_json
 from offsite.locks import writing
-from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RunFolder
+from offsite.training.cells import Cell
+from offsite.training.run_folder import (
+    EXCLUDED,
+    NOT_TRAINED_ON,
+    OUT_OF_FOLD,
+    OUT_OF_FOLD_FILES,
+    RunFolder,
+)
 from offsite.workflows.console.messages import Advance, say, stage
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.package.folds import OF_ONE_MODEL, fold_limits
 from offsite.workflows.stages.image_tables import image_tables
 from offsite.workflows.stages.shortcuts import keep_nuisances, shortcut_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
@@ -76,7 +84,7 @@ def evaluate_run(
 def _evaluated(path: Path) -> Evaluation:
     record, configuration = finished_run(path), configuration_of(path)
     say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
-    settings = configuration.report_settings()
+    settings = _settings_of(path, configuration.report_settings(), record)
     with stage("evaluate", len(steps(settings))) as advance:
         return _measured(path, record, settings, advance)
 
@@ -85,7 +93,7 @@ def _measured(
     path: Path, record: dict[str, Any], settings: ReportSettings, advance: Advance
 ) -> Evaluation:
     return evaluate(
-        path,
+        judged_folder(path),
         path / EVALUATION,
         settings,
         facts={
@@ -103,6 +111,38 @@ def _measured(
         },
         progress=advance,
     )
+
+
+def judged_folder(path: Path) -> Path:
+    """Return where the predictions lie that a run is judged by.
+
+    Those of a refit on all patients are what its folds said of the patients whom they had not seen.
+
+    Raises
+    ------
+    InputError
+        Code ``folds_not_joined``.
+    """
+    if not Cell.of_record(read_json(path / CELL)).joins:
+        return path
+    if not (path / OUT_OF_FOLD / OUT_OF_FOLD_FILES[0]).is_file():
+        raise InputError(
+            "the folds of the refit are not joined",
+            file=path,
+            code="folds_not_joined",
+            remedy="Run `offsite train` again: it goes on",
+        )
+    return path / OUT_OF_FOLD
+
+
+def _settings_of(path: Path, settings: ReportSettings, record: dict[str, Any]) -> ReportSettings:
+    """The report's settings; of folds only what joined answers of several models can tell."""
+    folds = record["facts"].get("folds")
+    if judged_folder(path) == path or folds is None:
+        return settings
+    parts = tuple(part for part in settings.parts if part not in OF_ONE_MODEL)
+    limits = (*settings.limits, *fold_limits(folds))
+    return settings.model_copy(update={"parts": parts, "limits": limits})
 
 
 def _image_tables(path: Path) -> dict[str, pd.DataFrame]:

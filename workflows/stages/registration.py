@@ -22,6 +22,7 @@ from offsite.workflows.stages.evaluation import (
     configuration_of,
     evaluate_run,
     finished_run,
+    judged_folder,
     track_run,
 )
 from offsite.workflows.stages.training import CELL
@@ -102,7 +103,7 @@ def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Regis
     )
     key = names_key(job_of(path).names_key_path, make=True)
     assert key is not None
-    keep_predictions(uri, name, version, load_predictions(path), key)
+    keep_predictions(uri, name, version, load_predictions(judged_folder(path)), key)
     return Registered(name, version, made, run_id)
 
 
@@ -114,8 +115,8 @@ def best_run(job: Job) -> Path:
     InputError
         No run of the first method is finished.
     """
-    first = job.cells()[0]
-    cells = [c for c in job.cells() if (c.method, c.held_out) == (first.method, first.held_out)]
+    first, *_ = reported = job.reported()
+    cells = [c for c in reported if (c.method, c.held_out) == (first.method, first.held_out)]
     scores = {}
     for cell in cells:
         record = finished_run(job.run_folder(cell))

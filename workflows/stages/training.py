@@ -5,13 +5,13 @@ from typing import Any
 
 from offsite.files import read_json, write_json
 from offsite.locks import writing
-from offsite.preprocessing.cohort.splits import split_cohort
-from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.carried_columns import carry_columns
 from offsite.training.cells import Cell
 from offsite.training.run_folder import RECORD
 from offsite.workflows.console.messages import say
+from offsite.workflows.jobs.dividing import split_of
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.stages.folds import join_folds, trained_folds
 
 CONFIGURATION = "configuration.json"
 CELL = "cell.json"
@@ -24,10 +24,14 @@ def train(job: Job, cell: Cell) -> Path:
     ``configuration.json`` and ``cell.json``, and its predictions the columns that the evaluation
     groups by: every later stage needs the run's folder alone.
 
+    The refit of a cross-validation trains on all patients for as many epochs as its folds selected,
+    and joins what they say of the patients that each had not seen
+    (`offsite.workflows.stages.folds`).
+
     Raises
     ------
     InputError
-        The images were made with other settings (code ``other_settings``), or as the modality's
+        A fold is not trained, or was trained with other settings; the images were made with other settings (code ``other_settings``), or as the modality's
         training says.
     """
     # It loads torch, which the stages that only read a run do without.
@@ -41,10 +45,16 @@ def train(job: Job, cell: Cell) -> Path:
     fit = settings.fit.model_copy(update={"seed": cell.seed})
     of_cell = settings.model_copy(update={"method": cell.method, "fit": fit})
     divided = split_of(job, cell)
+    folds = trained_folds(job, cell, of_cell) if cell.joins else None
+    if folds is not None:
+        fit = fit.model_copy(update={"stop_after": folds.epochs})
+        of_cell = of_cell.model_copy(update={"fit": fit})
     with writing(folder):
         job.modality.train(job, divided, of_cell, folder)
         if distributed.rank_and_world()[0] == 0:
             carry_columns(folder, divided.table, job.configuration.evaluation.by)
+            if folds is not None:
+                join_folds(folder, folds)
             _tell_weak_classes(read_json(folder / RECORD)["facts"])
             if (folder / "draws.json").is_file():  # a head in closed form draws no batches
                 _tell_draws(read_json(folder / "draws.json"))
@@ -57,20 +67,8 @@ def _write_origin(job: Job, cell: Cell, folder: Path) -> None:
     write_json(folder / CONFIGURATION, job.configuration.model_dump(mode="json"))
     write_json(
         folder / CELL,
-        {
-            "method": cell.method,
-            "held_out": list(cell.held_out),
-            "seed": cell.seed,
-            "name": cell.name,
-            "configuration": str(job.file),
-        },
+        {**cell.record(), "configuration": str(job.file)},
     )
-
-
-def split_of(job: Job, cell: Cell) -> Cohort:
-    """Divide the cohort as a run wants it; the division has its own seed, equal for all runs."""
-    settings = job.configuration.splits.model_copy(update={"held_out_sites": cell.held_out})
-    return split_cohort(job.cohort, settings)
 
 
 def _tell_draws(report: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ from offsite.locks import writing
 from offsite.preprocessing.views import png
 from offsite.training.encoders import LEAST_KEPT, LOOKED_AT, VOCABULARY_FILES, TissueWords
 from offsite.workflows.console.messages import stage
+from offsite.workflows.jobs.dividing import split_of
 from offsite.workflows.jobs.modalities import bench_of
 from offsite.workflows.stages.evaluation import finished_run, job_of_run
-from offsite.workflows.stages.training import CELL, split_of
+from offsite.workflows.stages.training import CELL
 from offsite.workflows.stages.words_of_run import (
     ARRAYS,
     FACTS,
@@ -57,7 +58,7 @@ def write_vocabulary(
             code="no_words",
         )
     cell = read_json(run / CELL)
-    divided = split_of(job, Cell(cell["method"], tuple(cell["held_out"]), cell["seed"]))
+    divided = split_of(job, Cell.of_record(cell))
     folder = folder_of_words(run)
     for name in VOCABULARY_FILES:
         check_own(folder / name)

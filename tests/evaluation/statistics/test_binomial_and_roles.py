@@ -73,10 +73,13 @@ def test_unknown_roles_are_told_from_the_splits():
     np.testing.assert_array_equal(roles_of(table(rows)[["split", "site"]]).fit, roles.fit)
 
 
-def test_a_patients_answer_fits_and_calibrates_once():
+def test_a_patients_answer_counts_once():
     rows = table([("train", "a", "training"), ("val", "a", "training"), ("test", "a", "training")])
     slides = rows.loc[rows.index.repeat(3)].assign(patient=np.repeat(["p", "q", "r"], 3))
+    slides["image"] = [f"{number}.svs" for number in (2, 1, 3, 4, 5, 6, 9, 8, 7)]
     plain, pooled = roles_of(slides), roles_of(slides.assign(slide_label="x"))
     for mask in ("fit", "calibrate", "test"):
         assert getattr(plain, mask).sum() == 3
-    assert (pooled.fit.sum(), pooled.calibrate.sum(), pooled.test.sum()) == (1, 1, 3)
+    assert (pooled.fit.sum(), pooled.calibrate.sum(), pooled.test.sum()) == (1, 1, 1)
+    chosen = pooled.fit | pooled.calibrate | pooled.test
+    assert slides["image"][chosen].tolist() == ["1.svs", "4.svs", "7.svs"]

@@ -14,12 +14,14 @@ from offsite.workflows.pipeline.inputs import (
     more_memory,
     settings_of,
     stages_of,
+    trained_before,
 )
 
 OVERRIDES = [str(text) for text in config.get("overrides", [])]
 try:
     JOB = Job.load(workflow.configfiles[0], OVERRIDES)
     CELLS = {cell.name: cell for cell in JOB.cells()}
+    REPORTED = [cell.name for cell in JOB.reported()]
 except InputError as error:
     raise WorkflowError(str(error)) from error
 

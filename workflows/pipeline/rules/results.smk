@@ -6,7 +6,7 @@ localrules:
     joined,
 
 
-REPORTS = expand("runs/{cell}/evaluation/report.html", cell=CELLS)
+REPORTS = expand("runs/{cell}/evaluation/report.html", cell=REPORTED)
 
 
 rule track:

@@ -1,9 +1,10 @@
-# A run for each method x held-out site x seed; all of them are independent of one another.
+# A run for each method x held-out site x seed x fold; all of them are independent of one another, but
+# the refit of a cross-validation, which waits for its folds and is reported with them.
 
 
 rule train:
     input:
-        expand("workflow/{stage}.done", stage=STAGES),
+        lambda wildcards: trained_before(JOB, CELLS[wildcards.cell]),
     output:
         touch("workflow/trained/{cell}.done"),
     log:

@@ -1,0 +1,60 @@
+"""What a reader must know of a model whose results come from the folds of a cross-validation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from offsite.evaluation.report.settings import Part
+
+OF_ONE_MODEL: tuple[Part, ...] = ("embeddings", "ood", "shift", "conformal")
+"""Parts of a report that compare rows of one model with one another: folds are of several."""
+
+
+def fold_limits(folds: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a report of joined folds says of itself, a sentence each.
+
+    Parameters
+    ----------
+    folds : mapping
+        ``folds`` of the facts of the refit's ``run.json``.
+    """
+    several = folds["repeats"] > 1
+    return (
+        f"Cross-validation in {folds['of']} folds: each patient of a training site was answered once, by"
+        " the model of the fold that had not seen the patient; patients of held-out sites by the model"
+        " that ships. Intervals are over patients; they do not hold what other training patients would"
+        " have changed.",
+        "Where sites are pooled or a site's patients are ranked, answers of several models are ranked"
+        " together: a ranking (AUROC) can come out a little lower than that of one model.",
+        "Thresholds are chosen on the patients of all folds; those of one fold are called by what the"
+        " other folds alone would have chosen.",
+        "Shift, unlike images, embeddings and prediction sets compare rows of one model, and are not in"
+        " this report: `offsite evaluate` of a fold's run shows them.",
+        *(
+            [
+                f"It shows the first of {folds['repeats']} divisions into folds; `offsite compare` has"
+                " their mean."
+            ]
+            if several
+            else []
+        ),
+    )
+
+
+def refit_limits(folds: Mapping[str, Any]) -> list[str]:
+    """Return what the card says of a refit, a sentence each."""
+    models = int(folds["of"]) * int(folds["repeats"])
+    how_long = ""
+    if folds["epochs"] is not None:
+        least, most = min(folds["selected"]), max(folds["selected"])
+        how_long = (
+            f" for {folds['epochs']} epochs, the median of what {models} folds selected ({least} to"
+            f" {most})"
+        )
+    return [
+        f"It was trained on all patients of the training sites{how_long}. The results at these sites are"
+        f" those of the {folds['of']} models of a cross-validation, each at patients whom it had not"
+        " seen; those at held-out sites are its own.",
+        "Its thresholds, temperature and prediction sets were fitted to the answers of the folds, whose"
+        " models are others, trained on fewer patients: their promises hold as far as the models are"
+        " alike.",
+    ]
