@@ -279,7 +279,7 @@ def main() -> None:
     OPTIONS.update(data=options.data, out=options.out)
     cells = [
         {"method": arm, "site": site, "seed": seed, "recipe": 1}
-        for site in (*SHORT.values(), TILES) for seed in SEEDS for arm in ARMS
+        for seed in SEEDS for site in (*SHORT.values(), TILES) for arm in ARMS
     ]  # fmt: skip
     table = run_cells(options.out / "shared_heads", cells, one, options.minutes)
     text = (__doc__ or "").split("``--data``", 1)[1].split(" Call it again", 1)[0]
