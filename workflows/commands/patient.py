@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offsite.errors import InputError
-from offsite.tables.words import tidy
 from offsite.workflows.commands.options import Config, Overrides, job_of
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ def forget(
 
 def _asked(job: "Job", patient: str) -> "Callable[[Sequence[Held]], None]":
     """What shows a patient's holdings and asks whether it is meant; refuses where nobody can be asked."""
+
+    from offsite.tables.words import tidy
 
     def ask(held: Sequence["Held"]) -> None:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
