@@ -47,7 +47,7 @@ def acquisition_table(slides: pd.DataFrame) -> pd.DataFrame:
 
 
 def exclusion_table(slides: pd.DataFrame) -> pd.DataFrame:
-    """What was left out at each site: slides by status, tiles by status, and tissue.
+    """What was left out at each site: slides by status, tiles by status, tissue, and what is lost.
 
     ``rate_<status>`` is the share of the site's tiles with tissue; None where there are none.
     """
@@ -62,6 +62,7 @@ def exclusion_table(slides: pd.DataFrame) -> pd.DataFrame:
         row["tiles_with_tissue"] = with_tissue
         row["tiles_background"] = _total(group, "tiles_background")
         row["tissue_mm2"] = float(group["tissue_mm2"].fillna(0).sum())
+        row["lost_mm2"] = float(group["lost_mm2"].fillna(0).sum()) if "lost_mm2" in group else 0.0
         for name, count in counts.items():
             row[f"tiles_{name}"] = count
             row[f"rate_{name}"] = count / with_tissue if with_tissue else None

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from PIL import ImageCms
 
+from offsite.errors import InputError
 from offsite.file_formats import FileFormat
+from offsite.preprocessing.formats.kinds import kind_of
 from offsite.preprocessing.slides.region import Region
 from offsite.registry import Registry
 
@@ -97,3 +100,19 @@ SLIDE_SUFFIXES = tuple(dict.fromkeys(end for kind in FORMATS.values() for end in
 READ = ", ".join(kind.name for kind in FORMATS.values())
 """The formats in words."""
 REMEDY = f"Slides are read from {READ}; convert it, for example to a pyramidal JPEG-tiled TIFF"
+
+
+def of_no_format(file: Path) -> InputError:
+    """Return what to say of a file that nothing opens as a slide; its content says what it is."""
+    kind = kind_of(file)
+    if kind and kind != "tiff":
+        problem, code = f"a {kind} picture, not a slide", "wrong_kind"
+    elif kind or file.suffix.lower() in SLIDE_SUFFIXES:
+        problem = "not a slide that can be read, or cut short"
+        code = "unsupported_format"
+    else:
+        problem, code = "the file is not an image", "not_an_image"
+    remedy = f"{REMEDY}, or fetch it again if it is cut short"
+    if kind == "tiff":
+        remedy += ". A TIFF in strips is a slide where it or the column 'mpp' states its scale"
+    return InputError(problem, file=file, remedy=remedy, code=code)

@@ -1,23 +1,22 @@
 """Open a slide, or say in a sentence why not."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import openslide
 
 from offsite.errors import InputError, fault_of_system
 from offsite.files import is_file
-from offsite.preprocessing.formats.kinds import kind_of
 from offsite.preprocessing.formats.photographs import PHOTOGRAPH_SUFFIXES
 from offsite.preprocessing.slides.colour import AS_SCANNED, COLOURS, SRGB, srgb_transform
 from offsite.preprocessing.slides.direct_reader import DirectReader, NotEligible
 from offsite.preprocessing.slides.formats import (
     OPENERS,
-    REMEDY,
     SLIDE_SUFFIXES,
     NotThisFormat,
     SlideFile,
+    of_no_format,
 )
 from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
 from offsite.preprocessing.slides.region import Region, RegionReader
@@ -156,7 +155,7 @@ def open_slide(
         raise InputError(
             f"no colour '{colour}'", remedy=f"Use {', '.join(COLOURS)}", code="unknown_colour"
         )
-    record = _open_record(file)
+    record = _open_record(file, scaled=mpp is not None)
     try:
         _check_dimensions(record, file)
         scale = resolve_scale(record.properties, override=mpp, file=file)
@@ -197,7 +196,7 @@ def _is_slide(file: str) -> bool:
     return True
 
 
-def _open_record(file: str) -> SlideFile:
+def _open_record(file: str, *, scaled: bool = False) -> SlideFile:
     try:
         with Path(file).open("rb") if is_file(file) else nullcontext():  # may it be read?
             pass
@@ -222,8 +221,11 @@ def _open_record(file: str) -> SlideFile:
             refusals.append(error)
         else:
             return _fuller(record, file)
+    if scaled and not refusals:
+        with suppress(NotThisFormat):
+            return open_tiff(file, scaled=True)
     if not refusals:
-        raise _of_no_format(Path(file))
+        raise of_no_format(Path(file))
     raise next((error for error in refusals if error.code == NOT_BRIGHTFIELD), refusals[0])
 
 
@@ -246,20 +248,6 @@ def _fuller(record: SlideFile, file: str) -> SlideFile:
     fuller = len(other.level_dimensions) > len(record.level_dimensions)
     (record if fuller else other).close()
     return other if fuller else record
-
-
-def _of_no_format(file: Path) -> InputError:
-    """What to say of a file that nothing opens as a slide; its content says what it is."""
-    kind = kind_of(file)
-    if kind and kind != "tiff":
-        problem, code = f"a {kind} picture, not a slide", "wrong_kind"
-    elif kind or file.suffix.lower() in SLIDE_SUFFIXES:
-        problem = "not a slide that can be read, or cut short"
-        code = "unsupported_format"
-    else:
-        problem, code = "the file is not an image", "not_an_image"
-    remedy = f"{REMEDY}, or fetch it again if it is cut short"
-    return InputError(problem, file=file, remedy=remedy, code=code)
 
 
 def _check_dimensions(record: SlideFile, file: str) -> None:

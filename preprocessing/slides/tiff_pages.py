@@ -86,8 +86,13 @@ class TiffSlide:
     profile: bytes = b""
 
 
-def read_structure(path: str) -> TiffSlide:
+def read_structure(path: str, *, scaled: bool = False) -> TiffSlide:
     """Look at the pages of a file; no pixel is decoded.
+
+    Parameters
+    ----------
+    scaled : bool
+        Its scale is known from elsewhere.
 
     Raises
     ------
@@ -99,21 +104,21 @@ def read_structure(path: str) -> TiffSlide:
     """
     try:
         with tifffile.TiffFile(path) as tiff:
-            return _structure(tiff, path)
+            return _structure(tiff, path, scaled)
     except (InputError, NotThisFormat, OSError):
         raise
     except Exception as error:  # what a torn head makes of a parser is not to be listed
         raise NotThisFormat(f"not a TIFF that can be read ({error})") from error
 
 
-def _structure(tiff: tifffile.TiffFile, path: str) -> TiffSlide:
+def _structure(tiff: tifffile.TiffFile, path: str, scaled: bool) -> TiffSlide:
     pages = list(_pages(tiff, path))
     base = max(pages, key=lambda page: page.imagewidth * page.imagelength, default=None)
     if base is None:
         raise NotThisFormat("there is no picture in it")
     said = described(base.description, (base.imagewidth, base.imagelength))
     smaller = [page for page in (*pages, *_sub_pages(base)) if _is_copy(page, base)]
-    if not (base.is_tiled or smaller or _states_scale(base, said)):
+    if not (scaled or base.is_tiled or smaller or _states_scale(base, said)):
         raise NotThisFormat("a picture in strips that states no scale, and no smaller copies of it")
     _check_colour(base, said, path)
     alike = [page for page in smaller if _is_in_colour(page)]

@@ -104,8 +104,13 @@ class TiffReader:
         return tile
 
 
-def open_tiff(path: str) -> TiffReader:
+def open_tiff(path: str, *, scaled: bool = False) -> TiffReader:
     """Open a TIFF slide.
+
+    Parameters
+    ----------
+    scaled : bool
+        Somebody says how many um a px is: a picture in strips that does not is a slide then.
 
     Raises
     ------
@@ -117,7 +122,7 @@ def open_tiff(path: str) -> TiffReader:
     """
     if kind_of(Path(path)) != "tiff":
         raise NotThisFormat("not a TIFF")
-    slide = read_structure(path)
+    slide = read_structure(path, scaled=scaled)
     for level in slide.levels:
         ycbcr = level.photometric == tifffile.PHOTOMETRIC.YCBCR
         if level.compression not in (OF_ITS_OWN_COLOURS if ycbcr else READ):

@@ -90,7 +90,6 @@ def forget(
 
 def _asked(job: "Job", patient: str) -> "Callable[[Sequence[Held]], None]":
     """What shows a patient's holdings and asks whether it is meant; refuses where nobody can be asked."""
-
     from offsite.tables.words import tidy
 
     def ask(held: Sequence["Held"]) -> None:

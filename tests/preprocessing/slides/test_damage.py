@@ -12,7 +12,7 @@ from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.overview import read_overview
 from offsite.preprocessing.slides.region import UnreadableRegion
 from offsite.preprocessing.synthetic.slides.writing import write_slide
-from offsite.preprocessing.tiles.table import TileSettings, load_tiles
+from offsite.preprocessing.tiles.table import TileSettings, load_tiles, summary_row
 from offsite.preprocessing.tiles.tiling import tile_slide
 from tests.preprocessing.synthetic.faulty_slides import strike_tiles
 
@@ -120,6 +120,8 @@ def test_one_bad_tile_of_a_coarse_level_refuses_nothing(
     assert records["whole"].decoded_from == ()
     assert abs(records["struck"].kept - records["whole"].kept) <= 1
     assert records["struck"].lost_mm2 == 0
+    rows = [summary_row(records[name]) for name in ("whole", "struck")]
+    assert [row["decoded_from"] for row in rows] == ["", "0"]
 
 
 @pytest.mark.parametrize("reader", READERS)

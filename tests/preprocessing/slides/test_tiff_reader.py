@@ -242,6 +242,14 @@ def test_a_picture_in_strips_without_a_microscopes_scale_is_a_photograph(
     with pytest.raises(NotThisFormat, match="states no scale"):
         open_tiff(str(tmp_path / "a.tif"))
     assert not are_slides([tmp_path / "a.tif"])
+    with pytest.raises(InputError, match="column 'mpp' states its scale") as caught:
+        open_slide(tmp_path / "a.tif")
+    assert caught.value.code == "unsupported_format"
+    with open_slide(tmp_path / "a.tif", mpp=0.5) as slide:  # unless a person says what it is
+        assert (slide.reader, slide.mpp, slide.mpp_source) == ("tiff", 0.5, "override")
+        np.testing.assert_array_equal(
+            slide.read_region(9, 9, 0, 99, 99).pixels, image[9:108, 9:108]
+        )
 
 
 def write_grey(path: Path, image: np.ndarray, kind: str) -> None:
