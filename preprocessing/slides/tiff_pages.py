@@ -116,11 +116,13 @@ def _structure(tiff: tifffile.TiffFile, path: str, scaled: bool) -> TiffSlide:
     base = max(pages, key=lambda page: page.imagewidth * page.imagelength, default=None)
     if base is None:
         raise NotThisFormat("there is no picture in it")
-    said = described(base.description, (base.imagewidth, base.imagelength))
+    shape = (base.imagewidth, base.imagelength)
+    said = described(base.description, shape)
     smaller = [page for page in (*pages, *_sub_pages(base)) if _is_copy(page, base)]
     if not (scaled or base.is_tiled or smaller or _states_scale(base, said)):
         raise NotThisFormat("a picture in strips that states no scale, and no smaller copies of it")
-    _check_colour(base, said, path)
+    alike_pages = sum((page.imagewidth, page.imagelength) == shape for page in pages)
+    _check_colour(base, max(said.channels if said else 0, alike_pages), path)
     alike = [page for page in smaller if _is_in_colour(page)]
     levels = [_level(page, path) for page in (base, *alike)]
     _check_whole(levels[0], tiff.filehandle.size)
@@ -196,13 +198,13 @@ def _is_in_colour(page: tifffile.TiffPage) -> bool:
     )
 
 
-def _check_colour(page: tifffile.TiffPage, said: Described | None, path: str) -> None:
+def _check_colour(page: tifffile.TiffPage, channels: int, path: str) -> None:
     """Refuse what is no picture in colour: one of fluorescence, or of a grey camera."""
     if _is_in_colour(page):
         return
     if page.photometric in (_RGB, _YCBCR) and page.samplesperpixel in (3, 4):
         raise _cannot_open(path, f"a slide of {page.bitspersample} bits a colour, not 8")
-    raise _grey_slide(path, max(page.samplesperpixel, said.channels if said else 1))
+    raise _grey_slide(path, max(page.samplesperpixel, channels))
 
 
 def _grey_slide(path: str, channels: int) -> InputError:

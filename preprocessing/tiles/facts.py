@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from offsite.errors import InputError
@@ -13,7 +14,7 @@ from offsite.preprocessing.slides.tiff_pages import NOT_BRIGHTFIELD
 from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import KEPT, TileSettings
 
-_DARK, _BRIGHT = 40, 140  # grey values
+_DARK, _BRIGHT, _GREY = 40, 140, 3  # grey values, and a difference between them
 
 
 def damage_of(
@@ -86,10 +87,11 @@ def check_resolution(slide: Slide, settings: TileSettings) -> None:
 
 
 def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
-    """Refuse a slide that is dark where brightfield has glass, such as fluorescence in false colours.
+    """Refuse a slide that is dark where brightfield has glass, or whose tissue shows no colours.
 
-    More than half of it lets no light through, and hardly anything of it is bright (our
-    construction: a scan with black margins still shows glass).
+    Dark is one of which more than half lets no light through and hardly anything is bright, such as
+    fluorescence in false colours; a scan with black margins still shows glass. Without colours is
+    one whose tissue is the same in red, green and blue (our constructions).
 
     Raises
     ------
@@ -105,6 +107,14 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
             f"{dark:.0%} of the slide is dark and nothing of it shows glass, as in fluorescence",
             file=slide.path,
             remedy="Give slides in brightfield, or leave this one out",
+            code=NOT_BRIGHTFIELD,
+        )
+    tissue = masks.overview.pixels[masks.tissue & masks.overview.valid].astype(int)
+    if len(tissue) and (np.ptp(tissue, axis=1) <= _GREY).mean() > 0.99:
+        raise InputError(
+            "the tissue shows no colours, as a grey camera gives",
+            file=slide.path,
+            remedy="Give slides in colour, or leave this one out",
             code=NOT_BRIGHTFIELD,
         )
 

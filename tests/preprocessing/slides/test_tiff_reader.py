@@ -263,13 +263,19 @@ def write_grey(path: Path, image: np.ndarray, kind: str) -> None:
         )
     else:
         channels = np.stack([grey] * 4).astype(np.uint16 if kind == "deep" else np.uint8)
-        tifffile.imwrite(path, channels, ome=True, tile=(128, 128),
+        tifffile.imwrite(path, channels, ome=kind != "pages", tile=(128, 128), photometric="minisblack",
                          metadata={"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5})  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("tiles", "one grey"), ("strips", "one grey"), ("deep", "4 grey"), ("channels", "4 grey")],
+    [
+        ("tiles", "one grey"),
+        ("strips", "one grey"),
+        ("deep", "4 grey"),
+        ("channels", "4 grey"),
+        ("pages", "4 grey"),
+    ],
 )
 def test_a_slide_of_grey_channels_is_said_to_be_one(
     tmp_path: Path, image: np.ndarray, kind: str, words: str
@@ -288,6 +294,11 @@ def test_fluorescence_in_false_colours_is_said_to_be_it(tmp_path: Path, image: n
     write_slide(tmp_path / "a.svs", glowing, mpp=0.5, downsamples=(1,))
     record = tile_slide(tmp_path / "a.svs", "a", tmp_path, TileSettings(tile_px=64))
     assert (record.status, record.code) == ("failed", "not_brightfield")
+    grey = np.repeat(image[..., 1:2], 3, axis=2)  # stored as if it were in colour
+    write_slide(tmp_path / "g.svs", grey, mpp=0.5, downsamples=(1,))
+    record = tile_slide(tmp_path / "g.svs", "g", tmp_path, TileSettings(tile_px=64))
+    assert (record.status, record.code) == ("failed", "not_brightfield")
+    assert "no colours" in record.message
     margins = np.zeros((1000, 1000, 3), np.uint8)
     margins[200:633, 200:717] = image
     write_slide(tmp_path / "b.svs", margins, mpp=0.5, downsamples=(1,))
