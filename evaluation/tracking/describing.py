@@ -80,7 +80,8 @@ def plain(text: str) -> str:
 
 
 def _said(row: Record) -> str:
-    if row["value"] is None:
-        return f"not defined ({reason(row['reason'])})"
-    bounds = interval(row["low"], row["high"])
-    return f"{number(row['value'])} ({'95 % interval ' if row['low'] is not None else ''}{bounds})"
+    value, low, high = (row.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return f"not defined ({reason(row.get('reason') or '')})"
+    bounds = interval(low, high)
+    return f"{number(value)} ({'95 % interval ' if low is not None else ''}{bounds})"
