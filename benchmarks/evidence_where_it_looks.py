@@ -133,14 +133,26 @@ def main() -> None:
             continue
         network = load_fundus_model(run / "weights.safetensors", record["facts"]["architecture"])
         found.setdefault(run.parts[-3], []).append(shares(network, cases))
+    means = {method: np.mean(runs, axis=0) for method, runs in found.items()}
+    heads = [
+        "strongest twentieth on lesions",
+        "lesions' share of the retina",
+        "difference",
+        "seeds",
+    ]
     lines = {}
     for method, runs in found.items():
-        by_photograph = np.mean(runs, axis=0)
-        chance = by_photograph[:, 1]
-        lines[f"`{method}`"] = [_mean(by_photograph[:, 0]), f"{chance.mean():.3f}",
-                                _mean(by_photograph[:, 0] - chance, "+"), str(len(runs))]  # fmt: skip
-    table = pd.DataFrame(lines, index=["strongest twentieth on lesions", "lesions' share of the retina",
-                                       "difference", "seeds"]).T  # fmt: skip
+        top, chance = means[method].T
+        lines[f"`{method}`"] = [
+            _mean(top),
+            f"{chance.mean():.3f}",
+            _mean(top - chance, "+"),
+            str(len(runs)),
+        ]
+        if "deco" in means:
+            apart = "–" if method == "deco" else _mean(means["deco"][:, 0] - top, "+")
+            lines[f"`{method}`"].append(apart)
+    table = pd.DataFrame(lines, index=[*heads, *["`deco` minus it, paired"] * ("deco" in means)]).T
     table.index.name = "method"
     write_page(
         options.table, "Where a run looks", [PREFACE.format(n=len(names), px=options.px), markdown(table)],
