@@ -14,7 +14,8 @@ from offsite.preprocessing.slides.tiff_pages import NOT_BRIGHTFIELD
 from offsite.preprocessing.tiles.selection import SlideMasks
 from offsite.preprocessing.tiles.table import KEPT, TileSettings
 
-_DARK, _BRIGHT, _GREY = 40, 140, 3  # grey values, and a difference between them
+_DARK, _BRIGHT = 40, 140  # grey values
+_STAINED, _GREY = 40, 3  # differences between them: to the glass, and between colours
 
 
 def damage_of(
@@ -110,7 +111,8 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
             code=NOT_BRIGHTFIELD,
         )
     tissue = masks.overview.pixels[masks.tissue & masks.overview.valid].astype(int)
-    if len(tissue) and (np.ptp(tissue, axis=1) <= _GREY).mean() > 0.99:
+    stained = tissue[tissue.min(axis=1) < masks.white.min() - _STAINED]  # glass is grey, too
+    if len(stained) > 0.01 * len(seen) and (np.ptp(stained, axis=1) <= _GREY).mean() > 0.99:
         raise InputError(
             "the tissue shows no colours, as a grey camera gives",
             file=slide.path,

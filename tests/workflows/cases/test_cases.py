@@ -21,6 +21,7 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
     "case-folder-deletes": outputs.case_folder_deletes,
     "changed-while-read": others.changed_while_read,
     "damaged-slide-aborts": others.damaged_slide,
+    "dicom-flat-folder": others.dicom_flat_folder,
     "dicom-loops": others.dicom_loops,
     "permissions": others.permissions,
     "slow-pictures": others.slow_pictures,
@@ -41,7 +42,6 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
 }
 # Told as they stand: one that fails is in the table, and is no failure of this test.
 AS_THEY_STAND: dict[str, Callable[[Bench], str]] = {
-    "dicom-flat-folder": others.dicom_flat_folder,
     "dicom-photograph": others.dicom_photograph,
     "evaluate-constant": others.evaluate_constant,
     "pictures": others.pictures,
