@@ -57,7 +57,7 @@ class TileSettings(Settings):
         le=1,
         description="A slide fails if a larger share of its tissue cannot be decoded.",
     )
-    reader: str = Field(default="auto", description="auto, openslide or direct.")
+    reader: str = Field(default="auto", description="auto, openslide, direct or tiff.")
     colour: str = Field(
         default="as_scanned",
         description="as_scanned, or srgb: apply the embedded colour profile where there is one.",
