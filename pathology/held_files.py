@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import escape
 
 from offsite.errors import InputError
 from offsite.pathology.features.file import feature_path, remove_features
 from offsite.pathology.features.folders import locate, read_header
 from offsite.pathology.stages import features_of
+from offsite.preprocessing.tiles.page import PAGE
 from offsite.preprocessing.tiles.pictures import picture_paths
 from offsite.preprocessing.tiles.table import (
     FOLDER,
@@ -18,6 +20,7 @@ from offsite.preprocessing.tiles.table import (
     refuse_foreign_tiles,
     table_path,
 )
+from offsite.preprocessing.tiles.tile_pictures import picture_path
 from offsite.tables.cells import as_it_was
 from offsite.training.encoders import VOCABULARY, VOCABULARY_FILES
 from offsite.training.held_files import HeldFile
@@ -32,7 +35,18 @@ def held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
     """
     found = [held for slide in slides for held in _tiles(job.output, slide)]
     found += [held for slide in slides for held in _features(features_of(job), slide)]
-    return [*found, *_words(job.output, set(slides))]
+    return [*found, *_page(job.output, slides), *_words(job.output, set(slides))]
+
+
+def _page(output: Path, slides: Sequence[str]) -> Iterator[HeldFile]:
+    """The page of all slides' tiles, if it shows one of these; `tile --pictures` makes it anew."""
+    page = output / PAGE
+    if not page.is_file() and not page.is_symlink():
+        return
+    ours = is_own(page)
+    text = page.read_text(encoding="utf-8", errors="replace") if ours else ""
+    if not ours or any(f'data-slide="{escape(slide)}"' in text for slide in slides):
+        yield HeldFile(page, "page of slides and tiles", partial(strike, page) if ours else None)
 
 
 def _words(output: Path, slides: set[str]) -> Iterator[HeldFile]:
@@ -61,7 +75,7 @@ def _named_in(table: Path) -> set[str] | None:
 def _tiles(output: Path, slide: str) -> Iterator[HeldFile]:
     table, record = table_path(output, slide), record_path(output, slide)
     drawn = output / FOLDER / f"{slide}.geojson"
-    for picture in (*picture_paths(output, slide), drawn):
+    for picture in (*picture_paths(output, slide), picture_path(output, slide), drawn):
         if picture.is_file() or picture.is_symlink():
             remove = partial(strike, picture) if is_own(picture) else None
             yield HeldFile(picture, "picture of a slide's tiles", remove)

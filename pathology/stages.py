@@ -79,7 +79,16 @@ def _geojson(job: ImageJob, table: pd.DataFrame) -> list[Path]:
     return [export_geojson(job.output, slide) for slide in done]
 
 
-TILE = ImageStage(**vars(steps.TILE), run=_tile, does={"geojson": _geojson})
+def _pictures(job: ImageJob, table: pd.DataFrame) -> Path:
+    """Write ``tiles.html``, and a picture for each slide of the table."""
+    from offsite.preprocessing.tiles.page import write_page
+
+    known = job.cohort.table
+    sites = dict(zip(known["slide"].astype(str), known["site"].astype(str), strict=True))
+    return write_page(job.output, sites, anew=list(table["slide"].astype(str)))
+
+
+TILE = ImageStage(**vars(steps.TILE), run=_tile, does={"geojson": _geojson, "pictures": _pictures})
 EMBED = ImageStage(**vars(steps.EMBED), run=_embed)
 
 

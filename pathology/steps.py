@@ -11,7 +11,10 @@ Takes a job of slides; gives tiles.csv, a row for every slide, and a table of ti
 Example: offsite workflow tile job.yaml""",
     settings=("tiles",),
     table="tiles.csv",
-    extras={"geojson": "Also write tissue and tiles for QuPath."},
+    extras={
+        "geojson": "Also write tissue and tiles for QuPath.",
+        "pictures": "Also write tiles.html: every slide and what became of its tiles, worst first.",
+    },
 )
 EMBED = Step(
     name="embed",

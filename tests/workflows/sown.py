@@ -59,7 +59,7 @@ TEXTS = {
     "words": "256",  # of so few tiles as many as there are: fewer keep too little, and are refused
 }
 # Of these options the commands write more.
-ASKED_FOR = ("output", "strict", "geojson", "yes")
+ASKED_FOR = ("output", "strict", "geojson", "yes", "pictures")
 OWN_VALUES = {
     ("cohort read", "source"): "folders",
     ("cohort read", "output"): "out/read.csv",

@@ -156,13 +156,16 @@ def test_parts_join_to_the_whole(made: Path, fresh: Callable[..., Path]) -> None
     same_tables(config.parent / "results/tiles.csv", made / "results/tiles.csv")
 
 
-def test_tiles_for_qupath_of_every_slide(fresh: Callable[..., Path]) -> None:
+def test_tiles_for_qupath_and_as_pictures_of_every_slide(fresh: Callable[..., Path]) -> None:
     config = fresh("tiles", "tiles.csv")
-    done = offsite("tile", config, "--geojson")
+    done = offsite("tile", config, "--geojson", "--pictures")
     assert done.returncode == 0, done.stderr
     folder = config.parent / "results" / "tiles"
     slides = Job.load(config).cohort.table["slide"]
     assert {file.stem for file in folder.glob("*.geojson")} == set(slides)
+    page = (folder.parent / "tiles.html").read_text()
+    assert all(f'data-slide="{slide}"' in page for slide in slides)
+    assert {file.name for file in folder.glob("*.tiles.jpg")} == {f"{s}.tiles.jpg" for s in slides}
     features = json.loads((folder / f"{slides[0]}.geojson").read_text())["features"]
     tiles = pd.read_parquet(folder / f"{slides[0]}.parquet")
     assert sum(f["properties"]["objectType"] == "tile" for f in features) == len(tiles)
