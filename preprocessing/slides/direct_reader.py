@@ -7,8 +7,8 @@ stitched. The reader is used only where probe tiles equal OpenSlide's bit for bi
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 import simplejpeg
@@ -29,7 +29,7 @@ class NotEligible(Exception):
     """The file cannot be read directly; the text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Level:
     width: int
     height: int
@@ -38,10 +38,7 @@ class _Level:
     offsets: np.ndarray
     lengths: np.ndarray
     prefix: bytes  # replaces the first two bytes (SOI) of every tile's stream
-
-    @property
-    def across(self) -> int:
-        return -(-self.width // self.tile_width)
+    across: int  # native tiles of a row
 
 
 class DirectReader:
@@ -66,7 +63,7 @@ class DirectReader:
         self._path = path
         self._record = record
         self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int], np.ndarray | None] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, int], np.ndarray | None] = OrderedDict()
         self._file = os.open(path, os.O_RDONLY)
         try:
             self._levels = _find_levels(path, record)
@@ -81,13 +78,40 @@ class DirectReader:
         source = self._levels[level]
         if source is None:
             return self._record.read(x, y, level, width, height)
-        whole = self._whole_tile(source, x, y, level, width, height)
+        return self._read(source, x, y, level, width, height, 1)
+
+    def reduces(self, level: int, reduction: int) -> bool:
+        """Whether native tiles of a level can be decoded at 1/2, 1/4 or 1/8 of their size."""
+        source = self._levels[level]
+        return (
+            reduction in (2, 4, 8)
+            and source is not None
+            and source.tile_width % reduction == 0 == source.tile_height % reduction
+        )
+
+    def read_reduced(
+        self, x: int, y: int, level: int, width: int, height: int, reduction: int
+    ) -> Region:
+        """Read a rectangle, decoded at 1/``reduction`` of its size, where `reduces` holds.
+
+        Coordinates and size in px *of the reduced level*. Leaving out the upper frequencies of each
+        block is nearly an average over areas.
+        """
+        source = self._levels[level]
+        assert source is not None
+        return self._read(_reduced(source, reduction), x, y, level, width, height, reduction)
+
+    def _read(
+        self, source: _Level, x: int, y: int, level: int, width: int, height: int, reduction: int
+    ) -> Region:
+        whole = self._whole_tile(source, x, y, level, width, height, reduction)
         if whole is not None:
             return Region(whole, None)
-        return mosaic(source, partial(self._tile, level), x, y, width, height)
+        tile_of = partial(self._tile, level, reduction)
+        return mosaic(source, tile_of, x, y, width, height)
 
     def _whole_tile(
-        self, source: _Level, x: int, y: int, level: int, width: int, height: int
+        self, source: _Level, x: int, y: int, level: int, width: int, height: int, reduction: int
     ) -> np.ndarray | None:
         """The native tile itself (read-only) where that is what is asked for."""
         if (
@@ -102,43 +126,45 @@ class DirectReader:
             return None
         index = y // height * source.across + x // width
         with self._lock:
-            known = self._cache.get((level, index))
+            known = self._cache.get((level, index, reduction))
         # On the file's own grid a tile is wanted once: keeping it would cost more than it saves.
-        return self._decode(level, index) if known is None else known
+        return self._decode(level, index, reduction) if known is None else known
 
     def close(self) -> None:
-        """Release the file and the cache."""
+        """Release the file."""
         with self._lock:
             self._cache.clear()
             if self._file >= 0:
                 os.close(self._file)
             self._file = -1
 
-    def _tile(self, level: int, index: int) -> np.ndarray | None:
-        key = (level, index)
+    def _tile(self, level: int, reduction: int, index: int) -> np.ndarray | None:
+        key = (level, index, reduction)
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        tile = self._decode(level, index)
+        tile = self._decode(level, index, reduction)
         with self._lock:
             self._cache[key] = tile
             while len(self._cache) > self._capacity:
                 self._cache.popitem(last=False)
         return tile
 
-    def _decode(self, level: int, index: int) -> np.ndarray | None:
+    def _decode(self, level: int, index: int, reduction: int) -> np.ndarray | None:
         source = self._levels[level]
         assert source is not None
         length = int(source.lengths[index])
         if length == 0:
             return None
         stream = os.pread(self._file, length, int(source.offsets[index]))
+        height, width = source.tile_height // reduction, source.tile_width // reduction
+        least = {} if reduction == 1 else {"min_height": height, "min_width": width}
         try:
-            tile = simplejpeg.decode_jpeg(source.prefix + stream[2:], "RGB")
+            tile = simplejpeg.decode_jpeg(source.prefix + stream[2:], "RGB", **least)
         except ValueError as error:
             raise UnreadableRegion(self._path, str(error)) from error
-        if tile.shape != (source.tile_height, source.tile_width, 3):
+        if tile.shape != (height, width, 3):
             raise UnreadableRegion(
                 self._path, f"a native tile of {tile.shape[1]} x {tile.shape[0]} px"
             )
@@ -170,6 +196,12 @@ class DirectReader:
                 return False
             compared += 1
         return compared > 0
+
+
+@lru_cache(maxsize=64)
+def _reduced(source: _Level, reduction: int) -> _Level:
+    sides = ("width", "height", "tile_width", "tile_height")
+    return replace(source, **{side: getattr(source, side) // reduction for side in sides})
 
 
 def _four_rows(level: _Level | None) -> int:
@@ -205,6 +237,7 @@ def _as_level(pages: list[tifffile.TiffPage], size: tuple[int, int]) -> _Level |
             offsets=np.asarray(page.dataoffsets, np.int64),
             lengths=np.asarray(page.databytecounts, np.int64),
             prefix=b"\xff\xd8" + colour + tables,
+            across=-(-page.imagewidth // page.tilewidth),
         )
         tiles = level.across * -(-level.height // level.tile_height)
         if len(level.offsets) == len(level.lengths) == tiles:

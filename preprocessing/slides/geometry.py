@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+REDUCTIONS = (8, 4, 2)
+"""By how much a JPEG decoder can leave out detail, the most first."""
+
 SAME_SCALE = 1.02
 """A level up to 2 % coarser than asked for counts as the same scale."""
 
@@ -53,6 +56,24 @@ class TileGeometry:
             np.arange(self.rows, dtype=np.int64) * self.stride,
         )
 
+    def reduction_to(self, side: int) -> int:
+        """Return by how much a tile may be decoded smaller and be ``side`` px (2 % less at most); 1: not.
+
+        Corners and sides of all tiles must be whole px then.
+
+        Examples
+        --------
+        >>> grid = lay_tiles((4000, 3000), (1, 4), 0.25, tile_px=224, wanted_mpp=0.5)
+        >>> grid.reduction_to(224), grid.reduction_to(56)
+        (2, 8)
+        """
+        lengths = (self.read_px, self.to_level(self.stride))
+        for reduction in REDUCTIONS:
+            whole = not any(length % reduction for length in lengths)
+            if whole and self.read_px // reduction * SAME_SCALE >= side:
+                return reduction
+        return 1
+
     def to_level(self, position: int) -> int:
         """A level-0 coordinate in px of the level that is read."""
         return round(position / self.downsample)
@@ -78,6 +99,7 @@ def lay_tiles(
     tile_px: int,
     wanted_mpp: float,
     stride_px: int | None = None,
+    reducible: bool = False,
 ) -> TileGeometry:
     """Lay a grid of tiles from the slide's top left corner.
 
@@ -89,6 +111,9 @@ def lay_tiles(
         um per px of level 0.
     tile_px, stride_px : int
         Side and step of the tiles at ``wanted_mpp``; the step is the side by default.
+    reducible : bool
+        Where the level is two, four or eight times as fine as the tiles, side and step are so many
+        px, so that a decoder can leave out the rest.
 
     Examples
     --------
@@ -98,7 +123,9 @@ def lay_tiles(
     """
     level = choose_level(mpp, downsamples, wanted_mpp)
     factor = downsamples[level]
-    unit = max(round(factor), 1)  # whole px at the level, where its factor is a whole number
+    finer = wanted_mpp / (mpp * factor) * SAME_SCALE
+    px = next((each for each in REDUCTIONS if reducible and finer >= each), 1)
+    unit = px * max(round(factor), 1)  # whole px at the level, where its factor is a whole number
 
     def snapped(length_px: int) -> int:
         return max(round(length_px * wanted_mpp / mpp / unit), 1) * unit

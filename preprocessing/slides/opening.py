@@ -97,7 +97,24 @@ class Slide:
         UnreadableRegion
             The file is damaged there; the slide can still be used.
         """
-        region = self._reader.read(x, y, level, width, height)
+        return self._in_colour(self._reader.read(x, y, level, width, height))
+
+    def reduces(self, level: int, reduction: int) -> bool:
+        """Whether a level can be decoded at 1/``reduction`` of its size (2, 4 or 8)."""
+        ask = getattr(self._reader, "reduces", None)
+        return bool(ask and ask(level, reduction))
+
+    def read_reduced(
+        self, x: int, y: int, level: int, width: int, height: int, reduction: int
+    ) -> Region:
+        """Read as `read_region` at 1/``reduction`` of the size, where `reduces` holds.
+
+        Corner and size in px of the level, all multiples of ``reduction``.
+        """
+        place = (x // reduction, y // reduction, level, width // reduction, height // reduction)
+        return self._in_colour(self._reader.read_reduced(*place, reduction))  # type: ignore[attr-defined]
+
+    def _in_colour(self, region: Region) -> Region:
         if self._to_srgb is None:
             return region
         return Region(self._to_srgb(region.pixels), region.valid)

@@ -50,8 +50,23 @@ def read_tile(slide: Slide, record: SlideRecord, x: int, y: int) -> np.ndarray:
     assert record.read_px is not None
     assert record.level is not None
     assert record.tile_px is not None
-    region, _ = read_square(slide, x, y, record.level, record.read_px)
-    return area_reduced(region.pixels, (record.tile_px, record.tile_px))
+    pixels = _reduced_square(slide, record, x, y)
+    if pixels is None:
+        pixels = read_square(slide, x, y, record.level, record.read_px)[0].pixels
+    return area_reduced(pixels, (record.tile_px, record.tile_px))
+
+
+def _reduced_square(slide: Slide, record: SlideRecord, x: int, y: int) -> np.ndarray | None:
+    """The tile decoded at a part of its size, as the record says; None where that cannot be."""
+    if record.reduction == 1 or not slide.reduces(record.level or 0, record.reduction):
+        return None
+    level, side = record.level or 0, record.read_px or 0
+    factor = slide.level_downsamples[level]
+    place = (round(x / factor), round(y / factor))
+    try:
+        return slide.read_reduced(*place, level, side, side, record.reduction).pixels
+    except UnreadableRegion:  # a finer level may have it
+        return None
 
 
 def pool_pixels(

@@ -1,5 +1,6 @@
 """Which tiles of an open slide are fit to be used, and why the others are not."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ from offsite.preprocessing.slides.damage import Patience, finer_levels, read_par
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.overview import Overview, read_overview
-from offsite.preprocessing.slides.region import UnreadableRegion
+from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
 from offsite.preprocessing.tiles.table import KEPT, STATUSES, TileSettings
@@ -77,7 +78,7 @@ def select_tiles(
     for name, mask in (("pen", masks.pen), ("fold", masks.fold)):
         share = cell_means(mask, step, geometry) if mask.any() else np.zeros_like(tissue)
         columns_of[name] = share[rows, columns]
-    columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings.quality)
+    columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings)
     table = pd.DataFrame({"x": x[columns], "y": y[rows]})
     for name in (*SHARES, "focus", "lost"):
         table[name] = columns_of[name].astype(np.float32)
@@ -93,7 +94,7 @@ def _read_all(
     y: np.ndarray,
     geometry: TileGeometry,
     white: np.ndarray,
-    settings: QualitySettings,
+    settings: TileSettings,
 ) -> dict[str, np.ndarray]:
     """Coverage, dark, pale and focus of each tile; NaN where it cannot be decoded.
 
@@ -103,14 +104,15 @@ def _read_all(
     measures = {name: np.full(len(x), np.nan) for name in names}
     measures |= {"lost": np.zeros(len(x)), "level": np.full(len(x), geometry.level)}
     patience = Patience()
-    side = max(round(geometry.tile_px * geometry.actual_mpp / settings.mpp), 4)
+    side = max(round(geometry.tile_px * geometry.actual_mpp / settings.quality.mpp), 4)
+    reduction = reduction_for(slide, geometry, settings, side)
     for start in range(0, len(x), _BATCH):
         clock.tick()
         good, small = [], []
         for row in range(start, min(start + _BATCH, len(x))):
             place = (int(x[row]), int(y[row]))
             try:
-                region, level = read_square(slide, *place, geometry.level, geometry.read_px)
+                region, level = _square(slide, *place, geometry, reduction)
             except UnreadableRegion:
                 measures["lost"][row] = _lost(slide, *place, geometry, patience)
                 continue
@@ -119,10 +121,30 @@ def _read_all(
             small.append(_reduced(region.pixels, min(side, geometry.read_px)))
             measures["coverage"][row] = 1.0 if region.valid is None else region.valid.mean()
         if good:
-            quality = tile_quality(np.stack(small), white, settings)
+            quality = tile_quality(np.stack(small), white, settings.quality)
             for name in names[1:]:
                 measures[name][good] = getattr(quality, name)
     return measures
+
+
+def reduction_for(slide: Slide, geometry: TileGeometry, settings: TileSettings, side: int) -> int:
+    """By how much tiles are decoded smaller, ``side`` px being enough; 1 where they are not."""
+    reduction = geometry.reduction_to(side) if settings.decoding == "scaled" else 1
+    while reduction > 1 and not slide.reduces(geometry.level, reduction):
+        reduction //= 2
+    return reduction
+
+
+def _square(
+    slide: Slide, x: int, y: int, geometry: TileGeometry, reduction: int
+) -> tuple[Region, int]:
+    """A tile, decoded smaller where that can be, else of a finer level; and the level."""
+    level, side = geometry.level, geometry.read_px
+    if reduction > 1:
+        place = (geometry.to_level(x), geometry.to_level(y))
+        with suppress(UnreadableRegion):
+            return slide.read_reduced(*place, level, side, side, reduction), level
+    return read_square(slide, x, y, level, side)
 
 
 def _lost(slide: Slide, x: int, y: int, geometry: TileGeometry, patience: Patience) -> float:

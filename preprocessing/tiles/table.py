@@ -4,7 +4,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,11 @@ class TileSettings(Settings):
         default="as_scanned",
         description="as_scanned, or srgb: apply the embedded colour profile where there is one.",
     )
+    decoding: Literal["scaled", "full"] = Field(
+        default="scaled",
+        description="scaled: where a level is twice, four or eight times as fine as the tiles, JPEG"
+        " is decoded at that part of its size; full: whole, then averaged over areas.",
+    )
     pictures: bool = Field(
         default=True, description="Write thumbnail and mask as PNG beside the tiles."
     )
@@ -112,6 +117,7 @@ class SlideRecord(Settings):
     stride: int | None = None
     level: int | None = None
     read_px: int | None = None
+    reduction: int = 1
     downsample: float | None = None
     decoded_from: tuple[int, ...] = ()
     lost_share: float | None = None
@@ -159,6 +165,8 @@ def tiles_digest(table: pd.DataFrame, record: SlideRecord) -> str:
     coordinates = np.ascontiguousarray(kept[["x", "y"]].to_numpy(np.int64))
     geometry = [record.tile_px, record.size, record.level, record.read_px, record.colour]
     geometry.append(record.fingerprint)
+    if record.reduction > 1:
+        geometry.append(record.reduction)
     return hashlib.sha256(digest_of(geometry).encode() + coordinates.tobytes()).hexdigest()
 
 

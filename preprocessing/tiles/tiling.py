@@ -27,7 +27,12 @@ from offsite.preprocessing.tiles.facts import (
 )
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
-from offsite.preprocessing.tiles.selection import SlideMasks, find_masks, select_tiles
+from offsite.preprocessing.tiles.selection import (
+    SlideMasks,
+    find_masks,
+    reduction_for,
+    select_tiles,
+)
 from offsite.preprocessing.tiles.table import (
     STATUSES,
     SlideRecord,
@@ -231,6 +236,7 @@ def tiles_of(
         tile_px=settings.tile_px,
         wanted_mpp=settings.mpp,
         stride_px=settings.stride_px,
+        reducible=settings.decoding == "scaled",
     )
     masks = find_masks(slide, settings)
     check_brightfield(slide, masks)
@@ -244,6 +250,7 @@ def tiles_of(
     damage = damage_of(table, masks, geometry, slide.mpp)
     record = base.model_copy(
         update=facts_of(slide, geometry)
+        | {"reduction": reduction_for(slide, geometry, settings, geometry.tile_px)}
         | measured
         | damage
         | outcome(counts, len(table), damage["lost_share"], geometry, settings)
