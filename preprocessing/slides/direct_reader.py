@@ -83,11 +83,9 @@ class DirectReader:
     def reduces(self, level: int, reduction: int) -> bool:
         """Whether native tiles of a level can be decoded at 1/2, 1/4 or 1/8 of their size."""
         source = self._levels[level]
-        return (
-            reduction in (2, 4, 8)
-            and source is not None
-            and source.tile_width % reduction == 0 == source.tile_height % reduction
-        )
+        if source is None or reduction not in (2, 4, 8):
+            return False
+        return source.tile_width % reduction == 0 == source.tile_height % reduction
 
     def read_reduced(
         self, x: int, y: int, level: int, width: int, height: int, reduction: int

@@ -107,10 +107,7 @@ class Slide:
     def read_reduced(
         self, x: int, y: int, level: int, width: int, height: int, reduction: int
     ) -> Region:
-        """Read as `read_region` at 1/``reduction`` of the size, where `reduces` holds.
-
-        Corner and size in px of the level, all multiples of ``reduction``.
-        """
+        """Read as `read_region`, all in multiples of ``reduction``, at 1/``reduction`` of the size."""
         place = (x // reduction, y // reduction, level, width // reduction, height // reduction)
         return self._in_colour(self._reader.read_reduced(*place, reduction))  # type: ignore[attr-defined]
 
