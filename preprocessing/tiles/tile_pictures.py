@@ -88,7 +88,7 @@ def tile_picture(
         last = (int((x + side) * scale) - 1, int((y + side) * scale) - 1)
         last = (max(last[0], first[0]), max(last[1], first[1]))
         cv2.rectangle(painted, first, last, COLOURS.get(status, OTHER), cv2.FILLED)
-    shown = cv2.addWeighted(painted, 0.6, shown, 0.4, 0)
+    shown = np.asarray(cv2.addWeighted(painted, 0.6, shown, 0.4, 0), np.uint8)
     if mask is not None:
         tissue = np.any([(mask == MASK_COLOURS[name]).all(-1) for name in ("tissue", "fold")], 0)
         small = cv2.resize(tissue.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
