@@ -23,7 +23,7 @@ from torch import nn
 from offsite.pathology.attention.geojson import write_geojson
 from offsite.pathology.attention.heatmap import TileGrid
 from offsite.pathology.bags import Bags
-from offsite.pathology.features.folders import locate
+from offsite.pathology.features.locating import locate
 from offsite.pathology.features.store import pack_features
 from offsite.training.aggregators.pooling import GatedAttention
 

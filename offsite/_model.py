@@ -44,6 +44,7 @@ class Model:
         paths: str | Path | Sequence[str | Path],
         site: str = "",
         output: str | Path | None = None,
+        features: str | Path | None = None,
     ) -> pd.DataFrame:
         """Read new cases; what `offsite predict` does.
 
@@ -55,6 +56,8 @@ class Model:
             Where they were made, where no table says it.
         output : path, optional
             Folder to keep, with worklist, pages and heatmaps; run again it goes on.
+        features : path, optional
+            Folder of the files of a table's slides, for a model of another tool's features.
 
         Returns
         -------
@@ -70,10 +73,12 @@ class Model:
         """
         if output is None:
             with TemporaryDirectory(prefix="offsite-predictions-") as folder:
-                return self.predict(paths, site, Path(folder) / "results")
+                return self.predict(paths, site, Path(folder) / "results", features)
         names = [paths] if isinstance(paths, str | Path) else list(paths)
         options = BatchOptions(output=Path(output), workers=usable_cores())
-        inputs = inputs_for(self._package, [Path(name) for name in names], site, options.output)
+        of_slides = None if features is None else Path(features)
+        given = [Path(name) for name in names]
+        inputs = inputs_for(self._package, given, site, options.output, of_slides)
         outcome = run_batch(self._package, self._predictor, inputs, options, self._device)
         lines = (outcome.folder / LINES).read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]

@@ -9,8 +9,10 @@ from markupsafe import escape
 
 from offsite.errors import InputError
 from offsite.pathology.features.file import feature_path, remove_features
-from offsite.pathology.features.folders import locate, read_header
-from offsite.pathology.stages import features_of
+from offsite.pathology.features.folders import read_header
+from offsite.pathology.features.locating import locate
+from offsite.pathology.features.source import FeatureSource
+from offsite.pathology.stages import source_of
 from offsite.preprocessing.tiles.page import PAGE
 from offsite.preprocessing.tiles.pictures import picture_paths
 from offsite.preprocessing.tiles.table import (
@@ -34,7 +36,7 @@ def held_files(job: ImageJob, slides: Sequence[str]) -> list[HeldFile]:
     Features that another tool made are named, and are nobody's to remove but their owner's.
     """
     found = [held for slide in slides for held in _tiles(job.output, slide)]
-    found += [held for slide in slides for held in _features(features_of(job), slide)]
+    found += [held for slide in slides for held in _features(source_of(job), slide)]
     return [*found, *_page(job.output, slides), *_words(job.output, set(slides))]
 
 
@@ -91,8 +93,8 @@ def _remove_tiles(output: Path, slide: str, file: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def _features(folder: Path, slide: str) -> Iterator[HeldFile]:
-    named = feature_path(folder, slide)
+def _features(source: FeatureSource, slide: str) -> Iterator[HeldFile]:
+    folder, named = source.folder, feature_path(source.folder, slide)
     files = {named} if named.is_file() or named.is_symlink() else set()
     try:
         files |= set(locate(folder, [slide]).values())
@@ -100,7 +102,8 @@ def _features(folder: Path, slide: str) -> Iterator[HeldFile]:
         files |= {path for path in folder.rglob(f"{slide}.*") if path.is_file()}
     for file in sorted(files):
         try:
-            ours = file == named and read_header(file).layout == "offsite"
+            made_here = source.encoder is None and file == named
+            ours = made_here and read_header(file).layout == "offsite"
         except InputError:
             ours = False
         remove = partial(remove_features, file, recorded=True) if ours else None

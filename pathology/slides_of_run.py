@@ -1,8 +1,9 @@
 """Which slides take part in a run, in which bags, and which are left out and why."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,11 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.pathology.bags import BagTable
 from offsite.pathology.features.embedding import EMBEDDED, FAILED, NO_TILES, TABLE
+from offsite.pathology.features.external import FeatureKind, look_through
 from offsite.pathology.features.file import feature_path
-from offsite.pathology.features.folders import locate, read_header
+from offsite.pathology.features.folders import read_header
+from offsite.pathology.features.locating import locate
+from offsite.pathology.features.source import FeatureSource
 from offsite.pathology.features.store import FeatureStore, pack_features
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.run_folder import NOT_TRAINED_ON
@@ -39,6 +43,8 @@ class SlidesOfRun:
         A bag per slide, or per patient where slides are united.
     splits, roles : numpy.ndarray
         Split and site role of each bag (text).
+    told : dict
+        Of features that another tool made, what they are, and how many slides have none of them.
     partial : numpy.ndarray
         bool: bags without the slide that gives them their label. What is left of them need not show
         it, so they are neither trained on nor validated with.
@@ -51,6 +57,7 @@ class SlidesOfRun:
     splits: np.ndarray
     roles: np.ndarray
     partial: np.ndarray
+    told: dict[str, Any] = field(default_factory=dict)
 
     def training_bags(self) -> np.ndarray:
         """Numbers of the labelled bags to train on."""
@@ -84,12 +91,18 @@ class SlidesOfRun:
 
 
 def select_slides(
-    cohort: Cohort, features_folder: str | Path, pooling: str, resident_gib: float
+    cohort: Cohort,
+    features_folder: str | Path | FeatureSource,
+    pooling: str,
+    resident_gib: float,
 ) -> SlidesOfRun:
     """Find the features of a cohort and group its slides into bags.
 
     Parameters
     ----------
+    features_folder : path or FeatureSource
+        Where offsite's own features are, or those of another tool: of these a file that cannot be
+        used is its slide's reason not to take part.
     pooling : str
         ``patient_union`` makes one bag of a patient's slides; its label is the most severe of all
         of them. Whose decisive slide has no features is predicted, but not trained on.
@@ -100,23 +113,24 @@ def select_slides(
     Raises
     ------
     InputError
-        The cohort has no splits, no slide has features, features that were made are damaged, or a
-        class has no training bag.
+        The cohort has no splits, no slide has features, features that offsite made are damaged, or
+        a class has no training bag; of another tool's folder as
+        `offsite.pathology.features.external.look_through`.
     """
-    folder = Path(features_folder)
+    source = FeatureSource.of(features_folder)
     _check_splits(cohort)
     table = cohort.table[COLUMNS].assign(class_index=cohort.label_indices)
     severest = table.groupby("patient")["class_index"].transform("max").to_numpy(np.int64)
     if pooling != "slide":
         table["patient_label"] = [cohort.classes[c] if c >= 0 else "" for c in severest]
-    said = _said(folder)
-    files, faults = _usable(folder, table["slide"], said)
-    present = table["slide"].isin(list(files)).to_numpy()
-    excluded = _excluded(table[~present], said, faults)
+    found = _looked(source, table["slide"]) if source.encoder else _made(source, table["slide"])
+    size = sum(path.stat().st_size for path in found.files.values())
+    mapped = source.own / STORE if size > resident_gib * 2**30 else None
+    store = pack_features(found.files, mapped, found.kind)
+    faults = found.faults | {slide: (FAILED, *why) for slide, why in store.left_out.items()}
+    present = table["slide"].isin(store.slides).to_numpy()
+    excluded = _excluded(table[~present], faults)
     table, severest = table[present].reset_index(drop=True), severest[present]
-    size = sum(path.stat().st_size for path in files.values())
-    mapped = folder / STORE if size > resident_gib * 2**30 else None
-    store = pack_features(files, mapped)
     groups = table["patient"] if pooling == "patient_union" else table["slide"]
     table["bag"], names = pd.factorize(groups)
     slides = tuple(
@@ -133,6 +147,7 @@ def select_slides(
         splits=table["split"].to_numpy(object)[first],
         roles=table["site_role"].to_numpy(object)[first],
         partial=shown < labels,
+        told=found.told,
     )
     _check_classes(cohort, slides_of_run)
     return _with_partial_listed(slides_of_run)
@@ -176,6 +191,56 @@ def _check_splits(cohort: Cohort) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Feature files, and why the other slides have none (``status, code, message``)."""
+
+    files: dict[str, Path]
+    faults: dict[str, tuple[str, str, str]]
+    kind: FeatureKind | None = None
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def _looked(source: FeatureSource, slides: Iterable[str]) -> _Found:
+    """The files of another tool's folder."""
+    assert source.encoder is not None
+    looked = look_through(source.folder, slides, source.encoder)
+    faults = {slide: (FAILED, *why) for slide, why in looked.faults.items()}
+    return _Found(looked.files, faults, looked.kind, looked.told())
+
+
+def _made(source: FeatureSource, slides: Iterable[str]) -> _Found:
+    """The files that offsite made, with rows.
+
+    A run without slides that have been embedded would be another run, so where a file that was made
+    is damaged or gone it does not begin.
+    """
+    said = _said(source.own)
+    made = set(said.index[said["status"] == EMBEDDED])
+    located = locate(source.folder, slides)
+    files, faults = {}, {}
+    for slide in slides:
+        path = located.get(slide, feature_path(source.folder, slide))
+        try:
+            if read_header(path).rows:
+                files[slide] = path
+            else:
+                faults[slide] = (NO_TILES, "no_tiles", "The feature file holds no tile")
+        except InputError as error:
+            if slide in made:
+                raise InputError(
+                    error.problem,
+                    file=path,
+                    code=error.code,
+                    remedy="Run `offsite workflow embed` again: it makes the file anew",
+                ) from error
+            if error.code != "not_embedded":
+                faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")
+    failed = said[said["status"] != EMBEDDED]
+    rows = zip(failed.index, failed.itertuples(index=False, name=None), strict=True)
+    return _Found(files, faults | {str(slide): why for slide, why in rows})
+
+
 def _said(folder: Path) -> pd.DataFrame:
     """What embedding said of each slide (``status, code, message``), where it said something."""
     if not (folder / TABLE).is_file():
@@ -192,45 +257,13 @@ def _said(folder: Path) -> pd.DataFrame:
         ) from error
 
 
-def _usable(
-    folder: Path, slides: Iterable[str], said: pd.DataFrame
-) -> tuple[dict[str, Path], pd.DataFrame]:
-    """Return the feature files with rows, and of the other files what is wrong with them.
-
-    A run without slides that have been embedded would be another run, so where a file that was made
-    is damaged or gone it does not begin.
-    """
-    made = set(said.index[said["status"] == EMBEDDED])
-    located = locate(folder, slides)
-    files, faults = {}, {}
-    for slide in slides:
-        path = located.get(slide, feature_path(folder, slide))
-        try:
-            if read_header(path).rows:
-                files[slide] = path
-            else:
-                faults[slide] = (NO_TILES, "no_tiles", "The feature file holds no tile")
-        except InputError as error:
-            if slide in made:
-                raise InputError(
-                    error.problem,
-                    file=path,
-                    code=error.code,
-                    remedy="Run `offsite workflow embed` again: it makes the file anew",
-                ) from error
-            if error.code != "not_embedded":
-                faults[slide] = (FAILED, error.code, f"{error.problem}. {error.remedy}")
-    return files, pd.DataFrame.from_dict(faults, orient="index", columns=_REASON, dtype=str)
-
-
-def _excluded(missing: pd.DataFrame, said: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
+def _excluded(missing: pd.DataFrame, faults: dict[str, tuple[str, str, str]]) -> pd.DataFrame:
     """Rows without features, with what embedding said of them, or else what their file is like."""
-    failed = said[said["status"] != EMBEDDED]
-    reasons = pd.concat([failed, faults[~faults.index.isin(failed.index)]])
     unknown = ("missing", "not_embedded", "There is no feature file for the slide")
     excluded = missing[COLUMNS].reset_index(drop=True)
-    for name, text in zip(_REASON, unknown, strict=True):
-        excluded[name] = [reasons[name].get(slide, text) for slide in excluded["slide"]]
+    reasons = [faults.get(slide, unknown) for slide in excluded["slide"]]
+    for place, name in enumerate(_REASON):
+        excluded[name] = [why[place] for why in reasons]
     return excluded
 
 

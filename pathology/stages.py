@@ -7,6 +7,7 @@ import pandas as pd
 
 from offsite.children.pool import Children
 from offsite.pathology import steps
+from offsite.pathology.features.source import FeatureSource
 from offsite.preprocessing.tiles.table import load_record
 from offsite.training.modality import Advance, ImageJob, ImageStage
 from offsite.training.stale_inputs import other_settings
@@ -35,8 +36,17 @@ _TEXT = ("_source", "_digest")
 
 
 def features_of(job: ImageJob) -> Path:
-    """Return the folder of tile features."""
+    """Return the folder of what offsite makes of features: the files too, where it encodes slides."""
     return job.output / "features"
+
+
+def source_of(job: ImageJob) -> FeatureSource:
+    """Return where the feature files lie: in the output, or in the folder that the job names."""
+    given = job.configuration.features
+    own = features_of(job)
+    if given.folder is None:
+        return FeatureSource(own, own)
+    return FeatureSource(job.file.parent / given.folder, own, given.encoder)
 
 
 def _tile(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
@@ -55,6 +65,14 @@ def _tile(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) 
 
 
 def _embed(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance) -> pd.DataFrame:
+    source = source_of(job)
+    if source.encoder is not None:
+        from offsite.pathology.features.survey import survey_features
+
+        with Children(workers, job.configuration.reading) as children:
+            return survey_features(
+                job.cohort, source, workers=workers, part=part, progress=advance, place=children
+            )
     from offsite.pathology.features.embedding import embed_cohort
 
     check_tiles(job, part)
@@ -123,7 +141,9 @@ def check_inputs(job: ImageJob) -> None:
         Code ``other_settings``.
     """
     table_file = job.output / TILE.table
-    if not table_file.is_file():  # of features made elsewhere nothing is known here
+    if (
+        source_of(job).encoder or not table_file.is_file()
+    ):  # of features made elsewhere nothing is known here
         return
     table = pd.read_csv(table_file, dtype=str, keep_default_na=False)
     stale = table.loc[table["settings_digest"] != job.configuration.tiles.digest(), "slide"]
@@ -136,7 +156,7 @@ def image_tables(job: ImageJob) -> dict[str, pd.DataFrame]:
     """Return ``quality``, ``acquisition`` and ``stain`` of the slides, once they are tiled."""
     from offsite.preprocessing.slide_report import acquisition_table, exclusion_table, stain_table
 
-    if not (job.output / TILE.table).is_file():
+    if source_of(job).encoder or not (job.output / TILE.table).is_file():
         return {}
     slides = _read(job.output / TILE.table)
     records = [load_record(job.output, slide) for slide in slides["slide"]]

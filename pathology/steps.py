@@ -20,10 +20,11 @@ EMBED = Step(
     name="embed",
     help="""Encode the tiles of each slide as features.
 
-Takes a job whose slides are tiled; gives features.csv and a feature file for each slide.
+Takes a job whose slides are tiled; gives features.csv and a feature file for each slide. Of a job
+that names a folder of features (features.folder) each file is read and gets its row; no tiles are needed.
 
 Example: offsite workflow embed job.yaml --device cuda""",
-    settings=("tiles", "encoder"),
+    settings=("tiles", "encoder", "features"),
     table="features/features.csv",
     device="encoder.device",
 )

@@ -9,6 +9,7 @@ import torch
 
 from offsite.files import digest_of
 from offsite.pathology.bags import BagLoader
+from offsite.pathology.features.source import FeatureSource
 from offsite.pathology.inference import SlideNetwork, describe, load_slide_model, predict_all
 from offsite.pathology.inputs import Inputs, fit_inputs
 from offsite.pathology.linear.training import fit_linear
@@ -35,7 +36,10 @@ VERSION = 5
 
 
 def train_pathology(
-    cohort: Cohort, features_folder: str | Path, settings: PathologySettings, run_folder: str | Path
+    cohort: Cohort,
+    features_folder: str | Path | FeatureSource,
+    settings: PathologySettings,
+    run_folder: str | Path,
 ) -> pd.DataFrame:
     """Train a model of slides and predict every slide that has features.
 
@@ -45,8 +49,8 @@ def train_pathology(
     ----------
     cohort : Cohort
         With ``split`` and ``site_role``, as `offsite.preprocessing.cohort.splits.split_cohort` gives them.
-    features_folder : path
-        Where `offsite.pathology.features.embedding.embed_cohort` wrote.
+    features_folder : path or FeatureSource
+        Where `offsite.pathology.features.embedding.embed_cohort` wrote, or another tool.
     run_folder : path
         See `offsite.training.train_run.train_run`; slides without features are listed in
         ``excluded.csv``.
@@ -144,6 +148,7 @@ class SlideRun:
             "architecture": architecture,
             "encoder": slides.store.encoder,
             "encoder_digest": slides.store.encoder_digest,
+            **({"features": slides.told} if slides.told else {}),
             "pooling": self.settings.pooling,
             "fewest_tiles": min(
                 len(slides.store.rows(slide))

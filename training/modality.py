@@ -15,7 +15,7 @@ from offsite.training.fit.settings import FitSettings
 from offsite.training.frozen_images import FrozenImages
 from offsite.training.heads.joining import RefitHead
 from offsite.training.held_files import HeldFile
-from offsite.training.prediction.contract import ModelPackage, Predictor
+from offsite.training.prediction.contract import FileChoice, ModelPackage, Predictor
 from offsite.training.steps import Step
 from offsite.training.trials import Trial
 
@@ -52,6 +52,14 @@ class JobPart(Settings):
     """A modality's part of a job's configuration: its image stages and its training."""
 
     training: TrainingSettings
+
+    def reads_images(self) -> bool:
+        """Whether the images themselves are read, so that the cohort has to name them."""
+        return True
+
+    def stage_names(self) -> tuple[str, ...] | None:
+        """Return the modality's stages that a job with these settings has; None = all."""
+        return None
 
 
 class ImageJob(Protocol):
@@ -165,6 +173,13 @@ class Modality:
         images, and those that hold anything of them.
     frozen_images : callable, optional
         ``frozen_images(job)``: its labelled images as a frozen network sees them.
+    files_read : callable, optional
+        ``files_read(job)``: of a job that reads no images, what is read for each row of its cohort.
+    file_choice : callable, optional
+        ``file_choice(package)``: which files a model reads, where these are not images; else None.
+    refusals : callable, optional
+        ``refusals(configuration, facts)``: why nothing could be predicted with the model of a run with
+        these facts; it is then not registered.
     """
 
     contract: int
@@ -188,6 +203,9 @@ class Modality:
     refit_head: RefitHead | None = None
     held_files: Callable[[ImageJob, Sequence[str]], list[HeldFile]] | None = None
     frozen_images: Callable[[ImageJob], FrozenImages] | None = None
+    files_read: Callable[[ImageJob], list[Path]] | None = None
+    file_choice: Callable[[ModelPackage], FileChoice | None] | None = None
+    refusals: Callable[[Any, Mapping[str, Any]], Iterator[InputError]] | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -197,3 +215,8 @@ class Modality:
     def stage(self, name: str) -> ImageStage | None:
         """Return the stage of that name, or None."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    def stages_of(self, configuration: JobPart) -> tuple[ImageStage, ...]:
+        """Return the stages that a job with this configuration has, in order."""
+        named = configuration.stage_names()
+        return tuple(stage for stage in self.stages if named is None or stage.name in named)

@@ -9,7 +9,7 @@
 | STAMP | ``<slide>.h5`` | ``feats`` N x D | ``coords`` in um, unit in the attributes |
 """
 
-from collections.abc import Iterable, Mapping
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +28,11 @@ from offsite.pathology.features.file import (
     read_origin,
 )
 from offsite.pathology.features.hdf5 import opened_hdf5
-from offsite.pathology.features.tensor_files import (
-    SUFFIX,
-    is_tensor_file,
-    load_tensor,
-    tensor_shape,
-)
-from offsite.preprocessing.slides.formats import SLIDE_SUFFIXES
+from offsite.pathology.features.tensor_files import is_tensor_file, load_tensor, tensor_shape
 
 _AGAIN = "Extract the features of this slide again"
-_SUFFIXES = (".h5", ".hdf5", SUFFIX)
 _UNNAMED = "_unnamed"
+_SAVED_TO = "features_"
 
 
 @dataclass(frozen=True)
@@ -72,64 +66,6 @@ class FeatureHeader:
         return not self.origin.encoder.endswith(_UNNAMED)
 
 
-def locate(folder: str | Path, slides: Iterable[str]) -> dict[str, Path]:
-    """Find the feature file of each slide, also in folders below; slides without one are left out.
-
-    A slide is matched by its name with or without a slide's or a feature file's suffix; a file that
-    has the slide's suffix too (``S1.svs.h5``) is that slide's. An ``.h5`` is preferred to a
-    ``.pt``, for it has coordinates.
-
-    Raises
-    ------
-    InputError
-        Code ``two_feature_files`` (two files of the same kind have the name of one slide) or
-        ``one_feature_file`` (two slides, as ``S1.svs`` and ``S1.tif``, would share one).
-    """
-    files_of: dict[str, list[Path]] = {}
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in _SUFFIXES and path.is_file():
-            for name in {_stem(path.name), _without(path.name, _SUFFIXES)}:
-                files_of.setdefault(name, []).append(path)
-    located = {}
-    for slide in slides:
-        files = files_of.get(slide) or files_of.get(_stem(slide), [])
-        ranked = [p for p in files if not is_tensor_file(p)] or files
-        if len(ranked) > 1:
-            raise InputError(
-                f"two feature files for slide '{slide}' ({ranked[0]} and {ranked[1]})",
-                file=folder,
-                remedy="Name the folder of one encoder",
-                code="two_feature_files",
-            )
-        if ranked:
-            located[slide] = ranked[0]
-    _check_each_its_own(located, folder)
-    return located
-
-
-def _check_each_its_own(located: Mapping[str, Path], folder: str | Path) -> None:
-    owner: dict[Path, str] = {}
-    for slide, path in located.items():
-        other = owner.setdefault(path, slide)
-        if other != slide:
-            raise InputError(
-                f"slides '{other}' and '{slide}' would share one feature file ({path})",
-                file=folder,
-                remedy="Name each feature file as its slide, with the slide's suffix: S1.svs.h5",
-                code="one_feature_file",
-            )
-
-
-def _stem(name: str) -> str:
-    return _without(_without(name, _SUFFIXES), SLIDE_SUFFIXES)
-
-
-def _without(name: str, suffixes: Iterable[str]) -> str:
-    """Return a name without the first of the suffixes that it has."""
-    ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
-    return name.removesuffix(name[len(name) - len(ending) :])
-
-
 def read_header(path: str | Path) -> FeatureHeader:
     """Say what a feature file holds.
 
@@ -147,9 +83,16 @@ def read_header(path: str | Path) -> FeatureHeader:
             origin, digest = read_origin(file_path)
             rows, columns = file["features"].shape
             return FeatureHeader("offsite", rows, columns, origin, digest)
+        attributes = _attributes(file)
+        if (of_what := _text(attributes, "feat_type")) not in ("", "tile"):
+            raise InputError(
+                f"the file holds features of a {of_what}, and not of its tiles",
+                file=file_path,
+                remedy="Name the folder of the tiles' features",
+                code="bad_feature_file",
+            )
         dataset = _dataset(file, file_path)
         rows, columns = dataset.shape[-2:]
-        attributes = _attributes(file)
         layout = _layout(file, attributes)
         return FeatureHeader(
             layout,
@@ -160,11 +103,12 @@ def read_header(path: str | Path) -> FeatureHeader:
         )
 
 
-def read_any(path: str | Path) -> SlideFeatures:
+def read_any(path: str | Path, *, beside: bool = True) -> SlideFeatures:
     """Read a feature file of any known layout, as float16 with level-0 coordinates.
 
     Coordinates that a file does not have, or has in um without saying how many a pixel is, are set
-    to -1: such a slide can be trained on and predicted, but has no heatmap.
+    to -1: such a slide can be trained on and predicted, but has no heatmap. Those of a ``.pt`` file
+    are looked for in CLAM's other folder, unless nothing ``beside`` the file is to be read.
 
     Raises
     ------
@@ -180,7 +124,7 @@ def read_any(path: str | Path) -> SlideFeatures:
     if header.layout == "clam_pt":
         features, coords = load_tensor(file_path), None
         source = file_path.parent.parent / "h5_files" / f"{file_path.stem}.h5"
-        if source.is_file():
+        if beside and source.is_file():
             coords = _coords(source, read_header(source))
     else:
         with _opened(file_path) as file:
@@ -236,8 +180,7 @@ def _layout(file: h5py.File, attributes: dict[str, Any]) -> str:
 def _foreign_origin(layout: str, columns: int, attributes: dict[str, Any]) -> FeatureOrigin:
     side_um = _number(attributes, "tile_size_um")
     tile_px = _number(attributes, "tile_size_px", "patch_size", "patch_size_target") or 0
-    encoder = attributes.get("extractor", attributes.get("encoder", layout + _UNNAMED))
-    encoder = encoder.decode() if isinstance(encoder, bytes) else str(encoder)
+    encoder = _encoder_said(layout, attributes)
     return FeatureOrigin(
         tile_px=round(tile_px),
         mpp=side_um / tile_px if side_um and tile_px else 0.0,
@@ -245,6 +188,25 @@ def _foreign_origin(layout: str, columns: int, attributes: dict[str, Any]) -> Fe
         encoder=encoder,
         encoder_digest=f"{layout}:{encoder}:{columns}",
     )
+
+
+def _encoder_said(layout: str, attributes: dict[str, Any]) -> str:
+    """The name of the encoder, as the file gives it.
+
+    TRIDENT gives it with the folder that it saved the features to: ``features_uni_v2``.
+    """
+    for name in ("extractor", "encoder"):
+        if said := _text(attributes, name):
+            return said
+    saved = re.split(r"[/\\\\]", _text(attributes, "savetodir").rstrip("/\\"))[-1]
+    if saved.startswith(_SAVED_TO) and len(saved) > len(_SAVED_TO):
+        return saved.removeprefix(_SAVED_TO)
+    return layout + _UNNAMED
+
+
+def _text(attributes: dict[str, Any], name: str) -> str:
+    value = attributes.get(name, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _number(attributes: dict[str, Any], *names: str) -> float:
@@ -263,8 +225,7 @@ def _coords(path: Path, header: FeatureHeader) -> np.ndarray | None:
     with _opened(path) as file:
         if not isinstance(file.get("coords"), h5py.Dataset):
             return None
-        unit = _attributes(file).get("unit", "px" if header.layout != "stamp" else "um")
-        unit = unit.decode() if isinstance(unit, bytes) else str(unit)
+        unit = _text(_attributes(file), "unit") or ("um" if header.layout == "stamp" else "px")
         if unit != "px":  # um say nothing of level-0 px without the slide
             return None
         shape = file["coords"].shape

@@ -11,7 +11,7 @@ _LOG = logging.getLogger(__name__)
 
 # What a file may say of its tiles, and the share by which two slides may differ in it: each slide
 # may be read at a tenth off its encoder's scale.
-_OF_TILES: dict[str, tuple[Callable[[FeatureHeader], float], float]] = {
+OF_TILES: dict[str, tuple[Callable[[FeatureHeader], float], float]] = {
     "px a side": (lambda header: header.origin.tile_px, 0.0),
     "um per px": (lambda header: header.origin.mpp, 0.25),
     "x magnification": (lambda header: header.magnification, 0.0),
@@ -42,7 +42,7 @@ def check_one_kind(
                 remedy="Embed all slides with one encoder",
                 code="mixed_encoders",
             )
-    for unit, (value_of, tolerance) in _OF_TILES.items():
+    for unit, (value_of, tolerance) in OF_TILES.items():
         _check_alike({s: value_of(header) for s, header in headers.items()}, unit, tolerance, files)
     unnamed = sum(not header.names_encoder for header in headers.values())
     if unnamed:

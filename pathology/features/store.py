@@ -1,14 +1,16 @@
 """The features of many slides in one float16 array with offsets, resident or memory-mapped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from offsite.errors import InputError
 from offsite.files import digest_of, fingerprint, read_json, replacing, write_json
 from offsite.ownership import remove_named
+from offsite.pathology.features.external import FeatureKind
 from offsite.pathology.features.folders import read_any, read_header
 from offsite.pathology.features.kinds import check_one_kind
 
@@ -35,6 +37,8 @@ class FeatureStore:
         SHA-256 (hex) of slides and contents; another feature gives another digest.
     encoder, encoder_digest : str
         What made them.
+    left_out : dict of str to (str, str)
+        Code and sentence of the slides whose numbers could not be used, where that was asked for.
     """
 
     slides: tuple[str, ...]
@@ -44,6 +48,7 @@ class FeatureStore:
     digest: str
     encoder: str
     encoder_digest: str
+    left_out: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> int:
@@ -73,7 +78,11 @@ class FeatureStore:
         return self.coords[self.offsets[slide] : self.offsets[slide + 1]]
 
 
-def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -> FeatureStore:
+def pack_features(
+    files: Mapping[str, Path],
+    folder: str | Path | None = None,
+    kind: FeatureKind | None = None,
+) -> FeatureStore:
     """Pack the feature files of slides into a store.
 
     Parameters
@@ -83,6 +92,9 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
     folder : path, optional
         Where to keep the packed array. With it the store is memory-mapped, and it is packed again
         only when a file has changed. Without it the store is resident.
+    kind : FeatureKind, optional
+        What all files are, as `offsite.pathology.features.external.look_through` found: a file whose numbers
+        cannot be used then is left out with its reason. Without it nothing is left out.
 
     Raises
     ------
@@ -95,43 +107,51 @@ def pack_features(files: Mapping[str, Path], folder: str | Path | None = None) -
         )
     headers = {slide: read_header(path) for slide, path in files.items()}
     contents = {slide: headers[slide].digest or fingerprint(path) for slide, path in files.items()}
-    digest = digest_of([VERSION, list(contents.items())])
-    first = check_one_kind(headers, files)
+    if kind is None:
+        first = check_one_kind(headers, files)
+        width, encoder = first.dimensions, (first.origin.encoder, first.origin.encoder_digest)
+        digest = digest_of([VERSION, list(contents.items())])
+    else:
+        width, encoder = kind.dimensions, (kind.encoder.label, kind.digest)
+        digest = digest_of([VERSION, kind.digest, list(contents.items())])
     if folder is not None and (kept := _load(Path(folder), digest)) is not None:
         return kept
-    counts = np.array([header.rows for header in headers.values()], dtype=np.int64)
-    width, origin = first.dimensions, first.origin
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    facts = {
-        "digest": digest,
-        "slides": list(files),
-        "offsets": offsets.tolist(),
-        "encoder": origin.encoder,
-        "encoder_digest": origin.encoder_digest,
-    }
+    most = sum(header.rows for header in headers.values())
+    facts = {"digest": digest, "encoder": encoder[0], "encoder_digest": encoder[1]}
+    lenient = kind is not None
     if folder is None:
-        rows = np.empty((offsets[-1], width), np.float16)
-        coords = np.empty((offsets[-1], 2), np.int64)
-        _fill(rows, coords, offsets, files)
-        return _store(facts, rows, coords)
-    return _write(Path(folder), facts, offsets, width, files)
+        rows = np.empty((most, width), np.float16)
+        coords = np.empty((most, 2), np.int64)
+        return _store(facts | _fill(rows, coords, files, lenient), rows, coords)
+    return _write(Path(folder), facts, (most, width), files, lenient)
 
 
 def _fill(
-    rows: np.ndarray, coords: np.ndarray, offsets: np.ndarray, files: Mapping[str, Path]
-) -> None:
-    for number, path in enumerate(files.values()):
-        slide = read_any(path)
-        rows[offsets[number] : offsets[number + 1]] = slide.features
-        coords[offsets[number] : offsets[number + 1]] = slide.coords
+    rows: np.ndarray, coords: np.ndarray, files: Mapping[str, Path], lenient: bool
+) -> dict[str, Any]:
+    """Fill the arrays from their beginning; return which slides they hold, and where."""
+    offsets, slides, left_out = [0], [], {}
+    for name, path in files.items():
+        try:
+            slide = read_any(path)
+        except InputError as error:
+            if not lenient:
+                raise
+            left_out[name] = (error.code, f"{error.problem}. {error.remedy}")
+            continue
+        start, stop = offsets[-1], offsets[-1] + len(slide.features)
+        rows[start:stop], coords[start:stop] = slide.features, slide.coords
+        offsets.append(stop)
+        slides.append(name)
+    return {"slides": slides, "offsets": offsets, "left_out": left_out}
 
 
 def _write(
     folder: Path,
-    facts: dict[str, object],
-    offsets: np.ndarray,
-    width: int,
+    facts: dict[str, Any],
+    shape: tuple[int, int],
     files: Mapping[str, Path],
+    lenient: bool,
 ) -> FeatureStore:
     """Pack into a folder where another process may be packing other slides at the same time.
 
@@ -142,10 +162,9 @@ def _write(
     digest = str(facts["digest"])
     of_rows, of_coords = _arrays(folder, digest)
     with replacing(of_rows) as new_rows, replacing(of_coords) as new_coords:
-        shape = (int(offsets[-1]), width)
         rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
         coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
-        _fill(rows, coords, offsets, files)
+        facts = facts | _fill(rows, coords, files, lenient)
         rows.flush()
         coords.flush()
         del rows, coords
@@ -171,7 +190,7 @@ def _load(folder: Path, digest: str) -> FeatureStore | None:
         return None
 
 
-def _mapped(facts: Mapping[str, object], rows: Path, coords: Path) -> FeatureStore:
+def _mapped(facts: Mapping[str, Any], rows: Path, coords: Path) -> FeatureStore:
     return _store(
         facts,
         np.load(rows, mmap_mode="r", allow_pickle=False),
@@ -179,13 +198,16 @@ def _mapped(facts: Mapping[str, object], rows: Path, coords: Path) -> FeatureSto
     )
 
 
-def _store(facts: Mapping[str, object], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:
+def _store(facts: Mapping[str, Any], rows: np.ndarray, coords: np.ndarray) -> FeatureStore:
+    offsets = np.asarray(facts["offsets"], np.int64)
+    left_out = {name: (why[0], why[1]) for name, why in facts.get("left_out", {}).items()}
     return FeatureStore(
-        slides=tuple(facts["slides"]),  # type: ignore[arg-type]
-        features=rows,
-        coords=coords,
-        offsets=np.asarray(facts["offsets"], np.int64),
+        slides=tuple(facts["slides"]),
+        features=rows[: offsets[-1]],  # what was left out leaves room at the end
+        coords=coords[: offsets[-1]],
+        offsets=offsets,
         digest=str(facts["digest"]),
         encoder=str(facts["encoder"]),
         encoder_digest=str(facts["encoder_digest"]),
+        left_out=left_out,
     )

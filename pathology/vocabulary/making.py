@@ -49,6 +49,13 @@ def tissue_words(
         the slides that are not trained on is kept.
     """
     configuration = job.configuration
+    if configuration.features.folder is not None:
+        raise InputError(
+            "the job has features and no slides: words are told under other stains of the slides' tiles",
+            file=job.file,
+            remedy="Ask it of a job that tiles and encodes its slides",
+            code="no_tiles",
+        )
     slides = select_slides(
         divided,
         features_of(job),

@@ -64,6 +64,7 @@ def load_cohort(
     *,
     labels_required: bool = False,
     check_images: bool = True,
+    images_named: bool = True,
     allow_straddling: bool = False,
     one_site_each: bool = True,
 ) -> Cohort:
@@ -81,6 +82,9 @@ def load_cohort(
         Refuse rows without a label.
     check_images : bool
         Refuse rows whose image does not exist.
+    images_named : bool
+        Whether rows must name an image. Without, ``slide`` may stand in its place (and is then the
+        ``image`` of the cohort), and images are not looked for.
     allow_straddling : bool
         Let a patient be in two splits, for an audit that finds and mends it.
     one_site_each : bool
@@ -96,10 +100,11 @@ def load_cohort(
         path,
         classes,
         labels_required=labels_required,
+        images_named=images_named,
         allow_straddling=allow_straddling,
         one_site_each=one_site_each,
     )
-    if check_images:
+    if check_images and images_named:
         faults += missing_images(cohort.table, cohort.path)
     if faults:
         raise InputErrors(faults)
@@ -111,6 +116,7 @@ def read_cohort(
     classes: Sequence[str] | None = None,
     *,
     labels_required: bool = False,
+    images_named: bool = True,
     allow_straddling: bool = False,
     one_site_each: bool = True,
 ) -> tuple[Cohort, list[InputError]]:
@@ -126,6 +132,8 @@ def read_cohort(
     """
     file = Path(path)
     source = read_table(file, COLUMNS)
+    if not images_named:
+        source = _with_slides_as_images(source)
     _check_columns(source.rows, file, labels_required)
     if "split" not in source.rows:
         _check_no_split(source.rows, file)
@@ -155,12 +163,29 @@ def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> No
     missing = [name for name in needed if name not in table.columns]
     if missing:
         near = ", ".join(map(str, table.columns[:12]))
+        remedy = "Rename or add them; docs/cohort.md shows an example"
+        if missing == ["image"] and "slide" in table.columns:
+            remedy = (
+                "Name the slides' files, or in the job the folder of their features"
+                " (docs/features_and_labels.md)"
+            )
         raise InputError(
             f"missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: {near})",
             file=file,
-            remedy="Rename or add them; docs/cohort.md shows an example",
+            remedy=remedy,
             code="missing_column",
         )
+
+
+def _with_slides_as_images(source: TextTable) -> TextTable:
+    """The table with each slide in the place of an image that is not named."""
+    rows = source.rows.copy()
+    if "slide" in rows.columns:
+        slides = rows["slide"].astype("string").fillna("").astype(str).str.strip()
+        named = rows["image"] if "image" in rows.columns else pd.Series("", index=rows.index)
+        images = named.astype("string").fillna("").astype(str).str.strip()
+        rows["image"] = images.where(images != "", slides)
+    return replace(source, rows=rows)
 
 
 def _check_no_split(rows: pd.DataFrame, file: Path) -> None:

@@ -79,7 +79,7 @@ FIRST = (
 )  # fmt: skip
 # The first call commands of this list in processes of their own; the others go on for minutes.
 IN_PROCESSES = ("workflow run", "workflow report")
-LONG = ("demo pathology", "demo retina", "model serve")
+LONG = ("demo pathology", "demo retina", "demo features", "model serve")
 
 
 def commands() -> dict[str, click.Command]:

@@ -49,6 +49,8 @@ class Code(StrEnum):
     FOLDER_LOOP = "folder_loop"
     RESOLUTION_TOO_LOW = "resolution_too_low"
     SEVERAL_FIELDS = "several_fields"
+    OTHER_ENCODER = "other_encoder"
+    OTHER_TILES = "other_tiles"
     # error: could not be processed
     FAULTY_ROW = "faulty_row"
     NOT_FOUND = "not_found"
@@ -84,6 +86,8 @@ MEANING: dict[Code, str] = {
     Code.FOLDER_LOOP: "The folder leads back into itself.",
     Code.RESOLUTION_TOO_LOW: "Coarser than the model needs.",
     Code.SEVERAL_FIELDS: "Several retinas in one picture: none stands for the patient.",
+    Code.OTHER_ENCODER: "Features of another encoder than the model was trained on.",
+    Code.OTHER_TILES: "Features of tiles of another size or scale than the model was trained on.",
     Code.FAULTY_ROW: "What the table says of the image cannot be used.",
     Code.NOT_FOUND: "There is no such file.",
     Code.NOT_AVAILABLE: "A served model was asked for a file that it may not read, or that is not there.",
@@ -112,6 +116,8 @@ EXCLUDED = frozenset(
         Code.FOLDER_LOOP,
         Code.RESOLUTION_TOO_LOW,
         Code.SEVERAL_FIELDS,
+        Code.OTHER_ENCODER,
+        Code.OTHER_TILES,
     }
 )
 # The input is not to blame: the next run tries again.

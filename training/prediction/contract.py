@@ -39,6 +39,29 @@ class ModelPackage(Protocol):
         """Return the arrays of ``reference.npz`` under ``prefix/``, without the prefix."""
 
 
+@dataclass(frozen=True)
+class FileChoice:
+    """Which files a model reads, where these are not images.
+
+    Attributes
+    ----------
+    takes : callable
+        ``takes(path)``: whether a file of a folder is read, by its name.
+    others : str
+        What the others of a folder are, in the plural: they are counted, and left out.
+    group : callable
+        ``group(paths)``: the files that are of one case together, the one that is read first.
+    locate : callable
+        ``locate(folder, names)``: the file of each case of a table that names its cases alone;
+        what has none is left out.
+    """
+
+    takes: Callable[[Path], bool]
+    others: str
+    group: Callable[[list[Path]], list[tuple[Path, ...]]]
+    locate: Callable[[Path, Sequence[str]], Mapping[str, Path]]
+
+
 class PackageUnfit(InputError):
     """A package that this machine must not use: what it was trained with is another here."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="pathology, retina: the whole job on synthetic hospitals, in minutes.",
+    help="pathology, retina, features: the whole job on synthetic hospitals, in minutes.",
     no_args_is_help=True,
 )
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder; run again to go on.")]
@@ -29,6 +29,26 @@ def pathology(output: Output = Path("demo/pathology")) -> None:
         config = demo_pathology.write_demo(output)
         demo.run(config, demo_pathology.write_new_cases(output))
         withdrawing.show_holdings(config)
+
+
+@app.command()
+def features(output: Output = Path("demo/features")) -> None:
+    """A folder of features that another tool made, and a table of labels: report, registry, new cases.
+
+    One of the files is of another encoder: it is a row with its reason, and the rest goes on.
+
+    Takes nothing; gives a folder with features, table, job, results, report and worklist.
+
+    Example: offsite demo features -o demo/features
+    """
+    from offsite.locks import writing
+    from offsite.workflows.demo import features as demo_features
+    from offsite.workflows.demo import running as demo
+
+    with writing(output):
+        config = demo_features.write_demo(output)
+        table, folder = demo_features.write_new_cases(output)
+        demo.run(config, table, features=folder)
 
 
 @app.command()

@@ -62,6 +62,13 @@ Model = Annotated[
     str,
     typer.Option("--model", "-m", help="Folder of a package, or models:/name@champion."),
 ]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        "--features",
+        help="Folder of the features of a table's slides, for a model of another tool's features.",
+    ),
+]
 CaseSeconds = Annotated[
     float,
     typer.Option(

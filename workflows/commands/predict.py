@@ -11,6 +11,7 @@ from offsite.workflows.commands.options import (
     CaseGib,
     CaseSeconds,
     Device,
+    Features,
     Keys,
     Model,
     RequireSignature,
@@ -33,6 +34,7 @@ def predict(
             help="Site of the inputs, where no table names it.", autocompletion=completion.sites
         ),
     ] = "",
+    features: Features = None,
     tracking_uri: TrackingUri = None,
     device: Device = "auto",
     batch_size: Annotated[
@@ -97,6 +99,7 @@ def predict(
                 tracking_uri=tracking_uri,
                 device=device,
                 keys=keys,
+                features=features,
             )
             for name, count in counts.items():
                 data.print(f"{name:<18}{count:>8}")
@@ -110,6 +113,7 @@ def predict(
             device=device,
             batch_size=batch_size,
             keys=keys,
+            features=features,
         )
     with suppress(OSError):  # a log that cannot be written; run.json says so
         _tell(outcome.counts, json_log)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offsite.workflows.commands import completion
-from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
+from offsite.workflows.commands.options import (
+    Device,
+    Features,
+    Keys,
+    Model,
+    RequireSignature,
+    TrackingUri,
+)
 from offsite.workflows.commands.site_plan import plan
 from offsite.workflows.commands.site_sums import join, leave, sums
 
@@ -38,6 +45,7 @@ def calibrate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for predictions, report and package.")
     ],
+    features: Features = None,
     tracking_uri: TrackingUri = None,
     register: Annotated[
         bool, typer.Option("--register", help="Make it a new version of the model, with no alias.")
@@ -78,6 +86,7 @@ def calibrate(
                 device=device,
                 workers=cores(workers),
                 keys=trusted_keys(require_signature, key),
+                features=features,
             )
     except KeyboardInterrupt:
         say("Interrupted: no package was made. Run it again to go on where it stopped.")

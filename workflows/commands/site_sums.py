@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from offsite.workflows.commands import completion
-from offsite.workflows.commands.options import Device, Keys, Model, RequireSignature, TrackingUri
+from offsite.workflows.commands.options import (
+    Device,
+    Features,
+    Keys,
+    Model,
+    RequireSignature,
+    TrackingUri,
+)
 
 _INTERRUPTED = 130
 _Run = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of method linear.")]
@@ -35,6 +42,7 @@ def sums(
     leave_out_rare: Annotated[
         bool, typer.Option("--leave-out-rare", help="Leave classes with fewer patients out.")
     ] = False,
+    features: Features = None,
     tracking_uri: TrackingUri = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="0 = one per core.")] = 0,
@@ -67,6 +75,7 @@ def sums(
                 device=device,
                 workers=cores(workers),
                 keys=trusted_keys(require_signature, key),
+                features=features,
             )
     except KeyboardInterrupt:
         say("Interrupted: no sums were made. Run it again to go on where it stopped.")

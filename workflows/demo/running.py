@@ -26,8 +26,11 @@ SHOWN = {
 }
 
 
-def run(config: Path, new_cases: Path) -> None:
-    """Run a demo's job under the workflow, predict its new cases, and print the results."""
+def run(config: Path, new_cases: Path, *, features: Path | None = None) -> None:
+    """Run a demo's job under the workflow, predict its new cases, and print the results.
+
+    ``features`` is the folder of the new cases' features, where they are what the model reads.
+    """
     code = snakemake_run.run(config)
     if code:
         raise typer.Exit(code)
@@ -40,6 +43,7 @@ def run(config: Path, new_cases: Path) -> None:
             address,
             BatchOptions(output=results, workers=usable_cores()),
             tracking_uri=job.tracking_uri,
+            features=features,
         )
     except ModelRefused as error:
         raise InputError(str(error), remedy="Remove the demo's folder and run it again") from error

@@ -136,6 +136,8 @@ def _tasks(job: Job, cells: Sequence[Cell]) -> Faults:
 
 def _kinds(job: Job, cells: Sequence[Cell]) -> Faults:
     """No image is by its name of a kind that only another modality reads."""
+    if not job.configuration.reads_images():
+        return
     read = {end for known in job.modality.formats for end in known.suffixes}
     elsewhere = {
         end: other.reads
@@ -162,6 +164,8 @@ def _kinds(job: Job, cells: Sequence[Cell]) -> Faults:
 
 def _packages(job: Job, cells: Sequence[Cell]) -> Faults:
     """The optional packages of the image formats are installed."""
+    if not job.configuration.reads_images():
+        return
     ends = {Path(image).suffix.lower() for image in job.cohort.table["image"]}
     for known in job.modality.formats:
         if known.package and ends & {*known.suffixes} and find_spec(known.package) is None:

@@ -15,7 +15,7 @@ from offsite.training.cells import (
     fold_named,
     folds_of,
 )
-from offsite.training.modality import Modality
+from offsite.training.modality import ImageStage, Modality
 from offsite.workflows.jobs.configuration import Configuration, load_configuration
 from offsite.workflows.jobs.modalities import modality_named
 
@@ -51,6 +51,18 @@ class Job:
         return modality_named(self.configuration.task)
 
     @property
+    def stages(self) -> tuple[ImageStage, ...]:
+        """The modality's stages that the job has, in order."""
+        return self.modality.stages_of(self.configuration)
+
+    @cached_property
+    def files_read(self) -> list[Path]:
+        """The file that is read for each row of the cohort: its image, or what stands in its place."""
+        if self.configuration.reads_images() or self.modality.files_read is None:
+            return self.cohort.image_paths()
+        return self.modality.files_read(self)
+
+    @property
     def tracking_uri(self) -> str:
         """The MLflow store, absolute."""
         uri = self.configuration.tracking.uri
@@ -69,7 +81,11 @@ class Job:
     @cached_property
     def cohort(self) -> Cohort:
         """The validated cohort."""
-        return load_cohort(self.cohort_path, self.configuration.classes)
+        return load_cohort(
+            self.cohort_path,
+            self.configuration.classes,
+            images_named=self.configuration.reads_images(),
+        )
 
     def with_cohort(self, cohort: Cohort) -> "Job":
         """Return the same job over another cohort than its table's; nothing is written."""

@@ -38,6 +38,7 @@ def _what(record: ModelRecord) -> str:
     scale = f"{record.field_of_view:g} degrees" if record.field_of_view else scale
     lines = [
         ("Reads", f"{record.task}{', ' + scale if scale else ''}"),
+        *_features(record),
         ("Answers", f"{_plain(record.target)}: {', '.join(map(_plain, record.classes))}"),
         ("Classes are grades", "yes, from mild to severe" if record.ordinal else "no"),
         ("Network", _plain(record.architecture.name)),
@@ -49,6 +50,19 @@ def _what(record: ModelRecord) -> str:
         text = f"{len(record.words.names)}, {named} of them named; they keep {record.words.kept:.0%} of"
         lines.append(("Tissue words", f"{text} the log-odds of {record.words.judged} images"))
     return _table(("", ""), lines)
+
+
+def _features(record: ModelRecord) -> list[tuple[str, str]]:
+    """Of a model of features that another tool made: what made them."""
+    features = record.preprocessing.get("features")
+    if not features:
+        return []
+    tiles = ", ".join(f"{value:g} {unit}" for unit, value in features.get("tiles", {}).items())
+    made = f"{features['encoder']['label']}, {features['dimensions']:,} numbers a tile"
+    return [
+        ("Features", f"{_plain(made)}{', of tiles of ' + tiles if tiles else ''}"),
+        ("Made by", "another tool; offsite never saw the slides, and cannot make these features"),
+    ]
 
 
 def _cohort(record: ModelRecord) -> str:

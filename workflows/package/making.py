@@ -239,9 +239,12 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
 
 
 def _of_bags(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether a model of slides answers for slides or patients, and its smallest training slide."""
+    """What a model of slides answers for, its smallest training slide, and features of another tool."""
     facts = record.get("facts", {})
-    return {name: facts[name] for name in ("pooling", "fewest_tiles") if facts.get(name)}
+    told = {name: facts[name] for name in ("pooling", "fewest_tiles") if facts.get(name)}
+    features = facts.get("features", {})
+    kept = {name: features[name] for name in ("encoder", "dimensions", "tiles") if name in features}
+    return {**told, "features": kept} if kept else told
 
 
 def _encoder(record: Mapping[str, Any]) -> dict[str, str]:

@@ -117,7 +117,11 @@ def cohort_with(job: Job) -> Cohort:
     InputErrors
         Faults of the table.
     """
-    cohort, faults = read_cohort(job.cohort_path, job.configuration.classes)
+    cohort, faults = read_cohort(
+        job.cohort_path,
+        job.configuration.classes,
+        images_named=job.configuration.reads_images(),
+    )
     if faults:
         raise InputErrors(faults)
     return cohort
@@ -154,7 +158,7 @@ def identity_of(job: Job, cohort: Cohort, patient: str) -> Identity:
 
 
 def _earlier_tables(job: Job) -> Iterable[pd.DataFrame]:
-    for stage in job.modality.stages:
+    for stage in job.stages:
         for file in stage_tables(job, stage.table):
             yield pd.read_csv(file, dtype=str, keep_default_na=False)
     for record in sorted((job.output / "runs").rglob(RECORD)):

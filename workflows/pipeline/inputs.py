@@ -12,7 +12,7 @@ from offsite.workflows.stages.evaluation import MEASURED_BY
 
 def stages_of(job: Job) -> tuple[str, ...]:
     """Return the stages from images to what a model reads, in order."""
-    return tuple(stage.name for stage in job.modality.stages)
+    return tuple(stage.name for stage in job.stages)
 
 
 def before(job: Job, stage: str, part: int) -> list[str]:
@@ -45,8 +45,12 @@ def _images(job: Job, part: int) -> list[str]:
     # Text, and this shard's rows alone: at ten thousand slides a path object for each image and
     # shard is what planning the workflow would cost.
     folder = job.cohort.path.parent.absolute()
-    images = job.cohort.table["image"].iloc[part - 1 :: job.configuration.cells.shards]
-    paths = [os.path.join(folder, image) for image in images]  # noqa: PTH118
+    shards = job.configuration.cells.shards
+    if not job.configuration.reads_images():
+        paths = [str(path) for path in job.files_read[part - 1 :: shards]]
+    else:
+        images = job.cohort.table["image"].iloc[part - 1 :: shards]
+        paths = [os.path.join(folder, image) for image in images]  # noqa: PTH118
     return [str(job.cohort.path), *filter(os.path.exists, paths)]
 
 
@@ -93,7 +97,7 @@ def settings_of(job: Job, stage: str) -> str:
     It stands among the parameters of the rule, so that a changed setting redoes the stages that it
     concerns and no others.
     """
-    of_images = {one.name: one.settings for one in job.modality.stages}
+    of_images = {one.name: one.settings for one in job.stages}
     concerned = {
         **of_images,
         "train": ("classes", "splits", "training"),

@@ -16,7 +16,7 @@ from offsite.children.pool import Children
 from offsite.errors import InputError
 from offsite.preprocessing.formats.kinds import dicom_series
 from offsite.training.prediction.contents import content_of
-from offsite.training.prediction.contract import PackageUnfit, Predictor, Rejected
+from offsite.training.prediction.contract import FileChoice, PackageUnfit, Predictor, Rejected
 from offsite.workflows.jobs.modalities import modality_reading
 from offsite.workflows.package.folder import Package, load_package
 from offsite.workflows.package.signing import check_signature
@@ -155,10 +155,43 @@ def predictor_for(package: Package, device: str, batch_size: int | None = None) 
         ) from error
 
 
-def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path) -> Inputs:
+def choice_for(package: Package, features: Path | None) -> FileChoice | None:
+    """Return which files a package's model reads, where these are not images.
+
+    Raises
+    ------
+    InputError
+        A folder of features is named for a model that reads images, or is not there.
+    """
+    choose = modality_reading(package.record.task).file_choice
+    choice = choose(package) if choose else None
+    if features is not None and choice is None:
+        raise InputError(
+            "this model reads images, and no features that another tool made",
+            remedy="Name the images, and leave --features out",
+            code="reads_images",
+        )
+    if features is not None and not features.is_dir():
+        raise InputError(
+            "there is no such folder of features",
+            file=features,
+            remedy="Name the folder of the feature files",
+            code="no_features",
+        )
+    return choice
+
+
+def inputs_for(
+    package: Package,
+    names: Sequence[Path],
+    site: str,
+    output: Path,
+    features: Path | None = None,
+) -> Inputs:
     """List the inputs; of a DICOM slide the files of its series are one input.
 
-    Where the model answers for patients, each slide comes with the patient's others.
+    Where the model answers for patients, each slide comes with the patient's others. ``features`` is
+    the folder of the files whose cases a table names.
 
     Raises
     ------
@@ -167,7 +200,10 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
     """
     record = package.record
     of_patients = record.preprocessing.get("pooling", "slide") != "slide"
-    if modality_reading(record.task).joins_series:
+    choice = choice_for(package, features)
+    if choice is not None:
+        inputs = find_inputs(names, site=site, leave_out=output, choice=choice, features=features)
+    elif modality_reading(record.task).joins_series:
         with Children(1, _HEADER) as children:  # a DICOM header can keep its reader for ever
             group = partial(dicom_series, place=children)
             inputs = find_inputs(names, site=site, leave_out=output, group=group)
@@ -176,7 +212,9 @@ def inputs_for(package: Package, names: Sequence[Path], site: str, output: Path)
     if not inputs.items:
         raise InputError(
             "there is nothing to predict",
-            remedy="Name images, folders with images, or a cohort table",
+            remedy="Name images, folders with images, or a cohort table"
+            if choice is None
+            else "Name feature files, folders with them, or a table and --features",
             code="no_inputs",
         )
     return with_siblings(inputs) if of_patients else inputs
@@ -192,13 +230,14 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
     keys: Sequence[Path] | None = None,
+    features: Path | None = None,
 ) -> Outcome:
     """Run one batch; what `offsite predict` does."""
     check_output(options.output)
     with opened_model(model, tracking_uri, keys) as package:
         if not modality_reading(package.record.task).joins_series:
             ready_for_children()  # they load libraries while this process loads its own
-        inputs = inputs_for(package, names, site, options.output)
+        inputs = inputs_for(package, names, site, options.output, features)
         torch_device = device_named(device)
         predictor = predictor_for(package, torch_device, batch_size)
         return run_batch(package, predictor, inputs, options, torch_device)
@@ -213,11 +252,12 @@ def plan(
     tracking_uri: str | None = None,
     device: str = "auto",
     keys: Sequence[Path] | None = None,
+    features: Path | None = None,
 ) -> dict[str, int]:
     """Count what a run would do, and write nothing."""
     check_output(options.output)
     with opened_model(model, tracking_uri, keys) as package:
-        inputs = inputs_for(package, names, site, options.output)
+        inputs = inputs_for(package, names, site, options.output, features)
         items = part_of(inputs.items, options.part) if options.part else inputs.items
         predictor = predictor_for(package, device_named(device))
         settings = settings_of(package, predictor)

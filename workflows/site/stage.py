@@ -8,13 +8,14 @@ from typing import Any
 
 from offsite.errors import InputError
 from offsite.locks import writing
-from offsite.preprocessing.cohort.table import load_cohort
+from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.training.prediction.contract import Predictor
 from offsite.training.prediction.items import Item
 from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
 from offsite.workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
 from offsite.workflows.predict.inputs.listing import Inputs
+from offsite.workflows.predict.inputs.worklist import files_of
 from offsite.workflows.site.calibration import calibrate_site, report_path
 from offsite.workflows.site.cases import (
     LocalCases,
@@ -60,11 +61,13 @@ def calibrate(
     device: str = "auto",
     workers: int = 1,
     keys: Sequence[Path] | None = None,
+    features: Path | None = None,
 ) -> Calibrated:
     """Predict the local cases, check the model on them, and write the package for the site.
 
     What can be refused is refused before anything is predicted. With ``refit`` the head is fitted
-    again with the labelled cases, and used at the site if they show that it helps.
+    again with the labelled cases, and used at the site if they show that it helps. ``features`` is the
+    folder of the table's cases, where the model reads features of another tool.
 
     Raises
     ------
@@ -79,7 +82,8 @@ def calibrate(
     with running.opened_model(model, tracking_uri, keys) as package, ExitStack() as held:
         if refit:
             check_can_refit(package)
-        where, listed = running.device_named(device), listed_cases(package, cohort, site, output)
+        where = running.device_named(device)
+        listed = listed_cases(package, cohort, site, output, features)
         held.enter_context(writing(output))  # what is refused leaves no folder
         check_own(report_path(output))
         predictor = running.predictor_for(package, where)
@@ -98,7 +102,7 @@ def calibrate(
 
 
 def listed_cases(
-    package: Package, cohort: Path, site: str, output: Path
+    package: Package, cohort: Path, site: str, output: Path, features: Path | None = None
 ) -> tuple[tuple[Item, ...], list[str]]:
     """Return the site's cases of a table, and their labels, blank where there is none.
 
@@ -107,10 +111,10 @@ def listed_cases(
     InputError
         The table has no case of the site, or too few labelled ones.
     """
-    given = load_cohort(cohort, package.record.classes)
-    rows = zip(given.image_paths(), given.table["patient"], given.table["label"], strict=True)
+    given, paths = local_cohort(package, cohort, features)
+    rows = zip(paths, given.table["patient"], given.table["label"], strict=True)
     known = {(path, patient): label for path, patient, label in rows}
-    inputs = running.inputs_for(package, [cohort], "", output)
+    inputs = running.inputs_for(package, [cohort], "", output, features)
     items = tuple(item for item in inputs.items if item.site == site)
     if not items:
         raise InputError(
@@ -122,6 +126,24 @@ def listed_cases(
     labels = [known[item.path, item.patient] for item in items]
     check_enough_labels(sum(label != "" for label in labels), site)
     return items, labels
+
+
+def local_cohort(
+    package: Package, cohort: Path, features: Path | None
+) -> tuple[Cohort, list[Path]]:
+    """Return a table of local cases, and the file of each: its image, or its features.
+
+    Raises
+    ------
+    InputError
+        The table is faulty, or names a file that is not there.
+    """
+    choice = running.choice_for(package, features)
+    if choice is None or features is None:
+        given = load_cohort(cohort, package.record.classes)
+        return given, given.image_paths()
+    given = load_cohort(cohort, package.record.classes, images_named=False)
+    return given, files_of(given.table, choice, features)
 
 
 def predicted_cases(

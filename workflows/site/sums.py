@@ -11,7 +11,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.locks import writing
-from offsite.preprocessing.cohort.table import Cohort, load_cohort
+from offsite.preprocessing.cohort.table import Cohort
 from offsite.training.heads.sums import RowSums
 from offsite.training.prediction.contract import ModelAnswer, Predictor, Prepared
 from offsite.training.run_folder import versions
@@ -20,7 +20,7 @@ from offsite.workflows.package.heads import TRUNK
 from offsite.workflows.predict import running
 from offsite.workflows.site.cases import EMBEDDING, LocalCases, check_site_name
 from offsite.workflows.site.fingerprints import of_package
-from offsite.workflows.site.stage import listed_cases, predicted_cases
+from offsite.workflows.site.stage import listed_cases, local_cohort, predicted_cases
 from offsite.workflows.site.sums_file import LEAST_PATIENTS, HospitalSums, check_cells, write_sums
 from offsite.workflows.site.telling import Telling
 from offsite.written import check_own, write_own
@@ -97,6 +97,7 @@ def export_sums(
     device: str = "auto",
     workers: int = 1,
     keys: Sequence[Path] | None = None,
+    features: Path | None = None,
 ) -> Exported:
     """Read a hospital's labelled cases with the model's trunk, and write their sums.
 
@@ -112,6 +113,8 @@ def export_sums(
         Patients that a class must have, at least `LEAST_PATIENTS`.
     leave_out_rare : bool
         Leave the cases of classes with fewer out, instead of refusing.
+    features : path, optional
+        Folder of the cases, where the model reads features of another tool.
     seed : int
         Of the draw of patients.
 
@@ -126,7 +129,16 @@ def export_sums(
     check_site_name(site)
     with running.opened_model(model, tracking_uri, keys) as package, ExitStack() as held:
         copies = _copies(package)
-        inside, back = _divided(package, cohort, site, keep_back, seed, least, leave_out_rare)
+        given, files = local_cohort(package, cohort, features)
+        inside, back = _divided(
+            given,
+            files,
+            site,
+            keep_back=keep_back,
+            least=least,
+            leave_out_rare=leave_out_rare,
+            seed=seed,
+        )
         where = running.device_named(device)
         held.enter_context(writing(output))  # what is refused leaves no folder
         for name in (SUMS, KEPT_BACK, INSIDE):
@@ -197,22 +209,22 @@ def _copies(package: Package) -> int:
 
 
 def _divided(
-    package: Package,
-    cohort: Path,
+    given: Cohort,
+    files: Sequence[Path],
     site: str,
+    *,
     keep_back: float,
     seed: int,
     least: int,
     leave_out_rare: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The site's labelled rows that enter the sums, and those kept back; no patient is in both."""
-    given = load_cohort(cohort, package.record.classes)
-    table = given.table.assign(image=[str(path.resolve()) for path in given.image_paths()])
+    table = given.table.assign(image=[str(path.resolve()) for path in files])
     rows = table[(table["site"] == site) & (table["label"] != "")]
     if rows.empty:
         raise InputError(
             f"no labelled case of site '{site}'",
-            file=cohort,
+            file=given.path,
             column="site",
             remedy=f"The table has {', '.join(given.sites[:8])}",
         )

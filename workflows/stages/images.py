@@ -88,11 +88,11 @@ def table_of(job: Job, name: str) -> Path:
 
 
 def _stage_of(job: Job, name: str) -> ImageStage:
-    one = job.modality.stage(name)
+    one = next((stage for stage in job.stages if stage.name == name), None)
     if one is None:
-        known = ", ".join(each.name for each in job.modality.stages)
+        known = ", ".join(each.name for each in job.stages)
         raise InputError(
-            f"a {job.configuration.task} job has no stage '{name}'",
+            f"this {job.configuration.task} job has no stage '{name}'",
             file=job.file,
             remedy=f"Its stages are {known}, then train",
         )

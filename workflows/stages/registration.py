@@ -62,15 +62,30 @@ def package(folder: str | Path) -> Path:
 
     Its evaluation is brought up to date first; one that is leaves nothing to do. The package thus
     never carries numbers of other predictions or decision rules, nor of a half-made evaluation.
+
+    Raises
+    ------
+    InputError
+        The run is not finished, or its model could never be predicted with: what it reads cannot
+        be made of new images.
     """
     path = Path(folder)
     finished_run(path)
     with writing(path):
         record, configuration = finished_run(path), configuration_of(path)
+        _check_predictable(path, configuration, record["facts"])
         evaluation = evaluate_run(path)
         facts = model_facts(configuration, record["facts"]["architecture"])
         facts = replace(facts, words=words_of_run(path))
         return package_run(path, evaluation.folder, path / PACKAGE, facts)
+
+
+def _check_predictable(path: Path, configuration: Configuration, facts: dict[str, Any]) -> None:
+    """Refuse a run with whose model nothing could ever be predicted."""
+    refusals = modality_named(configuration.task).refusals
+    for fault in refusals(configuration, facts) if refusals else ():
+        fault.file = fault.file or str(path)
+        raise fault
 
 
 def register(folder: str | Path, name: Name, uri: str, experiment: str) -> Registered:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from offsite.files import read_json, write_json
 from offsite.locks import writing
 from offsite.training.carried_columns import carry_columns
 from offsite.training.cells import Cell
-from offsite.training.run_folder import RECORD
+from offsite.training.run_folder import EXCLUDED, NOT_TRAINED_ON, RECORD
 from offsite.workflows.console.messages import say
 from offsite.workflows.jobs.dividing import split_of
 from offsite.workflows.jobs.job import Job
@@ -55,7 +57,9 @@ def train(job: Job, cell: Cell) -> Path:
             carry_columns(folder, divided.table, job.configuration.evaluation.by)
             if folds is not None:
                 join_folds(folder, folds)
-            _tell_weak_classes(read_json(folder / RECORD)["facts"])
+            facts = read_json(folder / RECORD)["facts"]
+            _tell_features(facts.get("features"), folder)
+            _tell_weak_classes(facts)
             if (folder / "draws.json").is_file():  # a head in closed form draws no batches
                 _tell_draws(read_json(folder / "draws.json"))
             _write_origin(job, cell, folder)
@@ -80,6 +84,26 @@ def _tell_draws(report: dict[str, Any]) -> None:
     say(f"draws     {drawn}")
     if report["warning"]:
         say(f"[yellow]warning[/yellow]   {report['warning']}")
+
+
+def _tell_features(told: dict[str, Any] | None, folder: Path) -> None:
+    """Say what the features of another tool were taken for, and which slides have none."""
+    from rich.markup import escape
+
+    if not told:
+        return
+    layouts = ", ".join(f"{name} {count}" for name, count in told["layouts"].items())
+    said = (
+        f"{told['encoder']['label']}, {told['dimensions']:,} numbers a tile; laid out as {layouts}"
+    )
+    if told["files_of_no_slide"]:
+        said += f"; {told['files_of_no_slide']} files of no slide ({', '.join(told['such_files'])})"
+    say(f"features  {escape(said)}")
+    listed = pd.read_csv(folder / EXCLUDED, dtype=str, keep_default_na=False)
+    left_out = listed[listed["status"] != NOT_TRAINED_ON]
+    for code, rows in left_out.groupby("code"):
+        first = f"{rows['slide'].iloc[0]}: {rows['message'].iloc[0]}"
+        say(f"[yellow]left out[/yellow]  {len(rows)} {code} ({escape(first)})")
 
 
 def _tell_weak_classes(facts: dict[str, Any]) -> None:

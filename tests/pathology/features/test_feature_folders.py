@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from offsite.errors import InputError
-from offsite.pathology.features.folders import has_coordinates, locate, read_any, read_header
+from offsite.pathology.features.folders import has_coordinates, read_any, read_header
+from offsite.pathology.features.locating import locate
 from offsite.pathology.features.store import pack_features
 
 ROWS = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)

@@ -19,7 +19,7 @@ from tests.workflows.job_files import write_job
 
 ROOT = typer.main.get_command(app)
 GROUPS = {
-    "demo": {"pathology", "retina"},
+    "demo": {"pathology", "retina", "features"},
     "cohort": {"read", "check", "doubts"},
     "workflow": {
         "check", "run", "status", "report", "tile", "embed", "prepare", "track", "settings",

@@ -11,6 +11,7 @@ from offsite.errors import InputError
 from offsite.files import digest_of
 from offsite.preprocessing.formats.companions import companion_files
 from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import FileChoice
 from offsite.training.prediction.items import Item, Sibling
 from offsite.workflows.predict.inputs.search import Search
 
@@ -42,6 +43,8 @@ def find_inputs(
     site: str = "",
     leave_out: Path | None = None,
     group: Group | None = None,
+    choice: FileChoice | None = None,
+    features: Path | None = None,
 ) -> Inputs:
     """List the inputs in a stable order.
 
@@ -56,6 +59,10 @@ def find_inputs(
         A folder that is not searched: the output.
     group : callable, optional
         Joins the files of one folder that are one image; each group's first file stands for it.
+    choice : FileChoice, optional
+        Which files the model reads, where these are not images.
+    features : Path, optional
+        Where the files of a table's cases are, which it names alone; only with a choice.
 
     Returns
     -------
@@ -70,14 +77,17 @@ def find_inputs(
     """
     by_file: dict[bytes, list[Item]] = {}
     repeated = 0
-    search = Search(leave_out)
+    search = Search(leave_out, choice, features)
     for name in names:
         for item in search.items(Path(name)):
             key = os.fsencode(os.path.abspath(item.path))  # noqa: PTH100 (a link stays itself)
             rows = by_file.setdefault(key, [])
             repeated += not _added(rows, item if item.site else replace(item, site=site))
     items = [item for rows in by_file.values() for item in rows]
-    whole = _joined(items, group) if group else items
+    if choice is not None:
+        whole = _joined(items, choice.group, apart=False)
+    else:
+        whole = _joined(items, group) if group else items
     numbered = (
         replace(item, number=number, parts=item.parts or companion_files(item.path))
         for number, item in enumerate(whole, start=1)
@@ -105,12 +115,15 @@ def _facts(item: Item) -> list[Any]:
     return [item.patient, item.site, item.eye, item.mpp]
 
 
-def _joined(items: Sequence[Item], group: Group) -> list[Item]:
-    """Make the files of a folder that are one image one input, however they were named."""
+def _joined(items: Sequence[Item], group: Group, *, apart: bool = True) -> list[Item]:
+    """Make the files that are one image one input, however they were named.
+
+    Where folders are ``apart``, the files of an image are in one.
+    """
     folders: dict[Path, list[Path]] = {}
     for item in items:
         if not item.patient and item.fault is None:
-            folders.setdefault(item.path.parent, []).append(item.path)
+            folders.setdefault(item.path.parent if apart else Path(), []).append(item.path)
     parts = {first: rest for files in folders.values() for first, *rest in group(files)}
     members = {path for rest in parts.values() for path in rest}
     return [

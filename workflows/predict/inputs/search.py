@@ -9,6 +9,7 @@ from offsite.files import is_file
 from offsite.preprocessing.formats.companions import companion_folder
 from offsite.tables.reading import is_table
 from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import FileChoice
 from offsite.training.prediction.items import Item, item_of
 from offsite.workflows.predict.inputs.worklist import worklist_items
 from offsite.workflows.predict.output.run_record import is_ours
@@ -27,9 +28,17 @@ class Search:
     ----------
     leave_out : Path, optional
         A folder that is not searched: the output.
+    choice, features : FileChoice and Path, optional
+        See `offsite.workflows.predict.inputs.listing.find_inputs`.
     """
 
-    def __init__(self, leave_out: Path | None) -> None:
+    def __init__(
+        self,
+        leave_out: Path | None,
+        choice: FileChoice | None = None,
+        features: Path | None = None,
+    ) -> None:
+        self._choice, self._features = choice, features
         self._leave_out = leave_out.resolve() if leave_out else None
         self._linked: set[_Identity] = set()
         self.left_out: Counter[str] = Counter()
@@ -37,7 +46,7 @@ class Search:
     def items(self, path: Path) -> Iterator[Item]:
         """Yield the inputs that a name stands for: a table's rows, a folder's files, or itself."""
         if is_table(path) and is_file(path):
-            yield from worklist_items(path)
+            yield from worklist_items(path, self._choice, self._features)
         elif os.path.isdir(path):  # noqa: PTH112 (of what may not be looked at it says no)
             yield from self._folder(path, (), path.resolve())
         elif _is_absent(path):
@@ -79,6 +88,8 @@ class Search:
                 self.left_out["hidden files"] += 1
             elif os.path.isdir(path):  # noqa: PTH112
                 folders.append(path)
+            elif self._choice is not None and not self._choice.takes(path):
+                self.left_out[self._choice.others] += 1
             else:
                 files.append(path)
         return files, folders

@@ -5,6 +5,7 @@ read. It needs the column ``image`` alone, and two files of one name are two cas
 """
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from offsite.tables.faults import faults_at, no_names
 from offsite.tables.reading import TextTable, read_table
 from offsite.tables.words import EYES, read_numbers, read_words, tidy
 from offsite.training.prediction.codes import Code
+from offsite.training.prediction.contract import FileChoice
 from offsite.training.prediction.items import Item, item_of
 
 COLUMNS = ("image", "patient", "site", "eye", "mpp", "scanner", "date")
@@ -30,7 +32,9 @@ _FILL = "Mend the row, or remove it"
 _TEXT = ("image", "patient", "site", "scanner", "date")
 
 
-def worklist_items(path: Path) -> Iterator[Item]:
+def worklist_items(
+    path: Path, choice: FileChoice | None = None, features: Path | None = None
+) -> Iterator[Item]:
     """Yield an input for each row of a table, in its order.
 
     Parameters
@@ -38,13 +42,27 @@ def worklist_items(path: Path) -> Iterator[Item]:
     path : Path
         CSV or Parquet with ``image`` (relative to the table) and optionally ``patient``, ``site``,
         ``eye``, ``mpp``, ``scanner`` and ``date``; other columns are not looked at.
+    choice, features : FileChoice and Path, optional
+        With them the table names its cases alone (``slide``, or the stem of ``image``), and their
+        files are looked for in the folder.
 
     Raises
     ------
     InputError
-        The file is no table, has no column ``image``, or no row of it can be used.
+        The file is no table, has no column ``image`` (or ``slide``), or no row of it can be used.
     """
-    source = read_table(path, COLUMNS)
+    source = read_table(path, COLUMNS if choice is None else (*COLUMNS, "slide"))
+    if choice is not None and features is not None:
+        found = files_of(source.rows, choice, features)
+        images = ["" if file == Path() else str(file) for file in found]
+        source = replace(source, rows=source.rows.assign(image=images))
+    elif choice is not None and "image" not in source.rows.columns:
+        raise InputError(
+            "the table has no column 'image', and the folder of its slides' features is not named",
+            file=path,
+            remedy="Name it: --features FOLDER",
+            code="missing_column",
+        )
     if "image" not in source.rows.columns:
         raise InputError(
             "the table has no column 'image'",
@@ -63,6 +81,27 @@ def worklist_items(path: Path) -> Iterator[Item]:
     }
     for number, row in zip(table.index, table.to_dict("records"), strict=True):
         yield _item(path, int(number), row, faults.get(int(number)), absent.get(int(number), ""))
+
+
+def files_of(rows: pd.DataFrame, choice: FileChoice, folder: Path) -> list[Path]:
+    """Return the file in a folder that each row's case has.
+
+    A case is known by ``slide``, or where that is blank by the stem of ``image``. For one without a
+    file a path stands that is not there, for a row without a name an empty one.
+
+    Raises
+    ------
+    InputError
+        A case has several files, or shares one with another.
+    """
+    blank = pd.Series("", index=rows.index)
+    slides, images = (
+        rows.get(name, blank).astype("string").fillna("").str.strip().astype(str)
+        for name in ("slide", "image")
+    )
+    cases = slides.where(slides != "", images.map(lambda image: Path(image).stem))
+    files = choice.locate(folder, list(dict.fromkeys(case for case in cases if case)))
+    return [files.get(case, folder / case).absolute() if case else Path() for case in cases]
 
 
 def _item(

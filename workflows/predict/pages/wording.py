@@ -25,6 +25,9 @@ _FACT_NAMES = {
     "mpp_source": "Scale from",
     "tiles": "Tiles",
     "vendor": "Format",
+    "encoder": "Encoder",
+    "layout": "Laid out as",
+    "shown": "Picture",
 }
 
 
