@@ -154,7 +154,7 @@ def package_run(
         architecture=Architecture(
             name=facts.architecture, settings=dict(facts.architecture_settings)
         ),
-        preprocessing={**facts.preprocessing, **_of_bags(record)},
+        preprocessing={**facts.preprocessing, **of_bags(record)},
         mpp=facts.mpp,
         field_of_view=facts.field_of_view,
         decision=DecisionRules(positive=positive, urgent=facts.urgent),
@@ -238,8 +238,12 @@ def _cohort(predictions: Predictions) -> tuple[SiteCounts, ...]:
     return tuple(counts)
 
 
-def _of_bags(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model of slides answers for, its smallest training slide, and features of another tool."""
+def of_bags(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run tells a package of how its model reads slides.
+
+    What it answers for (``pooling``), its smallest training slide, and of features that another tool
+    made what they are.
+    """
     facts = record.get("facts", {})
     told = {name: facts[name] for name in ("pooling", "fewest_tiles") if facts.get(name)}
     features = facts.get("features", {})

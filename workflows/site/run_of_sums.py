@@ -13,6 +13,7 @@ from offsite.files import read_json
 from offsite.locks import writing
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.run_folder import SUMS
+from offsite.workflows.package.making import of_bags
 from offsite.workflows.site.fingerprints import fingerprints
 from offsite.workflows.stages.evaluation import configuration_of, finished_run
 from offsite.workflows.stages.registration import model_facts
@@ -81,7 +82,6 @@ def fingerprints_of(run: RunOfSums) -> dict[str, str]:
     from safetensors.torch import load_file
 
     facts = model_facts(configuration_of(run.folder), run.facts["architecture"])
-    pooling = {"pooling": run.facts["pooling"]} if run.facts.get("pooling") else {}
     weights = load_file(run.folder / WEIGHTS)
-    preprocessing = {**facts.preprocessing, **pooling}
+    preprocessing = {**facts.preprocessing, **of_bags(run.record)}
     return fingerprints(weights, preprocessing, run.facts.get("encoder_digest") or "")
