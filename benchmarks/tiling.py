@@ -1,8 +1,8 @@
 """How fast tiles are read, beside the readers one would otherwise use, on identical pixels.
 
-    python benchmarks/tiling.py [--side 20480] [--tiles 2000] [--json FILE]
+    python -m benchmarks.tiling [--side 20480] [--tiles 2000] [--real SLIDE.svs] [--json FILE]
 
-One synthetic slide, JPEG at quality 80, warm page cache. CPU time of the process, best of several
+One synthetic slide, JPEG at quality 80, and a real one, warm page cache. CPU time of the process, best of several
 runs (wall time beside it): trust the ratios. Every reader's output is hashed; a reader whose
 pixels differ from the reference is marked, for its speed belongs to other pixels.
 """
@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -27,6 +27,7 @@ import simplejpeg
 import tifffile
 from openslide.deepzoom import DeepZoomGenerator
 
+from benchmarks.tiling_peers import ON_GRID, RIVALS, Place, Reader, hs2p_seconds
 from offsite.preprocessing.slides.geometry import lay_tiles
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.overview import read_overview
@@ -40,8 +41,6 @@ from offsite.preprocessing.tiles.table import TileSettings
 from offsite.preprocessing.tiles.tiling import tile_slide
 from offsite.preprocessing.tiles.tissue import TissueSettings, tissue_mask
 
-Place = tuple[int, int]
-Reader = Callable[[Path, list[Place]], Iterator[np.ndarray]]
 BLOCK = 4096
 BATCH = 64
 
@@ -100,6 +99,29 @@ def ours(size: int, out: int, reader: str = "direct") -> Reader:
     return read
 
 
+def half_size(size: int, out: int) -> Reader:
+    """The direct reader, each native tile decoded at 1/2 of its size."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        with open_slide(path, reader="direct") as slide:
+            for place in places:
+                pixels = slide.read_reduced(*place, 0, size, size, size // out).pixels
+                yield area_reduced(pixels, (out, out))
+
+    return read
+
+
+def bare_half_size(size: int, native: int) -> Reader:
+    """The limit of that: nothing but decoding the native tiles at half their size (aligned grid)."""
+
+    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
+        decode = bare(native, {"min_height": native // 2, "min_width": native // 2})
+        side = range(0, size, native)
+        yield from decode(path, [(x + dx, y + dy) for x, y in places for dy in side for dx in side])
+
+    return read
+
+
 def batches(size: int, out: int, threads: int) -> Reader:
     """The direct reader as ``tile_reading.read_tiles`` uses it: batches made ahead in threads."""
 
@@ -123,7 +145,7 @@ def batches(size: int, out: int, threads: int) -> Reader:
     return read
 
 
-def bare(size: int) -> Reader:
+def bare(size: int, least: dict[str, int] | None = None) -> Reader:
     """The limit: nothing but reading and decoding the native tiles (aligned grid only)."""
 
     def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
@@ -131,10 +153,14 @@ def bare(size: int) -> Reader:
             page = tiff.pages[0]
             offsets, lengths = page.dataoffsets, page.databytecounts
             across = -(-page.imagewidth // size)
+            colour = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+            rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
+            head = b"\xff\xd8" + (colour if rgb else b"") + (page.jpegtables or b"    ")[2:-2]
         file = os.open(path, os.O_RDONLY)
         for x, y in places:
             index = y // size * across + x // size
-            yield simplejpeg.decode_jpeg(os.pread(file, lengths[index], offsets[index]), "RGB")
+            stream = head + os.pread(file, lengths[index], offsets[index])[2:]
+            yield simplejpeg.decode_jpeg(stream, "RGB", **(least or {}))
         os.close(file)
 
     return read
@@ -150,50 +176,6 @@ def deepzoom(size: int) -> Reader:
                 yield np.asarray(zoom.get_tile(zoom.level_count - 1, (x // size, y // size)))
 
     return read
-
-
-def tiffslide_reader(size: int) -> Reader:
-    """tiffslide, straight to an array."""
-
-    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
-        import tiffslide
-
-        with tiffslide.TiffSlide(path) as slide:
-            for place in places:
-                yield slide.read_region(place, 0, (size, size), as_array=True)
-
-    return read
-
-
-def pyvips_reader(size: int) -> Reader:
-    """Libvips regions."""
-
-    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
-        import pyvips
-
-        region = pyvips.Region.new(pyvips.Image.tiffload(str(path)))
-        for x, y in places:
-            data = region.fetch(x, y, size, size)
-            yield np.frombuffer(data, np.uint8).reshape(size, size, -1)[..., :3]
-
-    return read
-
-
-def fastslide_reader(size: int) -> Reader:
-    """Fastslide."""
-
-    def read(path: Path, places: list[Place]) -> Iterator[np.ndarray]:
-        import fastslide
-
-        slide = fastslide.FastSlide.from_file_path(str(path))
-        for place in places:
-            tile = slide.read_region(location=place, level=0, size=(size, size))
-            yield tile.numpy()[..., :3]
-
-    return read
-
-
-RIVALS = {"tiffslide": tiffslide_reader, "pyvips": pyvips_reader, "fastslide": fastslide_reader}
 
 
 def measure(
@@ -239,10 +221,18 @@ def run_case(
     reference: list[str] = []
     for name, read in readers.items():
         module = name.split()[0]
-        if module in RIVALS and importlib.util.find_spec(module) is None:
+        if module in {**RIVALS, **ON_GRID} and importlib.util.find_spec(module) is None:
             rows.append(Row(case, name, np.nan, np.nan, np.nan, "not installed"))
+            print(format_row(rows[-1]), flush=True)
             continue
-        cpu, wall, digests = measure(read, path, places, repeats)
+        try:
+            cpu, wall, digests = measure(read, path, places, repeats)
+        except ValueError as error:
+            if module not in {**RIVALS, **ON_GRID}:
+                raise
+            rows.append(Row(case, name, np.nan, np.nan, np.nan, f"refuses the file: {error}"))
+            print(format_row(rows[-1]), flush=True)
+            continue
         reference = reference or digests
         equal = "equal" if digests == reference else "differ" if same_pixels else "own resampling"
         naive_cpu = rows[0].cpu_ms if rows else cpu
@@ -261,9 +251,9 @@ def format_row(row: Row) -> str:
     )
 
 
-def whole_slide(path: Path, folder: Path) -> list[Row]:
+def whole_slide(path: Path, folder: Path, what: str, mpp: float) -> list[Row]:
     """From the file to its tissue tiles: read everything and test whiteness, or mask first."""
-    case = "slide to tissue tiles (256 px at 0.25 um)"
+    case = f"{what}: slide to tissue tiles (256 px at level 0)"
     cpu, wall = time.process_time(), time.perf_counter()
     kept = total = 0
     with openslide.OpenSlide(path) as slide:
@@ -282,7 +272,7 @@ def whole_slide(path: Path, folder: Path) -> list[Row]:
         overview = read_overview(opened, mpp=settings.mpp, max_px=settings.max_px)
         mask = tissue_mask(overview.pixels, overview.valid, overview.mpp, settings)
         grid = lay_tiles(
-            opened.dimensions, opened.level_downsamples, 0.25, tile_px=256, wanted_mpp=0.25
+            opened.dimensions, opened.level_downsamples, mpp, tile_px=256, wanted_mpp=mpp
         )
         rows_of, columns_of = np.nonzero(cell_means(mask, overview.step, grid) > 0.5)
         for row, column in zip(rows_of.tolist(), columns_of.tolist(), strict=True):
@@ -291,13 +281,66 @@ def whole_slide(path: Path, folder: Path) -> list[Row]:
     name = f"offsite, mask first, read {len(rows_of)}"
     rows.append(Row(case, name, spent * 1e3, took * 1e3, naive_cpu / spent, ""))
     print(format_row(rows[-1]), flush=True)
-    cpu, wall = time.process_time(), time.perf_counter()
-    record = tile_slide(path, "whole", folder, TileSettings(tile_px=256, mpp=0.25))
-    spent, took = time.process_time() - cpu, time.perf_counter() - wall
-    name = f"offsite, whole stage: judge, fit stain, write; keep {record.kept}"
-    rows.append(Row(case, name, spent * 1e3, took * 1e3, naive_cpu / spent, ""))
-    print(format_row(rows[-1]), flush=True)
+    for decoding in ("scaled", "full"):
+        settings = TileSettings(tile_px=256, mpp=mpp, decoding=decoding)
+        best = (np.inf, np.inf)
+        for number in range(3):
+            cpu, wall = time.process_time(), time.perf_counter()
+            record = tile_slide(path, "whole", folder / f"{decoding}-{number}", settings)
+            best = min(best, (time.process_time() - cpu, time.perf_counter() - wall))
+        name = f"offsite, whole stage ({decoding}): judge, fit stain, write; keep {record.kept}"
+        rows.append(Row(case, name, best[0] * 1e3, best[1] * 1e3, naive_cpu / best[0], ""))
+        print(format_row(rows[-1]), flush=True)
+    for checks in (False, True):
+        name = f"hs2p, {'with checks' if checks else 'mask only'}, in memory"
+        if importlib.util.find_spec("hs2p") is None:
+            rows.append(Row(case, name, np.nan, np.nan, np.nan, "not installed"))
+        else:
+            spent, took, kept, backend = _hs2p(path, mpp, checks)
+            name = f"{name}, by {backend}; keep {kept}"
+            rows.append(Row(case, name, spent * 1e3, took * 1e3, naive_cpu / spent, ""))
+        print(format_row(rows[-1]), flush=True)
     return rows
+
+
+def _hs2p(path: Path, mpp: float, checks: bool) -> tuple[float, float, int, str]:
+    """The best of three runs by libvips; by OpenSlide where libvips cannot read it out of order."""
+    for backend in ("vips", "openslide"):
+        try:
+            runs = [
+                hs2p_seconds(path, mpp, 256, mpp, checks=checks, backend=backend) for _ in range(3)
+            ]
+        except Exception as error:  # of another package
+            print(f"hs2p by {backend}: {type(error).__name__}: {error}".splitlines()[0])
+            continue
+        return *min(runs), backend
+    return np.nan, np.nan, 0, "neither"
+
+
+def real_slide(path: Path, folder: Path, tiles: int, repeats: int) -> list[Row]:
+    """A real SVS: its own grid of native tiles, and tiles of half its scale."""
+    with open_slide(path) as opened:
+        picture = opened.read_region(0, 0, 0, *opened.dimensions).pixels
+        native, mpp = opened.native_tiles[0][0], opened.mpp
+    case = f"{path.name}, its own grid of {native} px"
+    readers: dict[str, Reader] = {
+        "openslide, naive": naive(native, native),
+        "offsite openslide": ours(native, native, "openslide"),
+        "offsite direct": ours(native, native),
+        "bare decoder": bare(native),
+        **{name: make(native) for name, make in {**RIVALS, **ON_GRID}.items()},
+    }
+    rows = run_case(case, path, tissue_places(picture, native, 0, tiles), readers, repeats)
+    half: dict[str, Reader] = {
+        "openslide, naive": naive(2 * native, native),
+        "offsite direct": ours(2 * native, native),
+        "offsite direct, half size": half_size(2 * native, native),
+        "bare decoder, half size": bare_half_size(2 * native, native),
+    }
+    case = f"{path.name}, {native} px at {2 * mpp:.3g} um from {mpp:.3g} um"
+    places = tissue_places(picture, 2 * native, 0, tiles)
+    rows += run_case(case, path, places, half, repeats, same_pixels=False)
+    return rows + whole_slide(path, folder / "real", path.name, mpp)
 
 
 def main() -> None:
@@ -307,6 +350,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=2000, help="tiles of each case at most")
     parser.add_argument("--repeats", type=int, default=2, help="runs of which the best counts")
     parser.add_argument("--only-whole", action="store_true", help="only slide to tissue tiles")
+    parser.add_argument("--real", type=Path, help="a real SVS, measured as well")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -317,7 +361,7 @@ def main() -> None:
         aligned, odd = folder / "aligned.tiff", folder / "odd.svs"
         write_slide(aligned, picture, mpp=0.25, flavour="generic", quality=80)
         if options.only_whole:
-            whole_slide(aligned, folder / "out")
+            whole_slide(aligned, folder / "out", "synthetic", 0.25)
             return
         write_slide(odd, picture, mpp=0.25, quality=80, tile_px=240)
         rivals = {name: make(256) for name, make in RIVALS.items()}
@@ -331,7 +375,8 @@ def main() -> None:
         zoom: dict[str, Reader] = {"openslide DeepZoom": deepzoom(256), "bare decoder": bare(256)}
         rows = run_case(
             "aligned grid", aligned, tissue_places(picture, 256, 0, options.tiles),
-            usual | mine | zoom | rivals, options.repeats,
+            usual | mine | zoom | rivals | {name: make(256) for name, make in ON_GRID.items()},
+            options.repeats,
         )  # fmt: skip
         rows += run_case(
             "256 px on 240 px tiles", odd, tissue_places(picture, 256, 0, options.tiles),
@@ -344,6 +389,8 @@ def main() -> None:
         half: dict[str, Reader] = {
             "openslide, naive": naive(512, 256),
             "offsite direct": ours(512, 256),
+            "offsite direct, half size": half_size(512, 256),
+            "bare decoder, half size": bare_half_size(512, 256),
             "offsite direct, batches, 1 thread": batches(512, 256, 1),
             "offsite direct, batches, 2 threads": batches(512, 256, 2),
         }
@@ -351,7 +398,9 @@ def main() -> None:
             "0.5 um from 0.25 um", aligned, tissue_places(picture, 512, 0, options.tiles // 2),
             half, options.repeats, same_pixels=False,
         )  # fmt: skip
-        rows += whole_slide(aligned, folder / "out")
+        rows += whole_slide(aligned, folder / "out", "synthetic", 0.25)
+        if options.real:
+            rows += real_slide(options.real, folder, options.tiles, options.repeats)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
 
