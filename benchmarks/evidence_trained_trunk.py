@@ -213,7 +213,7 @@ and on all photographs [meets them](real_photographs.md) with .873 and .556.
 
 Registered and not run, or not whole: seeds 31 and 32; one source and two targets; MixStyle, CORAL, GroupDRO,
 Fishr, GDRNet's losses and SWAD, each to be settled by the same two rates first (`settle --methods ...`); crops of one eye
-as a bag; the number of sources (`benchmarks/evidence_sources.py`). A cell that has its line is not run again."""
+as a bag; more seeds of [the number of sources](sources.md). A cell that has its line is not run again."""
 ONE_SOURCE = """## One source, two targets
 
 Trained on one site, judged at the two others, which take part in nothing; two seeds."""

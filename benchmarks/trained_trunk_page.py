@@ -16,7 +16,7 @@ def left_out_table(cells: Sequence[Record], methods: Sequence[str]) -> str:
     """Return a line of each method as trained and after local cases, for sites left out one at a time."""
     lines: dict[str, list[str]] = {}
     for method in methods:
-        own = [cell for cell in cells if cell["method"] == method]
+        own = _of_whole_seeds([cell for cell in cells if cell["method"] == method])
         if not own:
             continue
         seeds = ", ".join(map(str, sorted({cell["seed"] for cell in own})))
@@ -36,6 +36,13 @@ def left_out_table(cells: Sequence[Record], methods: Sequence[str]) -> str:
     table = pd.DataFrame(lines, index=heads).T
     table.index.name = "AUROC referable / of grades ≥ 3 / quadratic kappa"
     return markdown(table)
+
+
+def _of_whole_seeds(cells: Sequence[Record]) -> list[Record]:
+    """The cells of the seeds that have all three sites, if there is one such seed; else all."""
+    seeds = [cell["seed"] for cell in cells]
+    whole = [cell for cell in cells if seeds.count(cell["seed"]) == len(SHORT)]
+    return whole or list(cells)
 
 
 def _by_site(cells: Sequence[Record], of: Values, severe: bool = False) -> list[str]:
