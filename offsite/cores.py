@@ -12,6 +12,39 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+# Forward and backward, on one thread: half a minute to a minute on machines of today.
+SMALL_WORK = 4e12
+"""Multiplications under which threads of the work of one fit cost more than they save."""
+
+
+@contextmanager
+def threads_that_pay(multiplications: float) -> Iterator[int]:
+    """Let torch compute small work on one thread; undone at the end. Yield the number of threads.
+
+    On matrices of a few thousand rows threads mostly wait for one another, which costs several
+    times the processor time and, where others compute on the machine, the waiting too. Large work
+    keeps torch's number of threads. Either is decided by the work alone, so that a fit that goes on
+    computes as it began. Whoever sets ``OMP_NUM_THREADS`` has decided.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ.pop("OMP_NUM_THREADS", None) and None
+    >>> with threads_that_pay(1e9) as threads:
+    ...     threads
+    1
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    threads = 1 if multiplications < SMALL_WORK and "OMP_NUM_THREADS" not in os.environ else before
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)
+
+
 @contextmanager
 def shared_cores(workers: int) -> Iterator[Callable[[], None]]:
     """Yield what each of ``workers`` threads calls first; undone for this thread at the end.

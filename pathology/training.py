@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from offsite.cores import threads_that_pay
 from offsite.files import digest_of
 from offsite.pathology.bags import BagLoader
 from offsite.pathology.features.source import FeatureSource
@@ -120,17 +121,19 @@ class SlideRun:
             len(np.unique(self.slides.sites(self.slides.training_bags()))),
         )
         self._model = model
-        return fit_by_steps(
-            self,
-            model,
-            batch_source(self.slides, self.settings),
-            _fit_settings(self.settings),
-            folder,
-            loss=model.classification,
-            validate=_validator(self.slides, len(self.classes)),
-            fingerprint=fingerprint,
-            told=self._inputs.facts,
-        )
+        source = batch_source(self.slides, self.settings)
+        with threads_that_pay(multiplications(self.slides, self.settings, source)):
+            return fit_by_steps(
+                self,
+                model,
+                source,
+                _fit_settings(self.settings),
+                folder,
+                loss=model.classification,
+                validate=_validator(self.slides, len(self.classes)),
+                fingerprint=fingerprint,
+                told=self._inputs.facts,
+            )
 
     def answers(self, result: FitResult) -> Answers:
         """Predict every slide."""
@@ -229,6 +232,24 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
         settings.sampler,
     )
     return PlannedSource(plan, loader.training_batch)
+
+
+def multiplications(
+    slides: SlidesOfRun, settings: PathologySettings, source: PlannedSource
+) -> float:
+    """About how many multiplications a fit takes: of the first layer, of which most are.
+
+    A step goes forward and, twice as far, backward over at most ``instances`` of each bag; each epoch
+    goes forward over all of the validation slides.
+    """
+    counts = slides.store.counts
+    of_bag = np.array([sum(counts[slide] for slide in bag) for bag in slides.bags.slides])
+    fit = settings.fit
+    steps = sum(source.steps(epoch) for epoch in range(fit.last_epochs))
+    drawn = np.minimum(of_bag[slides.training_bags()], settings.instances).mean()
+    validated = of_bag[slides.validation_bags()].sum() * fit.last_epochs
+    rows = 3 * steps * settings.batch_size * drawn + validated
+    return float(rows * slides.store.dimensions * settings.model.aggregator.width)
 
 
 def model_settings(settings: PathologySettings) -> StagedSettings:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from offsite.errors import InputError, disk_is_full
 from offsite.files import remove_leftovers, state_of
 from offsite.ownership import refuse_link
 from offsite.pathology.features.file import (
+    LAYOUTS,
     FeatureOrigin,
     SlideFeatures,
     feature_path,
     is_fresh,
+    read_features,
     remove_features,
     write_features,
 )
@@ -47,6 +50,7 @@ def embed_cohort(
     out: str | Path,
     encoder_settings: EncoderSettings,
     *,
+    bits: int = 16,
     workers: int = 1,
     part: tuple[int, int] = (1, 1),
     progress: Callable[[Row], None] | None = None,
@@ -60,6 +64,9 @@ def embed_cohort(
         Where `offsite.preprocessing.tiles.tiling.tile_cohort` wrote.
     out : path
         Folder of the features; gets ``<slide>.h5`` and ``features.csv``.
+    bits : int
+        Of a number in the files, 16 or 8. A file of 16 bits that is still true is kept in 8 without
+        opening its slide.
     workers : int
         Slides at a time.
     place : Place
@@ -91,7 +98,7 @@ def embed_cohort(
     paths = dict(zip(cohort.table["slide"], cohort.image_paths(), strict=True))
 
     def embed(slide: str) -> Row:
-        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder, known, place)
+        row = _embed_slide(paths[slide], slide, tiles_folder, out, encoder, bits, known, place)
         if progress is not None:
             progress(row)
         return row
@@ -179,6 +186,7 @@ def _embed_slide(
     tiles_folder: str | Path,
     out: str | Path,
     encoder: TileEncoder,
+    bits: int,
     known: frozenset[str],
     place: Place,
 ) -> Row:
@@ -195,10 +203,13 @@ def _embed_slide(
             return row | {"status": NO_TILES, "code": tiles.record.code, "message": why}
         origin = origin_of(tiles.record, encoder)
         check_scale(encoder, origin.mpp)
-        if not is_fresh(path, origin):
+        wanted = origin.model_copy(update={"version": LAYOUTS[bits]})
+        if not is_fresh(path, wanted):
+            whole = read_features(path) if is_fresh(path, origin) else None
             # Stale features must not outlive a failure.
             remove_features(path, recorded=slide in known)
-            write_features(path, _encoded(image, tiles, encoder, place))
+            features = whole or _encoded(image, tiles, encoder, place)
+            write_features(path, replace(features, origin=wanted))
         written = _count(path)
         return row | {"status": EMBEDDED, "tiles": written, "unreadable": kept - written}
     except InputError as error:

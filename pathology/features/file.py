@@ -2,7 +2,7 @@
 
 import hashlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,11 +11,16 @@ from pydantic import Field, ValidationError
 
 from offsite.errors import InputError
 from offsite.files import in_the_way, is_plain_file, replacing
+from offsite.pathology.features.eight_bits import EightBits
 from offsite.pathology.features.hdf5 import opened_hdf5
 from offsite.settings import Settings
 
 VERSION = 1
-"""Goes up when the layout of the file changes."""
+"""Layout of a file with float16 features."""
+VERSION_OF_8_BITS = 2
+"""Layout of a file that keeps them in eight bits (`offsite.pathology.features.eight_bits`)."""
+LAYOUTS = {16: VERSION, 8: VERSION_OF_8_BITS}
+"""The layout by the bits of a number."""
 
 _AGAIN = "Run `offsite workflow embed` again: it makes the file anew"
 MAX_TILES = 5_000_000
@@ -70,17 +75,26 @@ def feature_path(folder: str | Path, slide: str) -> Path:
 def write_features(path: str | Path, slide: SlideFeatures) -> None:
     """Write a feature file atomically: contiguous and uncompressed, for speed.
 
+    The layout is the origin's. Of eight bits the file holds less than the slide: whoever reads it gets
+    the features that the bits stand for, and its digest is of these.
+
     Raises
     ------
     ValueError
         Shapes or types are not those of `SlideFeatures`, or a feature is not finite.
     """
     _check(slide)
+    kept = EightBits.of(slide.features) if slide.origin.version == VERSION_OF_8_BITS else None
+    if kept is not None:
+        slide = replace(slide, features=kept.features())
     with (
         replacing(path) as temporary,
         h5py.File(temporary, "w", libver="latest", locking=False) as file,
     ):
-        file.create_dataset("features", data=slide.features)
+        file.create_dataset("features", data=slide.features if kept is None else kept.levels)
+        if kept is not None:
+            file.create_dataset("step", data=kept.step)
+            file.create_dataset("start", data=kept.start)
         file.create_dataset("coords", data=slide.coords)
         for name, value in slide.origin.model_dump().items():
             file.attrs[name] = value
@@ -110,7 +124,10 @@ def read_features(path: str | Path) -> SlideFeatures:
         rows, columns = file["features"].shape
         if rows > MAX_TILES or columns > MAX_DIMENSIONS:
             raise _unusable(path, f"{rows} x {columns} features are more than any slide has")
-        slide = SlideFeatures(features=file["features"][:], coords=file["coords"][:], origin=origin)
+        features = file["features"][:]
+        if origin.version == VERSION_OF_8_BITS:
+            features = _of_8_bits(file, features, path)
+        slide = SlideFeatures(features=features, coords=file["coords"][:], origin=origin)
         written = file.attrs.get("digest")
     try:
         _check(slide)
@@ -119,6 +136,22 @@ def read_features(path: str | Path) -> SlideFeatures:
     if written is not None and written != slide.digest():
         raise _unusable(path, "the features are not those that were written")
     return slide
+
+
+def _of_8_bits(file: h5py.File, levels: np.ndarray, path: str | Path) -> np.ndarray:
+    """The features that the bits of a file stand for."""
+    both = [file.get(name) for name in ("step", "start")]
+    parts = [part[...] for part in both if isinstance(part, h5py.Dataset)]
+    shapes = [(part.shape, part.dtype) for part in parts]
+    wanted = (levels.shape[1:], np.dtype(np.float32))
+    if shapes != [wanted, wanted] or levels.dtype != np.int8:
+        raise _unusable(
+            path, "it does not hold int8 'features' with a float32 'step' and 'start' each"
+        )
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is not finite is refused by the caller
+        return EightBits(levels=levels, step=parts[0], start=parts[1]).features()
 
 
 def read_origin(path: str | Path) -> tuple[FeatureOrigin, str]:
@@ -194,8 +227,9 @@ def _origin(file: h5py.File, path: str | Path) -> FeatureOrigin:
         origin = FeatureOrigin.model_validate(plain)
     except ValidationError as error:
         raise _unusable(path, f"attributes are missing ({error.errors()[0]['loc'][0]})") from error
-    if origin.version != VERSION:
-        raise _unusable(path, f"layout {origin.version} is not layout {VERSION}")
+    if origin.version not in LAYOUTS.values():
+        known = " or ".join(map(str, sorted(LAYOUTS.values())))
+        raise _unusable(path, f"layout {origin.version} is not layout {known}")
     return origin
 
 
