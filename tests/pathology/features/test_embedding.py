@@ -185,3 +185,25 @@ def test_what_a_killed_run_left_behind_goes(cohort, tmp_path):
     embed_cohort(cohort, cohort.path.parent, tmp_path, ENCODER)
     assert not any(file.exists() for file in half)
     assert all(file.exists() for file in others)
+
+
+def test_features_of_16_bits_are_kept_in_8_without_opening_the_slide(
+    embedded, cohort, tmp_path, monkeypatch
+):
+    out, rows = tmp_path / "features", embedded[1]
+    shutil.copytree(embedded[0], out)
+    whole = {name: read_features(feature_path(out, name)) for name in ("s0", "s1")}
+    with monkeypatch.context() as closed:
+        closed.setattr("offsite.pathology.features.embedding.encode_slide", None)
+        again = embed_cohort(cohort, cohort.path.parent, out, ENCODER, bits=8)
+    assert again["tiles"].tolist() == rows["tiles"].tolist()
+    for name, before in whole.items():
+        kept = read_features(feature_path(out, name))
+        assert kept.origin.version == 2
+        step = np.ptp(before.features.astype(np.float32), axis=0) / 255
+        np.testing.assert_array_less(
+            np.abs(kept.features.astype(np.float32) - before.features.astype(np.float32)),
+            step / 2 + np.abs(before.features.astype(np.float32)) / 1000 + 1e-6,
+        )
+    embed_cohort(cohort, cohort.path.parent, out, ENCODER)
+    assert read_features(feature_path(out, "s0")).digest() == whole["s0"].digest()
