@@ -82,6 +82,7 @@ def _embed(job: ImageJob, workers: int, part: tuple[int, int], advance: Advance)
             job.output,
             features_of(job),
             job.configuration.encoder,
+            bits=job.configuration.features.bits,
             workers=workers,
             part=part,
             progress=advance,

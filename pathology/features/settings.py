@@ -52,7 +52,9 @@ class FeatureSettings(Settings):
     encoder: ExternalEncoder | None = Field(
         None, description="What made the folder's features: `{name: external, label: uni_v2}`"
     )
-    bits: Literal[16] = Field(16, description="Bits of a number as training reads it")
+    bits: Literal[8, 16] = Field(
+        16, description="Bits of a number in offsite's own files: 8 take half the disk"
+    )
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -60,6 +62,8 @@ class FeatureSettings(Settings):
             raise ValueError(
                 "a folder needs its encoder named: encoder: {name: external, label: ...}"
             )
+        if self.folder is not None and self.bits != 16:
+            raise ValueError("a folder is only read: bits are of features that offsite makes")
         if self.folder is None and self.encoder is not None:
             raise ValueError("an external encoder needs the folder of its features")
         return self

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from offsite.errors import InputError
 from offsite.pathology.features.eight_bits import EightBits
@@ -18,6 +19,7 @@ from offsite.pathology.features.file import (
     write_features,
 )
 from offsite.pathology.features.folders import read_any, read_header
+from offsite.pathology.features.settings import FeatureSettings
 from offsite.pathology.features.store import pack_features
 
 ORIGIN = FeatureOrigin(
@@ -105,3 +107,9 @@ def test_levels_use_the_whole_range() -> None:
     kept = EightBits.of(slide_of(8).features)
     assert kept.levels.min() == -128
     assert kept.levels.max() == 127
+
+
+def test_eight_bits_are_of_offsites_own_features_alone() -> None:
+    assert FeatureSettings.model_validate({"bits": 8}).bits == 8
+    with pytest.raises(ValidationError, match="a folder is only read"):
+        FeatureSettings.model_validate({"folder": "f", "encoder": {"label": "x"}, "bits": 8})
