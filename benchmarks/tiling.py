@@ -36,10 +36,12 @@ from offsite.preprocessing.synthetic.slides.biology import grow
 from offsite.preprocessing.synthetic.slides.rendering import render
 from offsite.preprocessing.synthetic.slides.sites import SITES
 from offsite.preprocessing.synthetic.slides.writing import write_slide
+from offsite.preprocessing.tiles.masks import masks_of
+from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.selection import cell_means
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.preprocessing.tiles.tiling import tile_slide
-from offsite.preprocessing.tiles.tissue import TissueSettings, tissue_mask
+from offsite.preprocessing.tiles.tissue import TissueSettings
 
 BLOCK = 4096
 BATCH = 64
@@ -270,7 +272,9 @@ def whole_slide(path: Path, folder: Path, what: str, mpp: float) -> list[Row]:
     settings = TissueSettings()
     with open_slide(path) as opened:
         overview = read_overview(opened, mpp=settings.mpp, max_px=settings.max_px)
-        mask = tissue_mask(overview.pixels, overview.valid, overview.mpp, settings)
+        mask = masks_of(
+            overview.pixels, overview.valid, overview.mpp, settings, QualitySettings()
+        ).tissue
         grid = lay_tiles(
             opened.dimensions, opened.level_downsamples, mpp, tile_px=256, wanted_mpp=mpp
         )

@@ -25,6 +25,7 @@ _NUMBERS = (
     "tissue_mm2",
     "lost_mm2",
     "lost_share",
+    "fat_mm2",
     "width",
     "height",
     "tile_px",

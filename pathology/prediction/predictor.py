@@ -45,6 +45,7 @@ _FACTS = (
     "tile_px",
     "tissue_mm2",
     "lost_mm2",
+    "fat_mm2",
     "counts",
     "rates",
 )

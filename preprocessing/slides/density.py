@@ -20,3 +20,27 @@ def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
     [[[0.0, 0.3, 1.0]]]
     """
     return cv2.LUT(pixels, np.maximum(density_table(white), 0))
+
+
+def signed_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
+    """``optical_density``, but below 0 where a channel is brighter than the glass.
+
+    Thin eosin lights red up a little; without the sign its colour would be lost.
+    """
+    return cv2.LUT(pixels, density_table(white))
+
+
+def channel_max(values: np.ndarray) -> np.ndarray:
+    """Largest of three channels; many times faster than a reduction over so short an axis.
+
+    Examples
+    --------
+    >>> channel_max(np.array([[[1, 7, 3]]])).tolist()
+    [[7]]
+    """
+    return np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+
+
+def channel_min(values: np.ndarray) -> np.ndarray:
+    """Smallest of three channels."""
+    return np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2])

@@ -13,6 +13,7 @@ from offsite.written import write_own
 THUMBNAIL_PX = 1024
 MASK_COLOURS = {
     "glass": (255, 255, 255),
+    "fat": (250, 220, 110),
     "tissue": (225, 170, 200),
     "fold": (110, 40, 120),
     "pen": (40, 150, 120),
@@ -37,6 +38,7 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
     colours = np.empty((height, width, 3), np.uint8)
     colours[:] = MASK_COLOURS["glass"]
     for name, where in (
+        ("fat", masks.fat),
         ("tissue", masks.tissue),
         ("fold", masks.fold),
         ("pen", masks.pen),

@@ -15,27 +15,23 @@ from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.overview import Overview, read_overview
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.scaling import area_reduced
-from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
+from offsite.preprocessing.tiles.masks import Masks, masks_of
+from offsite.preprocessing.tiles.quality import QualitySettings, tile_quality
 from offsite.preprocessing.tiles.table import KEPT, STATUSES, TileSettings
-from offsite.preprocessing.tiles.tissue import tissue_mask, white_point
 
 _BATCH = 128
-SHARES = ("tissue", "coverage", "pen", "fold", "dark", "pale")
+SHARES = ("tissue", "coverage", "fat", "pen", "fold", "dark", "pale")
 
 
 @dataclass(frozen=True)
-class SlideMasks:
-    """What an overview shows (bool, H x W each), and the glass's grey values."""
+class SlideMasks(Masks):
+    """What an overview shows."""
 
     overview: Overview
-    tissue: np.ndarray
-    pen: np.ndarray
-    fold: np.ndarray
-    white: np.ndarray
 
 
 def find_masks(slide: Slide, settings: TileSettings) -> SlideMasks:
-    """Tissue (ink left out), pen and folds of a slide.
+    """Tissue (ink left out), fat, pen and folds of a slide.
 
     Raises
     ------
@@ -50,18 +46,16 @@ def find_masks(slide: Slide, settings: TileSettings) -> SlideMasks:
             file=slide.path,
             remedy="Fetch the file again from the archive or the scanner",
         )
-    pixels, valid = overview.pixels, overview.valid
-    white = white_point(pixels, valid)
-    tissue = tissue_mask(pixels, valid, overview.mpp, settings.tissue, white)
-    pen = pen_mask(pixels, white, settings.quality, mpp=overview.mpp)
-    fold = fold_mask(pixels, white, tissue & ~pen, settings.quality, mpp=overview.mpp)
-    return SlideMasks(overview, tissue, pen, fold, white)
+    masks = masks_of(
+        overview.pixels, overview.valid, overview.mpp, settings.tissue, settings.quality
+    )
+    return SlideMasks(**vars(masks), overview=overview)
 
 
 def select_tiles(
     slide: Slide, masks: SlideMasks, geometry: TileGeometry, settings: TileSettings
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Judge every tile that holds enough tissue.
+    """Judge every tile that holds enough tissue, or what ink hides of it.
 
     Returns
     -------
@@ -71,11 +65,11 @@ def select_tiles(
         Every tile of the grid by status, ``background`` included.
     """
     step = masks.overview.step
-    tissue = cell_means(masks.tissue | masks.overview.damaged, step, geometry)
+    tissue = cell_means(masks.tissue | masks.pen | masks.overview.damaged, step, geometry)
     rows, columns = np.nonzero(tissue >= max(settings.min_tissue, 1e-6))
     x, y = geometry.origins()
     columns_of = {"tissue": tissue[rows, columns]}
-    for name, mask in (("pen", masks.pen), ("fold", masks.fold)):
+    for name, mask in (("fat", masks.fat), ("pen", masks.pen), ("fold", masks.fold)):
         share = cell_means(mask, step, geometry) if mask.any() else np.zeros_like(tissue)
         columns_of[name] = share[rows, columns]
     columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings)

@@ -26,7 +26,7 @@ from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.tissue import TissueSettings
 from offsite.settings import Settings
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same settings and slide would give other tiles."""
 
 FOLDER = "tiles"
@@ -123,6 +123,7 @@ class SlideRecord(Settings):
     lost_share: float | None = None
     lost_mm2: float | None = None
     tissue_mm2: float | None = None
+    fat_mm2: float | None = None
     white: tuple[float, float, float] | None = None
     macenko: MacenkoFit | None = None
     reinhard: ReinhardFit | None = None
@@ -146,7 +147,7 @@ class SlideTiles:
     ----------
     table : pandas.DataFrame
         A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
-        px, top left), ``tissue, coverage, pen, fold, dark, pale`` (0..1), ``focus``, ``lost`` (share
+        px, top left), ``tissue, coverage, fat, pen, fold, dark, pale`` (0..1), ``focus``, ``lost`` (share
         that no level gives, 0..1), ``level`` (that gave it), ``status`` (one of ``STATUSES``).
     record : SlideRecord
     """

@@ -244,7 +244,8 @@ def tiles_of(
     measured = {
         "counts": counts,
         "rates": {name: counts[name] / len(table) if len(table) else None for name in STATUSES},
-        "tissue_mm2": float(masks.tissue.sum() * masks.overview.mpp**2 / 1e6),
+        "tissue_mm2": _mm2(masks.tissue, masks),
+        "fat_mm2": _mm2(masks.fat, masks),
         "white": tuple(masks.white.tolist()),
     }
     damage = damage_of(table, masks, geometry, slide.mpp)
@@ -259,6 +260,10 @@ def tiles_of(
     stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}
     digest = {"tiles_digest": tiles_digest(table, record)}
     return SlideTiles(table, record.model_copy(update=stain | digest)), masks
+
+
+def _mm2(mask: np.ndarray, masks: SlideMasks) -> float:
+    return float(mask.sum() * masks.overview.mpp**2 / 1e6)
 
 
 def _empty_table() -> pd.DataFrame:

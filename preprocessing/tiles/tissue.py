@@ -1,14 +1,23 @@
-"""Where a slide holds tissue: optical density against the glass, Otsu between fixed bounds."""
+"""Where a slide holds tissue: what is coloured and denser than the noise of the glass."""
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import optical_density
+from offsite.preprocessing.slides.density import channel_max, channel_min, signed_density
+from offsite.preprocessing.tiles.pieces import pieces_with, without_small
 from offsite.settings import Settings
 
 FALLBACK_WHITE = (243.0, 243.0, 243.0)
+SOFT_UM = 4.0
+"""Over so many um (standard deviation) colours are averaged where single nuclei must not count."""
+
 _SAMPLE_PX = 500_000
+_NEUTRAL = 0.12
+_NOISE = 5.0
+_EDGE_UM = 8.0
 
 
 class TissueSettings(Settings):
@@ -18,15 +27,29 @@ class TissueSettings(Settings):
     max_px: int = Field(
         default=5_000_000, ge=10_000, description="Largest mask; bigger slides get a coarser one."
     )
-    smoothing_um: float = Field(default=4.0, ge=0, description="Gaussian smoothing, um (sd).")
+    smoothing_um: float = Field(default=2.0, ge=0, description="Gaussian smoothing, um (sd).")
     density_floor: float = Field(
-        default=0.06, gt=0, description="Optical density below which nothing is tissue."
+        default=0.02, gt=0, description="Optical density below which nothing is tissue."
     )
     density_ceiling: float = Field(
-        default=0.14, gt=0, description="Optical density above which everything is."
+        default=0.05,
+        gt=0,
+        description="Optical density above which coloured matter is tissue, however noisy the glass.",
+    )
+    clear_density: float = Field(
+        default=0.04, ge=0, description="Optical density that a piece of tissue reaches somewhere."
+    )
+    clear_colour: float = Field(
+        default=0.02,
+        ge=0,
+        description="Difference of the channels' optical densities that it reaches there.",
     )
     smallest_um2: float = Field(default=800.0, ge=0, description="Smaller pieces are dust, um².")
     hole_um2: float = Field(default=3000.0, ge=0, description="Smaller holes are filled, um².")
+    fat: bool = Field(
+        default=False,
+        description="Count fat, its empty cells included, as tissue. It is measured either way.",
+    )
 
 
 def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -49,78 +72,83 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
     return np.array(peaks)
 
 
-def channel_max(values: np.ndarray) -> np.ndarray:
-    """Largest of three channels; many times faster than a reduction over so short an axis.
+def softened(pixels: np.ndarray, mpp: float) -> np.ndarray:
+    """The picture averaged over ``SOFT_UM`` (uint8)."""
+    return cv2.GaussianBlur(pixels, (0, 0), max(SOFT_UM / mpp, 0.6))
 
-    Examples
-    --------
-    >>> channel_max(np.array([[[1, 7, 3]]])).tolist()
-    [[7]]
+
+class Coloured(NamedTuple):
+    """Coloured matter on the glass (bool, H x W each), each within the one before.
+
+    ``faint`` is what only just stands out, as the membranes of fat do; ``possible`` may be tissue;
+    ``clear`` is. ``density`` is the largest of the channels' (float32, H x W).
     """
-    return np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+
+    faint: np.ndarray
+    possible: np.ndarray
+    clear: np.ndarray
+    density: np.ndarray
+
+    def within(self, usable: np.ndarray) -> "Coloured":
+        """The same where ``usable``."""
+        return Coloured(*(mask & usable for mask in self[:3]), self.density)
 
 
-def channel_min(values: np.ndarray) -> np.ndarray:
-    """Smallest of three channels."""
-    return np.minimum(np.minimum(values[..., 0], values[..., 1]), values[..., 2])
-
-
-def tissue_mask(
+def coloured(
     pixels: np.ndarray,
-    valid: np.ndarray | None,
+    soft: np.ndarray,
     mpp: float,
     settings: TissueSettings,
-    white: np.ndarray | None = None,
-) -> np.ndarray:
-    """Tissue of an overview (bool, H x W).
+    white: np.ndarray,
+) -> Coloured:
+    """What on the glass may be tissue.
 
-    The density is the largest of the three channels, smoothed; Otsu's threshold (1979) is held
-    between ``density_floor`` and ``density_ceiling``, so that empty glass yields no tissue and
-    dark tissue does not hide the pale.
+    Denser than the glass by five times its noise (median absolute deviation), a threshold counted
+    from the glass outward: dark tissue, ink or a black edge cannot move it. Grey matter, which
+    absorbs all colours alike (edges, shadows, dust, bubbles' rims), is none, however dark.
+
+    Parameters
+    ----------
+    soft : numpy.ndarray
+        ``softened`` pixels: of single px the hue of pale tissue cannot be told.
     """
-    if white is None:
-        white = white_point(pixels, valid)
-    density = channel_max(optical_density(pixels, white))
-    if settings.smoothing_um:
-        density = cv2.GaussianBlur(density, (0, 0), max(settings.smoothing_um / mpp, 0.1))
-    inside = density if valid is None else density[valid]
-    threshold = np.clip(_otsu(inside), settings.density_floor, settings.density_ceiling)
-    mask = density > threshold
-    if valid is not None:
-        mask &= valid
-    mask = without_small(mask, settings.smallest_um2 / mpp**2)
+    fine = pixels
+    if settings.smoothing_um >= 0.3 * mpp:
+        fine = cv2.GaussianBlur(pixels, (0, 0), settings.smoothing_um / mpp)
+    density = channel_max(signed_density(fine, white))
+    colours = signed_density(soft, white)
+    top = channel_max(colours)
+    spread = top - channel_min(colours)
+    threshold = _threshold(density, settings)
+    faint = (density > 0.5 * threshold) & (spread >= _NEUTRAL * top)
+    possible = faint & (density > threshold)
+    clear = possible & (spread > settings.clear_colour) & (top > settings.clear_density)
+    clear = without_small(clear, 0.5 * settings.smallest_um2 / mpp**2)
+    return Coloured(faint, possible, clear, density)
+
+
+def tissue_mask(found: Coloured, mpp: float, settings: TissueSettings) -> np.ndarray:
+    """Tissue (bool, H x W): pieces of what may be tissue that clearly are so somewhere.
+
+    Dust is dropped, small holes are filled, and of the outermost px those go that are mostly glass:
+    less than half as dense as what they border on.
+    """
+    mask = without_small(pieces_with(found.clear, found.possible), settings.smallest_um2 / mpp**2)
     mask = ~without_small(~mask, settings.hole_um2 / mpp**2)
-    return mask if valid is None else mask & valid
+    beside = cv2.dilate(found.density, np.ones((3, 3), np.uint8))
+    for _ in range(2 if 2 * mpp <= _EDGE_UM else 1):
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        mask &= inner | (found.density >= 0.4 * beside)
+    return mask
 
 
-def without_small(mask: np.ndarray, area_px: float) -> np.ndarray:
-    """Drop 8-connected pieces smaller than ``area_px``.
-
-    Examples
-    --------
-    >>> mask = np.zeros((6, 6), bool)
-    >>> mask[0, 0] = mask[2:5, 2:5] = True
-    >>> int(without_small(mask, area_px=4).sum())
-    9
-    """
-    if area_px <= 1 or not mask.any():
-        return mask
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    large = statistics[:, cv2.CC_STAT_AREA] >= area_px
-    large[0] = False
-    return large[labels]
-
-
-def _otsu(values: np.ndarray) -> float:
-    """Otsu's threshold of optical densities (256 bins between 0 and 1)."""
-    counts, edges = np.histogram(np.clip(values, 0, 1), bins=256, range=(0, 1))
-    if not counts.sum():
-        return 0.0
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    total = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = total / below - (total[-1] - total) / above
-    between = np.where((below > 0) & (above > 0), below * above * gap**2, 0)
-    return float(centres[int(np.argmax(between))])
+def _threshold(density: np.ndarray, settings: TissueSettings) -> float:
+    """Density that the glass reaches by its noise alone, held between floor and ceiling."""
+    near = density[::3, ::3]
+    near = near[np.abs(near) < settings.density_ceiling]
+    floor, ceiling = settings.density_floor, max(settings.density_ceiling, settings.density_floor)
+    if len(near) < 100:
+        return floor
+    middle = float(np.median(near))
+    noise = 1.4826 * float(np.median(np.abs(near - middle)))
+    return float(np.clip(middle + _NOISE * noise, floor, ceiling))

@@ -22,7 +22,9 @@ from offsite.preprocessing.stain import (
 from offsite.preprocessing.synthetic.slides.biology import grow
 from offsite.preprocessing.synthetic.slides.rendering import render
 from offsite.preprocessing.synthetic.slides.sites import SITES
-from offsite.preprocessing.tiles.tissue import TissueSettings, tissue_mask, white_point
+from offsite.preprocessing.tiles.masks import masks_of
+from offsite.preprocessing.tiles.quality import QualitySettings
+from offsite.preprocessing.tiles.tissue import TissueSettings, white_point
 
 WHITE = np.array([240.0, 238.0, 242.0])
 
@@ -53,7 +55,7 @@ def test_normalised_twins_come_closer(picture):
     fits, tissues, images = [], [], []
     for profile in (SITES[1], SITES[2]):
         image = render(biology, profile, seed=1, mpp=0.5)
-        tissue = tissue_mask(image, None, 0.5, TissueSettings())
+        tissue = masks_of(image, None, 0.5, TissueSettings(), QualitySettings()).tissue
         fits.append(fit_macenko(image[tissue], white_point(image)))
         tissues.append(tissue)
         images.append(image)

@@ -11,20 +11,13 @@ from offsite.preprocessing.synthetic.slides.rendering import (
     PEN_COLOURS,
     Artefacts,
     render,
-    sample_artefacts,
     truth_masks,
 )
 from offsite.preprocessing.synthetic.slides.sites import SITES
-from offsite.preprocessing.tiles.quality import QualitySettings, fold_mask, pen_mask, tile_quality
-from offsite.preprocessing.tiles.tissue import (
-    TissueSettings,
-    tissue_mask,
-    white_point,
-    without_small,
-)
-
-QUALITY = QualitySettings()
-MPP = 4.0
+from offsite.preprocessing.tiles.pieces import without_small
+from offsite.preprocessing.tiles.quality import tile_quality
+from offsite.preprocessing.tiles.tissue import white_point
+from tests.preprocessing.tiles.drawn import QUALITY, artefacts_of, coarse, judged, overview_of
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +25,11 @@ def biology():
     return grow(21, "low_grade", width_um=800, height_um=720)
 
 
-def overview_of(biology, profile, artefacts=None, seed=1):
-    image = render(biology, profile, seed=seed, artefacts=artefacts, mpp=1.0)
-    return area_reduced(image, (image.shape[1] // 4, image.shape[0] // 4))
-
-
-def coarse(mask):
-    """A truth mask at the scale of the overview."""
-    half = RASTER_UM / MPP
-    return cv2.resize(mask.astype(np.float32), None, fx=half, fy=half, interpolation=cv2.INTER_AREA) > 0.5  # fmt: skip
-
-
-def artefacts_of(biology, profile, colour=None):
-    rates = {"pen_rate": 1.0, "fold_rate": 1.0, "blur_rate": 1.0}
-    found = sample_artefacts(np.random.default_rng(5), biology, profile.model_copy(update=rates))
-    if colour is None:
-        return found
-    return replace(found, pen=tuple((colour, points, width) for _, points, width in found.pen))
-
-
 @pytest.mark.parametrize("profile", SITES, ids=lambda profile: profile.name)
 def test_tissue_agrees_with_the_truth_at_every_site(biology, profile):
     artefacts = artefacts_of(biology, profile)
     pixels = overview_of(biology, profile, artefacts)
-    found = tissue_mask(pixels, None, MPP, TissueSettings())
+    found = judged(pixels).tissue
     truth = truth_masks(biology, artefacts)
     tissue, ink = coarse(truth["tissue"]), coarse(truth["pen"])
     near_ink = cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -68,7 +42,7 @@ def test_tissue_agrees_with_the_truth_at_every_site(biology, profile):
 def test_ink_is_found_on_glass_and_on_tissue(biology, profile, colour):
     artefacts = artefacts_of(biology, profile, colour)
     pixels = overview_of(biology, profile, artefacts)
-    found = pen_mask(pixels, white_point(pixels), QUALITY, mpp=MPP)
+    found = judged(pixels).pen
     truth = coarse(truth_masks(biology, artefacts)["pen"])
     assert (found & truth).sum() / truth.sum() >= 0.9
     near = cv2.dilate(truth.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
@@ -77,19 +51,16 @@ def test_ink_is_found_on_glass_and_on_tissue(biology, profile, colour):
 
 @pytest.mark.parametrize("profile", SITES, ids=lambda profile: profile.name)
 def test_clean_tissue_has_neither_ink_nor_folds(biology, profile):
-    pixels = overview_of(biology, profile)
-    white = white_point(pixels)
-    tissue = tissue_mask(pixels, None, MPP, TissueSettings())
-    assert not pen_mask(pixels, white, QUALITY, mpp=MPP).any()
-    assert fold_mask(pixels, white, tissue, QUALITY, mpp=MPP).sum() < 0.02 * tissue.sum()
+    found = judged(overview_of(biology, profile))
+    assert not found.pen.any()
+    assert found.fold.sum() < 0.02 * found.tissue.sum()
 
 
 @pytest.mark.parametrize("profile", SITES, ids=lambda profile: profile.name)
 def test_folds_are_found(biology, profile):
     artefacts = replace(artefacts_of(biology, profile), pen=(), blur=())
     pixels = overview_of(biology, profile, artefacts)
-    tissue = tissue_mask(pixels, None, MPP, TissueSettings())
-    found = fold_mask(pixels, white_point(pixels), tissue, QUALITY, mpp=MPP)
+    found = judged(pixels).fold
     truth = coarse(truth_masks(biology, artefacts)["fold"])
     assert (found & truth).sum() / truth.sum() >= 0.75
     assert (found & truth).sum() / found.sum() >= 0.6
@@ -115,7 +86,7 @@ def test_empty_glass_is_no_tissue_whatever_its_noise():
     generator = np.random.default_rng(0)
     for level in (200, 225, 250):
         glass = generator.normal(level, 3, (150, 200, 3)).clip(0, 255).astype(np.uint8)
-        assert not tissue_mask(glass, None, MPP, TissueSettings()).any()
+        assert not judged(glass).tissue.any()
 
 
 def test_missing_data_is_never_tissue(biology):
@@ -123,9 +94,9 @@ def test_missing_data_is_never_tissue(biology):
     valid = np.ones(pixels.shape[:2], bool)
     valid[:, :60] = False
     pixels[~valid] = 0  # as a reader would that forgets the alpha
-    found = tissue_mask(pixels, valid, MPP, TissueSettings())
+    found = judged(pixels, valid).tissue
     assert not found[~valid].any()
-    whole = tissue_mask(overview_of(biology, SITES[1]), None, MPP, TissueSettings())
+    whole = judged(overview_of(biology, SITES[1])).tissue
     assert (found[:, 70:] == whole[:, 70:]).mean() > 0.99
 
 
@@ -165,7 +136,7 @@ def test_real_ink_is_found(real_data):
         pixels = cv2.imread(str(real_data / "histology_tiles/histolab_thumbnails" / name))[
             ..., ::-1
         ]
-        found = pen_mask(np.ascontiguousarray(pixels), white_point(pixels), QUALITY, mpp=mpp)
+        found = judged(pixels, mpp=mpp).pen
         height, width = found.shape
         hits += [bool(found[int(y * height), int(x * width)]) for x, y in points]
         assert found.mean() > 0.02
@@ -188,7 +159,7 @@ CLEAN = [
 def test_real_clean_pictures_show_no_ink(real_data, name):
     pixels = cv2.imread(str(real_data / "histology_tiles" / name))[..., ::-1]
     mpp = 0.5 if "level0" in name or "lung" in name else MPP
-    found = pen_mask(np.ascontiguousarray(pixels), white_point(pixels), QUALITY, mpp=mpp)
+    found = judged(pixels, mpp=mpp).pen
     assert not found.any()
 
 
@@ -196,7 +167,7 @@ def test_real_empty_glass_has_no_tissue(real_data):
     folder = real_data / "histology_tiles/histolab"
     for name in ("no-tissue.png", "no-tissue2.png", "almost-white-1.png", "liver-level2-38626-13514-39426-14315.png"):  # fmt: skip
         pixels = np.ascontiguousarray(cv2.imread(str(folder / name))[..., ::-1])
-        assert tissue_mask(pixels, None, MPP, TissueSettings()).mean() < 0.002
+        assert judged(pixels).tissue.mean() < 0.002
 
 
 def test_artefacts_default_to_none(biology):

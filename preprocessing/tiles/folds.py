@@ -1,0 +1,136 @@
+"""Tissue that lies double: judged against the tissue around it, not against the slide.
+
+A fold is the tissue around it twice: denser by half or more, outside of what that tissue shows by
+itself, and of the same hue. Dark epithelium beside pale stroma has another hue; a cellular tumour
+is as dense as its neighbourhood; crowded glands vary so much that nothing stands out. Where
+several layers lie on each other, every channel is saturated (our construction).
+"""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from offsite.preprocessing.slides.density import channel_min
+from offsite.preprocessing.tiles.pieces import pieces_with, widened, without_small
+from offsite.preprocessing.tiles.quality import QualitySettings
+
+AROUND_UM = 400.0
+_PALEST = 0.04
+_SAME_HUE = 0.992
+_BEYOND = (1.6, 3.0)
+_SATURATED, _NEARLY = (0.38, 2.0), (0.2, 1.45)
+_BINS = np.exp(np.linspace(np.log(_PALEST), np.log(1.6), 33)).astype(np.float32)
+
+
+def fold_mask(
+    density: np.ndarray, tissue: np.ndarray, settings: QualitySettings, *, mpp: float
+) -> np.ndarray:
+    """Folds (bool, H x W) of softened optical density (H x W x 3).
+
+    Clear folds grow into what may be fold: where the density lies beyond the neighbourhood's
+    median by 3 (1.6) times the distance from there to its ninth decile, and is ``fold_density``
+    (half as much) times the median; or where the most transparent channel is saturated: above
+    0.38 (0.2), and 2 (1.45) times the slide's third quartile.
+
+    Parameters
+    ----------
+    tissue : numpy.ndarray
+        H x W, bool, without ink and fat.
+    """
+    if not tissue.any():
+        return np.zeros_like(tissue)
+    where = np.flatnonzero(tissue)
+    flat = density.reshape(-1, 3)[where]
+    total = flat @ np.full(3, 1 / 3, np.float32)
+    mean = np.zeros(tissue.shape, np.float32)
+    mean.ravel()[where] = total
+    median, decile, hue = (
+        _at(values, where, tissue.shape) for values in _around(density, mean, tissue, mpp)
+    )
+    length = np.sqrt(np.einsum("ij,ij->i", flat, flat) * np.einsum("ij,ij->i", hue, hue))
+    same = np.einsum("ij,ij->i", flat, hue) > _SAME_HUE * length
+    ratio = total / median
+    beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
+    lowest = channel_min(flat)
+    usual = float(np.percentile(lowest[::7], 75))
+    factor = settings.fold_density
+    rules = (
+        (
+            same & (beyond > _BEYOND[1]) & (ratio > factor),
+            same & (beyond > _BEYOND[0]) & (ratio > (1 + factor) / 2),
+        ),
+        (
+            lowest > max(_SATURATED[0], _SATURATED[1] * usual),
+            same & (lowest > max(_NEARLY[0], _NEARLY[1] * usual)),
+        ),
+    )
+    least = settings.fold_smallest_um2 / mpp**2
+    fold = np.zeros_like(tissue)
+    for clear, perhaps in rules:
+        if not clear.any():
+            continue
+        seed, may_be = np.zeros_like(tissue), np.zeros_like(tissue)
+        seed.ravel()[where], may_be.ravel()[where] = clear, clear | perhaps
+        seed = without_small(seed, 0.4 * least)
+        fold |= without_small(pieces_with(seed, may_be), least)
+    return tissue & widened(fold, round(4 / mpp))  # the soft rim
+
+
+def _around(
+    density: np.ndarray, mean: np.ndarray, tissue: np.ndarray, mpp: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median, ninth decile and hue of the tissue within ``AROUND_UM``, on a coarse grid."""
+    step = max(round(AROUND_UM / 8 / mpp), 1)
+    part = np.s_[step // 2 :: step, step // 2 :: step]
+    if not mean[part].size:
+        part = np.s_[:, :]
+    coarse, colours = mean[part], density[part]
+    counted = tissue[part] & (coarse > _PALEST)
+    side = 2 * max(round(AROUND_UM / (mpp * step)), 2) + 1
+    number = _sums(counted, side)
+    median, decile = _quantiles(coarse, counted, number, side, (0.5, 0.9))
+    usual = counted & (coarse <= 1.3 * median)
+    hue = np.stack([_sums(colours[..., i] * usual, side) for i in range(3)], axis=-1)
+    unknown = number < max(0.02 * side * side, 4)
+    median[unknown] = decile[unknown] = 9.0
+    return median, decile, hue
+
+
+def _quantiles(
+    values: np.ndarray,
+    counted: np.ndarray,
+    number: np.ndarray,
+    side: int,
+    shares: tuple[float, ...],
+) -> list[np.ndarray]:
+    """Quantiles over a window round every point, from box sums of a histogram of 32 bins."""
+    found = [np.full(values.shape, _BINS[-1], np.float32) for _ in shares]
+    open_ = [np.ones(values.shape, bool) for _ in shares]
+    before = np.zeros_like(number)
+    for low, high in pairwise(_BINS):
+        below = _sums(counted & (values < high), side)
+        for quantile, still, share in zip(found, open_, shares, strict=True):
+            here = still & (below >= share * number)
+            part = (share * number - before) / np.maximum(below - before, 1e-6)
+            quantile[here] = (low + np.clip(part, 0, 1) * (high - low))[here]
+            still &= ~here
+        before = below
+    return found
+
+
+def _sums(values: np.ndarray, side: int) -> np.ndarray:
+    """Sums over a square window."""
+    return cv2.boxFilter(
+        values.astype(np.float32), -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
+
+
+def _at(values: np.ndarray, where: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A coarse grid at the flat positions of the full one."""
+    full = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return (
+        full.reshape(shape[0] * shape[1], -1).squeeze(-1)[where]
+        if values.ndim == 2
+        else full.reshape(-1, 3)[where]
+    )

@@ -1,0 +1,111 @@
+"""Ink on a slide: green, blue, red and black marker, told by what light it holds back.
+
+Haematoxylin and eosin both absorb green light most; inks do not (our construction, with thresholds
+chosen on real marked slides).
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from offsite.preprocessing.slides.density import channel_max, channel_min
+from offsite.preprocessing.tiles.pieces import grown, without_small
+from offsite.preprocessing.tiles.quality import QualitySettings
+
+_BLOOD_REACH = 0.25
+Hue = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def pen_mask(density: np.ndarray, settings: QualitySettings, *, mpp: float) -> np.ndarray:
+    """Ink of an overview (bool, H x W), from softened optical density (H x W x 3).
+
+    Green ink lets green light through, which no H&E does; blue ink absorbs red far more than
+    green; red ink absorbs blue nearly as much as green and hardly any red; black ink absorbs all
+    three alike, where dark nuclei spare the blue. Ink over tissue adds to it, so the same is asked
+    of the density above the median of what is not glass. What is clearly ink grows into what may
+    be ink and hangs on to it, ``pen_reach_um`` at most; red ink a quarter of that, for blood is
+    like it.
+    """
+    shape = density.shape[:2]
+    ink = np.zeros(shape, bool)
+    top = channel_max(density)
+    where = np.flatnonzero(top > 0.2 * settings.ink_density)  # glass is never ink
+    if not len(where):
+        return ink
+    flat = density.reshape(-1, 3)[where]
+    dense = flat[channel_max(flat) > 0.1]
+    typical = np.median(dense[::4], axis=0) if len(dense) else np.zeros(3, np.float32)
+    least = settings.pen_smallest_um2 / mpp**2
+    for base in (np.zeros_like(typical), typical):
+        red, green, blue = (np.maximum(flat[:, i] - base[i], 0) for i in range(3))
+        for name, (strict, loose) in INKS.items():
+            clear = strict(red, green, blue, settings.ink_density)
+            if clear.sum() < max(least, 1):
+                continue
+            seed = without_small(_placed(clear, where, shape), least)
+            if not seed.any():
+                continue
+            within = _placed(loose(red, green, blue, settings.ink_density), where, shape)
+            reach = settings.pen_reach_um * (_BLOOD_REACH if name == "red" else 1.0)
+            inked = grown(seed, within, max(reach / mpp, 8))
+            ink |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
+    return ink
+
+
+def _placed(values: np.ndarray, where: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(shape[0] * shape[1], bool)
+    mask[where] = values
+    return mask.reshape(shape)
+
+
+def _green(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    return (red > least) & (red - green > 0.5 * least) & (blue > green - 0.25 * red)
+
+
+def _green_perhaps(
+    red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float
+) -> np.ndarray:
+    return (red > 0.2 * least) & (red > 1.1 * green) & (blue > green - 0.25 * red)
+
+
+def _blue(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    return (red > 1.2 * least) & (red > 1.35 * green) & (red > 1.8 * blue)
+
+
+def _blue_perhaps(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    pale = (red > 0.4 * least) & (red > 1.15 * green) & (red > 1.4 * blue)
+    return pale | ((red > 1.7 * least) & (red > 0.85 * green) & (red > 1.6 * blue))  # over tissue
+
+
+def _red(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    pinkish = (blue > 0.68 * green) & (blue < 0.9 * green)  # blood is more orange
+    beyond = blue - red
+    return (red < 0.3 * green) & (pinkish & (beyond > 1.2 * least) | (beyond > 2.5 * least))
+
+
+def _red_perhaps(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    return (red < 0.35 * green) & (blue - red > 0.7 * least) & (blue > 0.62 * green)
+
+
+def _black(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
+    values = np.stack([red, green, blue], axis=-1)
+    low = channel_min(values)
+    return (low > 1.4 * least) & (low > 0.62 * channel_max(values))
+
+
+def _black_perhaps(
+    red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float
+) -> np.ndarray:
+    values = np.stack([red, green, blue], axis=-1)
+    low = channel_min(values)
+    return (low > 0.9 * least) & (low > 0.55 * channel_max(values))
+
+
+INKS: dict[str, tuple[Hue, Hue]] = {
+    "green": (_green, _green_perhaps),
+    "blue": (_blue, _blue_perhaps),
+    "red": (_red, _red_perhaps),
+    "black": (_black, _black_perhaps),
+}
+"""What is clearly an ink's hue, and what may be."""
