@@ -9,21 +9,27 @@ _GRID_UM = 16.0
 _MEMBRANE_UM = 14.0
 _WINDOW_UM = 240.0
 _LEAST, _MOST = 0.03, 0.45
+_DENSEST = 0.017
 _STRIP_UM = 280.0
 _SMALLEST_UM2 = 60_000.0
 
 
-def fat_mask(faint: np.ndarray, tissue: np.ndarray, usable: np.ndarray, mpp: float) -> np.ndarray:
+def fat_mask(
+    faint: np.ndarray, density: np.ndarray, tissue: np.ndarray, usable: np.ndarray, mpp: float
+) -> np.ndarray:
     """Fat outside ``tissue`` (bool, H x W): glass crossed by membranes (our construction).
 
     What is wider than a membrane (28 um), or ink, is left out; of the rest, membranes cover between
-    3 and 45 % of a window of 240 um. More is lung or loose stroma, less is glass. Strips narrower
+    3 and 45 % of a window of 240 um, and its mean optical density is below 0.017. More is lung or
+    loose stroma, less is glass. Strips narrower
     than 280 um are the rims of other things.
 
     Parameters
     ----------
     faint : numpy.ndarray
         Coloured matter that only just stands out from the glass.
+    density : numpy.ndarray
+        Largest optical density of the channels, H x W.
     usable : numpy.ndarray
         Where the slide holds data, without ink.
     """
@@ -41,11 +47,13 @@ def fat_mask(faint: np.ndarray, tissue: np.ndarray, usable: np.ndarray, mpp: flo
     window = (2 * max(round(_WINDOW_UM / 2 / px), 1) + 1,) * 2
     room = cv2.blur(free.astype(np.float32), window)
     share = cv2.blur(lines.astype(np.float32), window) / np.maximum(room, 1.0)
-    meshes = ((share > _LEAST) & (share < _MOST) & (room > 50)).astype(np.uint8)
+    thick = cv2.resize(np.where(solid > 0, 0, density), grid, interpolation=cv2.INTER_AREA)
+    mean = cv2.blur(thick, window) / np.maximum(room / 255, 1e-3)
+    meshes = (share > _LEAST) & (share < _MOST) & (mean < _DENSEST) & (room > 50)
     strip = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (2 * max(round(_STRIP_UM / 2 / px), 1) + 1,) * 2
     )
-    meshes = cv2.morphologyEx(meshes, cv2.MORPH_OPEN, strip)
+    meshes = cv2.morphologyEx(meshes.astype(np.uint8), cv2.MORPH_OPEN, strip)
     meshes = without_small(meshes > 0, _SMALLEST_UM2 / px**2)
     found = cv2.resize(meshes.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return found & ~tissue & usable

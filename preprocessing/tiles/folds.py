@@ -17,8 +17,10 @@ from offsite.preprocessing.tiles.quality import QualitySettings
 
 AROUND_UM = 400.0
 _PALEST = 0.04
-_SAME_HUE = 0.992
-_BEYOND = (1.6, 3.0)
+_LIKE_HUE, _SAME_HUE = 0.985, 0.992
+_SHIFT, _BLUER = 0.05, 0.03
+_KNOWN = 0.12
+_BEYOND = (1.5, 2.5)
 _SATURATED, _NEARLY = (0.38, 2.0), (0.2, 1.45)
 _BINS = np.exp(np.linspace(np.log(_PALEST), np.log(1.6), 33)).astype(np.float32)
 
@@ -29,7 +31,7 @@ def fold_mask(
     """Folds (bool, H x W) of softened optical density (H x W x 3).
 
     Clear folds grow into what may be fold: where the density lies beyond the neighbourhood's
-    median by 3 (1.6) times the distance from there to its ninth decile, and is ``fold_density``
+    median by 2.5 (1.5) times the distance from there to its ninth decile, and is ``fold_density``
     (half as much) times the median; or where the most transparent channel is saturated: above
     0.38 (0.2), and 2 (1.45) times the slide's third quartile.
 
@@ -49,7 +51,12 @@ def fold_mask(
         _at(values, where, tissue.shape) for values in _around(density, mean, tissue, mpp)
     )
     length = np.sqrt(np.einsum("ij,ij->i", flat, flat) * np.einsum("ij,ij->i", hue, hue))
-    same = np.einsum("ij,ij->i", flat, hue) > _SAME_HUE * length
+    alike = np.einsum("ij,ij->i", flat, hue) / np.maximum(length, 1e-6)
+    redder = _share(flat, 0) - _share(hue, 0)
+    # Where eosin alone stains, red is the last channel that is not saturated: its share may rise.
+    bound = np.maximum(_SHIFT, 0.14 - _share(hue, 0))
+    same = (alike > _LIKE_HUE) & (redder > -_SHIFT) & (redder < bound)
+    same &= _share(flat, 2) - _share(hue, 2) < _BLUER  # brown stain absorbs blue
     ratio = total / median
     beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
     lowest = channel_min(flat)
@@ -62,7 +69,7 @@ def fold_mask(
         ),
         (
             lowest > max(_SATURATED[0], _SATURATED[1] * usual),
-            same & (lowest > max(_NEARLY[0], _NEARLY[1] * usual)),
+            same & (alike > _SAME_HUE) & (lowest > max(_NEARLY[0], _NEARLY[1] * usual)),
         ),
     )
     least = settings.fold_smallest_um2 / mpp**2
@@ -75,6 +82,11 @@ def fold_mask(
         seed = without_small(seed, 0.4 * least)
         fold |= without_small(pieces_with(seed, may_be), least)
     return tissue & widened(fold, round(4 / mpp))  # the soft rim
+
+
+def _share(colours: np.ndarray, channel: int) -> np.ndarray:
+    """A channel's share of the density (N x 3)."""
+    return colours[:, channel] / np.maximum(colours.sum(axis=1), 1e-6)
 
 
 def _around(
@@ -92,7 +104,7 @@ def _around(
     median, decile = _quantiles(coarse, counted, number, side, (0.5, 0.9))
     usual = counted & (coarse <= 1.3 * median)
     hue = np.stack([_sums(colours[..., i] * usual, side) for i in range(3)], axis=-1)
-    unknown = number < max(0.02 * side * side, 4)
+    unknown = number < _KNOWN * side * side
     median[unknown] = decile[unknown] = 9.0
     return median, decile, hue
 

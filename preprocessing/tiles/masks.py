@@ -64,7 +64,7 @@ def masks_of(
     usable = ~pen if valid is None else ~pen & valid
     evidence = coloured(pixels, soft, mpp, tissue, white).within(usable)
     found = tissue_mask(evidence, mpp, tissue) & usable
-    fat = fat_mask(evidence.faint, found, usable, mpp)
+    fat = fat_mask(evidence.faint, evidence.density, found, usable, mpp)
     fold = fold_mask(density, found, quality, mpp=mpp)
     if tissue.fat:
         found = found | fat

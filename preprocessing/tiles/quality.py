@@ -46,7 +46,7 @@ class QualitySettings(Settings):
         default=1.5, gt=1, description="A fold is denser than the tissue around it by this factor."
     )
     fold_smallest_um2: float = Field(
-        default=1500.0, ge=0, description="Smaller dense pieces are no folds, um²."
+        default=1000.0, ge=0, description="Smaller dense pieces are no folds, um²."
     )
     dark_density: float = Field(
         default=0.8, gt=0, description="Least optical density, in every channel, of dark matter."

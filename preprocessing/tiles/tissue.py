@@ -15,7 +15,7 @@ SOFT_UM = 4.0
 """Over so many um (standard deviation) colours are averaged where single nuclei must not count."""
 
 _SAMPLE_PX = 500_000
-_NEUTRAL = 0.12
+_NEUTRAL, _VOTE_UM = 0.15, 40.0
 _NOISE = 5.0
 _EDGE_UM = 8.0
 
@@ -103,9 +103,10 @@ def coloured(
 ) -> Coloured:
     """What on the glass may be tissue.
 
-    Denser than the glass by five times its noise (median absolute deviation), a threshold counted
-    from the glass outward: dark tissue, ink or a black edge cannot move it. Grey matter, which
-    absorbs all colours alike (edges, shadows, dust, bubbles' rims), is none, however dark.
+    Denser than the glass by five times its noise, a threshold counted from the glass
+    outward: dark tissue, ink or a black edge cannot move it. Grey matter, which
+    absorbs all colours alike (edges, shadows, dust, bubbles' rims), is none, however dark: of what
+    is dense within 40 um, at least half has to have a hue.
 
     Parameters
     ----------
@@ -120,8 +121,10 @@ def coloured(
     top = channel_max(colours)
     spread = top - channel_min(colours)
     threshold = _threshold(density, settings)
-    faint = (density > 0.5 * threshold) & (spread >= _NEUTRAL * top)
-    possible = faint & (density > threshold)
+    dense = density > threshold
+    hued = spread >= _NEUTRAL * top
+    faint = (density > 0.5 * threshold) & hued
+    possible = dense & (_shares(dense & hued, mpp) >= 0.5 * _shares(dense, mpp))
     clear = possible & (spread > settings.clear_colour) & (top > settings.clear_density)
     clear = without_small(clear, 0.5 * settings.smallest_um2 / mpp**2)
     return Coloured(faint, possible, clear, density)
@@ -131,24 +134,36 @@ def tissue_mask(found: Coloured, mpp: float, settings: TissueSettings) -> np.nda
     """Tissue (bool, H x W): pieces of what may be tissue that clearly are so somewhere.
 
     Dust is dropped, small holes are filled, and of the outermost px those go that are mostly glass:
-    less than half as dense as what they border on.
+    much less dense than what they border on.
     """
     mask = without_small(pieces_with(found.clear, found.possible), settings.smallest_um2 / mpp**2)
     mask = ~without_small(~mask, settings.hole_um2 / mpp**2)
-    beside = cv2.dilate(found.density, np.ones((3, 3), np.uint8))
+    if not mask.any():
+        return mask
+    # Walls no thicker than a few px, as the lung's, have nothing but outermost px: they stay.
+    square = np.ones((3, 3), np.uint8)
+    deep = cv2.erode(mask.astype(np.uint8), square, iterations=2)
+    beside = cv2.dilate(np.where(deep > 0, found.density, 0), square, iterations=3)
     for _ in range(2 if 2 * mpp <= _EDGE_UM else 1):
-        inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        mask &= inner | (found.density >= 0.4 * beside)
+        inner = cv2.erode(mask.astype(np.uint8), square) > 0
+        mask &= inner | (found.density >= 0.3 * beside)
     return mask
 
 
+def _shares(mask: np.ndarray, mpp: float) -> np.ndarray:
+    """Share of a mask in a window of ``_VOTE_UM``."""
+    side = 2 * max(round(0.5 * _VOTE_UM / mpp), 1) + 1
+    return cv2.boxFilter(mask.astype(np.uint8), cv2.CV_32F, (side, side))
+
+
 def _threshold(density: np.ndarray, settings: TissueSettings) -> float:
-    """Density that the glass reaches by its noise alone, held between floor and ceiling."""
-    near = density[::3, ::3]
-    near = near[np.abs(near) < settings.density_ceiling]
+    """Density that the glass reaches by its noise alone, held between floor and ceiling.
+
+    The noise is taken from what is brighter than the glass, for no tissue is.
+    """
+    brighter = density[::3, ::3]
+    brighter = brighter[brighter < 0]
     floor, ceiling = settings.density_floor, max(settings.density_ceiling, settings.density_floor)
-    if len(near) < 100:
+    if len(brighter) < 100:
         return floor
-    middle = float(np.median(near))
-    noise = 1.4826 * float(np.median(np.abs(near - middle)))
-    return float(np.clip(middle + _NOISE * noise, floor, ceiling))
+    return float(np.clip(-_NOISE * 1.4826 * float(np.median(brighter)), floor, ceiling))

