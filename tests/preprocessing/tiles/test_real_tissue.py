@@ -13,7 +13,7 @@ MPP = {
     "pen_red": 20, "pen_black": 14, "ihc_lung_lesion": 3.5, "ihc_kidney": 10,
     "dense_node_edge": 20,
 }  # fmt: skip
-LARGEST = 1_500_000
+LARGEST = 1_600_000
 
 
 def real_picture(folder, name):
@@ -49,11 +49,7 @@ def test_masks_of_real_pictures_hold_to_their_bounds(real_data, name):
     if (truth == EDGE).any():
         assert found.tissue[truth == EDGE].mean() <= 0.1
     if (truth == FOLD).any():
-        assert found.fold[truth == FOLD].mean() >= FOLDS[name]
-
-
-FOLDS = {"fold_lung": 0.7, "fold_bowel": 0.7, "fold_muscle": 0.7, "fold_prostate": 0.55}
-"""Least share of the true folds found; creases of three px in the prostate are told too rarely."""
+        assert found.fold[truth == FOLD].mean() >= 0.7
 
 
 def test_real_tiles_are_no_folds(real_data):
