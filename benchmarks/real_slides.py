@@ -121,10 +121,15 @@ def changes(picture: Picture) -> dict[str, Picture]:
 def tile_folds(folder: Path, step: int) -> None:
     """Share of fold in every ``step``-th colon tile and in the histology tiles without ink."""
     for name, shrink in (("as if 1 um per px, at 4", 4), ("as if 2 um per px, at 4", 2)):
-        for source, pattern in (("colon_tiles", "*/*/*.jpg"), ("histology_tiles", "histolab/*.png")):
+        for source, pattern in (
+            ("colon_tiles", "*/*/*.jpg"),
+            ("histology_tiles", "histolab/*.png"),
+        ):
             files = [
                 file
-                for file in sorted((folder / source).glob(pattern))[:: step if "colon" in source else 1]
+                for file in sorted((folder / source).glob(pattern))[
+                    :: step if "colon" in source else 1
+                ]
                 if "pen" not in file.name and "no-tissue" not in file.name
             ]
             shares = []

@@ -88,11 +88,11 @@ def check_resolution(slide: Slide, settings: TileSettings) -> None:
 
 
 def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
-    """Refuse a slide that is dark where brightfield has glass, or whose tissue shows no colours.
+    """Refuse a slide that is dark where brightfield has glass, or that shows no colours.
 
     Dark is one of which more than half lets no light through and hardly anything is bright, such as
     fluorescence in false colours; a scan with black margins still shows glass. Without colours is
-    one whose tissue is the same in red, green and blue (our constructions).
+    one where all that lies on the glass is the same in red, green and blue (our constructions).
 
     Raises
     ------
@@ -110,11 +110,11 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
             remedy="Give slides in brightfield, or leave this one out",
             code=NOT_BRIGHTFIELD,
         )
-    tissue = masks.overview.pixels[masks.tissue & masks.overview.valid].astype(int)
-    stained = tissue[tissue.min(axis=1) < masks.white.min() - _STAINED]  # glass is grey, too
+    # What lies on the glass, not the tissue found: grey matter is never called tissue.
+    stained = seen[seen.min(axis=1) < masks.white.min() - _STAINED].astype(int)
     if len(stained) > 0.01 * len(seen) and (np.ptp(stained, axis=1) <= _GREY).mean() > 0.99:
         raise InputError(
-            "the tissue shows no colours, as a grey camera gives",
+            "nothing on the slide shows colours, as a grey camera gives",
             file=slide.path,
             remedy="Give slides in colour, or leave this one out",
             code=NOT_BRIGHTFIELD,

@@ -147,8 +147,9 @@ class SlideTiles:
     ----------
     table : pandas.DataFrame
         A row per tile that holds tissue, row by row over the slide: ``x``, ``y`` (int64, level-0
-        px, top left), ``tissue, coverage, fat, pen, fold, dark, pale`` (0..1), ``focus``, ``lost`` (share
-        that no level gives, 0..1), ``level`` (that gave it), ``status`` (one of ``STATUSES``).
+        px, top left), ``tissue, coverage, fat, pen, fold, dark, pale`` (0..1), ``focus``, ``lost``
+        (share that no level gives, 0..1), ``level`` (that gave it), ``status`` (one of
+        ``STATUSES``).
     record : SlideRecord
     """
 

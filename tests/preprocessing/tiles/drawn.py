@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.overview import area_reduced
+from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.synthetic.slides.biology import RASTER_UM, Biology
 from offsite.preprocessing.synthetic.slides.rendering import Artefacts, render, sample_artefacts
 from offsite.preprocessing.synthetic.slides.sites import SiteProfile
