@@ -114,7 +114,7 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
     stained = seen[seen.min(axis=1) < masks.white.min() - _STAINED].astype(int)
     if len(stained) > 0.01 * len(seen) and (np.ptp(stained, axis=1) <= _GREY).mean() > 0.99:
         raise InputError(
-            "nothing on the slide shows colours, as a grey camera gives",
+            "what lies on the glass shows no colours, as a grey camera gives",
             file=slide.path,
             remedy="Give slides in colour, or leave this one out",
             code=NOT_BRIGHTFIELD,

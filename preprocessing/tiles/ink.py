@@ -52,7 +52,7 @@ def pen_mask(density: np.ndarray, settings: QualitySettings, *, mpp: float) -> n
             within = _placed(loose(red, green, blue, settings.ink_density), where, shape)
             reach = settings.pen_reach_um * (_BLOOD_REACH if name == "red" else 1.0)
             inked = grown(seed, within, max(reach / mpp, 8))
-            stroke = name != "black" and seed.sum() > _STROKE_UM2 / mpp**2
+            stroke = name != "black" and not base.any() and seed.sum() > _STROKE_UM2 / mpp**2
             if stroke and (within & ~inked).sum() < _RARE * len(where):
                 inked |= without_small(within, least)
             ink |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
