@@ -36,8 +36,8 @@ def fat_mask(
     shape = tissue.shape
     radius = max(round(_MEMBRANE_UM / mpp), 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    solid = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, disc)
-    solid = cv2.dilate(solid | (~usable).astype(np.uint8), disc)  # and its soft rim
+    wide = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
+    solid = cv2.dilate((wide | ~usable).astype(np.uint8), disc)  # and its soft rim
     step = max(round(_GRID_UM / mpp), 1)
     grid = (max(shape[1] // step, 1), max(shape[0] // step, 1))
     free = cv2.resize((1 - solid) * np.uint8(255), grid, interpolation=cv2.INTER_AREA)
@@ -53,7 +53,7 @@ def fat_mask(
     strip = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (2 * max(round(_STRIP_UM / 2 / px), 1) + 1,) * 2
     )
-    meshes = cv2.morphologyEx(meshes.astype(np.uint8), cv2.MORPH_OPEN, strip)
-    meshes = without_small(meshes > 0, _SMALLEST_UM2 / px**2)
+    opened = cv2.morphologyEx(meshes.astype(np.uint8), cv2.MORPH_OPEN, strip)
+    meshes = without_small(opened > 0, _SMALLEST_UM2 / px**2)
     found = cv2.resize(meshes.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return found & ~tissue & usable

@@ -94,9 +94,8 @@ def _around(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Median, ninth decile and hue of the tissue within ``AROUND_UM``, on a coarse grid."""
     step = max(round(AROUND_UM / 8 / mpp), 1)
-    part = np.s_[step // 2 :: step, step // 2 :: step]
-    if not mean[part].size:
-        part = np.s_[:, :]
+    start = min(step // 2, mean.shape[0] - 1, mean.shape[1] - 1)
+    part = np.s_[start::step, start::step]
     coarse, colours = mean[part], density[part]
     counted = tissue[part] & (coarse > _PALEST)
     side = 2 * max(round(AROUND_UM / (mpp * step)), 2) + 1

@@ -91,7 +91,9 @@ class Coloured(NamedTuple):
 
     def within(self, usable: np.ndarray) -> "Coloured":
         """The same where ``usable``."""
-        return Coloured(*(mask & usable for mask in self[:3]), self.density)
+        return Coloured(
+            self.faint & usable, self.possible & usable, self.clear & usable, self.density
+        )
 
 
 def coloured(
