@@ -41,8 +41,8 @@ def fat_mask(
     step = max(round(_GRID_UM / mpp), 1)
     grid = (max(shape[1] // step, 1), max(shape[0] // step, 1))
     free = cv2.resize((1 - solid) * np.uint8(255), grid, interpolation=cv2.INTER_AREA)
-    lines = np.where(solid > 0, 0, faint).astype(np.uint8) * np.uint8(255)
-    lines = cv2.resize(lines, grid, interpolation=cv2.INTER_AREA)
+    thin = np.where(solid > 0, 0, faint).astype(np.uint8) * np.uint8(255)
+    lines = cv2.resize(thin, grid, interpolation=cv2.INTER_AREA)
     px = step * mpp
     window = (2 * max(round(_WINDOW_UM / 2 / px), 1) + 1,) * 2
     room = cv2.blur(free.astype(np.float32), window)

@@ -135,20 +135,27 @@ def coloured(
 def tissue_mask(found: Coloured, mpp: float, settings: TissueSettings) -> np.ndarray:
     """Tissue (bool, H x W): pieces of what may be tissue that clearly are so somewhere.
 
-    Dust is dropped, small holes are filled, and of the outermost px those go that are mostly glass:
-    much less dense than what they border on.
+    Of the outermost px those go that are mostly glass, much less dense than what they border on;
+    dust is dropped, small holes are filled.
     """
-    mask = without_small(pieces_with(found.clear, found.possible), settings.smallest_um2 / mpp**2)
-    mask = ~without_small(~mask, settings.hole_um2 / mpp**2)
+    mask = _without_glassy_rim(pieces_with(found.clear, found.possible), found.density, mpp)
+    mask = without_small(mask, settings.smallest_um2 / mpp**2)
+    return ~without_small(~mask, settings.hole_um2 / mpp**2)
+
+
+def _without_glassy_rim(mask: np.ndarray, density: np.ndarray, mpp: float) -> np.ndarray:
+    """Drop outermost px of solid pieces that are mostly glass.
+
+    Walls no thicker than a few px, as the lung's, have nothing but outermost px: they stay.
+    """
     if not mask.any():
         return mask
-    # Walls no thicker than a few px, as the lung's, have nothing but outermost px: they stay.
     square = np.ones((3, 3), np.uint8)
     deep = cv2.erode(mask.astype(np.uint8), square, iterations=2)
-    beside = cv2.dilate(np.where(deep > 0, found.density, 0), square, iterations=3)
+    beside = cv2.dilate(np.where(deep > 0, density, 0), square, iterations=3)
     for _ in range(2 if 2 * mpp <= _EDGE_UM else 1):
         inner = cv2.erode(mask.astype(np.uint8), square) > 0
-        mask &= inner | (found.density >= 0.3 * beside)
+        mask = mask & (inner | (density >= 0.3 * beside))
     return mask
 
 
