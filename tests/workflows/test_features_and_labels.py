@@ -185,7 +185,6 @@ def test_every_stage_leaves_the_folder_as_it_was(done: Done, tmp_path: Path) -> 
     call("train", done.root / "job.yaml", "--set", "training.fit.epochs=1", *small)
     assert (tmp_path / "packed" / "features" / STORE / "store.json").is_file()
     call("patient", "find", done.root / "job.yaml", "p0-3")
-    call("patient", "forget", done.root / "job.yaml", "p0-3", "--dry-run")
     assert state([done.features]) == done.before
     said = call("workflow", "tile", done.root / "job.yaml", code=2)
     assert "no stage 'tile'" in said
