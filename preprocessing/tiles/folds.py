@@ -18,7 +18,7 @@ from offsite.preprocessing.tiles.quality import QualitySettings
 AROUND_UM = 400.0
 _PALEST = 0.04
 _LIKE_HUE, _SAME_HUE = 0.985, 0.992
-_SHIFT, _BLUER = 0.05, 0.03
+_SHIFT, _BLUER, _LITTLE = 0.05, 0.03, 0.08
 _KNOWN = 0.12
 _BEYOND = (1.5, 2.5)
 _SATURATED, _NEARLY = (0.38, 2.0), (0.2, 1.45)
@@ -57,6 +57,7 @@ def fold_mask(
     bound = np.maximum(_SHIFT, 0.14 - _share(hue, 0))
     same = (alike > _LIKE_HUE) & (redder > -_SHIFT) & (redder < bound)
     same &= _share(flat, 2) - _share(hue, 2) < _BLUER  # brown stain absorbs blue
+    same |= (alike > _SAME_HUE) & (np.abs(redder) < _LITTLE)
     ratio = total / median
     beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
     lowest = channel_min(flat)
