@@ -56,8 +56,8 @@ def fold_mask(
     # Where eosin alone stains, red is the last channel that is not saturated: its share may rise.
     bound = np.maximum(_SHIFT, 0.14 - _share(hue, 0))
     same = (alike > _LIKE_HUE) & (redder > -_SHIFT) & (redder < bound)
-    same &= _share(flat, 2) - _share(hue, 2) < _BLUER  # brown stain absorbs blue
     same |= (alike > _SAME_HUE) & (np.abs(redder) < _LITTLE)
+    same &= _share(flat, 2) - _share(hue, 2) < _BLUER  # brown stain absorbs blue
     ratio = total / median
     beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
     lowest = channel_min(flat)
