@@ -50,7 +50,7 @@ def check_encoder_name(name: str) -> None:
     --------
     >>> check_encoder_name("timm:vit_small_patch16_224")
     >>> check_encoder_name("virchow")
-    >>> check_encoder_name("virchou")
+    >>> check_encoder_name("virchou")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     offsite.errors.InputError: no encoder is named 'virchou'. Did you mean 'virchow'? ...

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from offsite.pathology.features.settings import FeatureSettings
 from offsite.pathology.held_files import held_files
 from offsite.preprocessing.tiles.page import PAGE, write_page
 from tests.preprocessing.tiles.test_page import slide
@@ -14,7 +15,8 @@ def job(tmp_path):
     for name in ("one & two", "three"):
         slide(tmp_path, name, statuses=["kept"])
     write_page(tmp_path, {"one & two": "north", "three": "north"})
-    return SimpleNamespace(output=tmp_path)
+    configuration = SimpleNamespace(features=FeatureSettings())
+    return SimpleNamespace(output=tmp_path, configuration=configuration)
 
 
 def test_the_page_and_the_picture_of_a_slide_are_found_and_removed(job):

@@ -60,7 +60,8 @@ def fit_rounds(
     --------
     >>> rows = np.repeat([[0.0], [1.0]], 20, axis=0)
     >>> labels = np.repeat([0, 1], 20)
-    >>> head = fit_rounds(rows, labels, (rows, labels), RichSettings(passes=100), n_classes=2, seed=0)
+    >>> settings = RichSettings(passes=100, learning_rate=0.05)
+    >>> head = fit_rounds(rows, labels, (rows, labels), settings, n_classes=2, seed=0)
     >>> (rows @ head.slopes + head.starts).argmax(axis=1).tolist() == labels.tolist()
     True
     """

@@ -17,6 +17,7 @@ import pytest
 from offsite.errors import InputError
 from offsite.locks import writing
 from offsite.pathology.inference import describe
+from offsite.pathology.prediction.pooling import PooledModel
 from offsite.pathology.prediction.predictor import SlidePredictor
 from offsite.pathology.sc_mil import ScMil
 from offsite.pathology.settings import ScMilSettings
@@ -185,18 +186,18 @@ def test_the_weights_are_those_that_were_verified(tmp_path: Path) -> None:
     (tmp_path / "slides" / WEIGHTS).write_bytes(b"exchanged after it was verified")
     predictor = SlidePredictor(loaded, "cpu")
     assert all(
-        bool((predictor._model.state_dict()[name] == value).all())
+        bool((predictor._model.network.state_dict()[name] == value).all())
         for name, value in loaded.weights.items()
     )
 
 
 def test_an_answer_for_a_patient_says_which_slides_it_rests_on(tmp_path: Path) -> None:
-    of_patients = SlidePredictor(slide_package(tmp_path / "a", pooling="patient_union"), "cpu")
+    of_patients = PooledModel(slide_package(tmp_path / "a", pooling="patient_union"), "cpu")
     unnamed, named = item_of(tmp_path / "x.svs"), item_of(tmp_path / "x.svs", patient="p")
-    assert "no table names its patient" in of_patients._notes(unnamed, 0)[0]
-    assert "without 2 of the patient's slides" in of_patients._notes(named, 2)[0]
-    assert of_patients._notes(named, 0) == ()
-    assert SlidePredictor(slide_package(tmp_path / "b"), "cpu")._notes(unnamed, 0) == ()
+    assert "no table names its patient" in of_patients.notes(unnamed, 0, 1)[0]
+    assert "without 2 of the patient's slides" in of_patients.notes(named, 2, 1)[0]
+    assert of_patients.notes(named, 0, 1) == ()
+    assert PooledModel(slide_package(tmp_path / "b"), "cpu").notes(unnamed, 0, 1) == ()
 
 
 def test_an_old_record_without_its_key_is_not_read(package: Package, tmp_path: Path) -> None:
