@@ -1,5 +1,6 @@
 """What the finished cells of ``evidence_trained_trunk.py`` say, as tables."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -112,11 +113,13 @@ def _whole_seeds(cells: Sequence[Record], of: Values) -> tuple[dict[str, np.ndar
 
 
 def differences(cells: Sequence[Record], methods: Sequence[str], one: str = "deco") -> str:
-    """A method minus each other over the cells that both have, patient draws and seeds paired."""
+    """A method minus each other over the seeds that both have at all sites, draws and seeds paired."""
     by_cell = {(c["method"], c["seed"], c["left_out"][0]): c for c in cells}
     lines = {}
     for method in methods:
         both = [(s, site) for m, s, site in by_cell if m == method and (one, s, site) in by_cell]
+        sites = Counter(seed for seed, _ in both)
+        both = [pair for pair in both if sites[pair[0]] == len(SHORT)]
         if method == one or not both:
             continue
         columns = [_paired(by_cell, both, one, method, name) for name in BOTH]
