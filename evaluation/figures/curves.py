@@ -207,7 +207,8 @@ def risk_coverage_figure(rows: pd.DataFrame, sites: list[str]) -> Figure:
         axes.set_xlabel("Share of cases kept, the most confident first")
         axes.set_ylabel("Errors among them")
         quiet_axes(axes, grid="y")
-        figure.legend(loc="outside right upper", handlelength=3.2)
+        if said:
+            figure.legend(loc="outside right upper", handlelength=3.2)
         return finished(
             figure, "risk-coverage", "Errors left against cases kept", "; ".join(said), _RISK
         )
