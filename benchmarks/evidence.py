@@ -1,6 +1,7 @@
 """What the evidence commands share: cells that resume, paired intervals, tables for the docs."""
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
@@ -14,9 +15,13 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from offsite.files import digest_of, read_json, write_json, write_text
+from offsite.files import digest_of, write_text
 
 Cell = dict[str, Any]
+KEPT = Path("docs/evidence/cells")
+"""Results of finished cells, kept beside the pages that are made from them."""
+PLACES = ("data", "features")
+"""What a cell says of this machine alone."""
 
 
 def arguments(name: str, *further: tuple[str, dict[str, Any]]) -> argparse.Namespace:
@@ -38,33 +43,65 @@ def run_cells(
 ) -> pd.DataFrame:  # fmt: skip
     """Run the cells that have no result yet; return the results of all that have one.
 
-    A cell's file is named by the digest of the cell, so a changed setting is a new cell. With
-    several workers, processes of one thread each, ``run`` must be a function of a module.
+    A finished cell is a line of `cells_file`, found again by everything the cell says but its `PLACES`,
+    so a changed setting is a new cell. With several workers, processes of one thread each, ``run``
+    must be a function of a module.
     """
-    files = {out / f"{digest_of(cell)[:16]}.json": cell for cell in cells}
-    missing = ((file, cell) for file, cell in files.items() if not file.exists())
+    file, asked = cells_file(out), {_key(cell): cell for cell in cells}
+    found = _finished(file)
+    missing = [cell for key, cell in asked.items() if key not in found]
     deadline = time.monotonic() + 60 * minutes
     if workers == 1:
-        for file, cell in missing:
+        for cell in missing:
             if time.monotonic() < deadline:
-                _run_cell(file, cell, run)
+                _keep(file, _run_cell(cell, run))
     else:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn, _one_thread) as pool:
-            pending: set[Future[None]] = set()
-            for file, cell in missing:
+            pending: set[Future[dict[str, Any]]] = set()
+            for cell in missing:
                 if len(pending) == workers:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
-                        future.result()
+                        _keep(file, future.result())
                 if time.monotonic() < deadline:
-                    pending.add(pool.submit(_run_cell, file, cell, run))
+                    pending.add(pool.submit(_run_cell, cell, run))
             for future in pending:
-                future.result()
-    found = [read_json(file) for file in files if file.exists()]
+                _keep(file, future.result())
+    found = _finished(file)
+    rows = [found[key] for key in asked if key in found]
     return pd.DataFrame(
-        [{**one["cell"], **one["scores"], "cpu_seconds": one["cpu_seconds"]} for one in found]
+        [{**one["cell"], **one["scores"], "cpu_seconds": one["cpu_seconds"]} for one in rows]
     )
+
+
+def cells_file(out: Path) -> Path:
+    """Return the file of the finished cells: beside the docs, or in a folder of the user's own."""
+    return (
+        KEPT / f"{out.name}.jsonl"
+        if out.parts[:2] == ("build", "evidence")
+        else out / "cells.jsonl"
+    )
+
+
+def _key(cell: Cell) -> str:
+    return digest_of({name: value for name, value in cell.items() if name not in PLACES})
+
+
+def _finished(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.exists():
+        return {}
+    text = file.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:  # cut off while a line was written
+        write_text(file, whole)
+    return {_key(one["cell"]): one for one in map(json.loads, whole.splitlines())}
+
+
+def _keep(file: Path, result: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(json.dumps(result) + "\n")
 
 
 def _one_thread() -> None:
@@ -73,13 +110,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _run_cell(file: Path, cell: Cell, run: Callable[[Cell], dict[str, float | None]]) -> None:
+def _run_cell(cell: Cell, run: Callable[[Cell], dict[str, float | None]]) -> dict[str, Any]:
     begun = time.process_time()
     scores = run(cell)
     seconds = round(time.process_time() - begun, 1)
-    write_json(file, {"cell": cell, "scores": scores, "cpu_seconds": seconds})
+    kept = {name: value for name, value in cell.items() if name not in PLACES}
+    rounded = {name: v if v is None else round(v, 5) for name, v in scores.items()}
     shown = {name: round(v, 3) for name, v in scores.items() if v is not None}
-    print(f"{cell} {shown} {seconds} s", file=sys.stderr, flush=True)
+    print(f"{kept} {shown} {seconds} s", file=sys.stderr, flush=True)
+    return {"cell": kept, "scores": rounded, "cpu_seconds": seconds}
 
 
 def scores_of(labels: np.ndarray, probabilities: np.ndarray, prefix: str = "") -> dict[str, float]:
