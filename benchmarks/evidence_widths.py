@@ -100,14 +100,16 @@ def main() -> None:
         for bags in sizes for width in WIDTHS for method, rate, model in asked.values()
     ]  # fmt: skip
     table = run_cells(given.out, cells, run, given.minutes if given.stage == "test" else 0, 1)
-    table["method"] = table["method"].map({method: name for name, (method, *_) in asked.items()})
     methods = tuple(asked)
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
-    parts += told(table, methods)
-    parts.append(
-        f"{len(table)} of {len(cells)} cells have been run, seed by seed, the largest cohort after three seeds of the others."
-        f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
-    )
+    if len(table):
+        named = {method: name for name, (method, *_) in asked.items()}
+        table["method"] = table["method"].map(named)
+        parts += told(table, methods)
+        parts.append(
+            f"{len(table)} of {len(cells)} cells have been run, seed by seed, the largest cohort after three seeds of the others."
+            f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
+        )
     parts += raw_rates(given.out, places, given.minutes if given.stage == "rates" else 0)
     parts += scaled_rates(given.out, places, given.minutes if given.stage == "scaled" else 0)
     write_page(
