@@ -142,6 +142,7 @@ def run(patients: int, folds: int, repeats: int, shift: float, cohorts: int) -> 
 
 
 def main() -> None:
+    """Simulate the cohorts and print the table of coverage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/cross_validation"))
     parser.add_argument("--cohorts", type=int, default=400)

@@ -1,6 +1,6 @@
 """What features in eight bits cost: AUROC of runs on the same features in 16 and in 8 bits.
 
-    python benchmarks/feature_bits.py --data shared/data/colon_tiles --features build/evidence/real_tiles/features
+    python benchmarks/feature_bits.py --data FOLDER --features build/evidence/real_tiles/features
     python benchmarks/feature_bits.py --table demo/pathology/cohort/cohort.csv --slides demo/pathology/results/features
 
 Bags of real colon tiles (`colon_bags.bags_of`, even classes, features ``last``), or the slides of the
