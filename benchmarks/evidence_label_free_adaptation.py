@@ -1,6 +1,6 @@
 """Adapting to a new site without labels, against the untouched head and against 20 labels.
 
-    python benchmarks/evidence_label_free_adaptation.py --data FOLDER --out FOLDER [--minutes 15]
+    python benchmarks/evidence_label_free_adaptation.py --data FOLDER [--minutes 30]
 
 ``--data`` as for ``evidence_real_photographs.py``. Method `linear` is fitted to two sites as a job fits
 it; at the third 250 of 500 photographs are given without labels, the others judge. What an arm changes: the class shares (EM), the features' own scale, or the batch norms of
@@ -8,7 +8,6 @@ the trunk's last two stages, with one pass over the unlabelled photographs in ba
 again to go on.
 """
 
-import argparse
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import torch
-from evidence import Cell, markdown, paired, run_cells, write_page
+from evidence import Cell, arguments, markdown, paired, run_cells, write_page
 from norm_adaptation import BATCH, LATE, LastTwo, cafa, entropy, fresh
 from real_features import (
     SHORT,
@@ -253,20 +252,13 @@ written before seeds 40 to 44 were run."""
 
 def main() -> None:
     """Run the cells that are missing, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--table", type=Path, default=Path("docs/evidence/label_free_adaptation.md")
-    )
-    parser.add_argument("--minutes", type=float, default=15.0)
-    options = parser.parse_args()
+    options = arguments("label_free_adaptation", ("--data", {"type": Path, "required": True}))
     OPTIONS.update(data=options.data, out=options.out)
     cells = [{"site": site, "seed": seed, "recipe": 2} for seed in SEEDS for site in SHORT.values()]
-    table = run_cells(options.out / "adaptation", cells, one, options.minutes)
+    table = run_cells(options.out, cells, one, options.minutes)
     write_page(
         options.table, "Adaptation without labels", [PREFACE, page(table), AFTER],
-        "python benchmarks/evidence_label_free_adaptation.py --data FOLDER --out FOLDER",
+        "python benchmarks/evidence_label_free_adaptation.py --data FOLDER",
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Mixup and its kin on heads of a frozen trunk, each real site left out in turn.
 
-    python benchmarks/evidence_mixing.py --data FOLDER --out FOLDER [--minutes 15]
+    python benchmarks/evidence_mixing.py --data FOLDER [--minutes 30]
 
 ``--data`` as for ``evidence_real_photographs.py``. Every arm is a linear softmax head on the trunk's
 standardised statistics at 160 px, trained by the same optimiser for as long on the same photographs
@@ -11,7 +11,6 @@ early by the other patients' loss (`offsite.training.heads.rounds`, the option `
 again to go on.
 """
 
-import argparse
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import torch
-from evidence import Cell, markdown, paired, run_cells, write_page
+from evidence import Cell, arguments, markdown, paired, run_cells, write_page
 from real_features import SHORT, Features, features_of, judged, parted, prepared_cohort
 from torch import nn
 
@@ -100,7 +99,7 @@ def one(cell: Cell) -> dict[str, float | None]:
         )
         logits = all_of.rows[asked] @ found.slopes + found.starts
     else:
-        head = trained(data, ARMS[str(cell["method"])], seed)
+        head = trained(data, ARMS[str(cell["method"])], seed, 5)
         logits = head(rows[asked]).detach().numpy().astype(float)
     answers, known = logits[: here.sum()], logits[here.sum() :]
     if cell["recipe"] == 2:  # as a package gives them: by the temperature of the patients kept back
@@ -109,27 +108,29 @@ def one(cell: Cell) -> dict[str, float | None]:
     return judged(answers, all_of.labels[here])
 
 
-def trained(data: Batch, general: dict[str, object], seed: int) -> nn.Module:
+def trained(
+    data: Batch, general: dict[str, object], seed: int, n_classes: int, batch: int = BATCH
+) -> nn.Module:
     """Train a head by the algorithm of the package."""
     torch.manual_seed(seed)
-    counts = np.bincount(data.labels.numpy(), minlength=5)
+    counts = np.bincount(data.labels.numpy(), minlength=n_classes)
     algorithm = make_algorithm(
         GeneralisationSettings.model_validate(general), nn.Identity(),
-        nn.Linear(data.pixels.shape[1], 5), ClassificationLoss(LossSettings(), counts), 3,
+        nn.Linear(data.pixels.shape[1], n_classes), ClassificationLoss(LossSettings(), counts), 3,
     )  # fmt: skip
     optimiser = torch.optim.AdamW(algorithm.parameters(), lr=RATE, weight_decay=DECAY)
-    for progress, batch in batches(data, seed):
+    for progress, items in batches(data, seed, batch):
         optimiser.zero_grad()
-        algorithm.step(batch, progress)["loss"].backward()
+        algorithm.step(items, progress)["loss"].backward()
         optimiser.step()
     return algorithm.classifier
 
 
-def batches(data: Batch, seed: int):
+def batches(data: Batch, seed: int, batch: int):
     """Yield every photograph once a pass, the last batch being at progress 1."""
-    generator, n = torch.Generator().manual_seed(seed), -(-len(data) // BATCH)
+    generator, n = torch.Generator().manual_seed(seed), -(-len(data) // batch)
     for done in range(PASSES):
-        for step, part in enumerate(torch.randperm(len(data), generator=generator).split(BATCH)):
+        for step, part in enumerate(torch.randperm(len(data), generator=generator).split(batch)):
             progress = (done * n + step) / (PASSES * n - 1)
             yield progress, Batch(data.pixels[part], data.labels[part], data.sites[part])
 
@@ -182,12 +183,7 @@ for these three sites. `rich` is the rich-feature head after Bonsai (three round
 
 def main() -> None:
     """Run the cells that are missing, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", type=Path, default=Path("docs/evidence/mixing.md"))
-    parser.add_argument("--minutes", type=float, default=15.0)
-    options = parser.parse_args()
+    options = arguments("mixing", ("--data", {"type": Path, "required": True}))
     OPTIONS.update(data=options.data, out=options.out)
     cells = [
         {"method": arm, "site": site, "seed": seed, "recipe": 1, **ARMS[arm]}
@@ -197,12 +193,12 @@ def main() -> None:
         {"method": arm, "site": site, "seed": seed, "recipe": 2, **ARMS[arm]}
         for seed in SCALED_SEEDS for site in SHORT.values() for arm in SCALED
     ]  # fmt: skip
-    table = run_cells(options.out / "mixing", cells, one, options.minutes)
+    table = run_cells(options.out, cells, one, options.minutes)
     scaled = table[table["recipe"] == 2]
     write_page(
         options.table, "Mixing on a frozen trunk",
         [PREFACE, page(table[table["recipe"] == 1]), AFTER, SCALED_PREFACE, scaled_page(scaled)],
-        "python benchmarks/evidence_mixing.py --data FOLDER --out FOLDER",
+        "python benchmarks/evidence_mixing.py --data FOLDER",
     )  # fmt: skip
 
 
@@ -218,7 +214,7 @@ better calibrated as it comes: the ECE is lower by .021 (.013 to .029), the log 
 After the temperature that a package fits nothing of that is shown to be left (below). It is an option of method `linear` in both rooms, off by
 default (`linear: {rich: {}}`, `offsite.training.heads.rounds`): the head of `linear` is fitted in closed form to sums, which
 lets hospitals join and leave, and rounds against earlier errors have no sums, so no hospital joins a model of such a head.
-A patient who withdraws is taken out of it by training it again. On slides it is not measured.
+A patient who withdraws is taken out of it by training it again. On slides: the recipe is written and not yet run.
 
 The recipe (commit f1f824b) was written before seeds 30 to 37 were run. Seeds that are not shown were not finished; they
 are the last ones in order, and no arm of theirs is in the tables. The rounds stood in the benchmark then; the option gives

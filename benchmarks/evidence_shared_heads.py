@@ -1,6 +1,6 @@
 """What hospitals that keep their images can share: sums, models, or merged models.
 
-    python benchmarks/evidence_shared_heads.py --data FOLDER --out FOLDER [--minutes 20]
+    python benchmarks/evidence_shared_heads.py --data FOLDER [--minutes 30]
 
 ``--data`` has ``dr_aptos_filtered``, ``dr_idrid``, ``dr_messidor2`` and ``colon_tiles``. Photographs at
 160 px: two of the three sites train (at most 600 photographs each), the third judges. Colon tiles: the
@@ -14,7 +14,6 @@ The logistic heads choose their penalty (of three) on the kept-back 15 % of thei
 features scaled by all hospitals together, which favours them. Call it again to go on.
 """
 
-import argparse
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import colon_features
 import numpy as np
 import pandas as pd
-from evidence import Cell, markdown, paired, run_cells, scores_of, write_page
+from evidence import Cell, arguments, markdown, paired, run_cells, scores_of, write_page
 from real_features import SHORT, Features, features_of, judged, parted, prepared_cohort
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
@@ -286,23 +285,18 @@ the last ones in order, and no cell of theirs is in the tables."""
 
 def main() -> None:
     """Run the cells that are missing, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", type=Path, default=Path("docs/evidence/shared_heads.md"))
-    parser.add_argument("--minutes", type=float, default=20.0)
-    options = parser.parse_args()
+    options = arguments("shared_heads", ("--data", {"type": Path, "required": True}))
     OPTIONS.update(data=options.data, out=options.out)
     cells = [
         {"method": arm, "site": site, "seed": seed, "recipe": 1}
         for seed in SEEDS for site in (*SHORT.values(), TILES) for arm in ARMS
     ]  # fmt: skip
-    table = run_cells(options.out / "shared_heads", cells, one, options.minutes)
+    table = run_cells(options.out, cells, one, options.minutes)
     text = (__doc__ or "").split("``--data``", 1)[1].split(" Call it again", 1)[0]
     first = "``--data``" + text
     write_page(
         options.table, "What hospitals can share", [first.replace("\n", " "), PREFACE, *page(table), AFTER],
-        "python benchmarks/evidence_shared_heads.py --data FOLDER --out FOLDER",
+        "python benchmarks/evidence_shared_heads.py --data FOLDER",
     )  # fmt: skip
 
 
