@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 # Two test processes share two cores: one thread each is faster than four that fight.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+
+# A shell lets what it starts in the background ignore interrupts, and all that is started from there. A
+# stage under test would go on to its end, as it should, but tests interrupt themselves and their children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(os.environ.get("OFFSITE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -4,6 +4,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
+from offsite.evaluation.tracking.address import is_server, to_show
 from offsite.evaluation.tracking.store import client_of, database_path, locked
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run_of(
     A SQLite store is locked meanwhile. A server has no lock of ours, so that processes may each
     make a run: all of them then agree on one, see :func:`agreed`.
     """
-    guard = contextlib.nullcontext() if uri.startswith("http") else locked(database_path(uri))
+    guard = contextlib.nullcontext() if is_server(uri) else locked(database_path(uri))
     with guard:
         experiment_id = _experiment(client, uri, experiment)
         return agreed(client, experiment_id, name, job_key.replace("'", ""), parent, start)
@@ -114,7 +115,7 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
             with contextlib.suppress(MlflowException):  # another process was quicker
                 client.set_experiment_tag(known.experiment_id, _KIND, _TRAINING)
         return str(known.experiment_id)
-    location = None if uri.startswith("http") else database_path(uri).with_name("mlartifacts")
+    location = None if is_server(uri) else database_path(uri).with_name("mlartifacts")
     try:
         place = None if location is None else location.as_uri()
         return str(client.create_experiment(name, place, tags={_KIND: _TRAINING}))
@@ -137,10 +138,10 @@ def page_of(uri: str, experiment: str, run_id: str | None = None) -> str:
     run_id : str, optional
         One run.
     """
-    client = client_of(uri, create=False)
+    client, uri = client_of(uri, create=False), to_show(uri)
     known = client.get_experiment_by_name(experiment)
     number = "0" if known is None else known.experiment_id
-    base = uri.rstrip("/") if uri.startswith("http") else LOCAL
+    base = uri.rstrip("/") if is_server(uri) else LOCAL
     run = f"/{run_id}" if run_id else ""
     return f"{base}/#/experiments/{number}/runs{run}?{_TRAINING_RUNS}"
 
@@ -148,6 +149,6 @@ def page_of(uri: str, experiment: str, run_id: str | None = None) -> str:
 def how_to_look(uri: str, experiment: str, run_id: str | None = None) -> str:
     """A sentence that says where the runs are seen, with the command where there is no server."""
     page = page_of(uri, experiment, run_id)
-    if uri.startswith("http"):
+    if is_server(uri):
         return f"see {page}"
     return f"see {page} while this runs: mlflow ui --backend-store-uri {uri}"

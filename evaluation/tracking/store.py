@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offsite.errors import InputError
+from offsite.evaluation.tracking.address import (
+    PASSWORD,
+    SQLITE,
+    USER,
+    is_server,
+    login_apart,
+    to_show,
+    without_login,
+)
 from offsite.files import replacing
 from offsite.locks import alone, has_locks
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-_SQLITE = "sqlite:///"
 _DAMAGED = ("disk image is malformed", "file is not a database")  # as SQLite says it
 
 
@@ -40,8 +48,9 @@ def initialise(uri: str) -> str:
     InputError
         The URI is of another kind, or the database is of another MLflow version.
     """
-    if uri.startswith(("http://", "https://")):
-        return uri
+    check_address(uri)
+    if is_server(uri):
+        return login_apart(uri)
     database = database_path(uri)
     with locked(database):
         if not database.exists() or database.stat().st_size == 0:
@@ -49,16 +58,17 @@ def initialise(uri: str) -> str:
             from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
             with replacing(database) as temporary:
-                engine = create_sqlalchemy_engine(f"{_SQLITE}{temporary}")
+                engine = create_sqlalchemy_engine(f"{SQLITE}{temporary}")
                 _initialize_tables(engine)
                 engine.dispose()
-    return f"{_SQLITE}{database}"
+    return f"{SQLITE}{database}"
 
 
 def client_of(uri: str, *, create: bool = True) -> "MlflowClient":
     """An MLflow client on an initialised store, with telemetry and printing off.
 
-    A server's user and password come from MLflow's own environment variables.
+    A server's user and password come from MLflow's own environment variables, where those that stand
+    in its address are put.
 
     Parameters
     ----------
@@ -73,6 +83,7 @@ def client_of(uri: str, *, create: bool = True) -> "MlflowClient":
         The URI is of another kind, there is no such store (code ``no_store``), the database is
         damaged or of another MLflow version, or the server refuses or does not answer.
     """
+    uri = login_apart(uri)
     if not create and not store_exists(uri):
         raise InputError(
             "there is no such tracking store",
@@ -98,7 +109,7 @@ def client_of(uri: str, *, create: bool = True) -> "MlflowClient":
             ) from error
         if not isinstance(error, MlflowException):
             raise
-        if uri.startswith("http"):
+        if is_server(uri):
             raise _refused(uri, error) from error
         if "schema" in str(error).lower():
             raise InputError(
@@ -118,7 +129,7 @@ def _refused(uri: str, error: Exception) -> InputError:
         return InputError(
             "the tracking server refused the user or the password",
             file=uri,
-            remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask its keeper",
+            remedy=f"Set {USER} and {PASSWORD}, or ask its keeper",
             code="tracking_login",
         )
     return InputError(
@@ -135,19 +146,25 @@ def check_address(uri: str) -> None:
     Raises
     ------
     InputError
-        Code ``tracking_uri``.
+        Code ``tracking_uri``: of another kind, or with options.
 
     Examples
     --------
     >>> check_address("sqlite:///results/mlflow.db")
     """
-    if not uri.startswith(("http://", "https://")):
+    if is_server(uri) and "?" in without_login(uri):
+        raise InputError(
+            f"'{to_show(uri)}' has options after a '?'",
+            remedy="Give the server's address alone: https://server",
+            code="tracking_uri",
+        )
+    if not is_server(uri):
         database_path(uri)
 
 
 def store_exists(uri: str) -> bool:
     """Whether there is a store; of a server it is not known before it is asked."""
-    return uri.startswith(("http://", "https://")) or database_path(uri).is_file()
+    return is_server(uri) or database_path(uri).is_file()
 
 
 def database_path(uri: str) -> Path:
@@ -159,19 +176,19 @@ def database_path(uri: str) -> Path:
         The URI is not a SQLite one, or has options (``?timeout=30``), which would be taken for a
         part of the file's name by some and not by others.
     """
-    if uri.startswith(_SQLITE) and "?" in uri:
+    if uri.startswith(SQLITE) and "?" in uri:
         raise InputError(
             f"'{uri}' has options after a '?'",
             remedy="Give the path of the database alone: sqlite:///path/mlflow.db",
             code="tracking_uri",
         )
-    if not uri.startswith(_SQLITE) or uri == _SQLITE:
+    if not uri.startswith(SQLITE) or uri == SQLITE:
         raise InputError(
-            f"'{uri}' is not a tracking store that offsite uses",
+            f"'{to_show(uri)}' is not a tracking store that offsite uses",
             remedy="Give sqlite:///path/mlflow.db, or the http address of an MLflow server",
             code="tracking_uri",
         )
-    return Path(uri.removeprefix(_SQLITE)).absolute()
+    return Path(uri.removeprefix(SQLITE)).absolute()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from offsite.evaluation.tracking.address import is_server, to_show
 from offsite.evaluation.tracking.data_parts import model_of
 from offsite.evaluation.tracking.methods import ABOVE, tell_method
 from offsite.evaluation.tracking.registry import CANDIDATE, find_version
@@ -143,10 +144,9 @@ def gc_command(uri: str, runs: Sequence[str]) -> str:
     'mlflow gc --backend-store-uri DATABASE --tracking-uri http://mlflow:5000 --run-ids a1,b2'
     """
     # Of a server only its keeper knows the database.
-    database = "DATABASE" if uri.startswith("http") else uri
-    return (
-        f"mlflow gc --backend-store-uri {database} --tracking-uri {uri} --run-ids {','.join(runs)}"
-    )
+    address, words = to_show(uri), ",".join(runs)
+    database = "DATABASE" if is_server(uri) else address
+    return f"mlflow gc --backend-store-uri {database} --tracking-uri {address} --run-ids {words}"
 
 
 def _versions_of(client: "MlflowClient", run: str) -> tuple[Version, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.evaluation.tracking.address import login_apart
 from offsite.workflows.commands import completion
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         metavar="URI",
+        callback=lambda uri: None if uri is None else login_apart(uri),
         help="MLflow store: sqlite:///path/mlflow.db or http(s)://server.",
     ),
 ]

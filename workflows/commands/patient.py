@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from offsite.errors import InputError
+from offsite.evaluation.tracking.address import PASSWORD, USER
 from offsite.workflows.commands.options import Config, Overrides, job_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ def _tell(done: "Done") -> None:
         )
         data.print(done.store.gc, soft_wrap=True, markup=False)
         if " DATABASE " in done.store.gc:
-            say("DATABASE is what the server was started with (--backend-store-uri).")
+            say(
+                "DATABASE is what the server was started with (--backend-store-uri); where it asks for"
+                f" a login, set {USER} and {PASSWORD}."
+            )
     for one in done.store.serving:
         for version in one.versions:
             say(

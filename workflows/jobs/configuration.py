@@ -5,12 +5,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, create_model, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_serializer, model_validator
 
 from offsite.children.limits import Limits
 from offsite.errors import InputError
 from offsite.evaluation.report.settings import ReportSettings
 from offsite.evaluation.settings import TaskSettings
+from offsite.evaluation.tracking.address import to_show
 from offsite.evaluation.tracking.keys import LONGEST_NAME, MODEL_NAME
 from offsite.preprocessing.cohort.splits import SplitSettings
 from offsite.settings import Settings
@@ -40,6 +41,11 @@ class TrackingSettings(Settings):
         description="Key under which the registry keeps images and patients, relative to the"
         " configuration; made where there is none, and never sent",
     )
+
+    @field_serializer("uri")
+    def _to_keep(self, uri: str | None) -> str | None:
+        """What is kept of a job beside its runs holds no password."""
+        return None if uri is None else to_show(uri)
 
 
 class CellSettings(Settings):

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from offsite.errors import InputError
+from offsite.evaluation.tracking.address import login_apart
 from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.training.cells import (
     Cell,
@@ -64,9 +65,9 @@ class Job:
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow store, absolute."""
+        """The MLflow store, absolute and without a login."""
         uri = self.configuration.tracking.uri
-        return uri if uri else f"sqlite:///{self.output / 'mlflow.db'}"
+        return login_apart(uri) if uri else f"sqlite:///{self.output / 'mlflow.db'}"
 
     @property
     def names_key_path(self) -> Path:

@@ -14,6 +14,7 @@ from offsite.children.child import ready_for_children
 from offsite.children.limits import Limits
 from offsite.children.pool import Children
 from offsite.errors import InputError
+from offsite.evaluation.tracking.address import login_apart
 from offsite.preprocessing.formats.kinds import dicom_series
 from offsite.training.prediction.contents import content_of
 from offsite.training.prediction.contract import FileChoice, PackageUnfit, Predictor, Rejected
@@ -117,7 +118,7 @@ def opened_model(
 
 
 def tracking_store(named: str | None) -> str:
-    """Return the store that was named on the command line, or else in the environment.
+    """Return the store named on the command line, or else in the environment, without a login.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def tracking_store(named: str | None) -> str:
             "a registered model needs its tracking store",
             remedy=f"Give --tracking-uri sqlite:///path/mlflow.db, or set {TRACKING_URI}",
         )
-    return uri
+    return login_apart(uri)
 
 
 def predictor_for(package: Package, device: str, batch_size: int | None = None) -> Predictor:

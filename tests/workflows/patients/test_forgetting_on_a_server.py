@@ -22,6 +22,7 @@ from offsite.evaluation.tracking.store import client_of
 from offsite.files import read_json
 from offsite.workflows.jobs.job import Job
 from tests.workflows.patients import jobs
+from tests.workflows.patients.test_forgetting import naming
 from tests.workflows.sown import state
 from tests.workflows.test_serving import free_port
 
@@ -114,7 +115,8 @@ def test_runs_and_versions_of_the_patient_go_from_a_server_and_its_keeper_remove
     config = jobs.photographs(tmp_path / "job", ("linear",))
     patient = str(pd.read_csv(tmp_path / "job" / "cohort" / "cohort.csv")["patient"].iloc[5])
     with plain_server(tmp_path / "server") as (uri, database):
-        tracked_by(config, uri)
+        given = uri.replace("http://", "http://keeper:s3cret-7@")
+        tracked_by(config, given)
         job = jobs.do(config)
         client = client_of(uri)
         (before,) = client.search_model_versions("name = 'offsite'")
@@ -132,7 +134,7 @@ def test_runs_and_versions_of_the_patient_go_from_a_server_and_its_keeper_remove
         assert offline.returncode == 2, offline.stderr
         assert "tracking server" in offline.stderr
         assert "Traceback" not in refused.stderr + offline.stderr
-        tracked_by(config, uri)
+        tracked_by(config, given)
         assert bytes_of(tmp_path / "job") == as_it_was
         unasked = forget(config, patient)
         assert (unasked.returncode, bytes_of(tmp_path / "job")) == (2, as_it_was)
@@ -165,4 +167,7 @@ def test_runs_and_versions_of_the_patient_go_from_a_server_and_its_keeper_remove
         assert list(kept.rglob(f"{after.run_id}/**/report.html"))
         with pytest.raises(MlflowException):
             client.get_run(before.run_id)
-    assert Job.load(config).configuration.tracking.uri == uri
+    assert Job.load(config).configuration.tracking.uri == given
+    # The password stands in the job's file, and in nothing that was shown, made or logged.
+    assert "s3cret-7" not in shown + other[1] + unasked.stderr + gone.stderr
+    assert naming(tmp_path, ["s3cret-7"]) == ["job/job.yaml"]
