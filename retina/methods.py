@@ -73,6 +73,11 @@ METHODS: dict[str, Method] = {
         "control and the style of another site",
         **{**CONTROL, "swap": True},
     ),
+    "swap_aligned": _rung(
+        "swap and alignment: DECO without prototypes",
+        class_prototypes=False,
+        site_prototypes=False,
+    ),
     "swap_class": _rung(
         "swap and class prototypes",
         **{**CONTROL, "swap": True, "class_prototypes": True, "weighting": "none"},
