@@ -1,6 +1,6 @@
 """The one way from prepared pictures to grades: validation, evaluation and the clinician's use it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ def grade(
             outputs.append(network(normalised(pixels(rows)).to(device)))
     finally:
         network.train(training)
+    return graded_of(outputs)
+
+
+def graded_of(outputs: Sequence[Output]) -> Graded:
+    """Return the outputs of batches as those of all their photographs."""
     return Graded(
         _joined([out.logits for out in outputs]),
         _joined([out.embedding for out in outputs]),
@@ -88,7 +93,7 @@ def grade_with_maps(network: FundusNetwork, pictures: np.ndarray) -> Graded:
     )
 
 
-def _trunk(outputs: list[Output]) -> np.ndarray | None:
+def _trunk(outputs: Sequence[Output]) -> np.ndarray | None:
     seen = [out.trunk for out in outputs if out.trunk is not None]
     return _joined(seen) if seen else None
 

@@ -32,7 +32,7 @@ Key = tuple[str, str, int]
 
 
 class KeptMaps:
-    """Maps (K x h x w) of photographs, float16, in blocks on the disk.
+    """Maps (K x h x w) of photographs, in blocks on the disk.
 
     Parameters
     ----------
@@ -43,7 +43,9 @@ class KeptMaps:
     front : callable
         ``front(B x 3 x H x W normalised) -> B x K x h x w``.
     front_digest : str
-        Of all that ``front`` depends on.
+        Of all that ``front`` depends on, and of ``kind``.
+    kind : torch.dtype
+        As which they are kept.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class KeptMaps:
         prepared: str | Path,
         front: Callable[[Tensor], Tensor],
         front_digest: str,
+        kind: torch.dtype = torch.float16,
     ) -> None:
-        self._photographs, self._front = photographs, front
+        self._photographs, self._front, self._kind = photographs, front, kind
         versions = [VERSION, fundus.VERSION, front_digest, photographs.prepared.digest()]
         self._facts = digest_of(versions)
         self.folder = Path(prepared) / "maps" / self._facts[:16]
@@ -85,7 +88,7 @@ class KeptMaps:
         return torch.from_numpy(kept).float().permute(0, 3, 1, 2)
 
     def _maps(self, wanted: list[tuple[int, Key]], augmentation: Augmentation) -> np.ndarray:
-        """N x h x w x K, float16."""
+        """N x h x w x K."""
         augment = fundus_augmentation(augmentation, fill=self._photographs.prepared.fill)
         step, parts = pictures_at_once(self._photographs.prepared.px), []
         for start in range(0, len(wanted), step):
@@ -95,7 +98,7 @@ class KeptMaps:
                 augment(picture, seed_of(copy, int(digest[:15], 16)))
                 for picture, (_, (digest, _, copy)) in zip(pictures, part, strict=True)
             ]
-            parts.append(self._front(normalised(np.stack(seen))).permute(0, 2, 3, 1).half())
+            parts.append(self._front(normalised(np.stack(seen))).permute(0, 2, 3, 1).to(self._kind))
         return torch.cat(parts).numpy()
 
     def _write(self, keys: list[Key], maps: np.ndarray) -> None:

@@ -30,9 +30,14 @@ KEPT_MAPS = {
                  "rate_by_depth": 0.5},
     "deco": {"warmup": 0.4, "alignment": 0.0},
 }  # fmt: skip
+CROPS = {
+    "backbone": {"name": "efficientnet-lite0", "frozen": True, "crops": 2, "crop_px": 32,
+                 "stages": "last", "frozen_copies": 2},
+}  # fmt: skip
 CASES = {
     **{method: (method, THIN) for method in METHODS},
     **{f"{method}-maps": (method, KEPT_MAPS) for method in ("deco", "gdrnet", "mixstyle")},
+    "crops": ("erm", CROPS),
 }
 
 

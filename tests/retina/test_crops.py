@@ -1,6 +1,7 @@
 """Crops of one eye as a bag: read by the frozen trunk, pooled by additive attention."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,22 +12,25 @@ from offsite.errors import InputError
 from offsite.preprocessing.synthetic.fundus.sites import GRADES
 from offsite.retina.inference import grade, grade_with_maps, load_fundus_model
 from offsite.retina.networks.classifier import build_classifier
+from offsite.retina.networks.crops import CropBackbone
 from offsite.retina.photographs.batches import normalised, pixels_of
 from offsite.retina.photographs.kept_maps import KeptMaps
 from offsite.retina.photographs.of_run import select_photographs
+from offsite.retina.photographs.source import KeptMapLoader
 from offsite.retina.settings import BackboneSettings, RetinaSettings
 from offsite.retina.training import train_retina
+from tests.retina.cut_off import same_bits_after_a_cut
 
 CROPS = {"name": "efficientnet-lite0", "frozen": True, "crops": 2, "stages": "last",
          "frozen_copies": 2}  # fmt: skip
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
 
 
-def settings(method="erm", **more):
+def settings(method="erm", crop_px=40, **fit):
     return RetinaSettings.model_validate(
         {
-            "method": method, "batch_size": 16, "backbone": {**CROPS, "crop_px": 40} | more,
-            "fit": {"epochs": 3, "learning_rate": 1e-3, "device": "cpu", "prefetch": 0},
+            "method": method, "batch_size": 16, "backbone": {**CROPS, "crop_px": crop_px},
+            "fit": {"epochs": 3, "learning_rate": 1e-3, "device": "cpu", "prefetch": 0, **fit},
         }
     )  # fmt: skip
 
@@ -100,9 +104,15 @@ def test_what_is_kept_is_what_the_trunk_sees_of_each_crop(run, large):
 
 @pytest.mark.parametrize("method", ["coral", "group_dro", "erm_ema"])
 def test_methods_that_ask_for_features_train_on_crops(run, large, tmp_path, method, monkeypatch):
-    monkeypatch.setattr(KeptMaps, "_maps", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(CropBackbone, "_read", lambda *_: pytest.fail("read again"))
     table = train_retina(*large, settings(method), tmp_path / method)
     assert np.isfinite(table[[f"prob_{name}" for name in GRADES]].to_numpy()).all()
+
+
+def test_a_run_cut_off_in_mid_epoch_ends_with_the_same_bits(large, prepared, tmp_path, monkeypatch):
+    given = settings(epochs=2, checkpoint_every_steps=1)
+    at_48_px = replace(prepared, folder=large[1])
+    assert same_bits_after_a_cut(at_48_px, tmp_path, monkeypatch, given, KeptMapLoader)
 
 
 def test_photographs_smaller_than_a_crop_are_refused(large, tmp_path):

@@ -29,7 +29,17 @@ def runs(prepared, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "case",
-    ["deco", "gdrnet", "mixstyle", "mixup", "coral", "deco-maps", "gdrnet-maps", "mixstyle-maps"],
+    [
+        "deco",
+        "gdrnet",
+        "mixstyle",
+        "mixup",
+        "coral",
+        "deco-maps",
+        "gdrnet-maps",
+        "mixstyle-maps",
+        "crops",
+    ],
 )
 def test_two_processes_follow_the_loss_curve_of_one(runs, case):
     one, two = (
