@@ -103,7 +103,7 @@ def main() -> None:
     """Run the cells that are missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="for cohorts and runs")
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence/cells/sources"))
+    parser.add_argument("--out", type=Path, default=Path("build/evidence/sources"))
     parser.add_argument("--table", type=Path, default=Path("docs/evidence/sources.md"))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="0: the page alone")
     options = parser.parse_args()
