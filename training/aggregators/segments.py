@@ -19,8 +19,9 @@ def segment_index(offsets: Tensor) -> Tensor:
 
 def segment_sum(values: Tensor, offsets: Tensor) -> Tensor:
     """Return the sum over each bag (B x ...) of ``values`` (N x ...), accumulated in float32."""
-    out = values.new_zeros((len(offsets) - 1, *values.shape[1:]), dtype=torch.float32)
-    return out.index_add(0, segment_index(offsets), values.float())
+    wide = values.float()
+    out = wide.new_zeros((len(offsets) - 1, *values.shape[1:]))
+    return out.index_add(0, segment_index(offsets), wide)
 
 
 def segment_weighted_sum(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
