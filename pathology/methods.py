@@ -116,6 +116,48 @@ def check_method_name(name: str) -> None:
         )
 
 
+def check_loss(name: str, asked: LossKind | None, *, sampler_evens: bool | None = None) -> None:
+    """Refuse a loss that the method of that name cannot have, or that its batches make wrong.
+
+    Parameters
+    ----------
+    asked : str or None
+        The loss of the settings.
+    sampler_evens : bool or None
+        Whether a sampler that takes the place of the method's batches draws rare classes oftener
+        than they come; None = there is none.
+
+    Raises
+    ------
+    InputError
+        Code ``loss_decided`` or ``corrected_twice``.
+    """
+    method = method_named(name)
+    if method.loss is not None and asked is not None and asked != method.loss:
+        raise InputError(
+            f"model.loss.kind is {asked}, but method {name} is by its loss, {method.loss}",
+            remedy="Leave out model.loss.kind, or choose a method that takes any loss: "
+            + ", ".join(other for other, one in METHODS.items() if one.loss is None),
+            code="loss_decided",
+        )
+    loss, sampled = method.loss or asked or "cross_entropy", sampler_evens is not None
+    if loss not in CORRECTING or not (sampler_evens if sampled else method.evens_classes):
+        return
+    if sampled:
+        drawn, other = "does training.sampler", "loss does not"
+        fitting = [name for name, one in METHODS.items() if one.loss not in CORRECTING]
+    else:
+        drawn, other = f"do the batches of method {name}", "batches come as they are"
+        fitting = [name for name, one in METHODS.items() if not one.evens_classes]
+    raise InputError(
+        f"loss {loss} makes up for the class counts, and so {drawn}:"
+        " rare classes would be made up for twice",
+        remedy="Use model.loss.kind cross_entropy or focal, or a method whose"
+        f" {other}: {', '.join(fitting)}",
+        code="corrected_twice",
+    )
+
+
 def method_named(name: str) -> Method:
     """Return a method that trains by steps, with the algorithm that the name adds.
 

@@ -6,11 +6,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from offsite.errors import InputError
 from offsite.pathology.methods import (
-    CORRECTING,
     GENERALISERS,
     METHOD_NAMES,
     METHODS,
-    Method,
+    check_loss,
     check_method_name,
     method_named,
 )
@@ -264,7 +263,8 @@ class PathologySettings(TrainingSettings):
         check_method_name(method)
         if method in METHOD_NAMES and method not in METHODS:
             return
-        self._check_loss(method_named(method), method)
+        evens = None if self.sampler is None else self.sampler.evens_classes
+        check_loss(method, self.model.loss.kind, sampler_evens=evens)
         contrast = self.model.contrast or ContrastSettings.model_validate({})
         if method_named(method).contrast == "prototypes" and contrast.projection < n_classes:
             raise InputError(
@@ -272,24 +272,4 @@ class PathologySettings(TrainingSettings):
                 f" {n_classes} classes, which method {method} needs",
                 remedy=f"Set model.contrast.projection to {n_classes} or more",
                 code="narrow_projection",
-            )
-
-    def _check_loss(self, method: Method, name: str) -> None:
-        asked = self.model.loss.kind
-        if method.loss is not None and asked is not None and asked != method.loss:
-            raise InputError(
-                f"model.loss.kind is {asked}, but method {name} is by its loss, {method.loss}",
-                remedy="Leave out model.loss.kind, or choose a method that takes any loss: "
-                + ", ".join(other for other, one in METHODS.items() if one.loss is None),
-                code="loss_decided",
-            )
-        loss = method.loss or asked or "cross_entropy"
-        if loss in CORRECTING and method.evens_classes:
-            raise InputError(
-                f"loss {loss} makes up for the class counts, and so do the batches of method {name}:"
-                " rare classes would be made up for twice",
-                remedy="Use model.loss.kind cross_entropy or focal, or a method whose batches come"
-                " as they are: "
-                + ", ".join(other for other, one in METHODS.items() if not one.evens_classes),
-                code="corrected_twice",
             )

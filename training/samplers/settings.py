@@ -51,6 +51,19 @@ class SamplerSettings(Settings):
             raise ValueError("cross_site and repeats_within_batch need kind 'class_aware'")
         return self
 
+    @property
+    def evens_classes(self) -> bool:
+        """Whether rare classes are drawn oftener than they come.
+
+        Examples
+        --------
+        >>> [SamplerSettings(by=by, exponent=0.5).evens_classes for by in ("class", "site")]
+        [True, False]
+        """
+        if self.kind == "class_aware":
+            return True
+        return self.by != "site" and (self.rule != "power" or self.exponent < 1)
+
 
 def make_plan(
     settings: SamplerSettings,
