@@ -50,6 +50,7 @@ def embedding_map_figure(rows: pd.DataFrame, classes: list[str], sites: list[str
     with canvas(WIDTH_IN, 1.4 + 3.2 * float(np.clip(up / across, 0.5, 1.0))) as figure:
         left, right = figure.subplots(1, 2)
         _draw(left, spread, labels, [*classes, _NO_LABEL], held_out)
+        _name_fillings(left, held_out)
         _draw(right, spread, places, [*named, _OTHERS], held_out)
         for axes, title in ((left, "By class"), (right, "By site")):
             axes.set_title(title)
@@ -88,8 +89,19 @@ def _draw(
                 spread[some, 0], spread[some, 1], s=16, marker=marker, linewidth=0.8, edgecolor=colour,
                 facecolor=colour if filled else "none", alpha=0.8, zorder=2 + filled,
             )  # fmt: skip
-        filled = held_out[names == name].mean() > 0.5
-        axes.scatter(
-            [], [], s=22, marker=marker, linewidth=1, edgecolor=colour, label=short(name),
-            facecolor=colour if filled else "none",
-        )  # fmt: skip
+        filled = bool(held_out[names == name].all())  # a site is of one kind, a class of both
+        _name(axes, short(name), marker, colour, filled)
+
+
+def _name_fillings(axes: "Axes", held_out: np.ndarray) -> None:
+    """Say what a filled mark is, where there are both."""
+    if held_out.any() and not held_out.all():
+        _name(axes, "training sites", "o", QUIET, filled=False)
+        _name(axes, "held-out sites", "o", QUIET, filled=True)
+
+
+def _name(axes: "Axes", name: str, marker: str, colour: str, filled: bool) -> None:
+    axes.scatter(
+        [], [], s=22, marker=marker, linewidth=1, edgecolor=colour, label=name,
+        facecolor=colour if filled else "none",
+    )  # fmt: skip

@@ -23,9 +23,9 @@ def rows(sites, classes=3, count=12):
 def test_every_image_is_drawn_once_by_class_and_once_by_site():
     table = rows(["s0", "s1"], count=80)
     drawn = embedding_map_figure(table, ["c0", "c1", "c2"], ["s0", "s1"])
-    entries = 3 + 1 + 2  # of the legends: classes, images without a label, sites
+    entries = 3 + 1 + 2 + 2  # of the legends: classes, images without a label, fillings, sites
     assert 0 <= len(re.findall(r'<use |z\n" clip-path', drawn.svg)) - 2 * len(table) <= entries
-    for said in ("By class", "By site", "no label", "s0", "50", "25", "c0: "):
+    for said in ("By class", "By site", "no label", "held-out sites", "s0", "50", "25", "c0: "):
         assert said in drawn.svg + drawn.description
     assert embedding_map_figure(table, ["c0", "c1", "c2"], ["s0", "s1"]) == drawn
 
@@ -41,4 +41,6 @@ def test_of_more_than_eight_sites_the_last_are_drawn_as_one():
 def test_images_along_a_line_and_a_lone_image_are_drawn():
     line = rows(["s0"]).assign(y=0.0, explained_y=0.0)
     for table in (line, line[:1]):
-        assert "<use " in embedding_map_figure(table, ["c0", "c1", "c2"], ["s0"]).svg
+        drawn = embedding_map_figure(table, ["c0", "c1", "c2"], ["s0"]).svg
+        assert "<use " in drawn
+        assert "held-out sites" not in drawn  # there are no others to tell them from
