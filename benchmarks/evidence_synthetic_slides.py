@@ -116,7 +116,8 @@ def main() -> None:
         {"method": method, "ratio": ratio, "seed": seed, "rate": COLON_RATES[method], **settings}
         for ratio in RATIOS[name] for seed in range(given.first, given.first + given.seeds) for method in methods
     ]  # fmt: skip
-    table = run_cells(out / "cells", cells, runner(cohort, out, given.jitter), given.minutes)
+    kept = given.out.with_name(f"{given.out.name}_{name}")
+    table = run_cells(kept, cells, runner(cohort, out, given.jitter), given.minutes)
     table["ratio"] = table["ratio"].replace({0: "natural"})
     parts = [(__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")]
     counts = cohort.table["label"].value_counts().to_dict()
