@@ -276,6 +276,7 @@ def _check_classes(cohort: Cohort, slides_of_run: SlidesOfRun) -> None:
         raise InputError(
             f"no training slide of class {', '.join(missing)} has features",
             file=cohort.path,
-            remedy="Embed its slides, split with another seed, or name fewer classes",
+            remedy=f"{'Add their files' if slides_of_run.told else 'Embed its slides'}, split with another"
+            " seed, or name fewer classes",
             code="class_without_training",
         )

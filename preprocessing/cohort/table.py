@@ -32,11 +32,14 @@ class Cohort:
         Class names in their order (for grades: from mild to severe).
     path : Path
         The file it came from; ``image`` is relative to its folder.
+    names_images : bool
+        Whether the file has a column ``image``; without, the slide's name stands in its place.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
     path: Path
+    names_images: bool = True
 
     def image_paths(self) -> list[Path]:
         """Return the path of each image."""
@@ -64,7 +67,7 @@ def load_cohort(
     *,
     labels_required: bool = False,
     check_images: bool = True,
-    images_named: bool = True,
+    images_named: bool | None = True,
     allow_straddling: bool = False,
     one_site_each: bool = True,
 ) -> Cohort:
@@ -84,7 +87,7 @@ def load_cohort(
         Refuse rows whose image does not exist.
     images_named : bool
         Whether rows must name an image. Without, ``slide`` may stand in its place (and is then the
-        ``image`` of the cohort), and images are not looked for.
+        ``image`` of the cohort), and images are not looked for. None: where it has no column ``image``.
     allow_straddling : bool
         Let a patient be in two splits, for an audit that finds and mends it.
     one_site_each : bool
@@ -104,7 +107,7 @@ def load_cohort(
         allow_straddling=allow_straddling,
         one_site_each=one_site_each,
     )
-    if check_images and images_named:
+    if check_images and (images_named or (images_named is None and cohort.names_images)):
         faults += missing_images(cohort.table, cohort.path)
     if faults:
         raise InputErrors(faults)
@@ -116,7 +119,7 @@ def read_cohort(
     classes: Sequence[str] | None = None,
     *,
     labels_required: bool = False,
-    images_named: bool = True,
+    images_named: bool | None = True,
     allow_straddling: bool = False,
     one_site_each: bool = True,
 ) -> tuple[Cohort, list[InputError]]:
@@ -131,10 +134,35 @@ def read_cohort(
         The file is no table, or a column is missing.
     """
     file = Path(path)
-    source = read_table(file, COLUMNS)
+    return checked_cohort(
+        read_table(file, COLUMNS),
+        file,
+        classes,
+        labels_required=labels_required,
+        images_named=images_named,
+        allow_straddling=allow_straddling,
+        one_site_each=one_site_each,
+    )
+
+
+def checked_cohort(
+    source: TextTable,
+    file: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    labels_required: bool = False,
+    images_named: bool | None = True,
+    allow_straddling: bool = False,
+    one_site_each: bool = True,
+) -> tuple[Cohort, list[InputError]]:
+    """Return the cohort of rows that were read already, as `read_cohort` does of a file's."""
+    names_images = "image" in source.rows.columns
+    images_named = (
+        names_images or "slide" not in source.rows if images_named is None else images_named
+    )
     if not images_named:
         source = _with_slides_as_images(source)
-    _check_columns(source.rows, file, labels_required)
+    _check_columns(source.rows, file, labels_required, images_named)
     if "split" not in source.rows:
         _check_no_split(source.rows, file)
     table, faults = _normalise(source, file)
@@ -155,19 +183,27 @@ def read_cohort(
         *(of.sites_spelt_twice(table, file) if one_site_each else []),
         *(of.patients_of_two_sites(table, file) if one_site_each else []),
     ]
-    return Cohort(table=table, classes=names, path=file), faults
+    return Cohort(table=table, classes=names, path=file, names_images=names_images), faults
 
 
-def _check_columns(table: pd.DataFrame, file: Path, labels_required: bool) -> None:
+def _check_columns(
+    table: pd.DataFrame, file: Path, labels_required: bool, images_named: bool
+) -> None:
     needed = of.REQUIRED if labels_required else of.REQUIRED[:-1]
     missing = [name for name in needed if name not in table.columns]
     if missing:
         near = ", ".join(map(str, table.columns[:12]))
         remedy = "Rename or add them; docs/cohort.md shows an example"
-        if missing == ["image"] and "slide" in table.columns:
+        if not images_named:
+            missing = ["slide" if name == "image" else name for name in missing]
+            remedy = (
+                "Rename or add them; of CLAM's and STAMP's tables `offsite cohort read` makes this"
+                " one (docs/features_and_labels.md)"
+            )
+        elif missing == ["image"] and "slide" in table.columns:
             remedy = (
                 "Name the slides' files, or in the job the folder of their features"
-                " (docs/features_and_labels.md)"
+                " (docs/features_and_labels.md); `offsite cohort check --no-images` looks at the table alone"
             )
         raise InputError(
             f"missing column{'s' * (len(missing) > 1)} {', '.join(missing)} (found: {near})",

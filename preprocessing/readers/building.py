@@ -57,7 +57,7 @@ def cohort_of(
 def write_cohort(cohort: Cohort, path: str | Path) -> Path:
     """Write a cohort's table as CSV, or as Parquet by its name's end.
 
-    Its image paths are made relative to the new place.
+    Its image paths are made relative to the new place; of a cohort that names none there is no column.
 
     Returns
     -------
@@ -68,7 +68,9 @@ def write_cohort(cohort: Cohort, path: str | Path) -> Path:
     here = Path(os.path.abspath(target.parent))  # noqa: PTH100 -- links must not be resolved
     there = Path(os.path.abspath(cohort.path.parent))  # noqa: PTH100
     table = cohort.table.copy()
-    if here != there:
+    if not cohort.names_images:
+        table = table.drop(columns="image")
+    elif here != there:
         table["image"] = [os.path.relpath(there / image, here) for image in table["image"]]
     if table["mpp"].isna().all():
         table = table.drop(columns="mpp")

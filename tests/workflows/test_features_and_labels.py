@@ -65,6 +65,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     write(features, "trident", "of-nobody", np.zeros((4, WIDTH), np.float16))
     write(features, "trident", "S0-07", np.zeros((4, 5), np.float16))  # of another width
     next(features.rglob("S0-08.h5")).unlink()
+    write(features, "trident", "S0-10", np.full((4, WIDTH), np.nan, np.float16))
     (features / "_logs_feats.txt").write_text("what the tool said")
     (features / "20x_256px_0px_overlap" / "S0-00.h5.lock").touch()
     (features / "linked").symlink_to(features / "20x_256px_0px_overlap")
@@ -88,12 +89,22 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_the_page_s_ten_lines_lead_from_the_table_to_the_report(done: Done) -> None:
     listed = pd.read_csv(done.run / "excluded.csv", dtype=str).set_index("slide")
-    assert listed["code"].to_dict() == {"S0-07": "other_encoder", "S0-08": "not_embedded"}
+    assert listed["code"].to_dict() == {
+        "S0-07": "other_encoder", "S0-08": "not_embedded", "S0-10": "bad_feature_file",
+    }  # fmt: skip
+    assert listed["message"]["S0-07"] == (
+        "Its features are 5 numbers wide, and those of uni_v2 are 12"
+    )
+    assert listed["message"]["S0-08"] == "No feature file has the slide's name"
+    assert "not finite" in listed["message"]["S0-10"]
     predictions = pd.read_parquet(done.run / "predictions.parquet")
-    assert len(predictions) == 73
-    assert set(predictions["image"]) == {f"S0-{n:02d}" for n in range(75)} - {"S0-07", "S0-08"}
+    assert len(predictions) == 72
+    assert set(predictions["image"]) == {f"S0-{n:02d}" for n in range(75)} - set(listed.index)
     told = read_json(done.run / "run.json")["facts"]["features"]
-    assert (told["layouts"], told["files_of_no_slide"]) == ({"TRIDENT": 73}, 1)
+    assert (told["layouts"], told["files_of_no_slide"]) == (
+        {"TRIDENT": 73},
+        1,
+    )  # of NaN no header tells
     page = (done.run / "evaluation" / "report.html").read_text(encoding="utf-8")
     assert "other encoder" in page or "other_encoder" in page
 
@@ -161,17 +172,17 @@ def test_a_folder_a_table_and_a_server_give_the_answers_of_evaluation(
     assert answers["code"].iloc[-1] == "other_encoder"
 
 
-def test_a_hospital_calibrates_with_its_own_features(done: Done, tmp_path: Path) -> None:
-    table, features = bags(45, 4)
-    table = table.assign(site="north", slide=[f"{slide}.svs" for slide in table["slide"]])
-    table.to_csv(tmp_path / "local.csv", index=False)
-    for slide, rows in features.items():
-        write(tmp_path / "theirs", "clam", slide, rows)
-    call("site", "calibrate", tmp_path / "local.csv", "--features", tmp_path / "theirs", "-m",
-         done.package, "--site", "north", "-o", tmp_path / "north", "--workers", 1)  # fmt: skip
-    record = load_package(tmp_path / "north" / "package").record
-    assert record.profiles["north"].n == 45
-    assert record.preprocessing["features"]["encoder"]["label"] == LABEL
+def test_what_needs_the_encoder_that_is_not_here_says_so(done: Done) -> None:
+    """No command takes the default encoder for the one that made the folder's features."""
+    job = done.root / "job.yaml"
+    before = sorted(done.root.rglob("*"))
+    for words in (("check", job), ("twins", job), ("twins", job, "--encoder", "structure_baseline"),
+                  ("vocabulary", done.run)):  # fmt: skip
+        said = call("encoder", *words, code=2)
+        assert "the job reads features that another tool made" in said
+        assert "Name a job whose slides offsite encodes itself" in said
+    new = [path for path in done.root.rglob("*") if path not in before]
+    assert [path for path in new if "lock" not in path.name] == []
 
 
 def test_every_stage_leaves_the_folder_as_it_was(done: Done, tmp_path: Path) -> None:
@@ -179,7 +190,7 @@ def test_every_stage_leaves_the_folder_as_it_was(done: Done, tmp_path: Path) -> 
     job = Job.load(done.root / "job.yaml")
     call("workflow", "embed", done.root / "job.yaml", "--workers", 1, code=3)
     table = pd.read_csv(job.output / "features" / "features.csv", dtype=str).set_index("slide")
-    assert table["status"].value_counts().to_dict() == {"embedded": 73, "failed": 2}
+    assert table["status"].value_counts().to_dict() == {"embedded": 72, "failed": 3}
     assert set(table["layout"].dropna()) == {"trident"}
     small = ["--set", "training.resident_gib=0", "--set", f"output={tmp_path / 'packed'}"]
     call("train", done.root / "job.yaml", "--set", "training.fit.epochs=1", *small)
@@ -204,7 +215,9 @@ def test_a_table_that_does_not_fit_is_refused_with_both_sides_named(tmp_path: Pa
         "6 of 12 slides have no file here (gone-S0-01, gone-S0-03, gone-S0-05 and 3 more)" in said
     )
     table.drop(columns="slide").to_csv(tmp_path / "labels.csv", index=False)
-    assert "missing column image" in call("workflow", "check", config, code=2)
+    said = call("workflow", "check", config, code=2)
+    assert "missing column slide" in said
+    assert "`offsite cohort read` makes this one" in said
     write_job(tmp_path, tiles={"mpp": 1.0}, encoder={"mpp": 1.0})
     assert "leave out one or the other" in call("workflow", "check", config, code=2)
 

@@ -1,12 +1,12 @@
 """``offsite cohort``: whether the table is fit to train on, and a table from what there is."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offsite.workflows.commands.cohort_reading import class_names, read
 from offsite.workflows.commands.doubts import doubts
 
 if TYPE_CHECKING:
@@ -17,18 +17,10 @@ app = typer.Typer(
     help="read, check, doubts: the table of images that everything begins with.",
     no_args_is_help=True,
 )
+app.command()(read)
 app.command()(doubts)
 SOME_WRONG = 3
 _MOST_UNREADABLE = 30
-
-
-class Layout(StrEnum):
-    """How images and labels lie on disk."""
-
-    GDRBENCH = "gdrbench"
-    CLASS_FOLDERS = "class-folders"
-    MEDMNIST = "medmnist"
-    TABLE = "table"
 
 
 @app.command()
@@ -75,7 +67,13 @@ def check(
 
     if strict is not None and strict.resolve() == table.resolve():
         raise typer.BadParameter("--strict names the table itself: write the clean one beside it")
-    cohort = load_cohort(table, _names(classes), check_images=images, allow_straddling=True)
+    cohort = load_cohort(
+        table,
+        class_names(classes),
+        check_images=images,
+        images_named=True if images else None,
+        allow_straddling=True,
+    )
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance, Children(usable_cores()) as children:
         slides = are_slides(cohort.image_paths(), children)
@@ -97,98 +95,6 @@ def check(
         _write_strict(cohort, audit, strict)
     if any(finding.severity == "error" for finding in audit.findings):
         raise typer.Exit(SOME_WRONG)
-
-
-@app.command()
-def read(
-    source: Annotated[
-        Path, typer.Argument(help="Folder, a MedMNIST .npz file, or a cohort table.")
-    ],
-    layout: Annotated[Layout, typer.Option(help="How it lies on disk.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The cohort table to write.")],
-    classes: Annotated[str, typer.Option(help="Class names in order, separated by commas.")] = "",
-    held_out: Annotated[
-        list[str] | None, typer.Option(help="GDRBench site that is test throughout; repeatable.")
-    ] = None,
-    lists: Annotated[
-        Path | None, typer.Option(help="Folder of GDRBench's lists; default: SOURCE/splits.")
-    ] = None,
-    site: Annotated[str | None, typer.Option(help="Name of the one site of class folders.")] = None,
-    patient_pattern: Annotated[
-        str | None, typer.Option(help="Regular expression with one group: patient in a file name.")
-    ] = None,
-    decisions: Annotated[
-        Path | None,
-        typer.Option(help="doubts.csv with its decisions, which become a column beside the label."),
-    ] = None,
-) -> None:
-    """Write a cohort table from what there is: folders, a MedMNIST file, another table.
-
-    Takes a folder, an .npz file or a cohort table; gives the table (CSV or Parquet), and prints its
-    path. With --decisions it has what people decided on doubtful labels as column 'decision'; no
-    label is changed.
-
-    Example: offsite cohort read photos --layout class-folders -o cohort.csv --site east
-    """
-    from offsite.locks import writing
-    from offsite.preprocessing.readers.building import write_cohort
-    from offsite.written import check_own
-
-    with writing(output.parent, "cohort"):
-        check_own(output)
-        cohort = _read(
-            source, layout, output.parent, classes, held_out, lists, site, patient_pattern
-        )
-        if decisions is not None:
-            cohort = _decided(cohort, decisions)
-        typer.echo(write_cohort(cohort, output))
-
-
-def _decided(cohort: "Cohort", decisions: Path) -> "Cohort":
-    from offsite.workflows.console.messages import say
-    from offsite.workflows.doubts.decisions import told, with_decisions
-
-    decided = with_decisions(cohort, decisions)
-    say(told(decided))
-    return decided
-
-
-def _read(
-    source: Path,
-    layout: Layout,
-    folder: Path,
-    classes: str,
-    held_out: list[str] | None,
-    lists: Path | None,
-    site: str | None,
-    patient_pattern: str | None,
-) -> "Cohort":
-    from offsite.preprocessing.cohort.table import load_cohort
-    from offsite.preprocessing.readers.class_folders import left_out, read_class_folders
-    from offsite.preprocessing.readers.gdrbench import read_gdrbench
-    from offsite.preprocessing.readers.medmnist import read_medmnist
-    from offsite.workflows.console.messages import say
-
-    if layout is Layout.TABLE:
-        return load_cohort(source, _names(classes))
-    if layout is Layout.GDRBENCH:
-        return read_gdrbench(source, held_out=held_out or (), lists=lists)
-    if layout is Layout.CLASS_FOLDERS:
-        cohort = read_class_folders(
-            source, _names(classes), site=site, patient_pattern=patient_pattern
-        )
-        counts = sorted(left_out(source, site=site).items())
-        if counts:
-            say("Left out: " + ", ".join(f"{count} {what}" for what, count in counts))
-        return cohort
-    names = _names(classes)
-    if not names:
-        raise typer.BadParameter("a MedMNIST file does not name its classes: give --classes")
-    return read_medmnist(source, folder, names)
-
-
-def _names(classes: str) -> list[str] | None:
-    return [name.strip() for name in classes.split(",") if name.strip()] or None
 
 
 def _show_counts(cohort: "Cohort", title: str) -> None:

@@ -71,12 +71,11 @@ def check(
     from rich.markup import escape
 
     from offsite.workflows.console.messages import data
-    from offsite.workflows.jobs.modalities import bench_of, encoder_benches
+    from offsite.workflows.jobs.modalities import encoder_benches, encoder_of
 
     if encoder.endswith((".yaml", ".yml")):
         job = job_of(Path(encoder), overrides)
-        bench = bench_of(job.modality, job.file)
-        settings = getattr(job.configuration, bench.setting)
+        bench, settings = encoder_of(job.modality, job.configuration, job.file)
     elif overrides:
         raise typer.BadParameter("--set changes a job: name one")
     else:

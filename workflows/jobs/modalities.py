@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from offsite.errors import InputError
 from offsite.registry import Registry
 from offsite.training.encoders import EncoderBench
-from offsite.training.modality import CONTRACT, Modality
+from offsite.training.modality import CONTRACT, JobPart, Modality
 from offsite.training.steps import Step
 from offsite.workflows.jobs.own_modalities import GROUP, ROOMS
 
@@ -54,23 +55,33 @@ def encoder_benches() -> Iterator[EncoderBench]:
             yield modality.encoders()
 
 
-def bench_of(modality: Modality, file: Path) -> EncoderBench:
-    """Return the encoders of a job's modality.
+def encoder_of(modality: Modality, configuration: JobPart, file: Path) -> tuple[EncoderBench, Any]:
+    """Return the encoders of a job's modality, and the settings of the one that its images pass.
 
     Raises
     ------
     InputError
-        Code ``no_encoder``: it has none.
+        Code ``no_encoder``: it has none, or the job reads what an encoder that is not here has made.
     """
-    if modality.encoders is not None:
-        return modality.encoders()
     having = ", ".join(other.name for other in modalities() if other.encoders is not None)
-    raise InputError(
-        f"a job of {modality.reads} has no encoder",
-        file=file,
-        remedy=f"Name a job of task {having}, or an encoder of `offsite encoder list`",
-        code="no_encoder",
-    )
+    named = "or an encoder of `offsite encoder list`, where the command takes its name"
+    if modality.encoders is None:
+        raise InputError(
+            f"a job of {modality.reads} has no encoder",
+            file=file,
+            remedy=f"Name a job of task {having}, {named}",
+            code="no_encoder",
+        )
+    if not configuration.reads_images():
+        raise InputError(
+            f"the job reads features that another tool made: of {modality.reads} and their pixels it"
+            " has none, nor the encoder",
+            file=file,
+            remedy=f"Name a job whose {modality.reads} offsite encodes itself, {named}",
+            code="no_encoder",
+        )
+    bench = modality.encoders()
+    return bench, getattr(configuration, bench.setting)
 
 
 def modality_named(name: str) -> Modality:

@@ -11,7 +11,7 @@ from offsite.preprocessing.views import png
 from offsite.training.encoders import LEAST_KEPT, LOOKED_AT, VOCABULARY_FILES, TissueWords
 from offsite.workflows.console.messages import stage
 from offsite.workflows.jobs.dividing import split_of
-from offsite.workflows.jobs.modalities import bench_of
+from offsite.workflows.jobs.modalities import encoder_of
 from offsite.workflows.stages.evaluation import finished_run, job_of_run
 from offsite.workflows.stages.training import CELL
 from offsite.workflows.stages.words_of_run import (
@@ -49,7 +49,7 @@ def write_vocabulary(
     from offsite.training.cells import Cell
 
     record, job = finished_run(run), job_of_run(run)
-    bench = bench_of(job.modality, job.file)
+    bench, _ = encoder_of(job.modality, job.configuration, job.file)
     if bench.words is None:
         raise InputError(
             f"no words are told of {job.modality.reads}",

@@ -14,7 +14,7 @@ from offsite.preprocessing.cohort.table import Cohort, load_cohort
 from offsite.training.encoders import EncoderBench, TwinPlaces, TwinWork
 from offsite.workflows.console.messages import say, stage
 from offsite.workflows.jobs.job import Job
-from offsite.workflows.jobs.modalities import bench_of
+from offsite.workflows.jobs.modalities import encoder_of
 from offsite.workflows.twins.measures import TwinFeatures, TwinRow, frame, slide_means, twin_rows
 from offsite.written import check_own, replacing_own
 
@@ -54,9 +54,8 @@ def compare_twins(
     InputError
         The job's images pass no encoder, the cohort has no twins, or nothing of it can be compared.
     """
-    bench = bench_of(job.modality, job.file)
+    bench, of_job = encoder_of(job.modality, job.configuration, job.file)
     work = bench.twins()
-    of_job = getattr(job.configuration, bench.setting)
     if device:
         of_job = of_job.model_copy(update={"device": device})
     compared = other_encoders(bench, of_job, encoders or (work.control,))

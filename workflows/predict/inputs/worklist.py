@@ -57,12 +57,7 @@ def worklist_items(
         images = ["" if file == Path() else str(file) for file in found]
         source = replace(source, rows=source.rows.assign(image=images))
     elif choice is not None and "image" not in source.rows.columns:
-        raise InputError(
-            "the table has no column 'image', and the folder of its slides' features is not named",
-            file=path,
-            remedy="Name it: --features FOLDER",
-            code="missing_column",
-        )
+        raise folder_not_named(path)
     if "image" not in source.rows.columns:
         raise InputError(
             "the table has no column 'image'",
@@ -81,6 +76,16 @@ def worklist_items(
     }
     for number, row in zip(table.index, table.to_dict("records"), strict=True):
         yield _item(path, int(number), row, faults.get(int(number)), absent.get(int(number), ""))
+
+
+def folder_not_named(table: Path) -> InputError:
+    """Make the error for a table that names slides alone, to a model that reads their features."""
+    return InputError(
+        "the table has no column 'image', and the folder of its slides' features is not named",
+        file=table,
+        remedy="Name it: --features FOLDER",
+        code="missing_column",
+    )
 
 
 def files_of(rows: pd.DataFrame, choice: FileChoice, folder: Path) -> list[Path]:
