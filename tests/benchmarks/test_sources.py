@@ -23,3 +23,14 @@ def test_without_a_lean_every_clinic_sees_all_stages_alike():
         assert clinic.prevalence == pytest.approx(EVEN)
     halfway = evidence_sources.clinics(2, 0.5)[0].prevalence
     assert halfway[0] == pytest.approx((0.2 + 0.7) / 2)
+
+
+def test_hard_photographs_differ_by_blur_and_noise_alone_and_the_first_cells_are_found_again():
+    for easy, hard in zip(
+        evidence_sources.clinics(4, 1.0), evidence_sources.clinics(4, 1.0, True), strict=True
+    ):
+        assert easy.prevalence == hard.prevalence
+        blurred = easy.camera.model_copy(update=evidence_sources.HARD)
+        assert blurred == hard.camera != easy.camera
+    assert evidence_sources.hard_of({"hard": True})
+    assert not evidence_sources.hard_of({"seed": 90})
