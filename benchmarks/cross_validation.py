@@ -9,6 +9,9 @@ features) go through offsite's folds and tables. Three truths are asked for:
 - ``method``: the mean over training cohorts, and of the difference of the two methods (0).
 
 ``python benchmarks/cross_validation.py --out build/cross_validation`` writes ``coverage.csv``.
+``--thresholds`` writes ``thresholds.csv`` in its place: the sensitivity that a cross-validation tells of
+the threshold that it ships, by whose rows a fold's own threshold is chosen, against that of the shipped
+model at the shipped threshold at new patients.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from offsite.evaluation.operating_points.choosing import choose_threshold
 from offsite.evaluation.predictions.table import Predictions, predictions_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.sites import Sites
@@ -28,6 +32,7 @@ from offsite.preprocessing.cohort.table import Cohort
 
 METRICS = {"auroc": "auroc", "accuracy": "accuracy"}
 FEATURES, RIDGE = 10, 1.0
+SENSITIVITY = 0.9
 SETTINGS = EvaluationSettings(resamples=200)
 
 
@@ -141,22 +146,94 @@ def run(patients: int, folds: int, repeats: int, shift: float, cohorts: int) -> 
     return shown.reset_index().assign(**facts)
 
 
+def called(
+    rows: np.ndarray, labels: np.ndarray, fold: np.ndarray, folds: int, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """Sensitivity and specificity as three ways of choosing each fold's threshold tell them."""
+    score, own = np.zeros(len(rows)), np.zeros(len(rows))
+    nested = np.zeros(len(rows))
+    for number in range(1, folds + 1):
+        rest = fold != number
+        slopes, start = fitted(rows[rest], labels[rest])
+        score[~rest] = rows[~rest] @ slopes + start
+        # A fold that keeps patients back to choose its threshold on, as it keeps some for its epoch.
+        kept = rest & (rng.random(len(rows)) < 0.2)
+        slopes, start = fitted(rows[rest & ~kept], labels[rest & ~kept])
+        nested[~rest] = (
+            rows[~rest] @ slopes + start - chosen(rows[kept] @ slopes + start, labels[kept])
+        )
+    for number in range(1, folds + 1):
+        others = fold != number
+        own[~others] = score[~others] - chosen(score[others], labels[others])
+    ways = {"by all folds": score - chosen(score, labels), "by the other folds": own}
+    ways["by patients kept back in the fold"] = nested
+    ill = labels == 1
+    return {
+        name: (float((v[ill] >= 0).mean()), float((v[~ill] < 0).mean())) for name, v in ways.items()
+    }
+
+
+def chosen(score: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold that ships, of these rows; without an ill one everybody is called."""
+    found = choose_threshold(score, labels == 1, np.arange(len(score)), SENSITIVITY)
+    return -np.inf if found is None else found
+
+
+def thresholds(patients: int, folds: int, shift: float, cohorts: int) -> pd.DataFrame:
+    """A row for each way: what it tells, how far from the truth on average, and how far in one cohort."""
+    found = []
+    for number in range(cohorts):
+        rng = np.random.default_rng([patients, folds, number, 7])
+        labels = (np.arange(patients) % 3 == 0).astype(int)
+        rows = rng.normal(size=(patients, FEATURES)) + (2 * labels[:, None] - 1) * shift
+        fold = np.zeros(patients, dtype=int)
+        for label in (0, 1):
+            of_label = np.flatnonzero(labels == label)
+            fold[of_label] = rng.permutation(np.arange(len(of_label)) % folds) + 1
+        score = np.zeros(patients)
+        for number_of_fold in range(1, folds + 1):
+            rest = fold != number_of_fold
+            slopes, start = fitted(rows[rest], labels[rest])
+            score[~rest] = rows[~rest] @ slopes + start
+        slopes, start = fitted(rows, labels)
+        length = np.linalg.norm(slopes)
+        apart, cut = slopes.sum() * shift / length, (chosen(score, labels) - start) / length
+        true = norm.cdf(apart - cut), norm.cdf(apart + cut)
+        for way, told in called(rows, labels, fold, folds, rng).items():
+            for name, value, truth_ in zip(("sensitivity", "specificity"), told, true, strict=True):
+                found.append((name, way, value, truth_))
+    table = pd.DataFrame(found, columns=["metric", "threshold", "told", "truth"])
+    table["off"] = table["told"] - table["truth"]
+    shown = table.groupby(["metric", "threshold"], sort=False).agg(
+        told=("told", "mean"), truth=("truth", "mean"), off=("off", "mean"),
+        typical=("off", lambda values: float(np.sqrt((values**2).mean()))),
+    )  # fmt: skip
+    return shown.reset_index().assign(patients=patients, folds=folds, cohorts=cohorts)
+
+
 def main() -> None:
-    """Simulate the cohorts and print the table of coverage."""
+    """Simulate the cohorts and print the table of coverage, or of thresholds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/cross_validation"))
     parser.add_argument("--cohorts", type=int, default=400)
     parser.add_argument("--patients", type=int, nargs="+", default=[60, 150])
     parser.add_argument("--repeats", type=int, nargs="+", default=[1, 5])
-    chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    parts = [
-        run(patients, 5, repeats, 0.2, chosen.cohorts)
-        for patients in chosen.patients
-        for repeats in chosen.repeats
-    ]
+    parser.add_argument(
+        "--thresholds", action="store_true", help="Thresholds in place of intervals."
+    )
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.thresholds:
+        parts = [thresholds(patients, 5, 0.35, asked.cohorts) for patients in asked.patients]
+    else:
+        parts = [
+            run(patients, 5, repeats, 0.2, asked.cohorts)
+            for patients in asked.patients
+            for repeats in asked.repeats
+        ]
     whole = pd.concat(parts, ignore_index=True)
-    whole.to_csv(chosen.out / "coverage.csv", index=False, lineterminator="\n")
+    name = "thresholds.csv" if asked.thresholds else "coverage.csv"
+    whole.to_csv(asked.out / name, index=False, lineterminator="\n")
     print(whole.round(3).to_string())
 
 

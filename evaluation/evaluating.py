@@ -17,7 +17,7 @@ from offsite.evaluation.making import made_tables
 from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.names import described, no_metric
 from offsite.evaluation.predictions.checks import check_rows
-from offsite.evaluation.predictions.roles import SLIDE_LABEL
+from offsite.evaluation.predictions.roles import FOLD, SLIDE_LABEL
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import ReportSettings
@@ -64,6 +64,7 @@ def evaluate(
     *,
     near: Predictions | None = None,
     far: Predictions | None = None,
+    models: Mapping[int, Predictions] | None = None,
     facts: Mapping[str, Any] | None = None,
     extra_tables: Mapping[str, pd.DataFrame] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -82,6 +83,10 @@ def evaluate(
     near, far : Predictions, optional
         The same model's predictions on images of another kind, and on images it was never meant
         for; a set per value of their ``site`` column.
+    models : mapping of int to Predictions, optional
+        Where the predictions join the folds of a cross-validation: all rows of each fold's model,
+        with embeddings, by its number; 0 is the refit. Without them nothing is said of foreign
+        images.
     facts : mapping, optional
         Further provenance for the page, JSON-able: ``inputs``, ``model``, ``seeds``.
     extra_tables : mapping of str to pandas.DataFrame, optional
@@ -110,6 +115,7 @@ def evaluate(
     version = importlib.metadata.version("offsite")
     more = dict(facts or {})
     foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
+    foreign += [predictions_digest(models[number]) for number in sorted(models or {})]
     texts = {name: table.to_csv(index=False).encode() for name, table in given.items()}
     digests = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     own = predictions_digest(rows, settings.by)
@@ -119,7 +125,7 @@ def evaluate(
         if not _finished(folder, key):
             _clear(folder)
             done = progress or (lambda _: None)
-            made = made_tables(rows, settings, near, far, done) | given
+            made = made_tables(rows, settings, near, far, done, models) | given
             _write(folder, key, made, _merged(_record(predictions, rows, settings), more))
             done("page")
     return Evaluation(
@@ -144,7 +150,7 @@ def _check_primary(rows: Predictions, settings: ReportSettings) -> None:
 def predictions_digest(predictions: Predictions, by: Sequence[str] = ()) -> str:
     """SHA-256 (hex) over everything that evaluation reads of a predictions table."""
     digest = hashlib.sha256("\x1f".join(predictions.classes).encode())
-    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL, *by)
+    read = ("image", "patient", "site", "site_role", "split", "label", SLIDE_LABEL, FOLD, *by)
     columns = [name for name in read if name in predictions.table]
     digest.update(predictions.table[columns].to_csv(index=False).encode())
     for array in (predictions.probabilities, predictions.embeddings, predictions.logits):

@@ -1,6 +1,6 @@
 """The tables of an evaluation, part by part, from one object of sites and draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -34,10 +34,11 @@ def made_tables(
     near: Predictions | None,
     far: Predictions | None,
     done: Callable[[str], None] = lambda _: None,
+    models: Mapping[int, Predictions] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table that the settings ask for, by its file name without suffix.
 
-    ``near`` and ``far`` are as of :func:`offsite.evaluation.evaluating.evaluate`; ``done`` is told the
+    ``near``, ``far`` and ``models`` are as of :func:`offsite.evaluation.evaluating.evaluate`; ``done`` is told the
     name of each of :func:`steps` but the last, the page.
     """
     sites = Sites.of(rows, settings.metrics)
@@ -51,7 +52,7 @@ def made_tables(
         "net_benefit": lambda: {"net_benefit": net_benefit_table(sites)},
         "embeddings": lambda: embedding_tables(sites) | {"site_coupling": coupling_table(sites)},
         "calibration": lambda: calibration_tables(sites),
-        "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near)},
+        "ood": lambda: {"ood": ood_table(sites, settings.ood, far, near, models)},
         "shift": lambda: shift_tables(sites, settings.shift),
         "conformal": lambda: {"conformal": conformal_table(sites, settings.conformal)},
         "selective": lambda: {

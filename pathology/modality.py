@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from offsite.pathology.checking import bytes_to_do, encoder_faults, package_faults, refusals
-from offsite.pathology.features.settings import FEATURES, FeatureSettings
+from offsite.pathology.features.settings import BITS, FEATURES, FeatureSettings
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.stages import EMBED, TILE, check_inputs, image_tables, source_of
 from offsite.pathology.tile_encoders.registry import EncoderSettings
@@ -79,9 +79,14 @@ def _package_facts(configuration: Any, architecture: Mapping[str, Any]) -> dict[
     if configuration.features.folder is not None:  # what they are, the run's facts say
         return {"architecture": architecture["name"], "preprocessing": {}}
     settings = configuration.model_dump(mode="json")
+    bits = configuration.features.bits
     return {
         "architecture": architecture["name"],
-        "preprocessing": {"tiles": settings["tiles"], "encoder": settings["encoder"]},
+        "preprocessing": {
+            **({BITS: bits} if bits != 16 else {}),
+            "tiles": settings["tiles"],
+            "encoder": settings["encoder"],
+        },
         "mpp": configuration.tiles.mpp,
     }
 

@@ -55,13 +55,15 @@ def logits_of(predictions: Predictions) -> np.ndarray:
 
 
 def fit_calibrators(
-    predictions: Predictions, kinds: Iterable[Kind] = KINDS
+    predictions: Predictions, kinds: Iterable[Kind] = KINDS, rows: np.ndarray | None = None
 ) -> dict[str, Calibrator]:
     """The calibrators by name, from labelled validation rows of training sites.
 
-    Empty where those rows are absent or of one class.
+    Empty where those rows are absent or of one class. ``rows`` (N booleans) are taken in their place
+    where they are given.
     """
-    rows = roles_of(predictions.table).calibrate & (predictions.labels >= 0)
+    rows = roles_of(predictions.table).calibrate if rows is None else rows
+    rows = rows & (predictions.labels >= 0)
     labels = predictions.labels[rows]
     if len(np.unique(labels)) < 2:
         return {}

@@ -18,6 +18,7 @@ from offsite.evaluation.metrics.calibration_error import (
 from offsite.evaluation.metrics.confusion import ratio
 from offsite.evaluation.metrics.recalibration import slope_and_intercept, spiegelhalter_z
 from offsite.evaluation.metrics.scoring import brier_rows, log_loss_rows
+from offsite.evaluation.predictions.roles import crossings
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
 from offsite.evaluation.settings import EvaluationSettings
@@ -72,7 +73,7 @@ def calibration_tables(
     ----------
     sites : Sites
         Rows of all splits: calibrators are fitted on validation rows of training sites, and
-        measured on test rows; tasks, bins, simulations, draws.
+        measured on test rows (of a cross-validation `crossings` says which on which); tasks, bins, simulations, draws.
     calibrators : dict of str to Calibrator, optional
         Fitted earlier; unset: fitted here.
     only : collection of (str, str), optional
@@ -111,10 +112,13 @@ def _cases(
     only: Collection[tuple[str, str]] | None,
 ) -> Iterator[_Calibrated]:
     predictions = sites.predictions
-    fitted = fit_calibrators(predictions) if calibrators is None else calibrators
     tasks: list[Task | None] = [*tasks_of(predictions.classes, sites.settings), None]
-    for calibrator, function in {NONE: None, **fitted}.items():
-        changed = sites.with_probabilities(calibrated(predictions, function))
+    if calibrators is None:
+        under = _by_own_rows(sites)
+    else:
+        under = {name: calibrated(predictions, one) for name, one in calibrators.items()}
+    for calibrator, made in {NONE: predictions, **under}.items():
+        changed = sites.with_probabilities(made)
         for task in tasks:
             name = TOP if task is None else task.name
             if only is not None and (name, calibrator) not in only:
@@ -124,6 +128,30 @@ def _cases(
                 yield _Calibrated(
                     task=name, calibrator=calibrator, site=site, scores=scores, positive=positive
                 )
+
+
+def _by_own_rows(sites: Sites) -> dict[str, Predictions]:
+    """The predictions under each calibrator that the rows of the table can fit.
+
+    The rows of a fold of a cross-validation are calibrated by the other folds, all others by what
+    ships, which is fitted on all folds.
+    """
+    predictions = sites.predictions
+    parts = crossings(predictions.table, sites.roles)
+    if not parts:
+        fitted = fit_calibrators(predictions)
+        return {name: calibrated(predictions, one) for name, one in fitted.items()}
+    by_part = [fit_calibrators(predictions, rows=fitted_on) for _, fitted_on in parts]
+    under = {}
+    for name in by_part[-1]:
+        if not all(name in fitted for fitted in by_part):
+            continue  # the rows of a fold would have to be calibrated by themselves
+        probabilities = predictions.probabilities.copy()
+        for (judged, _), fitted in zip(parts, by_part, strict=True):
+            own = calibrated(predictions.select(judged), fitted[name])
+            probabilities[judged] = own.probabilities
+        under[name] = replace(predictions, probabilities=probabilities)
+    return under
 
 
 def _of_task(site: Site, task: Task | None) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ class has the threshold of its own bin, so coverage is promised within bins, not
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from offsite.errors import InputError
 from offsite.evaluation.settings import ConformalSettings
 
+_BY_ROW = ("members", "refer", "local", "bin_rows")
 _OPTIONS = ("ordered", "by_class", "by_site", "minimum_bin")
 
 
@@ -44,6 +45,25 @@ class PredictionSets:
     def sizes(self) -> np.ndarray:
         """Classes in each set, N."""
         return self.members.sum(axis=1)
+
+    @classmethod
+    def empty(cls, rows: int, classes: int) -> Self:
+        """Sets of N rows without a member, to be filled by :meth:`put`."""
+        return cls(
+            members=np.zeros((rows, classes), dtype=bool),
+            refer=np.zeros(rows, dtype=bool),
+            local=np.zeros((rows, classes), dtype=bool),
+            bin_rows=np.zeros((rows, classes), dtype=np.int64),
+        )
+
+    def put(self, rows: np.ndarray, own: "PredictionSets") -> None:
+        """Put the sets of some rows (N booleans) in their places."""
+        for name in _BY_ROW:
+            getattr(self, name)[rows] = getattr(own, name)
+
+    def select(self, rows: np.ndarray) -> "PredictionSets":
+        """The sets of some rows."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _BY_ROW})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

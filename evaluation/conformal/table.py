@@ -8,7 +8,7 @@ import pandas as pd
 
 from offsite.evaluation.conformal.sets import ConformalSets, PredictionSets, coverage_sd
 from offsite.evaluation.conformal.weighted import density_ratios, weighted_sets
-from offsite.evaluation.predictions.roles import HELD_OUT, roles_of
+from offsite.evaluation.predictions.roles import HELD_OUT, crossings, roles_of
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.settings import ConformalSettings
 from offsite.evaluation.statistics.binomial import share_p_value
@@ -22,7 +22,10 @@ EVERY = "_all"
 def fit_sets(predictions: Predictions, settings: ConformalSettings) -> ConformalSets | None:
     """Sets calibrated on the labelled validation rows of training sites; ``None`` without any."""
     roles = roles_of(predictions.table)
-    rows = predictions.select(roles.calibrate & (predictions.labels >= 0))
+    return _fitted(predictions.select(roles.calibrate & (predictions.labels >= 0)), settings)
+
+
+def _fitted(rows: Predictions, settings: ConformalSettings) -> ConformalSets | None:
     if len(rows) == 0:
         return None
     sites = rows.table["site"].to_numpy(str)
@@ -35,21 +38,59 @@ def conformal_table(sites: Sites, settings: ConformalSettings) -> pd.DataFrame:
     Parameters
     ----------
     sites : Sites
-        Validation rows of training sites calibrate; test rows are judged.
+        Validation rows of training sites calibrate; test rows are judged. Of a cross-validation
+        the rows of the folds do both, each fold judged by the others.
     settings : ConformalSettings
         Levels, order, binning and back-off.
     """
-    sets = fit_sets(sites.predictions, settings)
+    every = {level: _judged(sites, settings, level) for level in settings.levels}
     records: list[dict[str, Any]] = []
     for rows in sites.roles_first:
-        names = sites.names[rows.index]
-        for level in settings.levels:
-            judged = None if sets is None else sets.predict(rows.probabilities, names, level)
-            records.extend(_describe(sites, rows, level, judged))
+        for level, judged in every.items():
+            own = None if judged is None else judged.select(rows.index)
+            records.extend(_describe(sites, rows, level, own))
         alone = rows.role == HELD_OUT and rows.name != POOLED
-        if alone and settings.weighted and sets is not None:
+        # Likeness to a site would compare answers of the fold models with answers of the refit.
+        if alone and settings.weighted and _calibration_rows(sites).any():
             records.extend(_weighted(sites, rows, settings))
     return SCHEMAS["conformal"].frame(records)
+
+
+def _calibration_rows(sites: Sites) -> np.ndarray:
+    """The labelled validation rows of training sites, N booleans."""
+    return np.asarray(sites.roles.calibrate & (sites.predictions.labels >= 0))
+
+
+def _judged(sites: Sites, settings: ConformalSettings, level: float) -> PredictionSets | None:
+    """The set of every row; ``None`` where a part of the rows has nothing to be calibrated on.
+
+    Of a cross-validation the rows of a fold are judged by sets calibrated on the other folds
+    (cross-conformal prediction, Vovk 2015), those of held-out sites by sets calibrated on all folds,
+    which is what ships. The folds' bins share nearly all of their rows, so each counts as one, of as
+    many rows as the smallest has.
+    """
+    predictions, known = sites.predictions, sites.predictions.labels >= 0
+    parts = crossings(predictions.table, sites.roles)
+    if not parts:
+        parts = [(sites.roles.test, sites.roles.calibrate)]
+    made: PredictionSets | None = None
+    for judged, fitted_on in parts:
+        sets = _fitted(predictions.select(fitted_on & known), settings)
+        if sets is None:
+            return None
+        own = sets.predict(predictions.probabilities[judged], sites.names[judged], level)
+        made = PredictionSets.empty(*predictions.probabilities.shape) if made is None else made
+        made.put(judged, own)
+    assert made is not None  # there is always a part
+    if len(parts) > 1:
+        _count_smallest(made, sites.names, np.asarray(sites.roles.crossed))
+    return made
+
+
+def _count_smallest(made: PredictionSets, names: np.ndarray, crossed: np.ndarray) -> None:
+    for site in np.unique(names[crossed]):
+        here = crossed & (names == site)
+        made.bin_rows[here] = made.bin_rows[here].min(axis=0)
 
 
 def _features(predictions: Predictions, rows: np.ndarray) -> np.ndarray:
@@ -61,7 +102,7 @@ def _features(predictions: Predictions, rows: np.ndarray) -> np.ndarray:
 
 def _weighted(sites: Sites, rows: Site, settings: ConformalSettings) -> Iterator[dict[str, Any]]:
     predictions = sites.predictions
-    known = np.flatnonzero(sites.roles.calibrate & (predictions.labels >= 0))
+    known = np.flatnonzero(_calibration_rows(sites))
     ratios, site_ratios = density_ratios(
         _features(predictions, known),
         _features(predictions, rows.index),

@@ -1,6 +1,6 @@
 """The table of out-of-distribution scores: what each detector notices at each site."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.evaluation.metrics.separation import why_undefined
+from offsite.evaluation.ood.by_fold import JoinedScores, joined_scores
 from offsite.evaluation.ood.fitting import Fitted, fit_detectors, usable_embeddings, usable_logits
 from offsite.evaluation.ood.metrics import Scored, false_positive_rates
 from offsite.evaluation.ood.settings import OodSettings
@@ -35,26 +36,31 @@ class _Group:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Detected:
-    """A detector with its scores of every group's rows."""
+    """A detector with its scores of every group's rows, and what its threshold rests on there.
 
-    fitted: Fitted
+    ``references`` are the rows behind the threshold, and where they come from, for each group.
+    """
+
+    name: str
+    threshold: float | None
+    references: list[tuple[int, str]]
+    reason: str
     groups: list[_Group]
     scores: list[np.ndarray]
     settings: OodSettings
 
     def record(self, group: _Group, metric: str, **values: Any) -> dict[str, Any]:
-        detector = self.fitted.detector
         return {
-            "detector": self.fitted.name,
+            "detector": self.name,
             "category": group.category,
             "site": group.rows.name,
             "site_role": _ROLE_OF.get(group.category, ""),
             "metric": metric,
             "n": len(group.rows),
             "n_patients": group.rows.n_patients,
-            "threshold": None if detector is None else detector.threshold,
-            "threshold_from": self.fitted.threshold_from,
-            "reason": self.fitted.reason,
+            "threshold": self.threshold,
+            "threshold_from": self.references[self.groups.index(group)][1],
+            "reason": self.reason,
             **values,
         }
 
@@ -64,6 +70,7 @@ def ood_table(
     settings: OodSettings,
     far: Predictions | None = None,
     near: Predictions | None = None,
+    models: Mapping[int, Predictions] | None = None,
 ) -> pd.DataFrame:
     """A row per detector, category, site and metric.
 
@@ -76,6 +83,10 @@ def ood_table(
     far, near : Predictions, optional
         The same model's predictions on images it was never meant for (far), or of another kind
         from the same modality (near); every row counts, a set per value of ``site``.
+    models : mapping of int to Predictions, optional
+        Of a cross-validation all rows of the model of each fold, 0 being the refit: each row is
+        scored by the model that answered it (`offsite.evaluation.ood.by_fold`), and ``threshold``
+        is 0, that of the unit in which the scores are told.
 
     Raises
     ------
@@ -86,11 +97,45 @@ def ood_table(
         _check_same_model(sites.predictions, other)
     groups = _groups(sites, far, near)
     records: list[dict[str, Any]] = []
-    for fitted in fit_detectors(sites.predictions, settings):
-        scores = _scores(fitted, groups)
-        detected = _Detected(fitted=fitted, groups=groups, scores=scores, settings=settings)
+    if models is None:
+        every = (
+            _of_one_model(fitted, groups, settings)
+            for fitted in fit_detectors(sites.predictions, settings)
+        )
+    else:
+        every = (
+            _of_folds(joined, groups, settings)
+            for joined in joined_scores(sites.predictions, models, settings)
+        )
+    for detected in every:
         records.extend(_rows_of(detected))
     return SCHEMAS["ood"].frame(records)
+
+
+def _of_one_model(fitted: Fitted, groups: list[_Group], settings: OodSettings) -> _Detected:
+    detector = fitted.detector
+    return _Detected(
+        name=fitted.name,
+        threshold=None if detector is None else detector.threshold,
+        references=[(0 if detector is None else detector.n, fitted.threshold_from)] * len(groups),
+        reason=fitted.reason,
+        groups=groups,
+        scores=_scores(fitted, groups),
+        settings=settings,
+    )
+
+
+def _of_folds(joined: JoinedScores, groups: list[_Group], settings: OodSettings) -> _Detected:
+    known = joined.reason == "ok"
+    return _Detected(
+        name=joined.name,
+        threshold=0.0 if known else None,
+        references=[joined.reference(g.rows.index) if known else (0, "") for g in groups],
+        reason=joined.reason,
+        groups=groups,
+        scores=[joined.scores[group.rows.index] for group in groups],
+        settings=settings,
+    )
 
 
 def _check_same_model(predictions: Predictions, other: Predictions | None) -> None:
@@ -146,8 +191,8 @@ def _rows_of(detected: _Detected) -> Iterator[dict[str, Any]]:
 
 def _why_not(detected: _Detected, group: _Group) -> str:
     fewest = min(len(group.rows), len(detected.groups[0].rows))
-    if detected.fitted.reason != "ok" or fewest >= detected.settings.minimum_rows:
-        return detected.fitted.reason
+    if detected.reason != "ok" or fewest >= detected.settings.minimum_rows:
+        return detected.reason
     return "no_samples" if fewest == 0 else "too_few"
 
 
@@ -190,14 +235,14 @@ def _separations(
 
 
 def _flag_rate(detected: _Detected, group: _Group, scores: np.ndarray) -> dict[str, Any]:
-    detector = detected.fitted.detector
-    if detector is None or len(scores) == 0:
-        reason = "no_samples" if detector is not None else detected.fitted.reason
+    if detected.threshold is None or len(scores) == 0:
+        reason = "no_samples" if detected.threshold is not None else detected.reason
         return detected.record(group, "flag_rate", reason=reason)
-    flags = detector.flag(scores)
+    flags = scores > detected.threshold
+    behind = detected.references[detected.groups.index(group)][0]
     # One site may flag somewhat more by nature; twice the expected share is worth a word.
     most = 2 * (1 - detected.settings.kept)
-    p_value = share_p_value(~flags, group.rows.units, 1 - most, like=detector.n)
+    p_value = share_p_value(~flags, group.rows.units, 1 - most, like=behind)
     told = group.sites.of_share(flags, group.rows.units)
     told |= {"n_positive": int(flags.sum()), "p_value": p_value}
     return detected.record(group, "flag_rate", **told)
@@ -211,9 +256,9 @@ def _error_detection(detected: _Detected, group: _Group, scores: np.ndarray) -> 
         "n": len(wrong),
         "n_positive": int(wrong.sum()),
         "n_patients": rows.patients_among(known),
-        "reason": detected.fitted.reason,
+        "reason": detected.reason,
     }
-    if detected.fitted.detector is not None:
+    if detected.threshold is not None:
         values["reason"] = _no_errors(len(known), wrong, detected.settings.minimum_rows)
     if values["reason"] == "ok":
         area = placements(scores[known], wrong, rows.units[known])

@@ -1,11 +1,13 @@
 """Whether a second model would catch what the first misses, site by site."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.operating_points.by_fold import cuts_of
 from offsite.evaluation.operating_points.choosing import shipped_thresholds
 from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.predictions.tasks import Task, tasks_of
@@ -16,8 +18,7 @@ from offsite.evaluation.tables.alignment import aligned, rows_of_test
 from offsite.evaluation.tables.schemas import SCHEMAS
 
 TOP = "_top"
-
-
+_CUT = "_cut_"
 _METRICS = ("caught_by_second", "caught_by_first", "sensitivity_either", "specificity_either")
 
 
@@ -27,7 +28,8 @@ def complementary_table(
     """What each of two models would catch of what the other misses, and both together.
 
     Each model has its own threshold of a task: the one that a package of it would ship, or the stated
-    one where there are no validation rows to choose it on. Two models are worth more than one where
+    one where there are no validation rows to choose it on; of a cross-validation rows are called as
+    `offsite.evaluation.operating_points.by_fold` says. Two models are worth more than one where
     they miss different patients; two that miss the same are one model twice.
 
     Parameters
@@ -42,33 +44,43 @@ def complementary_table(
     InputError
         The test images, their labels, sites or patients, or the classes are not the same.
     """
-    reference = rows_of_test(first)
+    shipped = [shipped_thresholds(Sites.of(model, settings)) for model in (first, second)]
+    one, two = (_with_cuts(model, settings) for model in (first, second))
+    reference = rows_of_test(one)
     sites = Sites.of(reference, settings)
-    other = sites.with_probabilities(aligned(reference, second))
-    cuts = [shipped_thresholds(Sites.of(model, settings)) for model in (first, second)]
+    other = sites.with_probabilities(aligned(reference, two))
     records = [
         row
         for task in [*tasks_of(first.classes, settings), None]
         for pair in zip(sites.shown, other.shown, strict=True)
-        for row in _rows(task, pair, cuts, sites)
+        for row in _rows(task, pair, shipped, (sites, other))
     ]
     return SCHEMAS["complementary"].frame(records)
 
 
+def _with_cuts(model: Predictions, settings: EvaluationSettings) -> Predictions:
+    """The model with the threshold of each row beside it, so that both are put in order together."""
+    cuts = {_CUT + task: cuts for task, cuts in cuts_of(Sites.of(model, settings)).items()}
+    return replace(model, table=model.table.assign(**cuts))
+
+
 def _rows(
-    task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]], sites: Sites
+    task: Task | None,
+    pair: tuple[Site, Site],
+    shipped: list[dict[str, float]],
+    models: tuple[Sites, Sites],
 ) -> Iterator[dict[str, Any]]:
-    site = pair[0]
+    site, sites = pair[0], models[0]
     base = {"task": TOP if task is None else task.name} | site.place
     if task is not None:
-        base |= {"first": cuts[0][task.name], "second": cuts[1][task.name]}
+        base |= {"first": shipped[0][task.name], "second": shipped[1][task.name]}
     reason = site.why_not(sites.settings.minimum_rows)
     if reason is not Reason.OK:
         known = {"n": len(site), "n_patients": site.n_patients, "reason": reason.value}
         names = _METRICS[:2] if task is None else _METRICS
         yield from (base | {"metric": name} | known for name in names)
         return
-    for name, (hits, among) in zip(_METRICS, _shares(task, pair, cuts), strict=False):
+    for name, (hits, among) in zip(_METRICS, _shares(task, pair, models), strict=False):
         told = sites.of_share(hits[among], site.units[among])
         counts = {"n": int(among.sum()), "n_positive": int(hits[among].sum())}
         patients = {"n_patients": site.patients_among(among)}
@@ -76,7 +88,7 @@ def _rows(
 
 
 def _shares(
-    task: Task | None, pair: tuple[Site, Site], cuts: list[dict[str, float]]
+    task: Task | None, pair: tuple[Site, Site], models: tuple[Sites, Sites]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(hits, among which rows) of each metric; of the most probable class the first two."""
     labels = pair[0].labels
@@ -84,8 +96,9 @@ def _shares(
         one, two = (site.probabilities.argmax(axis=1) == labels for site in pair)
         return [(two, ~one), (one, ~two)]
     one, two = (
-        task.scores(site.probabilities) >= cut[task.name]
-        for site, cut in zip(pair, cuts, strict=True)
+        task.scores(site.probabilities)
+        >= model.predictions.table[_CUT + task.name].to_numpy(float)[site.index]
+        for site, model in zip(pair, models, strict=True)
     )
     either, positive = one | two, task.positive(labels)
     return [

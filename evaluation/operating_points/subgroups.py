@@ -11,7 +11,7 @@ from scipy.stats import norm
 from offsite.evaluation.metrics.catalogue import FUNCTIONS, metric_names
 from offsite.evaluation.metrics.names import TASK_HEADLINE, base_name, described, primary_metric
 from offsite.evaluation.metrics.thresholds import shares_at
-from offsite.evaluation.operating_points.choosing import shipped_thresholds
+from offsite.evaluation.operating_points.by_fold import cuts_of
 from offsite.evaluation.predictions.checks import groups_of_column
 from offsite.evaluation.statistics.binomial import holm
 from offsite.evaluation.statistics.estimates import FEW_PATIENTS, Estimate, Reason
@@ -25,12 +25,12 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Asked:
-    """What is measured of a group: the primary metric, and each task at its threshold."""
+    """What is measured of a group: the primary metric, and each task at the threshold of each row."""
 
     sites: Sites
     request: Request
     primary: str
-    cuts: Mapping[str, float]
+    cuts: Mapping[str, np.ndarray]
 
     @property
     def names(self) -> list[str]:
@@ -44,7 +44,7 @@ class _Asked:
         found: dict[str, Measured] = {}
         for task in self.request.tasks:
             scores, positive = task.scores(site.probabilities), task.positive(site.labels)
-            flagged = scores >= self.cuts[task.name]
+            flagged = scores >= self.cuts[task.name][site.index]
             shares = shares_at(site, flagged, positive, prefix=f"{task.name}/")
             found |= {each.name: each for each in shares}
         if self.primary not in found:
@@ -64,7 +64,8 @@ def subgroup_table(sites: Sites, by: Sequence[str], primary: str | None = None) 
     Parameters
     ----------
     sites : Sites
-        Test rows are measured; thresholds come from validation rows of training sites.
+        Test rows are measured; thresholds come from validation rows of training sites, of a
+        cross-validation as `offsite.evaluation.operating_points.by_fold` says.
     by : sequence of str
         Columns of the predictions.
     primary : str, optional
@@ -80,7 +81,7 @@ def subgroup_table(sites: Sites, by: Sequence[str], primary: str | None = None) 
         sites=sites,
         request=request,
         primary=primary_metric(metric_names(request), primary),
-        cuts=shipped_thresholds(sites),
+        cuts=cuts_of(sites),
     )
     rows = [row for column in by for row in _rows_by(column, asked)]
     tested = [row for row in rows if row.get("p_value") is not None]
@@ -103,12 +104,16 @@ def _rows_by(column: str, asked: _Asked) -> Iterator[dict[str, Any]]:
 
 
 def _places(sites: Sites, rows: np.ndarray) -> dict[Place, Site]:
-    """The sites, and the sites of each role together, of some of the test rows."""
+    """The sites, and the sites of each role together, of some of the test rows, by their places."""
     chosen = sites.predictions.select(rows)
     table = chosen.table.assign(site_role=sites.roles.site_role[rows])
     among = Sites.of(replace(chosen, table=table), sites.settings)
     pools = [site for site in among.pools if site.role != ALL]
-    return {(site.name, site.role): site for site in [*pools, *among.single]}
+    row_of = np.flatnonzero(rows)
+    return {
+        (site.name, site.role): replace(site, index=row_of[site.index])
+        for site in [*pools, *among.single]
+    }
 
 
 def _rows_of(site: Site, rest: Site | None, asked: _Asked) -> Iterator[dict[str, Any]]:

@@ -145,6 +145,8 @@ def _site_rows(
     reason = site.why_not(settings.minimum_rows)
     if reason is Reason.OK:
         reason = Reason(threshold.reason)
+    if reason is Reason.OK and carried.shift is not None and np.isnan(carried.shift).any():
+        reason = Reason.TOO_FEW  # without a fold's rows there is nothing to choose its threshold on
     if reason is not Reason.OK or threshold.value is None:
         nothing = Estimate(value=None, n=len(site), reason=reason)
         return [base | nothing.cells() | {"metric": metric} for metric in metrics], {}

@@ -77,6 +77,29 @@ def folds_of_rows(table: pd.DataFrame) -> np.ndarray:
     return pd.to_numeric(table[FOLD], errors="coerce").fillna(0).to_numpy(np.int64)
 
 
+def crossings(table: pd.DataFrame, roles: Roles) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which rows of a cross-validation are judged by what is fitted on which rows.
+
+    What ships (thresholds, calibrators, prediction sets) is fitted on the answers of all folds; on
+    these same rows it would keep its promises by construction. So the rows of a fold are judged by
+    what the same rule fits on the rows of the other folds, and all other rows by what ships. (The
+    models of the other folds were trained with the patients of this one; a nested cross-validation
+    would avoid that, and choose on so few rows that it would judge another rule than the one that
+    ships: docs/evaluation/cross_validation.md has both, measured.)
+
+    Returns
+    -------
+    list of (numpy.ndarray, numpy.ndarray)
+        N booleans each: the rows that are judged, every row once, and those that are fitted on;
+        empty where there is no cross-validation.
+    """
+    folds = np.where(roles.crossed, folds_of_rows(table), 0)
+    if not folds.any():
+        return []
+    parts = [(folds == fold, (folds > 0) & (folds != fold)) for fold in np.unique(folds[folds > 0])]
+    return [*parts, (folds == 0, folds > 0)]
+
+
 def _first_answers(table: pd.DataFrame) -> np.ndarray:
     """Whether each row is the one that stands for its patient's answer, N booleans."""
     if SLIDE_LABEL not in table.columns:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from offsite.evaluation.predictions.roles import crossings
 from offsite.evaluation.settings import SelectiveSettings
 from offsite.evaluation.statistics.estimates import Reason
 from offsite.evaluation.statistics.resampling import blocks
@@ -42,18 +43,32 @@ def selective_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
     Parameters
     ----------
     sites : Sites
-        Test rows are measured; validation rows of training sites give the carried thresholds.
+        Test rows are measured; validation rows of training sites give the carried thresholds, of
+        a cross-validation the other folds those of a fold.
     settings : SelectiveSettings
         Coverages, and how many of the sites' draws are used.
     """
-    calibration = sites.predictions.probabilities[sites.roles.calibrate].max(axis=1)
+    carried = {coverage: _thresholds(sites, coverage) for coverage in settings.coverages}
     records: list[dict[str, Any]] = []
     for site in _shown(sites):
         answered = _Answered(site)
         records.extend(_intrinsic(answered, sites, settings))
         for coverage in settings.coverages:
-            records.extend(_carried(answered, calibration, coverage, sites))
+            records.extend(_carried(answered, carried[coverage], coverage, sites))
     return SCHEMAS["selective"].frame(records)
+
+
+def _thresholds(sites: Sites, coverage: float) -> tuple[np.ndarray, int]:
+    """The confidence that each row must reach, N, and on how few rows one was chosen."""
+    confidence = sites.predictions.probabilities.max(axis=1)
+    everywhere = [(np.ones(len(confidence), dtype=bool), sites.roles.calibrate)]
+    thresholds, fewest = np.full(len(confidence), np.nan), len(confidence)
+    for judged, chosen_on in crossings(sites.predictions.table, sites.roles) or everywhere:
+        fewest = min(fewest, int(chosen_on.sum()))
+        if chosen_on.any():
+            chosen = np.quantile(confidence[chosen_on], 1 - coverage, method="lower")
+            thresholds[judged] = chosen
+    return thresholds, fewest
 
 
 def risk_coverage_table(sites: Sites, settings: SelectiveSettings) -> pd.DataFrame:
@@ -118,19 +133,19 @@ def _intrinsic(
 
 
 def _carried(
-    answered: _Answered, calibration: np.ndarray, coverage: float, sites: Sites
+    answered: _Answered, carried: tuple[np.ndarray, int], coverage: float, sites: Sites
 ) -> Iterator[dict[str, Any]]:
     """What a confidence threshold chosen on calibration rows yields at the site."""
     names = [f"{what}_at_threshold_{100 * coverage:g}" for what in ("coverage", "accuracy")]
     site, minimum = answered.site, sites.settings.minimum_rows
     reason = site.why_not(minimum)
-    if reason is Reason.OK and len(calibration) < minimum:
-        reason = Reason.NO_SAMPLES if len(calibration) == 0 else Reason.TOO_FEW
+    thresholds, chosen_on = carried
+    if reason is Reason.OK and chosen_on < minimum:
+        reason = Reason.NO_SAMPLES if chosen_on == 0 else Reason.TOO_FEW
     if reason is not Reason.OK:
         yield from (answered.record(name, reason=reason.value) for name in names)
         return
-    threshold = np.quantile(calibration, 1 - coverage, method="lower")
-    accepted = answered.confidence >= threshold
+    accepted = answered.confidence >= thresholds[site.index]
     yield answered.record(names[0], **sites.of_share(accepted, site.units))
     right, units = ~answered.wrong[accepted], site.units[accepted]
     told = sites.of_share(right, units) | {"n": len(right), "n_positive": int((~right).sum())}

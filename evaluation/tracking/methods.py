@@ -34,6 +34,13 @@ def method_run(uri: str, experiment: str, method: str, key: str, start: int | No
     return str(run.info.run_id)
 
 
+def show_under(uri: str, run: str, above: str) -> None:
+    """Show a run below another one, wherever it was shown before."""
+    client = client_of(uri)
+    if client.get_run(run).data.tags.get(ABOVE) != above:
+        client.set_tag(run, ABOVE, above)
+
+
 def tell_method(uri: str, parent: str, end: int | None = None) -> None:
     """Describe a method's run by the runs below it, the page of each a click away.
 

@@ -101,6 +101,14 @@ def write_features(path: str | Path, slide: SlideFeatures) -> None:
         file.attrs["digest"] = slide.digest()
 
 
+def as_kept(slide: SlideFeatures, bits: int) -> SlideFeatures:
+    """The features of a slide as a file of so many bits, 16 or 8, gives them back."""
+    origin = slide.origin.model_copy(update={"version": LAYOUTS[bits]})
+    if origin.version != VERSION_OF_8_BITS:
+        return replace(slide, origin=origin)
+    return replace(slide, features=EightBits.of(slide.features).features(), origin=origin)
+
+
 def _check(slide: SlideFeatures) -> None:
     if slide.features.ndim != 2 or slide.features.dtype != np.float16:
         raise ValueError(f"features are float16 N x D, not {slide.features.dtype}")

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from offsite.settings import Settings
 
 FEATURES = "features"
+BITS = "bits"
 """What a model's ``preprocessing`` says of the features that it was trained on, where another tool made them."""
 
 

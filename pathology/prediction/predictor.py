@@ -9,7 +9,8 @@ import numpy as np
 from offsite.children.ended import ChildEnded
 from offsite.children.pool import HERE, Place
 from offsite.pathology.attention.heatmap import TileGrid
-from offsite.pathology.features.file import SlideFeatures
+from offsite.pathology.features.file import LAYOUTS, SlideFeatures
+from offsite.pathology.features.settings import BITS
 from offsite.pathology.prediction.attention_files import save_attention
 from offsite.pathology.prediction.pooling import PooledModel
 from offsite.pathology.prediction.slide_features import SlideFeatureMaker, TiledSlide
@@ -55,7 +56,7 @@ class SlidePredictor:
     """The slide model of a package.
 
     The whole way is that of training: the same tiling, the same encoder, features rounded to
-    float16 as on disk, and `offsite.pathology.inference`. A model that was trained on patients gets all
+    float16 (or to eight bits) as on disk, and `offsite.pathology.inference`. A model that was trained on patients gets all
     slides of the patient, each with a heatmap.
 
     Parameters
@@ -84,7 +85,16 @@ class SlidePredictor:
                 code="other_encoder",
             )
         self._place: Place = HERE
-        self._maker = SlideFeatureMaker(TileSettings.model_validate(settings["tiles"]), encoder)
+        bits = settings.get(BITS, 16)
+        if bits not in LAYOUTS:
+            raise PackageUnfit(
+                f"its features are of {bits} bits, which this version does not know",
+                file=package.path,
+                remedy="Use the version of offsite that the card names",
+                code="unknown_bits",
+            )
+        tiles = TileSettings.model_validate(settings["tiles"])
+        self._maker = SlideFeatureMaker(tiles, encoder, bits)
         self._model = PooledModel(package, device)
         words = package.arrays(WORDS)
         self._words = Vocabulary.from_arrays(words, encoder.dimensions) if words else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from offsite.children.pool import HERE, Place
 from offsite.pathology.features.embedding import encode_slide
-from offsite.pathology.features.file import SlideFeatures
+from offsite.pathology.features.file import SlideFeatures, as_kept
 from offsite.pathology.tile_encoders.contract import TileEncoder
 from offsite.preprocessing.tiles.table import SlideRecord, TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
@@ -47,10 +47,17 @@ class TiledSlide:
 
 
 class SlideFeatureMaker:
-    """Tiles and encodes slides as training does; remembers the last few. Safe in threads."""
+    """Tiles and encodes slides as training does; remembers the last few. Safe in threads.
 
-    def __init__(self, tiles: TileSettings, encoder: TileEncoder) -> None:
+    Parameters
+    ----------
+    bits : int
+        Of a number in the files that the model was trained on, 16 or 8: it gets what they would hold.
+    """
+
+    def __init__(self, tiles: TileSettings, encoder: TileEncoder, bits: int = 16) -> None:
         self._tiles = tiles
+        self._bits = bits
         self.encoder = encoder
         self.place: Place = HERE
         self._made: OrderedDict[Path, Future[TiledSlide]] = OrderedDict()
@@ -72,7 +79,7 @@ class SlideFeatureMaker:
         features = encode_slide(path, tiles, self.encoder, place=self.place)
         if not len(features.features):
             raise Rejected(Code.UNREADABLE, "no tile of the slide can be decoded")
-        return TiledSlide(record, features)
+        return TiledSlide(record, as_kept(features, self._bits))
 
     def remembered(self, path: Path, mpp: float | None = None) -> TiledSlide:
         """Like `make`, but once for all who ask; the others wait."""

@@ -52,7 +52,8 @@ def evaluate(
     from offsite.evaluation.tracking.runs import how_to_look
     from offsite.workflows.console.messages import say
     from offsite.workflows.stages import table_evaluation as of_tables
-    from offsite.workflows.stages.evaluation import CELL, evaluate_run, track_run
+    from offsite.workflows.stages.evaluation import CELL, evaluate_run
+    from offsite.workflows.stages.tracking import track_run
 
     if example is not None:
         typer.echo(of_tables.write_example(example))

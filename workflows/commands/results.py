@@ -27,7 +27,7 @@ def track(config: Config, tracking_uri: TrackingUri = None, overrides: Overrides
     from offsite.evaluation.tracking.runs import how_to_look
     from offsite.workflows.console.messages import say
     from offsite.workflows.jobs.checking import check_job
-    from offsite.workflows.stages.evaluation import track_run
+    from offsite.workflows.stages.tracking import track_run
 
     job = job_of(config, overrides)
     check_job(job)

@@ -5,17 +5,30 @@ from typing import Any
 
 from offsite.evaluation.report.settings import Part
 
-OF_ONE_MODEL: tuple[Part, ...] = ("embeddings", "ood", "shift", "conformal")
+OF_ONE_MODEL: tuple[Part, ...] = ("embeddings", "shift")
 """Parts of a report that compare rows of one model with one another: folds are of several."""
 
+_KNOWN = (
+    "Whether an image is unlike the training images is told by the model that answered it, against that"
+    " model's own training and validation images; to rank images of several models, scores are told in"
+    " units of threshold less median."
+)
+_UNKNOWN = (
+    "Whether images are unlike the training images is not in this report: the folds' runs, which it"
+    " takes, are not there any more, or were trained anew since."
+)
 
-def fold_limits(folds: Mapping[str, Any]) -> tuple[str, ...]:
+
+def fold_limits(folds: Mapping[str, Any], *, foreign: bool | None) -> tuple[str, ...]:
     """Return what a report of joined folds says of itself, a sentence each.
 
     Parameters
     ----------
     folds : mapping
         ``folds`` of the facts of the refit's ``run.json``.
+    foreign : bool or None
+        Whether images are told from foreign ones, which needs the runs of the folds; None where
+        that is not asked for.
     """
     several = folds["repeats"] > 1
     return (
@@ -25,10 +38,13 @@ def fold_limits(folds: Mapping[str, Any]) -> tuple[str, ...]:
         " have changed.",
         "Where sites are pooled or a site's patients are ranked, answers of several models are ranked"
         " together: a ranking (AUROC) can come out a little lower than that of one model.",
-        "Thresholds are chosen on the patients of all folds; those of one fold are called by what the"
-        " other folds alone would have chosen.",
-        "Shift, unlike images, embeddings and prediction sets compare rows of one model, and are not in"
-        " this report: `offsite evaluate` of a fold's run shows them.",
+        "What ships (thresholds, calibration, prediction sets) is fitted on the patients of all folds;"
+        " those of one fold are judged by what the other folds alone would have given. Where this page"
+        " speaks of validation images, these are meant.",
+        *([] if foreign is None else [_KNOWN if foreign else _UNKNOWN]),
+        "Shift between sites and pictures of embeddings are not joined: both compare embeddings with one"
+        " another, and those of two models have no common axes. `offsite evaluate` of a fold's run shows"
+        " them for that model. Sets weighted by likeness to a site are not joined for the same reason.",
         *(
             [
                 f"It shows the first of {folds['repeats']} divisions into folds; `offsite compare` has"

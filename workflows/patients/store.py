@@ -15,8 +15,8 @@ from offsite.files import write_text
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.patients.run_plans import AGAIN, RunPlan
-from offsite.workflows.stages.evaluation import track_run
 from offsite.workflows.stages.registration import register
+from offsite.workflows.stages.tracking import track_run
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The evaluation of one run: tables, report, and the run as MLflow shows it."""
+"""The evaluation of one run: its tables and report."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,9 @@ import pandas as pd
 from offsite.errors import InputError
 from offsite.evaluation.evaluating import Evaluation, evaluate
 from offsite.evaluation.making import steps
-from offsite.evaluation.report.page import summary_words
+from offsite.evaluation.predictions.table import Predictions
 from offsite.evaluation.report.settings import ReportSettings
-from offsite.evaluation.tables.reading import check_tables, read_evaluation, read_table
-from offsite.evaluation.tracking.data_parts import data_parts
-from offsite.evaluation.tracking.logging import log_run
-from offsite.evaluation.tracking.methods import method_run, tell_method
-from offsite.evaluation.tracking.told import Told, milliseconds
-from offsite.files import digest_of, read_json, write_json
+from offsite.files import read_json, write_json
 from offsite.locks import writing
 from offsite.training.cells import Cell
 from offsite.training.run_folder import (
@@ -30,6 +25,7 @@ from offsite.workflows.console.messages import Advance, say, stage
 from offsite.workflows.jobs.configuration import Configuration, validate_configuration
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.folds import OF_ONE_MODEL, fold_limits
+from offsite.workflows.stages.folds import fold_models
 from offsite.workflows.stages.image_tables import image_tables
 from offsite.workflows.stages.shortcuts import keep_nuisances, shortcut_tables
 from offsite.workflows.stages.training import CELL, CONFIGURATION
@@ -37,10 +33,6 @@ from offsite.workflows.stages.training import CELL, CONFIGURATION
 EVALUATION = "evaluation"
 MEASURED_BY = ("title", "decision", "evaluation")
 """The settings of a job that the evaluation of its runs depends on, and no training."""
-PAGES = (
-    "The whole report: artifacts, `evaluation/report.html`. Every number at every site: artifacts,"
-    " `per_site.csv`."
-)
 
 RETIRED = (
     ("evaluation", "selective", "seed"),
@@ -84,18 +76,27 @@ def evaluate_run(
 def _evaluated(path: Path) -> Evaluation:
     record, configuration = finished_run(path), configuration_of(path)
     say(f"[bold]evaluate[/bold]  {read_json(path / CELL)['name']}")
-    settings = _settings_of(path, configuration.report_settings(), record)
+    settings = configuration.report_settings()
+    joins = judged_folder(path) != path
+    models = fold_models(path) if joins and "ood" in settings.parts else None
+    if joins:
+        settings = _of_folds(settings, record["facts"]["folds"], foreign=models is not None)
     with stage("evaluate", len(steps(settings))) as advance:
-        return _measured(path, record, settings, advance)
+        return _measured(path, record, settings, models, advance)
 
 
 def _measured(
-    path: Path, record: dict[str, Any], settings: ReportSettings, advance: Advance
+    path: Path,
+    record: dict[str, Any],
+    settings: ReportSettings,
+    models: dict[int, Predictions] | None,
+    advance: Advance,
 ) -> Evaluation:
     return evaluate(
         judged_folder(path),
         path / EVALUATION,
         settings,
+        models=models,
         facts={
             "model": {
                 "run": record["key"],
@@ -135,13 +136,12 @@ def judged_folder(path: Path) -> Path:
     return path / OUT_OF_FOLD
 
 
-def _settings_of(path: Path, settings: ReportSettings, record: dict[str, Any]) -> ReportSettings:
-    """The report's settings; of folds only what joined answers of several models can tell."""
-    folds = record["facts"].get("folds")
-    if judged_folder(path) == path or folds is None:
-        return settings
-    parts = tuple(part for part in settings.parts if part not in OF_ONE_MODEL)
-    limits = (*settings.limits, *fold_limits(folds))
+def _of_folds(settings: ReportSettings, folds: dict[str, Any], *, foreign: bool) -> ReportSettings:
+    """The report's settings, of folds: only what joined answers of several models can tell."""
+    left_out = OF_ONE_MODEL if foreign else (*OF_ONE_MODEL, "ood")
+    parts = tuple(part for part in settings.parts if part not in left_out)
+    told = foreign if "ood" in settings.parts else None
+    limits = (*settings.limits, *fold_limits(folds, foreign=told))
     return settings.model_copy(update={"parts": parts, "limits": limits})
 
 
@@ -154,66 +154,6 @@ def _image_tables(path: Path) -> dict[str, pd.DataFrame]:
 def job_of_run(path: Path) -> Job:
     """Return the job that a run belongs to, whether or not its files are still there."""
     return Job(configuration_of(path), Path(read_json(path / CELL)["configuration"]))
-
-
-def track_run(folder: str | Path, uri: str, experiment: str) -> str:
-    """Log an evaluated run to MLflow; return the MLflow run's identifier.
-
-    The run's key is its job key: logged twice it is the same MLflow run. It is shown under the run of
-    its method, which tells what was found at the sites that each of them held out.
-    """
-    path = Path(folder)
-    record, cell = finished_run(path), read_json(path / CELL)
-    evaluation = path / EVALUATION
-    per_site = evaluation / "per_site.csv"
-    if not per_site.is_file():
-        raise InputError(
-            "the run has not been evaluated", file=path, remedy="Run `offsite evaluate` on it first"
-        )
-    check_tables(evaluation)
-    told = _told(path, record, evaluation)
-    parent = method_run(uri, experiment, cell["method"], _key_of_method(path, cell), told.started)
-    run = log_run(
-        uri,
-        experiment,
-        cell["name"],
-        told=told,
-        parent=parent,
-        job_key=record["key"],
-        params={**record["inputs"]["settings"], "held_out": ", ".join(cell["held_out"]) or "none"},
-        tags={
-            "method": cell["method"],
-            "held_out": ", ".join(cell["held_out"]) or "none",
-            "seed": str(cell["seed"]),
-            **{f"version.{name}": text for name, text in record["versions"].items()},
-        },
-        curves=path / "curves.jsonl",
-        per_site=read_table(per_site),
-        artifacts=[evaluation],
-    )
-    tell_method(uri, parent, told.finished)
-    return run
-
-
-def _told(path: Path, record: dict[str, Any], evaluation: Path) -> Told:
-    evaluated = read_evaluation(evaluation)
-    columns = ["image", "patient", "site", "split", "label"]
-    return Told(
-        primary=str(evaluated.facts.get("primary_metric") or ""),
-        points=evaluated.table("operating_points"),
-        findings=summary_words(evaluated),
-        pages=PAGES,
-        parts=data_parts(pd.read_parquet(path / "predictions.parquet", columns=columns)),
-        weights=str(record["files"].get("weights.safetensors", "")),
-        started=milliseconds(record.get("started")),
-        finished=milliseconds(record.get("finished")),
-    )
-
-
-def _key_of_method(path: Path, cell: dict[str, Any]) -> str:
-    """A key for the runs of one method and job; two jobs of one title and kind share it."""
-    configuration = configuration_of(path)
-    return digest_of(["method", configuration.task, configuration.title, cell["method"]])
 
 
 def finished_run(path: Path) -> dict[str, Any]:

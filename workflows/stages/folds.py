@@ -13,10 +13,10 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.roles import FOLD
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.files import read_json, replacing
-from offsite.training.cells import Cell, folds_of
+from offsite.training.cells import Cell, Fold, folds_of
 from offsite.training.fit.settings import outcome_settings
 from offsite.training.modality import TrainingSettings
-from offsite.training.run_folder import OUT_OF_FOLD, OUT_OF_FOLD_FILES, RunFolder
+from offsite.training.run_folder import OUT_OF_FOLD, OUT_OF_FOLD_FILES, RECORD, RunFolder
 from offsite.workflows.jobs.job import Job
 
 _PREDICTIONS, _LOGITS = OUT_OF_FOLD_FILES
@@ -104,6 +104,34 @@ def trained_folds(job: Job, refit: Cell, settings: TrainingSettings) -> TrainedF
     known = [float(score) for score in scores if score is not None]
     score = float(np.mean(known)) if len(known) == len(scores) else None
     return TrainedFolds(refit.fold.of, repeats, first, runs, tuple(selected), score)
+
+
+def fold_runs(refit: Path) -> dict[str, Path] | None:
+    """Return the run folders of the folds that a finished refit joined, by their names.
+
+    None where one is not there any more, or was trained anew since.
+    """
+    folds = (RunFolder(refit).record() or {}).get("facts", {}).get("folds", {"runs": {}})
+    runs = {name: refit.parent / name for name in folds["runs"]}
+    for name, run in runs.items():
+        record = RunFolder(run).record()
+        finished = record is not None and record["status"] == "done"
+        if not finished or record["key"] != folds["runs"][name] or RunFolder(run).damaged():
+            return None
+    return runs or None
+
+
+def fold_models(refit: Path) -> dict[int, Predictions] | None:
+    """Return all rows of the models that answered for a refit, by fold; the refit's own are 0.
+
+    None as of `fold_runs`. Of repeated divisions these are the folds of the first.
+    """
+    runs = fold_runs(refit)
+    if runs is None:
+        return None
+    of = read_json(refit / RECORD)["facts"]["folds"]["of"]
+    first = {number: runs[Fold(of, number).name] for number in range(1, of + 1)}
+    return {0: load_predictions(refit)} | {n: load_predictions(run) for n, run in first.items()}
 
 
 def _again(job: Job, cell: Cell, folder: Path, problem: str, code: str) -> InputError:

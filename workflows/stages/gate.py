@@ -13,7 +13,7 @@ from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tracking.champion import champion_of, promote
 from offsite.evaluation.tracking.kept_predictions import kept_predictions
 from offsite.workflows.jobs.names_key import names_key
-from offsite.workflows.stages.evaluation import configuration_of, evaluate_run
+from offsite.workflows.stages.evaluation import configuration_of, evaluate_run, judged_folder
 from offsite.workflows.stages.registration import job_of
 
 
@@ -61,7 +61,7 @@ def _differences(folder: Path, name: str, champion: str | None, uri: str) -> pd.
     """The candidate against the champion, or None where the champion's predictions are missing."""
     if champion is None:
         return None
-    candidate = load_predictions(folder)
+    candidate = load_predictions(judged_folder(folder))
     key = names_key(job_of(folder).names_key_path, make=False)
     kept = kept_predictions(uri, name, champion, like=candidate, key=key)
     if kept is None:

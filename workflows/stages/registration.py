@@ -23,8 +23,8 @@ from offsite.workflows.stages.evaluation import (
     evaluate_run,
     finished_run,
     judged_folder,
-    track_run,
 )
+from offsite.workflows.stages.tracking import track_run
 from offsite.workflows.stages.training import CELL
 from offsite.workflows.stages.words_of_run import words_of_run
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from offsite.pathology.features.file import (
+    LAYOUTS,
+    feature_path,
+    read_features,
+    write_features,
+)
 from offsite.pathology.inference import load_slide_model, predict_bag
+from offsite.pathology.prediction.predictor import SlidePredictor
 from offsite.pathology.prediction.slide_features import SlideFeatureMaker
 from offsite.pathology.tile_encoders.registry import EncoderSettings, load_encoder
 from offsite.preprocessing.tiles.table import TileSettings
+from offsite.training.prediction.items import Item
+from offsite.workflows.jobs.configuration import configuration_model
+from offsite.workflows.jobs.modalities import modality_named
 from offsite.workflows.package.folder import load_package, write_package
 from offsite.workflows.package.verification import ModelRefused
 from offsite.workflows.predict.batch import BatchOptions, Outcome
@@ -109,6 +120,46 @@ def test_another_encoder_is_refused(slide_run: SlideRun, tmp_path: Path) -> None
     write_package(tmp_path / "package", record, package.weights, package.reference)
     with pytest.raises(ModelRefused, match="another version of encoder"):
         predictor_for(load_package(tmp_path / "package"), "cpu")
+
+
+def test_a_model_of_eight_bits_answers_for_what_the_files_of_its_training_hold(
+    slide_run: SlideRun, tmp_path: Path
+) -> None:
+    package = load_package(slide_run.package)
+    cohort = pd.read_csv(slide_run.cohort, dtype=str)
+    image = slide_run.cohort.parent / cohort["image"][0]
+    found = {}
+    for bits in (16, 8):
+        of_bits = {"bits": bits} if bits == 8 else {}
+        preprocessing = {**package.record.preprocessing, **of_bits}
+        record = package.record.model_copy(update={"preprocessing": preprocessing})
+        write_package(tmp_path / str(bits), record, package.weights, package.reference)
+        predictor = SlidePredictor(load_package(tmp_path / str(bits)), "cpu")
+        answer = predictor.infer([predictor.prepare(Item(path=image, name="", case=""))])[0]
+        whole = read_features(feature_path(slide_run.run.parent / "features", cohort["slide"][0]))
+        origin = whole.origin.model_copy(update={"version": LAYOUTS[bits]})
+        write_features(tmp_path / "kept.h5", replace(whole, origin=origin))
+        kept = read_features(tmp_path / "kept.h5").features
+        model = load_slide_model(
+            slide_run.package / "weights.safetensors", record.architecture.settings
+        )
+        np.testing.assert_array_equal(answer.logits, predict_bag(model, kept).logits)
+        found[bits] = answer.logits
+    assert (found[16] != found[8]).any()
+    unknown = package.record.model_copy(
+        update={"preprocessing": {**package.record.preprocessing, "bits": 4}}
+    )
+    write_package(tmp_path / "unknown", unknown, package.weights, package.reference)
+    with pytest.raises(ModelRefused, match="4 bits, which this version does not know"):
+        predictor_for(load_package(tmp_path / "unknown"), "cpu")
+
+
+def test_a_job_of_eight_bits_says_so_in_its_packages() -> None:
+    values = {"task": "pathology", "cohort": "cohort.csv", "classes": ["a", "b"]}
+    for bits in (16, 8):
+        job = configuration_model("pathology").model_validate(values | {"features": {"bits": bits}})
+        facts = modality_named("pathology").package_facts(job, {"name": "sc_mil"})
+        assert facts["preprocessing"].get("bits", 16) == bits
 
 
 @pytest.mark.parametrize("pooling", ["patient_union", "patient_late"])
