@@ -115,7 +115,7 @@ def evaluate(
     version = importlib.metadata.version("offsite")
     more = dict(facts or {})
     foreign = [None if other is None else predictions_digest(other) for other in (near, far)]
-    foreign += [predictions_digest(models[number]) for number in sorted(models or {})]
+    foreign += [predictions_digest(model) for _, model in sorted((models or {}).items())]
     texts = {name: table.to_csv(index=False).encode() for name, table in given.items()}
     digests = {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
     own = predictions_digest(rows, settings.by)

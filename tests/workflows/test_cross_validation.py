@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         root, patients=60,
         splits={"held_out_sites": ["held"], "val": 0.25},
         cells={"protocol": "folds", "folds": 3, "seeds": [0, 1], "divide_by_seed": True, "shards": 1},
-        decision={"positive_classes": ["tumour"]},
+        decision={"name": "tumour", "positive_classes": ["tumour"]},
         evaluation={"metrics": {"resamples": 100, "calibration_simulations": 50},
                     "parts": ["operating_points", "calibration", "ood", "conformal", "selective"]},
     )  # fmt: skip

@@ -34,8 +34,9 @@ def fold_limits(folds: Mapping[str, Any], *, foreign: bool | None) -> tuple[str,
     return (
         f"Cross-validation in {folds['of']} folds: each patient of a training site was answered once, by"
         " the model of the fold that had not seen the patient; patients of held-out sites by the model"
-        " that ships. Intervals are over patients; they do not hold what other training patients would"
-        " have changed.",
+        " that ships. Intervals are over patients, of the models of the folds. The model that ships is"
+        " another: of it such intervals held the truth in 86 to 95 of 100 simulated cohorts of 60 and 150"
+        " patients; those of `offsite compare`, which are wider, in 91 to 99.",
         "Where sites are pooled or a site's patients are ranked, answers of several models are ranked"
         " together: a ranking (AUROC) can come out a little lower than that of one model.",
         "What ships (thresholds, calibration, prediction sets) is fitted on the patients of all folds;"

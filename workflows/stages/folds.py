@@ -111,12 +111,12 @@ def fold_runs(refit: Path) -> dict[str, Path] | None:
 
     None where one is not there any more, or was trained anew since.
     """
-    folds = (RunFolder(refit).record() or {}).get("facts", {}).get("folds", {"runs": {}})
-    runs = {name: refit.parent / name for name in folds["runs"]}
+    told = (RunFolder(refit).record() or {}).get("facts", {}).get("folds", {"runs": {}})
+    runs = {name: refit.parent / name for name in told["runs"]}
     for name, run in runs.items():
-        record = RunFolder(run).record()
-        finished = record is not None and record["status"] == "done"
-        if not finished or record["key"] != folds["runs"][name] or RunFolder(run).damaged():
+        record = RunFolder(run).record() or {}
+        same = record.get("status") == "done" and record.get("key") == told["runs"][name]
+        if not same or RunFolder(run).damaged():
             return None
     return runs or None
 

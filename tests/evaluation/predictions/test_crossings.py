@@ -206,3 +206,26 @@ def test_foreign_images_are_told_by_the_model_that_answered(models: dict[int, Pr
     assert told["in_distribution", "a"].unique().tolist() == ["validation"]
     assert told["covariate_shifted", "away"].unique().tolist() == ["cross_fitted"]
     assert (first["threshold"] == 0).all()
+
+
+def test_a_patient_who_is_answered_once_counts_once_in_every_part(joined: Predictions) -> None:
+    """Slides of one patient share an answer where pooling is by patient: one row stands for it."""
+    place = pd.factorize(joined.table["patient"])[0]
+    first = np.unique(place, return_index=True)[1]
+    labels, probabilities = joined.labels[first][place], joined.probabilities[first][place]
+    names = np.array(joined.classes)[labels]
+    table = joined.table.assign(label=names, slide_label=joined.table["label"])
+    slides = replace(joined, table=table, labels=labels, probabilities=probabilities, logits=None)
+    patients = slides.select(first)
+    assert len(slides) == 2 * len(patients)
+    every, once = (Sites.of(rows, ILL) for rows in (slides, patients))
+    settings_ = ConformalSettings(levels=(0.9,))
+    for made in (
+        operating_point_table,
+        lambda sites: calibration_tables(sites)["calibration"],
+        lambda sites: conformal_table(sites, settings_),
+        lambda sites: selective_table(sites, SelectiveSettings(resamples=20)),
+    ):
+        found, wanted = made(every), made(once)
+        pd.testing.assert_frame_equal(found, wanted)
+        assert found["n"].max() <= len(patients)
