@@ -88,9 +88,11 @@ def _judged(sites: Sites, settings: ConformalSettings, level: float) -> Predicti
 
 
 def _count_smallest(made: PredictionSets, names: np.ndarray, crossed: np.ndarray) -> None:
+    """Give the rows of a site one bin for each class; the site's own only where it is in every fold."""
     for site in np.unique(names[crossed]):
         here = crossed & (names == site)
         made.bin_rows[here] = made.bin_rows[here].min(axis=0)
+        made.local[here] = made.local[here].all(axis=0)
 
 
 def _features(predictions: Predictions, rows: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def test_folds_are_shown_under_their_refit_and_only_once(made: Made) -> None:
             tested = rows[(rows["split"] == "test") & (rows["site_role"] == "training")]
             counts = {site: run.data.metrics[f"test/{site}/n"] for site in ("east", "west")}
             assert counts == tested["site"].value_counts().to_dict()
-            assert "headline/training/auroc" in run.data.metrics
+            assert "headline/training/tumour_sensitivity" in run.data.metrics
             assert "held_out" not in "".join(run.data.metrics)
             assert model_of(run) is not None
             assert [k for k in run.data.metrics if k.startswith("train/")]

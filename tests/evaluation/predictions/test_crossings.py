@@ -31,7 +31,7 @@ from offsite.evaluation.tables.selective import selective_table
 
 FOLDS = 4
 ILL = EvaluationSettings(
-    resamples=60, calibration_simulations=20, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"))}
+    resamples=100, calibration_simulations=50, tasks={"ill": TaskSettings(positive_classes=("c1", "c2"))}
 )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_sets_of_a_fold_are_calibrated_on_the_others(joined: Predictions) -> Non
 def test_confident_cases_of_a_fold_are_those_by_the_threshold_of_the_others(
     joined: Predictions,
 ) -> None:
-    table = selective_table(Sites.of(joined, ILL), SelectiveSettings(resamples=20))
+    table = selective_table(Sites.of(joined, ILL), SelectiveSettings(resamples=100))
     sure, fold = joined.probabilities.max(axis=1), folds_of(joined)
     cut = np.array(
         [
@@ -185,7 +185,7 @@ def test_foreign_images_are_told_by_the_model_that_answered(models: dict[int, Pr
     fold = refit.table["fold_of_patient"].to_numpy()
     table = refit.table.assign(split="test", fold=fold)
     rows = replace(refit, table=table, embeddings=None)
-    asked = OodSettings(detectors=("mahalanobis", "msp"), resamples=20)
+    asked = OodSettings(detectors=("mahalanobis", "msp"), resamples=100)
     found = ood_table(Sites.of(rows, ILL), asked, models=models)
     flagged = np.zeros(len(rows), dtype=bool)
     for number, model in models.items():
@@ -199,12 +199,11 @@ def test_foreign_images_are_told_by_the_model_that_answered(models: dict[int, Pr
         at = (table["site"] == site).to_numpy()
         assert rates[site] == pytest.approx(flagged[at].mean())
     areas = first[(first["metric"] == "auroc") & (first["category"] == "covariate_shifted")]
-    assert (
-        areas.set_index("site").loc["away", "value"] > 0.95
-    )  # though each model's scale is another
-    told = first.set_index(["category", "site"])["threshold_from"]
-    assert told["in_distribution", "a"].unique().tolist() == ["validation"]
-    assert told["covariate_shifted", "away"].unique().tolist() == ["cross_fitted"]
+    # Though each model's scale is another, its rows are ranked beside those of the others.
+    assert areas.set_index("site").loc["away", "value"] > 0.95
+    told = first.groupby(["category", "site"])["threshold_from"].agg(set)
+    assert told["in_distribution", "a"] == {"validation"}
+    assert told["covariate_shifted", "away"] == {"cross_fitted"}
     assert (first["threshold"] == 0).all()
 
 
@@ -224,7 +223,7 @@ def test_a_patient_who_is_answered_once_counts_once_in_every_part(joined: Predic
         operating_point_table,
         lambda sites: calibration_tables(sites)["calibration"],
         lambda sites: conformal_table(sites, settings_),
-        lambda sites: selective_table(sites, SelectiveSettings(resamples=20)),
+        lambda sites: selective_table(sites, SelectiveSettings(resamples=100)),
     ):
         found, wanted = made(every), made(once)
         pd.testing.assert_frame_equal(found, wanted)

@@ -82,14 +82,14 @@ def test_folds_stand_below_their_refit(tmp_path: Path, store: str) -> None:
     assert sorted(run.data.tags["fold"] for run in below) == ["fold-1", "fold-2", "fold-3"]
     for run in below:
         assert run.data.metrics["test/north/n"] == 90
-        assert "headline/training/macro_auroc" in run.data.metrics
+        assert run.data.metrics["headline/training/positive_sensitivity"] > 0.9
         assert not [key for key in run.data.metrics if "south" in key or "held_out" in key]
         assert "few of them" in run.data.tags["mlflow.note.content"]
     assert client.get_run(made.tracking_run).data.tags["fold"] == "refit"
 
 
 def test_a_report_says_that_the_folds_are_gone_and_does_without_them(tmp_path: Path) -> None:
-    more = {"evaluation": {"parts": ["ood"], "metrics": {"resamples": 20}}}
+    more = {"evaluation": {"parts": ["ood"], "metrics": {"resamples": 100}}}
     refit = write_folds(tmp_path / "job", 2.0, **more)
     models = fold_models(refit)
     assert models is not None
