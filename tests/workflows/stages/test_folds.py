@@ -79,7 +79,8 @@ def _reports_and_ships(job: Job, refit: Path) -> None:
     points = pd.read_csv(made.folder / "operating_points.csv")
     chosen = points[(points["rule"] == "point") & (points["site"] == "_chosen")]
     assert chosen["threshold"].notna().all()
-    assert not (made.folder / "conformal.csv").exists()
+    sets = pd.read_csv(made.folder / "conformal.csv")
+    assert set(sets["site"]) >= set(patients.index)
     loaded = load_package(package(refit))
     limits = " ".join(loaded.record.limits)
     assert "trained on all patients of the training sites for" in limits

@@ -42,8 +42,9 @@ def write_folds(root: Path, strength: float, **more: object) -> Path:
 def _divide(run: Path, number: int) -> None:
     """Let a fold test a third of the patients of north; the refit trains on all of them."""
     table = pd.read_parquet(run / "predictions.parquet")
-    own = table["image"].str.extract(r"(\d+)", expand=False).astype(int) % OF + 1 == number
-    val = table["image"].str.extract(r"(\d+)", expand=False).astype(int) % 5 == 0
+    # Classes come in turn: by threes, so that each fold tests all of them.
+    place = table["image"].str.extract(r"(\d+)", expand=False).astype(int) // 3
+    own, val = place % OF + 1 == number, place % 5 == 0
     split = np.select(
         [table["site"] == "south", own, val & (number > 0)], ["test", "test", "val"], "train"
     )
@@ -82,7 +83,7 @@ def test_folds_stand_below_their_refit(tmp_path: Path, store: str) -> None:
     assert sorted(run.data.tags["fold"] for run in below) == ["fold-1", "fold-2", "fold-3"]
     for run in below:
         assert run.data.metrics["test/north/n"] == 90
-        assert run.data.metrics["headline/training/positive_sensitivity"] > 0.9
+        assert run.data.metrics["headline/training/macro_auroc"] > 0.8
         assert not [key for key in run.data.metrics if "south" in key or "held_out" in key]
         assert "few of them" in run.data.tags["mlflow.note.content"]
     assert client.get_run(made.tracking_run).data.tags["fold"] == "refit"
