@@ -15,7 +15,7 @@ from offsite.workflows.package.folder import Package, write_package
 from offsite.workflows.predict import running
 from offsite.workflows.predict.batch import INTERRUPTED, BatchOptions, run_batch
 from offsite.workflows.predict.inputs.listing import Inputs
-from offsite.workflows.predict.inputs.worklist import files_of
+from offsite.workflows.predict.inputs.worklist import files_of, folder_not_named
 from offsite.workflows.site.calibration import calibrate_site, report_path
 from offsite.workflows.site.cases import (
     LocalCases,
@@ -140,7 +140,11 @@ def local_cohort(
     """
     choice = running.choice_for(package, features)
     if choice is None or features is None:
-        given = load_cohort(cohort, package.record.classes)
+        given = load_cohort(
+            cohort, package.record.classes, images_named=True if choice is None else None
+        )
+        if not given.names_images:
+            raise folder_not_named(cohort)
         return given, given.image_paths()
     given = load_cohort(cohort, package.record.classes, images_named=False)
     return given, files_of(given.table, choice, features)

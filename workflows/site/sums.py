@@ -145,7 +145,7 @@ def export_sums(
             check_own(output / name)
         for name, part in ((INSIDE, inside), (KEPT_BACK, back)):
             write_own(output / name, part.to_csv(index=False, lineterminator="\n"))
-        items, labels = listed_cases(package, output / INSIDE, site, output)
+        items, labels = listed_cases(package, output / INSIDE, site, output, features)
         predictor = WithRows(running.predictor_for(package, where), copies)
         cases = predicted_cases(package, predictor, items, labels, output, where, workers)
         sums = sums_of_cases(package, cases, site, least)

@@ -1,0 +1,82 @@
+"""A hospital joins a head on another tool's features by its sums, from files laid out by a third."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from offsite.errors import InputError
+from offsite.files import read_json
+from offsite.training.heads.site_sums import SiteSums
+from offsite.training.heads.sums import fit_targets
+from offsite.workflows.jobs.job import Job
+from offsite.workflows.site.joining import join
+from offsite.workflows.site.sums import INSIDE, export_sums
+from offsite.workflows.site.sums_file import read_sums
+from offsite.workflows.stages import training
+from offsite.workflows.stages.registration import package
+from tests.workflows.feature_folders import CLASSES, LABEL, bags, make, write
+from tests.workflows.sown import state
+
+
+def means_of(table: pd.DataFrame, features: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([features[slide].astype(np.float64).mean(axis=0) for slide in table["slide"]])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
+    job = Job.load(
+        make(tmp_path / "ours", patients=45, training={"method": "linear", "linear": {"folds": 3}})
+    )
+    run = training.train(job, job.cells()[0])
+    model = package(run)
+    theirs, north = bags(40, 4)
+    theirs = theirs.assign(site="north")
+    theirs.to_csv(tmp_path / "north.csv", index=False)
+    folder = tmp_path / "north-features"
+    for slide, rows in north.items():
+        if slide != "S4-03":
+            write(folder, "stamp" if slide == "S4-04" else "clam", slide, rows,
+                  encoder="virchow2" if slide == "S4-04" else LABEL)  # fmt: skip
+    before = state([folder])
+    with pytest.raises(InputError, match="--features FOLDER"):
+        export_sums(tmp_path / "north.csv", str(model), "north", tmp_path / "out", device="cpu")
+    done = export_sums(tmp_path / "north.csv", str(model), "north", tmp_path / "out", device="cpu",
+                       features=folder, keep_back=0.25)  # fmt: skip
+    assert state([folder]) == before
+    inside = pd.read_csv(tmp_path / "out" / INSIDE, dtype=str)
+    unusable = inside["slide"].isin(["S4-03", "S4-04"])
+    assert done.unanswered == unusable.sum()
+    listed = pd.read_csv(tmp_path / "out" / "predictions" / "results.csv", dtype=str)
+    codes = dict(
+        zip(listed["input"].map(lambda name: Path(name).stem), listed["code"], strict=True)
+    )
+    assert codes.get("S4-03", "not_found") == "not_found"
+    assert codes.get("S4-04", "other_encoder") == "other_encoder"
+    summed = inside[~unusable]
+    rows, labels = means_of(summed, north), summed["label"].map(CLASSES.index).to_numpy()
+    sums = read_sums(done.file)
+    for number in range(len(CLASSES)):
+        assert sums.rows.weights[number] == (labels == number).sum()
+        mean = sums.rows.sums[number] / sums.rows.weights[number]
+        np.testing.assert_allclose(mean, rows[labels == number].mean(axis=0), atol=1e-3)
+    joined = join(run, [done.file], tmp_path / "joined")
+    divided = pd.read_parquet(run / "splits.parquet")
+    ours = divided[(divided["split"] == "train") & (divided["site"] != "held")]
+    _, own = bags(45)
+    both = SiteSums.of(
+        np.concatenate([means_of(ours, own), rows]),
+        np.concatenate([ours["label"].map(CLASSES.index), labels]),
+        np.concatenate([ours["site"], ["north"] * len(rows)]).astype(str),
+        len(CLASSES),
+        read_json(run / "settings.json")["linear"]["site_share"],
+    )
+    penalty = read_json(run / "run.json")["facts"]["penalty"]
+    ((slopes, _),) = fit_targets(both.weighted(), np.eye(len(CLASSES)), [penalty])
+    heads = [load_file(at / "weights.safetensors")["classifier.weight"].T for at in (run, joined)]
+    alike = [np.corrcoef(head.ravel(), slopes.ravel())[0, 1] for head in heads]
+    assert alike[1] > 1 - 1e-6 > alike[0]
+    assert state([folder]) == before
