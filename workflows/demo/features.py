@@ -24,9 +24,12 @@ from offsite.workflows.demo.files import write_job, write_table
 ENCODER = "demo_encoder"
 TILES = f"20x_{pathology.TILE_PX}px_0px_overlap"
 WRONG_WIDTH = 64
-# Smaller than in the demo of slides: making them is not what is shown here.
+# Smaller than in the demo of slides, for making them is not what is shown here; as there a small part
+# shows the class, and each site has a dozen patients to be judged with.
 _SMALL = {"slides_per_patient": (1, 1), "width_um": 520, "height_um": 480, "artefacts": False}
-COHORT = pathology.COHORT.model_copy(update={**_SMALL, "patients": 70, "lesion_share": (0.2, 0.5)})
+COHORT = pathology.COHORT.model_copy(
+    update={**_SMALL, "patients": 140, "lesion_share": (0.1, 0.25)}
+)
 NEW_CASES = COHORT.model_copy(update={"patients": 5, "seed": 2})
 
 
@@ -44,7 +47,7 @@ def write_demo(folder: Path) -> Path:
         "cohort": "labels.csv",
         "classes": list(CLASSES),
         "output": "results",
-        "splits": {"held_out_sites": [pathology.HELD_OUT], "val": 0.2, "test": 0.4},
+        "splits": {"held_out_sites": [pathology.HELD_OUT], "val": 0.2, "test": 0.45},
         "features": {
             "folder": "trident_processed",
             "encoder": {"name": "external", "label": ENCODER},
