@@ -87,14 +87,23 @@ def rows_of(part: pd.DataFrame, *, published: bool) -> pd.DataFrame:
 
 def main() -> None:
     """Run the cells that are missing and write the page."""
-    given: argparse.Namespace = arguments("mil_benchmarks")
+    given: argparse.Namespace = arguments(
+        "mil_benchmarks",
+        ("--sets", {"nargs": "*", "choices": SETS, "default": SETS, "help": "sets to run now"}),
+        ("--only", {"choices": ("published", "thinned"), "help": "and of these"}),
+    )
     cells = [
         {"set": name, "thinned": thin, "repeat": repeat, "fold": fold, "method": method,
          "rate": COLON_RATES[method], "version": VERSION}
         for repeat in range(given.seeds) for thin in (True, False) for name in SETS
         for fold in range(10) for method in METHODS
     ]  # fmt: skip
-    table = run_cells(given.out, cells, run, given.minutes, given.workers)
+    now = [
+        cell for cell in cells
+        if cell["set"] in given.sets and given.only != ("published" if cell["thinned"] else "thinned")
+    ]  # fmt: skip
+    run_cells(given.out, now, run, given.minutes, given.workers)
+    table = run_cells(given.out, cells, run, 0, given.workers)
     # A repeat counts once all its folds are there, with all methods.
     counted = table.groupby(["set", "thinned", "repeat"])["fold"].transform("size")
     whole = table[counted == 10 * len(METHODS)]
