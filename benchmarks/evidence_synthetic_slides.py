@@ -118,6 +118,11 @@ def main() -> None:
     ]  # fmt: skip
     kept = given.out.with_name(f"{given.out.name}_{name}")
     table = run_cells(kept, cells, runner(cohort, out, given.jitter), given.minutes)
+    run_so_far = len(table)
+    of_seed = table.groupby(["ratio", "seed"])["method"].transform("nunique")
+    table = table[
+        of_seed == len(methods)
+    ].copy()  # a seed counts once all methods have been run on it
     table["ratio"] = table["ratio"].replace({0: "natural"})
     parts = [(__doc__ or "").strip().split("\n\n", 1)[1].replace("\n", " ")]
     counts = cohort.table["label"].value_counts().to_dict()
@@ -145,8 +150,15 @@ def main() -> None:
         for metric, title in names.items() for ratio in table["ratio"].unique()
     }  # fmt: skip
     parts += ["## Paired differences (95 % t interval over seeds)", markdown(pd.DataFrame(rows).T)]
-    if len(table) < len(cells):
-        parts.append(f"{len(table)} of {len(cells)} cells have been run; run again for the others.")
+    seeds = table.groupby("ratio", sort=False)["seed"].nunique()
+    parts.append(
+        "Seeds: " + ", ".join(f"{count} at ratio {ratio}" for ratio, count in seeds.items()) + "."
+    )
+    if run_so_far < len(cells):
+        parts.append(
+            f"{run_so_far} of {len(cells)} cells have been run; run again for the others. A seed counts"
+            " once all methods have been run on it."
+        )
     parts.append(f"CPU of training: {table['cpu_seconds'].sum() / 60:.1f} minutes on one core.")
     command = f"python benchmarks/evidence_synthetic_slides.py --cohort {name}"
     page = given.table.with_stem(f"{given.table.stem}_{name}")
