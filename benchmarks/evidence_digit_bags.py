@@ -95,7 +95,7 @@ def run(cell: Cell) -> dict[str, float | None]:
         for bags in (make_bags("train", seed), make_bags("val", seed))
     )
     recipe = Recipe(
-        model=ScMilSettings.model_validate({"site_jitter": cell["jitter"]}),
+        model=ScMilSettings(site_jitter=cell["jitter"], first_layer_power=0.0),
         learning_rate=cell["rate"], weight_decay=1e-4, instances=512,
     )  # fmt: skip
     model = train(cell["method"], recipe, training, held, 3, seed)

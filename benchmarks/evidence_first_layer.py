@@ -44,8 +44,8 @@ VERSION = 1
 def run(cell: Cell) -> dict[str, float | None]:
     """Train one method and score it: at the three sites of the colon tiles, or the two of the digits."""
     recipe = Recipe(
-        model=ScMilSettings.model_validate({}), learning_rate=cell["rate"], weight_decay=1e-4,
-        instances=512, first_layer=cell["power"],
+        model=ScMilSettings(first_layer_power=cell["power"]), learning_rate=cell["rate"], weight_decay=1e-4,
+        instances=512,
     )  # fmt: skip
     seed = cell["seed"]
     if cell["on"] == COLON:
@@ -165,10 +165,14 @@ def main() -> None:
             table = table[per_seed == whole]
         if len(table):
             parts += told(table, power)
-        parts += [
-            f"{len(table)} of {len(cells)} cells count: a seed does once all of its are there.",
-            *shown,
-        ]
+        parts.append(
+            f"{len(table)} of {len(cells)} cells count: a seed does once all of its are there."
+        )
+        if len(table) < len(cells):
+            parts.append(
+                "The rule is of all ten seeds and has not been applied: `model.first_layer_power` is 0 by default."
+            )
+        parts += shown
     write_page(
         given.table, "Evidence: a faster first layer for few numbers", parts,
         "python benchmarks/evidence_first_layer.py --data FOLDER",

@@ -50,7 +50,7 @@ def run(cell: dict) -> dict[str, float | None]:
         training = np.sort(np.concatenate([training[bags.labels[training] == 0], keep]))
     steps = -(-len(training) // BATCH)
     recipe = Recipe(
-        model=ScMilSettings.model_validate({}), epochs=int(np.clip(STEPS / steps, 1, 40)),
+        model=ScMilSettings(first_layer_power=0.0), epochs=int(np.clip(STEPS / steps, 1, 40)),
         learning_rate=COLON_RATES[cell["method"]], weight_decay=1e-4, batch_size=BATCH, instances=512,
     )  # fmt: skip
     seed = 10 * cell["repeat"] + cell["fold"]

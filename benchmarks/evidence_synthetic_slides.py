@@ -31,6 +31,7 @@ from offsite.preprocessing.tiles.tiling import tile_cohort
 METHODS = tuple(COLON_RATES)
 RATIOS = {"demo": (0,), "ratios": (10, 4, 1)}  # 0 = as it comes
 HELD_OUT = "elm"
+VERSION = 1
 SLIDES = {
     "demo": SyntheticSlideSettings(),
     "ratios": SyntheticSlideSettings(
@@ -110,8 +111,9 @@ def main() -> None:
     name = given.cohort
     out, methods = given.out / name, METHODS
     cohort = prepare(out, SLIDES[name], given.workers)
-    settings = {"slides": SLIDES[name].digest()[:12], "training": PathologySettings().digest()[:12],
-                "jitter": given.jitter}  # fmt: skip
+    settings = {
+        "slides": SLIDES[name].digest()[:12], "version": VERSION, "jitter": given.jitter,
+    }  # fmt: skip
     cells = [
         {"method": method, "ratio": ratio, "seed": seed, "rate": COLON_RATES[method], **settings}
         for ratio in RATIOS[name] for seed in range(given.first, given.first + given.seeds) for method in methods

@@ -29,7 +29,6 @@ COLON_RATES = {
     "ldam_drw": 1e-3, "logit_adjustment": 5e-4,
 }  # fmt: skip
 """The default, itself without contrast, and rivals: rates that were settled on bags of colon tiles."""
-FIRST_LAYER = "aggregator.instances.0.weight"
 _PLAIN = GeneralisationSettings.model_validate({})
 _FITTED: dict[tuple, Inputs] = {}  # of the call before
 
@@ -98,8 +97,6 @@ class Recipe:
     epoch_steps: int = 6
     sampler: SamplerSettings | None = None
     general: GeneralisationSettings = _PLAIN
-    first_layer: float = 0.0
-    """Power of 256 over the numbers read as they are, where fewer: what the first layer's rate is multiplied by."""
 
 
 def train(
@@ -135,9 +132,6 @@ def train(
     inputs = _inputs(loader, settings)
     n_sites = len(np.unique(items.sites))
     model = network(loader.store.dimensions, training.labels, settings, n_classes, inputs, n_sites)
-    if recipe.first_layer and inputs.directions is None:
-        factor = max(settings.directions / loader.store.dimensions, 1.0) ** recipe.first_layer
-        model.rate_of = lambda name: factor if name == FIRST_LAYER else 1.0  # type: ignore[method-assign]
     held = None if validation is None else validation.loader()
 
     def validate(algorithm: ScMil, epoch: int) -> dict[str, float | None]:

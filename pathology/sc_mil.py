@@ -46,6 +46,11 @@ _TRAINING_ONLY = (
 )  # fmt: skip
 
 
+_FIRST_LAYER = "aggregator.instances.0.weight"
+_RATE_SETTLED_AT = 256  # numbers that the first layer read when the learning rate was settled
+_FEWEST_MEASURED = 24
+
+
 class ScMil(Algorithm):
     """Multiple-instance learning with supervised contrast between bags.
 
@@ -125,6 +130,18 @@ class ScMil(Algorithm):
             self.prototypes = simplex_prototypes(self.n_classes, features)
         if contrast.variant == "minority":
             self.minority = torch.as_tensor(counts < counts.max())
+
+    def rate_of(self, name: str) -> float:
+        """Return what the learning rate of a parameter is multiplied by.
+
+        Adam moves each weight by the rate, so what a layer of D inputs says moves by D times that. The
+        first layer makes up for reading fewer numbers than those on which the rate was settled (our
+        construction; of fewer numbers than were measured, it makes up as for those).
+        """
+        if name != _FIRST_LAYER or self.directions is not None:
+            return 1.0
+        read = max(len(self.centre), _FEWEST_MEASURED)
+        return max(_RATE_SETTLED_AT / read, 1.0) ** self.settings.first_layer_power
 
     def take_inputs(self, inputs: Inputs) -> None:
         """Set what is done to the instances, as fitted on the training bags alone."""

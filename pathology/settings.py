@@ -140,6 +140,13 @@ class ScMilSettings(Settings):
         le=1,
         description="Power of its deviation by which a direction is divided: 1 = all get one length",
     )
+    first_layer_power: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Power of 256 over the numbers of an instance, by which the learning rate of the first"
+        " layer is multiplied where it reads fewer than 256, not whitened; 0 = one rate for all layers",
+    )
     site_jitter: float = Field(
         default=0.0,
         ge=0,

@@ -255,3 +255,23 @@ def test_the_lowest_contrast_is_named_for_the_plain_one_alone():
     assert named not in model("sc_mil_minority").step(batch(), 0.2)
     assert named not in model("sc_mil_prototypes").step(batch(), 0.2)
     assert named not in model("sc_mil", contrast={"memory": 8}).step(batch(), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "directions", "power", "rate"),
+    [
+        (64, None, 1.0, 4.0),
+        (64, None, 0.5, 2.0),
+        (64, None, 0.0, 1.0),
+        (300, None, 1.0, 1.0),
+        (300, 32, 1.0, 1.0),  # whitened: what the rate was settled on
+        (6, None, 1.0, 256 / 24),  # as of the fewest that were measured
+    ],
+)
+def test_the_first_layer_makes_up_for_reading_few_numbers(numbers, directions, power, rate):
+    settings = ScMilSettings(first_layer_power=power)
+    model = ScMil(numbers, 3, settings, np.array([9, 3, 3]), directions)
+    rates = {name: model.rate_of(name) for name, _ in model.named_parameters()}
+    first = rates.pop("aggregator.instances.0.weight")
+    assert first == pytest.approx(rate)
+    assert set(rates.values()) == {1.0}
