@@ -16,6 +16,15 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process waits for another's last file."""
+    long = ("workflows", "training", "pathology")
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(long) if name in item.path.parts), 9)
+    )
+
+
 DATA = Path(os.environ.get("OFFSITE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

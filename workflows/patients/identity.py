@@ -86,7 +86,8 @@ class Identity:
         >>> [patient.is_in(text) for text in (b"P-007_L.png", b"P-0071_L.png", b"P-007-2_L.png")]
         [True, False, False]
         """
-        if not self._spelt:
+        # Most texts have none, and are told so far faster than by the pattern.
+        if not any(word in text for word in self._spelt):
             return False
         return any(match.group() in self._spelt for match in self._pattern.finditer(text))
 

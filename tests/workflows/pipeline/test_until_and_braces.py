@@ -34,6 +34,7 @@ def test_a_device_is_named_for_every_stage_that_has_one(tmp_path: Path) -> None:
     assert on_device(file, [], "cuda:1") == ["encoder.device=cuda:1", "training.fit.device=cuda:1"]
 
 
+@pytest.mark.slow  # that such names are no wildcards is tested by a dry run in `test_workflow`
 def test_braces_in_folder_and_image_names_go_through_the_workflow(tmp_path: Path) -> None:
     folder = tmp_path / "{site} a"
     folder.mkdir()

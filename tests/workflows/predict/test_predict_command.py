@@ -2,12 +2,10 @@
 
 import csv
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,17 +13,19 @@ import pytest
 
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.running import plan, predict
+from tests.workflows.command import ENVIRONMENT, call, offsite
 from tests.workflows.conftest import FundusRun
 
-COMMAND = [sys.executable, "-m", "offsite", "predict"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+def words(run: FundusRun, output: Path, *more: str) -> list[str]:
+    return [
+        "predict", str(run.cohort), "--model", str(run.package), "--output", str(output),
+        "--device", "cpu", "--workers", "1", *more,
+    ]  # fmt: skip
 
 
 def command(run: FundusRun, output: Path, *more: str) -> list[str]:
-    return [
-        *COMMAND, str(run.cohort), "--model", str(run.package), "--output", str(output),
-        "--device", "cpu", "--workers", "1", *more,
-    ]  # fmt: skip
+    return call(*words(run, output, *more))
 
 
 def finished(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -120,8 +120,8 @@ def test_a_tampered_package_is_refused_with_exit_code_4(
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(bytes(content))
     run = FundusRun(fundus_run.cohort, fundus_run.run, folder)
-    verify = [sys.executable, "-m", "offsite", "model", "verify", str(folder)]
-    done = finished(verify if name == "card.md" else command(run, tmp_path / "out"))
+    verify = ["model", "verify", str(folder)]
+    done = offsite(*(verify if name == "card.md" else words(run, tmp_path / "out")))
     assert done.returncode == 4, done.stderr
     assert name in done.stderr
     assert "Traceback" not in done.stderr
@@ -157,7 +157,7 @@ def test_what_cannot_be_used_is_one_sentence(fundus_run: FundusRun, tmp_path: Pa
     busy = tmp_path / "busy"
     busy.mkdir()
     (busy / "thesis.docx").touch()
-    done = finished(command(fundus_run, busy, "--site", "x"))
+    done = offsite(*words(fundus_run, busy, "--site", "x"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "thesis.docx" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 """Two tables of predictions of the same images: differences, what each would catch, and a page."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.tables.comparison import paired_differences
 from offsite.evaluation.tables.reading import read_table
 from offsite.workflows.stages.pairing import compare_tables
+from tests.workflows.command import offsite
 
 LIGHT = ["metrics.resamples=100"]
 
@@ -90,14 +89,10 @@ def test_what_cannot_be_compared_is_refused(tables: list[Path], tmp_path: Path) 
 
 
 def test_the_command_takes_tables_or_a_job(tables: list[Path], tmp_path: Path) -> None:
-    def offsite(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "offsite", "compare", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    done = offsite(*tables, "-o", tmp_path / "out", "--set", *LIGHT)
+    done = offsite("compare", *tables, "-o", tmp_path / "out", "--set", *LIGHT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "out" / "comparison.html")
-    alone = offsite(tables[0])
+    alone = offsite("compare", tables[0])
     assert alone.returncode == 2
     assert "needs two" in alone.stderr
     assert pd.read_csv(tmp_path / "out" / "complementary.csv")["metric"].nunique() == 4

@@ -1,7 +1,5 @@
 """Tables that others made, each read as meant without editing, or refused with what to do."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from offsite.workflows.stages.table_evaluation import (
     track_table,
     write_example,
 )
+from tests.workflows.command import offsite
 
 LIGHT = ["parts=[]", "metrics.resamples=100"]
 CLASSES = ("benign", "malignant")
@@ -260,18 +259,16 @@ def test_a_table_is_tracked_as_a_run_is(tmp_path: Path) -> None:
 def test_the_command_takes_several_tables_and_refuses_options_that_it_would_not_use(
     tmp_path: Path,
 ) -> None:
-    def offsite(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "offsite", "evaluate", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
     for name in ("a.csv", "b.csv"):
-        assert offsite("--example", tmp_path / name).returncode == 0
+        assert offsite("evaluate", "--example", tmp_path / name).returncode == 0
     light = [word for setting in LIGHT for word in ("--set", setting)]
-    done = offsite(tmp_path / "a.csv", tmp_path / "b.csv", "-o", tmp_path / "out", *light)
+    done = offsite(
+        "evaluate", tmp_path / "a.csv", tmp_path / "b.csv", "-o", tmp_path / "out", *light
+    )
     assert done.returncode == 0, done.stderr
     pages = [str(tmp_path / "out" / name / "report.html") for name in "ab"]
     assert done.stdout.split() == pages
     assert all(Path(page).is_file() for page in pages)
-    nothing = offsite()
+    nothing = offsite("evaluate")
     assert nothing.returncode == 2
     assert "--example" in nothing.stderr
