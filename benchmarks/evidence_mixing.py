@@ -214,7 +214,7 @@ better calibrated as it comes: the ECE is lower by .021 (.013 to .029), the log 
 After the temperature that a package fits nothing of that is shown to be left (below). It is an option of method `linear` in both rooms, off by
 default (`linear: {rich: {}}`, `offsite.training.heads.rounds`): the head of `linear` is fitted in closed form to sums, which
 lets hospitals join and leave, and rounds against earlier errors have no sums, so no hospital joins a model of such a head.
-A patient who withdraws is taken out of it by training it again. On slides: the recipe is written and not yet run.
+A patient who withdraws is taken out of it by training it again. On slides: [the same trial](mixing_slides.md), with the same end.
 
 The recipe (commit f1f824b) was written before seeds 30 to 37 were run. Seeds that are not shown were not finished; they
 are the last ones in order, and no arm of theirs is in the tables. The rounds stood in the benchmark then; the option gives

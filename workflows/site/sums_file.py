@@ -101,8 +101,8 @@ def read_sums(file: Path) -> HospitalSums:
         Code ``not_sums``: the file is none, is damaged, or its numbers cannot be sums of cases.
         Code ``too_small_cells``: of a class there are fewer than `LEAST_PATIENTS` patients.
     """
-    check_plain(file)
     try:
+        check_plain(file)
         arrays = _arrays(file)
         facts = json.loads(str(arrays["facts"]))
         rows = RowSums.from_arrays(
