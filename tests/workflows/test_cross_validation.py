@@ -22,7 +22,7 @@ from offsite.workflows.stages.evaluation import judged_folder
 from tests.workflows.feature_folders import CLASSES, bags, make, write
 from tests.workflows.sown import state
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 GATE = """rules:
   - {rule: minimum_n, patients: 15, together: 30, number_of_sites: 2, sites: training}
   - {rule: threshold_transfer, task: tumour, gap_at_most: 0.9, each_site: 0.95, sites: training}
