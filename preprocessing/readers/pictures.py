@@ -1,5 +1,6 @@
 """The pictures of a cohort, whatever kind of image it holds: what its checks look at."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +13,34 @@ if TYPE_CHECKING:
     from offsite.children.pool import Place
 
 
-def are_slides(paths: Sequence[Path], place: "Place") -> bool:
-    """Whether the images are slides, which are compared by their bytes alone."""
+def are_slides(
+    paths: Sequence[Path], place: "Place", scales: "Sequence[float] | np.ndarray" = ()
+) -> bool:
+    """Whether the images are slides, which are compared by their bytes alone.
+
+    Parameters
+    ----------
+    scales : sequence of float
+        The column ``mpp`` of the table: um per px, NaN where it gives none.
+    """
     from offsite.children.ended import ChildEnded
     from offsite.preprocessing.slides import opening
 
     try:
-        return place.call(opening.are_slides, paths)
+        return place.call(opening.are_slides, paths, given_scales(scales))
     except ChildEnded:  # a slide that crashes its reader is one
         return True
+
+
+def given_scales(column: "Sequence[float] | np.ndarray") -> list[float | None]:
+    """Return the um per px that a table gives of each image, None where it gives none.
+
+    Examples
+    --------
+    >>> given_scales([0.5, float("nan")])
+    [0.5, None]
+    """
+    return [None if math.isnan(mpp) else float(mpp) for mpp in column]
 
 
 def fault_of_slide(path: Path, mpp: float | None) -> str:
@@ -60,16 +80,17 @@ def pixels_of(path: Path) -> "np.ndarray | None":
         return None
 
 
-def nuisances_of(path: Path, *, slides: bool) -> "np.ndarray | None":
+def nuisances_of(path: Path, mpp: float | None, *, slides: bool) -> "np.ndarray | None":
     """Return what an image shows of its camera and storage; None where it cannot be read.
 
-    Of a slide they are those of its overview, at most 1,024 px. Runs in a child.
+    Of a slide they are those of its overview, at most 1,024 px; ``mpp`` is what the table gives of
+    it. Runs in a child.
     """
     from offsite.preprocessing.cohort.nuisances import nuisances
     from offsite.preprocessing.slides.overview import slide_view
 
     try:
-        pixels = slide_view(path) if slides else pixels_of(path)
+        pixels = slide_view(path, mpp) if slides else pixels_of(path)
     except InputError:
         return None
     return None if pixels is None else nuisances(pixels, path)

@@ -17,6 +17,7 @@ import tifffile
 from offsite.preprocessing.slides.mosaic import mosaic
 from offsite.preprocessing.slides.openslide_reader import OpenSlideReader
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
+from offsite.preprocessing.slides.tiff_segments import check_jpeg_size, most_bytes
 
 CACHE_BYTES = 128 << 20
 _MAX_TILE_PX = 4096
@@ -39,6 +40,11 @@ class _Level:
     lengths: np.ndarray
     prefix: bytes  # replaces the first two bytes (SOI) of every tile's stream
     across: int  # native tiles of a row
+
+    @property
+    def most_bytes(self) -> int:
+        """Of a tile that is believed: no encoder needs as many."""
+        return most_bytes(self.tile_width * self.tile_height * 3)
 
 
 class DirectReader:
@@ -155,17 +161,16 @@ class DirectReader:
         length = int(source.lengths[index])
         if length == 0:
             return None
-        stream = os.pread(self._file, length, int(source.offsets[index]))
+        if length > source.most_bytes:
+            raise UnreadableRegion(self._path, f"a native tile of {length} bytes")
+        stream = source.prefix + os.pread(self._file, length, int(source.offsets[index]))[2:]
         height, width = source.tile_height // reduction, source.tile_width // reduction
         least = {} if reduction == 1 else {"min_height": height, "min_width": width}
         try:
-            tile = simplejpeg.decode_jpeg(source.prefix + stream[2:], "RGB", **least)
+            check_jpeg_size(stream, source.tile_width, source.tile_height)
+            tile = simplejpeg.decode_jpeg(stream, "RGB", **least)
         except ValueError as error:
             raise UnreadableRegion(self._path, str(error)) from error
-        if tile.shape != (height, width, 3):
-            raise UnreadableRegion(
-                self._path, f"a native tile of {tile.shape[1]} x {tile.shape[0]} px"
-            )
         tile.flags.writeable = False  # it is shared
         return tile
 

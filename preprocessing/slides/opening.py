@@ -179,32 +179,33 @@ def open_slide(
         raise
 
 
-def are_slides(paths: Sequence[Path]) -> bool:
+def are_slides(paths: Sequence[Path], scales: Sequence[float | None] = ()) -> bool:
     """Whether files are slides: most of those whose names or content tell.
 
     TIFF and DICOM hold photographs too: where their number decides, one of them must be a slide by
-    its content.
+    its content. ``scales`` are the um per px that somebody gives of each: a picture in strips is a
+    slide then.
     """
     of_slides, of_photographs = set(SLIDE_SUFFIXES), set(PHOTOGRAPH_SUFFIXES)
     ends = [path.suffix.lower() for path in paths]
     unclear = [
-        path
-        for path, end in zip(paths, ends, strict=True)
+        (path, scale is not None)
+        for path, end, scale in zip(paths, ends, scales or [None] * len(paths), strict=True)
         if end in of_slides and end in of_photographs
     ]
     slides = sum(end in of_slides - of_photographs for end in ends)
     others = len(paths) - slides - len(unclear)
     if abs(slides - others) > len(unclear):
         return slides > others
-    there = [path for path in unclear if is_file(path)]
-    found = any(_is_slide(str(path)) for path in there) if there else bool(unclear)
+    there = [one for one in unclear if is_file(one[0])]
+    found = any(_is_slide(str(path), scaled) for path, scaled in there) if there else bool(unclear)
     slides, others = (slides + len(unclear), others) if found else (slides, others + len(unclear))
     return slides > others
 
 
-def _is_slide(file: str) -> bool:
+def _is_slide(file: str, scaled: bool) -> bool:
     try:
-        _open_record(file).close()
+        _open_record(file, scaled=scaled).close()
     except InputError as error:
         return error.code not in OF_NO_FORMAT  # a damaged slide is one
     return True

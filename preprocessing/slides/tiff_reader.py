@@ -22,7 +22,12 @@ from offsite.preprocessing.slides.formats import REMEDY, NotThisFormat
 from offsite.preprocessing.slides.mosaic import mosaic
 from offsite.preprocessing.slides.region import Region, UnreadableRegion
 from offsite.preprocessing.slides.tiff_pages import TiffLevel, TiffSlide, read_structure
-from offsite.preprocessing.slides.tiff_segments import OF_ITS_OWN_COLOURS, READ, decode_segment
+from offsite.preprocessing.slides.tiff_segments import (
+    OF_ITS_OWN_COLOURS,
+    READ,
+    decode_segment,
+    most_bytes,
+)
 
 CACHE_BYTES = 128 << 20
 
@@ -89,8 +94,7 @@ class TiffReader:
             length = int(level.lengths[place])
             if length == 0:
                 return None
-            most = 4 * level.tile_width * level.tile_height * level.samples + (1 << 16)
-            if length > most:
+            if length > most_bytes(level.tile_width * level.tile_height * level.samples):
                 raise UnreadableRegion(self._path, f"a segment of {length} bytes")
             stream = os.pread(self._file, length, int(level.offsets[place]))
             try:

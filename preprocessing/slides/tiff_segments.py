@@ -74,6 +74,27 @@ def decode_segment(level: TiffLevel, stream: bytes, rows: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., : 3 if level.planes == 1 else 1])
 
 
+def check_jpeg_size(stream: bytes, width: int, height: int) -> None:
+    """Refuse a JPEG stream of another size than it should have; none of its pixels is decoded.
+
+    Raises
+    ------
+    ValueError
+        It says another size in px, or nothing that can be read.
+    """
+    try:
+        tall, wide, *_ = simplejpeg.decode_jpeg_header(stream, strict=False)
+    except KeyError as error:  # a kind of colours that it does not know
+        raise ValueError("a segment is damaged") from error
+    if (wide, tall) != (width, height):
+        raise ValueError(f"a segment of {wide} x {tall} px where {width} x {height} belong")
+
+
+def most_bytes(values: int) -> int:
+    """How long a compressed segment of so many values (px times colours) may be to be read at all."""
+    return 4 * values + (1 << 16)
+
+
 def _raw(stream: bytes, size: tuple[int, int], samples: int) -> np.ndarray:
     wanted = size[0] * size[1] * samples
     if len(stream) < wanted:
@@ -97,12 +118,7 @@ def _jpeg(level: TiffLevel, stream: bytes, size: tuple[int, int]) -> np.ndarray:
     jfif = stream[2:4] == b"\xff\xe0" and stream[6:10] == b"JFIF"
     colour = _ADOBE_RGB if level.photometric == _RGB and level.planes == 1 and not jfif else b""
     whole = b"\xff\xd8" + colour + level.tables + stream[2:]
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(whole, strict=False)
-    except KeyError as error:  # a kind of colours that it does not know
-        raise ValueError("a segment is damaged") from error
-    if (width, height) != size:
-        raise ValueError(f"a segment of {width} x {height} px")
+    check_jpeg_size(whole, *size)
     decoded: np.ndarray = simplejpeg.decode_jpeg(whole, "RGB" if level.planes == 1 else "GRAY")
     return decoded
 

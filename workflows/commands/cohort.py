@@ -76,7 +76,7 @@ def check(
     )
     _show_counts(cohort, table.name)
     with stage("audit", len(cohort.table)) as advance, Children(usable_cores()) as children:
-        slides = are_slides(cohort.image_paths(), children)
+        slides = are_slides(cohort.image_paths(), children, cohort.table["mpp"].to_numpy(float))
         audit = audit_cohort(
             cohort,
             pictures=images,

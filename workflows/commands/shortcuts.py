@@ -50,8 +50,11 @@ def shortcuts_of(
     labelled = cohort.table["label"].to_numpy(str) != ""
     paths = [path for path, known in zip(cohort.image_paths(), labelled, strict=True) if known]
 
-    found = read_nuisances(paths, slides=slides, place=place, workers=workers, progress=progress)
     rows = cohort.table[labelled]
+    found = read_nuisances(
+        paths, rows["mpp"].to_numpy(float), slides=slides, place=place, workers=workers,
+        progress=progress,
+    )  # fmt: skip
     known = np.array([one is not None for one in found], dtype=bool)
     rows = rows[known]
     numbers = np.array([one for one in found if one is not None]).reshape(len(rows), -1)

@@ -31,26 +31,30 @@ MOST = 4000
 
 def read_nuisances(
     paths: Sequence[Path],
+    scales: Sequence[float] | np.ndarray,
     *,
     slides: bool,
     place: "Place",
     workers: int,
     progress: Callable[[], object],
 ) -> list[np.ndarray | None]:
-    """Return the numbers of each image (`preprocessing.cohort.nuisances.NAMES`); None of one not read."""
-    from offsite.children.ended import ChildEnded
-    from offsite.preprocessing.readers.pictures import nuisances_of
+    """Return the numbers of each image (`preprocessing.cohort.nuisances.NAMES`); None of one not read.
 
-    def read(path: Path) -> np.ndarray | None:
+    ``scales`` are the um per px that the table gives of each, NaN where it gives none.
+    """
+    from offsite.children.ended import ChildEnded
+    from offsite.preprocessing.readers.pictures import given_scales, nuisances_of
+
+    def read(path: Path, mpp: float | None) -> np.ndarray | None:
         try:
-            return place.call(nuisances_of, path, slides=slides)
+            return place.call(nuisances_of, path, mpp, slides=slides)
         except ChildEnded:
             return None
         finally:
             progress()
 
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(read, paths))
+        return list(pool.map(read, paths, given_scales(scales)))
 
 
 def keep_nuisances(folder: Path, job: Job) -> None:
@@ -80,7 +84,9 @@ def keep_nuisances(folder: Path, job: Job) -> None:
     predicted = load_predictions(folder)
     labelled = np.flatnonzero(predicted.labels >= 0)
     rows = labelled[enough(predicted.table["site"].to_numpy(str)[labelled], MOST)]
-    path_of = dict(zip(job.cohort.table["image"], job.cohort.image_paths(), strict=True))
+    listed = job.cohort.table
+    path_of = dict(zip(listed["image"], job.cohort.image_paths(), strict=True))
+    scale_of = dict(zip(listed["image"], listed["mpp"].to_numpy(float), strict=True))
     predicted_images = predicted.table["image"].iloc[rows]
     images = [image for image in predicted_images if image in path_of]  # some may have left since
     paths = [path_of[image] for image in images]
@@ -92,9 +98,11 @@ def keep_nuisances(folder: Path, job: Job) -> None:
     fresh = [at for at, content in enumerate(contents) if content not in numbers]
     with stage("shortcuts", len(fresh)) as advance, Children(workers) as children:
         to_read = [paths[at] for at in fresh]
+        scales = [scale_of[images[at]] for at in fresh]
         read = read_nuisances(
             to_read,
-            slides=bool(to_read) and are_slides(to_read, children),
+            scales,
+            slides=bool(to_read) and are_slides(to_read, children, scales),
             place=children,
             workers=workers,
             progress=advance,

@@ -4,14 +4,17 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from offsite.children.pool import HERE
 from offsite.preprocessing.cohort.audit import audit_cohort, label_shift
 from offsite.preprocessing.cohort.near_duplicates import joined_groups, near_pairs, signature
 from offsite.preprocessing.cohort.strict_splits import strict_cohort
 from offsite.preprocessing.cohort.table import load_cohort
 from offsite.preprocessing.readers.building import GRADES, cohort_of, write_cohort
 from offsite.preprocessing.readers.gdrbench import read_gdrbench
-from offsite.preprocessing.readers.pictures import fault_of_slide, pixels_of
+from offsite.preprocessing.readers.pictures import are_slides as slides_in
+from offsite.preprocessing.readers.pictures import fault_of_slide, nuisances_of, pixels_of
 from offsite.preprocessing.slides.opening import are_slides
 from offsite.preprocessing.synthetic.fundus.cohort import make_photograph
 from offsite.preprocessing.synthetic.fundus.sites import CLINICS, CameraProfile
@@ -218,6 +221,22 @@ def test_a_slide_that_does_not_open_is_found_with_its_reason(tmp_path, picture):
     for asked in ({"near": False}, {"pictures": False}):
         again = audit_cohort(made, slides=True, opened=fault_of_slide, workers=1, **asked)
         assert not found(again, "unreadable")
+
+
+def test_pictures_in_strips_are_slides_where_the_table_gives_their_scale(tmp_path, picture):
+    """They state none, as photographs do not."""
+    for name in ("a.tif", "b.tif"):
+        Image.fromarray(picture[:400, :400]).save(tmp_path / name)
+    made = cohort(tmp_path, [(name, name, "a", "none", "") for name in ("a.tif", "b.tif")])
+    made.table["mpp"] = [np.nan, 0.5]
+    assert not are_slides(made.image_paths())
+    assert slides_in(made.image_paths(), HERE, made.table["mpp"].to_numpy(float))
+    audit = audit_cohort(made, slides=True, opened=fault_of_slide, workers=1)
+    reasons = {f.rows: f.detail for f in audit.findings if f.kind == "unreadable"}
+    assert set(reasons) == {(0,)}
+    assert "column 'mpp' states its scale" in reasons[(0,)]
+    assert nuisances_of(tmp_path / "b.tif", 0.5, slides=True) is not None
+    assert nuisances_of(tmp_path / "a.tif", None, slides=True) is None
 
 
 def test_one_file_of_another_kind_does_not_change_what_the_others_are(tmp_path):

@@ -19,6 +19,7 @@ from offsite.preprocessing.slides.ome import described
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.region import UnreadableRegion
 from offsite.preprocessing.slides.tiff_reader import open_tiff
+from offsite.preprocessing.synthetic.slides.writing import write_slide
 from offsite.preprocessing.tiles.table import TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
 from tests.preprocessing.slides.tiff_files import write_ome, write_strips, write_tiles
@@ -85,6 +86,30 @@ def test_a_tile_that_would_fill_the_memory_is_damage(tmp_path: Path, kind: str) 
     assert tracemalloc.get_traced_memory()[1] < 8e6
     tracemalloc.stop()
     reader.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_so_it_is_to_the_direct_reader(tmp_path: Path, picture: np.ndarray, shared: bool) -> None:
+    path = tmp_path / "a.svs"
+    write_slide(path, picture[:600, :600], mpp=0.25, downsamples=(1,), shared_tables=shared)
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[0].dataoffsets[4]
+        stream = path.read_bytes()[start : start + tiff.pages[0].databytecounts[4]]
+        size_at = start + stream.index(b"\xff\xc0") + 5
+    with path.open("r+b") as file:
+        file.seek(size_at)
+        file.write(struct.pack(">HH", 65_000, 65_000))  # 13 GB of pixels
+    with open_slide(path, reader="direct") as slide:
+        tracemalloc.start()
+        for read in (lambda: slide.read_region(256, 256, 0, 256, 256),
+                     lambda: slide.read_region(300, 300, 0, 99, 99),
+                     lambda: slide.read_reduced(256, 256, 0, 256, 256, 2)):  # fmt: skip
+            with pytest.raises(UnreadableRegion, match="65000 x 65000 px where 256 x 256 belong"):
+                read()
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+        tracemalloc.stop()
+        whole = slide.read_region(0, 0, 0, 256, 256).pixels
+        assert np.abs(whole.astype(int) - picture[:256, :256]).mean() < 8
 
 
 @pytest.mark.parametrize(
