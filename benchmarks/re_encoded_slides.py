@@ -10,7 +10,6 @@ validation and test; within a part tiles come again in other slides.
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +30,7 @@ from mosaic_slides import (
 )
 from scipy.stats import binomtest
 
-from offsite.files import read_json, write_text
+from offsite.files import read_json
 from offsite.pathology.features.embedding import embed_cohort
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings
@@ -209,9 +208,7 @@ def told(
     flags |= {f"  site {site}": flagged(first[first["site"] == site]) for site in SITES}
     strange = {kind: flagged(found) for kind, found in strangers.items()}
     flags |= {"other tissue": pd.concat(strange.values()), **strange}
-    shares = {
-        name: {"slides": len(hits), "flagged": share(hits)} for name, hits in flags.items()
-    }
+    shares = {name: {"slides": len(hits), "flagged": share(hits)} for name, hits in flags.items()}
     right = first["prediction"] == test.set_index("patient")["label"].loc[first.index]
     return [
         f"Of {len(first)} test slides {share(right)} get their class; decisions:"

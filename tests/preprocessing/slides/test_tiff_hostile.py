@@ -195,6 +195,28 @@ def test_damage_is_found_and_its_area_alone_is_lost(
     assert len(lost) >= 3
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "webp", "jpeg2000", "deflate", "lzw", "zstd"])
+@pytest.mark.parametrize("damage", ["zeroed", "tail"])
+def test_zeros_in_place_of_a_segment_or_of_its_end_are_never_pixels(
+    tmp_path: Path, picture: np.ndarray, compression: str, damage: str
+) -> None:
+    """As a copy that was not finished leaves them."""
+    path = tmp_path / "a.tif"
+    how = {"compressionargs": {"level": 80}} if compression == "webp" else {}
+    write_tiles(path, picture[:384, :384], 0.5, compression=compression, **how)
+    with tifffile.TiffFile(path) as tiff:
+        offset, length = tiff.pages[0].dataoffsets[4], tiff.pages[0].databytecounts[4]
+    kept = length // 2 if damage == "tail" else 0
+    with path.open("r+b") as file:
+        file.seek(offset + kept)
+        file.write(bytes(length - kept))
+    reader = open_tiff(str(path))
+    with pytest.raises(UnreadableRegion):
+        reader.read(128, 128, 0, 128, 128)
+    assert reader.read(0, 0, 0, 128, 128).valid is None
+    reader.close()
+
+
 def test_of_a_file_that_ends_before_most_of_its_tiles_nothing_is_made(tmp_path: Path) -> None:
     path = tiff_of(tmp_path / "a.tif", 1, [bytes(SIZE * SIZE * 3)] * 3)
     path.write_bytes(path.read_bytes()[: SIZE * SIZE * 3 + 500])
