@@ -45,7 +45,6 @@ ENCODINGS: dict[str, dict[str, Any]] = {
         "quality": 80, "photometric": "rgb", "shared_tables": True, "tile_px": 240,
         "downsamples": (1, 4),
     },
-    "JPEG TIFF, quality 70, one level": {"flavour": "generic", "quality": 70, "downsamples": (1,)},
 }  # fmt: skip
 """How a stored slide is stored once more: what `write_slide` is told."""
 

@@ -43,9 +43,9 @@ from offsite.workflows.package.making import ModelFacts, package_run
 from offsite.workflows.predict.batch import BatchOptions
 from offsite.workflows.predict.running import predict
 
-SLIDES = {"train": 90, "val": 90, "test": 150}
+SLIDES = {"train": 72, "val": 72, "test": 120}
 """Of the three classes and two sites in turn."""
-AGAIN, OF_EACH_KIND = 100, 13
+AGAIN, OF_EACH_KIND = 100, 12
 """Test slides that are stored anew; slides of each kind of other tissue."""
 TILES = TileSettings(tile_px=CELL // 2, mpp=2 * MPP)
 ENCODER = EncoderSettings(tile_px=CELL // 2, mpp=2 * MPP, device="cpu")
@@ -54,19 +54,19 @@ WHOLE = "decoded whole"
 STORED_AS = f"stored first (SVS, quality {STORED}), decoded whole"
 
 
-def mosaics(part: str, seed: int) -> list[Mosaic]:
-    """Return the colon slides of a part."""
+def mosaics(part: str, seed: int, few: int) -> list[Mosaic]:
+    """Return the colon slides of a part, every ``few``-th of them at most."""
     number = list(SLIDES).index(part)
     return [
         Mosaic(f"{part}-{index:03d}", CLASSES[index % 3], SITES[index // 3 % 2], (seed, number, index))
-        for index in range(SLIDES[part])
+        for index in range(SLIDES[part] // few)
     ]  # fmt: skip
 
 
-def made(folder: Path, part: str, data: Path, seed: int) -> pd.DataFrame:
+def made(folder: Path, part: str, data: Path, seed: int, few: int) -> pd.DataFrame:
     """Write the colon slides of a part that are not there yet; return their rows."""
     rows = []
-    for one in mosaics(part, seed):
+    for one in mosaics(part, seed, few):
         path = folder / f"{one.name}.svs"
         if not path.exists():
             store(path, colon(data, part, one, seed))
@@ -131,10 +131,10 @@ def again(folder: Path, encoding: str, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(image=images)
 
 
-def others(folder: Path, kind: str, data: Path, seed: int) -> pd.DataFrame:
+def others(folder: Path, kind: str, data: Path, seed: int, few: int) -> pd.DataFrame:
     """Write the slides of a kind of other tissue; said to come from the training sites in turn."""
     rows = []
-    for index in range(OF_EACH_KIND):
+    for index in range(OF_EACH_KIND // few):
         name = f"other-{OTHERS.index(kind)}-{index:02d}"
         one = Mosaic(name, kind, SITES[index % 2], (seed, 9, OTHERS.index(kind), index))
         path = folder / f"{name}.svs"
@@ -161,24 +161,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=TEST_SEED)
+    parser.add_argument("--few", type=int, default=1, help="a try: of the slides this part, 1/n")
     parser.add_argument("--out", type=Path, default=Path("build/evidence/re_encoded_slides"))
     parser.add_argument("--table", type=Path, default=Path("docs/evidence/re_encoded_slides.md"))
     given = parser.parse_args()
     folder = given.out / f"seed-{given.seed}"
     slides = folder / "slides"
     slides.mkdir(parents=True, exist_ok=True)
-    parts = {name: made(slides, name, given.data, given.seed) for name in SLIDES}
+    parts = {name: made(slides, name, given.data, given.seed, given.few) for name in SLIDES}
     packages = trained(folder, pd.concat([parts["train"], parts["val"]]), given.seed)
     test = parts["test"]
     first = answers(folder, "stored", packages["scaled"], test)
-    rows = test.iloc[:AGAIN]
+    rows = test.iloc[: AGAIN // given.few]
     changed = {STORED_AS: answers(folder, "stored-whole", packages["full"], rows)}
     for number, encoding in enumerate(ENCODINGS):
         written = again(folder, encoding, rows)
         changed[encoding] = answers(folder, f"again-{number}", packages["scaled"], written)
     strangers = {
         kind: answers(folder, f"other-{number}", packages["scaled"],
-                      others(slides, kind, given.data, given.seed))
+                      others(slides, kind, given.data, given.seed, given.few))
         for number, kind in enumerate(OTHERS)
     }  # fmt: skip
     parts_of_page = told(test, first, changed, strangers)
