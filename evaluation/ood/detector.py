@@ -172,11 +172,20 @@ class ReferencedDetector:
         return self.detector.score(embeddings, logits)
 
     def percentile(self, scores: np.ndarray) -> np.ndarray:
-        """Where scores stand in the in-distribution ones, N in 0..100; ties take the middle."""
+        """Where scores stand in the in-distribution ones, N in 0..100; ties take the middle.
+
+        The r-th smallest of n stands at ``100 r / (n + 1)``, what lies above or below them all at 100
+        or 0. So about 1 % of new exchangeable rows stand at 99 or over; of fewer than 99 rows nothing
+        less than 1 in n + 1 can be said, and only what lies above them all does.
+        """
+        scores = np.asarray(scores, dtype=np.float64)
         left = np.searchsorted(self.quantiles, scores, side="left")
         right = np.searchsorted(self.quantiles, scores, side="right")
-        position = np.interp(scores, self.quantiles, np.linspace(0, 100, _LEVELS))
-        return np.where(right - left > 1, (left + right - 1) / 2 * 100 / (_LEVELS - 1), position)
+        share = np.interp(scores, self.quantiles, np.linspace(0, 1, _LEVELS))
+        share = np.where(right - left > 1, (left + right - 1) / 2 / (_LEVELS - 1), share)
+        position = 100 * (1 + share * (self.n - 1)) / (self.n + 1)
+        position = np.where(scores > self.quantiles[-1], 100.0, position)
+        return np.where(scores < self.quantiles[0], 0.0, position)
 
     def flag(self, scores: np.ndarray) -> np.ndarray:
         """N booleans: over the threshold."""

@@ -114,6 +114,17 @@ def test_percentiles_rise_from_0_to_100_and_ties_take_the_middle():
     np.testing.assert_allclose(tied.percentile(np.array([0.0, 1.0])), [30, 80], atol=0.2)
 
 
+@pytest.mark.parametrize(("n", "most"), [(20, 1 / 21), (72, 1 / 73), (99, 0.01), (300, 0.011)])
+def test_new_rows_like_the_known_ones_reach_the_limit_as_seldom_as_is_said(n, most):
+    rng = np.random.default_rng(n)
+    reached = [
+        (ReferencedDetector.of(Msp(), rows[:n]).percentile(rows[n:]) >= 99).mean()
+        for rows in rng.gamma(3, size=(400, n + 200))
+    ]
+    error = np.std(reached) / np.sqrt(len(reached))
+    assert most - 4 * error - 0.002 < np.mean(reached) < most + 4 * error
+
+
 def test_a_referenced_detector_comes_back_from_its_arrays(tmp_path):
     rng = np.random.default_rng(2)
     logits = rng.normal(size=(50, 3))

@@ -98,5 +98,6 @@ def _percentile(
     if detector is None or row is None:
         return None
     if local:
-        detector = replace(detector, quantiles=np.asarray(local["quantiles"], np.float64))
+        quantiles = np.asarray(local["quantiles"], np.float64)
+        detector = replace(detector, quantiles=quantiles, n=int(local["n"]))
     return round(float(detector.percentile(detector.score(row, logits))[0]), 2)
