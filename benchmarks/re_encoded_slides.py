@@ -50,8 +50,7 @@ AGAIN, OF_EACH_KIND = 100, 12
 TILES = TileSettings(tile_px=CELL // 2, mpp=2 * MPP)
 ENCODER = EncoderSettings(tile_px=CELL // 2, mpp=2 * MPP, device="cpu")
 SETTLING_SEED, TEST_SEED = 0, 1
-WHOLE = "decoded whole"
-STORED_AS = f"stored first (SVS, quality {STORED}), decoded whole"
+STORED_AS = f"as stored first (SVS, quality {STORED}), decoded at half size"
 
 
 def mosaics(part: str, seed: int, few: int) -> list[Mosaic]:
@@ -78,7 +77,7 @@ def made(folder: Path, part: str, data: Path, seed: int, few: int) -> pd.DataFra
 
 
 def trained(folder: Path, table: pd.DataFrame, seed: int) -> dict[str, Path]:
-    """Train and package the model; once as it is, once so that it decodes slides whole."""
+    """Train and package the model; once as it is, once so that it decodes slides at half size."""
     table.to_csv(folder / "cohort.csv", index=False)
     cohort = split_cohort(
         load_cohort(folder / "cohort.csv", CLASSES), SplitSettings(held_out_sites=())
@@ -89,7 +88,8 @@ def trained(folder: Path, table: pd.DataFrame, seed: int) -> dict[str, Path]:
     train_pathology(cohort, folder / "features", settings, folder / "run")
     architecture = read_json(folder / "run" / "run.json")["facts"]["architecture"]
     packages = {}
-    for name, tiles in (("scaled", TILES), ("full", TILES.model_copy(update={"decoding": "full"}))):
+    halved = TILES.model_copy(update={"decoding": "scaled"})
+    for name, tiles in (("whole", TILES), ("half", halved)):
         facts = ModelFacts(
             name="colon mosaics", task="slides", target="normal mucosa, adenoma or carcinoma",
             architecture=architecture["name"], architecture_settings=architecture,
@@ -171,14 +171,14 @@ def main() -> None:
     parts = {name: made(slides, name, given.data, given.seed, given.few) for name in SLIDES}
     packages = trained(folder, pd.concat([parts["train"], parts["val"]]), given.seed)
     test = parts["test"]
-    first = answers(folder, "stored", packages["scaled"], test)
+    first = answers(folder, "stored", packages["whole"], test)
     rows = test.iloc[: AGAIN // given.few]
-    changed = {STORED_AS: answers(folder, "stored-whole", packages["full"], rows)}
+    changed = {STORED_AS: answers(folder, "stored-half", packages["half"], rows)}
     for number, encoding in enumerate(ENCODINGS):
         written = again(folder, encoding, rows)
-        changed[encoding] = answers(folder, f"again-{number}", packages["scaled"], written)
+        changed[encoding] = answers(folder, f"again-{number}", packages["whole"], written)
     strangers = {
-        kind: answers(folder, f"other-{number}", packages["scaled"],
+        kind: answers(folder, f"other-{number}", packages["whole"],
                       others(slides, kind, given.data, given.seed, given.few))
         for number, kind in enumerate(OTHERS)
     }  # fmt: skip

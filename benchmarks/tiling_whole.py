@@ -52,7 +52,7 @@ def whole_slide(path: Path, folder: Path, what: str, mpp: float) -> list[Row]:
     name = f"offsite, mask first, read {len(rows_of)}"
     rows.append(Row(case, name, spent * 1e3, took * 1e3, naive_cpu / spent, ""))
     print(format_row(rows[-1]), flush=True)
-    for decoding in ("scaled", "full"):
+    for decoding in ("judging", "full"):
         settings = TileSettings(tile_px=256, mpp=mpp, decoding=decoding)
         best = (np.inf, np.inf)
         for number in range(3):

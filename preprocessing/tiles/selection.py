@@ -123,7 +123,7 @@ def _read_all(
 
 def reduction_for(slide: Slide, geometry: TileGeometry, settings: TileSettings, side: int) -> int:
     """By how much tiles are decoded smaller, ``side`` px being enough; 1 where they are not."""
-    reduction = geometry.reduction_to(side) if settings.decoding == "scaled" else 1
+    reduction = geometry.reduction_to(side) if settings.decoding != "full" else 1
     while reduction > 1 and not slide.reduces(geometry.level, reduction):
         reduction //= 2
     return reduction

@@ -62,10 +62,11 @@ class TileSettings(Settings):
         default="as_scanned",
         description="as_scanned, or srgb: apply the embedded colour profile where there is one.",
     )
-    decoding: Literal["scaled", "full"] = Field(
-        default="scaled",
-        description="scaled: where a level is twice, four or eight times as fine as the tiles, JPEG"
-        " is decoded at that part of its size; full: whole, then averaged over areas.",
+    decoding: Literal["judging", "scaled", "full"] = Field(
+        default="judging",
+        description="Where JPEG is decoded at a half, a quarter or an eighth of its size, a level being"
+        " so much too fine: where tiles are judged (judging), for features too (scaled), nowhere"
+        " (full: whole, then averaged over areas).",
     )
     pictures: bool = Field(
         default=True, description="Write thumbnail and mask as PNG beside the tiles."

@@ -15,7 +15,7 @@ from offsite.files import remove_leftovers, state_of
 from offsite.preprocessing.cohort.table import Cohort
 from offsite.preprocessing.formats.companions import companions
 from offsite.preprocessing.slides.fingerprints import changed_while_read, slide_fingerprint
-from offsite.preprocessing.slides.geometry import lay_tiles
+from offsite.preprocessing.slides.geometry import TileGeometry, lay_tiles
 from offsite.preprocessing.slides.opening import Slide, open_slide
 from offsite.preprocessing.stain import fit_macenko, fit_reinhard
 from offsite.preprocessing.tiles.facts import (
@@ -236,7 +236,7 @@ def tiles_of(
         tile_px=settings.tile_px,
         wanted_mpp=settings.mpp,
         stride_px=settings.stride_px,
-        reducible=settings.decoding == "scaled",
+        reducible=settings.decoding != "full",
     )
     masks = find_masks(slide, settings)
     check_brightfield(slide, masks)
@@ -251,7 +251,7 @@ def tiles_of(
     damage = damage_of(table, masks, geometry, slide.mpp)
     record = base.model_copy(
         update=facts_of(slide, geometry)
-        | {"reduction": reduction_for(slide, geometry, settings, geometry.tile_px)}
+        | {"reduction": _reduction_of_features(slide, geometry, settings)}
         | measured
         | damage
         | outcome(counts, len(table), damage["lost_share"], geometry, settings)
@@ -260,6 +260,13 @@ def tiles_of(
     stain = {"macenko": fit_macenko(pooled, masks.white), "reinhard": fit_reinhard(pooled)}
     digest = {"tiles_digest": tiles_digest(table, record)}
     return SlideTiles(table, record.model_copy(update=stain | digest)), masks
+
+
+def _reduction_of_features(slide: Slide, geometry: TileGeometry, settings: TileSettings) -> int:
+    """By how much tiles are decoded smaller where they are encoded; 1: they are decoded whole."""
+    if settings.decoding != "scaled":
+        return 1
+    return reduction_for(slide, geometry, settings, geometry.tile_px)
 
 
 def _mm2(mask: np.ndarray, masks: SlideMasks) -> float:

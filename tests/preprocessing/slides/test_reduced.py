@@ -76,7 +76,7 @@ def test_how_far_a_tile_is_reduced_follows_from_its_geometry(mpp, tile_px, strid
 
 def test_tiles_are_the_same_places_and_the_digest_says_how_they_are_decoded(written, tmp_path):
     found = {}
-    for decoding in ("scaled", "full"):
+    for decoding in ("scaled", "full", "judging"):
         out = tmp_path / decoding
         settings = TileSettings(tile_px=64, decoding=decoding)
         record = tile_slide(written, "s", out, settings)
@@ -94,10 +94,15 @@ def test_tiles_are_the_same_places_and_the_digest_says_how_they_are_decoded(writ
     np.testing.assert_allclose(scaled.table["focus"], full.table["focus"], rtol=0.1, atol=0.003)
     apart = np.abs(found["scaled"][1].astype(int) - found["full"][1])
     assert 0 < apart.mean() < 1
+    judging, pixels = found["judging"]  # the default: judged as scaled, encoded as full
+    assert judging.record.settings_digest == TileSettings(tile_px=64).digest()
+    pd.testing.assert_frame_equal(judging.table, scaled.table)
+    assert judging.record.tiles_digest == full.record.tiles_digest
+    np.testing.assert_array_equal(pixels, found["full"][1])
 
 
 def test_where_nothing_can_be_reduced_the_tile_is_read_whole(written, tmp_path):
-    tile_slide(written, "s", tmp_path, TileSettings(tile_px=64))
+    tile_slide(written, "s", tmp_path, TileSettings(tile_px=64, decoding="scaled"))
     record = load_tiles(tmp_path, "s").record
     with open_slide(written, reader="openslide") as slide:
         whole = read_tile(slide, record.model_copy(update={"reduction": 1}), 0, 0)

@@ -1,6 +1,5 @@
 """A slide is what the model knows of it: stored anew it is answered alike, and other tissue is told."""
 
-
 import cv2
 import numpy as np
 import pandas as pd
