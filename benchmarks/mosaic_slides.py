@@ -134,22 +134,31 @@ def _laid_out(cells: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarr
     """
     side = (_ACROSS + 2) * CELL
     picture = np.empty((side, side, 3), np.uint8)
-    picture[:] = _GLASS
     for number, cell in enumerate(cells):
         row, column = divmod(number, _ACROSS)
         turned = np.rot90(cell, rng.integers(4))
         y, x = (row + 1) * CELL, (column + 1) * CELL
         picture[y : y + CELL, x : x + CELL] = turned
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    angle, radius = np.arctan2(y, x), np.hypot(y, x)
-    outline = np.full_like(radius, rng.uniform(0.50, 0.56))
+    angle, radius, glass = _round(side)
+    steps = np.linspace(-np.pi, np.pi, 2048)
+    outline = np.full_like(steps, rng.uniform(0.50, 0.56))
     for waves in range(2, 7):
-        outline += 0.12 / waves * rng.uniform(-1, 1) * np.cos(waves * angle + rng.uniform(0, 6.3))
-    picture[radius > outline * _ACROSS * CELL] = _GLASS
-    noise = rng.integers(-2, 3, picture.shape, dtype=np.int16)
-    glass = (picture == np.array(_GLASS, np.uint8)).all(axis=2)
-    picture[glass] = (picture[glass].astype(np.int16) + noise[glass]).astype(np.uint8)
+        outline += 0.12 / waves * rng.uniform(-1, 1) * np.cos(waves * steps + rng.uniform(0, 6.3))
+    outside = radius > _ACROSS * CELL * outline[angle]
+    outside |= ~cv2.copyMakeBorder(
+        np.ones((_ACROSS * CELL,) * 2, np.uint8), *[CELL] * 4, cv2.BORDER_CONSTANT
+    ).astype(bool)
+    picture[outside] = np.roll(glass, int(rng.integers(side)), axis=0)[outside]
     return picture
+
+
+@lru_cache
+def _round(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Angle (0 to 2047) and distance (px) of each px from the middle; and a picture of glass."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    angle = np.rint((np.arctan2(y, x) + np.pi) / (2 * np.pi) * 2047).astype(np.int16)
+    noise = np.random.default_rng(0).integers(-2, 3, (side, side, 3))
+    return angle, np.hypot(y, x), (np.array(_GLASS) + noise).astype(np.uint8)
 
 
 def store(path: Path, picture: np.ndarray) -> None:
