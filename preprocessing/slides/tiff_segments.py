@@ -4,7 +4,8 @@ JPEG by simplejpeg, which is strict; Deflate by zlib, whose checksum libtiff wou
 JPEG 2000 by Pillow; LZW, PackBits, Zstandard and LZMA by libtiff, through Pillow, which is handed the
 segment as a small TIFF of its own. What a stream says of its size is compared with the segment's before
 it is decoded. LZW, PackBits, Zstandard, WebP and JPEG 2000 carry no checksum: of damage within them only
-what breaks their grammar or their end is found, and in WebP a hole of zeros; a few other bits give other px.
+what breaks their grammar or their end is found, and other bits give other px. In WebP not even zeros in place
+of the second half of a tile are: its decoder takes any bits, and empty tiles hold long runs of zeros too.
 """
 
 import io
@@ -27,8 +28,6 @@ OF_ITS_OWN_COLOURS = (JPEG, WEBP, *JPEG_2000)
 """Those that know YCbCr; of the others it would lie in the file with its colours at a fourth of the px."""
 READ = (NONE, JPEG, WEBP, *JPEG_2000, *DEFLATE, *BY_LIBTIFF)
 _DIFFERENCES = 2
-_HOLE = bytes(64)
-"""What a copy leaves that was not finished."""
 _RGB, _YCBCR, _GREY = 2, 6, 1
 # APP14 with transform 0: the components are RGB as they are. A JFIF head says that they are not, and
 # is believed: writers that put one there convert, whatever TIFF's tag says.
@@ -58,7 +57,7 @@ def decode_segment(level: TiffLevel, stream: bytes, rows: int) -> np.ndarray:
         if level.predictor == _DIFFERENCES:
             pixels = np.add.accumulate(pixels, axis=1, dtype=np.uint8)
     elif level.compression == WEBP:
-        pixels = _by_pillow(_without_hole(stream), "WEBP", size)
+        pixels = _by_pillow(stream, "WEBP", size)
     elif level.compression in JPEG_2000:
         if stream.rstrip(b"\0")[-2:] != b"\xff\xd9":  # its decoder would make something of it
             raise ValueError("a segment is cut short")
@@ -123,14 +122,6 @@ def _jpeg(level: TiffLevel, stream: bytes, size: tuple[int, int]) -> np.ndarray:
     check_jpeg_size(whole, *size)
     decoded: np.ndarray = simplejpeg.decode_jpeg(whole, "RGB" if level.planes == 1 else "GRAY")
     return decoded
-
-
-def _without_hole(stream: bytes) -> bytes:
-    """A WebP stream that has no run of zeros, which no encoder writes and its decoder would draw."""
-    whole = stream[: 8 + int.from_bytes(stream[4:8], "little")]
-    if _HOLE in whole:
-        raise ValueError("a segment has a hole")
-    return whole
 
 
 def _by_pillow(stream: bytes, kind: str, size: tuple[int, int]) -> np.ndarray:
