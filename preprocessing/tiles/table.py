@@ -64,9 +64,8 @@ class TileSettings(Settings):
     )
     decoding: Literal["judging", "scaled", "full"] = Field(
         default="judging",
-        description="Where JPEG is decoded at a half, a quarter or an eighth of its size, a level being"
-        " so much too fine: where tiles are judged (judging), for features too (scaled), nowhere"
-        " (full: whole, then averaged over areas).",
+        description="Where JPEG of a level twice, four or eight times too fine is decoded at that part of"
+        " its size: to judge tiles (judging), for features too (scaled), nowhere (full).",
     )
     pictures: bool = Field(
         default=True, description="Write thumbnail and mask as PNG beside the tiles."
