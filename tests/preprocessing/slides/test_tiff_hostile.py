@@ -4,6 +4,7 @@ import io
 import struct
 import tracemalloc
 import zlib
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from offsite.preprocessing.slides.ome import described
 from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.region import UnreadableRegion
 from offsite.preprocessing.slides.tiff_reader import open_tiff
+from offsite.preprocessing.synthetic.slides.writing import write_slide
 from offsite.preprocessing.tiles.table import TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
 from tests.preprocessing.slides.tiff_files import write_ome, write_strips, write_tiles
@@ -85,6 +87,30 @@ def test_a_tile_that_would_fill_the_memory_is_damage(tmp_path: Path, kind: str) 
     assert tracemalloc.get_traced_memory()[1] < 8e6
     tracemalloc.stop()
     reader.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_so_it_is_to_the_direct_reader(tmp_path: Path, picture: np.ndarray, shared: bool) -> None:
+    path = tmp_path / "a.svs"
+    write_slide(path, picture[:600, :600], mpp=0.25, downsamples=(1,), shared_tables=shared)
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[0].dataoffsets[4]
+        stream = path.read_bytes()[start : start + tiff.pages[0].databytecounts[4]]
+        size_at = start + stream.index(b"\xff\xc0") + 5
+    with path.open("r+b") as file:
+        file.seek(size_at)
+        file.write(struct.pack(">HH", 65_000, 65_000))  # 13 GB of pixels
+    with open_slide(path, reader="direct") as slide:
+        tracemalloc.start()
+        for read in (lambda: slide.read_region(256, 256, 0, 256, 256),
+                     lambda: slide.read_region(300, 300, 0, 99, 99),
+                     lambda: slide.read_reduced(256, 256, 0, 256, 256, 2)):  # fmt: skip
+            with pytest.raises(UnreadableRegion, match="65000 x 65000 px where 256 x 256 belong"):
+                read()
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+        tracemalloc.stop()
+        whole = slide.read_region(0, 0, 0, 256, 256).pixels
+        assert np.abs(whole.astype(int) - picture[:256, :256]).mean() < 8
 
 
 @pytest.mark.parametrize(
@@ -168,6 +194,30 @@ def test_damage_is_found_and_its_area_alone_is_lost(
         }
         assert (lost["lost"] == 1).all()
     assert len(lost) >= 3
+
+
+@pytest.mark.parametrize(
+    ("compression", "damage"),
+    [*product(("jpeg", "jpeg2000", "deflate", "lzw", "zstd"), ("zeroed", "tail")),
+     ("webp", "zeroed")],
+)  # fmt: skip
+def test_zeros_in_place_of_a_segment_or_of_its_end_are_never_pixels(
+    tmp_path: Path, picture: np.ndarray, compression: str, damage: str
+) -> None:
+    """As a copy that was not finished leaves them."""
+    path = tmp_path / "a.tif"
+    write_tiles(path, picture[:384, :384], 0.5, compression=compression)
+    with tifffile.TiffFile(path) as tiff:
+        offset, length = tiff.pages[0].dataoffsets[4], tiff.pages[0].databytecounts[4]
+    kept = length // 2 if damage == "tail" else 0
+    with path.open("r+b") as file:
+        file.seek(offset + kept)
+        file.write(bytes(length - kept))
+    reader = open_tiff(str(path))
+    with pytest.raises(UnreadableRegion):
+        reader.read(128, 128, 0, 128, 128)
+    assert reader.read(0, 0, 0, 128, 128).valid is None
+    reader.close()
 
 
 def test_of_a_file_that_ends_before_most_of_its_tiles_nothing_is_made(tmp_path: Path) -> None:
