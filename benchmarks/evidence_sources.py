@@ -184,13 +184,13 @@ and .845 with lean 0; the last is taken, where style does mislead. Registered be
 
 SAYS = """## What it says so far
 
-Of seed 90, the only one that is whole, without an interval. On the pretrained trunk style misleads little: plain
+Of the first photographs, seed 90, the only one that is whole, without an interval. On the pretrained trunk style misleads little: plain
 training grades the new hospital, where the cameras come the other way round, with kappa .94, .87 and .86 from two,
 four and eight sources, and .87 where nothing misleads. So there is hardly anything that a swap of styles could
 mend: DECO is below plain training and below its own draws in kappa and in AUC over pairs of grades in each of the
 four conditions, by .00 to .11 in kappa, and no growth of its part with the number of sources is seen. Networks trained from nothing are misled (AUC .68, kappa .29), and there [DECO gains](retina_trials.md).
-That is one answer to why it gains little on the trunk; harder photographs, where the trunk is not right
-already, would be a better trial. 80 photographs of 64 px are few, and eight epochs of them some twenty steps."""
+That is one answer to why it gains little on the trunk. Of hard photographs the first seed is not whole, and shows
+no growth with the number of sources either. 80 photographs of 64 px are few, and eight epochs of them some twenty steps."""
 
 
 if __name__ == "__main__":

@@ -174,6 +174,32 @@ def single_source_table(cells: Sequence[Record], methods: Sequence[str]) -> str:
     return markdown(table)
 
 
+def single_source_differences(cells: Sequence[Record], methods: Sequence[str], one: str) -> str:
+    """A method minus each other, mean over sources and targets, of the seeds that both have whole."""
+    by_cell = {(c["method"], c["seed"], tuple(sorted(c["left_out"]))): c["sites"] for c in cells}
+    lines = {}
+    for method in methods:
+        both = [(s, out) for m, s, out in by_cell if m == method and (one, s, out) in by_cell]
+        counted = Counter(seed for seed, _ in both)
+        seeds = sorted(seed for seed, divisions in counted.items() if divisions == len(SHORT))
+        if method == one or not seeds:
+            continue
+        shown = []
+        for name in BOTH:
+            rows = [
+                np.mean([np.subtract(*(by_cell[m, seed, out][site][name] for m in (one, method)))
+                         for s, out in both if s == seed for site in out], axis=0) / UNIT
+                for seed in seeds
+            ]  # fmt: skip
+            shown.append(_words(interval_of(np.array(rows), np.array(seeds)), "+"))
+        lines[f"`{method}`"] = [*shown, ", ".join(map(str, seeds))]
+    if not lines:
+        return "No seed of one source is whole."
+    table = pd.DataFrame(lines, index=["AUROC referable", "quadratic kappa", "seeds"]).T
+    table.index.name = f"`{one}` minus, mean over sources and targets"
+    return markdown(table)
+
+
 def settled_table(cells: Sequence[Record]) -> str:
     """Validation scores by method and rate, means over the divisions that were tried."""
     if not cells:

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 import trained_trunk_records as kept
 from retina_protocols import run_protocol
-from trained_trunk_page import differences, left_out_table, settled_table, single_source_table
+from trained_trunk_page import (
+    differences,
+    left_out_table,
+    settled_table,
+    single_source_differences,
+    single_source_table,
+)
 
 from offsite.preprocessing.cohort.splits import SplitSettings
 from offsite.retina.settings import RetinaSettings
@@ -86,6 +92,20 @@ def test_the_mean_of_the_sites_takes_only_seeds_that_have_all_three():
     )  # 1.96 draws' spread
     of_two = left_out_table(cells[:2], ("erm",)).splitlines()[2].split("|")
     assert [part.strip() for part in of_two[4:6]] == ["–", "–"]
+
+
+def test_one_source_is_compared_on_seeds_that_both_have_whole_and_target_by_target():
+    names = list(kept.SHORT.values())
+    cells = [
+        {"method": method, "seed": seed, "left_out": [t for t in names if t != source],
+         "sites": {t: site([7000 + more, 6900 + more, 7100 + more]) for t in names if t != source}}
+        for method, more in (("erm", 0), ("deco", 300)) for seed in (30, 31) for source in names
+    ]  # fmt: skip
+    whole = single_source_differences(cells, ("erm", "deco"), "deco")
+    assert "| `erm` | +0.030 (+0.030 to +0.030) | +0.000 (+0.000 to +0.000) | 30, 31 |" in whole
+    cells[-1]["sites"][names[0]] = site([2000] * 3)
+    assert "| 30 |" in single_source_differences(cells[:-1], ("erm", "deco"), "deco")
+    assert single_source_differences(cells[:5], ("erm", "deco"), "deco").startswith("No seed")
 
 
 def test_tables_of_one_source_and_of_rates():
