@@ -172,6 +172,11 @@ def main() -> None:
             parts.append(
                 "The rule is of all ten seeds and has not been applied: `model.first_layer_power` is 0 by default."
             )
+        else:
+            parts.append(
+                "By the rule a power of 1 becomes the default. `model.first_layer_power` is still 0: the change comes with"
+                " the figures of few numbers run again by it."
+            )
         parts += shown
     write_page(
         given.table, "Evidence: a faster first layer for few numbers", parts,
