@@ -134,7 +134,8 @@ def runner(folder: Path):  # type: ignore[no-untyped-def]
         held = len(order) // 6
         recipe = Recipe(
             model=ScMilSettings.model_validate(
-                {"aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16}}
+                {"aggregator": {"name": cell["aggregator"], "width": 32, "attention_width": 16},
+                 "first_layer_power": 0.0}
             ),
             epochs=25, instances=256,
         )  # fmt: skip

@@ -78,7 +78,7 @@ def runner(cohort: Cohort, out: Path, jitter: float):  # type: ignore[no-untyped
         settings = PathologySettings.model_validate(
             {
                 "method": cell["method"],
-                "model": {"site_jitter": jitter},
+                "model": {"site_jitter": jitter, "first_layer_power": 0.0},
                 "fit": {
                     "seed": seed,
                     "learning_rate": cell["rate"],

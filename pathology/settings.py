@@ -141,7 +141,7 @@ class ScMilSettings(Settings):
         description="Power of its deviation by which a direction is divided: 1 = all get one length",
     )
     first_layer_power: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         le=1,
         description="Power of 256 over the numbers of an instance, by which the learning rate of the first"

@@ -32,7 +32,7 @@ from offsite.training.run_folder import NOT_TRAINED_ON
 from offsite.training.samplers.plans import PlannedSource
 from offsite.training.train_run import Answers, fit_by_steps, train_run
 
-VERSION = 5
+VERSION = 6
 """Goes up when the same inputs would give another run."""
 
 
