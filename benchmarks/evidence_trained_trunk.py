@@ -245,7 +245,8 @@ The goals set (.86 and kappa .55 in the mean, without local labels) are missed b
 and on all photographs [meets them](real_photographs.md) with .873 and .556.
 
 Registered and not run, or not whole: seed 33 of the two claims, and MixStyle, CORAL, GroupDRO, Fishr,
-GDRNet's losses and SWAD, each to be settled by the same two rates first (`settle --methods ...`). Of crops of one eye as a bag
+GDRNet's losses and SWAD, each to be settled by the same two rates first (`settle --methods ...`;
+MixStyle's two and one of CORAL's are below). Of crops of one eye as a bag
 [the recipe](crops.md) is registered. Commands go on where they ended; a cell that has its line is not run again."""
 ONE_SOURCE = """## One source, two targets
 
