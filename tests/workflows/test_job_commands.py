@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,50 @@ def test_killed_embedding_goes_on(made: Path, fresh: Callable[..., Path]) -> Non
     assert marks([features / name for name in before]) == before
     for file in sorted((made / "results/features").glob("*.h5")):
         assert file.read_bytes() == (features / file.name).read_bytes(), file.name
+
+
+KILLED_BEFORE_THE_THIRD_NAME = """
+import os, signal
+from contextlib import contextmanager
+from offsite.pathology.features import file
+from offsite.workflows.cli import main
+
+replacing, written = file.replacing, []
+
+@contextmanager
+def dying(path):
+    with replacing(path) as temporary:
+        yield temporary
+        written.append(path)
+        if len(written) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+file.replacing = dying
+main()
+"""
+
+
+@pytest.mark.slow
+def test_embedding_killed_before_a_file_has_its_name_leaves_nothing_behind(
+    made: Path, fresh: Callable[..., Path]
+) -> None:
+    config = fresh("tiles", "tiles.csv")
+    features = config.parent / "results" / "features"
+    words = [sys.executable, "-c", KILLED_BEFORE_THE_THIRD_NAME, "embed", str(config)]
+    killed_one = subprocess.run([*words, "--workers", "1"], capture_output=True, env=ENVIRONMENT)
+    assert killed_one.returncode == -signal.SIGKILL
+    before = marks(sorted(features.glob("*.h5")))
+    assert len(before) == 2
+    (half,) = features.glob(".*.h5.*.tmp")
+    assert half.stat().st_size > 1000
+    done = offsite("embed", config)
+    assert done.returncode == 0, done.stderr
+    assert marks([features / name for name in before]) == before
+    wanted = sorted((made / "results/features").iterdir())
+    assert sorted(file.name for file in features.iterdir()) == [file.name for file in wanted]
+    for file in wanted:
+        if file.suffix == ".h5":
+            assert file.read_bytes() == (features / file.name).read_bytes(), file.name
 
 
 def test_killed_training_goes_on(made: Path, fresh: Callable[..., Path]) -> None:
