@@ -102,3 +102,28 @@ def write_job(folder: Path, **more: Any) -> Path:
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(settings | more, sort_keys=False))
     return path
+
+
+def make_hospitals(root: Path) -> None:
+    """Write a table and a folder of its slides' features: copied, read only, and behind links.
+
+    ``north.csv`` and ``north/`` are another hospital's, as CLAM leaves them; ``clam.csv`` is a table
+    of CLAM's.
+    """
+    table, features = bags(45)
+    (root / "cohort").mkdir(parents=True)
+    table.to_csv(root / "cohort" / "cohort.csv", index=False)
+    read_only, behind = root / "features" / "read-only", root / "elsewhere-features"
+    folders = (root / "features" / "copied", read_only, behind)
+    for number, (slide, rows) in enumerate(features.items()):
+        file = write(folders[number % 3], "trident", slide, rows)
+        if folders[number % 3] is read_only:
+            file.chmod(0o444)
+    (root / "features" / "linked").symlink_to(behind)
+    write(root / "features", "trident", "of-nobody", rows, encoder="virchow2")
+    theirs, north = bags(36, 4)
+    theirs.assign(site="north").to_csv(root / "north.csv", index=False)
+    for slide, rows in north.items():
+        write(root / "north", "clam", slide, rows)
+    clam = {"patient": "case_id", "slide": "slide_id", "site": "source"}
+    table.rename(columns=clam).to_csv(root / "clam.csv", index=False)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner
 
+from offsite.errors import InputError
 from offsite.files import BOOKKEEPING
 from offsite.preprocessing.synthetic.fundus.cohort import (
     SyntheticFundusSettings,
@@ -28,6 +29,7 @@ from offsite.preprocessing.synthetic.slides.cohort import (
 )
 from offsite.preprocessing.synthetic.slides.sites import SITES
 from offsite.workflows.cli import app
+from tests.workflows import feature_folders
 
 # What a parameter takes, by its name: a path below the folder of the job, or a text. A command with
 # a required parameter that is not here fails: say here what it takes.
@@ -46,6 +48,7 @@ PATHS = {
     "key": "signing.pem",
     "files": "out/site-sums/sums.npz",
     "rules": "gate.yaml",
+    "features": "features",
 }
 TEXTS = {
     "because": "the sites were looked at by hand",
@@ -70,6 +73,18 @@ OWN_VALUES = {
     ("model plan-gate", "draws"): "2",
     ("encoder vocabulary", "words"): "256",
     ("compare", "inputs"): "job.yaml",
+}
+# Of a job of features: a hospital with cases of its own, which the run has not seen.
+OF_FEATURES = {
+    ("site sums", "cohort"): "north.csv",
+    ("site sums", "features"): "north",
+    ("site sums", "site"): "north",
+    ("site calibrate", "cohort"): "north.csv",
+    ("site calibrate", "features"): "north",
+    ("site calibrate", "site"): "north",
+    ("cohort read", "layout"): "clam",
+    ("cohort read", "source"): "clam.csv",
+    ("cohort read", "site_column"): "source",
 }
 # Only tables of predictions take a folder there; of a run and a job the place is known.
 LEFT_OUT = {("evaluate", "output"), ("compare", "output")}
@@ -111,6 +126,8 @@ class Room:
 
     @property
     def sites(self) -> list[str]:
+        if self.task == "features":
+            return ["east", "west", "held"]
         return [each.name for each in (SITES if self.task == "pathology" else CLINICS)[:3]]
 
     @property
@@ -119,8 +136,12 @@ class Room:
         return str(pd.read_csv(self.root / "cohort" / "unlabelled.csv")["patient"].iloc[-1])
 
     def make(self) -> None:
-        """Make cohort and job, and a few pictures in class folders."""
+        """Make cohort and job, and a few pictures in class folders, or tables of another tool."""
         cohort = self.root / "cohort"
+        if self.task == "features":
+            feature_folders.make_hospitals(self.root)
+            self._key_and_job()
+            return
         if self.task == "pathology":
             slides = SyntheticSlideSettings(
                 sites=SITES[:3], patients=15, slides_per_patient=(1, 1), width_um=380,
@@ -137,6 +158,10 @@ class Room:
         for name, image in zip("ab", images, strict=False):
             (self.root / "folders" / "north" / name).mkdir(parents=True)
             shutil.copy(image, self.root / "folders" / "north" / name)
+        self._key_and_job()
+
+    def _key_and_job(self) -> None:
+        cohort = self.root / "cohort"
         key = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
@@ -148,7 +173,8 @@ class Room:
     def job(self, *, changed: bool = False) -> None:
         """Write the job; ``changed``: with settings by which every stage has to work anew."""
         settings: dict[str, object] = {
-            "task": self.task, "cohort": "cohort/cohort.csv", "output": "results",
+            "task": "retina" if self.task == "retina" else "pathology",
+            "cohort": "cohort/cohort.csv", "output": "results",
             "splits": {"held_out_sites": [self.sites[2]], "val": 0.3, "test": 0.2},
             "evaluation": {
                 "metrics": {"resamples": 90 if changed else 100, "calibration_simulations": 50}
@@ -161,6 +187,15 @@ class Room:
                 "tiles": {"tile_px": 128, "min_tissue": 0.4 if changed else 0.3},
                 "encoder": {"tile_px": 128},
                 "training": {"fit": {"epochs": 1}, "batch_size": 4, "instances": 16},
+            }
+        elif self.task == "features":
+            settings |= {
+                "classes": list(feature_folders.CLASSES),
+                "features": {
+                    "folder": "features",
+                    "encoder": {"name": "external", "label": feature_folders.LABEL},
+                },
+                "training": {"method": "linear", "linear": {"folds": 4 if changed else 3}},
             }
         else:
             settings |= {
@@ -178,6 +213,8 @@ class Room:
         for parameter in command.params:
             given = parameter.name or ""
             wanted = given in ASKED_FOR or (name, given) in OWN_VALUES
+            if self.task == "features":
+                wanted |= given == "features" or (name, given) in OF_FEATURES
             wanted &= (name, given) not in LEFT_OUT
             wanted |= name.startswith("model ") and given == "model"
             if not parameter.required and not wanted:
@@ -191,6 +228,9 @@ class Room:
         return words
 
     def _value(self, command: str, name: str) -> str:
+        if self.task == "features" and (command, name) in OF_FEATURES:
+            value = OF_FEATURES[command, name]
+            return value if name in ("site", "layout", "site_column") else str(self.root / value)
         if name in TEXTS:
             named = TEXTS[name].replace("SITE", self.sites[0])
             return named.replace("PATIENT", self.patient) if "PATIENT" in named else named
@@ -202,8 +242,9 @@ class Room:
         return str(self.root / relative.replace("COMMAND", command.replace(" ", "-")))
 
     def call(self, name: str, command: click.Command) -> int:
-        """Return the exit code."""
-        return CliRunner().invoke(app, self.words(name, command)).exit_code
+        """Return the exit code, which the program makes of a refusal too."""
+        done = CliRunner().invoke(app, self.words(name, command))
+        return 2 if isinstance(done.exception, InputError) else done.exit_code
 
     def keep_package(self) -> None:
         """Copy the package of the run to where commands are told that the model is."""

@@ -28,6 +28,11 @@ from tests.workflows.sown import (
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # A copy of a package appears whole under a new name, and a page under its own: of two at once the
 # second is refused, or is the same.
+OF_ROOM = {
+    "retina": {"workflow prepare", "cohort check"},
+    "pathology": {"workflow tile", "workflow embed", "encoder twins", "cohort check"},
+    "features": {"workflow embed", "cohort doubts", "patient forget", "site sums", "site join"},
+}
 WITHOUT_LOCK = ("model export", "workflow report")
 
 
@@ -45,7 +50,7 @@ class Learned:
         shutil.copytree(self.kept / when, self.room.root, symlinks=True)
 
 
-@pytest.fixture(scope="module", params=["retina", "pathology"])
+@pytest.fixture(scope="module", params=["retina", "pathology", "features"])
 def learned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Learned:
     folder = tmp_path_factory.mktemp(request.param)
     done = Learned(Room(request.param, folder / "job"), folder / "kept")
@@ -77,13 +82,8 @@ def _passed_over(path: str) -> bool:
 
 
 def test_the_commands_did_their_work(learned: Learned) -> None:
-    expected = {"train", "evaluate", "compare", "model register", "predict", "cohort check",
-                "cohort read", "model export", "site calibrate"}  # fmt: skip
-    expected |= (
-        {"workflow prepare"}
-        if learned.room.task == "retina"
-        else {"workflow tile", "workflow embed", "encoder twins"}
-    )
+    expected = {"train", "evaluate", "compare", "model register", "predict", "cohort read",
+                "model export", "site calibrate"} | OF_ROOM[learned.room.task]  # fmt: skip
     writing = {name for name, paths in learned.wrote.items() if paths}
     assert expected <= writing
 

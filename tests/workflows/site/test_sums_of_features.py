@@ -11,9 +11,13 @@ from offsite.errors import InputError
 from offsite.files import read_json
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import fit_targets
+from offsite.training.prediction.items import item_of
 from offsite.workflows.jobs.job import Job
+from offsite.workflows.package.folder import load_package
+from offsite.workflows.predict.running import predictor_for
 from offsite.workflows.site.joining import join
-from offsite.workflows.site.sums import INSIDE, export_sums
+from offsite.workflows.site.stage import calibrate
+from offsite.workflows.site.sums import INSIDE, KEPT_BACK, export_sums
 from offsite.workflows.site.sums_file import read_sums
 from offsite.workflows.stages import training
 from offsite.workflows.stages.registration import package
@@ -26,7 +30,6 @@ def means_of(table: pd.DataFrame, features: dict[str, np.ndarray]) -> np.ndarray
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     job = Job.load(
         make(tmp_path / "ours", patients=45, training={"method": "linear", "linear": {"folds": 3}})
@@ -79,4 +82,17 @@ def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     heads = [load_file(at / "weights.safetensors")["classifier.weight"].T for at in (run, joined)]
     alike = [np.corrcoef(head.ravel(), slopes.ravel())[0, 1] for head in heads]
     assert alike[1] > 1 - 1e-6 > alike[0]
+    made = package(joined)
+    record = load_package(made).record
+    assert "north" in record.training_sites
+    assert record.preprocessing["features"]["encoder"]["label"] == LABEL
+    kept = pd.read_csv(tmp_path / "out" / KEPT_BACK, dtype=str)
+    predictor = predictor_for(load_package(made), "cpu")
+    answer = predictor.infer([predictor.prepare(item_of(Path(kept["image"].iloc[0])))])[0]
+    assert np.isfinite(answer.logits).all()
+    local = calibrate(
+        tmp_path / "north.csv", str(made), "north", tmp_path / "calibrated", device="cpu",
+        features=folder, refit=True,
+    )  # fmt: skip
+    assert local.report["labelled"] == 38
     assert state([folder]) == before
