@@ -42,7 +42,7 @@ OTHERS = tuple(_SQUARES)
 ENCODINGS: dict[str, dict[str, Any]] = {
     "JPEG TIFF, quality 80": {"flavour": "generic", "quality": 80, "downsamples": (1, 4)},
     "SVS, quality 80, components as RGB, tables apart": {
-        "quality": 80, "photometric": "rgb", "shared_tables": True, "tile_px": 240,
+        "quality": 80, "photometric": "rgb", "subsampling": "444", "shared_tables": True, "tile_px": 240,
         "downsamples": (1, 4),
     },
 }  # fmt: skip

@@ -6,6 +6,9 @@ A model of slides is trained, packaged and asked as any other: tiles, features o
 bags, SC-MIL, `offsite predict`. Its slides are put together of real colon tiles (`mosaic_slides.py`)
 of three classes and two acquisitions, which are its two sites. No tile is in two of training,
 validation and test; within a part tiles come again in other slides.
+
+In a first form of the second encoding, green and blue had a quarter of their places, as the programme that
+draws slides does it and no scanner: half of what is seen is blurred so, and the trunk's distance flagged 46 of those 50.
 """
 
 import argparse
@@ -195,7 +198,7 @@ def main() -> None:
     parts_of_page = told(test, first, changed, strangers)
     write_page(
         given.table, "Evidence: the same slide stored anew, and other tissue",
-        [(__doc__ or "").split("\n\n", 2)[2].replace("\n", " ").strip(), *parts_of_page],
+        [" ".join((__doc__ or "").split("\n\n", 2)[2].split()), *parts_of_page],
         "python benchmarks/re_encoded_slides.py --data FOLDER",
     )  # fmt: skip
 
@@ -230,10 +233,15 @@ def told(
                   for column in DISTANCES}}
         for name, hits in flags.items()
     }  # fmt: skip
+    kept = pd.concat([found["decision"] == first.loc[found.index, "decision"]
+                      for name, found in changed.items() if name in ENCODINGS])  # fmt: skip
     right = first["prediction"] == test.set_index("patient")["label"].loc[first.index]
     return [
         f"Of {len(first)} test slides {share(right)} get their class; decisions:"
         f" {json.dumps(first['decision'].value_counts().to_dict())}.",
+        "Asked for beforehand: the same decision for 95 of 100 stored anew, other tissue flagged in 95 of 100 at no more"
+        f" than 5 false flags. Of all stored anew at quality 80 {share(kept)} have it. The intervals say how little so"
+        " few slides can promise.",
         "## Stored anew", markdown(pd.DataFrame(lines).T.rename_axis("")),
         "## Flagged", markdown(pd.DataFrame(shares).T.rename_axis("")),
     ]  # fmt: skip
