@@ -27,6 +27,7 @@ def browser() -> Iterator[object]:
 def opened(browser, evaluation: Evaluation) -> Iterator[tuple[object, list[str], list[str]]]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab = context.new_page()
+    tab.set_default_timeout(90_000)
     requests: list[str] = []
     complaints: list[str] = []
     tab.on("request", lambda request: requests.append(request.url))

@@ -135,6 +135,7 @@ def test_a_browser_shows_filters_and_marks(made, width):
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=options)
         page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(90_000)
         faults = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)

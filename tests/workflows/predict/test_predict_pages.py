@@ -70,6 +70,7 @@ def browser() -> Iterator[Any]:
 
 def opened(browser: Any, path: Path) -> tuple[Any, list[str]]:
     page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(90_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
