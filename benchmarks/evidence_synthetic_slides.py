@@ -5,7 +5,7 @@ of different stain and scanner, one of them (elm) held out of training and selec
 is run: tiles, features of the structure baseline, packed bags, weights selected on validation
 slides. Two cohorts: ``demo``, that of the demonstration with its natural imbalance, and ``ratios``,
 a larger balanced one whose rarer classes are thinned in training by patient. Each seed has its own
-split, thinning and first weights, the same for every method. Settings are the defaults; each method has the
+split, thinning and first weights, the same for every method. Settings are the defaults, with one rate for all layers (``first_layer_power: 0``); each method has the
 rate that was settled for it on bags of [colon tiles](real_tiles.md): nothing is chosen here. Earlier recipes,
 seeds 0 to 4 and 100 to 114, are told in [trials](sc_mil_trials.md).
 """

@@ -5,7 +5,7 @@
 The bags of real colon tiles ([real tiles](real_tiles.md)), 1 to 10 to 10, with 30, 90 or 500 training
 bags in all. The same tiles are read as 24 numbers (colour), 123 (structure), 1,280 (the network's top)
 and 1,632 (all its stages), and as numbers made of these: 64 and 512 random sums of the 1,632, and 2,560
-that are the 1,632 and the first 928 of the top. The recipe is the default and the rates are those that
+that are the 1,632 and the first 928 of the top. The recipe is the default with one rate for all layers and the rates are those that
 were settled on 80 bags of 640 numbers: nothing is chosen here. SC-MIL is compared with cross-entropy and
 with the three best rivals of those settling seeds, and with itself without contrast
 (`logit_adjustment_views`). Which of these two is the default is decided here, by a rule that was set when two seeds
