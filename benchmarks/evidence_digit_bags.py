@@ -5,7 +5,7 @@
 A bag holds 20 to 40 digits. Class 0 has none of the digits 3 and 8; class 1 has four to eight 3s,
 class 2 four to eight 8s. No image is in two of training, validation and test. Of the first class there are 120
 training bags, of the others 1 / ratio of that. The shifted site scans worse: the digits are blurred, dimmed, moved
-by a quarter of a pixel and noisier. The settings are the defaults (40 epochs, batches of 16 bags, no site jitter but
+by a quarter of a pixel and noisier. The settings are the defaults with one rate for all layers (40 epochs, batches of 16 bags, no site jitter but
 in the rows that say so); the 64 pixels are read as they are. Each method has the rate that was settled for it on
 bags of [colon tiles](real_tiles.md): nothing is chosen here. "Calibrated": a slope and an offset for each class are
 fitted on 60 labelled bags of the shifted site, made of validation digits. Since 5e-4 is slow for pixels that are read

@@ -1,7 +1,6 @@
 """The classic multiple-instance sets on their published folds, and with positives thinned.
 
-Bags of instance vectors, not images: Musk1, Elephant, Fox, BrownCreeper, CorelAfrican. The recipe is the
-default, and the rates are those that were settled on bags of [colon tiles](real_tiles.md): nothing is chosen
+Bags of instance vectors, not images: Musk1, Elephant, Fox, BrownCreeper, CorelAfrican. The recipe is the default with one rate for all layers, and the rates are those that were settled on bags of [colon tiles](real_tiles.md): nothing is chosen
 here. Epochs are 40, or as many as make some 450 steps. There is no validation fold: the last epoch is kept. The
 inputs of 9 to 230 numbers are read as they are. Published accuracies on 5 x 10 folds: Ilse et al. 2018 (arXiv
 1802.04712, table 1), attention and gated attention, of a network of their own; they give none for the last two sets.
