@@ -71,14 +71,13 @@ def fit_macenko(
     """
     if not len(pixels):
         return _no_macenko(white, "there are no tissue pixels")
-    density = _density(pixels, white)
-    used = density[(density > density_floor).all(axis=1)]
-    if len(used) < MIN_PIXELS:
-        return _no_macenko(white, f"{len(used)} stained pixels are fewer than {MIN_PIXELS}")
-    _, directions = np.linalg.eigh(np.cov(used.T))
+    used = _densities(pixels, white, density_floor)
+    if used.shape[1] < MIN_PIXELS:
+        return _no_macenko(white, f"{used.shape[1]} stained pixels are fewer than {MIN_PIXELS}")
+    _, directions = np.linalg.eigh(np.cov(used))
     plane = directions[:, [2, 1]] * np.sign(directions[:, [2, 1]].sum(axis=0) + 1e-12)
-    along = used @ plane
-    angles = np.arctan2(along[:, 1], along[:, 0])
+    first, second = plane.T @ used
+    angles = np.arctan2(second, first)
     low, high = np.percentile(angles, [tail, 100 - tail])
     vectors = np.stack([plane @ [np.cos(angle), np.sin(angle)] for angle in (low, high)])
     if (vectors.sum(axis=1) <= 0).any() or (vectors < -0.05).any():
@@ -89,7 +88,7 @@ def fit_macenko(
     if angle < MIN_ANGLE_DEGREES:
         return _no_macenko(white, f"the two stains are only {angle:.1f} degrees apart")
     vectors = vectors[np.argsort(-vectors[:, 0])]  # haematoxylin absorbs more red
-    strength = np.percentile(used @ np.linalg.pinv(vectors), 99, axis=0)
+    strength = np.percentile(np.linalg.pinv(vectors).T @ used, 99, axis=1)
     if (strength <= 0).any():
         return _no_macenko(white, "a stain has no strength")
     return MacenkoFit(
@@ -105,10 +104,9 @@ def fit_reinhard(pixels: np.ndarray) -> ReinhardFit:
     if len(pixels) < MIN_PIXELS:
         reason = f"{len(pixels)} tissue pixels are fewer than {MIN_PIXELS}"
         return ReinhardFit(mean=(0, 0, 0), deviation=(1, 1, 1), identity=True, reason=reason)
-    lab = cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(float)
-    deviation = lab.std(axis=0)
-    fit = ReinhardFit(mean=_triple(lab.mean(axis=0)), deviation=_triple(deviation))
-    if deviation[0] < 1.0:
+    mean, deviation = cv2.meanStdDev(cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB))
+    fit = ReinhardFit(mean=_triple(mean.ravel()), deviation=_triple(deviation.ravel()))
+    if fit.deviation[0] < 1.0:
         return fit.model_copy(update={"identity": True, "reason": "the tissue has no contrast"})
     return fit
 
@@ -173,8 +171,12 @@ def apply_lab_tables(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.LUT(lab, tables), cv2.COLOR_LAB2RGB)
 
 
-def _density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    return cv2.LUT(pixels.reshape(-1, 1, 3), density_table(white)).reshape(-1, 3).astype(float)
+def _densities(pixels: np.ndarray, white: np.ndarray, floor: float) -> np.ndarray:
+    """Optical density (3 x M, float64) of the pixels of which every channel is above ``floor``."""
+    density = cv2.LUT(pixels.reshape(-1, 1, 3), density_table(white))[:, 0]
+    red, green, blue = (np.ascontiguousarray(density[:, channel]) for channel in range(3))
+    above = (red > floor) & (green > floor) & (blue > floor)
+    return np.stack([channel[above] for channel in (red, green, blue)]).astype(float)
 
 
 def _no_macenko(white: np.ndarray, reason: str) -> MacenkoFit:

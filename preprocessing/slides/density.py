@@ -30,6 +30,20 @@ def signed_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
     return cv2.LUT(pixels, density_table(white))
 
 
+def planes_at(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The three channels of an image (H x W x 3) at flat positions, an array each.
+
+    Arithmetic on three long arrays is many times faster than on many rows of three.
+
+    Examples
+    --------
+    >>> [channel.tolist() for channel in planes_at(np.arange(12).reshape(2, 2, 3), np.array([0, 3]))]
+    [[0, 9], [1, 10], [2, 11]]
+    """
+    first, second, third = (np.take(values[..., i].ravel(), where) for i in range(3))
+    return first, second, third
+
+
 def channel_max(values: np.ndarray) -> np.ndarray:
     """Largest of three channels; many times faster than a reduction over so short an axis.
 

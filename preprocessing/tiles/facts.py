@@ -7,6 +7,7 @@ import pandas as pd
 
 from offsite.errors import InputError
 from offsite.preprocessing.slides.compression import read_compression
+from offsite.preprocessing.slides.density import channel_max, channel_min
 from offsite.preprocessing.slides.geometry import TileGeometry
 from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.scanned_on import scanned_on
@@ -99,10 +100,13 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
     InputError
         Code ``not_brightfield``.
     """
-    seen = masks.overview.pixels[masks.overview.valid]
-    if not len(seen):
+    pixels, valid = masks.overview.pixels, masks.overview.valid
+    seen = np.count_nonzero(valid)
+    if not seen:
         return
-    dark, bright = (seen.max(axis=1) < _DARK).mean(), (seen.min(axis=1) > _BRIGHT).mean()
+    brightest, darkest = channel_max(pixels), channel_min(pixels)
+    dark = np.count_nonzero((brightest < _DARK) & valid) / seen
+    bright = np.count_nonzero((darkest > _BRIGHT) & valid) / seen
     if dark > 0.5 and bright < 0.01:
         raise InputError(
             f"{dark:.0%} of the slide is dark and nothing of it shows glass, as in fluorescence",
@@ -111,8 +115,9 @@ def check_brightfield(slide: Slide, masks: SlideMasks) -> None:
             code=NOT_BRIGHTFIELD,
         )
     # What lies on the glass, not the tissue found: grey matter is never called tissue.
-    stained = seen[seen.min(axis=1) < masks.white.min() - _STAINED].astype(int)
-    if len(stained) > 0.01 * len(seen) and (np.ptp(stained, axis=1) <= _GREY).mean() > 0.99:
+    stained = (darkest < masks.white.min() - _STAINED) & valid
+    grey = np.count_nonzero(stained & (brightest - darkest <= _GREY))
+    if np.count_nonzero(stained) > 0.01 * seen and grey > 0.99 * np.count_nonzero(stained):
         raise InputError(
             "what lies on the glass shows no colours, as a grey camera gives",
             file=slide.path,

@@ -6,12 +6,13 @@ is as dense as its neighbourhood; crowded glands vary so much that nothing stand
 several layers lie on each other, every channel is saturated (our construction).
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.density import channel_min
+from offsite.preprocessing.slides.density import planes_at
 from offsite.preprocessing.tiles.pieces import pieces_with, widened, without_small
 from offsite.preprocessing.tiles.quality import QualitySettings
 
@@ -43,24 +44,17 @@ def fold_mask(
     if not tissue.any():
         return np.zeros_like(tissue)
     where = np.flatnonzero(tissue)
-    flat = density.reshape(-1, 3)[where]
-    total = flat @ np.full(3, 1 / 3, np.float32)
+    flat = planes_at(density, where)
+    total = (flat[0] + flat[1] + flat[2]) / 3
     mean = np.zeros(tissue.shape, np.float32)
     mean.ravel()[where] = total
-    median, decile, hue = (
+    median, decile, *hue = (
         _at(values, where, tissue.shape) for values in _around(density, mean, tissue, mpp)
     )
-    length = np.sqrt(np.einsum("ij,ij->i", flat, flat) * np.einsum("ij,ij->i", hue, hue))
-    alike = np.einsum("ij,ij->i", flat, hue) / np.maximum(length, 1e-6)
-    redder = _share(flat, 0) - _share(hue, 0)
-    # Where eosin alone stains, red is the last channel that is not saturated: its share may rise.
-    bound = np.maximum(_SHIFT, 0.14 - _share(hue, 0))
-    same = (alike > _LIKE_HUE) & (redder > -_SHIFT) & (redder < bound)
-    same |= (alike > _SAME_HUE) & (np.abs(redder) < _LITTLE)
-    same &= _share(flat, 2) - _share(hue, 2) < _BLUER  # brown stain absorbs blue
+    alike, same = _of_hue(flat, hue)
     ratio = total / median
     beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
-    lowest = channel_min(flat)
+    lowest = np.minimum(np.minimum(flat[0], flat[1]), flat[2])
     usual = float(np.percentile(lowest[::7], 75))
     factor = settings.fold_density
     rules = (
@@ -85,15 +79,32 @@ def fold_mask(
     return tissue & widened(fold, round(4 / mpp))  # the soft rim
 
 
-def _share(colours: np.ndarray, channel: int) -> np.ndarray:
-    """A channel's share of the density (N x 3)."""
-    return colours[:, channel] / np.maximum(colours.sum(axis=1), 1e-6)
+def _of_hue(
+    flat: Sequence[np.ndarray], hue: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine of a colour to the neighbourhood's, and whether it is the same hue (R, G, B each)."""
+    length = np.sqrt(_product(flat, flat) * _product(hue, hue))
+    alike = _product(flat, hue) / np.maximum(length, 1e-6)
+    sums = [np.maximum(one[0] + one[1] + one[2], 1e-6) for one in (flat, hue)]
+    usual_red = hue[0] / sums[1]
+    redder = flat[0] / sums[0] - usual_red
+    # Where eosin alone stains, red is the last channel that is not saturated: its share may rise.
+    bound = np.maximum(_SHIFT, 0.14 - usual_red)
+    same = (alike > _LIKE_HUE) & (redder > -_SHIFT) & (redder < bound)
+    same |= (alike > _SAME_HUE) & (np.abs(redder) < _LITTLE)
+    same &= flat[2] / sums[0] - hue[2] / sums[1] < _BLUER  # brown stain absorbs blue
+    return alike, same
+
+
+def _product(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+    """Scalar products of colours."""
+    return np.asarray(first[0] * second[0] + first[1] * second[1] + first[2] * second[2])
 
 
 def _around(
     density: np.ndarray, mean: np.ndarray, tissue: np.ndarray, mpp: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median, ninth decile and hue of the tissue within ``AROUND_UM``, on a coarse grid."""
+) -> tuple[np.ndarray, ...]:
+    """Median, ninth decile and hue (R, G, B) of the tissue within ``AROUND_UM``, on a coarse grid."""
     step = max(round(AROUND_UM / 8 / mpp), 1)
     start = min(step // 2, mean.shape[0] - 1, mean.shape[1] - 1)
     part = np.s_[start::step, start::step]
@@ -103,10 +114,10 @@ def _around(
     number = _sums(counted, side)
     median, decile = _quantiles(coarse, counted, number, side, (0.5, 0.9))
     usual = counted & (coarse <= 1.3 * median)
-    hue = np.stack([_sums(colours[..., i] * usual, side) for i in range(3)], axis=-1)
+    hue = (_sums(colours[..., i] * usual, side) for i in range(3))
     unknown = number < _KNOWN * side * side
     median[unknown] = decile[unknown] = 9.0
-    return median, decile, hue
+    return median, decile, *hue
 
 
 def _quantiles(
@@ -140,9 +151,4 @@ def _sums(values: np.ndarray, side: int) -> np.ndarray:
 
 def _at(values: np.ndarray, where: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A coarse grid at the flat positions of the full one."""
-    full = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return (
-        full.reshape(shape[0] * shape[1], -1).squeeze(-1)[where]
-        if values.ndim == 2
-        else full.reshape(-1, 3)[where]
-    )
+    return np.take(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_LINEAR).ravel(), where)

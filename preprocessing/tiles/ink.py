@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.density import channel_max, channel_min
+from offsite.preprocessing.slides.density import channel_max, planes_at
 from offsite.preprocessing.tiles.pieces import grown, without_small
 from offsite.preprocessing.tiles.quality import QualitySettings
 
@@ -36,27 +36,41 @@ def pen_mask(density: np.ndarray, settings: QualitySettings, *, mpp: float) -> n
     where = np.flatnonzero(top > 0.2 * settings.ink_density)  # glass is never ink
     if not len(where):
         return ink
-    flat = density.reshape(-1, 3)[where]
-    dense = flat[channel_max(flat) > 0.1]
-    typical = np.median(dense[::4], axis=0) if len(dense) else np.zeros(3, np.float32)
+    colours = planes_at(density, where)
+    top = top.ravel()[where]
+    typical = _typical(colours, top)
+    near = np.flatnonzero(top > settings.ink_density)  # what is clearly ink is among these
+    dense = tuple(channel[near] for channel in colours)
     least = settings.pen_smallest_um2 / mpp**2
-    for base in (np.zeros_like(typical), typical):
-        red, green, blue = (np.maximum(flat[:, i] - base[i], 0) for i in range(3))
+    for base in ((0.0, 0.0, 0.0), typical):
+        above = [np.maximum(each - low, 0) for each, low in zip(dense, base, strict=True)]
         for name, (strict, loose) in INKS.items():
-            clear = strict(red, green, blue, settings.ink_density)
-            if clear.sum() < max(least, 1):
+            clear = strict(*above, settings.ink_density)
+            if np.count_nonzero(clear) < max(least, 1):
                 continue
-            seed = without_small(_placed(clear, where, shape), least)
+            seed = without_small(_placed(clear, where[near], shape), least)
             if not seed.any():
                 continue
-            within = _placed(loose(red, green, blue, settings.ink_density), where, shape)
+            all_above = [np.maximum(each - low, 0) for each, low in zip(colours, base, strict=True)]
+            within = _placed(loose(*all_above, settings.ink_density), where, shape)
             reach = settings.pen_reach_um * (_BLOOD_REACH if name == "red" else 1.0)
             inked = grown(seed, within, max(reach / mpp, 8))
-            stroke = name != "black" and not base.any() and seed.sum() > _STROKE_UM2 / mpp**2
+            stroke = name != "black" and not any(base) and seed.sum() > _STROKE_UM2 / mpp**2
             if stroke and (within & ~inked).sum() < _RARE * len(where):
                 inked |= without_small(within, least)
             ink |= cv2.dilate(inked.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # soft rims
     return ink
+
+
+def _typical(
+    colours: tuple[np.ndarray, np.ndarray, np.ndarray], top: np.ndarray
+) -> tuple[float, float, float]:
+    """Median density (R, G, B) of a quarter of what is not glass."""
+    sampled = np.flatnonzero(top > 0.1)[::4]
+    if not len(sampled):
+        return 0.0, 0.0, 0.0
+    red, green, blue = (float(np.median(channel[sampled])) for channel in colours)
+    return red, green, blue
 
 
 def _placed(values: np.ndarray, where: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -95,17 +109,15 @@ def _red_perhaps(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: fl
 
 
 def _black(red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float) -> np.ndarray:
-    values = np.stack([red, green, blue], axis=-1)
-    low = channel_min(values)
-    return (low > 1.4 * least) & (low > 0.62 * channel_max(values))
+    low = np.minimum(np.minimum(red, green), blue)
+    return (low > 1.4 * least) & (low > 0.62 * np.maximum(np.maximum(red, green), blue))
 
 
 def _black_perhaps(
     red: np.ndarray, green: np.ndarray, blue: np.ndarray, least: float
 ) -> np.ndarray:
-    values = np.stack([red, green, blue], axis=-1)
-    low = channel_min(values)
-    return (low > 0.9 * least) & (low > 0.55 * channel_max(values))
+    low = np.minimum(np.minimum(red, green), blue)
+    return (low > 0.9 * least) & (low > 0.55 * np.maximum(np.maximum(red, green), blue))
 
 
 INKS: dict[str, tuple[Hue, Hue]] = {
@@ -114,4 +126,4 @@ INKS: dict[str, tuple[Hue, Hue]] = {
     "red": (_red, _red_perhaps),
     "black": (_black, _black_perhaps),
 }
-"""What is clearly an ink's hue, and what may be."""
+"""What is clearly an ink's hue, denser than ``least`` in some channel, and what may be."""

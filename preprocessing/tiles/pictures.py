@@ -1,9 +1,11 @@
 """Pictures beside the tiles, for looking at what was found."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from offsite.preprocessing.slides.scaling import area_reduced
 from offsite.preprocessing.tiles.selection import SlideMasks
@@ -35,18 +37,27 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
     scale = min(THUMBNAIL_PX / max(height, width), 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     write_own(thumbnail, encode_png(area_reduced(masks.overview.pixels, size)))
-    colours = np.empty((height, width, 3), np.uint8)
-    colours[:] = MASK_COLOURS["glass"]
-    for name, where in (
-        ("fat", masks.fat),
-        ("tissue", masks.tissue),
-        ("fold", masks.fold),
-        ("pen", masks.pen),
-        ("no_data", ~masks.overview.valid),
-        ("damaged", masks.overview.damaged),
+    shown = np.zeros((height, width), np.uint8)  # numbers of ``MASK_COLOURS``
+    for where, name in (
+        (masks.fat, "fat"),
+        (masks.tissue, "tissue"),
+        (masks.fold, "fold"),
+        (masks.pen, "pen"),
+        (~masks.overview.valid, "no_data"),
+        (masks.overview.damaged, "damaged"),
     ):
-        colours[where] = MASK_COLOURS[name]
-    write_own(mask, encode_png(cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)))
+        shown[where] = list(MASK_COLOURS).index(name)
+    shown = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
+    write_own(mask, _palette_png(shown))
+
+
+def _palette_png(shown: np.ndarray) -> bytes:
+    """PNG bytes of numbers of ``MASK_COLOURS`` (H x W, uint8)."""
+    image = Image.fromarray(shown)
+    image.putpalette(bytes(np.array(list(MASK_COLOURS.values()), np.uint8)))
+    data = BytesIO()
+    image.save(data, "PNG", compress_level=1)
+    return data.getvalue()
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -16,10 +16,11 @@ def without_small(mask: np.ndarray, area_px: float) -> np.ndarray:
     """
     if area_px <= 1 or not mask.any():
         return mask
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    large = statistics[:, cv2.CC_STAT_AREA] >= area_px
-    large[0] = False
-    return large[labels]
+    where = np.flatnonzero(mask)
+    labels = cv2.connectedComponents(mask.astype(np.uint8))[1].ravel()[where]
+    kept = np.zeros_like(mask)
+    kept.ravel()[where] = (np.bincount(labels) >= area_px)[labels]
+    return kept
 
 
 def pieces_with(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -34,10 +35,12 @@ def pieces_with(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not seed.any():
         return np.zeros_like(mask)
     count, labels = cv2.connectedComponents(mask.astype(np.uint8))
-    kept = np.zeros(count, bool)
-    kept[labels[seed & mask]] = True
-    kept[0] = False
-    return kept[labels]
+    held = np.zeros(count, bool)
+    held[labels[seed & mask]] = True
+    where = np.flatnonzero(mask)
+    kept = np.zeros_like(mask)
+    kept.ravel()[where] = held[labels.ravel()[where]]
+    return kept
 
 
 def grown(seed: np.ndarray, within: np.ndarray, reach_px: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import channel_max, channel_min, signed_density
+from offsite.preprocessing.slides.density import channel_max, channel_min, planes_at, signed_density
 from offsite.preprocessing.tiles.pieces import pieces_with, without_small
 from offsite.settings import Settings
 
@@ -59,15 +59,15 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
     """
     rows = max(int((pixels.shape[0] * pixels.shape[1] / _SAMPLE_PX) ** 0.5), 1)
     flat = pixels[::rows, ::rows].reshape(-1, 3)
-    if valid is not None:
+    if valid is not None and not valid.all():
         flat = flat[valid[::rows, ::rows].ravel()]
     darkest, brightest = channel_min(flat), channel_max(flat)
-    glass = flat[(darkest >= 180) & (brightest - darkest <= 24)]
+    glass = np.flatnonzero((darkest >= 180) & (brightest - darkest <= 24))
     if len(glass) < max(0.005 * len(flat), 16):
         return np.array(FALLBACK_WHITE)
     peaks = []
-    for channel in range(3):
-        counts = np.bincount(glass[:, channel], minlength=256).astype(float)
+    for channel in planes_at(flat, glass):
+        counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(float)
         peaks.append(float(np.argmax(np.convolve(counts, np.ones(5), mode="same"))))
     return np.array(peaks)
 
