@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import density_table
+from offsite.preprocessing.slides.density import density_planes, density_table, planes_at, smallest
 from offsite.settings import Settings
 
 _LOG10 = float(np.log(10))
@@ -104,7 +104,7 @@ def fit_reinhard(pixels: np.ndarray) -> ReinhardFit:
     if len(pixels) < MIN_PIXELS:
         reason = f"{len(pixels)} tissue pixels are fewer than {MIN_PIXELS}"
         return ReinhardFit(mean=(0, 0, 0), deviation=(1, 1, 1), identity=True, reason=reason)
-    mean, deviation = cv2.meanStdDev(cv2.cvtColor(pixels.reshape(-1, 1, 3), cv2.COLOR_RGB2LAB))
+    mean, deviation = cv2.meanStdDev(cv2.cvtColor(pixels.reshape(1, -1, 3), cv2.COLOR_RGB2LAB))
     fit = ReinhardFit(mean=_triple(mean.ravel()), deviation=_triple(deviation.ravel()))
     if fit.deviation[0] < 1.0:
         return fit.model_copy(update={"identity": True, "reason": "the tissue has no contrast"})
@@ -173,10 +173,9 @@ def apply_lab_tables(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 def _densities(pixels: np.ndarray, white: np.ndarray, floor: float) -> np.ndarray:
     """Optical density (3 x M, float64) of the pixels of which every channel is above ``floor``."""
-    density = cv2.LUT(pixels.reshape(-1, 1, 3), density_table(white))[:, 0]
-    red, green, blue = (np.ascontiguousarray(density[:, channel]) for channel in range(3))
-    above = (red > floor) & (green > floor) & (blue > floor)
-    return np.stack([channel[above] for channel in (red, green, blue)]).astype(float)
+    density = density_planes(pixels.reshape(1, -1, 3), white)
+    used = planes_at(density, np.flatnonzero(smallest(density) > floor))
+    return np.stack(used).astype(float)
 
 
 def _no_macenko(white: np.ndarray, reason: str) -> MacenkoFit:

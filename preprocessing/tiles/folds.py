@@ -12,7 +12,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.density import planes_at
+from offsite.preprocessing.slides.density import Planes, planes_at, smallest
 from offsite.preprocessing.tiles.pieces import pieces_with, widened, without_small
 from offsite.preprocessing.tiles.quality import QualitySettings
 
@@ -27,9 +27,9 @@ _BINS = np.exp(np.linspace(np.log(_PALEST), np.log(1.6), 33)).astype(np.float32)
 
 
 def fold_mask(
-    density: np.ndarray, tissue: np.ndarray, settings: QualitySettings, *, mpp: float
+    density: Planes, tissue: np.ndarray, settings: QualitySettings, *, mpp: float
 ) -> np.ndarray:
-    """Folds (bool, H x W) of softened optical density (H x W x 3).
+    """Folds (bool, H x W) of softened optical density (R, G, B).
 
     Clear folds grow into what may be fold: where the density lies beyond the neighbourhood's
     median by 2.5 (1.5) times the distance from there to its ninth decile, and is ``fold_density``
@@ -46,15 +46,12 @@ def fold_mask(
     where = np.flatnonzero(tissue)
     flat = planes_at(density, where)
     total = (flat[0] + flat[1] + flat[2]) / 3
-    mean = np.zeros(tissue.shape, np.float32)
-    mean.ravel()[where] = total
-    median, decile, *hue = (
-        _at(values, where, tissue.shape) for values in _around(density, mean, tissue, mpp)
-    )
+    around = _around(density, tissue, mpp)
+    median, decile, *hue = (_at(values, where, tissue.shape) for values in around)
     alike, same = _of_hue(flat, hue)
     ratio = total / median
     beyond = (total - median) / np.maximum(decile - median, 0.05 * median)
-    lowest = np.minimum(np.minimum(flat[0], flat[1]), flat[2])
+    lowest = smallest(flat)
     usual = float(np.percentile(lowest[::7], 75))
     factor = settings.fold_density
     rules = (
@@ -79,9 +76,7 @@ def fold_mask(
     return tissue & widened(fold, round(4 / mpp))  # the soft rim
 
 
-def _of_hue(
-    flat: Sequence[np.ndarray], hue: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_hue(flat: Sequence[np.ndarray], hue: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Cosine of a colour to the neighbourhood's, and whether it is the same hue (R, G, B each)."""
     length = np.sqrt(_product(flat, flat) * _product(hue, hue))
     alike = _product(flat, hue) / np.maximum(length, 1e-6)
@@ -101,20 +96,19 @@ def _product(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.nd
     return np.asarray(first[0] * second[0] + first[1] * second[1] + first[2] * second[2])
 
 
-def _around(
-    density: np.ndarray, mean: np.ndarray, tissue: np.ndarray, mpp: float
-) -> tuple[np.ndarray, ...]:
+def _around(density: Planes, tissue: np.ndarray, mpp: float) -> tuple[np.ndarray, ...]:
     """Median, ninth decile and hue (R, G, B) of the tissue within ``AROUND_UM``, on a coarse grid."""
     step = max(round(AROUND_UM / 8 / mpp), 1)
-    start = min(step // 2, mean.shape[0] - 1, mean.shape[1] - 1)
+    start = min(step // 2, tissue.shape[0] - 1, tissue.shape[1] - 1)
     part = np.s_[start::step, start::step]
-    coarse, colours = mean[part], density[part]
+    colours = [plane[part] for plane in density]
+    coarse = (colours[0] + colours[1] + colours[2]) / 3
     counted = tissue[part] & (coarse > _PALEST)
     side = 2 * max(round(AROUND_UM / (mpp * step)), 2) + 1
     number = _sums(counted, side)
     median, decile = _quantiles(coarse, counted, number, side, (0.5, 0.9))
     usual = counted & (coarse <= 1.3 * median)
-    hue = (_sums(colours[..., i] * usual, side) for i in range(3))
+    hue = (_sums(plane * usual, side) for plane in colours)
     unknown = number < _KNOWN * side * side
     median[unknown] = decile[unknown] = 9.0
     return median, decile, *hue

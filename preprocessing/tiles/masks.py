@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offsite.preprocessing.slides.density import optical_density
+from offsite.preprocessing.slides.density import density_planes
 from offsite.preprocessing.tiles.fat import fat_mask
 from offsite.preprocessing.tiles.folds import fold_mask
 from offsite.preprocessing.tiles.ink import pen_mask
@@ -58,11 +58,12 @@ def masks_of(
     (400, False, False)
     """
     white = white_point(pixels, valid)
-    soft = softened(pixels, mpp)
-    density = optical_density(soft, white)
+    hues = density_planes(softened(pixels, mpp), white)
+    red, green, blue = (np.maximum(plane, 0) for plane in hues)
+    density = (red, green, blue)
     pen = pen_mask(density, quality, mpp=mpp)
     usable = ~pen if valid is None else ~pen & valid
-    evidence = coloured(pixels, soft, mpp, tissue, white).within(usable)
+    evidence = coloured(pixels, hues, mpp, tissue, white).within(usable)
     found = tissue_mask(evidence, mpp, tissue) & usable
     fat = fat_mask(evidence.faint, evidence.density, found, usable, mpp)
     fold = fold_mask(density, found, quality, mpp=mpp)

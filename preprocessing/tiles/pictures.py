@@ -47,8 +47,7 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
         (masks.overview.damaged, "damaged"),
     ):
         shown[where] = list(MASK_COLOURS).index(name)
-    shown = cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
-    write_own(mask, _palette_png(shown))
+    write_own(mask, _palette_png(cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)))
 
 
 def _palette_png(shown: np.ndarray) -> bytes:

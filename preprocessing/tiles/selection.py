@@ -73,12 +73,12 @@ def select_tiles(
         share = cell_means(mask, step, geometry) if mask.any() else np.zeros_like(tissue)
         columns_of[name] = share[rows, columns]
     columns_of |= _read_all(slide, x[columns], y[rows], geometry, masks.white, settings)
-    table = pd.DataFrame({"x": x[columns], "y": y[rows]})
-    for name in (*SHARES, "focus", "lost"):
-        table[name] = columns_of[name].astype(np.float32)
-    table["level"] = columns_of["level"].astype(np.int16)
-    table["status"] = _statuses(columns_of, settings.quality)
-    counts = {name: int((table["status"] == name).sum()) for name in STATUSES}
+    status = _statuses(columns_of, settings.quality)
+    shares = {name: columns_of[name].astype(np.float32) for name in (*SHARES, "focus", "lost")}
+    level = {"level": columns_of["level"].astype(np.int16)}
+    places = {"x": x[columns], "y": y[rows]}
+    table = pd.DataFrame(places | shares | level | {"status": pd.Series(status, dtype=str)})
+    counts = {name: int((status == name).sum()) for name in STATUSES}
     return table, counts | {"background": tissue.size - len(table)}
 
 
@@ -157,7 +157,7 @@ def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
     return area_reduced(pixels, (side, side))
 
 
-def _statuses(columns: dict[str, np.ndarray], limits: QualitySettings) -> pd.Series:
+def _statuses(columns: dict[str, np.ndarray], limits: QualitySettings) -> np.ndarray:
     """The first reason that holds for each tile, in the order of ``STATUSES``."""
     reasons = {
         "unreadable": np.isnan(columns["coverage"]),
@@ -168,8 +168,7 @@ def _statuses(columns: dict[str, np.ndarray], limits: QualitySettings) -> pd.Ser
         "pale": columns["pale"] > limits.max_pale,
         "blurred": columns["focus"] < limits.min_focus,
     }
-    names = np.select(list(reasons.values()), list(reasons), default=KEPT)
-    return pd.Series(names, dtype=str)
+    return np.select(list(reasons.values()), list(reasons), default=KEPT)
 
 
 def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.ndarray:
@@ -178,7 +177,7 @@ def cell_means(values: np.ndarray, step: float, geometry: TileGeometry) -> np.nd
     ``step`` is level-0 px per px of the map. Fractions of a map px at a tile's border count by
     their area, so the mean is exact.
     """
-    integral = cv2.integral(values.astype(np.uint8), sdepth=cv2.CV_64F)
+    integral = cv2.integral(values.view(np.uint8), sdepth=cv2.CV_32S)
     x, y = geometry.origins()
     band = _at(integral, 0, (y + geometry.size) / step) - _at(integral, 0, y / step)
     sums = _at(band, 1, (x + geometry.size) / step) - _at(band, 1, x / step)

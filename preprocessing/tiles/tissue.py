@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import channel_max, channel_min, planes_at, signed_density
+from offsite.preprocessing.slides.density import (
+    Planes,
+    channel_max,
+    channel_min,
+    density_planes,
+    largest,
+    smallest,
+)
 from offsite.preprocessing.tiles.pieces import pieces_with, without_small
 from offsite.settings import Settings
 
@@ -57,17 +64,20 @@ def white_point(pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
 
     Where less than 0.5 % of the pixels can be glass, ``FALLBACK_WHITE``.
     """
-    rows = max(int((pixels.shape[0] * pixels.shape[1] / _SAMPLE_PX) ** 0.5), 1)
-    flat = pixels[::rows, ::rows].reshape(-1, 3)
-    if valid is not None and not valid.all():
-        flat = flat[valid[::rows, ::rows].ravel()]
-    darkest, brightest = channel_min(flat), channel_max(flat)
-    glass = np.flatnonzero((darkest >= 180) & (brightest - darkest <= 24))
-    if len(glass) < max(0.005 * len(flat), 16):
+    step = max(int((pixels.shape[0] * pixels.shape[1] / _SAMPLE_PX) ** 0.5), 1)
+    sample = np.ascontiguousarray(pixels[::step, ::step])
+    darkest, brightest = channel_min(sample), channel_max(sample)
+    glass = (darkest >= 180) & (brightest - darkest <= 24)
+    known = glass.size
+    if valid is not None:
+        glass &= valid[::step, ::step]
+        known = np.count_nonzero(valid[::step, ::step])
+    if np.count_nonzero(glass) < max(0.005 * known, 16):
         return np.array(FALLBACK_WHITE)
     peaks = []
-    for channel in planes_at(flat, glass):
-        counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(float)
+    for channel in range(3):
+        counts = cv2.calcHist([sample], [channel], glass.view(np.uint8), [256], [0, 256])
+        counts = counts.ravel().astype(float)
         peaks.append(float(np.argmax(np.convolve(counts, np.ones(5), mode="same"))))
     return np.array(peaks)
 
@@ -98,7 +108,7 @@ class Coloured(NamedTuple):
 
 def coloured(
     pixels: np.ndarray,
-    soft: np.ndarray,
+    hues: Planes,
     mpp: float,
     settings: TissueSettings,
     white: np.ndarray,
@@ -112,16 +122,15 @@ def coloured(
 
     Parameters
     ----------
-    soft : numpy.ndarray
-        ``softened`` pixels: of single px the hue of pale tissue cannot be told.
+    hues : tuple of numpy.ndarray
+        ``density_planes`` of ``softened`` pixels: of single px the hue of pale tissue cannot be told.
     """
     fine = pixels
     if settings.smoothing_um >= 0.3 * mpp:
         fine = cv2.GaussianBlur(pixels, (0, 0), settings.smoothing_um / mpp)
-    density = channel_max(signed_density(fine, white))
-    colours = signed_density(soft, white)
-    top = channel_max(colours)
-    spread = top - channel_min(colours)
+    density = largest(density_planes(fine, white))
+    top = largest(hues)
+    spread = top - smallest(hues)
     threshold = _threshold(density, settings)
     dense = density > threshold
     hued = spread >= _NEUTRAL * top
