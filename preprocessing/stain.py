@@ -11,7 +11,12 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import density_planes, density_table, planes_at, smallest
+from offsite.preprocessing.slides.density import (
+    densities_at,
+    density_planes,
+    density_table,
+    smallest,
+)
 from offsite.settings import Settings
 
 _LOG10 = float(np.log(10))
@@ -174,7 +179,7 @@ def apply_lab_tables(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
 def _densities(pixels: np.ndarray, white: np.ndarray, floor: float) -> np.ndarray:
     """Optical density (3 x M, float64) of the pixels of which every channel is above ``floor``."""
     density = density_planes(pixels.reshape(1, -1, 3), white)
-    used = planes_at(density, np.flatnonzero(smallest(density) > floor))
+    used = densities_at(density, np.flatnonzero(smallest(density) > floor))
     return np.stack(used).astype(float)
 
 

@@ -33,9 +33,9 @@ def density_planes(pixels: np.ndarray, white: np.ndarray) -> Planes:
 
     Examples
     --------
-    >>> grey = np.array([[[240, 120, 24]]], np.uint8)
-    >>> [plane.round(2).tolist() for plane in density_planes(grey, np.array([240.0] * 3))]
-    [[[0.0]], [[0.3]], [[1.0]]]
+    >>> grey = np.array([[[250, 120, 24]]], np.uint8)
+    >>> [round(plane.item(), 2) for plane in density_planes(grey, np.array([240.0] * 3))]
+    [-0.02, 0.3, 1.0]
     """
     table = density_table(white)
     red, green, blue = (
@@ -45,20 +45,22 @@ def density_planes(pixels: np.ndarray, white: np.ndarray) -> Planes:
     return red, green, blue
 
 
-def planes_at(planes: Planes, where: np.ndarray) -> Planes:
-    """The same three channels at flat positions (1-D, int)."""
-    red, green, blue = (np.take(plane.ravel(), where) for plane in planes)
+def densities_at(planes: Planes, where: np.ndarray) -> Planes:
+    """The same three channels at flat positions (1-D, int), 0 where below."""
+    red, green, blue = (np.maximum(np.take(plane.ravel(), where), 0) for plane in planes)
     return red, green, blue
 
 
 def largest(planes: Planes) -> np.ndarray:
     """Largest of three channels."""
-    return np.asarray(np.maximum(np.maximum(planes[0], planes[1]), planes[2]))
+    found = np.maximum(planes[0], planes[1])
+    return np.asarray(np.maximum(found, planes[2], out=found))
 
 
 def smallest(planes: Planes) -> np.ndarray:
     """Smallest of three channels."""
-    return np.asarray(np.minimum(np.minimum(planes[0], planes[1]), planes[2]))
+    found = np.minimum(planes[0], planes[1])
+    return np.asarray(np.minimum(found, planes[2], out=found))
 
 
 def channel_max(values: np.ndarray) -> np.ndarray:

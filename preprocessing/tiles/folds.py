@@ -12,7 +12,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.density import Planes, planes_at, smallest
+from offsite.preprocessing.slides.density import Planes, densities_at, smallest
 from offsite.preprocessing.tiles.pieces import pieces_with, widened, without_small
 from offsite.preprocessing.tiles.quality import QualitySettings
 
@@ -29,7 +29,7 @@ _BINS = np.exp(np.linspace(np.log(_PALEST), np.log(1.6), 33)).astype(np.float32)
 def fold_mask(
     density: Planes, tissue: np.ndarray, settings: QualitySettings, *, mpp: float
 ) -> np.ndarray:
-    """Folds (bool, H x W) of softened optical density (R, G, B).
+    """Folds (bool, H x W) of softened optical density (`density_planes`).
 
     Clear folds grow into what may be fold: where the density lies beyond the neighbourhood's
     median by 2.5 (1.5) times the distance from there to its ninth decile, and is ``fold_density``
@@ -44,7 +44,7 @@ def fold_mask(
     if not tissue.any():
         return np.zeros_like(tissue)
     where = np.flatnonzero(tissue)
-    flat = planes_at(density, where)
+    flat = densities_at(density, where)
     total = (flat[0] + flat[1] + flat[2]) / 3
     around = _around(density, tissue, mpp)
     median, decile, *hue = (_at(values, where, tissue.shape) for values in around)
@@ -101,7 +101,7 @@ def _around(density: Planes, tissue: np.ndarray, mpp: float) -> tuple[np.ndarray
     step = max(round(AROUND_UM / 8 / mpp), 1)
     start = min(step // 2, tissue.shape[0] - 1, tissue.shape[1] - 1)
     part = np.s_[start::step, start::step]
-    colours = [plane[part] for plane in density]
+    colours = [np.maximum(plane[part], 0) for plane in density]
     coarse = (colours[0] + colours[1] + colours[2]) / 3
     counted = tissue[part] & (coarse > _PALEST)
     side = 2 * max(round(AROUND_UM / (mpp * step)), 2) + 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from offsite.preprocessing.slides.density import Planes, largest, planes_at, smallest
+from offsite.preprocessing.slides.density import Planes, densities_at, largest, smallest
 from offsite.preprocessing.tiles.pieces import grown, without_small
 from offsite.preprocessing.tiles.quality import QualitySettings
 
@@ -19,7 +19,7 @@ Hue = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def pen_mask(density: Planes, settings: QualitySettings, *, mpp: float) -> np.ndarray:
-    """Ink of an overview (bool, H x W), from softened optical density (R, G, B).
+    """Ink of an overview (bool, H x W), from softened optical density (`density_planes`).
 
     Green ink lets green light through, which no H&E does; blue ink absorbs red far more than
     green; red ink absorbs blue nearly as much as green and hardly any red; black ink absorbs all
@@ -36,11 +36,11 @@ def pen_mask(density: Planes, settings: QualitySettings, *, mpp: float) -> np.nd
     where = np.flatnonzero(top > 0.2 * settings.ink_density)  # glass is never ink
     if not len(where):
         return ink
-    colours = planes_at(density, where)
+    colours = densities_at(density, where)
     top = top.ravel()[where]
     typical = _typical(colours, top)
     near = np.flatnonzero(top > settings.ink_density)  # what is clearly ink is among these
-    dense = planes_at(colours, near)
+    dense = densities_at(colours, near)
     least = settings.pen_smallest_um2 / mpp**2
     for base in ((0.0, 0.0, 0.0), typical):
         above = _above(dense, base)
@@ -67,7 +67,7 @@ def _typical(colours: Planes, top: np.ndarray) -> tuple[float, float, float]:
     sampled = np.flatnonzero(top > 0.1)[::4]
     if not len(sampled):
         return 0.0, 0.0, 0.0
-    red, green, blue = (_median(channel) for channel in planes_at(colours, sampled))
+    red, green, blue = (_median(channel) for channel in densities_at(colours, sampled))
     return red, green, blue
 
 

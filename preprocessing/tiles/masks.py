@@ -59,14 +59,12 @@ def masks_of(
     """
     white = white_point(pixels, valid)
     hues = density_planes(softened(pixels, mpp), white)
-    red, green, blue = (np.maximum(plane, 0) for plane in hues)
-    density = (red, green, blue)
-    pen = pen_mask(density, quality, mpp=mpp)
+    pen = pen_mask(hues, quality, mpp=mpp)
     usable = ~pen if valid is None else ~pen & valid
     evidence = coloured(pixels, hues, mpp, tissue, white).within(usable)
     found = tissue_mask(evidence, mpp, tissue) & usable
     fat = fat_mask(evidence.faint, evidence.density, found, usable, mpp)
-    fold = fold_mask(density, found, quality, mpp=mpp)
+    fold = fold_mask(hues, found, quality, mpp=mpp)
     if tissue.fat:
         found = found | fat
     return Masks(found, fat, pen, fold, white)
