@@ -5,9 +5,10 @@ of different stain and scanner, one of them (elm) held out of training and selec
 is run: tiles, features of the structure baseline, packed bags, weights selected on validation
 slides. Two cohorts: ``demo``, that of the demonstration with its natural imbalance, and ``ratios``,
 a larger balanced one whose rarer classes are thinned in training by patient. Each seed has its own
-split, thinning and first weights, the same for every method. Settings are the defaults, with one rate for all layers (``first_layer_power: 0``); each method has the
-rate that was settled for it on bags of [colon tiles](real_tiles.md): nothing is chosen here. Earlier recipes,
-seeds 0 to 4 and 100 to 114, are told in [trials](sc_mil_trials.md).
+split, thinning and first weights, the same for every method. Settings are the defaults: the tiles' 123
+numbers are read as they are, and the first layer learns [faster](first_layer.md), in every method. The rates are those
+that were settled on colon tiles of as few numbers ([many widths](widths.md)): nothing is chosen here. Earlier recipes,
+seeds 0 to 4, 100 to 114 and 600 to 604, are told in [trials](sc_mil_trials.md).
 """
 
 from pathlib import Path
@@ -15,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from evidence import arguments, markdown, mean_and_spread, paired, run_cells, scores_of, write_page
-from mil_runs import COLON_RATES
+from mil_runs import NARROW_RATES
 
 from offsite.pathology.features.embedding import embed_cohort
-from offsite.pathology.settings import PathologySettings
+from offsite.pathology.settings import PathologySettings, ScMilSettings
 from offsite.pathology.tile_encoders.registry import EncoderSettings
 from offsite.pathology.training import train_pathology
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
@@ -28,10 +29,10 @@ from offsite.preprocessing.synthetic.slides.cohort import SyntheticSlideSettings
 from offsite.preprocessing.tiles.table import TileSettings
 from offsite.preprocessing.tiles.tiling import tile_cohort
 
-METHODS = tuple(COLON_RATES)
+METHODS = tuple(NARROW_RATES)
 RATIOS = {"demo": (0,), "ratios": (10, 4, 1)}  # 0 = as it comes
 HELD_OUT = "elm"
-VERSION = 1
+VERSION = 2
 SLIDES = {
     "demo": SyntheticSlideSettings(),
     "ratios": SyntheticSlideSettings(
@@ -78,7 +79,7 @@ def runner(cohort: Cohort, out: Path, jitter: float):  # type: ignore[no-untyped
         settings = PathologySettings.model_validate(
             {
                 "method": cell["method"],
-                "model": {"site_jitter": jitter, "first_layer_power": 0.0},
+                "model": {"site_jitter": jitter, "first_layer_power": cell["power"]},
                 "fit": {
                     "seed": seed,
                     "learning_rate": cell["rate"],
@@ -106,16 +107,17 @@ def main() -> None:
     """Run the cells that are missing and write the page."""
     given = arguments(
         "synthetic_slides", ("--cohort", {"choices": list(SLIDES), "default": "demo"}),
-        ("--jitter", {"type": float, "default": 0.0}), ("--first", {"type": int, "default": 600}),
+        ("--jitter", {"type": float, "default": 0.0}), ("--first", {"type": int, "default": 610}),
     )  # fmt: skip
     name = given.cohort
     out, methods = given.out / name, METHODS
     cohort = prepare(out, SLIDES[name], given.workers)
     settings = {
         "slides": SLIDES[name].digest()[:12], "version": VERSION, "jitter": given.jitter,
+        "power": ScMilSettings().first_layer_power,
     }  # fmt: skip
     cells = [
-        {"method": method, "ratio": ratio, "seed": seed, "rate": COLON_RATES[method], **settings}
+        {"method": method, "ratio": ratio, "seed": seed, "rate": NARROW_RATES[method], **settings}
         for ratio in RATIOS[name] for seed in range(given.first, given.first + given.seeds) for method in methods
     ]  # fmt: skip
     kept = given.out.with_name(f"{given.out.name}_{name}")

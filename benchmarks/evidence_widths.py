@@ -1,16 +1,21 @@
 """One recipe for every encoder and cohort: SC-MIL's default on bags of 24 to 2,560 numbers a tile.
 
-    python benchmarks/evidence_widths.py --data FOLDER
+    python benchmarks/evidence_widths.py --data FOLDER [--stage rates|test|scaled]
 
 The bags of real colon tiles ([real tiles](real_tiles.md)), 1 to 10 to 10, with 30, 90 or 500 training
 bags in all. The same tiles are read as 24 numbers (colour), 123 (structure), 1,280 (the network's top)
 and 1,632 (all its stages), and as numbers made of these: 64 and 512 random sums of the 1,632, and 2,560
-that are the 1,632 and the first 928 of the top. The recipe is the default with one rate for all layers and the rates are those that
-were settled on 80 bags of 640 numbers: nothing is chosen here. SC-MIL is compared with cross-entropy and
-with the three best rivals of those settling seeds, and with itself without contrast
-(`logit_adjustment_views`). Which of these two is the default is decided here, by a rule that was set when two seeds
-had been seen: over the cells of 30 and 90 bags (their mean by seed, paired over the seeds), contrast goes
-if what is without it is ahead by a whole interval in AUROC or macro-F1 and behind by one in neither; else it stays.
+that are the 1,632 and the first 928 of the top. The recipe is the default, that of every method: of fewer than 256
+numbers, which are read as they are, the first layer learns [faster](first_layer.md); of more it does not. SC-MIL
+and itself without contrast (`logit_adjustment_views`) have the default's rate, 5e-4. It is compared with cross-entropy
+and with the three best rivals of the settling seeds of 640 numbers. Each of these has its best rate of four by settling
+seeds: of 512 numbers and more that of 80 bags of 640 numbers, of fewer that of 90 bags of 24, 64 and 123 numbers,
+with the faster first layer. Of fewer than 256 numbers the recipe is another than the one that was tested before
+([trials](sc_mil_trials.md#one-rate-for-all-layers)), and its test seeds are new (360 to 364); of more it is the same,
+and the seeds are those that were registered for it (330 to 334). Over several widths the first seed of either is one
+draw, the second another. A rule of the first test is applied again: over the cells of 30 and 90 bags (their mean by draw,
+paired over the draws), contrast goes if what is without it is ahead by a whole interval in AUROC or macro-F1 and behind by one
+in neither; else it stays.
 """
 
 from functools import lru_cache
@@ -23,8 +28,8 @@ import pandas as pd
 from colon_bags import bags_of
 from colon_features import SITES
 from evidence import Cell, arguments, markdown, paired, run_cells, write_page
-from mil_runs import BagSet
-from real_tiles_page import ADJUSTED, METRICS
+from mil_runs import COLON_RATES, NARROW_RATES, BagSet
+from real_tiles_page import ADJUSTED, METRICS, RIVALS
 
 WIDTHS = {
     24: "colour",
@@ -39,19 +44,22 @@ WIDTHS = {
 SUMS = (64, 512)
 BAGS = {30: 25, 90: 75, 500: 417}
 """Training bags in all, and of the first class."""
-SEEDS = range(330, 335)
-BIG_SEEDS = SEEDS[:1]
-"""Of the largest cohort, which costs as much as all others."""
+NARROW = tuple(width for width in WIDTHS if width < 256)
+"""Read as they are, by a first layer that learns faster."""
+SEEDS, NARROW_SEEDS = range(330, 335), range(360, 365)
 RATIO = 10
-RAW_RATES, RAW_SEEDS, RAW_BAGS = (5e-4, 1e-3, 2e-3, 4e-3), range(3), 90
-"""What is tried where the inputs are read as they are: on the settling seeds of the other pages."""
-RAW_METHODS = ("sc_mil_logit_adjustment", "ldam_drw", "balanced_sampling")
+RATES, RATE_SEEDS, RATE_BAGS = (2.5e-4, 5e-4, 1e-3, 2e-3), range(3), 90
+"""What is tried of the narrow widths: the rates, and seeds, on which those of 640 numbers were settled."""
 SCALED_SEEDS, SCALED_RATE, SCALED_AT = range(340, 350), 5e-4, 256
 """Fresh seeds for a rate that rises where fewer numbers are read: `SCALED_RATE` at `SCALED_AT` of them."""
 SCALED_RIVALS = {"balanced_sampling": 5e-4, "ldam_drw": 1e-3}
-"""Their best rate of `RAW_RATES`, by the mean AUROC of the narrow widths on `RAW_SEEDS`."""
+"""Their best rate of one for all layers, by the mean AUROC of the narrow widths on the settling seeds."""
+SETTLED = ("sc_mil", "cross_entropy", "logit_adjustment", "ldam_drw", "balanced_sampling")
 SC_MIL = "sc_mil"
 """The default: contrast of a steady weight beside logit adjustment."""
+STEADY = "sc_mil_logit_adjustment"
+"""What it is called in the cells."""
+FASTER = {"first_layer_power": 1.0}
 VERSION = 1
 
 
@@ -85,32 +93,22 @@ def main() -> None:
         ("--stage", {"choices": ("test", "rates", "scaled"), "default": "test"}),
     )
     places = {"data": str(given.data), "features": str(given.settled / "features")}
-    trials = real_tiles.settling_cells(places)
-    tried = run_cells(given.settled, trials, real_tiles.run, given.minutes, 1)
-    rates, best = real_tiles.own_rates(tried), real_tiles.best_rivals(tried)
-    plain = dict.fromkeys((ADJUSTED, "cross_entropy", *best[:3]))
-    asked = {SC_MIL: weight.METHODS[weight.STEADY], **{m: (m, rates[m], {}) for m in plain}}
-    cells = [
-        {
-            "method": method, "width": width, "bags": bags, "seed": seed, "rate": rate,
-            "model": model, "version": VERSION, **places,
-        }
-        for sizes, seeds in (((30, 90), SEEDS[:3]), ((500,), BIG_SEEDS), ((30, 90), SEEDS[3:]))
-        for seed in seeds
-        for bags in sizes for width in WIDTHS for method, rate, model in asked.values()
-    ]  # fmt: skip
+    tried = settle(given.out, places, given.minutes if given.stage == "rates" else 0)
+    rivals = ("cross_entropy", *best_rivals(given.settled, places))
+    methods = (SC_MIL, ADJUSTED, *rivals)
+    cells = cells_of(methods, places)
     table = run_cells(given.out, cells, run, given.minutes if given.stage == "test" else 0, 1)
-    methods = tuple(asked)
     parts = [(__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " ")]
     if len(table):
-        named = {method: name for name, (method, *_) in asked.items()}
-        table["method"] = table["method"].map(named)
+        table["method"] = table["method"].replace(STEADY, SC_MIL)
+        first = table["width"].isin(NARROW).map({True: NARROW_SEEDS[0], False: SEEDS[0]})
+        table["draw"] = table["seed"] - first
         parts += told(table, methods)
         parts.append(
-            f"{len(table)} of {len(cells)} cells have been run, seed by seed, the largest cohort after three seeds of the others."
+            f"{len(table)} of {len(cells)} cells have been run, draw by draw, the largest cohort first of one draw."
             f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
         )
-    parts += raw_rates(given.out, places, given.minutes if given.stage == "rates" else 0)
+    parts += rates_told(tried)
     parts += scaled_rates(given.out, places, given.minutes if given.stage == "scaled" else 0)
     write_page(
         given.table, "Evidence: one recipe, many widths", parts,
@@ -118,34 +116,73 @@ def main() -> None:
     )  # fmt: skip
 
 
-def raw_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]:
-    """Try rates on the narrow tiles, which no method reads whitened; return their table."""
+def best_rivals(settled: Path, places: dict[str, str]) -> list[str]:
+    """Return the three best rivals of the settling seeds of 640 numbers, which are kept."""
+    trials = real_tiles.settling_cells(places)
+    tried = run_cells(settled, trials, real_tiles.run, 0, 1)
+    if len(tried) < len(trials):
+        raise SystemExit("Run benchmarks/evidence_real_tiles.py --stage settle first")
+    own = real_tiles.own_rates(tried)
+    assert all(own[name] == rate for name, rate in COLON_RATES.items() if name in RIVALS), own
+    return real_tiles.best_rivals(tried)[:3]
+
+
+def cells_of(methods: tuple[str, ...], places: dict[str, str]) -> list[Cell]:
+    """Return the cells of the test: 30 and 90 bags draw by draw, then 500 bags draw by draw."""
+    return [
+        _cell(method, width, bags, seeds[draw], None, places)
+        for sizes in ((30, 90), (500,)) for draw in range(len(SEEDS))
+        for bags in sizes for width in WIDTHS
+        for seeds in (NARROW_SEEDS if width in NARROW else SEEDS,) for method in methods
+    ]  # fmt: skip
+
+
+def _cell(
+    method: str, width: int, bags: int, seed: int, rate: float | None, places: dict[str, str]
+) -> Cell:
+    narrow = width in NARROW
+    model = weight.METHODS[weight.STEADY][2] if method == SC_MIL else {}
+    return {
+        "method": STEADY if method == SC_MIL else method, "width": width, "bags": bags, "seed": seed,
+        "rate": rate or (NARROW_RATES if narrow else COLON_RATES)[method],
+        "model": model | FASTER if narrow else model, "version": VERSION, **places,
+    }  # fmt: skip
+
+
+def settle(out: Path, places: dict[str, str], minutes: float) -> pd.DataFrame:
+    """Run the trials of rates on the narrow widths; return those that have been."""
     cells = [
-        {
-            "method": method, "width": width, "bags": RAW_BAGS, "seed": seed, "rate": rate,
-            "model": weight.METHODS[weight.STEADY][2] if method == RAW_METHODS[0] else {},
-            "version": VERSION, **places,
-        }
-        for seed in RAW_SEEDS for width in WIDTHS if width <= 256
-        for method in RAW_METHODS for rate in RAW_RATES
+        _cell(method, width, RATE_BAGS, seed, rate, places)
+        for seed in RATE_SEEDS for width in NARROW for method in SETTLED for rate in RATES
     ]  # fmt: skip
     tried = run_cells(out, cells, run, minutes, 1)
     if len(tried) < len(cells):
+        return tried.iloc[:0]
+    return tried.assign(
+        method=tried["method"].replace(STEADY, SC_MIL), score=real_tiles.of_site_a(tried)
+    )
+
+
+def rates_told(tried: pd.DataFrame) -> list[str]:
+    """Return the table of rates on the narrow widths, by which the rivals' are settled."""
+    if tried.empty:
         return []
-    parts = [
-        f"## Rates where the inputs are read as they are: {RAW_BAGS} bags, settling seeds {RAW_SEEDS[0]} to"
-        f" {RAW_SEEDS[-1]}, AUROC / macro-F1, mean of the sites"
+    wide = tried.groupby(["method", "rate"])["score"].mean().unstack().reindex(list(SETTLED))
+    best = wide.idxmax(axis=1)
+    assert all(NARROW_RATES[name] == best[name] for name in SETTLED if name != SC_MIL), best
+    shown = wide.map("{:.3f}".format)
+    shown.columns = [f"{rate:g}" for rate in shown.columns]
+    return [
+        f"## Settling: rates of 24, 64 and 123 numbers, {RATE_BAGS} bags, seeds {RATE_SEEDS[0]} to {RATE_SEEDS[-1]},"
+        " mean of AUROC and macro-F1 at A",
+        f"The rivals have their best. SC-MIL keeps the default's {NARROW_RATES[SC_MIL]:g}"
+        + (
+            "."
+            if best[SC_MIL] == NARROW_RATES[SC_MIL]
+            else f", where {best[SC_MIL]:g} is its best."
+        ),
+        markdown(shown.rename_axis("method")),
     ]
-    means = {
-        metric: tried[[f"{site}_{metric}" for site in SITES]].mean(axis=1) for metric in METRICS
-    }
-    tried = tried.assign(**{f"mean_{metric}": values for metric, values in means.items()})
-    rows: dict[str, dict[str, str]] = {}
-    for (width, method, rate), part in tried.groupby(["width", "method", "rate"], sort=False):
-        found = " / ".join(f"{part[f'mean_{metric}'].mean():.3f}" for metric in METRICS)
-        name = SC_MIL if method == RAW_METHODS[0] else method
-        rows.setdefault(f"{width} numbers, {name}", {})[f"{rate:g}"] = found
-    return [*parts, markdown(pd.DataFrame(rows).T.rename_axis(""))]
 
 
 def scaled_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]:
@@ -223,25 +260,25 @@ def told(table: pd.DataFrame, methods: tuple[str, ...]) -> list[str]:
                 if part.empty:
                     continue
                 count += 1
-                told_apart += part["seed"].nunique() >= 3  # of fewer there is no interval
+                told_apart += part["draw"].nunique() >= 3  # of fewer there is no interval
                 means = part.groupby("method")["mean"].mean()
                 row = {name: f"{means[name]:.3f}" for name in methods}
                 for name in behind:
-                    over = paired(part, "mean", name, "cross_entropy", ["seed"])
+                    over = paired(part, "mean", name, "cross_entropy", ["draw"])
                     behind[name] += means.max() - means[name] > 0.01
                     beaten[name] += "to -" in over  # the whole interval is below nought
                     row[f"{name} − cross_entropy"] = over
-                row[f"{SC_MIL} − {ADJUSTED}"] = paired(part, "mean", SC_MIL, ADJUSTED, ["seed"])
+                row[f"{SC_MIL} − {ADJUSTED}"] = paired(part, "mean", SC_MIL, ADJUSTED, ["draw"])
                 rows[f"{bags} bags, {width} numbers"] = {
                     **row, "whitened": f"{(part['directions'] > 0).mean():.0%}",
-                    "seeds": part["seed"].nunique(),
+                    "draws": part["draw"].nunique(),
                 }  # fmt: skip
-        parts.append(f"## {title}: mean of the sites and seeds")
+        parts.append(f"## {title}: mean of the sites and draws")
         parts += over_the_grid(table, names, methods)
         parts += [
             f"`{name}` is the best or within .01 of it in {count - behind[name]} of {count} cells, and"
             f" below cross-entropy by a whole interval in {beaten[name]} of the {told_apart} cells that have"
-            " one (three seeds or more)."
+            " one (three draws or more)."
             for name in behind
         ]
         parts.append(markdown(pd.DataFrame(rows).T.rename_axis("")))
@@ -249,27 +286,27 @@ def told(table: pd.DataFrame, methods: tuple[str, ...]) -> list[str]:
 
 
 def over_the_grid(table: pd.DataFrame, names: list[str], methods: tuple[str, ...]) -> list[str]:
-    """Return what SC-MIL is ahead of each method by, over the cells of 30 and 90 bags that a seed has whole."""
+    """Return what SC-MIL is ahead of each method by, over the cells of 30 and 90 bags that a draw has whole."""
     small = table[table["bags"].isin((30, 90))].assign(mean=table[names].mean(axis=1))
-    counts = small.groupby(["seed", "bags", "width"])["method"].transform("nunique")
+    counts = small.groupby(["draw", "bags", "width"])["method"].transform("nunique")
     small = small[counts == len(methods)]
-    cells = small.groupby("seed")["method"].transform("size") // len(methods)
+    cells = small.groupby("draw")["method"].transform("size") // len(methods)
     small = small[cells == 2 * len(WIDTHS)]
-    seeds = small["seed"].nunique()
+    seeds = small["draw"].nunique()
     if seeds < 3:
         return []
-    means = small.groupby(["seed", "method"], as_index=False)["mean"].mean()
+    means = small.groupby(["draw", "method"], as_index=False)["mean"].mean()
     row = {
-        f"{SC_MIL} − {other}": paired(means, "mean", SC_MIL, other, ["seed"])
+        f"{SC_MIL} − {other}": paired(means, "mean", SC_MIL, other, ["draw"])
         for other in methods if other != SC_MIL
     }  # fmt: skip
-    words = f"all widths, 30 and 90 bags ({seeds} seeds)"
+    words = f"all widths, 30 and 90 bags ({seeds} draws)"
     return [markdown(pd.DataFrame({words: row}).T.rename_axis(""))]
 
 
 def _whole(part: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Return the seeds that all methods have been run on."""
-    counts = part.groupby("seed")["method"].transform("nunique")
+    """Return the draws that all methods have been run on."""
+    counts = part.groupby("draw")["method"].transform("nunique")
     return part[counts == len(methods)]
 
 

@@ -29,6 +29,9 @@ COLON_RATES = {
     "ldam_drw": 1e-3, "logit_adjustment": 5e-4,
 }  # fmt: skip
 """The default, itself without contrast, and rivals: rates that were settled on bags of colon tiles."""
+NARROW_RATES = COLON_RATES | {}
+"""Those where fewer than 256 numbers are read, as they are: settled by `evidence_widths.py --stage rates`, which
+checks them. The default keeps its own."""
 _PLAIN = GeneralisationSettings.model_validate({})
 _FITTED: dict[tuple, Inputs] = {}  # of the call before
 
