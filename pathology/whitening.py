@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import eigh
 
 from offsite.errors import InputError
 
@@ -19,6 +20,9 @@ LEAST_SHARE = 1e-6
 """Of the largest variance: directions below it hold rounding, and are left out."""
 TILES_PER_DIRECTION = 4
 """Fewest training tiles for each direction."""
+
+
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class Moments:
     def of(cls, slides: Iterable[np.ndarray], names: Sequence[str] = ()) -> "Moments":
         """Take them over slides that are given one by one (each n x D).
 
-        Only sums are held: D x D numbers, whatever the slides' sizes. ``names`` are the slides',
+        Only sums are held, D x D numbers, and a slide's rows or some thousand of several. ``names`` are the slides',
         for what is said of one that cannot be used.
 
         Raises
@@ -59,6 +63,7 @@ class Moments:
         """
         first: np.ndarray | None = None
         total, squares, count, tiles = np.zeros(0), np.zeros((0, 0)), 0, 0
+        waiting: list[np.ndarray] = []  # one product of many slides' rows, not one for each slide
         for rows in slides:
             values = np.asarray(rows, np.float64)
             if first is None:  # sums about a point near the mean lose no digits
@@ -73,10 +78,15 @@ class Moments:
                 )
             moved = values - first
             total += moved.mean(axis=0)
-            squares += moved.T @ moved / len(moved)
             count, tiles = count + 1, tiles + len(moved)
+            waiting.append(moved / np.sqrt(len(moved)))
+            if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+                squares += _products(waiting)
+                waiting = []
         if first is None:
             raise InputError("no training slide has tiles", code="no_items", remedy="Embed slides")
+        if waiting:
+            squares += _products(waiting)
         shift = total / count
         return cls(first + shift, squares / count - np.outer(shift, shift), tiles)
 
@@ -84,6 +94,11 @@ class Moments:
     def deviation(self) -> np.ndarray:
         """Standard deviation of each feature (D)."""
         return np.sqrt(np.maximum(np.diag(self.covariance), 0))
+
+
+def _products(parts: Sequence[np.ndarray]) -> np.ndarray:
+    rows = np.concatenate(parts)
+    return rows.T @ rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +151,11 @@ def whitening(moments: Moments, scale: np.ndarray, most: int, power: float = 1.0
     >>> len(found.directions), found.note
     (2, '3 directions were asked for; 2 vary')
     """
-    values, vectors = np.linalg.eigh(moments.covariance)
+    numbers = len(moments.covariance)
+    by_tiles = max(moments.tiles // TILES_PER_DIRECTION, 1)
+    asked = min(most, by_tiles, numbers)
+    # Of thousands of directions the leading ones alone are half the work.
+    values, vectors = eigh(moments.covariance, subset_by_index=(numbers - asked, numbers - 1))
     values, vectors = values[::-1], vectors[:, ::-1]
     if not values[0] > 0:
         raise InputError(
@@ -145,18 +164,17 @@ def whitening(moments: Moments, scale: np.ndarray, most: int, power: float = 1.0
             code="constant_features",
         )
     varying = int((values > LEAST_SHARE * values[0]).sum())
-    by_tiles = max(moments.tiles // TILES_PER_DIRECTION, 1)
-    kept = min(most, varying, by_tiles)
+    kept = min(asked, varying)
     note = ""
-    if kept < min(most, len(values)):
-        why = f"{varying} vary" if varying <= by_tiles else f"{moments.tiles} tiles carry {kept}"
+    if kept < min(most, numbers):
+        why = f"{varying} vary" if varying < asked else f"{moments.tiles} tiles carry {kept}"
         note = f"{most} directions were asked for; {why}"
     lengths = values[:kept] ** (power / 2)
     lengths *= np.sqrt(np.mean(values[:kept] / lengths**2))
     leading = scale[:, None] * _same_sign(vectors[:, :kept]) / lengths
     return Whitening(
         np.ascontiguousarray(leading.T, np.float32),
-        float(values[:kept].sum() / np.maximum(values, 0).sum()),
+        float(values[:kept].sum() / np.trace(moments.covariance)),
         note,
     )
 
