@@ -80,7 +80,7 @@ class Slide:
         name = Path(self.path).name
         base = SlideRecord(slide=Path(self.path).stem, image=name, status="done")
         tiles, _ = tiles_of(self._slide, base, settings)
-        for x, y in tiles.kept()[["x", "y"]].to_numpy(np.int64).tolist():
+        for x, y in tiles.kept_places().tolist():
             try:
                 yield Tile(x, y, read_tile(self._slide, tiles.record, x, y))
             except UnreadableRegion:  # it could be read a moment ago

@@ -76,7 +76,7 @@ def encoded(
             continue
         stored = read_features(feature_path(out, slide))
         digest = stored.origin.encoder_digest
-        wanted = load_tiles(folder / _MATCHED, slide).kept()[["x", "y"]].to_numpy()
+        wanted = load_tiles(folder / _MATCHED, slide).kept_places()
         place_of = {tuple(corner): number for number, corner in enumerate(wanted.tolist())}
         places = [place_of[tuple(corner)] for corner in stored.coords.tolist()]
         facts = {"tissue": tissue, "site": site, "slide": slide, "label": label}

@@ -231,7 +231,7 @@ def _sheet(
         cv2.putText(sheet, f"{word + 1:02d}", corner, cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2)
     for slide, wanted in examples.groupby("slide"):
         tiles = load_tiles(job.output, str(slide))
-        kept = tiles.kept()[["x", "y"]].to_numpy()
+        kept = tiles.kept_places()
         row_of = {tuple(corner): row for row, corner in enumerate(kept.tolist())}
         corners_of = wanted[["x", "y"]].to_numpy().tolist()
         places = wanted[["word", "place"]].to_numpy().tolist()

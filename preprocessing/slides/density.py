@@ -13,18 +13,6 @@ def density_table(white: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(-np.log10(values / np.asarray(white)), dtype=np.float32)[None]
 
 
-def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """-log10 of the light that comes through, per channel (H x W x 3, float32, >= 0).
-
-    Examples
-    --------
-    >>> grey = np.array([[[240, 120, 24]]], np.uint8)
-    >>> optical_density(grey, np.array([240.0] * 3)).astype(float).round(2).tolist()
-    [[[0.0, 0.3, 1.0]]]
-    """
-    return cv2.LUT(pixels, np.maximum(density_table(white), 0))
-
-
 def density_planes(pixels: np.ndarray, white: np.ndarray) -> Planes:
     """Optical density as an array (H x W) per channel, below 0 where one is brighter than the glass.
 

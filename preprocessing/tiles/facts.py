@@ -13,7 +13,7 @@ from offsite.preprocessing.slides.opening import Slide
 from offsite.preprocessing.slides.scanned_on import scanned_on
 from offsite.preprocessing.slides.tiff_pages import NOT_BRIGHTFIELD
 from offsite.preprocessing.tiles.selection import SlideMasks
-from offsite.preprocessing.tiles.table import KEPT, TileSettings
+from offsite.preprocessing.tiles.table import KEPT, SlideRecord, TileSettings
 
 _DARK, _BRIGHT = 40, 140  # grey values
 _STAINED, _GREY = 40, 3  # differences between them: to the glass, and between colours
@@ -162,3 +162,15 @@ def facts_of(slide: Slide, geometry: TileGeometry) -> dict[str, object]:
         "read_px": geometry.read_px,
         "downsample": geometry.downsample,
     }
+
+
+def summary_row(record: SlideRecord) -> dict[str, Any]:
+    """The slide's row of ``tiles.csv``."""
+    nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
+    row = record.model_dump(exclude={*nested, "table_digest", "version"})
+    row["decoded_from"] = " ".join(map(str, record.decoded_from))
+    if record.macenko is not None:
+        row["stain_identity"] = record.macenko.identity
+    row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}
+    row |= {f"tiles_{name}": count for name, count in record.counts.items() if name != KEPT}
+    return row | {f"rate_{name}": rate for name, rate in record.rates.items()}

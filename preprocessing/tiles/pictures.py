@@ -46,7 +46,7 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
         (~masks.overview.valid, "no_data"),
         (masks.overview.damaged, "damaged"),
     ):
-        shown[where] = list(MASK_COLOURS).index(name)
+        np.copyto(shown, list(MASK_COLOURS).index(name), where=where)
     write_own(mask, _palette_png(cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)))
 
 

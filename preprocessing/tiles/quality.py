@@ -6,10 +6,11 @@ matter.
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from pydantic import Field
 
-from offsite.preprocessing.slides.density import channel_max, channel_min, optical_density
+from offsite.preprocessing.slides.density import density_table
 from offsite.settings import Settings
 
 
@@ -56,6 +57,9 @@ class QualitySettings(Settings):
     )
 
 
+_DARK, _PALE = 1, 2  # bits
+
+
 class TileQuality(NamedTuple):
     """What tiles show: an array each, a value per tile; shares 0..1."""
 
@@ -71,12 +75,17 @@ def tile_quality(tiles: np.ndarray, white: np.ndarray, settings: QualitySettings
     the contrast of nuclei, whatever the lamp. Tissue without nuclei has little of it too.
     """
     count, height, width = tiles.shape[:3]
-    density = optical_density(tiles.reshape(count * height, width, 3), white).reshape(tiles.shape)
-    red = density[..., 0]
+    pixels = tiles.reshape(count * height, width, 3)
+    table = np.maximum(density_table(white), 0)
+    lit = _DARK * (table > settings.dark_density) + _PALE * (table < settings.pale_density)
+    first, second, third = map(np.asarray, cv2.split(cv2.LUT(pixels, lit.astype(np.uint8))))
+    every = np.bitwise_and(np.bitwise_and(first, second), third).reshape(count, height, width)
+    red = cv2.LUT(cv2.extractChannel(pixels, 0), np.ascontiguousarray(table[..., 0]))
+    red = red.reshape(count, height, width)
     laplacian = red[:, 2:, 1:-1] + red[:, :-2, 1:-1] + red[:, 1:-1, 2:] + red[:, 1:-1, :-2]
     laplacian -= 4 * red[:, 1:-1, 1:-1]
     return TileQuality(
-        dark=(channel_min(density) > settings.dark_density).mean(axis=(1, 2)),
-        pale=(channel_max(density) < settings.pale_density).mean(axis=(1, 2)),
+        dark=((every & _DARK) > 0).mean(axis=(1, 2)),
+        pale=((every & _PALE) > 0).mean(axis=(1, 2)),
         focus=laplacian.std(axis=(1, 2)) if min(height, width) > 2 else np.zeros(count),
     )

@@ -73,7 +73,7 @@ def pool_pixels(
     slide: Slide, tiles: SlideTiles, *, tiles_wanted: int = 24, step: int = 3
 ) -> np.ndarray:
     """Every ``step``-th pixel, both ways, of kept tiles spread evenly over the slide (N x 3)."""
-    coords = tiles.kept()[["x", "y"]].to_numpy(np.int64)
+    coords = tiles.kept_places()
     sample = np.unique(np.linspace(0, len(coords) - 1, tiles_wanted).round().astype(int))
     pooled = [np.empty((0, 3), np.uint8)]
     for row in sample if len(coords) else ():
@@ -100,7 +100,7 @@ def read_tiles(
         Threads that decode ahead of the caller.
     """
     record = tiles.record
-    coords = tiles.kept()[["x", "y"]].to_numpy(np.int64)
+    coords = tiles.kept_places()
     with (
         open_slide(image, mpp=record.mpp, reader=record.reader, colour=record.colour) as slide,
         ThreadPoolExecutor(threads) as pool,

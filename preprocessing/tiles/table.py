@@ -4,7 +4,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -160,11 +160,15 @@ class SlideTiles:
         """The tiles to be used, numbered from 0."""
         return self.table[self.table["status"] == KEPT].reset_index(drop=True)
 
+    def kept_places(self) -> np.ndarray:
+        """``x, y`` of the tiles to be used (N x 2, int64), in the order of `kept`."""
+        places = [self.table[axis].to_numpy(np.int64) for axis in ("x", "y")]
+        return np.stack(places, axis=1)[self.table["status"].to_numpy() == KEPT]
+
 
 def tiles_digest(table: pd.DataFrame, record: SlideRecord) -> str:
     """SHA-256 (hex) of what tile features depend on: the kept tiles and their geometry."""
-    kept = table[table["status"] == KEPT]
-    coordinates = np.ascontiguousarray(kept[["x", "y"]].to_numpy(np.int64))
+    coordinates = SlideTiles(table, record).kept_places()
     geometry = [record.tile_px, record.size, record.level, record.read_px, record.colour]
     geometry.append(record.fingerprint)
     if record.reduction > 1:
@@ -286,15 +290,3 @@ def read_tiles_of(out: str | Path, record: SlideRecord) -> SlideTiles | None:
         return SlideTiles(pd.read_parquet(io.BytesIO(data)), record)
     except (OSError, ValueError):
         return None
-
-
-def summary_row(record: SlideRecord) -> dict[str, Any]:
-    """The slide's row of ``tiles.csv``."""
-    nested = {"counts", "rates", "bounds_offset", "white", "macenko", "reinhard", "native_tile"}
-    row = record.model_dump(exclude={*nested, "table_digest", "version"})
-    row["decoded_from"] = " ".join(map(str, record.decoded_from))
-    if record.macenko is not None:
-        row["stain_identity"] = record.macenko.identity
-    row |= {"tiles_kept": record.kept, "tiles_total": sum(record.counts.values())}
-    row |= {f"tiles_{name}": count for name, count in record.counts.items() if name != KEPT}
-    return row | {f"rate_{name}": rate for name, rate in record.rates.items()}

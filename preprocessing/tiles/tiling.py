@@ -24,6 +24,7 @@ from offsite.preprocessing.tiles.facts import (
     damage_of,
     facts_of,
     outcome,
+    summary_row,
 )
 from offsite.preprocessing.tiles.pictures import picture_paths, save_pictures
 from offsite.preprocessing.tiles.reading import pool_pixels
@@ -43,7 +44,6 @@ from offsite.preprocessing.tiles.table import (
     record_path,
     refuse_foreign_tiles,
     save_tiles,
-    summary_row,
     table_path,
     tiles_digest,
 )

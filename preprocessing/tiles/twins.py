@@ -136,7 +136,7 @@ def _checked(cohort: Cohort) -> pd.DataFrame:
 def _centres(slide: SlideTiles) -> np.ndarray:
     """Centres of the kept tiles, um from the corner of the scanned area (N x 2)."""
     record = slide.record
-    corners = slide.kept()[["x", "y"]].to_numpy(np.float64) - np.array(record.bounds_offset)
+    corners = slide.kept_places() - np.array(record.bounds_offset)
     return np.asarray((corners + _known(record.size) / 2) * _known(record.mpp))
 
 

@@ -12,7 +12,8 @@ from offsite.preprocessing.slides.opening import open_slide
 from offsite.preprocessing.slides.overview import read_overview
 from offsite.preprocessing.slides.region import UnreadableRegion
 from offsite.preprocessing.synthetic.slides.writing import write_slide
-from offsite.preprocessing.tiles.table import TileSettings, load_tiles, summary_row
+from offsite.preprocessing.tiles.facts import summary_row
+from offsite.preprocessing.tiles.table import TileSettings, load_tiles
 from offsite.preprocessing.tiles.tiling import tile_slide
 from tests.preprocessing.synthetic.faulty_slides import strike_tiles
 

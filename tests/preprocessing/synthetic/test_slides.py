@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort
 from offsite.preprocessing.cohort.table import load_cohort
-from offsite.preprocessing.slides.density import optical_density
+from offsite.preprocessing.slides.density import density_planes, largest
 from offsite.preprocessing.synthetic.slides.biology import CLASSES, RASTER_UM, grow
 from offsite.preprocessing.synthetic.slides.cohort import (
     SyntheticSlideSettings,
@@ -87,7 +87,7 @@ def test_openslide_opens_each_site_with_its_scale(tmp_path, profile):
 def test_twins_share_the_tissue_and_nothing_else():
     biology = grow((9, 1), "high_grade", width_um=300, height_um=280)
     twins = [render(biology, profile, seed=4, mpp=1.0) for profile in SITES]
-    tissue = [optical_density(twin, white_point(twin))[..., 1] for twin in twins]
+    tissue = [density_planes(twin, white_point(twin))[1] for twin in twins]
     for other in tissue[1:]:
         assert np.corrcoef(tissue[0].ravel(), other.ravel())[0, 1] > 0.85
     colours = np.array([twin[tissue[0] > 0.2].mean(axis=0) for twin in twins])
@@ -123,7 +123,7 @@ def test_the_truth_is_where_the_pixels_are():
     near = cv2.dilate(touched.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     assert not changed[~near].any()
     assert changed[masks["pen"]].mean() > 0.95
-    density = optical_density(clean, white_point(clean)).max(axis=-1)
+    density = largest(density_planes(clean, white_point(clean)))
     assert density[masks["tissue"]].mean() > 10 * density[~masks["tissue"]].mean()
     assert masks["lesion"].any()
     assert not (masks["lesion"] & ~masks["tissue"]).any()
@@ -144,7 +144,7 @@ def views() -> pd.DataFrame:
         image = render(biology, profile, seed=(number, 5))
         colours = [np.histogram(image[..., c], bins=16, range=(0, 256))[0] for c in range(3)]
         histogram = np.sqrt(np.concatenate(colours) / image[..., 0].size)
-        density = optical_density(image, white_point(image))[..., 0]
+        density = density_planes(image, white_point(image))[0]
         dark = (density > np.quantile(density[density > 0.1], 0.8)).astype(np.uint8)
         sizes = []
         for radius_um in (2.0, 2.5, 3.0, 3.5, 4.0, 4.5):
