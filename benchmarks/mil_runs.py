@@ -29,7 +29,9 @@ COLON_RATES = {
     "ldam_drw": 1e-3, "logit_adjustment": 5e-4,
 }  # fmt: skip
 """The default, itself without contrast, and rivals: rates that were settled on bags of colon tiles."""
-NARROW_RATES = COLON_RATES | {}
+NARROW_RATES = COLON_RATES | {
+    "cross_entropy": 0.002, "logit_adjustment": 0.0005, "ldam_drw": 0.001, "balanced_sampling": 0.00025,
+}  # fmt: skip
 """Those where fewer than 256 numbers are read, as they are: settled by `evidence_widths.py --stage rates`, which
 checks them. The default keeps its own."""
 _PLAIN = GeneralisationSettings.model_validate({})
