@@ -9,7 +9,7 @@ read as they are, so that the first layer learns [faster](first_layer.md), in ev
 contrast (`logit_adjustment_views`) have the default's rate, 5e-4; each rival has the best of four on settling digits
 (same site, ratio 10), and SC-MIL is run at its best too. "Calibrated": a slope and an offset for each class are
 fitted on 60 labelled bags of the shifted site, made of validation digits. Three earlier recipes on these bags, on other
-seeds, are told in [trials](sc_mil_trials.md#one-rate-for-all-layers): one rate for all methods; one rate for all layers,
+seeds, are told in [trials](one_rate_trials.md): one rate for all methods; one rate for all layers,
 settled on colon tiles; and settled on digits.
 """
 

@@ -5,7 +5,7 @@ inputs of 9 to 230 numbers are read as they are, and the first layer learns [fas
 The rates are those that were settled on colon tiles of as few numbers ([many widths](widths.md)): nothing is chosen
 here. Epochs are 40, or as many as make some 450 steps. There is no validation fold: the last epoch is kept.
 The folds are the published ones, and have been seen before by two recipes
-([trials](sc_mil_trials.md#one-rate-for-all-layers)): these are no fresh test bags. Published accuracies on 5 x 10 folds: Ilse et al. 2018 (arXiv
+([trials](one_rate_trials.md)): these are no fresh test bags. Published accuracies on 5 x 10 folds: Ilse et al. 2018 (arXiv
 1802.04712, table 1), attention and gated attention, of a network of their own; they give none for the last two sets.
 Thinned: one in four positive training bags is kept.
 """

@@ -10,8 +10,8 @@ numbers, which are read as they are, the first layer learns [faster](first_layer
 and itself without contrast (`logit_adjustment_views`) have the default's rate, 5e-4. It is compared with cross-entropy
 and with the three best rivals of the settling seeds of 640 numbers. Each of these has its best rate of four by settling
 seeds: of 512 numbers and more that of 80 bags of 640 numbers, of fewer that of 90 bags of 24, 64 and 123 numbers,
-with the faster first layer. Of fewer than 256 numbers the recipe is another than the one that was tested before
-([trials](sc_mil_trials.md#one-rate-for-all-layers)), and its test seeds are new (360 to 364); of more it is the same,
+with the faster first layer. Of fewer than 256 numbers the recipe is another than the one that was tested
+([before](one_rate_trials.md)), and its test seeds are new (360 to 364); of more it is the same,
 and the seeds are those that were registered for it (330 to 334). Over several widths the first seed of either is one
 draw, the second another. A rule of the first test is applied again: over the cells of 30 and 90 bags (their mean by draw,
 paired over the draws), contrast goes if what is without it is ahead by a whole interval in AUROC or macro-F1 and behind by one
@@ -30,20 +30,9 @@ from colon_features import SITES
 from evidence import Cell, arguments, markdown, paired, run_cells, write_page
 from mil_runs import COLON_RATES, NARROW_RATES, BagSet
 from real_tiles_page import ADJUSTED, METRICS, RIVALS
+from widths_page import BAGS, SC_MIL, WIDTHS, told
 
-WIDTHS = {
-    24: "colour",
-    64: "all",
-    123: "structure",
-    512: "all",
-    1280: "top",
-    1632: "all",
-    2560: "all+top",
-}
-"""Numbers of a tile, and the encoder that they are or are made of."""
 SUMS = (64, 512)
-BAGS = {30: 25, 90: 75, 500: 417}
-"""Training bags in all, and of the first class."""
 NARROW = tuple(width for width in WIDTHS if width < 256)
 """Read as they are, by a first layer that learns faster."""
 SEEDS, NARROW_SEEDS = range(330, 335), range(360, 365)
@@ -55,8 +44,6 @@ SCALED_SEEDS, SCALED_RATE, SCALED_AT = range(340, 350), 5e-4, 256
 SCALED_RIVALS = {"balanced_sampling": 5e-4, "ldam_drw": 1e-3}
 """Their best rate of one for all layers, by the mean AUROC of the narrow widths on the settling seeds."""
 SETTLED = ("cross_entropy", "logit_adjustment", "ldam_drw", "balanced_sampling")
-SC_MIL = "sc_mil"
-"""The default: contrast of a steady weight beside logit adjustment."""
 STEADY = "sc_mil_logit_adjustment"
 """What it is called in the cells."""
 FASTER = {"first_layer_power": 1.0}
@@ -105,7 +92,7 @@ def main() -> None:
         table["draw"] = table["seed"] - first
         parts += told(table, methods)
         parts.append(
-            f"{len(table)} of {len(cells)} cells have been run, draw by draw, the largest cohort first of one draw."
+            f"{len(table)} of {len(cells)} cells have been run, draw by draw, the largest cohort after the others."
             f" CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core."
         )
     parts += rates_told(tried)
@@ -236,82 +223,15 @@ def scaled_rates(out: Path, places: dict[str, str], minutes: float) -> list[str]
 FIXED = f"{SC_MIL} at {SCALED_RATE:g}"
 SCALED_PREFACE = f"""## A rate that follows the width
 
-What the table above taught was tried on seeds of its own ({SCALED_SEEDS[0]} to {SCALED_SEEDS[-1]}): SC-MIL's rate of
+What tables at one rate for all layers [taught](one_rate_trials.md#many-widths) was tried on seeds of its own ({SCALED_SEEDS[0]} to {SCALED_SEEDS[-1]}): SC-MIL's rate of
 {SCALED_RATE:g}, which was settled on {SCALED_AT} whitened directions, rises by the root of how many fewer numbers are
 read (1.6e-3 of 24, 1e-3 of 64, 7.2e-4 of 123). It becomes the default if it is ahead of the fixed rate by a
 whole interval in AUROC or macro-F1, over all cells, and behind by one in neither. The rivals have the best
-of the four rates above."""
+of four rates at one rate for all layers."""
 SCALED_OUTCOME = """By that rule the default keeps its rate: over all cells no difference is shown. The rows of 30 and
 of 90 bags were no part of the rule: with 90 bags the faster rate ranks and decides better; with 30, of which two are
 of each rare class, no gain is shown, and macro-F1 leans the other way. A faster first layer alone does the same on its
 settling seeds ([trials](sc_mil_trials.md#few-numbers-and-the-rate))."""
-
-
-def told(table: pd.DataFrame, methods: tuple[str, ...]) -> list[str]:
-    """Return a table for each metric: every width and cohort, and how far SC-MIL is from the best."""
-    parts = []
-    for metric, title in METRICS.items():
-        names = [f"{site}_{metric}" for site in SITES]
-        rows, count, told_apart = {}, 0, 0
-        behind, beaten = (
-            dict.fromkeys((SC_MIL, ADJUSTED), 0),
-            dict.fromkeys((SC_MIL, ADJUSTED), 0),
-        )
-        for bags in BAGS:
-            for width in WIDTHS:
-                here = table[(table["bags"] == bags) & (table["width"] == width)]
-                part = _whole(here.assign(mean=here[names].mean(axis=1)), methods)
-                if part.empty:
-                    continue
-                count += 1
-                told_apart += part["draw"].nunique() >= 3  # of fewer there is no interval
-                means = part.groupby("method")["mean"].mean()
-                row = {name: f"{means[name]:.3f}" for name in methods}
-                for name in behind:
-                    over = paired(part, "mean", name, "cross_entropy", ["draw"])
-                    behind[name] += means.max() - means[name] > 0.01
-                    beaten[name] += "to -" in over  # the whole interval is below nought
-                    row[f"{name} − cross_entropy"] = over
-                row[f"{SC_MIL} − {ADJUSTED}"] = paired(part, "mean", SC_MIL, ADJUSTED, ["draw"])
-                rows[f"{bags} bags, {width} numbers"] = {
-                    **row, "whitened": f"{(part['directions'] > 0).mean():.0%}",
-                    "draws": part["draw"].nunique(),
-                }  # fmt: skip
-        parts.append(f"## {title}: mean of the sites and draws")
-        parts += over_the_grid(table, names, methods)
-        parts += [
-            f"`{name}` is the best or within .01 of it in {count - behind[name]} of {count} cells, and"
-            f" below cross-entropy by a whole interval in {beaten[name]} of the {told_apart} cells that have"
-            " one (three draws or more)."
-            for name in behind
-        ]
-        parts.append(markdown(pd.DataFrame(rows).T.rename_axis("")))
-    return parts
-
-
-def over_the_grid(table: pd.DataFrame, names: list[str], methods: tuple[str, ...]) -> list[str]:
-    """Return what SC-MIL is ahead of each method by, over the cells of 30 and 90 bags that a draw has whole."""
-    small = table[table["bags"].isin((30, 90))].assign(mean=table[names].mean(axis=1))
-    counts = small.groupby(["draw", "bags", "width"])["method"].transform("nunique")
-    small = small[counts == len(methods)]
-    cells = small.groupby("draw")["method"].transform("size") // len(methods)
-    small = small[cells == 2 * len(WIDTHS)]
-    seeds = small["draw"].nunique()
-    if seeds < 3:
-        return []
-    means = small.groupby(["draw", "method"], as_index=False)["mean"].mean()
-    row = {
-        f"{SC_MIL} − {other}": paired(means, "mean", SC_MIL, other, ["draw"])
-        for other in methods if other != SC_MIL
-    }  # fmt: skip
-    words = f"all widths, 30 and 90 bags ({seeds} draws)"
-    return [markdown(pd.DataFrame({words: row}).T.rename_axis(""))]
-
-
-def _whole(part: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Return the draws that all methods have been run on."""
-    counts = part.groupby("draw")["method"].transform("nunique")
-    return part[counts == len(methods)]
 
 
 if __name__ == "__main__":
