@@ -143,16 +143,32 @@ def paired(
     Runs of cross-validation share training items. ``test_to_training``, test items over training
     items, widens the interval for it (Nadeau & Bengio 2003, corrected resampled t test).
     """
+    found = paired_interval(table, metric, method, other, by, test_to_training=test_to_training)
+    if found is None:
+        return "–"
+    mean, half = found
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def paired_interval(
+    table: pd.DataFrame,
+    metric: str,
+    method: str,
+    other: str,
+    by: Sequence[str],
+    *,
+    test_to_training: float = 0.0,
+) -> tuple[float, float] | None:
+    """Return what `paired` says as two numbers, the mean and half the interval; of fewer than three pairs nothing."""
     wide = table.pivot_table(index=list(by), columns="method", values=metric)
     if method not in wide or other not in wide:
-        return "–"
+        return None
     difference = (wide[method] - wide[other]).dropna().to_numpy()
     if len(difference) < 3:
-        return "–"
+        return None
     mean, n = difference.mean(), len(difference)
     error = difference.std(ddof=1) * np.sqrt(1 / n + test_to_training)
-    half = stats.t.ppf(0.975, n - 1) * error
-    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+    return float(mean), float(stats.t.ppf(0.975, n - 1) * error)
 
 
 def mean_and_spread(values: pd.Series) -> str:

@@ -27,6 +27,9 @@ class WeightAverage(Protocol):
     def final(self) -> dict[str, Tensor] | None:
         """Return the weights that the run ends with; None = the selected epoch's."""
 
+    def missing(self) -> str:
+        """Return why `final` has no mean although one is asked for; empty where that is not so."""
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the state."""
 
@@ -73,6 +76,10 @@ class NoAverage:
     def final(self) -> dict[str, Tensor] | None:
         """Return None: what was validated in the selected epoch is kept."""
         return None
+
+    def missing(self) -> str:
+        """Return an empty text: no mean of several epochs is asked for."""
+        return ""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing."""

@@ -272,7 +272,10 @@ class _Fitting:
         reason, note, weights = self.selection.reason, self.selection.note, self.best
         epoch: int | None = self.selection.epoch
         score = self.selection.score
-        final = self.average.final()
+        final, missing = self.average.final(), self.average.missing()
+        if missing:
+            log.warning("%s", missing)
+            note = "; ".join(filter(None, (note, missing)))
         with holding(self.algorithm, final):
             if final is not None:
                 reason, note, weights = "swad", "", self.algorithm.inference_state()

@@ -114,6 +114,16 @@ class ValleyAverage(NoAverage):
                 total, steps = _plus(total, segment), steps + self.steps[epoch]
         return {n: t / steps if t.is_floating_point() else t for n, t in total.items()}
 
+    def missing(self) -> str:
+        """Return that no valley began, if so: the run then ends with the weights of plain training."""
+        if self._span() is not None:
+            return ""
+        return (
+            f"SWAD found no valley in {len(self.losses)} epochs (none whose {self.score} stayed the lowest for"
+            f" {self.converged}), so the run ends as it would without it: more epochs or a lower swad_converged"
+            " may give one"
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the sums."""
         groups = {"current": self.current, "taken": self.taken}

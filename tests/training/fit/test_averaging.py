@@ -118,6 +118,24 @@ def test_a_fit_with_swad_averages_from_select_after_on_and_names_no_epoch(tmp_pa
     torch.testing.assert_close(load_file(result.weights)["head.weight"], expected.float())
 
 
+@pytest.mark.parametrize("losses", [[0.9, 0.7, 0.5, 0.3], [0.9, None, 0.8, None]])
+def test_a_fit_that_swad_has_no_mean_of_says_so_and_is_the_plain_one(tmp_path, losses, caplog):
+    data, ends = points(8), []
+    for averaging in ("swad", "none"):
+        given = settings(averaging=averaging, swad_converged=3, epochs=4, select_by="loss")
+        net = Net()
+        ends.append(
+            fit(net, source(data), given, tmp_path / averaging, lambda _, e: {"loss": losses[e]})
+        )
+    asked, plain = ends
+    assert (asked.reason, asked.epoch) == (plain.reason, plain.epoch)
+    for name, tensor in load_file(plain.weights).items():
+        assert torch.equal(load_file(asked.weights)[name], tensor)
+    assert "SWAD found no valley in 4 epochs" in asked.note
+    assert asked.note in caplog.text
+    assert "SWAD" not in plain.note
+
+
 def test_the_moving_average_is_what_is_validated_and_kept(tmp_path):
     data = points()
     seen = {}
