@@ -46,8 +46,12 @@ def draw(
                 if row == 0:
                     one.set_title(title)
                 if column == 0:
-                    one.set_ylabel(f"difference of {words}", fontsize=8.5)
-        handles, labels = axes[0, -1].get_legend_handles_labels()
+                    one.set_ylabel(f"difference of {words}", fontsize=7.5)
+        for one in axes[-1]:
+            one.set_xlabel("sources", fontsize=8.5)
+        handles, labels = max(
+            (one.get_legend_handles_labels() for one in axes[0]), key=lambda f: len(f[0])
+        )
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         with_fallbacks(figure)
         _save(figure, path)
@@ -58,7 +62,7 @@ def _line(
     pair: tuple[str, str], number: int, of: int,
 ) -> None:  # fmt: skip
     places, means, halves = [], [], []
-    for place, (sources, lean) in enumerate(conditions):
+    for place, (sources, lean) in enumerate(conditions if len(found) else ()):
         here = found[(found["sources"] == sources) & (found["lean"] == lean)]
         apart = paired_interval(here, metric, *pair, ["seed"])
         if apart is not None:
@@ -74,13 +78,13 @@ def _line(
 
 def _name(condition: tuple[int, float]) -> str:
     sources, lean = condition
-    return f"{sources} sources" + ("" if lean else "\nno lean")
+    return f"{sources}" + ("" if lean else ",\nno lean")
 
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     held = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+    with mpl.rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(
             held, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}
         )
