@@ -31,8 +31,14 @@ def draw(
 ) -> None:
     """Draw a row for each figure of merit and a column for each set of photographs.
 
-    Differences are paired over seeds, with 95 % t intervals; one that fewer than three seeds have is left out.
+    Differences are paired over seeds, with 95 % t intervals; one that fewer than three seeds have is left out,
+    and so is a column of such alone.
     """
+    panels = {
+        title: found
+        for title, found in panels.items()
+        if len(found) and found["seed"].nunique() > 2
+    }
     with canvas(7.6, 4.6) as figure:
         axes = figure.subplots(len(SHOWN), len(panels), sharex=True, sharey="row", squeeze=False)
         for column, (title, found) in enumerate(panels.items()):
@@ -62,7 +68,7 @@ def _line(
     pair: tuple[str, str], number: int, of: int,
 ) -> None:  # fmt: skip
     places, means, halves = [], [], []
-    for place, (sources, lean) in enumerate(conditions if len(found) else ()):
+    for place, (sources, lean) in enumerate(conditions):
         here = found[(found["sources"] == sources) & (found["lean"] == lean)]
         apart = paired_interval(here, metric, *pair, ["seed"])
         if apart is not None:
