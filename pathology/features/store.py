@@ -1,6 +1,7 @@
 """The features of many slides in one float16 array with offsets, resident or memory-mapped."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from offsite.errors import InputError
 from offsite.files import digest_of, fingerprint, read_json, replacing, write_json
 from offsite.ownership import remove_named
 from offsite.pathology.features.external import FeatureKind
+from offsite.pathology.features.file import SlideFeatures
 from offsite.pathology.features.folders import read_any, read_header
 from offsite.pathology.features.kinds import check_one_kind
 
@@ -116,32 +118,46 @@ def pack_features(
         digest = digest_of([VERSION, kind.digest, list(contents.items())])
     if folder is not None and (kept := _load(Path(folder), digest)) is not None:
         return kept
-    most = sum(header.rows for header in headers.values())
+    shapes = {slide: (header.rows, width) for slide, header in headers.items()}
     facts = {"digest": digest, "encoder": encoder[0], "encoder_digest": encoder[1]}
     lenient = kind is not None
-    if folder is None:
-        rows = np.empty((most, width), np.float16)
-        coords = np.empty((most, 2), np.int64)
-        return _store(facts | _fill(rows, coords, files, lenient), rows, coords)
-    return _write(Path(folder), facts, (most, width), files, lenient)
+    if folder is not None:
+        return _write(Path(folder), facts, shapes, files, lenient)
+    most = sum(rows for rows, _ in shapes.values())
+    rows, coords = np.empty((most, width), np.float16), np.empty((most, 2), np.int64)
+
+    def put(start: int, slide: SlideFeatures) -> None:
+        stop = start + len(slide.features)
+        rows[start:stop], coords[start:stop] = slide.features, slide.coords
+
+    return _store(facts | _fill(put, shapes, files, lenient), rows, coords)
 
 
 def _fill(
-    rows: np.ndarray, coords: np.ndarray, files: Mapping[str, Path], lenient: bool
+    put: Callable[[int, SlideFeatures], None],
+    shapes: Mapping[str, tuple[int, int]],
+    files: Mapping[str, Path],
+    lenient: bool,
 ) -> dict[str, Any]:
-    """Fill the arrays from their beginning; return which slides they hold, and where."""
+    """Put the slides one behind the other; return which there are, and where."""
     offsets, slides, left_out = [0], [], {}
     for name, path in files.items():
         try:
             slide = read_any(path)
+            if slide.features.shape != shapes[name]:
+                raise InputError(
+                    "the file was changed while it was read",
+                    file=path,
+                    remedy="Let it be written to its end, and begin again",
+                    code="bad_feature_file",
+                )
         except InputError as error:
             if not lenient:
                 raise
             left_out[name] = (error.code, f"{error.problem}. {error.remedy}")
             continue
-        start, stop = offsets[-1], offsets[-1] + len(slide.features)
-        rows[start:stop], coords[start:stop] = slide.features, slide.coords
-        offsets.append(stop)
+        put(offsets[-1], slide)
+        offsets.append(offsets[-1] + len(slide.features))
         slides.append(name)
     return {"slides": slides, "offsets": offsets, "left_out": left_out}
 
@@ -149,7 +165,7 @@ def _fill(
 def _write(
     folder: Path,
     facts: dict[str, Any],
-    shape: tuple[int, int],
+    shapes: Mapping[str, tuple[int, int]],
     files: Mapping[str, Path],
     lenient: bool,
 ) -> FeatureStore:
@@ -159,20 +175,43 @@ def _write(
     store. They are mapped before they get their names: whoever removes them then harms no one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digest = str(facts["digest"])
+    most = sum(rows for rows, _ in shapes.values())
+    width, digest = next(iter(shapes.values()))[1], str(facts["digest"])
     of_rows, of_coords = _arrays(folder, digest)
     with replacing(of_rows) as new_rows, replacing(of_coords) as new_coords:
-        rows = np.lib.format.open_memmap(new_rows, "w+", np.float16, shape)
-        coords = np.lib.format.open_memmap(new_coords, "w+", np.int64, (shape[0], 2))
-        facts = facts | _fill(rows, coords, files, lenient)
-        rows.flush()
-        coords.flush()
-        del rows, coords
+        with (
+            _array_file(new_rows, np.float16, (most, width)) as add_rows,
+            _array_file(new_coords, np.int64, (most, 2)) as add_coords,
+        ):
+
+            def put(start: int, slide: SlideFeatures) -> None:
+                add_rows(slide.features)
+                add_coords(slide.coords)
+
+            facts = facts | _fill(put, shapes, files, lenient)
         packed = _mapped(facts, new_rows, new_coords)
     write_json(folder / _RECORD, facts)
     arrays = [*folder.glob(f"features-{_HEX}.npy"), *folder.glob(f"coords-{_HEX}.npy")]
     remove_named(folder, {file.name for file in arrays} - {of_rows.name, of_coords.name})
     return packed
+
+
+@contextmanager
+def _array_file(
+    path: Path, dtype: type, shape: tuple[int, int]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield what adds rows to an ``.npy`` file of this shape; rows that never come are zero.
+
+    The file is written and not mapped: pages written through a map count as this process's memory, and
+    of a large cohort they are all of its features.
+    """
+    kind = np.dtype(dtype)
+    with path.open("wb") as file:
+        described = {"descr": kind.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, described)
+        begin = file.tell()
+        yield lambda rows: file.write(np.ascontiguousarray(rows, kind).data)
+        file.truncate(begin + shape[0] * shape[1] * kind.itemsize)
 
 
 def _arrays(folder: Path, digest: str) -> tuple[Path, Path]:

@@ -116,16 +116,7 @@ def read_stamp_tables(
         "label": _column(known, label, of_patients),
         "site": _site_column(known, site, site_column, of_patients),
     }
-    patients = _text(known["patient"]).map(tidy)
-    first = {name: int(row) for row, name in reversed(list(patients.items())) if name}
-    faults = [
-        *faults_at(
-            [at for at, twice in enumerate(patients.duplicated() & (patients != "")) if twice],
-            of_patients, "PATIENT", "the patient of this row has another row above",
-            "Keep one row for each patient", known.rename(columns=str.upper), "patient_twice",
-        ),
-        *no_names(pd.DataFrame({"PATIENT": patients}), of_patients, ["PATIENT"]),
-    ]  # fmt: skip
+    first, faults = _patients(known, of_patients)
     theirs = _text(rows["patient"]).map(tidy)
     strange = [at for at, name in enumerate(theirs) if name and name not in first]
     faults += faults_at(
@@ -145,17 +136,35 @@ def read_stamp_tables(
         cohort, further = checked_cohort(
             TextTable(joined, decimal_comma=False), of_slides, classes, images_named=False
         )
-        told = {**named, "patient": "PATIENT", "slide": "FILENAME", "image": "FILENAME"}
-        for fault in further:
-            column = told.get(fault.column or "")
-            if fault.column in named and fault.row is not None:
-                row = first.get(str(joined["patient"].get(fault.row, "")), fault.row)
-                faults.append(_at(fault, column=column, file=of_patients, row=row))
-            else:
-                faults.append(_at(fault, column=column))
+        of_slide = joined["patient"].map(first)
+        faults += [_where_it_is(fault, named, of_slide, of_patients) for fault in further]
     if faults:
         raise InputErrors(list({str(fault): fault for fault in faults}.values()))
     return cohort.with_table(cohort.table), len(first.keys() - set(theirs))
+
+
+def _patients(known: pd.DataFrame, file: Path) -> tuple[dict[str, int], list[InputError]]:
+    """The row of each patient of a clinical table, and what is wrong with the names there."""
+    patients = _text(known["patient"]).map(tidy)
+    first = {name: int(row) for row, name in reversed(list(patients.items())) if name}
+    twice = [at for at, again in enumerate(patients.duplicated() & (patients != "")) if again]
+    faults = faults_at(
+        twice, file, "PATIENT", "the patient of this row has another row above",
+        "Keep one row for each patient", known.rename(columns=str.upper), "patient_twice",
+    )  # fmt: skip
+    return first, [*faults, *no_names(pd.DataFrame({"PATIENT": patients}), file, ["PATIENT"])]
+
+
+def _where_it_is(
+    fault: InputError, named: dict[str, str], of_slide: pd.Series, clinical: Path
+) -> InputError:
+    """A fault of a slide's row; one of its label or site at its patient's row (``of_slide``)."""
+    told = {**named, "patient": "PATIENT", "slide": "FILENAME", "image": "FILENAME"}
+    column = told.get(fault.column or "")
+    if fault.column not in named or fault.row is None:
+        return _at(fault, column=column)
+    row = of_slide.get(fault.row, fault.row)
+    return _at(fault, column=column, file=clinical, row=fault.row if pd.isna(row) else int(row))
 
 
 def _taken(rows: pd.DataFrame, names: dict[str, str], site: str | None) -> pd.DataFrame:
