@@ -25,8 +25,9 @@ from offsite.evaluation.operating_points.choosing import choose_threshold
 from offsite.evaluation.predictions.table import Predictions, predictions_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.comparison import compare_methods, corrected_variance
+from offsite.evaluation.tables.comparison import compare_methods
 from offsite.evaluation.tables.per_site import per_site_table
+from offsite.evaluation.tables.shared_folds import corrected_variance
 from offsite.preprocessing.cohort.folds import patient_folds_of
 from offsite.preprocessing.cohort.table import Cohort
 
@@ -99,7 +100,7 @@ def run(patients: int, folds: int, repeats: int, shift: float, cohorts: int) -> 
     mean = pd.DataFrame([true["one"]["these"] for _, true in trials]).mean()
     for joined, true in trials:
         report = per_site_table(Sites.of(joined["one"][0], SETTINGS))
-        plain = compare_methods(joined, "one", SETTINGS)
+        plain = compare_methods(joined, "one", SETTINGS, 1.0)
         wide = compare_methods(joined, "one", SETTINGS, corrected_variance(folds, repeats))
         for metric, name in METRICS.items():
             own = report[(report["metric"] == name) & (report["site"] == "a")].iloc[0]

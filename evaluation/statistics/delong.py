@@ -221,11 +221,14 @@ def paired_difference(one: Placements, other: Placements) -> Placements:
 
 
 def paired_test(
-    one: Placements, other: Placements, confidence: float = 0.95
+    one: Placements, other: Placements, confidence: float = 0.95, shared: float = 1.0
 ) -> tuple[float, float, float] | None:
-    """Interval and two-sided p-value of a difference of AUROCs; ``None`` without any variance."""
+    """Interval and two-sided p-value of a difference of AUROCs; ``None`` without any variance.
+
+    ``shared`` is what the variance is multiplied by, where models share training patients.
+    """
     difference = paired_difference(one, other)
-    variance = covariance(difference, difference)
+    variance = shared * covariance(difference, difference)
     if variance <= 1e-16:
         return None
     error, degrees = float(np.sqrt(variance)), degrees_of_freedom(difference)

@@ -20,6 +20,7 @@ from offsite.evaluation.statistics.resampling import generator_of
 from offsite.evaluation.statistics.sites import Sites
 from offsite.evaluation.tables.alignment import Compared, aligned, compared_places, rows_of_test
 from offsite.evaluation.tables.schemas import SCHEMAS
+from offsite.evaluation.tables.shared_folds import shared_at, shared_by_folds
 
 
 def paired_differences(
@@ -34,6 +35,8 @@ def paired_differences(
     (1988) with clusters (Obuchowski 1997). Other metrics get the expanded percentile interval of
     the paired draws, and the two-sided p-value of exchanging the models by patient. Where no
     draw tells two models apart, :func:`bounds_of_agreement` says how far they may differ yet.
+    Where folds of a cross-validation answered, each is widened for the training patients that they
+    share (:func:`offsite.evaluation.tables.shared_folds.shared_by_folds`).
 
     Parameters
     ----------
@@ -52,22 +55,30 @@ def paired_differences(
     reference = rows_of_test(first)
     other = aligned(reference, second)
     request = request_of(first, settings, only)
-    return differences_of_aligned(Sites.of(reference, settings), other, request)
+    shared = shared_by_folds([reference, other])
+    return differences_of_aligned(Sites.of(reference, settings), other, request, shared)
 
 
-def differences_of_aligned(first: Sites, second: Predictions, request: Request) -> pd.DataFrame:
-    """As :func:`paired_differences`, of test rows that are in one order already."""
+def differences_of_aligned(
+    first: Sites, second: Predictions, request: Request, shared: float = 1.0
+) -> pd.DataFrame:
+    """As :func:`paired_differences`, of test rows that are in one order already.
+
+    ``shared`` is what the variance over patients is multiplied by where folds answered.
+    """
     # Without draws there is nothing to exchange: such tables have no p-values but those of areas.
     permute = first.settings.resamples > 0
     places = compared_places(first, [second], request, permute=permute)
-    return SCHEMAS["differences"].frame(_difference_row(each, first.settings) for each in places)
+    return SCHEMAS["differences"].frame(
+        _difference_row(each, first.settings, shared_at(each.base, shared)) for each in places
+    )
 
 
 def compare_methods(
     groups: Mapping[str, Sequence[Predictions]],
     baseline: str,
     settings: EvaluationSettings,
-    shared: float = 1.0,
+    shared: float | None = None,
 ) -> pd.DataFrame:
     """Methods with several seeds each against a baseline, with patients' and seeds' variation.
 
@@ -84,9 +95,9 @@ def compare_methods(
         The method that the others are compared with.
     settings : EvaluationSettings
         Tasks, draws, confidence.
-    shared : float
+    shared : float, optional
         What the variance over patients is multiplied by, where models of a cross-validation share
-        training patients (:func:`corrected_variance`).
+        training patients (:func:`offsite.evaluation.tables.shared_folds.corrected_variance`). Unset: as :func:`offsite.evaluation.tables.shared_folds.shared_by_folds`.
 
     Raises
     ------
@@ -109,29 +120,35 @@ def compare_methods(
     reference = rows_of_test(models[0])
     others = [aligned(reference, model) for model in models[1:]]
     request = request_of(models[0], settings)
+    factor = shared_by_folds([reference, *others]) if shared is None else shared
     records = [
         row
         for entry in compared_places(Sites.of(reference, settings), others, request)
-        for row in _method_rows(entry, slices, baseline, settings, shared)
+        for row in _method_rows(entry, slices, baseline, settings, shared_at(entry.base, factor))
     ]
     return SCHEMAS["methods"].frame(records)
 
 
-def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, Any]:
+def _difference_row(entry: Compared, settings: EvaluationSettings, shared: float) -> dict[str, Any]:
     record = {"split": "test", **entry.base}
     if entry.values is None:
         return record
     first, second, *swapped = entry.values
     record |= {"first": first[0], "second": second[0], "difference": second[0] - first[0]}
     areas = [model.placements for model in entry.models[:2] if model.placements is not None]
-    test = paired_test(areas[0], areas[1], settings.confidence) if len(areas) == 2 else None
+    asked = (settings.confidence, shared)
+    test = paired_test(areas[0], areas[1], *asked) if len(areas) == 2 else None
     if test is not None:
         return record | dict(zip(("low", "high", "p_value"), test, strict=True))
     draws = second[1:] - first[1:]
-    asked = (settings.confidence, settings.minimum_defined)
-    interval = percentile_interval(draws, entry.units, *asked)
-    if interval is None and not np.nan_to_num(draws).any():
-        interval = bounds_of_agreement(entry.models[:2], settings.confidence)
+    agree = not np.nan_to_num(draws).any()
+    if shared != 1:
+        draws = record["difference"] + np.sqrt(shared) * (draws - record["difference"])
+    interval = percentile_interval(
+        draws, entry.units, settings.confidence, settings.minimum_defined
+    )
+    if interval is None and agree:
+        interval = bounds_of_agreement(entry.models[:2], *asked)
     if entry.same:
         interval = 0.0, 0.0
     if interval is None:
@@ -139,6 +156,7 @@ def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, 
     if not swapped:
         return record | {"low": interval[0], "high": interval[1]}
     null = np.abs(swapped[1] - swapped[0])
+    null[1:] *= np.sqrt(shared)
     null = null[np.isfinite(null)]
     # The observed arrangement is one of them; rounding must not make it larger than itself.
     p_value = float((null >= null[0] - 1e-12).mean())
@@ -146,14 +164,15 @@ def _difference_row(entry: Compared, settings: EvaluationSettings) -> dict[str, 
 
 
 def bounds_of_agreement(
-    models: Sequence[Measured], confidence: float = 0.95
+    models: Sequence[Measured], confidence: float = 0.95, shared: float = 1.0
 ) -> tuple[float, float] | None:
     """Bounds of a difference of which every draw is 0; ``None`` for other than shares and AUROCs.
 
     Draws that all agree do not say that the models are equal, only that none of the patients tells
     them apart. With m patients the share who would is at most the upper bound of Clopper and
     Pearson for 0 of m, and so is the difference, to either side (our construction). For an AUROC
-    m are the patients of its rarer side.
+    m are the patients of its rarer side. Where models share training patients, m patients say as
+    much as m / ``shared`` do elsewhere.
 
     Parameters
     ----------
@@ -161,11 +180,14 @@ def bounds_of_agreement(
         The metric of both models.
     confidence : float
         Of the bounds.
+    shared : float
+        As in :func:`compare_methods`.
     """
     patients = [_patients(model) for model in models]
     if not patients or any(count is None for count in patients):
         return None
-    high = exact_interval(0, min(count for count in patients if count is not None), confidence)[1]
+    least = min(count for count in patients if count is not None)
+    high = exact_interval(0, max(int(least / shared), 1), confidence)[1]
     return -high, high
 
 
@@ -231,24 +253,6 @@ def _p_value(
         return 1.0 if abs(difference[0]) < 1e-12 else None
     degrees = variance**2 / sum(part**2 / of for part, of in parts)
     return float(2 * t.sf(abs(difference[0]) / np.sqrt(variance), degrees))
-
-
-def corrected_variance(folds: int, repeats: int) -> float:
-    """What the variance over patients is multiplied by for methods compared in a cross-validation.
-
-    Nadeau and Bengio (2003) estimate the variance of a mean over J trainings, which share training
-    rows, as (1 / J + n_test / n_train) S^2, S^2 being that of single trainings; for repeated folds J is
-    folds x repeats and the ratio 1 / (folds - 1) (Bouckaert and Frank 2004). The patients of all folds
-    together vary by S^2 / folds, so the factor on that is 1 / repeats + folds / (folds - 1). That it is
-    put on the variance over patients, which is defined where a fold's own metric is not, is our
-    construction; docs/evaluation/cross_validation.md has what it covers.
-
-    Examples
-    --------
-    >>> corrected_variance(5, 1), round(corrected_variance(5, 10), 2)
-    (2.25, 1.35)
-    """
-    return 1 / repeats + folds / (folds - 1)
 
 
 def _with_seeds(

@@ -9,9 +9,10 @@ from offsite.errors import InputError
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.comparing import write_comparison
 from offsite.evaluation.report.sections.models import seeds_sections
-from offsite.evaluation.tables.comparison import compare_methods, corrected_variance
+from offsite.evaluation.tables.comparison import compare_methods
 from offsite.evaluation.tables.reading import table_text
 from offsite.evaluation.tables.seeds import seed_tables
+from offsite.evaluation.tables.shared_folds import corrected_variance
 from offsite.locks import writing
 from offsite.training.cells import Cell, Fold
 from offsite.workflows.jobs.configuration import CellSettings

@@ -6,18 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from offsite.errors import InputError
 from offsite.files import read_json
 from offsite.training.heads.site_sums import SiteSums
 from offsite.training.heads.sums import fit_targets
-from offsite.training.prediction.items import item_of
+from offsite.workflows.cli import app
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.folder import load_package
-from offsite.workflows.predict.running import predictor_for
-from offsite.workflows.site.joining import join
 from offsite.workflows.site.stage import calibrate
-from offsite.workflows.site.sums import INSIDE, KEPT_BACK, export_sums
+from offsite.workflows.site.sums import INSIDE, export_sums
 from offsite.workflows.site.sums_file import read_sums
 from offsite.workflows.stages import training
 from offsite.workflows.stages.registration import package
@@ -29,11 +28,21 @@ def means_of(table: pd.DataFrame, features: dict[str, np.ndarray]) -> np.ndarray
     return np.stack([features[slide].astype(np.float64).mean(axis=0) for slide in table["slide"]])
 
 
+def call(*words: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == code, f"{words}: {done.output} {done.exception!r}"
+    return done.output
+
+
 @pytest.mark.slow
 def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     job = Job.load(
-        make(tmp_path / "ours", patients=45, training={"method": "linear", "linear": {"folds": 3}})
-    )
+        make(
+            tmp_path / "ours", patients=45, training={"method": "linear", "linear": {"folds": 3}},
+            evaluation={"metrics": {"resamples": 100, "calibration_simulations": 50},
+                        "parts": ["operating_points", "conformal"]},
+        )
+    )  # fmt: skip
     run = training.train(job, job.cells()[0])
     model = package(run)
     theirs, north = bags(40, 4)
@@ -66,7 +75,8 @@ def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
         assert sums.rows.weights[number] == (labels == number).sum()
         mean = sums.rows.sums[number] / sums.rows.weights[number]
         np.testing.assert_allclose(mean, rows[labels == number].mean(axis=0), atol=1e-3)
-    joined = join(run, [done.file], tmp_path / "joined")
+    joined = tmp_path / "joined"
+    call("site", "join", run, done.file, "-o", joined)
     divided = pd.read_parquet(run / "splits.parquet")
     ours = divided[(divided["split"] == "train") & (divided["site"] != "held")]
     _, own = bags(45)
@@ -82,14 +92,26 @@ def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     heads = [load_file(at / "weights.safetensors")["classifier.weight"].T for at in (run, joined)]
     alike = [np.corrcoef(head.ravel(), slopes.ravel())[0, 1] for head in heads]
     assert alike[1] > 1 - 1e-6 > alike[0]
-    made = package(joined)
+    told = call("model", "register", joined, "--name", "shared")
+    assert "models:/shared/1" in told
+    model_of_all = ["-m", "models:/shared/1", "--tracking-uri", job.tracking_uri]
+    made = joined / "package"
     record = load_package(made).record
     assert "north" in record.training_sites
     assert record.preprocessing["features"]["encoder"]["label"] == LABEL
-    kept = pd.read_csv(tmp_path / "out" / KEPT_BACK, dtype=str)
-    predictor = predictor_for(load_package(made), "cpu")
-    answer = predictor.infer([predictor.prepare(item_of(Path(kept["image"].iloc[0])))])[0]
-    assert np.isfinite(answer.logits).all()
+    # What the joined head says of the hospital's folder is what its sums say of the means.
+    call("predict", folder, *model_of_all, "-o", tmp_path / "answers", "--workers", 1, code=3)
+    answers = pd.read_csv(tmp_path / "answers" / "results.csv", keep_default_na=False)
+    answers.index = answers["input"].map(lambda name: Path(name).stem)
+    assert answers.loc["S4-04", "code"] == "other_encoder"
+    assert set(answers.index) == set(north) - {"S4-03"}  # CLAM's two files are one case
+    answered = answers.drop(index="S4-04")
+    head = load_file(joined / "weights.safetensors")
+    means = np.stack([north[slide].astype(np.float64).mean(axis=0) for slide in answered.index])
+    logits = means @ head["classifier.weight"].T + head["classifier.bias"]
+    assert answered["prediction"].tolist() == [CLASSES[k] for k in logits.argmax(axis=1)]
+    truth = theirs.set_index("slide")["label"].loc[answered.index]
+    assert (answered["prediction"] == truth).mean() > 0.9
     local = calibrate(
         tmp_path / "north.csv", str(made), "north", tmp_path / "calibrated", device="cpu",
         features=folder, refit=True,
