@@ -25,7 +25,7 @@ from offsite.evaluation.operating_points.choosing import choose_threshold
 from offsite.evaluation.predictions.table import Predictions, predictions_of
 from offsite.evaluation.settings import EvaluationSettings
 from offsite.evaluation.statistics.sites import Sites
-from offsite.evaluation.tables.comparison import compare_methods
+from offsite.evaluation.tables.comparison import compare_methods, paired_differences
 from offsite.evaluation.tables.per_site import per_site_table
 from offsite.evaluation.tables.shared_folds import corrected_variance
 from offsite.preprocessing.cohort.folds import patient_folds_of
@@ -102,6 +102,7 @@ def run(patients: int, folds: int, repeats: int, shift: float, cohorts: int) -> 
         report = per_site_table(Sites.of(joined["one"][0], SETTINGS))
         plain = compare_methods(joined, "one", SETTINGS, 1.0)
         wide = compare_methods(joined, "one", SETTINGS, corrected_variance(folds, repeats))
+        gate = paired_differences(joined["one"][0], joined["two"][0], SETTINGS, METRICS.values())
         for metric, name in METRICS.items():
             own = report[(report["metric"] == name) & (report["site"] == "a")].iloc[0]
             compared = {
@@ -126,15 +127,19 @@ def run(patients: int, folds: int, repeats: int, shift: float, cohorts: int) -> 
                             row["high"] - row["low"],
                         )
                     )
-            for key, each in compared.items():
-                row = each.loc["two"]
-                low, high = row["difference_low"], row["difference_high"]
+            judged = gate[(gate["metric"] == name) & (gate["site"] == "a")].iloc[0]
+            told = {
+                key: (row["difference"], row["difference_low"], row["difference_high"])
+                for key, row in ((key, each.loc["two"]) for key, each in compared.items())
+            }
+            told["gate"] = judged["difference"], judged["low"], judged["high"]
+            for key, (difference, low, high) in told.items():
                 found.append(
                     (
                         metric,
                         f"difference, {key}",
                         "method",
-                        -row["difference"],
+                        -difference,
                         low <= 0 <= high,
                         high - low,
                     )

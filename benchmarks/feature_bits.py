@@ -1,10 +1,10 @@
 """What features in eight bits cost: AUROC of runs on the same features in 16 and in 8 bits.
 
     python benchmarks/feature_bits.py --data FOLDER --features build/evidence/real_tiles/features
-    python benchmarks/feature_bits.py --table demo/pathology/cohort/cohort.csv --slides demo/pathology/results/features
+    python benchmarks/feature_bits.py --table demo/features/labels.csv --slides demo/features/trident_processed
 
 Bags of real colon tiles (`colon_bags.bags_of`, even classes, features ``last``), or the slides of the
-demo's job (any folder of features with a table of labels: ``--table``, ``--slides``). Each method is trained
+demo of features (any folder of features with a table of labels: ``--table``, ``--slides``). Each method is trained
 on both by the same seeds; a line says the AUROC of the test rows (mean over classes, one against the
 rest) at training and at other sites, and the size of the files.
 """
@@ -27,7 +27,8 @@ from offsite.pathology.features.file import (
     feature_path,
     write_features,
 )
-from offsite.pathology.features.folders import locate, read_any
+from offsite.pathology.features.folders import read_any
+from offsite.pathology.features.locating import locate
 from offsite.pathology.settings import PathologySettings
 from offsite.pathology.training import train_pathology
 from offsite.preprocessing.cohort.splits import SplitSettings, split_cohort

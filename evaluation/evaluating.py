@@ -17,7 +17,7 @@ from offsite.evaluation.making import made_tables
 from offsite.evaluation.metrics.catalogue import metric_names
 from offsite.evaluation.metrics.names import described, no_metric
 from offsite.evaluation.predictions.checks import check_rows
-from offsite.evaluation.predictions.roles import FOLD, SLIDE_LABEL
+from offsite.evaluation.predictions.roles import FOLD, SLIDE_LABEL, folds_judged
 from offsite.evaluation.predictions.table import Predictions, load_predictions
 from offsite.evaluation.report.page import write_report
 from offsite.evaluation.report.settings import ReportSettings
@@ -161,7 +161,7 @@ def predictions_digest(predictions: Predictions, by: Sequence[str] = ()) -> str:
 def _record(
     source: Predictions | str | Path, rows: Predictions, settings: ReportSettings
 ) -> dict[str, Any]:
-    named = "predictions"
+    named, folds = "predictions", folds_judged(rows.table)
     if not isinstance(source, Predictions):
         named = "predictions.parquet" if Path(source).is_dir() else Path(source).name
     return {
@@ -175,6 +175,7 @@ def _record(
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _VERSIONS},
         "settings": settings.model_dump(mode="json", exclude={"title", "limits"}),
+        **({"folds": folds} if folds else {}),
     }
 
 

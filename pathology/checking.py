@@ -1,5 +1,7 @@
 """Whether a job of slides can be done, asked before anything is computed."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,9 @@ from offsite.training.checking import missing_package, no_weights
 from offsite.training.modality import ImageJob
 from offsite.training.vision_packages import remedy_for
 
+_LOG = logging.getLogger(__name__)
+_MANY = 0.1
+"""The share of slides without usable features from which on a user may have mistaken the folder."""
 _SLIDE_BYTES = 20_000
 """Less than a slide's features ever take."""
 
@@ -46,14 +51,27 @@ def encoder_faults(job: ImageJob) -> Iterator[InputError]:
 
 
 def _folder_faults(job: ImageJob, source: FeatureSource) -> Iterator[InputError]:
-    """The folder of another tool's features holds some of the encoder for most of the slides."""
+    """The folder of another tool's features holds some of the encoder for most of the slides.
+
+    Where many have none, that is said before anything is computed.
+    """
     from offsite.pathology.features.external import look_through
 
     assert source.encoder is not None
     try:
-        look_through(source.folder, job.cohort.table["slide"], source.encoder)
+        slides, table = job.cohort.table["slide"], job.cohort.path.name
+        looked = look_through(source.folder, slides, source.encoder, table)
     except InputError as error:
         yield from error.faults if isinstance(error, InputErrors) else [error]
+        return
+    if len(looked.faults) >= _MANY * len(slides):
+        slide, (_, why) = next(iter(looked.faults.items()))
+        codes = Counter(code for code, _ in looked.faults.values())
+        _LOG.warning(
+            "%s of %s slides of %s would take no part: %s (%s: %s)",
+            len(looked.faults), len(slides), table,
+            ", ".join(f"{code} {count}" for code, count in codes.most_common()), slide, why,
+        )  # fmt: skip
 
 
 def refusals(configuration: Any, facts: Mapping[str, Any]) -> Iterator[InputError]:

@@ -77,6 +77,11 @@ def folds_of_rows(table: pd.DataFrame) -> np.ndarray:
     return pd.to_numeric(table[FOLD], errors="coerce").fillna(0).to_numpy(np.int64)
 
 
+def folds_judged(table: pd.DataFrame) -> int:
+    """How many folds of a cross-validation answered test rows of training sites; 0 where none did."""
+    return len(np.unique(folds_of_rows(table)[roles_of(table).crossed]))
+
+
 def crossings(table: pd.DataFrame, roles: Roles) -> list[tuple[np.ndarray, np.ndarray]]:
     """Which rows of a cross-validation are judged by what is fitted on which rows.
 

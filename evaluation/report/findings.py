@@ -37,6 +37,7 @@ class Findings:
         wanted = evaluated.facts.get("primary_metric")
         self.primary = primary_metric(self.metrics, wanted) if self.metrics else ""
         self.metric = described(self.primary or PRIMARY[0])
+        self.folds = int(evaluated.facts.get("folds") or 0)
         self._rows = {
             (row["site"], row["site_role"], row["metric"]): _whole(row) for row in records(table)
         }

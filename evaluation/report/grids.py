@@ -20,6 +20,8 @@ NAMES = {
     "_gap": "Best minus worst site",
     "_chosen": "Validation rows, where it was chosen",
 }
+OF_FOLDS = NAMES | {"_chosen": "All folds, where the one that ships was chosen"}
+"""What the same rows are called where folds of a cross-validation answered."""
 Format = Callable[[float | None], str]
 
 
@@ -124,23 +126,26 @@ def grid(
         ]
 
     heads = (Column("Site", numeric=False), *(column.column for column in columns))
-    groups = by_role(_ordered(findings, places), line)
+    groups = by_role(_ordered(findings, places), line, OF_FOLDS if findings.folds else NAMES)
     return Table(caption=caption, columns=heads, groups=groups, folded=folded, source=source)
 
 
 def by_role(
-    places: Sequence[tuple[str, str]], line: Callable[[str, str], Sequence[str | Cell]]
+    places: Sequence[tuple[str, str]],
+    line: Callable[[str, str], Sequence[str | Cell]],
+    names: Mapping[str, str] = NAMES,
 ) -> tuple[Group, ...]:
     """A group of rows for each role of the places (site, role), in their order.
 
-    ``line`` gives what stands behind a site's name. The pooled rows of a role with a single site
+    ``line`` gives what stands behind a site's name, and ``names`` those of rows that are no site's. The
+    pooled rows of a role with a single site
     are left out.
     """
     shown = without_lone_pools(list(places))
     return tuple(
         group(
             GROUPS.get(role, "All sites"),
-            ([NAMES.get(site, site), *line(site, role)] for site, of in shown if of == role),
+            ([names.get(site, site), *line(site, role)] for site, of in shown if of == role),
         )
         for role in dict.fromkeys(role for _, role in shown)
     )

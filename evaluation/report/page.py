@@ -186,7 +186,8 @@ def _subtitle(findings: Findings) -> str:
     counts = {role: len(findings.sites(role)) for role in findings.roles}
     names = {"training": "training", "held_out": "held-out", "unknown": "unnamed"}
     parts = [f"{count} {names.get(role, role)}" for role, count in counts.items()]
-    return f"Test images of {' and '.join(parts)} site{'' if sum(counts.values()) == 1 else 's'}"
+    told = f"Test images of {' and '.join(parts)} site{'' if sum(counts.values()) == 1 else 's'}"
+    return f"{told}, cross-validated in {findings.folds} folds" if findings.folds else told
 
 
 def _facts(findings: Findings) -> tuple[Point, ...]:

@@ -225,7 +225,8 @@ SCHEMAS: Mapping[str, TableSchema] = {
         _schema(
             *("differences", "tables.comparison:paired_differences"),
             "The second model minus the first, on the same draws. Where no draw tells them apart,"
-            " the interval is that of 0 of the site's patients.",
+            " the interval is that of 0 of the site's patients. Where folds answered it is widened for"
+            " the training patients that they share.",
             "split site site_role metric first second difference low high p_value n n_positive"
             " n_patients reason",
         ),

@@ -115,10 +115,13 @@ class Looked:
         }
 
 
-def look_through(folder: Path, slides: Iterable[str], encoder: ExternalEncoder) -> Looked:
+def look_through(
+    folder: Path, slides: Iterable[str], encoder: ExternalEncoder, table: str = "the table"
+) -> Looked:
     """Match slides and files, and read what each file says of itself; no feature is read.
 
-    The kind is that of most files; where the encoder's width is stated, that is it.
+    The kind is that of most files; where the encoder's width is stated, that is it. ``table`` is what
+    errors call the table of the slides.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def look_through(folder: Path, slides: Iterable[str], encoder: ExternalEncoder) 
         of the slides have no file) or ``other_encoder`` (half of the files are of another).
     """
     names = list(slides)
-    match = matched(folder, names)
+    match = matched(folder, names, table)
     headers: dict[str, FeatureHeader] = {}
     faults: dict[str, Fault] = dict.fromkeys(
         match.without, (NOT_THERE, "No feature file has the slide's name")
@@ -163,7 +166,7 @@ def look_through(folder: Path, slides: Iterable[str], encoder: ExternalEncoder) 
     return Looked(files, order, kind, dict(layouts.most_common()), match.of_none)
 
 
-def matched(folder: Path, slides: list[str]) -> Located:
+def matched(folder: Path, slides: list[str], table: str = "the table") -> Located:
     """Match slides and files by name, refusing what a name cannot decide.
 
     Raises
@@ -195,17 +198,18 @@ def matched(folder: Path, slides: list[str]) -> Located:
     )
     if not match.files:
         raise InputError(
-            f"no slide of the table ({listed(match.without)}) has a file here: {files}",
+            f"no slide of {table} ({listed(match.without)}) has a file here: {files}",
             file=folder,
-            remedy="Let column 'slide' of the table hold the files' names, with or without suffix",
+            remedy=f"Let column 'slide' of {table} hold the files' names, with or without suffix",
             code="no_match",
         )
     if 2 * len(match.without) >= len(slides):
         raise InputError(
-            f"{len(match.without)} of {len(slides)} slides have no file here"
+            f"{len(match.without)} of {len(slides)} slides of {table} have no file here"
             f" ({listed(match.without)}); {files}",
             file=folder,
-            remedy="Mend the names in column 'slide', add their features, or leave these rows out",
+            remedy=f"Mend the names in column 'slide' of {table}, add their features, or leave these rows"
+            " out",
             code="features_missing",
         )
     return match

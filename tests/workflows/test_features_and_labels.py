@@ -17,6 +17,7 @@ from offsite.errors import InputError
 from offsite.files import read_json, write_json
 from offsite.pathology.slides_of_run import STORE
 from offsite.workflows.cli import app
+from offsite.workflows.jobs.checking import check_job
 from offsite.workflows.jobs.job import Job
 from offsite.workflows.package.folder import load_package
 from offsite.workflows.server.identity import DIGEST
@@ -212,14 +213,31 @@ def test_a_table_that_does_not_fit_is_refused_with_both_sides_named(tmp_path: Pa
     table.assign(slide=half).to_csv(tmp_path / "labels.csv", index=False)
     said = call("train", config, code=2)
     assert (
-        "6 of 12 slides have no file here (gone-S0-01, gone-S0-03, gone-S0-05 and 3 more)" in said
+        "6 of 12 slides of labels.csv have no file here (gone-S0-01, gone-S0-03, gone-S0-05 and 3"
+        " more)" in said
     )
+    assert "Mend the names in column 'slide' of labels.csv" in said
     table.drop(columns="slide").to_csv(tmp_path / "labels.csv", index=False)
     said = call("workflow", "check", config, code=2)
     assert "missing column slide" in said
     assert "`offsite cohort read` makes this one" in said
     write_job(tmp_path, tiles={"mpp": 1.0}, encoder={"mpp": 1.0})
     assert "leave out one or the other" in call("workflow", "check", config, code=2)
+
+
+def test_many_slides_without_usable_features_are_said_before_anything_is_computed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make(tmp_path, patients=12)
+    check_job(Job.load(config))
+    assert "would take no part" not in caplog.text
+    for slide, rows in list(bags(12)[1].items())[:5]:
+        write(tmp_path / "features", "trident", slide, rows[:, :5])
+    check_job(Job.load(config))
+    assert (
+        "5 of 12 slides of labels.csv would take no part: other_encoder 5 (S0-00: " in caplog.text
+    )
+    assert "Its features are 5 numbers wide, and those of uni_v2 are 12" in caplog.text
 
 
 def test_what_could_never_be_predicted_with_is_not_registered(tmp_path: Path) -> None:

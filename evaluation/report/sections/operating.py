@@ -29,6 +29,11 @@ _CHOSEN = (
     "A threshold is chosen once, on validation rows of the training sites, and then used "
     "everywhere. What it promised is not what every site gets."
 )
+_CROSSED = (
+    "The threshold that ships is chosen on the answers of all folds. Here the patients of a fold are "
+    "called by the one that the other folds choose, and those of held-out sites by the one that ships. "
+    "What it promised is not what every site gets."
+)
 _STATED = (
     "No threshold could be chosen, as there are no positive validation rows of training sites: the "
     "one stated in the settings is used everywhere. It promises no sensitivity."
@@ -56,7 +61,7 @@ def section(findings: Findings, table: pd.DataFrame) -> Section:
     return Section(
         anchor="operating",
         title="A threshold carried to each site",
-        lead=(_CHOSEN if any_chosen else _STATED,),
+        lead=((_CROSSED if findings.folds else _CHOSEN) if any_chosen else _STATED,),
         tables=tuple(tables),
         figures=tuple(figures),
         notes=(

@@ -28,6 +28,7 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
     """
     leads = _leads(findings)
     of_sites = [
+        *_folds(findings),
         *(_group(findings, role) for role in findings.roles),
         *_too_few(findings),
         *_fewer_classes(findings),
@@ -39,6 +40,19 @@ def section(findings: Findings, points: tuple[Point, ...]) -> Section:
         lead=(*leads, _worst(findings, first=not leads)),
         points=(*(replace(point, about="sites") for point in of_sites), *points),
     )
+
+
+def _folds(findings: Findings) -> list[Point]:
+    """Whose answers these are, where a cross-validation gave them."""
+    if not findings.folds:
+        return []
+    others = "; those of held-out sites by the model that ships" * ("held_out" in findings.roles)
+    sentence = (
+        f"Each patient of a training site was answered by the one of {findings.folds} models that had not"
+        f" seen the patient{others}. Where the page speaks of the threshold that ships, a fold's patients"
+        " are called by the one that the same rule chooses on the other folds."
+    )
+    return [Point(subject="Cross-validation", sentence=sentence)]
 
 
 def _worst(findings: Findings, *, first: bool) -> str:

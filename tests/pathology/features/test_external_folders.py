@@ -104,7 +104,7 @@ def test_names_that_do_not_meet_are_said_of_both_sides(tmp_path: Path) -> None:
     assert caught.value.code == "no_match"
     assert "(a, b, c and 2 more)" in caught.value.problem
     assert "3 files of no slide (S0-00.h5, S0-01.h5, S0-02.h5)" in caught.value.problem
-    with pytest.raises(InputError, match=r"3 of 6 slides have no file here \(x, y, z\); 0 files") as caught:  # fmt: skip
+    with pytest.raises(InputError, match=r"3 of 6 slides of the table have no file here \(x, y, z\); 0 files") as caught:  # fmt: skip
         look_through(tmp_path, ["S0-00", "S0-01.svs", "S0-02", "x", "y", "z"], ENCODER)
     assert caught.value.code == "features_missing"
     looked = look_through(tmp_path, ["S0-00.h5", "S0-01.svs", "x"], ENCODER)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from offsite.errors import InputError
@@ -100,7 +101,7 @@ def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     assert "north" in record.training_sites
     assert record.preprocessing["features"]["encoder"]["label"] == LABEL
     # What the joined head says of the hospital's folder is what its sums say of the means.
-    call("predict", folder, *model_of_all, "-o", tmp_path / "answers", "--workers", 1, code=3)
+    call("predict", folder, *model_of_all, "-o", tmp_path / "answers", "--workers", 1)
     answers = pd.read_csv(tmp_path / "answers" / "results.csv", keep_default_na=False)
     answers.index = answers["input"].map(lambda name: Path(name).stem)
     assert answers.loc["S4-04", "code"] == "other_encoder"
@@ -110,8 +111,8 @@ def test_a_hospital_joins_by_the_sums_of_its_features(tmp_path: Path) -> None:
     means = np.stack([north[slide].astype(np.float64).mean(axis=0) for slide in answered.index])
     logits = means @ head["classifier.weight"].T + head["classifier.bias"]
     assert answered["prediction"].tolist() == [CLASSES[k] for k in logits.argmax(axis=1)]
-    truth = theirs.set_index("slide")["label"].loc[answered.index]
-    assert (answered["prediction"] == truth).mean() > 0.9
+    ill = theirs.set_index("slide")["label"].loc[answered.index] == CLASSES[1]
+    assert roc_auc_score(ill, answered[f"prob_{CLASSES[1]}"].astype(float)) > 0.9
     local = calibrate(
         tmp_path / "north.csv", str(made), "north", tmp_path / "calibrated", device="cpu",
         features=folder, refit=True,

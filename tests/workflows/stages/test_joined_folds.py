@@ -98,6 +98,8 @@ def test_a_report_says_that_the_folds_are_gone_and_does_without_them(tmp_path: P
     page = evaluate_run(refit).report.read_text(encoding="utf-8")
     assert "Does it notice foreign images?" in page
     assert "by the model that answered it" in page
+    assert "cross-validated in 3 folds" in page
+    assert "by the one of 3 models that had not seen the patient" in page.split('id="sites"')[0]
     record = read_json(refit.parent / "fold-2" / "run.json")
     write_json(refit.parent / "fold-2" / "run.json", record | {"key": "of another training"})
     assert fold_runs(refit) is None
