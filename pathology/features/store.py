@@ -199,7 +199,7 @@ def _write(
 @contextmanager
 def _array_file(
     path: Path, dtype: type, shape: tuple[int, int]
-) -> Iterator[Callable[[np.ndarray], None]]:
+) -> Iterator[Callable[[np.ndarray], int]]:
     """Yield what adds rows to an ``.npy`` file of this shape; rows that never come are zero.
 
     The file is written and not mapped: pages written through a map count as this process's memory, and
