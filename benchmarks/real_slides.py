@@ -1,12 +1,14 @@
 """What the masks find on real pictures with truth masks, and what they make of tissue tiles.
 
-    python benchmarks/real_slides.py --data FOLDER [--pictures OUT] [--only NAME ...] [--tiles N]
+    python benchmarks/real_slides.py --data FOLDER [--pictures OUT] [--drawing FILE.png]
+        [--only NAME ...] [--tiles N]
 
 FOLDER holds ``real_tissue`` (pictures, ``NAME_mask.png`` coded 0 glass, 1 tissue, 2 pen, 3 fold,
 4 other artefact, 255 not judged; ``NAME_fat.png``) and, for ``--tiles``, ``colon_tiles`` and
 ``histology_tiles``. Pictures finer than 4 um per px are area-averaged to 4, as a slide's overview
 is. ``--changed`` asks how far the masks stay the same on the same picture at half and double its
-scale as stated, compressed again as JPEG, and with another gamma. Prints Markdown.
+scale as stated, compressed again as JPEG, and with another gamma. ``--drawing`` draws the masks that
+were found, without any px of a picture. Prints Markdown.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import cv2
 import numpy as np
 
 from offsite.preprocessing.tiles.masks import Masks, masks_of
-from offsite.preprocessing.tiles.pictures import MASK_COLOURS
+from offsite.preprocessing.tiles.pictures import MASK_COLOURS, palette_png
 from offsite.preprocessing.tiles.quality import QualitySettings
 from offsite.preprocessing.tiles.tissue import TissueSettings
 
@@ -29,6 +31,7 @@ MPP = {
     "pen_red": 20.0, "pen_black": 14.0, "ihc_lung_lesion": 3.5, "ihc_kidney": 10.0,
     "dense_node_edge": 20.0, "dense_pen_breast_whole": 12.12,
 }  # fmt: skip
+_DRAWN_PX, _DRAWN_A_ROW = 170, 5
 HEAD = (
     "| picture | tissue, fat left out | fat | precision | ink | tissue called ink | tissue called fold |"
     " folds | edges called tissue | glass called tissue | s |"
@@ -101,6 +104,24 @@ def painted(pixels: np.ndarray, found: Masks) -> np.ndarray:
     return np.concatenate([pixels, colours], axis=axis)
 
 
+def drawn(number: int, found: Masks) -> np.ndarray:
+    """The masks of a picture as numbers of ``MASK_COLOURS``, with its own number above."""
+    names = list(MASK_COLOURS)
+    height, width = found.tissue.shape
+    shown = np.zeros((height, width), np.uint8)
+    for name in ("fat", "tissue", "fold", "pen"):
+        shown[getattr(found, name)] = names.index(name)
+    scale = _DRAWN_PX / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    sheet = np.zeros((_DRAWN_PX + 26, _DRAWN_PX + 10), np.uint8)
+    sheet[20 : 20 + size[1], 4 : 4 + size[0]] = cv2.resize(
+        shown, size, interpolation=cv2.INTER_NEAREST
+    )
+    cv2.rectangle(sheet, (3, 19), (4 + size[0], 20 + size[1]), names.index("no_data"))
+    cv2.putText(sheet, f"{number}", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, names.index("pen"))
+    return sheet
+
+
 def changes(picture: Picture) -> dict[str, Picture]:
     """The picture as others would have it."""
     coded = cv2.imencode(".jpg", picture.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
@@ -149,23 +170,32 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--only", nargs="*", default=list(MPP), help="these pictures")
     parser.add_argument("--pictures", type=Path, help="write pictures with their masks here")
+    parser.add_argument("--drawing", type=Path, help="draw all masks into this file (PNG)")
     parser.add_argument("--changed", action="store_true", help="also the pictures changed")
     parser.add_argument("--tiles", type=int, default=0, help="every n-th colon tile; 0 for none")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     print(HEAD)
     print("|---" * (HEAD.count("|") - 1) + "|")
-    for name in options.only:
+    sheets = []
+    for number, name in enumerate(options.only, 1):
         picture = read(options.data / "real_tissue", name)
         start = time.process_time()
         found = judge(picture)
         print(row(name, picture, found, time.process_time() - start), flush=True)
+        sheets.append(drawn(number, found))
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
             shown = painted(picture.pixels, found)[..., ::-1]
             cv2.imwrite(str(options.pictures / f"{name}.png"), shown)
         for change, other in changes(picture).items() if options.changed else ():
             print(row(f"{name}, {change}", other, judge(other), 0.0), flush=True)
+    if options.drawing:
+        sheets += [np.zeros_like(sheets[0])] * (-len(sheets) % _DRAWN_A_ROW)
+        rows = [
+            np.hstack(sheets[at : at + _DRAWN_A_ROW]) for at in range(0, len(sheets), _DRAWN_A_ROW)
+        ]
+        options.drawing.write_bytes(palette_png(np.vstack(rows), compress_level=9))
     if options.tiles:
         tile_folds(options.data, options.tiles)
 

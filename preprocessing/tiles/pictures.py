@@ -47,15 +47,15 @@ def save_pictures(out: str | Path, slide: str, masks: SlideMasks) -> None:
         (masks.overview.damaged, "damaged"),
     ):
         np.copyto(shown, list(MASK_COLOURS).index(name), where=where)
-    write_own(mask, _palette_png(cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)))
+    write_own(mask, palette_png(cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)))
 
 
-def _palette_png(shown: np.ndarray) -> bytes:
+def palette_png(shown: np.ndarray, *, compress_level: int = 1) -> bytes:
     """PNG bytes of numbers of ``MASK_COLOURS`` (H x W, uint8)."""
     image = Image.fromarray(shown)
     image.putpalette(bytes(np.array(list(MASK_COLOURS.values()), np.uint8)))
     data = BytesIO()
-    image.save(data, "PNG", compress_level=1)
+    image.save(data, "PNG", compress_level=compress_level)
     return data.getvalue()
 
 
