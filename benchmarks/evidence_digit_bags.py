@@ -39,7 +39,6 @@ METHODS = (FIRST, CONTROL, *RIVALS)
 RATIOS, SEEDS = (10, 20), range(530, 540)
 FURTHER_RATIOS, FURTHER_SEEDS = (5, 1), SEEDS[:3]
 RATES, SETTLING_SEEDS = (5e-4, 1e-3, 2e-3, 4e-3), range(100, 103)
-SETTLED = (FIRST, *RIVALS)
 DEFAULT = COLON_RATES[FIRST]
 OWN = f"{FIRST} at its best rate"
 METRICS = {
@@ -117,8 +116,23 @@ def cell_of(method: str, ratio: int, seed: int, rate: float = DEFAULT) -> Cell:
 
 def settled(tried: pd.DataFrame) -> pd.DataFrame:
     """Return the score of each method (a row) at each rate: AUROC and macro-F1 at the training site."""
+    names = [name for name in METHODS if name in set(tried["method"])]
     scored = tried.assign(score=(tried["auroc"] + tried["macro_f1"]) / 2)
-    return scored.groupby(["method", "rate"])["score"].mean().unstack().reindex(list(SETTLED))
+    return scored.groupby(["method", "rate"])["score"].mean().unstack().reindex(names)
+
+
+def best_rates(tried: pd.DataFrame) -> dict[str, float]:
+    """Return the best rate of each method that was tried."""
+    return {str(name): float(rate) for name, rate in settled(tried).idxmax(axis=1).items()}
+
+
+def cells_of(asked: dict[str, tuple[str, float]]) -> list[Cell]:
+    """Return the cells of the test, seed by seed."""
+    return [
+        cell_of(method, ratio, seed, rate)
+        for ratios, seeds in ((RATIOS, SEEDS), (FURTHER_RATIOS, FURTHER_SEEDS))
+        for seed in seeds for ratio in ratios for method, rate in asked.values()
+    ]  # fmt: skip
 
 
 def comparison(table: pd.DataFrame) -> list[str]:
@@ -157,32 +171,37 @@ def comparison(table: pd.DataFrame) -> list[str]:
 def main() -> None:
     """Run the cells that are missing and write the page."""
     given = arguments("digit_bags")
-    trials = [
-        cell_of(name, RATIOS[0], seed, rate)
-        for seed in SETTLING_SEEDS for name in SETTLED for rate in RATES
-    ]  # fmt: skip
-    tried = run_cells(given.out, trials, run, given.minutes, given.workers)
-    if len(tried) < len(trials):
-        raise SystemExit(f"{len(tried)} of {len(trials)} cells of settling have been run")
-    rates = {str(name): float(rate) for name, rate in settled(tried).idxmax(axis=1).items()}
-    asked = {name: (name, rates[name] if name in RIVALS else DEFAULT) for name in METHODS}
-    if rates[FIRST] != DEFAULT:
-        asked[OWN] = (FIRST, rates[FIRST])
-    cells = [
-        cell_of(method, ratio, seed, rate)
-        for ratios, seeds in ((RATIOS, SEEDS), (FURTHER_RATIOS, FURTHER_SEEDS))
-        for seed in seeds for ratio in ratios for method, rate in asked.values()
-    ]  # fmt: skip
+    settle = {
+        names: [
+            cell_of(name, RATIOS[0], seed, rate)
+            for seed in SETTLING_SEEDS for name in names for rate in RATES
+        ]
+        for names in (RIVALS, (FIRST,))
+    }  # fmt: skip
+    tried = run_cells(given.out, settle[RIVALS], run, given.minutes, given.workers)
+    if len(tried) < len(settle[RIVALS]):
+        raise SystemExit(f"{len(tried)} of {len(settle[RIVALS])} cells of settling have been run")
+    rates = best_rates(tried)
+    asked = {name: (name, rates.get(name, DEFAULT)) for name in METHODS}
+    cells = cells_of(asked)
     table = run_cells(given.out, cells, run, given.minutes, given.workers)
-    at_best = (table["method"] == FIRST) & (table["rate"] != DEFAULT)
-    table.loc[at_best, "method"] = OWN
+    # What SC-MIL would have at its own best rate comes last: it is told, and is not the claim.
+    own = run_cells(given.out, settle[FIRST,], run, given.minutes, given.workers)
+    if len(own) == len(settle[FIRST,]):
+        tried = pd.concat([own, tried])
+        best = best_rates(own)[FIRST]
+        at_best = run_cells(
+            given.out, cells_of({OWN: (FIRST, best)}), run, given.minutes, given.workers
+        )
+        table = pd.concat([table, at_best.assign(method=OWN)]) if best != DEFAULT else table
     shown = settled(tried).map("{:.3f}".format)
     shown.columns = [f"{rate:g}" for rate in shown.columns]
+    count = (table["method"] != OWN).sum()
     parts = [
         (__doc__ or "").strip().split("\n\n", 2)[2].replace("\n", " "),
         *comparison(table),
         "Differences are paired over seeds, with 95 % t intervals; the best rival is the one of the highest"
-        f" mean in the table. {len(table)} of {len(cells)} cells have been run, seeds {SEEDS[0]} to"
+        f" mean in the table. {count} of {len(cells)} cells have been run, seeds {SEEDS[0]} to"
         f" {SEEDS[-1]}, at ratios {FURTHER_RATIOS[0]} and {FURTHER_RATIOS[1]} the first"
         f" {len(FURTHER_SEEDS)}. CPU: {table['cpu_seconds'].sum() / 60:.0f} minutes on one core.",
         f"## Settling: rates, ratio {RATIOS[0]}, seeds {SETTLING_SEEDS[0]} to {SETTLING_SEEDS[-1]}, mean of"

@@ -219,8 +219,8 @@ def main() -> None:
         else:
             parts.append(
                 "By the rule a power of 1 is the default (`model.first_layer_power`). With 30 bags of 64 and 123 numbers it costs"
-                " macro-F1, and `model.first_layer_power: 0` is better there. Figures of fewer than 256 numbers on other"
-                " pages are without it where they do not say otherwise."
+                " macro-F1, and `model.first_layer_power: 0` is better there. What other pages had without it is told"
+                " [apart](one_rate_trials.md)."
             )
         if power and len(table) == len(cells):
             parts += afterwards(given, power, table)
