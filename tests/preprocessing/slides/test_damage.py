@@ -172,3 +172,21 @@ def test_a_real_slide_of_one_level_keeps_its_masks(
     assert struck.lost_mm2 <= bad * (240 * 0.499e-3) ** 2 * 1.01
     assert struck.tissue_mm2 > whole.tissue_mm2 - bad * (240 * 0.499e-3) ** 2 * 1.5
     assert struck.counts["pen"] == whole.counts["pen"]
+
+
+def test_a_real_slide_is_read_around_its_coarse_level(real_data: Path, tmp_path: Path) -> None:
+    """Real tissue in a pyramid: where the overview's level is struck, the finer one gives the masks."""
+    with open_slide(real_data / "wsi/CMU-1-Small-Region.svs") as slide:
+        pixels, mpp = slide.read_region(0, 0, 0, *slide.dimensions).pixels, slide.mpp
+    path = tmp_path / "a.tiff"
+    write_slide(
+        path, pixels, mpp=mpp, flavour="generic", tile_px=128, quality=90, downsamples=(1, 8)
+    )
+    whole = tile_slide(path, "whole", tmp_path, TileSettings())
+    assert whole.decoded_from == ()
+    zero(path, 1, [4, 5])  # the second row of three
+    struck = tile_slide(path, "struck", tmp_path, TileSettings())
+    assert struck.decoded_from == (0,)
+    assert struck.lost_mm2 == 0
+    assert struck.tissue_mm2 == pytest.approx(whole.tissue_mm2, rel=0.01)
+    assert abs(struck.kept - whole.kept) <= 1
