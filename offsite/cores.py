@@ -19,7 +19,7 @@ SMALL_WORK = 4e12
 
 @contextmanager
 def threads_that_pay(multiplications: float) -> Iterator[int]:
-    """Let torch compute small work on one thread; undone at the end. Yield the number of threads.
+    """Let torch and numpy compute small work on one thread; undone at the end. Yield torch's number of threads.
 
     On matrices of a few thousand rows threads mostly wait for one another, which costs several
     times the processor time and, where others compute on the machine, the waiting too. Large work
@@ -35,12 +35,16 @@ def threads_that_pay(multiplications: float) -> Iterator[int]:
     1
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
-    threads = 1 if multiplications < SMALL_WORK and "OMP_NUM_THREADS" not in os.environ else before
-    torch.set_num_threads(threads)
+    if multiplications >= SMALL_WORK or "OMP_NUM_THREADS" in os.environ:
+        yield before
+        return
+    torch.set_num_threads(1)
     try:
-        yield threads
+        with threadpool_limits(1, user_api="blas"):  # numpy's, which knows nothing of torch's
+            yield 1
     finally:
         torch.set_num_threads(before)
 

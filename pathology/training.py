@@ -75,7 +75,9 @@ def train_pathology(
         lambda: select_slides(cohort, features_folder, settings.pooling, settings.resident_gib)
     )
     of_method = SlideRun if by_steps else LinearRun
-    return train_run(of_method(cohort, slides, settings), run_folder)
+    # What comes before and after the steps is small where they are: statistics of the inputs, the answers.
+    with threads_that_pay(multiplications(slides, settings) if by_steps else 0.0):
+        return train_run(of_method(cohort, slides, settings), run_folder)
 
 
 class SlideRun:
@@ -122,18 +124,17 @@ class SlideRun:
         )
         self._model = model
         source = batch_source(self.slides, self.settings)
-        with threads_that_pay(multiplications(self.slides, self.settings, source)):
-            return fit_by_steps(
-                self,
-                model,
-                source,
-                _fit_settings(self.settings),
-                folder,
-                loss=model.classification,
-                validate=_validator(self.slides, len(self.classes)),
-                fingerprint=fingerprint,
-                told=self._inputs.facts,
-            )
+        return fit_by_steps(
+            self,
+            model,
+            source,
+            _fit_settings(self.settings),
+            folder,
+            loss=model.classification,
+            validate=_validator(self.slides, len(self.classes)),
+            fingerprint=fingerprint,
+            told=self._inputs.facts,
+        )
 
     def answers(self, result: FitResult) -> Answers:
         """Predict every slide."""
@@ -234,9 +235,7 @@ def batch_source(slides: SlidesOfRun, settings: PathologySettings) -> PlannedSou
     return PlannedSource(plan, loader.training_batch)
 
 
-def multiplications(
-    slides: SlidesOfRun, settings: PathologySettings, source: PlannedSource
-) -> float:
+def multiplications(slides: SlidesOfRun, settings: PathologySettings) -> float:
     """About how many multiplications a fit takes: of the first layer, of which most are.
 
     A step goes forward and, twice as far, backward over at most ``instances`` of each bag; each epoch
@@ -244,7 +243,7 @@ def multiplications(
     """
     counts = slides.store.counts
     of_bag = np.array([sum(counts[slide] for slide in bag) for bag in slides.bags.slides])
-    fit = settings.fit
+    fit, source = settings.fit, batch_source(slides, settings)
     steps = sum(source.steps(epoch) for epoch in range(fit.last_epochs))
     drawn = np.minimum(of_bag[slides.training_bags()], settings.instances).mean()
     validated = of_bag[slides.validation_bags()].sum() * fit.last_epochs

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from slides_on_disk import settings
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from offsite.cores import SMALL_WORK, threads_that_pay
 from offsite.pathology import training
@@ -31,24 +32,35 @@ def test_threads_are_chosen_by_the_work_and_put_back(monkeypatch):
 
 @pytest.mark.usefixtures("_two_threads")
 def test_a_run_of_few_slides_trains_on_one_thread(monkeypatch, cohort, folder, tmp_path):
-    seen, step = [], training.ScMil.step
+    seen: dict[str, set[int]] = {}
 
-    def watched(self, *given):
-        seen.append(torch.get_num_threads())
-        return step(self, *given)
+    def watch(holder, name):
+        asked = getattr(holder, name)
 
-    monkeypatch.setattr(training.ScMil, "step", watched)
-    training.train_pathology(cohort, folder, settings(epochs=1), tmp_path / "run")
-    assert set(seen) == {1}
+        def watched(*given, **named):
+            threads = {
+                pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+            }
+            seen.setdefault(name, set()).update({torch.get_num_threads(), *threads})
+            return asked(*given, **named)
+
+        monkeypatch.setattr(holder, name, watched)
+
+    with threadpool_limits(2, user_api="blas"):
+        watch(training.ScMil, "step")
+        watch(training, "inputs_of")
+        watch(training, "predict_all")
+        training.train_pathology(cohort, folder, settings(epochs=1), tmp_path / "run")
+        left = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    assert seen == {"step": {1}, "inputs_of": {1}, "predict_all": {1}}
     assert torch.get_num_threads() == 2
+    assert left == {2}
 
 
 def test_the_work_is_that_of_the_bags_as_they_are_drawn(cohort, folder):
     slides = select_slides(cohort, folder, "slide", 2.0)
     few, many = settings(epochs=2), settings(epochs=6)
-    works = [
-        training.multiplications(slides, s, training.batch_source(slides, s)) for s in (few, many)
-    ]
+    works = [training.multiplications(slides, s) for s in (few, many)]
     assert works[1] == pytest.approx(3 * works[0])
     counts, bags = slides.store.counts, slides.bags.slides
     drawn = [min(sum(counts[s] for s in bags[bag]), 16) for bag in slides.training_bags()]
