@@ -18,7 +18,7 @@ demo: $(SETUP)  ## make synthetic cohorts of several hospitals and do the whole 
 	$(BIN)/offsite demo retina --output $(DEMO)/retina
 
 test: $(SETUP) lint  ## style, types, layers and all tests but the slow ones
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(SETUP)  ## style, types and layers
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ lint: $(SETUP)  ## style, types and layers
 	$(BIN)/lint-imports --no-cache
 
 slow: $(SETUP)  ## statistical truth, kills at random moments, large inputs: about an hour
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --timeout 1800
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --timeout 1800
 
 truth: $(SETUP)  ## what the statistics promise against simulated truth: the tables of docs/evaluation/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation_extremes.py

@@ -52,7 +52,7 @@ def standardising(moments: Moments) -> np.ndarray:
     Examples
     --------
     >>> moments = Moments.of([np.array([[0.0, 0, 0, 7], [2, 4, 6, 7]])])
-    >>> standardising(moments).tolist()
+    >>> standardising(moments).round(6).tolist()
     [1.0, 2.0, 3.0, 0.2]
     """
     deviation = moments.deviation

@@ -187,7 +187,7 @@ def test_calibration_for_em_undoes_a_known_distortion():
 def test_em_leaps_to_where_plain_steps_crawl():
     _, p = gaussians(TRUTH, 400, 15)
     p = np.sqrt(p) / np.sqrt(p).sum(axis=1, keepdims=True)  # classes that overlap far
-    weights = rng(1).integers(0, 3, size=(20, 400)).astype(float)
+    weights = rng(1).integers(0, 3, size=(4, 400)).astype(float)
     for row, found in zip(weights, em_prior(p, EVEN, weights, tolerance=1e-10), strict=True):
         plain = EVEN
         for _ in range(20_000):

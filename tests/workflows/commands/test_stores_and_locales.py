@@ -106,7 +106,9 @@ def _in_c_locale(encoding: dict[str, str], *words: object) -> tuple[int, str, st
     return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
 
 
-@pytest.mark.parametrize("encoding", [{}, {"PYTHONIOENCODING": "latin-1"}])
+@pytest.mark.parametrize(
+    "encoding", [pytest.param({}, marks=pytest.mark.slow), {"PYTHONIOENCODING": "latin-1"}]
+)
 def test_the_doctor_a_model_and_a_comparison_show_themselves_in_any_locale(
     encoding: dict[str, str], tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_changed_slide_redoes_its_chain_alone(finished: Path) -> None:
     assert counts["train"] == 2
 
 
+@pytest.mark.slow
 def test_a_changed_setting_redoes_what_it_concerns_alone(finished: Path) -> None:
     text = finished.read_text()
     try:
@@ -89,6 +90,7 @@ def test_a_changed_setting_redoes_what_it_concerns_alone(finished: Path) -> None
     assert "images" not in counts
 
 
+@pytest.mark.slow
 def test_a_stage_that_failed_is_done_again_though_its_old_results_are_there(
     finished: Path,
 ) -> None:
