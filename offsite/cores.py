@@ -19,12 +19,12 @@ SMALL_WORK = 4e12
 
 @contextmanager
 def threads_that_pay(multiplications: float) -> Iterator[int]:
-    """Let torch and numpy compute small work on one thread; undone at the end. Yield torch's number of threads.
+    """Let torch and numpy compute small work on one thread, and yield torch's number of threads.
 
     On matrices of a few thousand rows threads mostly wait for one another, which costs several
     times the processor time and, where others compute on the machine, the waiting too. Large work
-    keeps torch's number of threads. Either is decided by the work alone, so that a fit that goes on
-    computes as it began. Whoever sets ``OMP_NUM_THREADS`` has decided.
+    keeps the number of threads that there is. Either is decided by the work alone, so that a fit that
+    goes on computes as it began; it is undone at the end. Whoever sets ``OMP_NUM_THREADS`` has decided.
 
     Examples
     --------

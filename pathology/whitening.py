@@ -47,8 +47,8 @@ class Moments:
     def of(cls, slides: Iterable[np.ndarray], names: Sequence[str] = ()) -> "Moments":
         """Take them over slides that are given one by one (each n x D).
 
-        Only sums are held, D x D numbers, and a slide's rows or some thousand of several. ``names`` are the slides',
-        for what is said of one that cannot be used.
+        Only sums are held, D x D numbers, and a slide's rows or some thousand of several. ``names`` are
+        the slides', for what is said of one that cannot be used.
 
         Raises
         ------

@@ -138,8 +138,7 @@ def by_role(
     """A group of rows for each role of the places (site, role), in their order.
 
     ``line`` gives what stands behind a site's name, and ``names`` those of rows that are no site's. The
-    pooled rows of a role with a single site
-    are left out.
+    pooled rows of a role with a single site are left out.
     """
     shown = without_lone_pools(list(places))
     return tuple(

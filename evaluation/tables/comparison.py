@@ -97,7 +97,8 @@ def compare_methods(
         Tasks, draws, confidence.
     shared : float, optional
         What the variance over patients is multiplied by, where models of a cross-validation share
-        training patients (:func:`offsite.evaluation.tables.shared_folds.corrected_variance`). Unset: as :func:`offsite.evaluation.tables.shared_folds.shared_by_folds`.
+        training patients (:func:`offsite.evaluation.tables.shared_folds.corrected_variance`). Unset: as
+        :func:`offsite.evaluation.tables.shared_folds.shared_by_folds` says.
 
     Raises
     ------

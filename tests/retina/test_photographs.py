@@ -73,10 +73,10 @@ def epoch_peak(photographs, times):
 
 def test_memory_of_an_epoch_does_not_grow_with_the_number_of_photographs(prepared):
     photographs = select_photographs(prepared.split("corran"), prepared.folder, resident_gib=0)
-    epoch_peak(photographs, 1)
-    few, many = (epoch_peak(photographs, times) for times in (1, 12))
+    # The least of several: what Python allocates beside it comes and goes.
+    few, many = (min(epoch_peak(photographs, times) for _ in range(4)) for times in (1, 12))
     held = 11 * len(photographs.rows("train")) * photographs.store.px**2 * 3
-    assert many - few < 0.04 * held  # what Python itself allocates beside it comes to some 2 %
+    assert many - few < 0.02 * held
 
 
 def test_pictures_stay_in_memory_only_where_all_of_them_fit():
