@@ -153,7 +153,7 @@ def test_nothing_of_the_patient_is_left_and_all_is_as_if_never(
 
 STEPS = ("_remove_images", "train", "evaluate_run", "bring_up_to_date", "_take_rows_out",
          "drop_stash", "_left")  # fmt: skip
-FEW = (("train", "after"), ("drop_stash", "after"))
+FEW = (("train", "after"), ("bring_up_to_date", "after"), ("drop_stash", "after"))
 ALL = tuple((step, when) for step in STEPS for when in ("before", "after"))
 
 

@@ -115,7 +115,7 @@ def test_it_is_refused_where_the_site_is_like_the_others(
 
 
 def test_permuted_labels_are_refused(package: Package, head: tuple[RowSums, GradedHead]) -> None:
-    for seed in range(6):
+    for seed in range(20):
         x, labels = hospital(20 + seed, 60, shift=1.0)
         shuffled = np.random.default_rng(seed).permutation(labels)
         done = calibrate_site(package, cases(head[1], x, shuffled), "west", refit=True)
